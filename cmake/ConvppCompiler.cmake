@@ -1,0 +1,90 @@
+# What the compiler is told.
+#
+# In:   the compiler and the CPU that it compiles for.
+# Out:  CONVPP_ISAS, the instruction sets that the kernels are compiled for, lowest first;
+#       convpp_settings(target), the language, warnings and definitions of every target of the project;
+#       convpp_add_kernels(isa source), the kernels of one instruction set as part of the library.
+
+include(CheckCXXCompilerFlag)
+include(CheckCXXSourceCompiles)
+
+if(NOT CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang" OR MSVC)
+  message(FATAL_ERROR
+    "convpp is written over the vector types of GCC and Clang; the compiler found is ${CMAKE_CXX_COMPILER_ID}. "
+    "Set CMAKE_CXX_COMPILER (or the environment variable CXX) to g++ or clang++.")
+endif()
+
+# The compiler is asked, not CMAKE_SYSTEM_PROCESSOR: that one names the host in some cross builds and -m32 builds.
+check_cxx_source_compiles("#ifndef __x86_64__\n#error\n#endif\nint main() {}" CONVPP_TARGET_X86_64)
+check_cxx_source_compiles("#ifndef __aarch64__\n#error\n#endif\nint main() {}" CONVPP_TARGET_AARCH64)
+
+# For each set: the width of its vectors and its flags. "scalar" is what every CPU of the architecture has.
+set(CONVPP_ISAS scalar)
+set(convpp_scalar_vector_bytes 16)
+set(convpp_scalar_flags "")
+
+set(convpp_avx2_vector_bytes 32)
+set(convpp_avx2_flags -mavx2 -mfma)
+
+set(convpp_avx512_vector_bytes 64)
+set(convpp_avx512_flags
+  -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512)
+
+set(convpp_neon_vector_bytes 16)
+set(convpp_neon_flags "")
+
+if(CONVPP_TARGET_X86_64)
+  foreach(isa IN ITEMS avx2 avx512)
+    list(JOIN convpp_${isa}_flags " " convpp_flags)
+    string(TOUPPER ${isa} isa_upper)
+    check_cxx_compiler_flag("${convpp_flags}" CONVPP_COMPILER_HAS_${isa_upper})
+    if(CONVPP_COMPILER_HAS_${isa_upper})
+      list(APPEND CONVPP_ISAS ${isa})
+    endif()
+  endforeach()
+elseif(CONVPP_TARGET_AARCH64)
+  list(APPEND CONVPP_ISAS neon)
+endif()
+list(JOIN CONVPP_ISAS ", " convpp_isas_text)
+message(STATUS "convpp: kernels for ${convpp_isas_text}")
+
+function(convpp_settings target)
+  set_target_properties(${target} PROPERTIES
+    CXX_STANDARD 17
+    CXX_STANDARD_REQUIRED ON
+    CXX_EXTENSIONS OFF
+    CXX_VISIBILITY_PRESET hidden
+    VISIBILITY_INLINES_HIDDEN ON
+    POSITION_INDEPENDENT_CODE ON
+  )
+  # GCC and Clang differ on whether -Wconversion means signs too. It does not here: sizes are int64_t, std::vector's are not.
+  target_compile_options(${target} PRIVATE
+    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wcast-qual -Wold-style-cast
+    -Wnon-virtual-dtor -Woverloaded-virtual
+    $<$<NOT:$<BOOL:${OpenMP_CXX_FOUND}>>:-Wno-unknown-pragmas>
+    $<$<BOOL:${CONVPP_WERROR}>:-Werror>
+  )
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cpp/src)
+  target_compile_definitions(${target} PRIVATE CONVPP_VERSION="${CONVPP_VERSION}")
+  foreach(isa IN LISTS CONVPP_ISAS)
+    string(TOUPPER ${isa} isa_upper)
+    target_compile_definitions(${target} PRIVATE CONVPP_HAVE_${isa_upper}=1)
+  endforeach()
+endfunction()
+
+function(convpp_add_kernels isa source)
+  set(target convpp_kernels_${isa})
+  add_library(${target} OBJECT ${source})
+  convpp_settings(${target})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cpp/include)
+  target_compile_definitions(${target} PRIVATE
+    CONVPP_ISA=${isa}
+    CONVPP_VECTOR_BYTES=${convpp_${isa}_vector_bytes}
+  )
+  # -O3 in every build type: without it the tiles' loops are not unrolled and a debug build is a hundred times slower.
+  # -fno-trapping-math and -fno-math-errno change no result; -ffast-math would (NaN, Inf, order of sums).
+  # -Wno-psabi: GCC's note that wide vectors are passed in another way than before; no such call leaves an object.
+  target_compile_options(${target} PRIVATE
+    -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Wno-psabi ${convpp_${isa}_flags})
+  target_sources(convpp PRIVATE $<TARGET_OBJECTS:${target}>)
+endfunction()

@@ -1,0 +1,166 @@
+// The Python module `_core`: the only file that includes pybind11.
+//
+// In:  NumPy arrays that validation.py has checked, and checked again here: type, contiguity, alignment, writability.
+// Out: calls of the C++ core with the GIL released.   Next: cpp/include/convpp/convolution.hpp.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "convpp/convpp.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+template <class T>
+using Contiguous = py::array_t<T, py::array::c_style>;
+
+template <class T>
+Contiguous<T> checked_array(const py::handle& object, const char* argument) {
+    if (!py::isinstance<Contiguous<T>>(object))
+        throw convpp::DTypeError(std::string(argument) + " is not a C-contiguous array of " +
+                                 py::str(py::dtype::of<T>()).cast<std::string>() + " in this machine's byte order");
+    auto array = py::reinterpret_borrow<Contiguous<T>>(object);
+    if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) != 0)
+        throw std::invalid_argument(std::string(argument) + " is not aligned to its element size");
+    return array;
+}
+
+template <class T>
+convpp::View<const T> input(const py::handle& object, const char* argument) {
+    if (object.is_none()) return {};
+    const auto array = checked_array<T>(object, argument);
+    return {array.data(), static_cast<int64_t>(array.size())};
+}
+
+template <class T>
+convpp::View<T> output(const py::handle& object, const char* argument) {
+    auto array = checked_array<T>(object, argument);
+    if (!array.writeable()) throw std::invalid_argument(std::string(argument) + " is read-only");
+    return {array.mutable_data(), static_cast<int64_t>(array.size())};
+}
+
+convpp::Pass pass_from(const std::string& text) {
+    for (const auto pass : {convpp::Pass::forward, convpp::Pass::input_grad, convpp::Pass::weight_grad})
+        if (text == convpp::name(pass)) return pass;
+    throw std::invalid_argument("op is '" + text + "', expected forward, input_grad or weight_grad");
+}
+
+convpp::Algorithm algorithm_from(const std::string& text) {
+    for (const auto algorithm : {convpp::Algorithm::automatic, convpp::Algorithm::direct, convpp::Algorithm::reference})
+        if (text == convpp::name(algorithm)) return algorithm;
+    throw std::invalid_argument("algorithm is '" + text + "', expected auto, direct or reference");
+}
+
+convpp::DType dtype_from(const std::string& text) {
+    if (text == "float32") return convpp::DType::float32;
+    if (text == "float64") return convpp::DType::float64;
+    throw convpp::DTypeError("dtype is '" + text + "', expected float32 or float64");
+}
+
+template <class T>
+void execute(const convpp::Convolution& convolution, const py::handle& first, const py::handle& second,
+             const py::handle& bias, const py::handle& result, const convpp::Execution& how) {
+    const auto a = input<T>(first, "the first operand"), b = input<T>(second, "the second operand");
+    const auto c = input<T>(bias, "bias");
+    const auto out = output<T>(result, "out");
+    const py::gil_scoped_release unlocked;
+    convolution.execute(a, b, c, out, how);
+}
+
+void register_convolution(py::module_& module) {
+    using convpp::Convolution;
+    py::class_<Convolution>(module, "Convolution")
+        .def(py::init([](const std::string& pass, const std::string& dtype, const std::string& algorithm, int rank,
+                         int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups,
+                         const convpp::Extents& input_extents, const convpp::Extents& kernel, const convpp::Extents& stride,
+                         const convpp::Extents& dilation, const convpp::Extents& pad_lo, const convpp::Extents& pad_hi,
+                         bool flip, bool per_sample, bool channels_last) {
+            const convpp::ConvProblem problem({rank, batch, in_channels, out_channels, groups, input_extents, kernel,
+                                               stride, dilation, pad_lo, pad_hi, flip, per_sample,
+                                               channels_last ? convpp::Layout::channels_last
+                                                             : convpp::Layout::channels_first});
+            return Convolution(problem, pass_from(pass), dtype_from(dtype), algorithm_from(algorithm));
+        }))
+        .def("execute",
+             [](const Convolution& self, const py::handle& first, const py::handle& second, const py::handle& bias,
+                const py::handle& result, bool accumulate, int threads) {
+                 const convpp::Execution how{threads, accumulate};
+                 if (self.dtype() == convpp::DType::float32) execute<float>(self, first, second, bias, result, how);
+                 else execute<double>(self, first, second, bias, result, how);
+             })
+        .def("summary", [](const Convolution& self, int threads) {
+            const convpp::Summary s = self.summary(threads);
+            py::dict out;
+            out["algorithm"] = s.algorithm;
+            out["op"] = s.op;
+            out["isa"] = s.isa;
+            out["dtype"] = s.dtype;
+            out["blocking"] = s.blocking;
+            out["threads"] = s.threads;
+            out["flops"] = static_cast<int64_t>(s.flops);
+            out["tasks"] = s.tasks;
+            out["workspace_bytes"] = s.workspace_bytes;
+            return out;
+        });
+}
+
+template <class T>
+void bias_grad(const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
+               const py::handle& db, const convpp::Execution& how) {
+    const auto in = input<T>(dy, "dy");
+    const auto out = output<T>(db, "out");
+    const auto layout = channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first;
+    const py::gil_scoped_release unlocked;
+    convpp::bias_grad<T>(in, batch, channels, pixels, layout, out, how);
+}
+
+void register_runtime(py::module_& module) {
+    module.attr("version") = convpp::version();
+    module.attr("compiler") = convpp::compiler();
+    module.attr("openmp") = convpp::has_openmp();
+    module.def("num_threads", &convpp::num_threads);
+    module.def("set_num_threads", &convpp::set_num_threads);
+    module.def("isa", [] { return convpp::name(convpp::active_isa()); });
+    module.def("select_isa", &convpp::select_isa);
+    module.def("isas_available", [] {
+        std::vector<std::string> names;
+        for (const auto isa : convpp::available_isas()) names.emplace_back(convpp::name(isa));
+        return names;
+    });
+    module.def("measure_peak", [](const std::string& dtype, int threads) {
+        const py::gil_scoped_release unlocked;
+        return convpp::measure_peak(dtype_from(dtype), threads);
+    });
+    module.def("bias_grad", [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
+                               const py::handle& db, bool accumulate, int threads) {
+        const convpp::Execution how{threads, accumulate};
+        if (py::isinstance<py::array_t<float>>(dy)) bias_grad<float>(dy, batch, channels, pixels, channels_last, db, how);
+        else bias_grad<double>(dy, batch, channels, pixels, channels_last, db, how);
+    });
+}
+
+// The core's errors become the package's, which are defined (and documented) in Python.
+void raise_python_error(const char* type, const char* message) {
+    PyErr_SetString(py::module_::import("convpp.errors").attr(type).ptr(), message);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+    module.doc() = "The compiled core of convpp.";
+    py::register_exception_translator([](std::exception_ptr pointer) {
+        try {
+            if (pointer) std::rethrow_exception(pointer);
+        } catch (const convpp::ShapeError& error) {
+            raise_python_error("ShapeError", error.what());
+        } catch (const convpp::DTypeError& error) {
+            raise_python_error("DTypeError", error.what());
+        }
+    });
+    register_convolution(module);
+    register_runtime(module);
+}

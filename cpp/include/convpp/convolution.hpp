@@ -1,0 +1,75 @@
+// One pass of one convolution: planned once, executed often.
+//
+// In:  a ConvProblem, the pass, the element type.        Out: the result, in memory of the caller.
+//
+//   pass          first operand    second operand    result
+//   forward       x                w                 y  (+ bias of K elements)
+//   input_grad    dy               w                 dx (+ bias of C elements: a transposed convolution's)
+//   weight_grad   dy               x                 dw
+//
+// A Convolution is immutable: any number of threads may execute it at the same time.  All arrays are contiguous; the
+// result must not overlap the operands.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "convpp/problem.hpp"
+#include "convpp/runtime.hpp"
+
+namespace convpp {
+
+enum class Algorithm { automatic, direct, reference };
+
+const char* name(Algorithm algorithm) noexcept;
+
+// A contiguous array and its number of elements, which is checked against the problem.
+template <class T>
+struct View {
+    T* data = nullptr;
+    int64_t size = 0;
+};
+
+struct Execution {
+    int threads = 0;          // 0: num_threads()
+    bool accumulate = false;  // add to the result instead of overwriting it
+};
+
+// What a pass will do, as text and numbers (see Convolution::summary).
+struct Summary {
+    std::string algorithm, op, isa, dtype, blocking;
+    int threads = 1;
+    double flops = 0;
+    int64_t tasks = 0, workspace_bytes = 0;
+};
+
+class Convolution {
+public:
+    Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm = Algorithm::automatic);
+    ~Convolution();
+    Convolution(Convolution&&) noexcept;
+    Convolution& operator=(Convolution&&) noexcept;
+
+    const ConvProblem& problem() const noexcept;
+    Pass pass() const noexcept;
+    DType dtype() const noexcept;
+    Summary summary(int threads = 0) const;
+
+    // Throws ShapeError if a size does not fit, DTypeError if the plan is for another type, std::bad_alloc if there is
+    // no memory for the workspace; the result is then untouched.
+    void execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
+                 const Execution& how = {}) const;
+    void execute(View<const double> first, View<const double> second, View<const double> bias, View<double> result,
+                 const Execution& how = {}) const;
+
+private:
+    struct Implementation;
+    std::unique_ptr<const Implementation> implementation_;
+};
+
+// db[k] = sum of dy over samples and pixels. 
+template <class T>
+void bias_grad(View<const T> dy, int64_t batch, int64_t channels, int64_t pixels, Layout layout, View<T> db,
+               const Execution& how = {});
+
+}  // namespace convpp

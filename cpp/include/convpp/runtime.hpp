@@ -1,0 +1,31 @@
+// Threads and instruction sets of this process.
+//
+// Environment, read once at first use: CONVPP_NUM_THREADS (a positive integer) and CONVPP_MAX_ISA (a name from
+// compiled_isas()).  A value that cannot be used is a std::invalid_argument that lists the valid ones.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "convpp/problem.hpp"
+
+namespace convpp {
+
+enum class Isa : int { scalar, avx2, avx512, neon };
+
+const char* name(Isa isa) noexcept;
+std::vector<Isa> available_isas();  // compiled in, and run by this CPU; in ascending order
+Isa active_isa();                   // the best one that is available and allowed
+void select_isa(const std::string& name);  // plans made from now on use it; throws if it is not available
+
+int num_threads();           // threads a call may use
+void set_num_threads(int n);  // n >= 1
+bool has_openmp() noexcept;
+const char* version() noexcept;
+std::string compiler();
+
+// GFLOP/s of independent multiply-adds in registers with `threads` threads under the active ISA: the machine's peak.
+double measure_peak(DType dtype, int threads);
+
+}  // namespace convpp

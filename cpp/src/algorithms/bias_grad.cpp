@@ -1,0 +1,73 @@
+// db[k] = sum of dy[n, k, *] over samples and pixels, in float64 whatever the type of dy.
+//
+// In:  dy, contiguous in either layout.   Out: db.
+// The order of the sum is fixed by the shapes: a channel (channels_first) or a chunk of pixels (channels_last) a task.
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "algorithms/parallel.hpp"
+#include "checked.hpp"
+#include "convpp/convolution.hpp"
+#include "runtime_state.hpp"
+
+namespace convpp {
+namespace {
+
+constexpr int64_t parallel_elems = 1 << 18;  // below, 1 MB or less is summed sooner than a thread wakes up
+constexpr int64_t chunks_most = 64;
+
+// Eight sums side by side: a vector's width, so that the compiler need not reorder a sum to use vectors.
+template <class T>
+double sum_of(const T* values, int64_t count) {
+    std::array<double, 8> lanes{};
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        for (size_t lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(values[i + static_cast<int64_t>(lane)]);
+    double sum = 0;
+    for (; i < count; ++i) sum += static_cast<double>(values[i]);
+    for (const double lane : lanes) sum += lane;
+    return sum;
+}
+
+}  // namespace
+
+template <class T>
+void bias_grad(View<const T> dy, int64_t batch, int64_t channels, int64_t pixels, Layout layout, View<T> db,
+               const Execution& how) {
+    if (batch < 0 || channels < 0 || pixels < 0) throw ShapeError("an extent of dy is negative, expected 0 or more");
+    const int64_t elems = checked_mul(checked_mul(batch, channels, "dy"), pixels, "dy");
+    if (dy.size != elems || (elems > 0 && dy.data == nullptr))
+        throw ShapeError("dy has " + std::to_string(dy.size) + " elements, expected " + std::to_string(elems));
+    if (db.size != channels || (channels > 0 && db.data == nullptr))
+        throw ShapeError("db has " + std::to_string(db.size) + " elements, expected " + std::to_string(channels));
+    const int threads = elems >= parallel_elems ? usable_threads(how.threads) : 1;
+    const auto put = [&](int64_t k, double sum) {
+        db.data[k] = static_cast<T>(how.accumulate ? static_cast<double>(db.data[k]) + sum : sum);
+    };
+    if (layout == Layout::channels_first) {
+        parallel_for(channels, threads, [&](int64_t k, int) {
+            double sum = 0;
+            for (int64_t n = 0; n < batch; ++n) sum += sum_of(dy.data + (n * channels + k) * pixels, pixels);
+            put(k, sum);
+        });
+        return;
+    }
+    const int64_t rows = batch * pixels, chunks = std::clamp<int64_t>(rows / 64, 1, chunks_most);
+    std::vector<double> partial(static_cast<size_t>(chunks * channels));
+    parallel_for(chunks, threads, [&](int64_t chunk, int) {
+        double* const sums = partial.data() + chunk * channels;
+        for (int64_t row = rows * chunk / chunks; row < rows * (chunk + 1) / chunks; ++row)
+            for (int64_t k = 0; k < channels; ++k) sums[k] += static_cast<double>(dy.data[row * channels + k]);
+    });
+    for (int64_t k = 0; k < channels; ++k) {
+        double sum = 0;
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partial[static_cast<size_t>(chunk * channels + k)];
+        put(k, sum);
+    }
+}
+
+template void bias_grad(View<const float>, int64_t, int64_t, int64_t, Layout, View<float>, const Execution&);
+template void bias_grad(View<const double>, int64_t, int64_t, int64_t, Layout, View<double>, const Execution&);
+
+}  // namespace convpp

@@ -1,0 +1,240 @@
+// The five loops around the micro-kernel, for forward and input_grad:
+//
+//   for each map (residue class), group, box of pixels, block of result channels      parallel: the tasks
+//     for each block of (channel, tap) pairs                                          serial: one sum in one order
+//       stage the source, pack the box's pixels into panels
+//       for each column panel                                                         (panel_product.hpp)
+//         for each row panel
+//           one tile: for each pair of the block, multiply and add                    (kernels/tile.hpp)
+//
+// The weights are packed once before, by all threads together.  Everything else here serves those lines.
+#include "algorithms/implicit_gemm.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "algorithms/panel_product.hpp"
+#include "algorithms/parallel.hpp"
+#include "algorithms/patches.hpp"
+#include "dispatch.hpp"
+
+namespace convpp {
+namespace {
+
+using kernels::KernelTable;
+using kernels::Run;
+using kernels::Start;
+
+// Widths of the panels that pixels and channels are packed into.
+struct Widths {
+    int64_t pixels, channels;
+};
+
+template <class T>
+Widths panel_widths(const Plan& plan, const KernelTable<T>& kernel) {
+    const auto& family = kernel.family[plan.tile.family];
+    const int64_t columns = int64_t(family.vectors) * kernel.lanes, rows = family.rows;
+    return plan.tile.pixels_are_columns ? Widths{columns, rows} : Widths{rows, columns};
+}
+
+// Shared by all threads: the packed weights, and a bias that can be read in whole vectors.
+template <class T>
+struct SharedBuffers {
+    T* weights = nullptr;
+    T* bias = nullptr;
+    SharedBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel) {
+        const int64_t channels = plan.groups_per_sample * plan.result_channels;
+        weights = carver.take<T>(plan.packed_weight_elems + kernel.lanes);
+        bias = carver.take<T>(channels + panel_widths(plan, kernel).channels);
+    }
+};
+
+template <class T>
+struct ThreadBuffers {
+    PatchBuffers<T> patches;
+    T* panels = nullptr;
+    T* tile = nullptr;
+    Run* runs = nullptr;
+    int64_t* first_run = nullptr;
+    int64_t* pixel_offset = nullptr;
+    int64_t* channel_offset = nullptr;
+    unsigned char* regular_pixels = nullptr;
+    unsigned char* regular_channels = nullptr;
+
+    ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
+        : patches(carver, plan, kernel.lanes) {
+        const Widths width = panel_widths(plan, kernel);
+        int64_t packed = 0, run_count = 0, pixels = 0;
+        for (const MapPlan& m : plan.maps) {
+            pixels = std::max(pixels, m.pixels.largest());
+            packed = std::max(packed, round_up(m.pixels.largest(), width.pixels) * m.patches.largest());
+            run_count = std::max({run_count, most_runs(m.pixels.box(0), width.pixels), m.patches.largest()});
+        }
+        const int64_t channels = std::min(plan.channel_block, plan.result_channels);
+        panels = carver.take<T>(packed + kernel.lanes);
+        tile = carver.take<T>(width.pixels * width.channels);
+        runs = carver.take<Run>(run_count);
+        first_run = carver.take<int64_t>(ceil_div(pixels, width.pixels) + 1);
+        pixel_offset = carver.take<int64_t>(pixels);
+        channel_offset = carver.take<int64_t>(std::max(channels, width.channels));
+        regular_pixels = carver.take<unsigned char>(ceil_div(pixels, width.pixels));
+        regular_channels = carver.take<unsigned char>(ceil_div(channels, width.channels));
+    }
+};
+
+// Packs the weights of one block of pairs for some panels of result channels: panel[pair][channel].
+template <class T>
+void pack_weights(const Plan& plan, const KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
+                  Memory<const T> weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
+                  const ThreadBuffers<T>& buffers) {
+    const int64_t width = panel_widths(plan, kernel).channels, depth = block.size();
+    const auto position = [&](size_t a, int64_t t) {
+        return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
+    };
+    fill_offsets(block, plan.weight_source_channel, position, buffers.patches.offsets);
+    const T* from = weights.at + block.channel_lo * plan.weight_source_channel;
+    int64_t run_count = 0;  // pairs whose weights follow each other in memory
+    for (int64_t k = 0; k < depth; ++k) {
+        const int64_t at = buffers.patches.offsets[k];
+        Run& last = buffers.runs[run_count - (run_count > 0)];
+        if (run_count > 0 && last.src + last.count == at) ++last.count;
+        else buffers.runs[run_count++] = {at, k, 1};
+    }
+    for (int64_t panel = panel_lo; panel < panel_hi; ++panel) {
+        const int64_t channel = panel * width, valid = std::min(width, plan.result_channels - channel);
+        T* to = packed + panel * pitch;
+        if (plan.weight_result_channel == 1) {  // a 1x1 kernel's input gradient: channels follow each other
+            const Run run{channel, 0, valid};
+            kernel.copy_panel(from, buffers.patches.offsets, depth, &run, 1, to, width, weights.end);
+        } else {
+            for (int64_t j = 0; j < valid; ++j)
+                buffers.channel_offset[j] = (channel + j) * plan.weight_result_channel;
+            kernel.transpose_panel(from, buffers.channel_offset, valid, buffers.runs, run_count, to, width, weights.end);
+        }
+    }
+}
+
+constexpr int64_t panels_a_packing_task = 8;
+
+// Where the packed weights of a block begin, relative to the group's.  Panels are `slack` apart, since packing spills
+// up to a vector behind each panel and another thread may be writing the next one.
+struct PackedWeights {
+    int64_t panels, width, slack;
+    int64_t pitch(const PatchBlock& block) const { return block.size() * width + slack; }
+    int64_t at(const PatchBlock& block, int64_t index) const { return panels * (block.start * width + index * slack); }
+};
+
+template <class T>
+PackedWeights packed_weights(const Plan& plan, const KernelTable<T>& kernel) {
+    const int64_t width = panel_widths(plan, kernel).channels;
+    return {ceil_div(plan.result_channels, width), width, kernel.lanes};
+}
+
+template <class T>
+void pack_all_weights(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, int threads,
+                      T* packed, const std::vector<ThreadBuffers<T>>& buffers) {
+    const PackedWeights layout = packed_weights(plan, kernel);
+    const int64_t parts = ceil_div(layout.panels, panels_a_packing_task);
+    for (const MapPlan& m : plan.maps) {
+        const int64_t blocks = m.patches.count();
+        parallel_for(plan.groups * blocks * parts, threads, [&](int64_t task, int thread) {
+            const int64_t part = task % parts, index = task / parts % blocks, group = task / parts / blocks;
+            const PatchBlock block = patch_block(m.patches, index);
+            const Memory<const T> weights{operands.weights + group * plan.weight_group,
+                                          operands.weights + operands.weight_elems};
+            pack_weights(plan, kernel, m, block, weights, part * panels_a_packing_task,
+                         std::min((part + 1) * panels_a_packing_task, layout.panels), layout.pitch(block),
+                         packed + m.weights_at + group * m.weights_per_group + layout.at(block, index),
+                         buffers[static_cast<size_t>(thread)]);
+        });
+    }
+}
+
+template <class T>
+void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
+              const SharedBuffers<T>& shared, const ThreadBuffers<T>& buffers, int64_t task) {
+    size_t index = plan.maps.size() - 1;
+    while (plan.maps[index].first_task > task) --index;
+    const MapPlan& m = plan.maps[index];
+    task -= m.first_task;
+    const int64_t channel_lo = task % plan.channel_blocks * plan.channel_block;
+    const int64_t channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
+    const Box pixels = m.pixels.box(task / plan.channel_blocks % m.pixels.count());
+    const int64_t group = task / plan.channel_blocks / m.pixels.count();
+    const int64_t sample = group / plan.groups_per_sample, group_of_sample = group % plan.groups_per_sample;
+    const Memory<const T> source{
+        operands.source + sample * plan.source.batch + group_of_sample * plan.source_channels * plan.source.channel,
+        operands.source + operands.source_elems};
+    T* const result =
+        operands.result + sample * plan.result.batch + group_of_sample * plan.result_channels * plan.result.channel;
+
+    const Widths width = panel_widths(plan, kernel);
+    const int64_t count = pixels.elems(), panels = ceil_div(count, width.pixels);
+    result_offsets(m.map, plan.result, pixels, buffers.pixel_offset);
+    for (int64_t c = 0; c < channels; ++c) buffers.channel_offset[c] = (channel_lo + c) * plan.result.channel;
+    const bool by_pixel = plan.tile.pixels_are_columns;
+    find_regular(buffers.pixel_offset, count, width.pixels, by_pixel, buffers.regular_pixels);
+    find_regular(buffers.channel_offset, channels, width.channels, !by_pixel, buffers.regular_channels);
+
+    Side<T> pixel_side{buffers.panels, 0, width.pixels, count, buffers.pixel_offset, buffers.regular_pixels};
+    Side<T> channel_side{nullptr, 0, width.channels, channels, buffers.channel_offset, buffers.regular_channels};
+    Beginning<T> beginning;
+    if (operands.accumulate) beginning.start = Start::from_c;
+    else if (operands.bias != nullptr) {
+        beginning.start = by_pixel ? Start::row_bias : Start::column_bias;
+        beginning.bias = shared.bias + group_of_sample * plan.result_channels + channel_lo;
+    }
+    const T* weights = shared.weights + m.weights_at + group * m.weights_per_group;
+    const PackedWeights layout = packed_weights(plan, kernel);
+    for (int64_t b = 0; b < m.patches.count(); ++b) {
+        const PatchBlock block = patch_block(m.patches, b);
+        const int64_t depth = block.size();
+        const PatchView<T> view = stage_patches(kernel, m, plan.source, source, pixels, block, buffers.patches);
+        if (b == 0) panel_runs(pixels, view.step, width.pixels, buffers.runs, buffers.first_run);
+        pixel_side.pitch = depth * width.pixels;
+        for (int64_t p = 0; p < panels; ++p) {
+            T* panel = buffers.panels + p * pixel_side.pitch;
+            if ((p + 1) * width.pixels > count) std::fill_n(panel, pixel_side.pitch, T(0));  // columns beyond the last
+            kernel.copy_panel(view.base, buffers.patches.offsets, depth, buffers.runs + buffers.first_run[p],
+                              buffers.first_run[p + 1] - buffers.first_run[p], panel, width.pixels, view.end);
+        }
+        channel_side.pitch = layout.pitch(block);
+        channel_side.panels = weights + layout.at(block, b) + channel_lo / width.channels * channel_side.pitch;
+        multiply_panels(kernel, plan.tile.family, depth, by_pixel ? channel_side : pixel_side,
+                        by_pixel ? pixel_side : channel_side, beginning, result, buffers.tile);
+        beginning.start = Start::from_c;
+    }
+}
+
+}  // namespace
+
+template <class T>
+void measure_implicit_gemm(Plan& plan) {
+    const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver shared(nullptr), thread(nullptr);
+    SharedBuffers<T>(shared, plan, kernel);
+    ThreadBuffers<T>(thread, plan, kernel);
+    plan.shared_bytes = shared.used();
+    plan.thread_bytes = thread.used();
+}
+
+template <class T>
+void run_implicit_gemm(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace) {
+    const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver carver(workspace);
+    const SharedBuffers<T> shared(carver, plan, kernel);
+    std::vector<ThreadBuffers<T>> buffers;
+    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
+    if (operands.bias != nullptr)
+        std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
+    pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
+    parallel_for(plan.tasks, threads,
+                 [&](int64_t task, int thread) { run_task(plan, kernel, operands, shared, buffers[static_cast<size_t>(thread)], task); });
+}
+
+template void measure_implicit_gemm<float>(Plan&);
+template void measure_implicit_gemm<double>(Plan&);
+template void run_implicit_gemm<float>(const Plan&, const ProductOperands<float>&, int, std::byte*);
+template void run_implicit_gemm<double>(const Plan&, const ProductOperands<double>&, int, std::byte*);
+
+}  // namespace convpp

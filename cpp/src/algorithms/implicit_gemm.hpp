@@ -1,0 +1,28 @@
+// Forward and input gradient: results = weights x patches of the source, as one blocked product.
+//
+// In:  a Plan, the operands.   Out: the result.   Start reading at run_implicit_gemm in implicit_gemm.cpp.
+#pragma once
+
+#include "plan.hpp"
+
+namespace convpp {
+
+template <class T>
+struct ProductOperands {
+    const T* source = nullptr;
+    int64_t source_elems = 0;
+    const T* weights = nullptr;
+    int64_t weight_elems = 0;
+    const T* bias = nullptr;  // of the result's channels, or null
+    T* result = nullptr;
+    bool accumulate = false;
+};
+
+// Bytes of workspace: of all threads together, and of each.
+template <class T>
+void measure_implicit_gemm(Plan& plan);
+
+template <class T>
+void run_implicit_gemm(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace);
+
+}  // namespace convpp

@@ -1,0 +1,252 @@
+// Patches: how a block of (channel, tap) pairs and a box of pixels read the source, whatever its layout, padding and
+// stride.
+//
+// In:  a MapPlan, a box of pixels, a block of patches, the source tensor.
+// Out: a PatchView: element (pair k, pixel j) is at base[offset[k] + alpha(j)], and alpha runs along consecutive
+//      elements within a row of pixels (the runs).  From there, packing is two plain motions (kernels/pack.hpp).
+//
+// Where the source is not already like that, its part that the block reads is staged: copied once into planes that
+//   - have the layout [channel][sample][phase d][depth][phase h][height][phase w][width],
+//   - contain the padding as zeros, so that nobody after this looks at a border,
+//   - are split into the phases of the stride, so that neighbouring pixels read neighbouring elements.
+// Every staged element is then read by all taps.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "checked.hpp"
+#include "kernels/kernel_table.hpp"
+#include "plan.hpp"
+#include "workspace.hpp"
+
+namespace convpp {
+
+// A source or result tensor's memory, at the first element of the group.
+template <class T>
+struct Memory {
+    T* at = nullptr;
+    T* end = nullptr;
+};
+
+template <class T>
+struct PatchView {
+    const T* base = nullptr;
+    const T* end = nullptr;                    // of the memory: whole vectors may be read up to here
+    std::array<int64_t, 3> step{0, 0, 0};      // from a pixel to the next sample, depth, row; 1 within a row
+};
+
+// The staged part of one axis: elements u + shift of `phases` phases.
+struct StagedAxis {
+    int64_t phases = 1, length = 1, shift_lo = 0;
+};
+
+inline StagedAxis staged_axis(const AxisMap& axis, int64_t pixels, int64_t tap_lo, int64_t tap_hi) {
+    int64_t lo = axis.taps[static_cast<size_t>(tap_lo)].shift, hi = lo;
+    for (int64_t t = tap_lo; t < tap_hi; ++t) {
+        lo = std::min(lo, axis.taps[static_cast<size_t>(t)].shift);
+        hi = std::max(hi, axis.taps[static_cast<size_t>(t)].shift);
+    }
+    return {static_cast<int64_t>(axis.phases.size()), pixels + hi - lo, lo};
+}
+
+// Elements of one channel's staged plane, with slack behind it for stores and loads of whole vectors.
+inline int64_t staged_plane(const MapPlan& plan, const Box& pixels, const Box& taps) {
+    int64_t total = pixels.extent(0);
+    for (size_t a = 0; a < 3; ++a) {
+        const StagedAxis staged = staged_axis(plan.map.axis[a], pixels.extent(a + 1), taps.lo[a + 1], taps.hi[a + 1]);
+        total = checked_mul(total, checked_mul(staged.phases, staged.length, "the staged input"), "the staged input");
+    }
+    return total + 16;
+}
+
+// The buffers of one thread.  With a measuring carver the constructor only counts.
+template <class T>
+struct PatchBuffers {
+    T* staged = nullptr;
+    int64_t* offsets = nullptr;   // of the block's pairs
+    int64_t* columns = nullptr;   // of the pixels of a row in a channels_last source
+
+    PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes) {
+        int64_t staged_elems = 0, pairs = 0, row = 0;
+        for (const MapPlan& m : plan.maps) {
+            pairs = std::max(pairs, m.patches.largest());
+            if (m.in_place) continue;
+            const Box pixels = m.pixels.box(0);
+            for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
+                const Box taps = m.patches.taps.box(b);
+                staged_elems = std::max(staged_elems, checked_mul(m.patches.channels_per_block,
+                                                                  staged_plane(m, pixels, taps), "the staged input"));
+                row = std::max(row, staged_axis(m.map.axis[2], pixels.extent(3), taps.lo[3], taps.hi[3]).length);
+            }
+        }
+        staged = carver.take<T>(staged_elems + lanes);
+        offsets = carver.take<int64_t>(pairs);
+        columns = carver.take<int64_t>(row);
+    }
+};
+
+// Fills offsets[k] of the block's pairs, given the step between channels and the position of a tap on each axis.
+template <class Position>
+void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position& position, int64_t* offsets) {
+    for (int64_t c = 0; c < block.channel_hi - block.channel_lo; ++c)
+        for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d)
+            for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h)
+                for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w)
+                    *offsets++ = c * channel_step + position(0, d) + position(1, h) + position(2, w);
+}
+
+template <class T>
+PatchView<T> view_in_place(const MapPlan& plan, const TensorStrides& strides, Memory<const T> source, const Box& pixels,
+                           const PatchBlock& block, int64_t* offsets) {
+    PatchView<T> view;
+    view.end = source.end;
+    view.step = {strides.batch, plan.map.axis[0].source_step * strides.axis[0],
+                 plan.map.axis[1].source_step * strides.axis[1]};
+    view.base = source.at + pixels.lo[0] * view.step[0] + pixels.lo[1] * view.step[1] + pixels.lo[2] * view.step[2] +
+                pixels.lo[3] + block.channel_lo * strides.channel;
+    const auto position = [&](size_t a, int64_t t) {
+        return plan.map.axis[a].taps[static_cast<size_t>(t)].offset * strides.axis[a];
+    };
+    fill_offsets(block, strides.channel, position, offsets);
+    return view;
+}
+
+// The elements of a staged row segment (one phase of the width): [zeros | source from `first`, `step` apart | zeros].
+struct Segment {
+    int64_t zeros_before = 0, count = 0, first = 0;
+};
+
+inline Segment inside_part(const AxisMap& axis, int64_t start, int64_t length, int64_t phase) {
+    const int64_t at = start * axis.source_step + phase;  // source index of the first element
+    const int64_t lo = std::clamp<int64_t>(ceil_div(-at, axis.source_step), 0, length);
+    const int64_t hi = std::clamp<int64_t>(floor_div(axis.source_extent - 1 - at, axis.source_step) + 1, lo, length);
+    return {lo, hi - lo, at + lo * axis.source_step};
+}
+
+template <class T>
+PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
+                           Memory<const T> source, const Box& pixels, const PatchBlock& block,
+                           const PatchBuffers<T>& buffers) {
+    if (plan.in_place) return view_in_place(plan, strides, source, pixels, block, buffers.offsets);
+    const std::array<AxisMap, 3>& axis = plan.map.axis;
+    std::array<StagedAxis, 3> staged;
+    for (size_t a = 0; a < 3; ++a)
+        staged[a] = staged_axis(axis[a], pixels.extent(a + 1), block.taps.lo[a + 1], block.taps.hi[a + 1]);
+    const int64_t row = staged[2].phases * staged[2].length, row_phase = staged[1].length * row;
+    const int64_t slice = staged[1].phases * row_phase, slice_phase = staged[0].length * slice;
+    const int64_t sample = staged[0].phases * slice_phase;
+    const int64_t plane = pixels.extent(0) * sample + 16;
+    const int64_t channels = block.channel_hi - block.channel_lo;
+
+    // Rows are written in ascending order: what whole vectors spill behind a row is overwritten by the next one.
+    const auto rows = [&](const auto& write_row) {
+        T* to = buffers.staged;
+        for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
+            for (const int64_t phase_d : axis[0].phases)
+                for (int64_t ld = 0; ld < staged[0].length; ++ld) {
+                    const int64_t d = (pixels.lo[1] + staged[0].shift_lo + ld) * axis[0].source_step + phase_d;
+                    for (const int64_t phase_h : axis[1].phases)
+                        for (int64_t lh = 0; lh < staged[1].length; ++lh, to += row) {
+                            const int64_t h = (pixels.lo[2] + staged[1].shift_lo + lh) * axis[1].source_step + phase_h;
+                            const bool inside = d >= 0 && d < axis[0].source_extent && h >= 0 && h < axis[1].source_extent;
+                            write_row(to, inside, n * strides.batch + d * strides.axis[0] + h * strides.axis[1]);
+                        }
+                }
+    };
+    const int64_t width_start = pixels.lo[3] + staged[2].shift_lo, length = staged[2].length;
+    const int64_t step = axis[2].source_step * strides.axis[2];
+    if (strides.axis[2] == 1) {
+        for (int64_t c = 0; c < channels; ++c) {
+            const T* from = source.at + (block.channel_lo + c) * strides.channel;
+            rows([&](T* to, bool inside, int64_t row_at) {
+                to += c * plane;
+                if (!inside) {
+                    std::fill_n(to, row, T(0));
+                    return;
+                }
+                for (const int64_t phase : axis[2].phases) {
+                    const Segment part = inside_part(axis[2], width_start, length, phase);
+                    std::fill_n(to, part.zeros_before, T(0));
+                    kernel.gather(from + row_at + part.first, step, part.count, to + part.zeros_before);
+                    std::fill_n(to + part.zeros_before + part.count, length - part.zeros_before - part.count, T(0));
+                    to += length;
+                }
+            });
+        }
+    } else {
+        for (int64_t l = 0; l < length; ++l) buffers.columns[l] = l * step;
+        const kernels::Run run{block.channel_lo * strides.channel, 0, channels};
+        rows([&](T* to, bool inside, int64_t row_at) {
+            for (const int64_t phase : axis[2].phases) {
+                const Segment part = inside ? inside_part(axis[2], width_start, length, phase) : Segment{};
+                if (part.zeros_before > 0)
+                    for (int64_t c = 0; c < channels; ++c) std::fill_n(to + c * plane, part.zeros_before, T(0));
+                if (part.count > 0)
+                    kernel.transpose_panel(source.at + row_at + part.first * strides.axis[2], buffers.columns, part.count,
+                                           &run, 1, to + part.zeros_before, plane, source.end);
+                const int64_t done = part.zeros_before + part.count;
+                if (done < length)
+                    for (int64_t c = 0; c < channels; ++c) std::fill_n(to + c * plane + done, length - done, T(0));
+                to += length;
+            }
+        });
+    }
+
+    const std::array<int64_t, 3> unit{slice, row, 1}, phase_unit{slice_phase, row_phase, length};
+    const auto position = [&](size_t a, int64_t t) {
+        const Tap& tap = axis[a].taps[static_cast<size_t>(t)];
+        return tap.phase * phase_unit[a] + (tap.shift - staged[a].shift_lo) * unit[a];
+    };
+    fill_offsets(block, plane, position, buffers.offsets);
+    return {buffers.staged, buffers.staged + channels * plane, {sample, slice, row}};
+}
+
+// Calls row(alpha, count) for the rows of a box of pixels, in order; neighbouring rows are not yet joined.
+template <class Row>
+void for_each_row(const Box& pixels, const std::array<int64_t, 3>& step, const Row& row) {
+    for (int64_t n = 0; n < pixels.extent(0); ++n)
+        for (int64_t d = 0; d < pixels.extent(1); ++d)
+            for (int64_t h = 0; h < pixels.extent(2); ++h)
+                row(n * step[0] + d * step[1] + h * step[2], pixels.extent(3));
+}
+
+// The runs of a box's pixels, cut at multiples of `width`: panel p has runs[first[p] .. first[p+1]), whose dst is the
+// position within the panel.  Rows that follow each other in memory become one run.
+inline void panel_runs(const Box& pixels, const std::array<int64_t, 3>& step, int64_t width, kernels::Run* runs,
+                       int64_t* first) {
+    int64_t position = 0, count = 0;  // of pixels, of runs
+    first[0] = 0;
+    for_each_row(pixels, step, [&](int64_t alpha, int64_t left) {
+        while (left > 0) {
+            const int64_t column = position % width, take = std::min(left, width - column);
+            if (column > 0 && runs[count - 1].src + runs[count - 1].count == alpha) runs[count - 1].count += take;
+            else runs[count++] = {alpha, column, take};
+            alpha += take;
+            left -= take;
+            position += take;
+            if (position % width == 0) first[position / width] = count;
+        }
+    });
+    first[ceil_div(position, width)] = count;
+}
+
+inline int64_t most_runs(const Box& pixels, int64_t width) {
+    return pixels.extent(0) * pixels.extent(1) * pixels.extent(2) + ceil_div(pixels.elems(), width) + 1;
+}
+
+// Where the results of a box's pixels lie, relative to the group's first result of channel 0.
+inline void result_offsets(const IndexMap& map, const TensorStrides& strides, const Box& pixels, int64_t* offsets) {
+    const auto at = [&](size_t a, int64_t u) {
+        return (map.axis[a].result_start + u * map.axis[a].result_step) * strides.axis[a];
+    };
+    for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
+        for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d)
+            for (int64_t h = pixels.lo[2]; h < pixels.hi[2]; ++h) {
+                const int64_t row = n * strides.batch + at(0, d) + at(1, h);
+                for (int64_t w = pixels.lo[3]; w < pixels.hi[3]; ++w) *offsets++ = row + at(2, w);
+            }
+}
+
+}  // namespace convpp

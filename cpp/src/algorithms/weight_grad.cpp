@@ -1,0 +1,248 @@
+// The loops around the micro-kernel, for weight_grad:
+//
+//   for each group, block of out channels, block of (channel, tap) pairs, chunk of pixels    parallel: the tasks
+//     for each box of pixels of the chunk                                                    serial: one sum
+//       stage x, pack its patches: panel[pixel][pair]; pack dy: panel[pixel][out channel]
+//       multiply the panels: sums[out channel][pair] += over the box's pixels
+//   add the chunks' sums in a tree of fixed shape, write dw                                  parallel: the products
+//
+// The number of chunks comes from the shapes, never from the number of threads: so do the bits of dw.
+#include "algorithms/weight_grad.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "algorithms/panel_product.hpp"
+#include "algorithms/parallel.hpp"
+#include "algorithms/patches.hpp"
+#include "dispatch.hpp"
+
+namespace convpp {
+namespace {
+
+using kernels::KernelTable;
+using kernels::Run;
+using kernels::Start;
+
+// How the sums of one product (block of channels x block of pairs) lie in memory: rows of whole vectors.
+struct SumLayout {
+    int64_t patch_width, channel_width;  // of the panels
+    int64_t elems;                       // of the largest product's sums
+
+    template <class T>
+    SumLayout(const Plan& plan, const KernelTable<T>& kernel) {
+        const auto& family = kernel.family[plan.tile.family];
+        const int64_t columns = int64_t(family.vectors) * kernel.lanes, rows = family.rows;
+        patch_width = plan.tile.pixels_are_columns ? columns : rows;
+        channel_width = plan.tile.pixels_are_columns ? rows : columns;
+        elems = plan.channel_block * round_up(plan.maps[0].patches.largest(), patch_width);
+    }
+};
+
+template <class T>
+struct ThreadBuffers {
+    PatchBuffers<T> patches;
+    T* patch_panels = nullptr;
+    T* channel_panels = nullptr;
+    T* sums = nullptr;
+    T* tile = nullptr;
+    Run* runs = nullptr;
+    int64_t* dy_offset = nullptr;       // of pixels, or of channels
+    int64_t* row_offset = nullptr;      // of the sums
+    int64_t* column_offset = nullptr;
+    unsigned char* regular = nullptr;
+
+    ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
+        : patches(carver, plan, kernel.lanes) {
+        const MapPlan& m = plan.maps[0];
+        const SumLayout layout(plan, kernel);
+        const int64_t pixels = m.pixels.largest(), pairs = round_up(m.patches.largest(), layout.patch_width);
+        const int64_t most = std::max(pairs, plan.channel_block) + kernel.lanes;
+        patch_panels = carver.take<T>(pixels * pairs + kernel.lanes);
+        channel_panels = carver.take<T>(pixels * plan.channel_block + kernel.lanes);
+        sums = carver.take<T>(plan.chunks > 1 ? 0 : layout.elems);
+        tile = carver.take<T>(layout.patch_width * layout.channel_width);
+        runs = carver.take<Run>(most_runs(m.pixels.box(0), pixels));
+        dy_offset = carver.take<int64_t>(std::max(pixels, layout.channel_width));
+        row_offset = carver.take<int64_t>(most);
+        column_offset = carver.take<int64_t>(most);
+        regular = carver.take<unsigned char>(most);
+    }
+};
+
+// One product: which results, of which group.
+struct Product {
+    int64_t group = 0, channel_lo = 0, channels = 0;
+    PatchBlock block;
+
+    Product(const Plan& plan, int64_t index) {
+        const PatchBlocks& patches = plan.maps[0].patches;
+        block = patch_block(patches, index % patches.count());
+        index /= patches.count();
+        channel_lo = index % plan.channel_blocks * plan.channel_block;
+        channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
+        group = index / plan.channel_blocks;
+    }
+};
+
+// panel[pixel][out channel] of dy.
+template <class T>
+void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
+             const Box& pixels, int64_t width, const ThreadBuffers<T>& buffers) {
+    const TensorStrides& strides = plan.result;
+    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
+    const int64_t count = pixels.elems();
+    const T* base = operands.dy + sample * strides.batch + group * plan.result_channels * strides.channel;
+    const T* end = operands.dy + operands.dy_elems;
+    const bool channels_lie_together = strides.channel == 1;
+    int64_t first_run[2] = {0, 0};
+    if (channels_lie_together) {
+        result_offsets(plan.maps[0].map, strides, pixels, buffers.dy_offset);
+    } else {
+        const std::array<int64_t, 3> step{strides.batch, strides.axis[0], strides.axis[1]};
+        base += pixels.lo[0] * step[0] + pixels.lo[1] * step[1] + pixels.lo[2] * step[2] + pixels.lo[3];
+        panel_runs(pixels, step, count, buffers.runs, first_run);
+    }
+    for (int64_t first = 0; first < product.channels; first += width) {
+        const int64_t channel = product.channel_lo + first, valid = std::min(width, product.channels - first);
+        T* panel = buffers.channel_panels + first * count;
+        if (valid < width) std::fill_n(panel, count * width, T(0));
+        if (channels_lie_together) {
+            const Run run{channel, 0, valid};
+            kernel.copy_panel(base, buffers.dy_offset, count, &run, 1, panel, width, end);
+        } else {
+            for (int64_t j = 0; j < valid; ++j) buffers.dy_offset[j] = (channel + j) * strides.channel;
+            kernel.transpose_panel(base, buffers.dy_offset, valid, buffers.runs, first_run[1], panel, width, end);
+        }
+    }
+}
+
+// panel[pixel][pair] of the patches of x.
+template <class T>
+void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
+                  const Box& pixels, int64_t width, const ThreadBuffers<T>& buffers) {
+    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
+    const Memory<const T> x{
+        operands.x + sample * plan.source.batch + group * plan.source_channels * plan.source.channel,
+        operands.x + operands.x_elems};
+    const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, x, pixels, product.block, buffers.patches);
+    const int64_t count = pixels.elems(), pairs = product.block.size();
+    int64_t first_run[2] = {0, 0};
+    panel_runs(pixels, view.step, count, buffers.runs, first_run);
+    for (int64_t first = 0; first < pairs; first += width) {
+        const int64_t valid = std::min(width, pairs - first);
+        T* panel = buffers.patch_panels + first * count;
+        if (valid < width) std::fill_n(panel, count * width, T(0));
+        kernel.transpose_panel(view.base, buffers.patches.offsets + first, valid, buffers.runs, first_run[1], panel, width,
+                               view.end);
+    }
+}
+
+// The pitch of a product's rows of sums: its columns in whole vectors.
+template <class T>
+int64_t sum_pitch(const Plan& plan, const KernelTable<T>& kernel, const Product& product) {
+    return round_up(plan.tile.pixels_are_columns ? product.block.size() : product.channels, kernel.lanes);
+}
+
+// sums[row][column] over the pixels of boxes [box_lo, box_hi).
+template <class T>
+void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
+                 int64_t box_lo, int64_t box_hi, T* sums, const ThreadBuffers<T>& buffers) {
+    const SumLayout layout(plan, kernel);
+    const int64_t pitch = sum_pitch(plan, kernel, product);
+    const bool by_patch = plan.tile.pixels_are_columns;
+    Side<T> channels{buffers.channel_panels, 0, layout.channel_width, product.channels, nullptr, buffers.regular};
+    Side<T> patches{buffers.patch_panels, 0, layout.patch_width, product.block.size(), nullptr, buffers.regular};
+    Side<T>&rows = by_patch ? channels : patches, &columns = by_patch ? patches : channels;
+    for (int64_t i = 0; i < rows.count; ++i) buffers.row_offset[i] = i * pitch;
+    for (int64_t j = 0; j < pitch; ++j) buffers.column_offset[j] = j;
+    rows.offset = buffers.row_offset;
+    columns.offset = buffers.column_offset;
+    columns.count = pitch;  // the vectors' unused ends are sums of zeros
+    std::fill_n(buffers.regular, std::max(rows.count, pitch), static_cast<unsigned char>(1));
+    Beginning<T> beginning;
+    for (int64_t b = box_lo; b < box_hi; ++b) {
+        const Box pixels = plan.maps[0].pixels.box(b);
+        const int64_t count = pixels.elems();
+        pack_patches(plan, kernel, product, operands, pixels, layout.patch_width, buffers);
+        pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
+        channels.pitch = count * layout.channel_width;
+        patches.pitch = count * layout.patch_width;
+        multiply_panels(kernel, plan.tile.family, count, rows, columns, beginning, sums, buffers.tile);
+        beginning.start = Start::from_c;
+    }
+}
+
+template <class T>
+void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums,
+                   const SumOperands<T>& operands, const ThreadBuffers<T>& buffers) {
+    const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
+    const auto position = [&](size_t a, int64_t t) {
+        return plan.maps[0].map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
+    };
+    fill_offsets(product.block, plan.weight_source_channel, position, buffers.patches.offsets);
+    const bool by_patch = plan.tile.pixels_are_columns;
+    const int64_t channel_step = by_patch ? pitch : 1, pair_step = by_patch ? 1 : pitch;
+    for (int64_t c = 0; c < product.channels; ++c) {
+        T* to = operands.dw + product.group * plan.weight_group +
+                (product.channel_lo + c) * plan.weight_result_channel + product.block.channel_lo * plan.weight_source_channel;
+        const T* from = sums + c * channel_step;
+        for (int64_t k = 0; k < pairs; ++k) {
+            T& target = to[buffers.patches.offsets[k]];
+            target = operands.accumulate ? target + from[k * pair_step] : from[k * pair_step];
+        }
+    }
+}
+
+template <class T>
+struct SharedBuffers {
+    T* partial = nullptr;
+    SharedBuffers(Carver& carver, const Plan& plan) { partial = carver.take<T>(plan.partial_elems); }
+};
+
+}  // namespace
+
+template <class T>
+void measure_weight_grad(Plan& plan) {
+    Carver shared(nullptr), thread(nullptr);
+    SharedBuffers<T>(shared, plan);
+    ThreadBuffers<T>(thread, plan, kernel_table<T>(plan.isa));
+    plan.shared_bytes = shared.used();
+    plan.thread_bytes = thread.used();
+}
+
+template <class T>
+void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threads, std::byte* workspace) {
+    const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver carver(workspace);
+    const SharedBuffers<T> shared(carver, plan);
+    std::vector<ThreadBuffers<T>> buffers;
+    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
+    const int64_t chunks = plan.chunks, boxes = plan.maps[0].pixels.count(), elems = SumLayout(plan, kernel).elems;
+    parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
+        const ThreadBuffers<T>& own = buffers[static_cast<size_t>(thread)];
+        const int64_t chunk = task % chunks;
+        const Product product(plan, task / chunks);
+        T* const sums = chunks > 1 ? shared.partial + task * elems : own.sums;
+        sum_product(plan, kernel, product, operands, boxes * chunk / chunks, boxes * (chunk + 1) / chunks, sums, own);
+        if (chunks == 1) write_product(plan, kernel, product, sums, operands, own);
+    });
+    if (chunks == 1) return;
+    parallel_for(plan.tasks / chunks, threads, [&](int64_t index, int thread) {
+        T* const sums = shared.partial + index * chunks * elems;
+        const Product product(plan, index);
+        const int64_t rows = plan.tile.pixels_are_columns ? product.channels : product.block.size();
+        const int64_t used = rows * sum_pitch(plan, kernel, product);
+        for (int64_t distance = 1; distance < chunks; distance *= 2)
+            for (int64_t chunk = 0; chunk + distance < chunks; chunk += 2 * distance)
+                kernel.add(sums + (chunk + distance) * elems, used, sums + chunk * elems);
+        write_product(plan, kernel, product, sums, operands, buffers[static_cast<size_t>(thread)]);
+    });
+}
+
+template void measure_weight_grad<float>(Plan&);
+template void measure_weight_grad<double>(Plan&);
+template void run_weight_grad<float>(const Plan&, const SumOperands<float>&, int, std::byte*);
+template void run_weight_grad<double>(const Plan&, const SumOperands<double>&, int, std::byte*);
+
+}  // namespace convpp

@@ -1,0 +1,26 @@
+// Weight gradient: dw = dy x patches of x, summed over the pixels of all samples.
+//
+// In:  a Plan, the operands.   Out: dw.   Start reading at run_weight_grad in weight_grad.cpp.
+#pragma once
+
+#include "plan.hpp"
+
+namespace convpp {
+
+template <class T>
+struct SumOperands {
+    const T* dy = nullptr;
+    int64_t dy_elems = 0;
+    const T* x = nullptr;
+    int64_t x_elems = 0;
+    T* dw = nullptr;
+    bool accumulate = false;
+};
+
+template <class T>
+void measure_weight_grad(Plan& plan);
+
+template <class T>
+void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threads, std::byte* workspace);
+
+}  // namespace convpp

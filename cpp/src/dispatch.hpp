@@ -1,0 +1,24 @@
+// From the name of an instruction set to its kernels.
+//
+// In:  an Isa.   Out: its table of kernels, or just their tile shapes (all that a plan needs to know).
+#pragma once
+
+#include "convpp/runtime.hpp"
+#include "kernels/kernel_table.hpp"
+
+namespace convpp {
+
+struct TileShape {
+    int64_t rows = 1, vectors = 1, lanes = 1;
+};
+
+struct KernelShapes {
+    TileShape shape[kernels::tile_families];
+};
+
+KernelShapes kernel_shapes(Isa isa, DType dtype);
+
+template <class T>
+const kernels::KernelTable<T>& kernel_table(Isa isa);
+
+}  // namespace convpp

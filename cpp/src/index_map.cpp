@@ -1,0 +1,120 @@
+#include "index_map.hpp"
+
+#include <algorithm>
+
+#include "checked.hpp"
+
+namespace convpp {
+namespace {
+
+// Where tap r of an axis stands in the stored kernel: flip rotates it.
+int64_t stored_tap(const Geometry& g, size_t axis, int64_t r) { return g.flip ? g.kernel[axis] - 1 - r : r; }
+
+// Puts the taps in the order of the sum and finds their phases.
+void finish_taps(AxisMap& map) {
+    std::sort(map.taps.begin(), map.taps.end(), [](const Tap& a, const Tap& b) { return a.weight < b.weight; });
+    for (const Tap& tap : map.taps)
+        map.phases.push_back(tap.offset - floor_div(tap.offset, map.source_step) * map.source_step);
+    std::sort(map.phases.begin(), map.phases.end());
+    map.phases.erase(std::unique(map.phases.begin(), map.phases.end()), map.phases.end());
+    for (Tap& tap : map.taps) {
+        tap.shift = floor_div(tap.offset, map.source_step);
+        const int64_t residue = tap.offset - tap.shift * map.source_step;
+        tap.phase = std::lower_bound(map.phases.begin(), map.phases.end(), residue) - map.phases.begin();
+    }
+}
+
+AxisMap forward_axis(const ConvProblem& problem, size_t axis) {
+    const Geometry& g = problem.geometry();
+    AxisMap map;
+    map.count = problem.output()[axis];
+    map.source_step = g.stride[axis];
+    map.source_extent = g.input[axis];
+    for (int64_t r = 0; r < g.kernel[axis]; ++r)
+        map.taps.push_back({stored_tap(g, axis, r), r * g.dilation[axis] - g.pad_lo[axis], 0, 0});
+    finish_taps(map);
+    return map;
+}
+
+// The residue classes (h + lo) mod stride that have taps, in ascending order; pixels of other classes are read by none.
+std::vector<AxisMap> input_grad_axis(const ConvProblem& problem, size_t axis) {
+    const Geometry& g = problem.geometry();
+    const int64_t step = g.stride[axis], lo = g.pad_lo[axis];
+    std::vector<int64_t> residues;
+    for (int64_t r = 0; r < std::min(g.kernel[axis], step); ++r) {  // the residues of r*dilation repeat after `step` taps
+        const int64_t residue = (r * (g.dilation[axis] % step)) % step;
+        if (std::find(residues.begin(), residues.end(), residue) == residues.end()) residues.push_back(residue);
+        else break;  // and they repeat from the first one
+    }
+    std::sort(residues.begin(), residues.end());
+    std::vector<AxisMap> classes;
+    for (int64_t residue : residues) {
+        const int64_t first = ceil_div(lo - residue, step);  // the pixel h = step*u + residue - lo is >= 0 from here
+        const int64_t last = floor_div(g.input[axis] - 1 + lo - residue, step);
+        if (last < first) continue;
+        AxisMap map;
+        map.count = last - first + 1;
+        map.source_extent = problem.output()[axis];
+        map.result_step = step;
+        map.result_start = step * first + residue - lo;
+        for (int64_t r = 0; r < g.kernel[axis]; ++r) {
+            const int64_t reach = r * g.dilation[axis];
+            if (reach % step == residue)
+                map.taps.push_back({stored_tap(g, axis, r), first + (residue - reach) / step, 0, 0});
+        }
+        finish_taps(map);
+        classes.push_back(map);
+    }
+    return classes;
+}
+
+}  // namespace
+
+bool AxisMap::reads_inside() const {
+    for (const Tap& tap : taps)
+        if (tap.offset < 0 || tap.offset + (count - 1) * source_step >= source_extent) return false;
+    return true;
+}
+
+int64_t IndexMap::taps() const {
+    int64_t total = 1;
+    for (const AxisMap& a : axis) total *= static_cast<int64_t>(a.taps.size());
+    return total;
+}
+
+int64_t IndexMap::pixels() const { return axis[0].count * axis[1].count * axis[2].count; }
+
+bool IndexMap::reads_inside() const {
+    return axis[0].reads_inside() && axis[1].reads_inside() && axis[2].reads_inside();
+}
+
+IndexMap forward_map(const ConvProblem& problem) {
+    return {{forward_axis(problem, 0), forward_axis(problem, 1), forward_axis(problem, 2)}};
+}
+
+InputGradMaps input_grad_maps(const ConvProblem& problem) {
+    const std::array<std::vector<AxisMap>, 3> axes{input_grad_axis(problem, 0), input_grad_axis(problem, 1),
+                                                   input_grad_axis(problem, 2)};
+    InputGradMaps maps;
+    for (size_t axis = 0; axis < 3; ++axis) {
+        int64_t covered = 0;
+        for (const AxisMap& map : axes[axis]) covered += map.count;
+        if (covered < problem.geometry().input[axis]) maps.covers_input = false;
+    }
+    for (const AxisMap& d : axes[0])
+        for (const AxisMap& h : axes[1])
+            for (const AxisMap& w : axes[2]) maps.classes.push_back({{d, h, w}});
+    return maps;
+}
+
+TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& extents) {
+    const bool first = layout == Layout::channels_first;
+    const int64_t pixel = first ? 1 : channels;
+    TensorStrides strides;
+    strides.axis = {extents[1] * extents[2] * pixel, extents[2] * pixel, pixel};
+    strides.channel = first ? extents[0] * extents[1] * extents[2] : 1;
+    strides.batch = extents[0] * extents[1] * extents[2] * channels;
+    return strides;
+}
+
+}  // namespace convpp

@@ -1,0 +1,70 @@
+// Which source element meets which result pixel at which tap: the only place that knows.
+//
+// In:  a ConvProblem.   Out: IndexMaps.   Next: plan.hpp.
+//
+// On every axis, the map is linear:  source index = u * source_step + tap.offset,  result index = result_start + u *
+// result_step,  for the result pixels u = 0 .. count-1.
+//
+//   pass          source   result   source_step   result_step
+//   forward       x        y        stride        1
+//   input_grad    dy       dx       1             stride, one map for each residue class of the input pixel
+//   weight_grad   x        (the forward map; its pixels are summed over)
+//
+// The input gradient at stride s: dx[h] gathers dy[p] w[r] with p*s + r*dilation - lo = h, so only taps whose
+// r*dilation is congruent to h + lo (mod s) take part.  Each residue class is a unit-stride convolution of dy with
+// some of the taps; nothing is multiplied with inserted zeros.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "convpp/problem.hpp"
+
+namespace convpp {
+
+// A tap of one axis.  offset = shift * source_step + phases[phase]: split into its phases (the residues modulo the
+// step), the source is read at unit stride: element (phase, u + shift).
+struct Tap {
+    int64_t weight = 0;  // index along this axis of the kernel as the user stores it
+    int64_t offset = 0;  // of the source element, relative to u * source_step
+    int64_t shift = 0;
+    int64_t phase = 0;   // index into AxisMap::phases
+};
+
+struct AxisMap {
+    int64_t count = 0;
+    int64_t source_step = 1;
+    int64_t source_extent = 0;
+    int64_t result_start = 0;
+    int64_t result_step = 1;
+    std::vector<Tap> taps;        // ascending in `weight`: the order of the sum
+    std::vector<int64_t> phases;  // the residues of the taps' offsets modulo source_step
+
+    bool reads_inside() const;  // no tap of any pixel falls outside the source (into the padding)
+};
+
+struct IndexMap {
+    std::array<AxisMap, 3> axis;
+
+    int64_t taps() const;
+    int64_t pixels() const;  // of one sample
+    bool reads_inside() const;
+};
+
+IndexMap forward_map(const ConvProblem& problem);
+
+struct InputGradMaps {
+    std::vector<IndexMap> classes;  // the residue classes that have pixels and taps
+    bool covers_input = true;       // false: some input pixels are read by no output; their gradient is 0
+};
+InputGradMaps input_grad_maps(const ConvProblem& problem);
+
+// Element strides of a tensor (N, C, *spatial) in either layout.
+struct TensorStrides {
+    int64_t batch = 0, channel = 0;
+    Extents axis{0, 0, 0};
+};
+TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& extents);
+
+}  // namespace convpp

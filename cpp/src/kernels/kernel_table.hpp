@@ -1,0 +1,72 @@
+// The contract of the kernels: what they are given, what they write, and nothing about convolutions.
+//
+// In:  panels and strided rows of memory.   Out: panels, and tiles of a matrix.
+// Implemented in tile.hpp and pack.hpp, compiled once per instruction set (ISA) by kernels.cpp, called by algorithms/.
+//
+//   The micro-kernel computes one tile of C += A * B from two packed panels:
+//
+//        row panel A            column panel B                      tile of C
+//     kc | a0 a1 .. aPR-1 |   kc | b0 .. b(lanes*PV-1) |       rows | c . . . . . |
+//        |    ...         |      |        ...          |            | ...         |  -> ldc apart
+//
+//   Step k reads PR consecutive scalars of A (each is broadcast) and PV consecutive vectors of B.  A tile of a family
+//   (PR x PV) may use fewer rows and vectors than its panels hold (edges), the panels' pitch stays PR and PV*lanes.
+//
+// Every element of C is one sum in the order of k, whatever the tile: results do not depend on the blocking.
+#pragma once
+
+#include <cstdint>
+
+namespace convpp::kernels {
+
+// A stretch of consecutive source elements: src[src .. src+count) goes to position dst of the destination.
+struct Run {
+    int64_t src;
+    int64_t dst;
+    int64_t count;
+};
+
+// What the accumulators hold before the first product.  C is read only for `from_c`.
+enum class Start : int { zero, from_c, row_bias, column_bias };
+
+template <class T>
+using TileFn = void (*)(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias);
+
+inline constexpr int max_tile_rows = 14;
+inline constexpr int max_tile_vectors = 3;
+inline constexpr int tile_families = 2;
+
+template <class T>
+struct TileFamily {
+    int rows;     // PR: width of a row panel
+    int vectors;  // PV: width of a column panel, in vectors
+    TileFn<T> fn[max_tile_rows][max_tile_vectors];  // fn[r-1][v-1] computes r rows and v vectors
+};
+
+template <class T>
+struct KernelTable {
+    int lanes;  // elements of a vector
+    TileFamily<T> family[tile_families];
+
+    // dst[k*width + run.dst + i] = src[offsets[k] + run.src + i] for every k < rows, every run, every i < run.count.
+    // Runs are in order of dst.  Writes up to lanes-1 elements past the last run of the last row (slack), never reads
+    // at or past src_end.
+    void (*copy_panel)(const T* src, const int64_t* offsets, int64_t rows, const Run* runs, int64_t run_count, T* dst,
+                       int64_t width, const T* src_end);
+
+    // dst[(run.dst + i)*width + j] = src[offsets[j] + run.src + i] for every j < columns: the same, transposed.
+    // The columns that fill up the last vector become 0.  Slack and src_end as above.
+    void (*transpose_panel)(const T* src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count,
+                            T* dst, int64_t width, const T* src_end);
+
+    // dst[i] = src[i*stride] for i < count.
+    void (*gather)(const T* src, int64_t stride, int64_t count, T* dst);
+
+    // dst[i] += src[i] for i < count.
+    void (*add)(const T* src, int64_t count, T* dst);
+
+    // Runs `steps` rounds of independent multiply-adds in registers; returns the floating-point operations of a round.
+    int64_t (*multiply_add_rounds)(int64_t steps, T* sink);
+};
+
+}  // namespace convpp::kernels

@@ -1,0 +1,41 @@
+// All kernels of one instruction set.  CMake compiles this file once per ISA, with that ISA's flags and
+//   CONVPP_ISA           the ISA's name, which is the namespace of everything compiled here
+//   CONVPP_VECTOR_BYTES  the bytes of its vectors
+// Nothing from the standard library is instantiated here: a function that the linker could choose to share with the
+// rest of the program must not contain this ISA's instructions (a test checks the object's symbols).
+// Read kernel_table.hpp first.
+#include "kernels/kernel_table.hpp"
+
+namespace convpp::kernels::CONVPP_ISA {
+
+#include "kernels/vector.hpp"
+#include "kernels/tile.hpp"
+#include "kernels/pack.hpp"
+
+// Tile shapes: as many accumulators as the registers hold beside one row of B.  32 registers (AVX-512, NEON): 8x3 uses
+// 24 + 3 and loads 0.46 operands a multiply-add; 14x2 uses 28 + 2 and wastes fewer lanes where a panel of 3 vectors
+// does not fit.  16 registers (SSE2, AVX2): 4x3 and 6x2.  Each reaches the peak (measured: docs/architecture.md).
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(__AVX512F__)
+inline constexpr int wide_rows = 4, tall_rows = 6;
+#else
+inline constexpr int wide_rows = 8, tall_rows = 14;
+#endif
+
+template <class T>
+KernelTable<T> make_table() {
+    KernelTable<T> table{};
+    table.lanes = lanes_of<T>;
+    fill_family<T, wide_rows, 3>(table.family[0]);
+    fill_family<T, tall_rows, 2>(table.family[1]);
+    table.copy_panel = &copy_panel<T>;
+    table.transpose_panel = &transpose_panel<T>;
+    table.gather = &gather<T>;
+    table.add = &add<T>;
+    table.multiply_add_rounds = &multiply_add_rounds<T>;
+    return table;
+}
+
+KernelTable<float> table_float32() { return make_table<float>(); }
+KernelTable<double> table_float64() { return make_table<double>(); }
+
+}  // namespace convpp::kernels::CONVPP_ISA

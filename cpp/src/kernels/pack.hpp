@@ -1,0 +1,121 @@
+// Packing: memory of any shape becomes panels that the register tile reads from front to back.
+//
+// In: a source, offsets and runs (see kernel_table.hpp).  Out: panels with rows `width` apart.
+//
+// Two motions are enough for every operand of every pass and layout:
+//   copy       the panel's width runs along consecutive source elements (pixels of a row, channels of a pixel);
+//   transpose  the panel's depth does.
+// Both move whole vectors: a run is written with ceil(count/lanes) stores, and what a store writes past the run's end
+// is overwritten by what follows it (runs and rows are written in ascending order).  The last row needs slack behind.
+#pragma once
+
+template <class T, int Vectors>
+inline void copy_rows(const T* src, const int64_t* offsets, int64_t rows, T* dst, int64_t width) {
+    constexpr int lanes = lanes_of<T>;
+    for (int64_t k = 0; k < rows; ++k) {
+        const T* s = src + offsets[k];
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) store(dst + v * lanes, load(s + v * lanes));
+        dst += width;
+    }
+}
+
+template <class T>
+void copy_panel(const T* src, const int64_t* offsets, int64_t rows, const Run* runs, int64_t run_count, T* dst,
+                int64_t width, const T* src_end) {
+    constexpr int lanes = lanes_of<T>;
+    int64_t reach = 0, largest = 0;  // the last element that whole vectors touch, relative to src
+    for (int64_t r = 0; r < run_count; ++r) {
+        const int64_t end = runs[r].src + (runs[r].count + lanes - 1) / lanes * lanes;
+        if (r == 0 || end > reach) reach = end;
+    }
+    for (int64_t k = 0; k < rows; ++k)
+        if (k == 0 || offsets[k] > largest) largest = offsets[k];
+    const bool inside = reach + largest <= src_end - src;
+    if (inside && run_count == 1) {
+        const T* s = src + runs[0].src;
+        T* d = dst + runs[0].dst;
+        switch ((runs[0].count + lanes - 1) / lanes) {
+            case 1: return copy_rows<T, 1>(s, offsets, rows, d, width);
+            case 2: return copy_rows<T, 2>(s, offsets, rows, d, width);
+            case 3: return copy_rows<T, 3>(s, offsets, rows, d, width);
+            default: break;
+        }
+    }
+    for (int64_t k = 0; k < rows; ++k, dst += width) {
+        const T* s = src + offsets[k];
+        for (int64_t r = 0; r < run_count; ++r) {
+            const T* from = s + runs[r].src;
+            T* to = dst + runs[r].dst;
+            if (inside)
+                for (int64_t i = 0; i < runs[r].count; i += lanes) store(to + i, load(from + i));
+            else
+                for (int64_t i = 0; i < runs[r].count; i += lanes) store(to + i, load_before(from + i, src_end));
+        }
+    }
+}
+
+template <class T>
+void transpose_panel(const T* src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count, T* dst,
+                     int64_t width, const T* src_end) {
+    constexpr int lanes = lanes_of<T>;
+    // Below this many elements of a run a gather by scalars is cheaper than a transpose of a whole square.
+    constexpr int shortest_run = lanes / 4;
+    // The last block of columns goes first: what its stores spill into the next row is overwritten by the first block.
+    for (int64_t block = (columns - 1) / lanes; block >= 0; --block) {
+        const int64_t first = block * lanes;
+        const int64_t valid = columns - first < lanes ? columns - first : lanes;
+        const T* column[lanes];
+        for (int j = 0; j < lanes; ++j) column[j] = j < valid ? src + offsets[first + j] : nullptr;
+        for (int64_t r = 0; r < run_count; ++r) {
+            for (int64_t i = 0; i < runs[r].count; i += lanes) {
+                const int64_t left = runs[r].count - i, count = left < lanes ? left : lanes;
+                const int64_t at = runs[r].src + i;
+                T* to = dst + (runs[r].dst + i) * width + first;
+                if (count <= shortest_run) {
+                    for (int64_t t = 0; t < count; ++t) {
+                        T line[lanes];
+                        for (int j = 0; j < lanes; ++j) line[j] = column[j] ? column[j][at + t] : T(0);
+                        store(to + t * width, load(line));
+                    }
+                    continue;
+                }
+                Vector<T> square[lanes];
+#pragma GCC unroll 16
+                for (int j = 0; j < lanes; ++j)
+                    square[j] = j < valid ? load_before(column[j] + at, src_end) : Vector<T>{};
+                transpose(square);
+                if (count == lanes) {
+#pragma GCC unroll 16
+                    for (int t = 0; t < lanes; ++t) store(to + t * width, square[t]);
+                } else {
+#pragma GCC unroll 16
+                    for (int t = 0; t < lanes; ++t)
+                        if (t < count) store(to + t * width, square[t]);
+                }
+            }
+        }
+    }
+}
+
+template <class T, int Stride>
+inline void gather_by(const T* src, int64_t count, T* dst) {
+    for (int64_t i = 0; i < count; ++i) dst[i] = src[i * Stride];
+}
+
+template <class T>
+void gather(const T* src, int64_t stride, int64_t count, T* dst) {
+    switch (stride) {  // a stride known at compile time is vectorised by the compiler with shuffles
+        case 1: return gather_by<T, 1>(src, count, dst);
+        case 2: return gather_by<T, 2>(src, count, dst);
+        case 3: return gather_by<T, 3>(src, count, dst);
+        case 4: return gather_by<T, 4>(src, count, dst);
+        default:
+            for (int64_t i = 0; i < count; ++i) dst[i] = src[i * stride];
+    }
+}
+
+template <class T>
+void add(const T* src, int64_t count, T* dst) {
+    for (int64_t i = 0; i < count; ++i) dst[i] += src[i];
+}

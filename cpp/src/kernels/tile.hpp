@@ -1,0 +1,76 @@
+// The register tile: acc[rows][vectors] += broadcast(a[row]) * b[vector], the inner loop of everything.
+//
+// In: two packed panels (see kernel_table.hpp for the picture).  Out: one tile of C.
+// All loops over rows and vectors are unrolled, so that the accumulators live in registers; an index that is not known
+// at compile time would spill them.  With FMA the compiler contracts each += into one fused operation.
+#pragma once
+
+template <class T, int PanelRows, int PanelVectors, int Rows, int Vectors>
+void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias) {
+    constexpr int lanes = lanes_of<T>;
+    Vector<T> acc[Rows][Vectors] = {};
+    switch (start) {
+        case Start::zero: break;
+        case Start::from_c:
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(c + r * ldc + v * lanes);
+            break;
+        case Start::row_bias:
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+                for (int v = 0; v < Vectors; ++v) acc[r][v] = bias[r] - Vector<T>{};  // x - 0 is x, for -0 too
+            break;
+        case Start::column_bias:
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(bias + v * lanes);
+            break;
+    }
+    for (int64_t k = 0; k < kc; ++k) {
+        Vector<T> column[Vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) column[v] = load(b + v * lanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
+        a += PanelRows;
+        b += PanelVectors * lanes;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) store(c + r * ldc + v * lanes, acc[r][v]);
+}
+
+// Fills the family's table with the tiles of 1..PanelRows rows and 1..PanelVectors vectors.
+template <class T, int PanelRows, int PanelVectors, int Rows = PanelRows, int Vectors = PanelVectors>
+void fill_family(TileFamily<T>& family) {
+    static_assert(PanelRows <= max_tile_rows && PanelVectors <= max_tile_vectors);
+    family.rows = PanelRows;
+    family.vectors = PanelVectors;
+    family.fn[Rows - 1][Vectors - 1] = &tile<T, PanelRows, PanelVectors, Rows, Vectors>;
+    if constexpr (Vectors > 1) fill_family<T, PanelRows, PanelVectors, Rows, Vectors - 1>(family);
+    else if constexpr (Rows > 1) fill_family<T, PanelRows, PanelVectors, Rows - 1, PanelVectors>(family);
+}
+
+// The machine's peak: 12 independent chains of multiply-adds cover latency times ports on every known core.
+template <class T>
+int64_t multiply_add_rounds(int64_t steps, T* sink) {
+    constexpr int chains = 12;
+    Vector<T> acc[chains] = {};
+    const Vector<T> factor = T(0.5) - Vector<T>{}, term = T(1) - Vector<T>{};
+    for (int64_t i = 0; i < steps; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < chains; ++j) acc[j] = acc[j] * factor + term;
+    }
+    Vector<T> sum = acc[0];
+#pragma GCC unroll 16
+    for (int j = 1; j < chains; ++j) sum += acc[j];
+    for (int l = 0; l < lanes_of<T>; ++l) *sink += sum[l];
+    return int64_t(2) * chains * lanes_of<T>;
+}

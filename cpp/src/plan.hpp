@@ -1,0 +1,113 @@
+// How a pass is carried out: blocks, chunks and buffers, decided from the problem alone, never from the thread count.
+//
+// In:  a ConvProblem, the pass, the element size, the ISA's tile shapes and the machine's caches.
+// Out: a Plan, a plain value.   Next: algorithms/implicit_gemm.cpp (forward, input_grad), algorithms/weight_grad.cpp.
+//
+// The plan never decides the order of a sum, except for the weight gradient's chunks of pixels, whose number depends
+// on the shapes only: so results are the same for every thread count, and y and dx for every batch.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "convpp/convolution.hpp"
+#include "index_map.hpp"
+
+namespace convpp {
+
+// A range of each of four axes: (sample, depth, height, width) of pixels, or (1, depth, height, width) of taps.
+struct Box {
+    std::array<int64_t, 4> lo{0, 0, 0, 0}, hi{0, 0, 0, 0};
+    int64_t extent(size_t axis) const { return hi[axis] - lo[axis]; }
+    int64_t elems() const { return extent(0) * extent(1) * extent(2) * extent(3); }
+};
+
+// Cuts a box into smaller ones: single indices on the axes outside `axis`, `step` indices on it, all inside it.
+// The boxes are in lexicographic order, and so are the elements through them.
+class BoxSplit {
+public:
+    BoxSplit() = default;
+    // Boxes of at most `limit` elements (but whole on the innermost axis down to 1), whose sizes waste few of `lanes`.
+    BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes);
+    int64_t count() const { return count_; }
+    int64_t largest() const { return largest_; }  // elements of the largest box
+    Box box(int64_t index) const;  // the first one is the largest
+    const std::array<int64_t, 4>& extents() const { return extents_; }
+
+private:
+    std::array<int64_t, 4> extents_{0, 0, 0, 0};
+    size_t axis_ = 0;
+    int64_t step_ = 1, parts_ = 0, count_ = 0, largest_ = 0;
+};
+
+// The contraction of forward and input_grad, and the columns of weight_grad, are pairs (channel, tap), in this order.
+// They are cut into blocks: several channels with all taps, or one channel with some of many taps.
+struct PatchBlocks {
+    int64_t channels = 0, channels_per_block = 1;
+    int64_t channel_blocks = 0;
+    BoxSplit taps;
+
+    int64_t count() const { return channel_blocks * taps.count(); }
+    int64_t largest() const { return channels_per_block * taps.largest(); }
+};
+
+struct PatchBlock {
+    int64_t channel_lo = 0, channel_hi = 0;
+    Box taps;
+    int64_t start = 0;  // position of its first pair in the whole contraction
+    int64_t size() const { return (channel_hi - channel_lo) * taps.elems(); }
+};
+PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
+
+// One index map with its blocking.  Forward has one, input_grad one for each residue class.
+struct MapPlan {
+    IndexMap map;
+    bool in_place = false;     // the source is read where it lies: no padding, unit steps along contiguous rows
+    BoxSplit pixels;           // over (samples, *result pixels of the map)
+    PatchBlocks patches;
+    int64_t weights_at = 0;    // first element of its packed weights (all groups)
+    int64_t weights_per_group = 0;
+    int64_t first_task = 0;
+};
+
+struct TileChoice {
+    int family = 0;            // of the kernel table
+    bool pixels_are_columns = true;  // which side is vectorised: pixels (weight_grad: patches), or channels
+    int64_t rows = 1, columns = 1;   // of a full tile, in elements
+};
+
+struct Plan {
+    Pass pass = Pass::forward;
+    Algorithm algorithm = Algorithm::direct;
+    Isa isa = Isa::scalar;
+    bool empty = false;         // the sum has no terms, or there are no results: only bias or zeros are written
+
+    // Groups, one after the other.  With weights for each sample, a sample's group is a group (batch is then 1).
+    int64_t groups = 1, groups_per_sample = 1, batch = 1;
+    int64_t result_channels = 0, source_channels = 0;  // of a group
+    TensorStrides source, result;                      // weight_grad: of x and dy
+    int64_t weight_group = 0, weight_result_channel = 0, weight_source_channel = 0;  // strides in elements
+    Extents weight_axis{0, 0, 0};
+
+    std::vector<MapPlan> maps;
+    bool reads_padding = false;
+    bool fill_result = false;   // some results have no terms: fill all before the maps write theirs
+    TileChoice tile;
+    int64_t channel_block = 0;  // result channels a task computes; a multiple of the panel's width
+    int64_t channel_blocks = 0;
+    int64_t chunks = 1;         // weight_grad: chunks of the pixels, each summed on its own, then added in a tree
+    int64_t tasks = 0;
+    bool parallel = false;      // enough work for more than one thread
+
+    int64_t packed_weight_elems = 0;  // shared by the threads
+    int64_t partial_elems = 0;        // weight_grad: of all chunks
+    int64_t thread_bytes = 0;         // workspace of each thread
+    int64_t shared_bytes = 0;
+};
+
+Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa);
+std::string describe_blocking(const Plan& plan);
+
+}  // namespace convpp

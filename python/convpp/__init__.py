@@ -1,0 +1,71 @@
+"""convpp: convolutions and their gradients for NumPy arrays.
+
+Start with ``conv``, ``conv_input_grad``, ``conv_weight_grad`` and ``conv_backward`` (functional.py), their
+transposed namesakes (transposed.py), the layers (layers.py), and ``convpp.testing`` for the readable reference.
+"""
+
+from convpp import _core
+from convpp.derivatives import conv_double_backward, conv_jvp
+from convpp.errors import DTypeError, ShapeError
+from convpp.explain import Explanation, explain
+from convpp.functional import (
+    adjoint_kernel,
+    conv,
+    conv_backward,
+    conv_bias_grad,
+    conv_input_grad,
+    conv_weight_grad,
+)
+from convpp.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from convpp.runtime import (
+    get_cmake_dir,
+    get_include,
+    get_num_threads,
+    runtime_info,
+    set_num_threads,
+    show_config,
+    threads,
+)
+from convpp.shapes import conv_output_shape, conv_transpose_output_shape
+from convpp.transposed import (
+    conv_transpose,
+    conv_transpose_backward,
+    conv_transpose_input_grad,
+    conv_transpose_weight_grad,
+)
+
+__version__ = _core.version
+
+__all__ = [
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "DTypeError",
+    "Explanation",
+    "ShapeError",
+    "adjoint_kernel",
+    "conv",
+    "conv_backward",
+    "conv_bias_grad",
+    "conv_double_backward",
+    "conv_input_grad",
+    "conv_jvp",
+    "conv_output_shape",
+    "conv_transpose",
+    "conv_transpose_backward",
+    "conv_transpose_input_grad",
+    "conv_transpose_output_shape",
+    "conv_transpose_weight_grad",
+    "conv_weight_grad",
+    "explain",
+    "get_cmake_dir",
+    "get_include",
+    "get_num_threads",
+    "runtime_info",
+    "set_num_threads",
+    "show_config",
+    "threads",
+]

@@ -1,0 +1,8 @@
+"""``python -m convpp``: the same as the console script ``convpp``; see ``cli.py``."""
+
+import sys
+
+from convpp.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

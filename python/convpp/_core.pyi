@@ -1,0 +1,57 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_Array = npt.NDArray[Any]
+_Extents = tuple[int, ...]
+
+__file__: str
+version: str
+compiler: str
+openmp: bool
+
+class Convolution:
+    def __init__(
+        self,
+        pass_: str,
+        dtype: str,
+        algorithm: str,
+        rank: int,
+        batch: int,
+        in_channels: int,
+        out_channels: int,
+        groups: int,
+        input: _Extents,
+        kernel: _Extents,
+        stride: _Extents,
+        dilation: _Extents,
+        pad_lo: _Extents,
+        pad_hi: _Extents,
+        flip: bool,
+        per_sample: bool,
+        channels_last: bool,
+        /,
+    ) -> None: ...
+    def execute(
+        self, first: _Array, second: _Array, bias: _Array | None, result: _Array, accumulate: bool, threads: int, /
+    ) -> None: ...
+    def summary(self, threads: int, /) -> dict[str, Any]: ...
+
+def bias_grad(
+    dy: npt.NDArray[np.floating[Any]],
+    batch: int,
+    channels: int,
+    pixels: int,
+    channels_last: bool,
+    db: _Array,
+    accumulate: bool,
+    threads: int,
+    /,
+) -> None: ...
+def num_threads() -> int: ...
+def set_num_threads(n: int, /) -> None: ...
+def isa() -> str: ...
+def select_isa(name: str, /) -> None: ...
+def isas_available() -> list[str]: ...
+def measure_peak(dtype: str, threads: int, /) -> float: ...

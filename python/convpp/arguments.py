@@ -1,0 +1,119 @@
+"""Arguments: what users write becomes tuples of ints, or an error that names the argument.
+
+In: ``stride=2``, ``padding=((0, 1), (2, 2))``, ``x_shape=[8, 3, 20, 20]`` ...
+Out: an int or a tuple of ints (both hashable, so that a geometry can be recognised).
+Next: ``geometry.py``, which turns them into a checked description of the convolution.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, SupportsIndex
+
+from convpp.errors import ShapeError
+
+#: One number for all spatial axes, or one for each.
+PerAxis = SupportsIndex | Sequence[SupportsIndex]
+#: A number, one for each axis, a (lo, hi) pair for each axis, or a name.
+Padding = str | SupportsIndex | Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]]
+Layout = Literal["channels_first", "channels_last"]
+Shape = tuple[int, ...]
+#: What the normalised forms look like: hashable, ints only.
+Ints = int | Shape
+Pads = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
+
+PADDINGS = ("valid", "same", "same_lower", "full", "causal")
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
+LAYOUTS = ("channels_first", "channels_last")
+ALGORITHMS = ("auto", "direct", "winograd", "reference")
+
+
+def not_available(what: str) -> ValueError:
+    """The error for what a later version brings."""
+    return ValueError(f"{what} is not available yet in this version of convpp")
+
+
+def as_int(value: Any, argument: str) -> int:
+    """``value`` as an int; bools, floats and strings are refused."""
+    if type(value) is int:
+        return value
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise ValueError(f"{argument} is {value!r}, expected an integer")
+
+
+def per_axis(value: Any, argument: str) -> Ints:
+    """An int, or a tuple of ints."""
+    if type(value) is int:
+        return value
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return tuple(as_int(v, argument) for v in value)
+    return as_int(value, argument)
+
+
+def pads(value: Any) -> Pads:
+    """A name, an int, a tuple of ints or a tuple of pairs."""
+    if type(value) is int:
+        return value
+    if isinstance(value, str):
+        if value not in PADDINGS:
+            raise ValueError(f"padding is {value!r}, expected an integer or one of {', '.join(PADDINGS)}")
+        return str(value)
+    if not isinstance(value, Iterable):
+        return as_int(value, "padding")
+    entries = tuple(value)
+    if not any(isinstance(e, Iterable) and not isinstance(e, str) for e in entries):
+        return tuple(as_int(e, "padding") for e in entries)
+    pairs = [tuple(e) if isinstance(e, Iterable) else (e,) for e in entries]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"padding is {value!r}, expected a (lo, hi) pair for each axis")
+    return tuple((as_int(lo, "padding"), as_int(hi, "padding")) for lo, hi in pairs)
+
+
+def shape(value: Any, argument: str) -> Shape:
+    """A tuple of extents."""
+    if type(value) is tuple and all(type(v) is int for v in value):
+        return value
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        raise ValueError(f"{argument} is {value!r}, expected a shape (a tuple of integers)")
+    return tuple(as_int(v, argument) for v in value)
+
+
+def flag(value: Any, argument: str) -> bool:
+    """True or False, NumPy's included."""
+    if value is True or value is False:
+        return bool(value)
+    if type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise ValueError(f"{argument} is {value!r}, expected True or False")
+
+
+def choice(value: Any, argument: str, choices: tuple[str, ...]) -> str:
+    """One of some names."""
+    if isinstance(value, str) and value in choices:
+        return str(value)
+    raise ValueError(f"{argument} is {value!r}, expected one of {', '.join(choices)}")
+
+
+def check_padding_mode(value: Any) -> None:
+    """``zeros`` is what there is; the other names are known."""
+    if value != "zeros":
+        choice(value, "padding_mode", PADDING_MODES)
+        raise not_available(f"padding_mode={value!r}")
+
+
+def check_algorithm(value: Any) -> str:
+    """The algorithm's name."""
+    if choice(value, "algorithm", ALGORITHMS) == "winograd":
+        raise not_available("algorithm='winograd'")
+    return str(value)
+
+
+def check_shape(actual: Shape, expected: Shape, argument: str, meaning: str) -> None:
+    """The shape of an array whose shape follows from the others."""
+    if actual != expected:
+        raise ShapeError(f"{argument} has shape {actual}, expected {expected} ({meaning})")

@@ -1,0 +1,139 @@
+"""The self-test behind ``python -m convpp check``: every instruction set of this machine.
+
+In: a seed.  Out: a line for each, and whether all agree with the reference.  The data are small integers,
+so that every sum is exact in float32 and float64 and results must be equal, not close.
+
+Read next: ``reference.py`` (what is compared with), ``runtime.py`` (how kernels are chosen).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convpp import runtime
+from convpp.errors import ShapeError
+from convpp.functional import conv, conv_input_grad, conv_weight_grad
+from convpp.reference import reference_conv, reference_input_grad, reference_weight_grad
+
+Array = npt.NDArray[Any]
+
+CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)  # around the widths of vectors and tiles
+CASES = 120
+LARGE = [  # sizes that make several blocks of everything
+    {"x": (2, 64, 20, 20), "w": (70, 64, 3, 3), "padding": 1},
+    {"x": (1, 3, 61, 59), "w": (33, 3, 7, 7), "padding": 3, "stride": 2},
+    {"x": (3, 130, 150), "w": (40, 130, 3), "dilation": 2},
+    {"x": (2, 24, 33, 31), "w": (24, 1, 5, 5), "padding": "same", "groups": 24},
+]
+
+
+@dataclass
+class Case:
+    """Integer operands of one geometry (float64, channels first), and the three results by reference."""
+
+    geometry: dict[str, Any]
+    x: Array
+    w: Array
+    bias: Array
+    dy: Array
+    y: Array
+    dx: Array
+    dw: Array
+
+
+def main(seed: int = 0) -> bool:
+    """Test all instruction sets; print a line for each and a last one; return whether all are right."""
+    start = time.perf_counter()
+    cases = list(_cases(np.random.default_rng(seed)))
+    info = runtime.runtime_info()
+    isas = info["isas_available"]
+    failed = []
+    try:
+        for isa in isas:
+            runtime._select_isa(isa)
+            wrong = [message for case in cases for message in _differences(case)]
+            found = "WRONG" if wrong else "right"
+            print(f"{isa:8} {found}: {len(cases)} geometries, 3 passes, 2 layouts, float32 and float64")
+            for message in wrong[:3]:
+                print(f"    {message}")
+            if wrong:
+                failed.append(isa)
+    finally:
+        runtime._select_isa(info["isa"])
+    seconds = time.perf_counter() - start
+    print(f"check failed: {', '.join(failed)}" if failed else f"check passed ({seconds:.1f} s)")
+    return not failed
+
+
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    for large in LARGE:
+        geometry = dict(large)
+        yield _case(rng, geometry.pop("x"), geometry.pop("w"), geometry)
+    count = 0
+    while count < CASES:
+        try:
+            case = _case(rng, *_random_geometry(rng))
+        except ShapeError:  # the kernel was longer than the padded input: draw again
+            continue
+        count += 1
+        yield case
+
+
+def _random_geometry(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
+    """Shapes of x and w, and the other arguments."""
+    rank = int(rng.integers(1, 4))
+    n, groups = int(rng.integers(1, 4)), int(rng.choice((1, 1, 1, 2, 3)))
+    c, k = int(rng.choice(CHANNELS)), int(rng.choice(CHANNELS))
+    extents = rng.integers(1, (40, 16, 7)[rank - 1], rank).tolist()
+    kernel = rng.integers(1, (9, 5, 4)[rank - 1], rank).tolist()
+    geometry = {
+        "stride": rng.integers(1, 4, rank).tolist(),
+        "padding": rng.integers(-1, 4, (rank, 2)).tolist(),
+        "dilation": rng.integers(1, 4, rank).tolist(),
+        "groups": groups,
+        "flip": bool(rng.integers(2)),
+    }
+    return (n, c * groups, *extents), (k * groups, c, *kernel), geometry
+
+
+def _case(
+    rng: np.random.Generator, x_shape: tuple[int, ...], w_shape: tuple[int, ...], geometry: dict[str, Any]
+) -> Case:
+    x, w, bias = (rng.integers(-3, 4, shape).astype(np.float64) for shape in (x_shape, w_shape, w_shape[0]))
+    y = reference_conv(x, w, bias, **geometry)
+    dy = rng.integers(-3, 4, y.shape).astype(np.float64)
+    dx = reference_input_grad(dy, w, x_shape, **geometry)
+    dw = reference_weight_grad(dy, x, w_shape, **geometry)
+    return Case(geometry, x, w, bias, dy, y, dx, dw)
+
+
+def _differences(case: Case) -> Iterator[str]:
+    """What differs from the reference, in words, for both dtypes, both layouts and all passes."""
+    for dtype in (np.float32, np.float64):
+        w, bias = case.w.astype(dtype), case.bias.astype(dtype)
+        for layout in ("channels_first", "channels_last"):
+            x, dy, y, dx = (_lay(a, layout).astype(dtype) for a in (case.x, case.dy, case.y, case.dx))
+            geometry = case.geometry | {"layout": layout}
+            outputs = [np.full_like(a, np.nan) for a in (y, dx, case.dw.astype(dtype))]
+            conv(x, w, bias, **geometry, out=outputs[0])
+            conv_input_grad(dy, w, x.shape, **geometry, out=outputs[1])
+            conv_weight_grad(dy, x, w.shape, **geometry, out=outputs[2])
+            for name, got, expected in zip(
+                ("forward", "input_grad", "weight_grad"), outputs, (y, dx, case.dw), strict=True
+            ):
+                if not np.array_equal(got, expected):
+                    index = tuple(int(i) for i in np.argwhere(got != expected)[0])
+                    yield (
+                        f"{name}, {np.dtype(dtype)}, x {case.x.shape}, w {case.w.shape}, {geometry}: "
+                        f"first difference at {index}: got {got[index]}, expected {expected[index]}"
+                    )
+
+
+def _lay(array: Array, layout: str) -> Array:
+    return np.moveaxis(array, 1, -1).copy() if layout == "channels_last" else array

@@ -1,0 +1,145 @@
+"""The command line: ``python -m convpp`` and the console script ``convpp``.
+
+In: words.  Out: text, and an exit code: 0 done, 1 a check or measure failed, 2 a wrong call.  Each command's
+work is elsewhere and imported only when the command runs.
+
+Read next: ``demo.py`` (demo), ``check.py`` (check), ``explain.py`` (explain), ``runtime.py`` (info).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; ``argv`` is by default that of the process."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except arguments.expected as error:  # what a user can put right: a line, no traceback
+        parser.exit(2, f"convpp {arguments.command}: {error}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    import convpp
+
+    parser = argparse.ArgumentParser(prog="convpp", description="Convolution and its gradients for NumPy.")
+    parser.set_defaults(expected=())
+    parser.add_argument("--version", action="version", version=f"convpp {convpp.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    demo = commands.add_parser("demo", help="train a small network on handwritten digits")
+    demo.add_argument("--epochs", type=_positive, default=20, help="default: %(default)s")
+    demo.add_argument("--batch-size", type=_positive, default=32, help="default: %(default)s")
+    demo.add_argument("--seed", type=_natural, default=0, help="default: %(default)s")
+    demo.add_argument("--plot", metavar="FILE.png", help="draw filters, feature maps and the loss curve")
+    demo.set_defaults(run=_demo, expected=(ImportError, FileNotFoundError))
+
+    info = commands.add_parser("info", help="print version, instruction sets, threads, compiler")
+    info.add_argument("--peak", action="store_true", help="measure the peak arithmetic rate, some seconds")
+    info.set_defaults(run=_info)
+
+    check = commands.add_parser("check", help="test every kernel and instruction set of this machine")
+    check.add_argument("--seed", type=_natural, default=0, help="of the geometries; default: %(default)s")
+    check.set_defaults(run=_check)
+
+    explain = commands.add_parser("explain", help="print how a convolution would be computed")
+    explain.add_argument("--x", type=_ints, required=True, metavar="N,C,H,W", help="the shape of x")
+    explain.add_argument("--w", type=_ints, required=True, metavar="K,C,R,S", help="the shape of w")
+    explain.add_argument("--stride", type=_per_axis, default=1, metavar="INT[,INT]")
+    explain.add_argument(
+        "--padding",
+        type=_padding,
+        default=0,
+        metavar="PAD",
+        help="INT, INT,INT (one an axis), LO:HI,LO:HI (one pair an axis), or a name such as same",
+    )
+    explain.add_argument("--dilation", type=_per_axis, default=1, metavar="INT[,INT]")
+    explain.add_argument("--groups", type=_positive, default=1)
+    explain.add_argument("--op", choices=("forward", "input_grad", "weight_grad"), default="forward")
+    explain.add_argument("--dtype", default="float32", help="default: %(default)s")
+    explain.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
+    explain.add_argument("--threads", type=_positive)
+    explain.set_defaults(run=_explain, expected=(ValueError, TypeError))
+
+    bench = commands.add_parser("bench", help="not available yet")
+    bench.set_defaults(run=_bench, expected=ValueError)
+    return parser
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from convpp import demo
+
+    demo.main(arguments.epochs, arguments.batch_size, arguments.seed, arguments.plot)
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from convpp import runtime
+
+    runtime.show_config()
+    if arguments.peak:
+        for threads in sorted({1, runtime.get_num_threads()}):
+            for dtype in ("float32", "float64"):
+                rate = runtime._measure_peak(dtype, threads)
+                print(f"peak, {dtype}, {threads} thread{'s'[: threads > 1]}: {rate:.0f} GFLOP/s")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from convpp import check
+
+    return 0 if check.main(arguments.seed) else 1
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    import convpp
+
+    names = ("stride", "padding", "dilation", "groups", "op", "dtype", "layout", "threads")
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
+    print(convpp.explain(arguments.x, arguments.w, **options))
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    raise ValueError("the benchmarks are not available yet")
+
+
+def _ints(text: str, least: int | None = None) -> tuple[int, ...]:
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected integers with commas between, got {text!r}") from None
+    if least is not None and min(values) < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
+    return values
+
+
+def _natural(text: str, least: int = 0) -> int:
+    values = _ints(text, least)
+    if len(values) != 1:
+        raise argparse.ArgumentTypeError(f"expected one integer, got {text!r}")
+    return values[0]
+
+
+def _positive(text: str) -> int:
+    return _natural(text, least=1)
+
+
+def _per_axis(text: str) -> int | tuple[int, ...]:
+    values = _ints(text)
+    return values[0] if len(values) == 1 else values
+
+
+def _padding(text: str) -> Any:
+    if text[:1].isalpha():
+        return text
+    if ":" not in text:
+        return _per_axis(text)
+    return tuple(_ints(pair.replace(":", ",")) for pair in text.split(","))

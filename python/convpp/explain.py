@@ -1,0 +1,104 @@
+"""What a call would do: algorithm, kernels, threads, work and memory.
+
+In: shapes and the geometry.   Out: an ``Explanation``, which prints well.   Nothing is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy.typing as npt
+
+from convpp.arguments import Layout, Padding, PerAxis, choice, shape
+from convpp.functional import geometry_key
+from convpp.planning import PASSES, plan_conv
+from convpp.runtime import threads_of_call
+from convpp.validation import dtype_name
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How convpp carries out one pass of a convolution.
+
+    ``flops`` counts a multiply-add as two; ``workspace_bytes`` is the memory for packed operands with ``threads``
+    threads (it does not grow with N); ``blocking`` says how the work is cut.
+    """
+
+    op: str
+    algorithm: str
+    isa: str
+    threads: int
+    flops: int
+    workspace_bytes: int
+    output_shape: tuple[int, ...]
+    dtype: str
+    tasks: int
+    blocking: str
+
+    def __str__(self) -> str:
+        rows = {
+            "op": self.op,
+            "algorithm": self.algorithm,
+            "output shape": " x ".join(map(str, self.output_shape)),
+            "dtype": self.dtype,
+            "isa": self.isa,
+            "threads": str(self.threads),
+            "work": f"{self.flops / 1e9:.3f} GFLOP",
+            "workspace": f"{self.workspace_bytes / 2**20:.2f} MiB",
+            "blocking": self.blocking,
+        }
+        return "\n".join(f"{key:13} {value}" for key, value in rows.items())
+
+
+def explain(
+    x_shape: Iterable[int],
+    w_shape: Iterable[int],
+    *,
+    op: str = "forward",
+    dtype: npt.DTypeLike = "float32",
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: str = "auto",
+    threads: int | None = None,
+) -> Explanation:
+    """How a pass on arrays of these shapes would be carried out.
+
+    Parameters
+    ----------
+    x_shape, w_shape : shapes of x and w
+    op : "forward", "input_grad" or "weight_grad"
+    dtype : float32 or float64
+    stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm, threads
+        As in ``conv``.
+
+    Returns
+    -------
+    Explanation
+        with ``algorithm, op, isa, threads, flops, workspace_bytes, output_shape`` and more; ``print`` it.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError
+
+    Examples
+    --------
+    >>> import convpp
+    >>> e = convpp.explain((8, 64, 56, 56), (64, 64, 3, 3), padding=1)
+    >>> e.algorithm, e.flops, e.output_shape
+    ('direct', 1849688064, (8, 64, 56, 56))
+    """
+    choice(op, "op", PASSES)
+    key = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
+    planned = plan_conv(
+        op, dtype_name(dtype), algorithm, shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *key
+    )
+    summary = planned.convolution.summary(threads_of_call(threads))
+    shapes = {"forward": planned.y_shape, "input_grad": planned.x_shape, "weight_grad": planned.w_shape}
+    return Explanation(output_shape=shapes[op], **summary)

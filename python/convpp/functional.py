@@ -1,0 +1,489 @@
+"""The convolution and its gradients: what users call.
+
+In: NumPy arrays and the geometry.   Out: NumPy arrays.
+Each function does three things: ``validation.operands`` (plain arrays of one type), ``planning.plan_conv`` (the
+geometry, checked once and remembered), ``Planned.execute`` (the compiled core).  ``transposed.py`` does the same for
+transposed convolutions, ``derivatives.py`` builds second derivatives from these.
+
+The operation is cross-correlation, as in every deep-learning library::
+
+    y[n, k, p] = bias[k] + sum over c, r of  x[n, c, p * stride - lo + r * dilation] * w[k, c, r]
+
+with p, r running over 1, 2 or 3 spatial axes and c over the channels of k's group; elements outside x add nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convpp import _core
+from convpp.arguments import (
+    LAYOUTS,
+    Layout,
+    Padding,
+    PerAxis,
+    as_int,
+    check_padding_mode,
+    check_shape,
+    choice,
+    flag,
+    not_available,
+    pads,
+    per_axis,
+    shape,
+)
+from convpp.errors import ShapeError
+from convpp.planning import Planned, plan_conv
+from convpp.runtime import threads_of_call
+from convpp.validation import Array, as_float, operands, plain, result
+
+NEEDS = ("x", "w", "bias")
+
+
+def conv(
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    activation: Any = None,
+    add: npt.ArrayLike | None = None,
+    per_sample: bool = False,
+    algorithm: str = "auto",
+    out: Array | None = None,
+    threads: int | None = None,
+) -> Array:
+    """Convolution of 1-, 2- or 3-D samples with K filters (fprop).
+
+    ``y[n, k, p] = bias[k] + sum over c, r of x[n, c, p*stride - lo + r*dilation] * w[k, c, r]``
+
+    Parameters
+    ----------
+    x : (N, C, \\*spatial), or (C, \\*spatial) for one sample
+        float32 or float64; with ``layout="channels_last"``: (N, \\*spatial, C).  Any strides and alignment are
+        right; a C-contiguous array is not copied.
+    w : (K, C/groups, \\*kernel)
+        The filters, in either layout.  The number of spatial axes is ``w.ndim - 2``.
+        With ``per_sample=True``: (N, K, C/groups, \\*kernel), a set of filters for each sample.
+    bias : (K,), optional
+    stride, dilation : int, or one for each spatial axis
+    padding : int, one for each axis, a (lo, hi) pair for each axis, or a name
+        "valid" (none), "same" (output extent ceil(in/stride), the odd element behind: TensorFlow's, JAX's and ONNX's
+        SAME_UPPER), "same_lower" (in front), "full" (``dilation*(k-1)`` on both sides), "causal" (all in front).
+        Negative values crop.
+    groups : int
+        Channels of group g of x meet only the filters of group g.
+    padding_mode : "zeros"
+    flip : bool
+        True rotates the filters by 180 degrees: convolution as in signal processing (``scipy.signal.convolve``).
+    layout : "channels_first" or "channels_last"
+    activation, add
+        Not available yet.
+    algorithm : "auto", "direct" or "reference"
+    out : array of the result's shape and dtype, C-contiguous, optional
+        The result is written here; it may overlap the inputs.
+    threads : int, optional
+        At most so many threads for this call.  The result does not depend on it.
+
+    Returns
+    -------
+    (N, K, \\*out), with ``out = floor((in + lo + hi - dilation*(k-1) - 1) / stride) + 1``
+        in ``np.result_type`` of the inputs; without N if x has none.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+        Each names the argument; ``out`` is then untouched.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> x = np.arange(9, dtype=np.float32).reshape(1, 3, 3)          # one sample, one channel
+    >>> w = np.ones((1, 1, 2, 2), dtype=np.float32)
+    >>> convpp.conv(x, w)
+    array([[[ 8., 12.],
+            [20., 24.]]], dtype=float32)
+
+    References
+    ----------
+    Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285.
+    """
+    if activation is not None:
+        raise not_available("activation")
+    if add is not None:
+        raise not_available("add")
+    x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
+    geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
+    planned = plan_conv("forward", dtype, algorithm, x.shape, w.shape, *geometry)
+    if bias is not None:
+        check_shape(bias.shape, (planned.geometry.out_channels,), "bias", "(K,), one for each filter")
+    return run(planned, x, w, bias, planned.y_shape, dtype, out, False, threads)
+
+
+def conv_input_grad(
+    dy: npt.ArrayLike,
+    w: npt.ArrayLike,
+    x_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: str = "auto",
+    out: Array | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> Array:
+    """Gradient of a loss with respect to x, given its gradient with respect to y (dgrad).
+
+    ``dx[n, c, h] = sum over k, p, r with p*stride - lo + r*dilation = h  of  dy[n, k, p] * w[k, c, r]``
+
+    The adjoint of ``conv`` in x.  At stride 1 it is a convolution itself, of dy with the filters rotated by 180
+    degrees and their depth and number swapped: ``conv(dy, adjoint_kernel(w), padding="full")``.  At other strides
+    each residue class of the input pixel is one, with some of the taps; no zeros are inserted.
+
+    Parameters
+    ----------
+    dy : (N, K, \\*out)
+        Shape and layout of ``conv``'s result.
+    w : (K, C/groups, \\*kernel)
+    x_shape : shape of x
+        In full, with N if dy has it.
+    accumulate : bool
+        True adds to ``out``.
+    stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm, out, threads
+        As in ``conv``.
+
+    Returns
+    -------
+    array of shape ``x_shape``; 0 where no output reads x
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+        Each names the argument; ``out`` is then untouched.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> dy = np.ones((5, 18, 18), dtype=np.float32)
+    >>> w = np.ones((5, 3, 3, 3), dtype=np.float32)
+    >>> convpp.conv_input_grad(dy, w, (3, 20, 20)).shape
+    (3, 20, 20)
+    """
+    dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
+    geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
+    planned = plan_conv("input_grad", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, *geometry)
+    if dy.shape != planned.y_shape:
+        raise wrong_dy(dy, planned)
+    return run(planned, dy, w, None, planned.x_shape, dtype, out, accumulate, threads)
+
+
+def conv_weight_grad(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    w_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: str = "auto",
+    out: Array | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> Array:
+    """Gradient of a loss with respect to w, given its gradient with respect to y (wgrad).
+
+    ``dw[k, c, r] = sum over n, p of dy[n, k, p] * x[n, c, p*stride - lo + r*dilation]``
+
+    Parameters
+    ----------
+    dy : (N, K, \\*out)
+    x : (N, C, \\*spatial)
+    w_shape : shape of w, (K, C/groups, \\*kernel)
+    per_sample : bool
+        True: not summed over the samples.  The result is (N, K, C/groups, \\*kernel); ``w_shape`` may be given
+        with or without the N.
+    accumulate : bool
+        True adds to ``out``.
+    stride, padding, dilation, groups, padding_mode, flip, layout, algorithm, out, threads
+        As in ``conv``.
+
+    Returns
+    -------
+    array of shape ``w_shape``
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+        Each names the argument; ``out`` is then untouched.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> dy = np.ones((5, 18, 18), dtype=np.float32)
+    >>> x = np.ones((3, 20, 20), dtype=np.float32)
+    >>> convpp.conv_weight_grad(dy, x, (5, 3, 3, 3))[0, 0, 0]
+    array([324., 324., 324.], dtype=float32)
+    """
+    dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
+    geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
+    w_shape = shape(w_shape, "w_shape")
+    if per_sample and len(w_shape) == x.ndim:
+        w_shape = (x.shape[0], *w_shape)
+    planned = plan_conv("weight_grad", dtype, algorithm, x.shape, w_shape, *geometry)
+    if dy.shape != planned.y_shape:
+        raise wrong_dy(dy, planned)
+    return run(planned, dy, x, None, planned.w_shape, dtype, out, accumulate, threads)
+
+
+def conv_bias_grad(
+    dy: npt.ArrayLike,
+    *,
+    layout: Layout = "channels_first",
+    batched: bool = True,
+    out: Array | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> Array:
+    """Gradient of a loss with respect to bias: ``db[k] = sum over n, p of dy[n, k, p]``.
+
+    Parameters
+    ----------
+    dy : (N, K, \\*out)
+        With ``batched=False``: (K, \\*out), one sample.  1 to 3 spatial axes.
+    layout, out, threads
+        As in ``conv``.
+    accumulate : bool
+        True adds to ``out``.
+
+    Returns
+    -------
+    (K,), summed in float64 and rounded once
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> convpp.conv_bias_grad(np.ones((2, 3, 4, 4)))
+    array([32., 32., 32.])
+    """
+    last = choice(layout, "layout", LAYOUTS) == "channels_last"
+    dy = as_float(dy, "dy")
+    dy = plain(dy, dy.dtype)
+    lead = int(flag(batched, "batched"))
+    if dy.ndim - 1 - lead not in (1, 2, 3):
+        form = "(N, K, *out)" if batched else "(K, *out)"
+        raise ShapeError(f"dy has shape {dy.shape}, expected {form} with 1, 2 or 3 spatial axes")
+    batch = dy.shape[0] if lead else 1
+    channels = dy.shape[-1] if last else dy.shape[lead]
+    spatial = dy.shape[lead:-1] if last else dy.shape[lead + 1 :]
+    pixels = 1
+    for extent in spatial:
+        pixels *= extent
+    dtype = dy.dtype.name
+    target, copy_to = result(out, (channels,), dtype, flag(accumulate, "accumulate"), (dy,))
+    _core.bias_grad(dy, batch, channels, pixels, last, target, accumulate, threads_of_call(threads))
+    return target if copy_to is None else _copied(target, copy_to)
+
+
+def conv_backward(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    needs: Iterable[str] = NEEDS,
+    algorithm: str = "auto",
+    threads: int | None = None,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """All gradients of ``conv`` at once: (dx, dw, db).
+
+    Parameters
+    ----------
+    dy : (N, K, \\*out)
+    x : (N, C, \\*spatial)
+    w : (K, C/groups, \\*kernel)
+    needs : any of "x", "w", "bias"
+        What is left out comes back as None and costs nothing.
+    stride, padding, dilation, groups, padding_mode, flip, layout, algorithm, threads
+        As in ``conv``.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> x, w = np.ones((2, 3, 8, 8)), np.ones((4, 3, 3, 3))
+    >>> dx, dw, db = convpp.conv_backward(np.ones((2, 4, 6, 6)), x, w, needs=("x", "bias"))
+    >>> dx.shape, dw, db
+    ((2, 3, 8, 8), None, array([72., 72., 72., 72.]))
+    """
+    wanted = wanted_gradients(needs)
+    dy, x, _, _ = operands(dy, x, None, ("dy", "x"))
+    w = as_float(w, "w")
+    geometry: dict[str, Any] = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "padding_mode": padding_mode,
+        "flip": flip,
+        "layout": layout,
+    }
+    key = geometry_key(**geometry, per_sample=False)
+    planned = plan_conv("input_grad", dy.dtype.name, algorithm, x.shape, w.shape, *key)
+    if dy.shape != planned.y_shape:
+        raise wrong_dy(dy, planned)
+    how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}
+    dx = conv_input_grad(dy, w, x.shape, **geometry, **how) if "x" in wanted else None
+    dw = conv_weight_grad(dy, x, w.shape, **geometry, **how) if "w" in wanted else None
+    db = None
+    if "bias" in wanted:
+        db = conv_bias_grad(dy, layout=layout, batched=x.ndim == w.ndim, threads=threads)
+    return dx, dw, db
+
+
+def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
+    """The filters of the backward pass: rotated by 180 degrees, depth and number swapped.
+
+    From (K, C/groups, \\*kernel) to (C, K/groups, \\*kernel): ``a[c, k, r] = w[k, c, kernel - 1 - r]``.  At stride 1,
+    ``conv(dy, adjoint_kernel(w), padding="full")`` is ``conv_input_grad(dy, w, x.shape)``: the gradient of C channels
+    gathers from K filters, so the K filters of depth C become C filters of depth K.
+
+    Parameters
+    ----------
+    w : (K, C/groups, \\*kernel), any dtype
+    groups : int
+        Must divide K.
+
+    Raises
+    ------
+    ShapeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> w = np.arange(5 * 3 * 3 * 3).reshape(5, 3, 3, 3)
+    >>> a = convpp.adjoint_kernel(w)
+    >>> a.shape
+    (3, 5, 3, 3)
+    >>> bool(a[2, 4, 0, 1] == w[4, 2, 2, 1])
+    True
+    """
+    w = np.asarray(w)
+    groups = as_int(groups, "groups")
+    if w.ndim not in (3, 4, 5):
+        raise ShapeError(f"w has shape {w.shape}, expected (K, C/groups, *kernel) with 1, 2 or 3 kernel axes")
+    if groups < 1:
+        raise ValueError(f"groups is {groups}, expected 1 or more")
+    if w.shape[0] % groups:
+        raise ShapeError(f"groups is {groups}, expected a divisor of K = {w.shape[0]} (w has shape {w.shape})")
+    out_channels, in_channels = w.shape[0] // groups, w.shape[1]
+    split = w.reshape(groups, out_channels, in_channels, *w.shape[2:]).swapaxes(1, 2)
+    rotated = np.flip(split, axis=tuple(range(3, split.ndim)))
+    return np.ascontiguousarray(rotated.reshape(groups * in_channels, out_channels, *w.shape[2:]))
+
+
+def geometry_key(
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    groups: int,
+    padding_mode: str,
+    flip: bool,
+    layout: str,
+    per_sample: bool,
+) -> tuple[Any, ...]:
+    """The geometry arguments as ``plan_conv`` takes them: hashable, ints only."""
+    if padding_mode != "zeros":
+        check_padding_mode(padding_mode)
+    return (
+        stride if type(stride) is int else per_axis(stride, "stride"),
+        padding if type(padding) is int else pads(padding),
+        dilation if type(dilation) is int else per_axis(dilation, "dilation"),
+        groups if type(groups) is int else as_int(groups, "groups"),
+        flip if flip is False else flag(flip, "flip"),
+        layout if layout == "channels_first" else choice(layout, "layout", LAYOUTS),
+        per_sample if per_sample is False else flag(per_sample, "per_sample"),
+    )
+
+
+def run(
+    planned: Planned,
+    first: Array,
+    second: Array,
+    bias: Array | None,
+    result_shape: tuple[int, ...],
+    dtype: str,
+    out: Array | None,
+    accumulate: bool,
+    threads: int | None,
+) -> Array:
+    """Executes a planned pass into ``out``, or into a new array."""
+    count = threads_of_call(threads)
+    if out is None and accumulate is False:
+        target = np.empty(result_shape, dtype)
+        planned.execute(first, second, bias, target, False, count)
+        return target
+    accumulate = flag(accumulate, "accumulate")
+    target, copy_to = result(out, result_shape, dtype, accumulate, (first, second, bias))
+    planned.execute(first, second, bias, target, accumulate, count)
+    return target if copy_to is None else _copied(target, copy_to)
+
+
+def _copied(source: Array, to: Array) -> Array:
+    to[...] = source
+    return to
+
+
+def wrong_dy(dy: Array, planned: Planned) -> ShapeError:
+    """The error for a dy that is not shaped like the output."""
+    return ShapeError(
+        f"dy has shape {dy.shape}, expected {planned.y_shape}: the output of x {planned.x_shape} with w {planned.w_shape}"
+    )
+
+
+def wanted_gradients(needs: Iterable[str]) -> tuple[str, ...]:
+    """``needs`` as names that are known."""
+    wanted = (needs,) if isinstance(needs, str) else tuple(needs)
+    for name in wanted:
+        if name not in NEEDS:
+            raise ValueError(f"needs is {needs!r}, expected any of {', '.join(NEEDS)}")
+    return wanted

@@ -1,0 +1,342 @@
+"""One checked description of a convolution: the only place where extents are computed.
+
+In: shapes and normalised arguments (``arguments.py``).   Out: a ``Geometry``, or a ``ShapeError`` that shows
+the shapes.   Next: ``planning.py``, which hands it to the compiled core.
+
+A transposed convolution is described by the convolution that it is the adjoint of: its input is that
+convolution's output.  So there is one description, and one engine, for both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from convpp.arguments import Ints, Pads, Shape
+from convpp.errors import ShapeError
+
+#: Sizes beyond this cannot exist; the core checks 64-bit products again.
+LARGEST = 2**60
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Extents of a convolution from x (N, C, \\*input) with w (K, C/groups, \\*kernel) to y (N, K, \\*output).
+
+    ``batch`` is None for a single sample without an N axis.
+    """
+
+    batch: int | None
+    in_channels: int
+    out_channels: int
+    groups: int
+    input: Shape
+    kernel: Shape
+    output: Shape
+    stride: Shape
+    dilation: Shape
+    padding: Pairs
+    flip: bool
+    per_sample: bool
+    channels_last: bool
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes."""
+        return len(self.kernel)
+
+    @property
+    def x_shape(self) -> Shape:
+        """Shape of x and dx."""
+        return self._shape(self.in_channels, self.input)
+
+    @property
+    def y_shape(self) -> Shape:
+        """Shape of y and dy."""
+        return self._shape(self.out_channels, self.output)
+
+    @property
+    def w_shape(self) -> Shape:
+        """Shape of w and dw."""
+        sample = (self.batch or 0,) if self.per_sample else ()
+        return (*sample, self.out_channels, self.in_channels // self.groups, *self.kernel)
+
+    def _shape(self, channels: int, spatial: Shape) -> Shape:
+        sample = () if self.batch is None else (self.batch,)
+        return (*sample, *spatial, channels) if self.channels_last else (*sample, channels, *spatial)
+
+    def core_arguments(self) -> tuple[Any, ...]:
+        """What ``_core.Convolution`` takes after pass, dtype and algorithm: three axes, unused ones leading."""
+
+        def three(values: Shape, unused: int) -> Shape:
+            return (unused,) * (3 - len(values)) + values
+
+        lo, hi = zip(*self.padding, strict=True)
+        return (
+            self.rank,
+            1 if self.batch is None else self.batch,
+            self.in_channels,
+            self.out_channels,
+            self.groups,
+            three(self.input, 1),
+            three(self.kernel, 1),
+            three(self.stride, 1),
+            three(self.dilation, 1),
+            three(lo, 0),
+            three(hi, 0),
+            self.flip,
+            self.per_sample,
+            self.channels_last,
+        )
+
+
+def conv_geometry(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: Ints,
+    padding: Pads,
+    dilation: Ints,
+    groups: int,
+    flip: bool,
+    channels_last: bool,
+    per_sample: bool = False,
+) -> Geometry:
+    """The geometry of ``conv`` on an x of this shape, and of its gradients."""
+    kernel = _kernel(w_shape, per_sample)
+    rank = len(kernel)
+    batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape)
+    if per_sample and (batch is None or batch != w_shape[0]):
+        raise ShapeError(
+            f"w has shape {w_shape}, expected (N, K, C/groups, *kernel) with the N of x, whose shape is {x_shape}: "
+            "per_sample means a set of weights for each sample"
+        )
+    out_channels, per_group = w_shape[-rank - 2], w_shape[-rank - 1]
+    _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
+    if per_group * groups != channels:
+        raise ShapeError(
+            f"w has shape {w_shape}, so x must have C = {per_group} * groups = {per_group * groups} channels, "
+            f"but x has shape {x_shape}: C = {channels}"
+        )
+    strides = _axes(stride, rank, "stride", 1)
+    dilations = _axes(dilation, rank, "dilation", 1)
+    pairs = _conv_pads(padding, spatial, kernel, strides, dilations)
+    output = []
+    for axis, (extent, k, s, d, (lo, hi)) in enumerate(
+        zip(spatial, kernel, strides, dilations, pairs, strict=True)
+    ):
+        span = d * (k - 1) + 1
+        if span > extent + lo + hi:
+            raise ShapeError(
+                f"the kernel is longer than the padded input on spatial axis {axis}: dilation * (kernel - 1) + 1 = "
+                f"{span}, input + padding = {extent} + {lo} + {hi} = {extent + lo + hi} "
+                f"(x has shape {x_shape}, w has shape {w_shape})"
+            )
+        output.append((extent + lo + hi - span) // s + 1)
+    geometry = Geometry(
+        batch,
+        channels,
+        out_channels,
+        groups,
+        spatial,
+        kernel,
+        tuple(output),
+        strides,
+        dilations,
+        pairs,
+        flip,
+        per_sample,
+        channels_last,
+    )
+    _check_sizes(geometry)
+    return geometry
+
+
+def conv_transpose_geometry(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: Ints,
+    padding: Pads,
+    output_padding: Ints,
+    output_size: Shape | None,
+    dilation: Ints,
+    groups: int,
+    flip: bool,
+    channels_last: bool,
+) -> Geometry:
+    """The geometry of the convolution whose input gradient is this transposed convolution.
+
+    In it, x of the transposed convolution is y, and the weights (C_in, C_out/groups, \\*kernel) are its
+    (K, C/groups, \\*kernel) as they stand.
+    """
+    kernel = _kernel(w_shape, False)
+    rank = len(kernel)
+    batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape)
+    if w_shape[0] != channels:
+        raise ShapeError(
+            f"w has shape {w_shape} (C_in, C_out/groups, *kernel), so x must have {w_shape[0]} channels, "
+            f"but x has shape {x_shape}: C = {channels}"
+        )
+    out_channels = w_shape[1] * groups
+    _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
+    strides = _axes(stride, rank, "stride", 1)
+    dilations = _axes(dilation, rank, "dilation", 1)
+    extra = list(_axes(output_padding, rank, "output_padding", 0))
+    if output_size is not None:
+        if any(extra):
+            raise ValueError(
+                f"output_padding is {output_padding} and output_size is {output_size}, expected one of them"
+            )
+        sizes = output_size[-rank:] if channels_last is False else output_size[len(output_size) - rank - 1 : -1]
+        sizes = output_size if len(output_size) == rank else sizes
+        if len(output_size) not in (rank, rank + 1, rank + 2) or len(sizes) != rank:
+            raise ValueError(f"output_size is {output_size}, expected {rank} spatial extents")
+    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
+    pairs, output = [], []
+    for axis in range(rank):
+        bound = max(strides[axis], dilations[axis])
+        full = strides[axis] * (spatial[axis] - 1) + spans[axis]
+        lo, hi = _transpose_pads(padding, axis, rank, spatial[axis] * strides[axis], full + extra[axis], spans[axis])
+        if output_size is not None:
+            extra[axis] = sizes[axis] - (full - lo - hi)
+        if not 0 <= extra[axis] < bound:
+            if output_size is None:
+                raise ValueError(
+                    f"output_padding is {extra[axis]} on spatial axis {axis}, expected 0 or more and less than "
+                    f"stride ({strides[axis]}) or dilation ({dilations[axis]})"
+                )
+            raise ValueError(
+                f"output_size is {sizes[axis]} on spatial axis {axis}, expected {full - lo - hi} to "
+                f"{full - lo - hi + bound - 1} (x has shape {x_shape})"
+            )
+        extent = full + extra[axis] - lo - hi
+        if extent < 0 or spatial[axis] == 0:
+            raise ShapeError(
+                f"the output would have extent {extent} on spatial axis {axis}: stride * (in - 1) + dilation * "
+                f"(kernel - 1) + 1 + output_padding - padding = {strides[axis]} * ({spatial[axis]} - 1) + "
+                f"{spans[axis]} + {extra[axis]} - {lo} - {hi} (x has shape {x_shape}, w has shape {w_shape})"
+            )
+        output.append(extent)
+        pairs.append((lo, hi - extra[axis]))
+    geometry = Geometry(
+        batch,
+        out_channels,
+        channels,
+        groups,
+        tuple(output),
+        kernel,
+        spatial,
+        strides,
+        dilations,
+        tuple(pairs),
+        flip,
+        False,
+        channels_last,
+    )
+    _check_sizes(geometry)
+    return geometry
+
+
+def _kernel(w_shape: Shape, per_sample: bool) -> Shape:
+    rank = len(w_shape) - 2 - per_sample
+    if rank not in (1, 2, 3):
+        form = "(N, K, C/groups, *kernel)" if per_sample else "(K, C/groups, *kernel)"
+        raise ShapeError(f"w has shape {w_shape}, expected {form} with 1, 2 or 3 kernel axes")
+    kernel = w_shape[-rank:]
+    if any(k < 1 for k in kernel):
+        raise ShapeError(f"w has shape {w_shape}, expected kernel extents of 1 or more, got {kernel}")
+    if any(extent < 0 for extent in w_shape):
+        raise ShapeError(f"w has shape {w_shape}, expected extents of 0 or more")
+    return kernel
+
+
+def _split(
+    shape: Shape, rank: int, channels_last: bool, argument: str, w_shape: Shape
+) -> tuple[int | None, int, Shape]:
+    """N (None for one sample), channels and spatial extents of a tensor."""
+    if len(shape) not in (rank + 1, rank + 2):
+        form = "(N, *spatial, C)" if channels_last else "(N, C, *spatial)"
+        raise ShapeError(
+            f"{argument} has shape {shape}, expected {form} with {rank} spatial axes (w has shape {w_shape}), "
+            "with or without N"
+        )
+    if any(extent < 0 for extent in shape):
+        raise ShapeError(f"{argument} has shape {shape}, expected extents of 0 or more")
+    batch = shape[0] if len(shape) == rank + 2 else None
+    rest = shape[-rank - 1 :]
+    return (batch, rest[-1], rest[:-1]) if channels_last else (batch, rest[0], rest[1:])
+
+
+def _check_groups(groups: int, channels: int, out_channels: int, given: str) -> None:
+    if groups < 1:
+        raise ValueError(f"groups is {groups}, expected 1 or more")
+    if channels % groups or out_channels % groups:
+        raise ShapeError(f"groups is {groups}, expected a divisor of both channel counts of {given}")
+
+
+def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
+    values = (value,) * rank if isinstance(value, int) else value
+    if len(values) == 1:
+        values *= rank
+    if len(values) != rank:
+        raise ValueError(f"{argument} is {value}, expected an integer or {rank} integers (one for each axis)")
+    for v in values:
+        if v < lowest:
+            raise ValueError(f"{argument} is {value}, expected {lowest} or more")
+        if v > LARGEST:
+            raise ShapeError(f"{argument} is {value}, expected at most 2**60")
+    return values
+
+
+def _conv_pads(padding: Pads, extents: Shape, kernel: Shape, stride: Shape, dilation: Shape) -> Pairs:
+    if not isinstance(padding, str):
+        return explicit_pads(padding, len(kernel))
+    pairs = []
+    for n, k, s, d in zip(extents, kernel, stride, dilation, strict=True):
+        reach = d * (k - 1)
+        if padding.startswith("same"):  # so that the output has ceil(n / s) elements
+            total = max((math.ceil(n / s) - 1) * s + reach + 1 - n, 0) if n < LARGEST else 0
+            small = total // 2
+            pairs.append((small, total - small) if padding == "same" else (total - small, small))
+        else:
+            pairs.append({"valid": (0, 0), "full": (reach, reach), "causal": (reach, 0)}[padding])
+    return tuple(pairs)
+
+
+def _transpose_pads(padding: Pads, axis: int, rank: int, same: int, full: int, span: int) -> tuple[int, int]:
+    """The crop of one axis; ``same`` is the extent that "same" asks for, ``full`` what there is to crop."""
+    if not isinstance(padding, str):
+        return explicit_pads(padding, rank)[axis]
+    if padding.startswith("same"):
+        total = full - same
+        small = max(total, 0) // 2
+        large = total - small if total > 0 else 0
+        return (small, total - small) if padding == "same" else (large, total - large)
+    return {"valid": (0, 0), "full": (span - 1, span - 1), "causal": (span - 1, 0)}[padding]
+
+
+def explicit_pads(padding: int | tuple[int, ...] | tuple[tuple[int, int], ...], rank: int) -> Pairs:
+    """Padding in numbers as a (lo, hi) pair for each axis."""
+    if isinstance(padding, int):
+        padding = (padding,) * rank
+    pairs = tuple((p, p) if isinstance(p, int) else p for p in padding)
+    if len(pairs) == 1:
+        pairs *= rank
+    if len(pairs) != rank:
+        raise ValueError(
+            f"padding is {padding}, expected an integer, {rank} integers or {rank} (lo, hi) pairs (one for each axis)"
+        )
+    for pair in pairs:
+        if any(abs(p) > LARGEST for p in pair):
+            raise ShapeError(f"padding is {padding}, expected at most 2**60")
+    return pairs
+
+
+def _check_sizes(geometry: Geometry) -> None:
+    for argument, shape in (("x", geometry.x_shape), ("w", geometry.w_shape), ("y", geometry.y_shape)):
+        if 0 not in shape and math.prod(shape) > LARGEST:
+            raise ShapeError(f"{argument} would have shape {shape}: too large, at most 2**60 elements")
+        if any(extent > LARGEST for extent in shape):
+            raise ShapeError(f"{argument} would have shape {shape}: too large, at most 2**60 along an axis")

@@ -1,0 +1,119 @@
+"""Threads, instruction sets and what this build is.
+
+Environment, read at the first use: ``CONVPP_NUM_THREADS`` and ``CONVPP_MAX_ISA``.  ``threads=`` on a call wins
+over ``with threads(n)``, which wins over ``set_num_threads`` and the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from convpp import _core
+from convpp.arguments import as_int
+from convpp.planning import forget_plans
+
+#: The number of threads that ``with threads(n)`` sets, for this Python thread (or task) only; 0: not set.
+_context: ContextVar[int] = ContextVar("convpp_threads", default=0)
+
+_MOST_THREADS = 1024
+
+
+def _checked(n: Any) -> int:
+    n = as_int(n, "threads")
+    if not 1 <= n <= _MOST_THREADS:
+        raise ValueError(f"threads is {n}, expected an integer from 1 to {_MOST_THREADS}")
+    return n
+
+
+def threads_of_call(threads: Any) -> int:
+    """What the core is told: the call's own number, the context's, or 0 (the process's)."""
+    return _context.get() if threads is None else _checked(threads)
+
+
+def get_num_threads() -> int:
+    """The number of threads a call uses at most (small calls use one).
+
+    >>> import convpp
+    >>> convpp.get_num_threads() >= 1
+    True
+    """
+    return _context.get() or _core.num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Sets the number of threads for the whole process.
+
+    Results do not depend on it: their bits are the same for every number of threads.
+    """
+    _core.set_num_threads(_checked(n))
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Within ``with convpp.threads(n):`` calls of this Python thread use at most ``n`` threads.
+
+    >>> import convpp
+    >>> with convpp.threads(1):
+    ...     convpp.get_num_threads()
+    1
+    """
+    token = _context.set(_checked(n))
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def runtime_info() -> dict[str, Any]:
+    """What this build and this machine are: version, isa, isas_available, num_threads, openmp, compiler.
+
+    >>> import convpp
+    >>> sorted(convpp.runtime_info())
+    ['compiler', 'isa', 'isas_available', 'num_threads', 'openmp', 'version']
+    """
+    return {
+        "version": _core.version,
+        "isa": _core.isa(),
+        "isas_available": _core.isas_available(),
+        "num_threads": get_num_threads(),
+        "openmp": _core.openmp,
+        "compiler": _core.compiler,
+    }
+
+
+def show_config() -> None:
+    """Prints ``runtime_info()``, a line each."""
+    for key, value in runtime_info().items():
+        print(f"{key:15} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def get_include() -> str:
+    """The directory of the C++ headers (``#include <convpp/convpp.hpp>``)."""
+    return str(_installed("include"))
+
+
+def get_cmake_dir() -> str:
+    """The directory of convpp's CMake package, for ``find_package(convpp)`` (as ``convpp_DIR``)."""
+    return str(_installed("lib", "cmake", "convpp"))
+
+
+def _installed(*parts: str) -> Path:
+    path = Path(_core.__file__).parent.joinpath(*parts)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist: this installation of convpp has no C++ files")
+    return path
+
+
+def _select_isa(name: str) -> None:
+    """Switches the kernels of this process; for tests and the self-check."""
+    _core.select_isa(name)
+    forget_plans()
+
+
+def _measure_peak(dtype: str, threads: int) -> float:
+    """GFLOP/s of independent multiply-adds in registers."""
+    return _core.measure_peak(dtype, threads)

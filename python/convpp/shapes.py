@@ -1,0 +1,93 @@
+"""Shapes of results, without computing them.
+
+In: shapes and the geometry.   Out: a tuple, or the error that the operation itself would raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from convpp.arguments import Layout, Padding, PerAxis, shape
+from convpp.functional import geometry_key
+from convpp.geometry import conv_geometry, conv_transpose_geometry
+from convpp.transposed import transpose_key
+
+
+def conv_output_shape(
+    x_shape: Iterable[int],
+    w_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+) -> tuple[int, ...]:
+    """Shape of ``conv``'s result: ``floor((in + lo + hi - dilation*(k-1) - 1) / stride) + 1`` on each axis.
+
+    Parameters are those of ``conv``, with shapes for arrays.
+
+    Raises
+    ------
+    ShapeError, ValueError
+
+    Examples
+    --------
+    >>> import convpp
+    >>> convpp.conv_output_shape((8, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3)
+    (8, 64, 112, 112)
+    """
+    strides, pads, dilations, groups, flip, kind, per_sample = geometry_key(
+        stride, padding, dilation, groups, padding_mode, flip, layout, per_sample
+    )
+    return conv_geometry(
+        shape(x_shape, "x_shape"),
+        shape(w_shape, "w_shape"),
+        strides,
+        pads,
+        dilations,
+        groups,
+        flip,
+        kind == "channels_last",
+        per_sample,
+    ).y_shape
+
+
+def conv_transpose_output_shape(
+    x_shape: Iterable[int],
+    w_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+) -> tuple[int, ...]:
+    """Shape of ``conv_transpose``'s result.
+
+    ``stride*(in-1) + dilation*(k-1) + 1 + output_padding - lo - hi`` on each axis.  Parameters are those of
+    ``conv_transpose``, with shapes for arrays.
+
+    Raises
+    ------
+    ShapeError, ValueError
+
+    Examples
+    --------
+    >>> import convpp
+    >>> convpp.conv_transpose_output_shape((1, 16, 7, 7), (16, 8, 4, 4), stride=2, padding=1)
+    (1, 8, 14, 14)
+    """
+    *key, kind = transpose_key(
+        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout
+    )
+    return conv_transpose_geometry(
+        shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *key, channels_last=kind == "channels_last"
+    ).x_shape

@@ -1,0 +1,309 @@
+"""Transposed convolutions: the input gradient of a convolution as an operation of its own.
+
+In: NumPy arrays, weights (C_in, C_out/groups, \\*kernel) as in PyTorch and ONNX.   Out: NumPy arrays.
+
+Nothing is computed here that ``functional.py`` does not compute: with the convolution that takes y back to x,
+
+    conv_transpose               is its input gradient       (dy := x)
+    conv_transpose_input_grad    is its forward pass         (x  := dy)
+    conv_transpose_weight_grad   is its weight gradient      (dy := x, x := dy)
+
+so all three run on the same planned passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
+
+from convpp.arguments import Layout, Padding, PerAxis, check_shape, per_axis, shape
+from convpp.errors import ShapeError
+from convpp.functional import NEEDS, conv_bias_grad, geometry_key, run, wanted_gradients
+from convpp.planning import Planned, plan_conv_transpose
+from convpp.validation import Array, as_float, operands
+
+
+def conv_transpose(
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    algorithm: str = "auto",
+    out: Array | None = None,
+    threads: int | None = None,
+) -> Array:
+    """Transposed convolution: each input pixel adds its multiple of the filters to the output.
+
+    ``y[n, k, h] = bias[k] + sum over c, p, r with p*stride - lo + r*dilation = h  of  x[n, c, p] * w[c, k, r]``
+
+    Parameters
+    ----------
+    x : (N, C_in, \\*spatial), or without N for one sample
+        float32 or float64; with ``layout="channels_last"``: (N, \\*spatial, C_in).
+    w : (C_in, C_out/groups, \\*kernel)
+    bias : (C_out,), optional
+    padding : as in ``conv``
+        Crops the output.  "same" gives ``in * stride``, the crop split as in ONNX's SAME_UPPER.
+    output_padding : int, or one for each axis
+        Extends the output on the high side, by values that are computed; less than stride or dilation.
+    output_size : spatial extents of the output, optional
+        Sets output_padding; batch and channels in front are ignored.
+    stride, dilation, groups, padding_mode, flip, layout, algorithm, out, threads
+        As in ``conv``.
+
+    Returns
+    -------
+    (N, C_out, \\*out), with ``out = stride*(in-1) + dilation*(k-1) + 1 + output_padding - lo - hi``
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+        Each names the argument; ``out`` is then untouched.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> x, w = np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2))
+    >>> convpp.conv_transpose(x, w)[0, 0]
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
+
+    References
+    ----------
+    Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285, chapter 4.
+    """
+    x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
+    key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
+    planned = plan_conv_transpose("input_grad", dtype, algorithm, x.shape, w.shape, *key)
+    if bias is not None:
+        check_shape(bias.shape, (planned.geometry.in_channels,), "bias", "(C_out,), one for each output channel")
+    return run(planned, x, w, bias, planned.x_shape, dtype, out, False, threads)
+
+
+def conv_transpose_input_grad(
+    dy: npt.ArrayLike,
+    w: npt.ArrayLike,
+    x_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    algorithm: str = "auto",
+    out: Array | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> Array:
+    """Gradient of a loss with respect to x of ``conv_transpose``: a plain convolution of dy with w.
+
+    ``dx[n, c, p] = sum over k, r of dy[n, k, p*stride - lo + r*dilation] * w[c, k, r]``
+
+    Parameters
+    ----------
+    dy : (N, C_out, \\*out)
+    w : (C_in, C_out/groups, \\*kernel)
+    x_shape : shape of x, in full
+    accumulate : bool
+        True adds to ``out``.
+    stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, out, threads
+        As in ``conv_transpose``.
+
+    Returns
+    -------
+    array of shape ``x_shape``
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> convpp.conv_transpose_input_grad(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), (1, 1, 2, 2))[0, 0]
+    array([[4., 4.],
+           [4., 4.]])
+    """
+    dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
+    key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
+    planned = plan_conv_transpose("forward", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, *key)
+    if dy.shape != planned.x_shape:
+        raise _wrong_dy(dy, planned)
+    return run(planned, dy, w, None, planned.y_shape, dtype, out, accumulate, threads)
+
+
+def conv_transpose_weight_grad(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    w_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    algorithm: str = "auto",
+    out: Array | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> Array:
+    """Gradient of a loss with respect to w of ``conv_transpose``.
+
+    ``dw[c, k, r] = sum over n, p of x[n, c, p] * dy[n, k, p*stride - lo + r*dilation]``
+
+    Parameters
+    ----------
+    dy : (N, C_out, \\*out)
+    x : (N, C_in, \\*spatial)
+    w_shape : shape of w, (C_in, C_out/groups, \\*kernel)
+    accumulate : bool
+        True adds to ``out``.
+    stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, out, threads
+        As in ``conv_transpose``.
+
+    Returns
+    -------
+    array of shape ``w_shape``
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> convpp.conv_transpose_weight_grad(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), (1, 1, 2, 2))[0, 0]
+    array([[4., 4.],
+           [4., 4.]])
+    """
+    dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
+    key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
+    planned = plan_conv_transpose("weight_grad", dtype, algorithm, x.shape, shape(w_shape, "w_shape"), *key)
+    if dy.shape != planned.x_shape:
+        raise _wrong_dy(dy, planned)
+    return run(planned, x, dy, None, planned.w_shape, dtype, out, accumulate, threads)
+
+
+def conv_transpose_backward(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    needs: Iterable[str] = NEEDS,
+    algorithm: str = "auto",
+    threads: int | None = None,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """All gradients of ``conv_transpose`` at once: (dx, dw, db).
+
+    Parameters
+    ----------
+    dy : (N, C_out, \\*out)
+    x : (N, C_in, \\*spatial)
+    w : (C_in, C_out/groups, \\*kernel)
+    needs : any of "x", "w", "bias"
+        What is left out comes back as None.
+    stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, threads
+        As in ``conv_transpose``.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> dy, x, w = np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2))
+    >>> dx, dw, db = convpp.conv_transpose_backward(dy, x, w, needs=("bias",))
+    >>> dx, dw, db
+    (None, None, array([9.]))
+    """
+    wanted = wanted_gradients(needs)
+    dy, x, _, _ = operands(dy, x, None, ("dy", "x"))
+    w = as_float(w, "w")
+    geometry: dict[str, Any] = {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": output_padding,
+        "output_size": output_size,
+        "dilation": dilation,
+        "groups": groups,
+        "padding_mode": padding_mode,
+        "flip": flip,
+        "layout": layout,
+    }
+    planned = plan_conv_transpose("forward", dy.dtype.name, algorithm, x.shape, w.shape, *transpose_key(**geometry))
+    if dy.shape != planned.x_shape:
+        raise _wrong_dy(dy, planned)
+    how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}
+    dx = conv_transpose_input_grad(dy, w, x.shape, **geometry, **how) if "x" in wanted else None
+    dw = conv_transpose_weight_grad(dy, x, w.shape, **geometry, **how) if "w" in wanted else None
+    db = None
+    if "bias" in wanted:
+        db = conv_bias_grad(dy, layout=layout, batched=x.ndim == w.ndim, threads=threads)
+    return dx, dw, db
+
+
+def transpose_key(
+    stride: PerAxis,
+    padding: Padding,
+    output_padding: PerAxis,
+    output_size: Iterable[int] | None,
+    dilation: PerAxis,
+    groups: int,
+    padding_mode: str,
+    flip: bool,
+    layout: str,
+) -> tuple[Any, ...]:
+    """The geometry arguments as ``plan_conv_transpose`` takes them."""
+    stride, padding, dilation, groups, flip, layout, _ = geometry_key(
+        stride, padding, dilation, groups, padding_mode, flip, layout, False
+    )
+    return (
+        stride,
+        padding,
+        per_axis(output_padding, "output_padding"),
+        None if output_size is None else shape(output_size, "output_size"),
+        dilation,
+        groups,
+        flip,
+        layout,
+    )
+
+
+def _wrong_dy(dy: Array, planned: Planned) -> ShapeError:
+    return ShapeError(
+        f"dy has shape {dy.shape}, expected {planned.x_shape}: the output of x {planned.y_shape} with w {planned.w_shape}"
+    )

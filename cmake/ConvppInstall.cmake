@@ -15,8 +15,7 @@ endif()
 set(convpp_cmake_dir ${convpp_library_dir}/cmake/convpp)
 
 install(TARGETS convpp EXPORT convppTargets ARCHIVE DESTINATION ${convpp_library_dir} COMPONENT cpp)
-install(DIRECTORY cpp/include/convpp "${PROJECT_BINARY_DIR}/include/convpp"
-  DESTINATION include COMPONENT cpp FILES_MATCHING PATTERN "*.hpp")
+install(DIRECTORY cpp/include/convpp DESTINATION include COMPONENT cpp FILES_MATCHING PATTERN "*.hpp")
 install(EXPORT convppTargets NAMESPACE convpp:: DESTINATION ${convpp_cmake_dir} COMPONENT cpp)
 
 configure_package_config_file(cmake/convppConfig.cmake.in "${PROJECT_BINARY_DIR}/convppConfig.cmake"

@@ -71,8 +71,18 @@ void execute(const convpp::Convolution& convolution, const py::handle& first, co
     convolution.execute(a, b, c, out, how);
 }
 
+template <class T>
+void execute_prepared(const convpp::Convolution& convolution, const py::handle& x, const convpp::PreparedWeights& w,
+                      const py::handle& bias, const py::handle& result, const convpp::Execution& how) {
+    const auto a = input<T>(x, "x"), c = input<T>(bias, "bias");
+    const auto out = output<T>(result, "out");
+    const py::gil_scoped_release unlocked;
+    convolution.execute(a, w, c, out, how);
+}
+
 void register_convolution(py::module_& module) {
     using convpp::Convolution;
+    py::class_<convpp::PreparedWeights>(module, "PreparedWeights").def_property_readonly("bytes", &convpp::PreparedWeights::bytes);
     py::class_<Convolution>(module, "Convolution")
         .def(py::init([](const std::string& pass, const std::string& dtype, const std::string& algorithm, int rank,
                          int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups,
@@ -91,6 +101,21 @@ void register_convolution(py::module_& module) {
                  const convpp::Execution how{threads, accumulate};
                  if (self.dtype() == convpp::DType::float32) execute<float>(self, first, second, bias, result, how);
                  else execute<double>(self, first, second, bias, result, how);
+             })
+        .def("prepare",
+             [](const Convolution& self, const py::handle& w, int threads) {
+                 const auto prepare = [&](auto view) {
+                     const py::gil_scoped_release unlocked;
+                     return self.prepare(view, threads);
+                 };
+                 return self.dtype() == convpp::DType::float32 ? prepare(input<float>(w, "w")) : prepare(input<double>(w, "w"));
+             })
+        .def("execute_prepared",
+             [](const Convolution& self, const py::handle& x, const convpp::PreparedWeights& w, const py::handle& bias,
+                const py::handle& result, int threads) {
+                 const convpp::Execution how{threads, false};
+                 if (self.dtype() == convpp::DType::float32) execute_prepared<float>(self, x, w, bias, result, how);
+                 else execute_prepared<double>(self, x, w, bias, result, how);
              })
         .def("summary", [](const Convolution& self, int threads) {
             const convpp::Summary s = self.summary(threads);

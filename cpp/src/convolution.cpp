@@ -2,6 +2,9 @@
 #include "convpp/convolution.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "algorithms/boundary.hpp"
@@ -39,6 +42,14 @@ void check_view(const View<T>& view, int64_t expected, const char* argument) {
         throw std::invalid_argument(std::string(argument) + " is null, expected " + std::to_string(expected) + " elements");
 }
 
+template <class T>
+void check_type(DType planned) {
+    const DType given = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+    if (planned != given)
+        throw DTypeError(std::string("the arrays are ") + name(given) + ", expected " + name(planned) +
+                         ", which this was planned for");
+}
+
 // Every result is its bias, or zero: where sums have no terms.
 template <class T>
 void fill(const ConvProblem& problem, const Plan& plan, const T* bias, T* result) {
@@ -63,7 +74,7 @@ void fill(const ConvProblem& problem, const Plan& plan, const T* bias, T* result
 
 template <class T>
 void run_direct(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* result,
-                bool accumulate, int threads) {
+                const T* packed, bool accumulate, int threads) {
     const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
     if (plan.pass == Pass::weight_grad) {
         run_weight_grad<T>(plan, {arrays.dy, problem.y_elems(), arrays.x, problem.x_elems(), result, accumulate}, threads,
@@ -74,7 +85,7 @@ void run_direct(const ConvProblem& problem, const Plan& plan, const reference::A
     const bool forward = plan.pass == Pass::forward;
     run_implicit_gemm<T>(plan,
                          {forward ? arrays.x : arrays.dy, forward ? problem.x_elems() : problem.y_elems(), arrays.w,
-                          problem.w_elems(), arrays.bias, result, accumulate},
+                          problem.w_elems(), packed, arrays.bias, result, accumulate},
                          threads, workspace.data());
 }
 
@@ -85,12 +96,12 @@ bool needs_repair(const ConvProblem& problem, const Plan& plan, const reference:
 }
 
 template <class T>
-void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, View<const T> bias,
-             View<T> result, bool accumulate, int threads) {
+void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
+             View<const T> bias, View<T> result, bool accumulate, int threads) {
     const Geometry& g = problem.geometry();
     const bool forward = plan.pass == Pass::forward, weights = plan.pass == Pass::weight_grad;
     check_view(first, forward ? problem.x_elems() : problem.y_elems(), forward ? "x" : "dy");
-    check_view(second, weights ? problem.x_elems() : problem.w_elems(), weights ? "x" : "w");
+    if (packed == nullptr) check_view(second, weights ? problem.x_elems() : problem.w_elems(), weights ? "x" : "w");
     check_view(result,
                forward   ? problem.y_elems()
                : weights ? problem.w_elems()
@@ -113,13 +124,14 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         reference::run(problem, plan.pass, arrays, result.data, accumulate, threads);
         return;
     }
-    if (!needs_repair(problem, plan, arrays)) {
-        run_direct(problem, plan, arrays, result.data, accumulate, threads);
+    // Prepared weights that are not finite are not used packed: `packed` is null for them.
+    if (packed != nullptr || !needs_repair(problem, plan, arrays)) {
+        run_direct<T>(problem, plan, arrays, result.data, packed, accumulate, threads);
         return;
     }
     std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);  // what is added must be whole first
     T* const to = accumulate ? apart.data() : result.data;
-    run_direct(problem, plan, arrays, to, false, threads);
+    run_direct<T>(problem, plan, arrays, to, nullptr, false, threads);
     if (weights) repair_sums(problem, plan, arrays, to, threads);
     else repair_products(problem, plan, arrays, to, threads);
     for (size_t i = 0; i < apart.size(); ++i) result.data[i] += apart[i];
@@ -143,12 +155,8 @@ Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Alg
         if (dtype == DType::float32) sums ? measure_weight_grad<float>(plan) : measure_implicit_gemm<float>(plan);
         else sums ? measure_weight_grad<double>(plan) : measure_implicit_gemm<double>(plan);
     }
-    implementation_ = std::make_unique<const Implementation>(Implementation{problem, dtype, std::move(plan)});
+    implementation_ = std::make_shared<const Implementation>(Implementation{problem, dtype, std::move(plan)});
 }
-
-Convolution::~Convolution() = default;
-Convolution::Convolution(Convolution&&) noexcept = default;
-Convolution& Convolution::operator=(Convolution&&) noexcept = default;
 
 const ConvProblem& Convolution::problem() const noexcept { return implementation_->problem; }
 Pass Convolution::pass() const noexcept { return implementation_->plan.pass; }
@@ -169,18 +177,88 @@ Summary Convolution::summary(int threads) const {
     return summary;
 }
 
+struct PreparedWeights::Implementation {
+    std::shared_ptr<const Convolution::Implementation> made_for;
+    int64_t bytes = 0;
+    // One of the two: the packed weights, or a plain copy where the plan does not read packed ones (reference,
+    // nothing to sum) or where weights that are not finite meet padding.
+    AlignedBlock packed, plain;
+};
+
+PreparedWeights::PreparedWeights(std::shared_ptr<const Implementation> implementation)
+    : implementation_(std::move(implementation)) {}
+
+int64_t PreparedWeights::bytes() const noexcept { return implementation_->bytes; }
+
+template <class T>
+PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
+    check_type<T>(dtype());
+    const Plan& plan = implementation_->plan;
+    if (plan.pass != Pass::forward)
+        throw std::invalid_argument(std::string("the pass is ") + name(plan.pass) + ", expected forward to prepare weights for");
+    check_view(w, problem().w_elems(), "w");
+    auto prepared = std::make_shared<PreparedWeights::Implementation>();
+    prepared->made_for = implementation_;
+    if (plan.empty || plan.algorithm == Algorithm::reference || products_need_repair(plan, w.data, w.size)) {
+        prepared->bytes = w.size * static_cast<int64_t>(sizeof(T));
+        prepared->plain = AlignedBlock(prepared->bytes);
+        std::copy_n(w.data, w.size, reinterpret_cast<T*>(prepared->plain.data()));
+    } else {
+        prepared->bytes = plan.packed_weight_elems * static_cast<int64_t>(sizeof(T)) + cache_line;
+        prepared->packed = AlignedBlock(prepared->bytes);
+        const int count = implementation_->threads(threads);
+        const Workspace workspace(plan.shared_bytes + count * plan.thread_bytes);
+        ProductOperands<T> operands;
+        operands.weights = w.data;
+        operands.weight_elems = w.size;
+        pack_product_weights(plan, operands, count, workspace.data(), reinterpret_cast<T*>(prepared->packed.data()));
+    }
+    return PreparedWeights(std::move(prepared));
+}
+
+template <class T>
+void Convolution::execute_typed(View<const T> first, View<const T> second, const T* packed, View<const T> bias,
+                                View<T> result, const Execution& how) const {
+    check_type<T>(dtype());
+    convpp::execute(problem(), implementation_->plan, first, second, packed, bias, result, how.accumulate,
+                    implementation_->threads(how.threads));
+}
+
+template <class T>
+void Convolution::execute_prepared(View<const T> x, const PreparedWeights& w, View<const T> bias, View<T> y,
+                                   const Execution& how) const {
+    const PreparedWeights::Implementation& prepared = *w.implementation_;
+    if (prepared.made_for != implementation_)
+        throw std::invalid_argument("w was prepared by another Convolution, expected weights prepared by this one");
+    if (prepared.packed.bytes() > 0) {
+        execute_typed<T>(x, {}, reinterpret_cast<const T*>(prepared.packed.data()), bias, y, how);
+    } else {
+        execute_typed<T>(x, {reinterpret_cast<const T*>(prepared.plain.data()), problem().w_elems()}, nullptr, bias, y, how);
+    }
+}
+
 void Convolution::execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
                           const Execution& how) const {
-    if (dtype() != DType::float32) throw DTypeError("the arrays are float32, expected float64, which this was planned for");
-    convpp::execute(problem(), implementation_->plan, first, second, bias, result, how.accumulate,
-                    implementation_->threads(how.threads));
+    execute_typed<float>(first, second, nullptr, bias, result, how);
 }
 
 void Convolution::execute(View<const double> first, View<const double> second, View<const double> bias,
                           View<double> result, const Execution& how) const {
-    if (dtype() != DType::float64) throw DTypeError("the arrays are float64, expected float32, which this was planned for");
-    convpp::execute(problem(), implementation_->plan, first, second, bias, result, how.accumulate,
-                    implementation_->threads(how.threads));
+    execute_typed<double>(first, second, nullptr, bias, result, how);
+}
+
+PreparedWeights Convolution::prepare(View<const float> w, int threads) const { return prepare_typed<float>(w, threads); }
+
+PreparedWeights Convolution::prepare(View<const double> w, int threads) const { return prepare_typed<double>(w, threads); }
+
+void Convolution::execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
+                          const Execution& how) const {
+    execute_prepared<float>(x, w, bias, y, how);
+}
+
+void Convolution::execute(View<const double> x, const PreparedWeights& w, View<const double> bias, View<double> y,
+                          const Execution& how) const {
+    execute_prepared<double>(x, w, bias, y, how);
 }
 
 }  // namespace convpp

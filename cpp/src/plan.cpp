@@ -14,8 +14,9 @@ namespace {
 // accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
 constexpr int64_t patch_limit = 288;
 
-// The packed pixels of a chunk (patch_limit x pixels) should stay in half of a 1 MiB L2.
-constexpr int64_t chunk_bytes = 448 * 1024;
+// The packed pixels of a chunk (patch_limit x pixels) should stay in half of a 1 MiB L2: 396 pixels of float32, which
+// is two images of 14x14.
+constexpr int64_t chunk_bytes = 446 * 1024;
 constexpr int64_t chunk_pixels_most = 1024;
 
 // weight_grad: the pixels that a tile sums between loading and storing its accumulators.
@@ -131,25 +132,27 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     const int64_t pixel_panel = panel_width(plan, shape, true), channel_panel = panel_width(plan, shape, false);
 
     const int64_t depth = std::min(patch_limit, std::max<int64_t>(1, terms));
+    const int64_t padded_channels = round_up(plan.result_channels, channel_panel);
     int64_t limit = std::min(chunk_bytes / (depth * elem_bytes), chunk_pixels_most);
-    if (plan.parallel) limit = std::min(limit, std::max(pixels * plan.groups / tasks_wanted, 4 * pixel_panel));
+    int64_t splits = 1;  // of the result channels
+    if (plan.parallel) {
+        // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
+        // which fill fewer vectors.
+        const int64_t chunks = plan.groups * ceil_div(pixels, limit);
+        splits = std::clamp(ceil_div(tasks_wanted, chunks), int64_t(1), std::max<int64_t>(padded_channels / channels_worth_a_task, 1));
+        limit = std::min(limit, std::max(ceil_div(pixels * plan.groups * splits, tasks_wanted), 4 * pixel_panel));
+    }
     const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
 
-    int64_t boxes = 0;
-    for (MapPlan& m : plan.maps) {
-        m.pixels = split_pixels(plan, m.map, std::max<int64_t>(limit, 1), waste_unit);
-        boxes += m.pixels.count();
-    }
-    const int64_t padded_channels = round_up(plan.result_channels, channel_panel);
-    int64_t splits = 1;
-    if (plan.parallel && boxes * plan.groups < tasks_wanted)
-        splits = std::min(ceil_div(tasks_wanted, boxes * plan.groups), padded_channels / channels_worth_a_task);
-    plan.channel_block = round_up(ceil_div(padded_channels, std::max<int64_t>(splits, 1)), channel_panel);
+    for (MapPlan& m : plan.maps) m.pixels = split_pixels(plan, m.map, std::max<int64_t>(limit, 1), waste_unit);
+    plan.channel_block = round_up(ceil_div(padded_channels, splits), channel_panel);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
 
     for (MapPlan& m : plan.maps) {
         m.first_task = plan.tasks;
         plan.tasks += plan.groups * m.pixels.count() * plan.channel_blocks;
+        m.first_packing_block = plan.packing_blocks;
+        plan.packing_blocks += plan.groups * m.patches.count();
         m.weights_at = plan.packed_weight_elems;
         // Each panel of a block is followed by a vector of slack (implicit_gemm.cpp says why).
         m.weights_per_group = checked_add(
@@ -257,9 +260,9 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     if (pass == Pass::input_grad) {
         InputGradMaps maps = input_grad_maps(problem);
         plan.fill_result = !maps.covers_input;
-        for (IndexMap& map : maps.classes) plan.maps.push_back({std::move(map), false, {}, {}, 0, 0, 0});
+        for (IndexMap& map : maps.classes) plan.maps.emplace_back(std::move(map));
     } else {
-        plan.maps.push_back({forward_map(problem), false, {}, {}, 0, 0, 0});
+        plan.maps.emplace_back(forward_map(problem));
     }
     for (const MapPlan& m : plan.maps) plan.reads_padding |= !m.map.reads_inside();
     const int64_t results = pass == Pass::forward      ? problem.y_elems()

@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "convpp/convolution.hpp"
@@ -63,6 +64,8 @@ PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
 
 // One index map with its blocking.  Forward has one, input_grad one for each residue class.
 struct MapPlan {
+    explicit MapPlan(IndexMap index_map) : map(std::move(index_map)) {}
+
     IndexMap map;
     bool in_place = false;     // the source is read where it lies: no padding, unit steps along contiguous rows
     BoxSplit pixels;           // over (samples, *result pixels of the map)
@@ -70,6 +73,7 @@ struct MapPlan {
     int64_t weights_at = 0;    // first element of its packed weights (all groups)
     int64_t weights_per_group = 0;
     int64_t first_task = 0;
+    int64_t first_packing_block = 0;  // of the weights: (group, block of patches)
 };
 
 struct TileChoice {
@@ -101,6 +105,7 @@ struct Plan {
     int64_t tasks = 0;
     bool parallel = false;      // enough work for more than one thread
 
+    int64_t packing_blocks = 0;
     int64_t packed_weight_elems = 0;  // shared by the threads
     int64_t partial_elems = 0;        // weight_grad: of all chunks
     int64_t thread_bytes = 0;         // workspace of each thread

@@ -59,16 +59,15 @@ Isa isa_from_environment() {
 }
 
 // Set in a forked child: the OpenMP library's threads stayed in the parent, and waiting for them would hang.
+// Registered when the library is loaded: another library may have started those threads before our first call.
 std::atomic<bool> in_forked_child{false};
+#ifdef CONVPP_HAVE_PTHREAD
+const int fork_handler = pthread_atfork(nullptr, nullptr, [] { in_forked_child.store(true); });
+#endif
 
 struct State {
     std::atomic<int> threads{threads_from_environment()};
     std::atomic<Isa> isa{isa_from_environment()};
-    State() {
-#ifdef CONVPP_HAVE_PTHREAD
-        pthread_atfork(nullptr, nullptr, [] { in_forked_child.store(true); });
-#endif
-    }
 };
 
 State& state() {

@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <new>
+#include <utility>
 
 namespace convpp {
 
@@ -30,53 +32,49 @@ private:
     int64_t used_ = 0;
 };
 
+// Owned memory, aligned to a cache line.
+class AlignedBlock {
+public:
+    AlignedBlock() = default;
+    // Throws std::bad_alloc.
+    explicit AlignedBlock(int64_t bytes) : bytes_((bytes / cache_line + 1) * cache_line) {
+        block_.reset(static_cast<std::byte*>(
+            std::aligned_alloc(static_cast<size_t>(cache_line), static_cast<size_t>(bytes_))));
+        if (block_ == nullptr) throw std::bad_alloc();
+    }
+    std::byte* data() const { return block_.get(); }
+    int64_t bytes() const { return block_ ? bytes_ : 0; }
+
+private:
+    struct Free {
+        void operator()(std::byte* block) const { std::free(block); }
+    };
+    std::unique_ptr<std::byte, Free> block_;
+    int64_t bytes_ = 0;
+};
+
 class Workspace {
 public:
     // Throws std::bad_alloc.
-    explicit Workspace(int64_t bytes) {
-        Cached& cached = cache();
-        if (cached.bytes >= bytes && cached.block != nullptr) {
-            block_ = cached.block;
-            bytes_ = cached.bytes;
-            cached = {};
-        } else {
-            bytes_ = (bytes + cache_line - 1) / cache_line * cache_line;
-            block_ = std::aligned_alloc(static_cast<size_t>(cache_line), static_cast<size_t>(bytes_ > 0 ? bytes_ : cache_line));
-            if (block_ == nullptr) throw std::bad_alloc();
-        }
-    }
+    explicit Workspace(int64_t bytes) : block_(kept().bytes() >= bytes ? std::move(kept()) : AlignedBlock(bytes)) {}
     ~Workspace() {
-        Cached& cached = cache();
-        if (bytes_ <= largest_kept && bytes_ > cached.bytes) {
-            std::free(cached.block);
-            cached = {block_, bytes_};
-        } else {
-            std::free(block_);
-        }
+        if (block_.bytes() <= largest_kept && block_.bytes() > kept().bytes()) kept() = std::move(block_);
     }
     Workspace(const Workspace&) = delete;
     Workspace& operator=(const Workspace&) = delete;
 
-    std::byte* data() const { return static_cast<std::byte*>(block_); }
+    std::byte* data() const { return block_.data(); }
 
 private:
     // A call on two threads takes a few MB; more than this is not held between calls.
     static constexpr int64_t largest_kept = int64_t(64) << 20;
 
-    struct Cached {
-        void* block = nullptr;
-        int64_t bytes = 0;
-    };
-    struct Owner : Cached {
-        ~Owner() { std::free(block); }
-    };
-    static Cached& cache() {
-        thread_local Owner owner;
-        return owner;
+    static AlignedBlock& kept() {
+        thread_local AlignedBlock block;
+        return block;
     }
 
-    void* block_ = nullptr;
-    int64_t bytes_ = 0;
+    AlignedBlock block_;
 };
 
 }  // namespace convpp

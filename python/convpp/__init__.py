@@ -17,6 +17,7 @@ from convpp.functional import (
     conv_weight_grad,
 )
 from convpp.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     get_cmake_dir,
     get_include,
@@ -45,6 +46,7 @@ __all__ = [
     "ConvTranspose3d",
     "DTypeError",
     "Explanation",
+    "PreparedWeights",
     "ShapeError",
     "adjoint_kernel",
     "conv",
@@ -64,6 +66,7 @@ __all__ = [
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
+    "prepare_weights",
     "runtime_info",
     "set_num_threads",
     "show_config",

@@ -6,10 +6,13 @@ import numpy.typing as npt
 _Array = npt.NDArray[Any]
 _Extents = tuple[int, ...]
 
-__file__: str
 version: str
 compiler: str
 openmp: bool
+
+class PreparedWeights:
+    @property
+    def bytes(self) -> int: ...
 
 class Convolution:
     def __init__(
@@ -35,6 +38,10 @@ class Convolution:
     ) -> None: ...
     def execute(
         self, first: _Array, second: _Array, bias: _Array | None, result: _Array, accumulate: bool, threads: int, /
+    ) -> None: ...
+    def prepare(self, w: _Array, threads: int, /) -> PreparedWeights: ...
+    def execute_prepared(
+        self, x: _Array, w: PreparedWeights, bias: _Array | None, result: _Array, threads: int, /
     ) -> None: ...
     def summary(self, threads: int, /) -> dict[str, Any]: ...
 

@@ -50,7 +50,7 @@ def per_axis(value: Any, argument: str) -> Ints:
     """An int, or a tuple of ints."""
     if type(value) is int:
         return value
-    if isinstance(value, Iterable) and not isinstance(value, str):
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
         return tuple(as_int(v, argument) for v in value)
     return as_int(value, argument)
 
@@ -63,7 +63,7 @@ def pads(value: Any) -> Pads:
         if value not in PADDINGS:
             raise ValueError(f"padding is {value!r}, expected an integer or one of {', '.join(PADDINGS)}")
         return str(value)
-    if not isinstance(value, Iterable):
+    if not isinstance(value, Iterable) or isinstance(value, bytes):
         return as_int(value, "padding")
     entries = tuple(value)
     if not any(isinstance(e, Iterable) and not isinstance(e, str) for e in entries):
@@ -78,7 +78,7 @@ def shape(value: Any, argument: str) -> Shape:
     """A tuple of extents."""
     if type(value) is tuple and all(type(v) is int for v in value):
         return value
-    if not isinstance(value, Iterable) or isinstance(value, str):
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
         raise ValueError(f"{argument} is {value!r}, expected a shape (a tuple of integers)")
     return tuple(as_int(v, argument) for v in value)
 

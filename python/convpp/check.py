@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)  # around the widths of vectors and tiles
 CASES = 120
-LARGE = [  # sizes that make several blocks of everything
+LARGE: list[dict[str, Any]] = [  # sizes that make several blocks of everything
     {"x": (2, 64, 20, 20), "w": (70, 64, 3, 3), "padding": 1},
     {"x": (1, 3, 61, 59), "w": (33, 3, 7, 7), "padding": 3, "stride": 2},
     {"x": (3, 130, 150), "w": (40, 130, 3), "dilation": 2},

@@ -87,7 +87,8 @@ class MaxPool2d(Fixed):
         share = dy / self.chosen.sum(axis=(3, 5), dtype=dy.dtype)
         blocks = self.chosen * share[:, :, :, None, :, None]
         n, c, h, _, w, _ = blocks.shape
-        return blocks.reshape(n, c, h * 2, w * 2)
+        dx: Array = blocks.reshape(n, c, h * 2, w * 2)
+        return dx
 
 
 class Flatten(Fixed):
@@ -248,13 +249,12 @@ def shifted(images: Array, rng: np.random.Generator) -> Array:
     return windows[np.arange(len(images)), :, rows, columns]
 
 
-def train(
-    network: Network, data: Data, epochs: int, batch_size: int, rng: np.random.Generator
-) -> list[float]:
+def train(network: Network, data: Data, epochs: int, batch_size: int, rng: np.random.Generator) -> list[float]:
     """Change the network's parameters until it knows the data; return the loss of every step."""
     from tqdm import tqdm
 
-    optimiser, losses = Adam(network), []
+    optimiser = Adam(network)
+    losses: list[float] = []
     steps = epochs * -(-len(data[1]) // batch_size)
     with tqdm(total=steps, desc="training", unit="step") as bar:
         for _ in range(epochs):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from convpp.arguments import Layout, Padding, PerAxis, check_shape
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
+from convpp.shapes import conv_output_shape
 from convpp.validation import Array, as_float
 
 
@@ -67,28 +68,23 @@ def conv_double_backward(
     >>> ddy.shape, float(dx[0, 0, 2, 2]), float(dw.sum())
     ((1, 3, 3, 3), 27.0, 0.0)
     """
-    geometry = _geometry(stride, padding, dilation, groups, padding_mode, flip, layout, threads)
+    geometry = _geometry(stride, padding, dilation, groups, padding_mode, flip, layout)
     dy, x, w = as_float(dy, "dy"), as_float(x, "x"), as_float(w, "w")
-    ddx = _like(ddx, x, "ddx", "the shape of x")
-    ddw = _like(ddw, w, "ddw", "the shape of w")
-    dtype = np.result_type(*(a for a in (ddx, ddw, dy, x, w) if a is not None))
-    channels = _channel_axis(dy, w, layout)
-    bias = None if ddb is None else as_float(ddb, "ddb")
-    if bias is not None:
-        check_shape(bias.shape, (w.shape[0],), "ddb", "(K,)")
-    ddy = conv(x if ddx is None else ddx, w, **geometry) if ddx is not None else None
+    check_shape(dy.shape, conv_output_shape(x.shape, w.shape, **geometry), "dy", "the shape of the output")
+    ddx = _like(ddx, x.shape, "ddx", "the shape of x")
+    ddw = _like(ddw, w.shape, "ddw", "the shape of w")
+    ddb = _like(ddb, w.shape[:1], "ddb", "(K,)")
+    how = {**geometry, "threads": threads}
+    dtype = np.result_type(*(a for a in (ddx, ddw, ddb, dy, x, w) if a is not None))
+    ddy = np.zeros(dy.shape, dtype)
+    if ddx is not None:
+        ddy += conv(ddx, w, **how)
     if ddw is not None:
-        term = conv(x, ddw, **geometry)
-        ddy = term if ddy is None else ddy + term
-    if ddy is None:
-        conv_weight_grad(dy, x, w.shape, **geometry)  # only its checks: the shapes must fit all the same
-        ddy = np.zeros(dy.shape, dtype)
-    else:
-        check_shape(dy.shape, ddy.shape, "dy", "the shape of the output")
-    if bias is not None:
-        ddy = ddy + bias.reshape((-1,) + (1,) * (dy.ndim - 1 - channels % dy.ndim))
-    dx = np.zeros(x.shape, dtype) if ddw is None else conv_input_grad(dy, ddw, x.shape, **geometry)
-    dw = np.zeros(w.shape, dtype) if ddx is None else conv_weight_grad(dy, ddx, w.shape, **geometry)
+        ddy += conv(x, ddw, **how)
+    if ddb is not None:
+        ddy += _per_channel(ddb, w.ndim - 2, layout)
+    dx = np.zeros(x.shape, dtype) if ddw is None else conv_input_grad(dy, ddw, x.shape, **how)
+    dw = np.zeros(w.shape, dtype) if ddx is None else conv_weight_grad(dy, ddx, w.shape, **how)
     return ddy, dx, dw
 
 
@@ -133,26 +129,19 @@ def conv_jvp(
     >>> y, y_dot
     (array([[[2., 2.]]]), array([[[2., 2.]]]))
     """
-    geometry = _geometry(stride, padding, dilation, groups, padding_mode, flip, layout, threads)
-    x, w, bias = primals
-    x, w = as_float(x, "x"), as_float(w, "w")
-    x_dot = _like(tangents[0], x, "x_dot", "the shape of x")
-    w_dot = _like(tangents[1], w, "w_dot", "the shape of w")
-    bias_dot = None if tangents[2] is None else as_float(tangents[2], "bias_dot")
-    if bias_dot is not None:
-        check_shape(bias_dot.shape, (w.shape[0],), "bias_dot", "(K,)")
-    y = conv(x, w, bias, **geometry)
-    y_dot = None
+    how = {**_geometry(stride, padding, dilation, groups, padding_mode, flip, layout), "threads": threads}
+    x, w = as_float(primals[0], "x"), as_float(primals[1], "w")
+    x_dot = _like(tangents[0], x.shape, "x_dot", "the shape of x")
+    w_dot = _like(tangents[1], w.shape, "w_dot", "the shape of w")
+    bias_dot = _like(tangents[2], w.shape[:1], "bias_dot", "(K,)")
+    y = conv(x, w, primals[2], **how)
+    y_dot = np.zeros(y.shape, np.result_type(y, *(a for a in (x_dot, w_dot, bias_dot) if a is not None)))
     if x_dot is not None:
-        y_dot = conv(x_dot, w, bias_dot, **geometry)
+        y_dot += conv(x_dot, w, **how)
     if w_dot is not None:
-        term = conv(x, w_dot, bias_dot if y_dot is None else None, **geometry)
-        y_dot = term if y_dot is None else y_dot + term
-    if y_dot is None:
-        y_dot = np.zeros_like(y)
-        if bias_dot is not None:
-            channels = _channel_axis(y, w, layout)
-            y_dot = y_dot + bias_dot.reshape((-1,) + (1,) * (y.ndim - 1 - channels % y.ndim))
+        y_dot += conv(x, w_dot, **how)
+    if bias_dot is not None:
+        y_dot += _per_channel(bias_dot, w.ndim - 2, layout)
     return y, y_dot
 
 
@@ -164,7 +153,6 @@ def _geometry(
     padding_mode: str,
     flip: bool,
     layout: Layout,
-    threads: int | None,
 ) -> dict[str, Any]:
     return {
         "stride": stride,
@@ -174,17 +162,17 @@ def _geometry(
         "padding_mode": padding_mode,
         "flip": flip,
         "layout": layout,
-        "threads": threads,
     }
 
 
-def _channel_axis(y: Array, w: Array, layout: str) -> int:
-    return -1 if layout == "channels_last" else y.ndim - w.ndim + 1
+def _per_channel(values: Array, rank: int, layout: Layout) -> Array:
+    """One value a channel, broadcast over the pixels."""
+    return values if layout == "channels_last" else values.reshape(-1, *(1,) * rank)
 
 
-def _like(value: npt.ArrayLike | None, array: Array, argument: str, meaning: str) -> Array | None:
+def _like(value: npt.ArrayLike | None, expected: tuple[int, ...], argument: str, meaning: str) -> Array | None:
     if value is None:
         return None
-    result = as_float(value, argument)
-    check_shape(result.shape, array.shape, argument, meaning)
-    return result
+    array = as_float(value, argument)
+    check_shape(array.shape, expected, argument, meaning)
+    return array

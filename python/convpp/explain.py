@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy.typing as npt
 
 from convpp.arguments import Layout, Padding, PerAxis, choice, shape
-from convpp.functional import geometry_key
+from convpp.calls import geometry_key
 from convpp.planning import PASSES, plan_conv
 from convpp.runtime import threads_of_call
 from convpp.validation import dtype_name
@@ -96,9 +96,7 @@ def explain(
     """
     choice(op, "op", PASSES)
     key = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-    planned = plan_conv(
-        op, dtype_name(dtype), algorithm, shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *key
-    )
+    planned = plan_conv(op, dtype_name(dtype), algorithm, shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *key)
     summary = planned.convolution.summary(threads_of_call(threads))
     shapes = {"forward": planned.y_shape, "input_grad": planned.x_shape, "weight_grad": planned.w_shape}
     return Explanation(output_shape=shapes[op], **summary)

@@ -27,17 +27,17 @@ from convpp.arguments import (
     Padding,
     PerAxis,
     as_int,
-    check_padding_mode,
+    check_algorithm,
     check_shape,
     choice,
     flag,
     not_available,
-    pads,
-    per_axis,
     shape,
 )
+from convpp.calls import copied, geometry_key, run
 from convpp.errors import ShapeError
 from convpp.planning import Planned, plan_conv
+from convpp.prepared import PreparedWeights
 from convpp.runtime import threads_of_call
 from convpp.validation import Array, as_float, operands, plain, result
 
@@ -46,7 +46,7 @@ NEEDS = ("x", "w", "bias")
 
 def conv(
     x: npt.ArrayLike,
-    w: npt.ArrayLike,
+    w: npt.ArrayLike | PreparedWeights,
     bias: npt.ArrayLike | None = None,
     *,
     stride: PerAxis = 1,
@@ -75,6 +75,7 @@ def conv(
     w : (K, C/groups, \\*kernel)
         The filters, in either layout.  The number of spatial axes is ``w.ndim - 2``.
         With ``per_sample=True``: (N, K, C/groups, \\*kernel), a set of filters for each sample.
+        Or what ``prepare_weights`` made of it: the geometry is then the one it was prepared for.
     bias : (K,), optional
     stride, dilation : int, or one for each spatial axis
     padding : int, one for each axis, a (lo, hi) pair for each axis, or a name
@@ -123,9 +124,12 @@ def conv(
         raise not_available("activation")
     if add is not None:
         raise not_available("add")
+    if isinstance(w, PreparedWeights):
+        geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
+        return w.run(x, bias, geometry, out, threads)
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-    planned = plan_conv("forward", dtype, algorithm, x.shape, w.shape, *geometry)
+    planned = plan_conv("forward", dtype, check_algorithm(algorithm), x.shape, w.shape, *geometry)
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.out_channels,), "bias", "(K,), one for each filter")
     return run(planned, x, w, bias, planned.y_shape, dtype, out, False, threads)
@@ -189,7 +193,7 @@ def conv_input_grad(
     """
     dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
     geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-    planned = plan_conv("input_grad", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, *geometry)
+    planned = plan_conv("input_grad", dtype, check_algorithm(algorithm), shape(x_shape, "x_shape"), w.shape, *geometry)
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy, planned)
     return run(planned, dy, w, None, planned.x_shape, dtype, out, accumulate, threads)
@@ -253,7 +257,7 @@ def conv_weight_grad(
     w_shape = shape(w_shape, "w_shape")
     if per_sample and len(w_shape) == x.ndim:
         w_shape = (x.shape[0], *w_shape)
-    planned = plan_conv("weight_grad", dtype, algorithm, x.shape, w_shape, *geometry)
+    planned = plan_conv("weight_grad", dtype, check_algorithm(algorithm), x.shape, w_shape, *geometry)
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy, planned)
     return run(planned, dy, x, None, planned.w_shape, dtype, out, accumulate, threads)
@@ -310,7 +314,7 @@ def conv_bias_grad(
     dtype = dy.dtype.name
     target, copy_to = result(out, (channels,), dtype, flag(accumulate, "accumulate"), (dy,))
     _core.bias_grad(dy, batch, channels, pixels, last, target, accumulate, threads_of_call(threads))
-    return target if copy_to is None else _copied(target, copy_to)
+    return target if copy_to is None else copied(target, copy_to)
 
 
 def conv_backward(
@@ -367,7 +371,7 @@ def conv_backward(
         "layout": layout,
     }
     key = geometry_key(**geometry, per_sample=False)
-    planned = plan_conv("input_grad", dy.dtype.name, algorithm, x.shape, w.shape, *key)
+    planned = plan_conv("input_grad", dy.dtype.name, check_algorithm(algorithm), x.shape, w.shape, *key)
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy, planned)
     how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}
@@ -421,68 +425,17 @@ def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
     return np.ascontiguousarray(rotated.reshape(groups * in_channels, out_channels, *w.shape[2:]))
 
 
-def geometry_key(
-    stride: PerAxis,
-    padding: Padding,
-    dilation: PerAxis,
-    groups: int,
-    padding_mode: str,
-    flip: bool,
-    layout: str,
-    per_sample: bool,
-) -> tuple[Any, ...]:
-    """The geometry arguments as ``plan_conv`` takes them: hashable, ints only."""
-    if padding_mode != "zeros":
-        check_padding_mode(padding_mode)
-    return (
-        stride if type(stride) is int else per_axis(stride, "stride"),
-        padding if type(padding) is int else pads(padding),
-        dilation if type(dilation) is int else per_axis(dilation, "dilation"),
-        groups if type(groups) is int else as_int(groups, "groups"),
-        flip if flip is False else flag(flip, "flip"),
-        layout if layout == "channels_first" else choice(layout, "layout", LAYOUTS),
-        per_sample if per_sample is False else flag(per_sample, "per_sample"),
-    )
-
-
-def run(
-    planned: Planned,
-    first: Array,
-    second: Array,
-    bias: Array | None,
-    result_shape: tuple[int, ...],
-    dtype: str,
-    out: Array | None,
-    accumulate: bool,
-    threads: int | None,
-) -> Array:
-    """Executes a planned pass into ``out``, or into a new array."""
-    count = threads_of_call(threads)
-    if out is None and accumulate is False:
-        target = np.empty(result_shape, dtype)
-        planned.execute(first, second, bias, target, False, count)
-        return target
-    accumulate = flag(accumulate, "accumulate")
-    target, copy_to = result(out, result_shape, dtype, accumulate, (first, second, bias))
-    planned.execute(first, second, bias, target, accumulate, count)
-    return target if copy_to is None else _copied(target, copy_to)
-
-
-def _copied(source: Array, to: Array) -> Array:
-    to[...] = source
-    return to
-
-
 def wrong_dy(dy: Array, planned: Planned) -> ShapeError:
     """The error for a dy that is not shaped like the output."""
     return ShapeError(
-        f"dy has shape {dy.shape}, expected {planned.y_shape}: the output of x {planned.x_shape} with w {planned.w_shape}"
+        f"dy has shape {dy.shape}, expected {planned.y_shape}: the output of x {planned.x_shape} "
+        f"with w {planned.w_shape}"
     )
 
 
-def wanted_gradients(needs: Iterable[str]) -> tuple[str, ...]:
+def wanted_gradients(needs: Any) -> tuple[Any, ...]:
     """``needs`` as names that are known."""
-    wanted = (needs,) if isinstance(needs, str) else tuple(needs)
+    wanted = tuple(needs) if isinstance(needs, Iterable) and not isinstance(needs, str) else (needs,)
     for name in wanted:
         if name not in NEEDS:
             raise ValueError(f"needs is {needs!r}, expected any of {', '.join(NEEDS)}")

@@ -124,9 +124,7 @@ def conv_geometry(
     dilations = _axes(dilation, rank, "dilation", 1)
     pairs = _conv_pads(padding, spatial, kernel, strides, dilations)
     output = []
-    for axis, (extent, k, s, d, (lo, hi)) in enumerate(
-        zip(spatial, kernel, strides, dilations, pairs, strict=True)
-    ):
+    for axis, (extent, k, s, d, (lo, hi)) in enumerate(zip(spatial, kernel, strides, dilations, pairs, strict=True)):
         span = d * (k - 1) + 1
         if span > extent + lo + hi:
             raise ShapeError(

@@ -1,43 +1,37 @@
 """Convolution layers with PyTorch's names, arguments and initial values, over NumPy arrays.
 
-In: NumPy arrays.  Out: NumPy arrays, and gradients added to ``weight_grad`` and ``bias_grad``.  A layer only
-holds parameters; all arithmetic is in ``functional.py`` (`Conv1d`, `Conv2d`, `Conv3d`) and ``transposed.py``
-(`ConvTranspose1d`, `ConvTranspose2d`, `ConvTranspose3d`).
+In: NumPy arrays.  Out: NumPy arrays, and gradients added to ``weight_grad`` and ``bias_grad``.  A layer holds
+parameters (``parameters.py``) and a geometry; all arithmetic is in ``functional.py`` (`Conv1d`, `Conv2d`,
+`Conv3d`) and ``transposed.py`` (`ConvTranspose1d`, `ConvTranspose2d`, `ConvTranspose3d`).
 
 Read next: ``functional.py``; ``demo.py`` (a network made of these); ``testing.py`` (checking gradients).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from convpp.arguments import Padding, PerAxis, as_int, pads, per_axis
-from convpp.errors import DTypeError, ShapeError
+from convpp.errors import ShapeError
 from convpp.functional import conv, conv_bias_grad, conv_input_grad, conv_weight_grad
 from convpp.geometry import explicit_pads
+from convpp.parameters import Rng, WeightAndBias
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
-from convpp.validation import dtype_name
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
 Array = npt.NDArray[Any]
-Rng = int | np.random.Generator | None
 
 
-class _Layer:
-    """What all six layers share: parameters, gradients, state, ``backward`` and ``repr``.
+class _Layer(WeightAndBias, ABC):
+    """What all six layers share beside parameters: geometry, ``backward`` and ``repr``.
 
-    The two classes below say how to compute.  Attributes of every layer, beside its constructor arguments:
-
-    weight : (out_channels, in_channels/groups, *kernel_size), or for a transposed layer
-        (in_channels, out_channels/groups, *kernel_size)
-    bias : (out_channels,), or None for ``bias=False``
-    weight_grad, bias_grad : like ``weight`` and ``bias``; zero at first, and ``backward`` adds to them
+    The two classes below say how to compute.
     """
 
     _rank: ClassVar[int]
@@ -56,7 +50,6 @@ class _Layer:
         dtype: npt.DTypeLike,
         rng: Rng,
     ) -> None:
-        dtype = dtype_name(dtype)
         self.in_channels = in_channels = as_int(in_channels, "in_channels")
         self.out_channels = out_channels = as_int(out_channels, "out_channels")
         self.groups = groups = as_int(groups, "groups")
@@ -76,24 +69,15 @@ class _Layer:
 
         rows, columns = (in_channels, out_channels) if self._transposed else (out_channels, in_channels)
         shape = (rows, columns // groups, *self.kernel_size)
-        fan_in = math.prod(shape[1:])
-        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0  # PyTorch's kaiming_uniform with a = sqrt(5)
-        generator = np.random.default_rng(rng)
-        self.weight: Array = generator.uniform(-bound, bound, shape).astype(dtype)
-        self.weight_grad: Array = np.zeros_like(self.weight)
-        self.bias: Array | None = None
-        self.bias_grad: Array | None = None
-        if bias:
-            self.bias = generator.uniform(-bound, bound, out_channels).astype(dtype)
-            self.bias_grad = np.zeros_like(self.bias)
+        super().__init__(shape, out_channels if bias else None, dtype, rng)
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """``forward(x)``."""
         return self.forward(x)
 
+    @abstractmethod
     def forward(self, x: npt.ArrayLike) -> Array:
-        """Return y and keep x for ``backward``."""
-        raise NotImplementedError
+        """Return y and keep x (not a copy) for ``backward``."""
 
     def backward(self, dy: npt.ArrayLike) -> Array:
         """Return ``dx`` and add to ``weight_grad`` and ``bias_grad``, all for the last ``forward(x)``.
@@ -120,63 +104,11 @@ class _Layer:
             _add_to(self.bias_grad, conv_bias_grad, dy, batched=dy.ndim == self._rank + 2)
         return dx
 
-    def _input_grad(self, dy: Array, x: Array) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def _input_grad(self, dy: Array, x: Array) -> Array: ...
 
-    def _add_weight_grad(self, dy: Array, x: Array) -> None:
-        raise NotImplementedError
-
-    def parameters(self) -> list[Array]:
-        """``[weight, bias]``, or ``[weight]``: the layer's own arrays, to be changed in place.
-
-        One step of gradient descent is
-        ``for p, g in zip(layer.parameters(), layer.gradients()): p -= rate * g``.
-        """
-        return [self.weight] if self.bias is None else [self.weight, self.bias]
-
-    def gradients(self) -> list[Array]:
-        """``[weight_grad, bias_grad]``, or ``[weight_grad]``, in the order of ``parameters()``."""
-        return [self.weight_grad] if self.bias_grad is None else [self.weight_grad, self.bias_grad]
-
-    def zero_grad(self) -> None:
-        """Set the gradients to zero, in place."""
-        for gradient in self.gradients():
-            gradient[...] = 0
-
-    def state_dict(self) -> dict[str, Array]:
-        """Copies of the parameters, ``{"weight": ..., "bias": ...}``; no "bias" for ``bias=False``."""
-        return {name: parameter.copy() for name, parameter in self._named_parameters().items()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copy parameters into the layer's arrays, cast to the layer's dtype.
-
-        Parameters
-        ----------
-        state : a mapping of exactly the layer's parameter names to anything that ``np.asarray`` takes: what
-            ``state_dict()`` of this layer, or of PyTorch's layer of the same name, returned.
-
-        Raises
-        ------
-        KeyError : a name is missing or unknown.
-        ShapeError, DTypeError : an array has another shape, or is not of real numbers.
-
-        Nothing has been changed when an error is raised.
-        """
-        parameters = self._named_parameters()
-        if set(state) != set(parameters):
-            raise KeyError(f"{type(self).__name__} has the parameters {list(parameters)}, got {list(state)}")
-        arrays = {name: np.asarray(state[name]) for name in parameters}
-        for name, parameter in parameters.items():
-            array = arrays[name]
-            if array.shape != parameter.shape:
-                raise ShapeError(f"{name} has shape {array.shape}, expected {parameter.shape}")
-            if not np.can_cast(array.dtype, parameter.dtype, "same_kind"):
-                raise DTypeError(f"{name} has dtype {array.dtype}, expected real numbers")
-        for name, parameter in parameters.items():
-            parameter[...] = arrays[name]
-
-    def _named_parameters(self) -> dict[str, Array]:
-        return dict(zip(("weight", "bias"), self.parameters(), strict=False))
+    @abstractmethod
+    def _add_weight_grad(self, dy: Array, x: Array) -> None: ...
 
     def __repr__(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}"]
@@ -254,9 +186,7 @@ class _Conv(_Layer):
         DTypeError : another dtype.
         """
         self.padding_mode = padding_mode
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype, rng
-        )
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype, rng)
 
     def forward(self, x: npt.ArrayLike) -> Array:
         """Return ``conv(x, weight, bias)`` and keep x for ``backward``."""
@@ -323,9 +253,7 @@ class _ConvTranspose(_Layer):
             raise ValueError(f"a transposed layer knows padding_mode='zeros' only, got {padding_mode!r}")
         self.output_padding = self._per_axis(output_padding, "output_padding", least=0)
         self._output_size: Sequence[int] | None = None
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype, rng
-        )
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype, rng)
 
     def forward(self, x: npt.ArrayLike, output_size: Sequence[int] | None = None) -> Array:
         """Return ``conv_transpose(x, weight, bias)`` and keep x for ``backward``.

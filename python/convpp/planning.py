@@ -49,9 +49,7 @@ def plan_conv(
     per_sample: bool,
 ) -> Planned:
     """A pass of ``conv``."""
-    geometry = conv_geometry(
-        x_shape, w_shape, stride, padding, dilation, groups, flip, _is_last(layout), per_sample
-    )
+    geometry = conv_geometry(x_shape, w_shape, stride, padding, dilation, groups, flip, _is_last(layout), per_sample)
     return Planned(geometry, pass_, dtype, algorithm)
 
 

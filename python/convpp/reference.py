@@ -330,12 +330,9 @@ def _pads(
     if padding == "causal":
         return [(r, 0) for r in reach]
     if padding not in ("same", "same_lower"):
-        raise ValueError(
-            f"unknown padding {padding!r}; expected 'valid', 'same', 'same_lower', 'full' or 'causal'"
-        )
+        raise ValueError(f"unknown padding {padding!r}; expected 'valid', 'same', 'same_lower', 'full' or 'causal'")
     totals = [  # so that there are ceil(extent / stride) outputs
-        max(0, (-(-extent // s) - 1) * s + r + 1 - extent)
-        for extent, s, r in zip(extents, stride, reach, strict=True)
+        max(0, (-(-extent // s) - 1) * s + r + 1 - extent) for extent, s, r in zip(extents, stride, reach, strict=True)
     ]
     if padding == "same":  # an odd rest goes behind
         return [(total // 2, total - total // 2) for total in totals]

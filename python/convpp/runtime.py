@@ -22,8 +22,8 @@ _context: ContextVar[int] = ContextVar("convpp_threads", default=0)
 _MOST_THREADS = 1024
 
 
-def _checked(n: Any) -> int:
-    n = as_int(n, "threads")
+def _checked(value: Any) -> int:
+    n = as_int(value, "threads")
     if not 1 <= n <= _MOST_THREADS:
         raise ValueError(f"threads is {n}, expected an integer from 1 to {_MOST_THREADS}")
     return n
@@ -31,7 +31,7 @@ def _checked(n: Any) -> int:
 
 def threads_of_call(threads: Any) -> int:
     """What the core is told: the call's own number, the context's, or 0 (the process's)."""
-    return _context.get() if threads is None else _checked(threads)
+    return _checked(threads) if threads is not None else _context.get()
 
 
 def get_num_threads() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convpp.arguments import Layout, Padding, PerAxis, shape
-from convpp.functional import geometry_key
+from convpp.calls import geometry_key
 from convpp.geometry import conv_geometry, conv_transpose_geometry
 from convpp.transposed import transpose_key
 
@@ -85,9 +85,8 @@ def conv_transpose_output_shape(
     >>> convpp.conv_transpose_output_shape((1, 16, 7, 7), (16, 8, 4, 4), stride=2, padding=1)
     (1, 8, 14, 14)
     """
-    *key, kind = transpose_key(
+    *geometry, kind = transpose_key(
         stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout
     )
-    return conv_transpose_geometry(
-        shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *key, channels_last=kind == "channels_last"
-    ).x_shape
+    shapes = shape(x_shape, "x_shape"), shape(w_shape, "w_shape")
+    return conv_transpose_geometry(*shapes, *geometry, kind == "channels_last").x_shape

@@ -139,9 +139,7 @@ def gradcheck(
             continue
         gradient = np.asarray(gradient)
         if gradient.shape != target.shape:
-            raise AssertionError(
-                f"the gradient of {name} has shape {gradient.shape}, expected {target.shape}"
-            )
+            raise AssertionError(f"the gradient of {name} has shape {gradient.shape}, expected {target.shape}")
         chosen = np.arange(target.size)
         if samples is not None and samples < target.size:
             chosen = np.sort(random.choice(target.size, samples, replace=False))

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from convpp.arguments import Layout, Padding, PerAxis, check_shape, per_axis, shape
+from convpp.arguments import Layout, Padding, PerAxis, Shape, check_algorithm, check_shape, per_axis, shape
+from convpp.calls import geometry_key, run
 from convpp.errors import ShapeError
-from convpp.functional import NEEDS, conv_bias_grad, geometry_key, run, wanted_gradients
+from convpp.functional import NEEDS, conv_bias_grad, wanted_gradients
 from convpp.planning import Planned, plan_conv_transpose
 from convpp.validation import Array, as_float, operands
 
@@ -87,7 +88,7 @@ def conv_transpose(
     """
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
-    planned = plan_conv_transpose("input_grad", dtype, algorithm, x.shape, w.shape, *key)
+    planned = _plan("input_grad", dtype, algorithm, x.shape, w.shape, key)
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.in_channels,), "bias", "(C_out,), one for each output channel")
     return run(planned, x, w, bias, planned.x_shape, dtype, out, False, threads)
@@ -144,7 +145,7 @@ def conv_transpose_input_grad(
     """
     dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
     key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
-    planned = plan_conv_transpose("forward", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, *key)
+    planned = _plan("forward", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, *key)
     if dy.shape != planned.x_shape:
         raise _wrong_dy(dy, planned)
     return run(planned, dy, w, None, planned.y_shape, dtype, out, accumulate, threads)
@@ -201,7 +202,7 @@ def conv_transpose_weight_grad(
     """
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
     key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
-    planned = plan_conv_transpose("weight_grad", dtype, algorithm, x.shape, shape(w_shape, "w_shape"), *key)
+    planned = _plan("weight_grad", dtype, algorithm, x.shape, shape(w_shape, "w_shape"), *key)
     if dy.shape != planned.x_shape:
         raise _wrong_dy(dy, planned)
     return run(planned, x, dy, None, planned.w_shape, dtype, out, accumulate, threads)
@@ -264,7 +265,7 @@ def conv_transpose_backward(
         "flip": flip,
         "layout": layout,
     }
-    planned = plan_conv_transpose("forward", dy.dtype.name, algorithm, x.shape, w.shape, *transpose_key(**geometry))
+    planned = _plan("forward", dy.dtype.name, algorithm, x.shape, w.shape, *transpose_key(**geometry))
     if dy.shape != planned.x_shape:
         raise _wrong_dy(dy, planned)
     how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}
@@ -303,7 +304,12 @@ def transpose_key(
     )
 
 
+def _plan(pass_: str, dtype: str, algorithm: str, x_shape: Shape, w_shape: Shape, key: tuple[Any, ...]) -> Planned:
+    return plan_conv_transpose(pass_, dtype, check_algorithm(algorithm), x_shape, w_shape, *key)
+
+
 def _wrong_dy(dy: Array, planned: Planned) -> ShapeError:
     return ShapeError(
-        f"dy has shape {dy.shape}, expected {planned.x_shape}: the output of x {planned.y_shape} with w {planned.w_shape}"
+        f"dy has shape {dy.shape}, expected {planned.x_shape}: the output of x {planned.y_shape} "
+        f"with w {planned.w_shape}"
     )

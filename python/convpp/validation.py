@@ -37,10 +37,7 @@ def operands(first: Any, second: Any, bias: Any, names: tuple[str, str]) -> tupl
         and second.dtype is dtype
         and first.flags.num & _PLAIN == _PLAIN
         and second.flags.num & _PLAIN == _PLAIN
-        and (
-            bias is None
-            or (type(bias) is np.ndarray and bias.dtype is dtype and bias.flags.num & _PLAIN == _PLAIN)
-        )
+        and (bias is None or (type(bias) is np.ndarray and bias.dtype is dtype and bias.flags.num & _PLAIN == _PLAIN))
         and dtype.isnative
     ):
         return first, second, bias, _NAMES[dtype]
@@ -120,6 +117,4 @@ def check_out(out: Any, shape: Shape, dtype: str) -> None:
     if not out.flags.writeable:
         raise ValueError("out is read-only, expected a writable array")
     if not out.flags.c_contiguous or not out.flags.aligned:
-        raise ValueError(
-            f"out has strides {out.strides} for shape {shape}, expected a C-contiguous, aligned array"
-        )
+        raise ValueError(f"out has strides {out.strides} for shape {shape}, expected a C-contiguous, aligned array")

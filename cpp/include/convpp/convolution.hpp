@@ -7,7 +7,7 @@
 //   input_grad    dy               w                 dx (+ bias of C elements: a transposed convolution's)
 //   weight_grad   dy               x                 dw
 //
-// A Convolution is immutable: any number of threads may execute it at the same time.  All arrays are contiguous; the
+// A Convolution is immutable: any number of threads may execute it at the same time, and copies are cheap.  All arrays are contiguous; the
 // result must not overlap the operands.
 #pragma once
 
@@ -43,13 +43,22 @@ struct Summary {
     int64_t tasks = 0, workspace_bytes = 0;
 };
 
+// Weights packed once for repeated forward passes (see Convolution::prepare).  Changing the weights afterwards has no
+// effect.  Copies share one block of memory.
+class PreparedWeights {
+public:
+    struct Implementation;
+    explicit PreparedWeights(std::shared_ptr<const Implementation> implementation);
+    int64_t bytes() const noexcept;
+
+private:
+    friend class Convolution;
+    std::shared_ptr<const Implementation> implementation_;
+};
+
 class Convolution {
 public:
     Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm = Algorithm::automatic);
-    ~Convolution();
-    Convolution(Convolution&&) noexcept;
-    Convolution& operator=(Convolution&&) noexcept;
-
     const ConvProblem& problem() const noexcept;
     Pass pass() const noexcept;
     DType dtype() const noexcept;
@@ -62,9 +71,28 @@ public:
     void execute(View<const double> first, View<const double> second, View<const double> bias, View<double> result,
                  const Execution& how = {}) const;
 
-private:
+    // Forward only: the weights as this plan reads them, and the pass with them.  Packing costs about as much as
+    // multiplying with one pixel for each of the result's vectors: preparing pays for few pixels and many channels.
+    PreparedWeights prepare(View<const float> w, int threads = 0) const;
+    PreparedWeights prepare(View<const double> w, int threads = 0) const;
+    void execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
+                 const Execution& how = {}) const;
+    void execute(View<const double> x, const PreparedWeights& w, View<const double> bias, View<double> y,
+                 const Execution& how = {}) const;
+
     struct Implementation;
-    std::unique_ptr<const Implementation> implementation_;
+
+private:
+    template <class T>
+    PreparedWeights prepare_typed(View<const T> w, int threads) const;
+    template <class T>
+    void execute_typed(View<const T> first, View<const T> second, const T* packed, View<const T> bias, View<T> result,
+                       const Execution& how) const;
+    template <class T>
+    void execute_prepared(View<const T> x, const PreparedWeights& w, View<const T> bias, View<T> y,
+                          const Execution& how) const;
+
+    std::shared_ptr<const Implementation> implementation_;
 };
 
 // db[k] = sum of dy over samples and pixels. 

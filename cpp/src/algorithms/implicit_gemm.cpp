@@ -82,6 +82,14 @@ struct ThreadBuffers {
     }
 };
 
+template <class T>
+std::vector<ThreadBuffers<T>> thread_buffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel, int threads) {
+    std::vector<ThreadBuffers<T>> buffers;
+    buffers.reserve(static_cast<size_t>(threads));
+    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
+    return buffers;
+}
+
 // Packs the weights of one block of pairs for some panels of result channels: panel[pair][channel].
 template <class T>
 void pack_weights(const Plan& plan, const KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
@@ -114,6 +122,13 @@ void pack_weights(const Plan& plan, const KernelTable<T>& kernel, const MapPlan&
     }
 }
 
+// The map that item `index` of all maps belongs to; `first` is the number of the map's first item.
+const MapPlan& map_of(const Plan& plan, int64_t MapPlan::*first, int64_t index) {
+    const auto after = std::upper_bound(plan.maps.begin(), plan.maps.end(), index,
+                                        [&](int64_t i, const MapPlan& m) { return i < m.*first; });
+    return *(after - 1);
+}
+
 constexpr int64_t panels_a_packing_task = 8;
 
 // Where the packed weights of a block begin, relative to the group's.  Panels are `slack` apart, since packing spills
@@ -135,27 +150,25 @@ void pack_all_weights(const Plan& plan, const KernelTable<T>& kernel, const Prod
                       T* packed, const std::vector<ThreadBuffers<T>>& buffers) {
     const PackedWeights layout = packed_weights(plan, kernel);
     const int64_t parts = ceil_div(layout.panels, panels_a_packing_task);
-    for (const MapPlan& m : plan.maps) {
-        const int64_t blocks = m.patches.count();
-        parallel_for(plan.groups * blocks * parts, threads, [&](int64_t task, int thread) {
-            const int64_t part = task % parts, index = task / parts % blocks, group = task / parts / blocks;
-            const PatchBlock block = patch_block(m.patches, index);
-            const Memory<const T> weights{operands.weights + group * plan.weight_group,
-                                          operands.weights + operands.weight_elems};
-            pack_weights(plan, kernel, m, block, weights, part * panels_a_packing_task,
-                         std::min((part + 1) * panels_a_packing_task, layout.panels), layout.pitch(block),
-                         packed + m.weights_at + group * m.weights_per_group + layout.at(block, index),
-                         buffers[static_cast<size_t>(thread)]);
-        });
-    }
+    parallel_for(plan.packing_blocks * parts, threads, [&](int64_t task, int thread) {
+        const int64_t part = task % parts;
+        const MapPlan& m = map_of(plan, &MapPlan::first_packing_block, task / parts);
+        const int64_t index = (task / parts - m.first_packing_block) % m.patches.count();
+        const int64_t group = (task / parts - m.first_packing_block) / m.patches.count();
+        const PatchBlock block = patch_block(m.patches, index);
+        const Memory<const T> weights{operands.weights + group * plan.weight_group,
+                                      operands.weights + operands.weight_elems};
+        pack_weights(plan, kernel, m, block, weights, part * panels_a_packing_task,
+                     std::min((part + 1) * panels_a_packing_task, layout.panels), layout.pitch(block),
+                     packed + m.weights_at + group * m.weights_per_group + layout.at(block, index),
+                     buffers[static_cast<size_t>(thread)]);
+    });
 }
 
 template <class T>
 void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
-              const SharedBuffers<T>& shared, const ThreadBuffers<T>& buffers, int64_t task) {
-    size_t index = plan.maps.size() - 1;
-    while (plan.maps[index].first_task > task) --index;
-    const MapPlan& m = plan.maps[index];
+              const T* packed_weights_of_all, const T* bias, const ThreadBuffers<T>& buffers, int64_t task) {
+    const MapPlan& m = map_of(plan, &MapPlan::first_task, task);
     task -= m.first_task;
     const int64_t channel_lo = task % plan.channel_blocks * plan.channel_block;
     const int64_t channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
@@ -182,9 +195,9 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
     if (operands.accumulate) beginning.start = Start::from_c;
     else if (operands.bias != nullptr) {
         beginning.start = by_pixel ? Start::row_bias : Start::column_bias;
-        beginning.bias = shared.bias + group_of_sample * plan.result_channels + channel_lo;
+        beginning.bias = bias + group_of_sample * plan.result_channels + channel_lo;
     }
-    const T* weights = shared.weights + m.weights_at + group * m.weights_per_group;
+    const T* weights = packed_weights_of_all + m.weights_at + group * m.weights_per_group;
     const PackedWeights layout = packed_weights(plan, kernel);
     for (int64_t b = 0; b < m.patches.count(); ++b) {
         const PatchBlock block = patch_block(m.patches, b);
@@ -219,21 +232,33 @@ void measure_implicit_gemm(Plan& plan) {
 }
 
 template <class T>
-void run_implicit_gemm(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace) {
+void pack_product_weights(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace,
+                          T* packed) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     Carver carver(workspace);
     const SharedBuffers<T> shared(carver, plan, kernel);
-    std::vector<ThreadBuffers<T>> buffers;
-    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
+    pack_all_weights(plan, kernel, operands, threads, packed, thread_buffers(carver, plan, kernel, threads));
+}
+
+template <class T>
+void run_implicit_gemm(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace) {
+    const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver carver(workspace);
+    SharedBuffers<T> shared(carver, plan, kernel);
+    const std::vector<ThreadBuffers<T>> buffers = thread_buffers(carver, plan, kernel, threads);
     if (operands.bias != nullptr)
         std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
-    pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
-    parallel_for(plan.tasks, threads,
-                 [&](int64_t task, int thread) { run_task(plan, kernel, operands, shared, buffers[static_cast<size_t>(thread)], task); });
+    if (operands.packed == nullptr) pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
+    const T* const weights = operands.packed != nullptr ? operands.packed : shared.weights;
+    parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
+        run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)], task);
+    });
 }
 
 template void measure_implicit_gemm<float>(Plan&);
 template void measure_implicit_gemm<double>(Plan&);
+template void pack_product_weights<float>(const Plan&, const ProductOperands<float>&, int, std::byte*, float*);
+template void pack_product_weights<double>(const Plan&, const ProductOperands<double>&, int, std::byte*, double*);
 template void run_implicit_gemm<float>(const Plan&, const ProductOperands<float>&, int, std::byte*);
 template void run_implicit_gemm<double>(const Plan&, const ProductOperands<double>&, int, std::byte*);
 

@@ -13,6 +13,7 @@ struct ProductOperands {
     int64_t source_elems = 0;
     const T* weights = nullptr;
     int64_t weight_elems = 0;
+    const T* packed = nullptr;  // the weights as pack_product_weights left them, or null: pack them first
     const T* bias = nullptr;  // of the result's channels, or null
     T* result = nullptr;
     bool accumulate = false;
@@ -21,6 +22,11 @@ struct ProductOperands {
 // Bytes of workspace: of all threads together, and of each.
 template <class T>
 void measure_implicit_gemm(Plan& plan);
+
+// Packs the weights into plan.packed_weight_elems elements (and a cache line of slack).
+template <class T>
+void pack_product_weights(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace,
+                          T* packed);
 
 template <class T>
 void run_implicit_gemm(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace);

@@ -62,7 +62,9 @@ void fill_family(TileFamily<T>& family) {
 template <class T>
 int64_t multiply_add_rounds(int64_t steps, T* sink) {
     constexpr int chains = 12;
-    Vector<T> acc[chains] = {};
+    Vector<T> acc[chains];
+#pragma GCC unroll 16
+    for (int j = 0; j < chains; ++j) acc[j] = T(j) + *sink - Vector<T>{};  // unequal, or the compiler makes one of them
     const Vector<T> factor = T(0.5) - Vector<T>{}, term = T(1) - Vector<T>{};
     for (int64_t i = 0; i < steps; ++i) {
 #pragma GCC unroll 16

@@ -1,11 +1,9 @@
 // The three passes of the 3x20x20 example on arrays of ones, where every result can be counted by hand.
 // Built against an installed convpp alone: no private header, nothing of its build tree.
 #include <convpp/convpp.hpp>
-#include <convpp/version.hpp>
 
 #include <cstdint>
 #include <iostream>
-#include <string>
 #include <vector>
 
 namespace {
@@ -55,10 +53,6 @@ int main() {
             for (int64_t v = 0; v < 20; ++v)
                 check("dx", dx[static_cast<size_t>((c * 20 + h) * 20 + v)], 5 * readers(h) * readers(v));
 
-    if (convpp::version() != std::string(CONVPP_VERSION)) {
-        ++failures;
-        std::cerr << "headers of convpp " << CONVPP_VERSION << ", library of " << convpp::version() << '\n';
-    }
     std::cout << "convpp " << convpp::version() << " (" << convpp::name(convpp::active_isa())
               << "): " << (failures == 0 ? "as counted" : "wrong") << '\n';
     return failures == 0 ? 0 : 1;

@@ -1,0 +1,98 @@
+"""A weight and a bias with their gradients: what a layer learns.
+
+In: a shape, a dtype, a generator.  Out: arrays with PyTorch's initial values, which an optimiser changes in
+place, and which can be saved and loaded.
+
+Read next: ``layers.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convpp.errors import DTypeError, ShapeError
+from convpp.validation import dtype_name
+
+Array = npt.NDArray[Any]
+Rng = int | np.random.Generator | None
+
+
+class WeightAndBias:
+    """The parameters of one layer.
+
+    Attributes
+    ----------
+    weight : of the given shape.
+    bias : (biases,), or None.
+    weight_grad, bias_grad : like ``weight`` and ``bias``; zero at first, a layer's ``backward`` adds to them.
+    """
+
+    def __init__(self, weight_shape: tuple[int, ...], biases: int | None, dtype: npt.DTypeLike, rng: Rng) -> None:
+        dtype = dtype_name(dtype)
+        fan_in = math.prod(weight_shape[1:])
+        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0  # PyTorch's kaiming_uniform with a = sqrt(5)
+        generator = np.random.default_rng(rng)
+        self.weight: Array = generator.uniform(-bound, bound, weight_shape).astype(dtype)
+        self.weight_grad: Array = np.zeros_like(self.weight)
+        self.bias: Array | None = None
+        self.bias_grad: Array | None = None
+        if biases is not None:
+            self.bias = generator.uniform(-bound, bound, biases).astype(dtype)
+            self.bias_grad = np.zeros_like(self.bias)
+
+    def parameters(self) -> list[Array]:
+        """``[weight, bias]``, or ``[weight]``: the layer's own arrays, to be changed in place.
+
+        One step of gradient descent is
+        ``for p, g in zip(layer.parameters(), layer.gradients()): p -= rate * g``.
+        """
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+    def gradients(self) -> list[Array]:
+        """``[weight_grad, bias_grad]``, or ``[weight_grad]``, in the order of ``parameters()``."""
+        return [self.weight_grad] if self.bias_grad is None else [self.weight_grad, self.bias_grad]
+
+    def zero_grad(self) -> None:
+        """Set the gradients to zero, in place."""
+        for gradient in self.gradients():
+            gradient[...] = 0
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the parameters, ``{"weight": ..., "bias": ...}``; no "bias" for ``bias=False``."""
+        return {name: parameter.copy() for name, parameter in self._named_parameters().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy parameters into the layer's arrays, cast to the layer's dtype.
+
+        Parameters
+        ----------
+        state : a mapping of exactly the layer's parameter names to anything that ``np.asarray`` takes: what
+            ``state_dict()`` of this layer, or of PyTorch's layer of the same name, returned.
+
+        Raises
+        ------
+        KeyError : a name is missing or unknown.
+        ShapeError, DTypeError : an array has another shape, or is not of real numbers.
+
+        Nothing has been changed when an error is raised.
+        """
+        parameters = self._named_parameters()
+        if set(state) != set(parameters):
+            raise KeyError(f"{type(self).__name__} has the parameters {list(parameters)}, got {list(state)}")
+        arrays = {name: np.asarray(state[name]) for name in parameters}
+        for name, parameter in parameters.items():
+            array = arrays[name]
+            if array.shape != parameter.shape:
+                raise ShapeError(f"{name} has shape {array.shape}, expected {parameter.shape}")
+            if not np.can_cast(array.dtype, parameter.dtype, "same_kind"):
+                raise DTypeError(f"{name} has dtype {array.dtype}, expected real numbers")
+        for name, parameter in parameters.items():
+            parameter[...] = arrays[name]
+
+    def _named_parameters(self) -> dict[str, Array]:
+        return dict(zip(("weight", "bias"), self.parameters(), strict=False))

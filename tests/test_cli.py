@@ -1,0 +1,266 @@
+"""The command line: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convpp
+from convpp import check, cli, runtime
+
+
+def failing(*words: str) -> int:
+    """The exit code of a call that argparse, or convpp, refuses."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+# ------------------------------------------------------------------------------------------- info
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info"]) == 0
+    printed = capsys.readouterr().out
+    info = convpp.runtime_info()
+    for key in ("version", "isa", "isas_available", "num_threads", "openmp", "compiler"):
+        assert key in printed
+    assert info["version"] in printed
+    assert info["isa"] in printed
+
+
+def test_info_peak(capsys: pytest.CaptureFixture[str]) -> None:
+    with convpp.threads(2):
+        assert cli.main(["info", "--peak"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("peak")]
+    assert [re.sub(r"\d+ GFLOP/s", "R GFLOP/s", line) for line in lines] == [
+        "peak, float32, 1 thread: R GFLOP/s",
+        "peak, float64, 1 thread: R GFLOP/s",
+        "peak, float32, 2 threads: R GFLOP/s",
+        "peak, float64, 2 threads: R GFLOP/s",
+    ]
+
+
+def test_module_and_version() -> None:
+    done = subprocess.run([sys.executable, "-m", "convpp", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"convpp {convpp.__version__}\n"
+
+
+# ------------------------------------------------------------------------------------------ check
+
+
+def test_check_passes_on_every_isa(capsys: pytest.CaptureFixture[str]) -> None:
+    before = convpp.runtime_info()["isa"]
+    assert cli.main(["check"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    isas = convpp.runtime_info()["isas_available"]
+    assert [line.split()[:2] for line in lines] == [[isa, "right:"] for isa in isas]
+    assert last.startswith("check passed")
+    assert convpp.runtime_info()["isa"] == before
+
+
+@pytest.mark.parametrize("pass_name", ["conv", "conv_input_grad", "conv_weight_grad"])
+def test_check_finds_one_wrong_number(
+    pass_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = getattr(check, pass_name)
+
+    def wrong(*operands: Any, out: Any, **geometry: Any) -> Any:
+        right(*operands, out=out, **geometry)
+        if convpp.runtime_info()["isa"] == convpp.runtime_info()["isas_available"][-1] and out.size:
+            out.flat[-1] += 1
+        return out
+
+    monkeypatch.setattr(check, pass_name, wrong)
+    monkeypatch.setattr(check, "CASES", 3)
+    before = convpp.runtime_info()["isa"]
+    assert cli.main(["check"]) == 1
+    printed = capsys.readouterr().out
+    isas = convpp.runtime_info()["isas_available"]
+    assert f"{isas[-1]:8} WRONG:" in printed
+    assert printed.count("right:") == len(isas) - 1
+    assert f"check failed: {isas[-1]}" in printed
+    assert "first difference at (" in printed
+    assert convpp.runtime_info()["isa"] == before
+
+
+def test_check_finds_unwritten_results(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(check, "conv", lambda *operands, out, **geometry: out)
+    monkeypatch.setattr(check, "CASES", 1)
+    assert cli.main(["check"]) == 1
+    assert "got nan" in capsys.readouterr().out
+
+
+def test_check_draws_the_same_cases_for_the_same_seed() -> None:
+    first, again, other = (next(check._cases(np.random.default_rng(seed))) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.x, again.x)
+    assert not np.array_equal(first.x, other.x)
+
+
+def test_check_puts_the_isa_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*operands: Any, **geometry: Any) -> Any:
+        raise MemoryError
+
+    selected: list[str] = []
+    select = runtime._select_isa
+    monkeypatch.setattr(runtime, "_select_isa", lambda name: (selected.append(name), select(name))[1])
+    monkeypatch.setattr(check, "conv", broken)
+    monkeypatch.setattr(check, "CASES", 1)
+    before = convpp.runtime_info()["isa"]
+    with pytest.raises(MemoryError):
+        cli.main(["check"])
+    assert selected[-1] == convpp.runtime_info()["isa"] == before
+
+
+# ---------------------------------------------------------------------------------------- explain
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("", {}),
+        ("--stride 2 --padding 1", {"stride": 2, "padding": 1}),
+        (
+            "--stride 2,1 --padding 1,0 --dilation 1,2",
+            {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)},
+        ),
+        ("--padding 1:2,0:3", {"padding": ((1, 2), (0, 3))}),
+        ("--padding=-1:2,0:3", {"padding": ((-1, 2), (0, 3))}),
+        ("--padding same_lower --groups 1", {"padding": "same_lower"}),
+        ("--op input_grad --dtype float64", {"op": "input_grad", "dtype": "float64"}),
+        ("--op weight_grad --threads 1", {"op": "weight_grad", "threads": 1}),
+    ],
+)
+def test_explain_prints_what_the_function_returns(
+    words: str, arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["explain", "--x", "8,64,56,56", "--w", "64,64,3,3", *words.split()]) == 0
+    expected = convpp.explain((8, 64, 56, 56), (64, 64, 3, 3), **arguments)
+    assert capsys.readouterr().out == f"{expected}\n"
+
+
+def test_explain_channels_last_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "explain --x 1,9,9,6 --w 6,1,3,3 --groups 6 --layout channels_last"
+    assert cli.main(words.split()) == 0
+    expected = convpp.explain((1, 9, 9, 6), (6, 1, 3, 3), groups=6, layout="channels_last")
+    assert capsys.readouterr().out == f"{expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--x 1,3,5,5 --w 2,3,7,7", "convpp explain: .*longer than the padded input"),
+        ("--x 1,3,5,5 --w 2,4,3,3", "convpp explain: .*channels"),
+        ("--x 1,3,5,5 --w 2,3,3,3 --padding some", "convpp explain: .*some"),
+        ("--x 1,3,5,5 --w 2,3,3,3 --dtype int32", "convpp explain: .*int32"),
+        ("--x 1,3,5,5 --w 2,3,3,3 --stride 0", "convpp explain: .*stride"),
+        ("--x 1,3,5,5 --w 2,3,x,3", "--w: expected integers.*'2,3,x,3'"),
+        ("--x 1,3,5,5 --w 2,3,3,3 --groups 0", "--groups: must be at least 1"),
+        ("--x 1,3,5,5 --w 2,3,3,3 --groups 1,1", "--groups: expected one integer"),
+        ("--x 1,3,5,5 --w 2,3,3,3 --op backward", "--op: invalid choice"),
+        ("--x 1,3,5,5", "required: --w"),
+    ],
+)
+def test_explain_errors(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing("explain", *words.split()) == 2
+    captured = capsys.readouterr()
+    assert re.search(message, captured.err)
+    assert captured.out == ""
+
+
+# ------------------------------------------------------------------------------- bench and wrong calls
+
+
+def test_bench_is_to_come(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing("bench") == 2
+    assert capsys.readouterr().err == "convpp bench: the benchmarks are not available yet\n"
+
+
+def test_no_command_and_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing() == 2
+    assert failing("train") == 2
+    assert "invalid choice: 'train'" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------- demo
+
+
+def test_demo_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for module in ("sklearn", "tqdm", "matplotlib"):
+        pytest.importorskip(module)
+    picture = tmp_path / "demo.png"
+    assert cli.main(["demo", "--epochs", "3", "--plot", str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "gradient check of the first layer: passed" in lines
+    assert any(
+        re.search(r"forward \d+\.\d+ ms, input gradient \d+\.\d+ ms, weight gradient \d+\.\d+ ms", line)
+        for line in lines
+    )
+    found = re.fullmatch(r"test accuracy: (0\.\d{4})", lines[-1])
+    assert found
+    assert float(found[1]) > 0.9  # after 3 of 20 epochs; one digit in ten is chance
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_is_the_same_for_the_same_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    for module in ("sklearn", "tqdm"):
+        pytest.importorskip(module)
+    from convpp import demo
+
+    scores, losses = [], []
+    for seed in (1, 1, 2):
+        rng = np.random.default_rng(seed)
+        train, test = demo.load_data(rng)
+        network = demo.make_network(rng)
+        losses.append(demo.train(network, (train[0][:320], train[1][:320]), 1, 32, rng))
+        scores.append(demo.accuracy(network, test))
+    assert losses[0] == losses[1] != losses[2]
+    assert scores[0] == scores[1]
+
+
+def test_demo_layers_have_right_gradients(rng: np.random.Generator) -> None:
+    from convpp import demo
+    from convpp.testing import gradcheck
+
+    x = rng.standard_normal((2, 3, 4, 6))
+    x += 0.1 * np.sign(x)  # away from the kink at 0
+    for layer in (demo.ReLU(), demo.MaxPool2d(), demo.Flatten()):
+        assert gradcheck(layer, x)
+    assert gradcheck(demo.Linear(5, 4, rng), rng.standard_normal((3, 5)))
+    labels = np.array([0, 3, 1])
+
+    def loss(scores: Any) -> Any:
+        value, gradient = demo.softmax_cross_entropy(scores, labels)
+        return np.float64(value), lambda dy: dy * gradient
+
+    assert gradcheck(loss, rng.standard_normal((3, 4)))
+
+
+@pytest.mark.parametrize("module", ["sklearn", "tqdm", "matplotlib"])
+def test_demo_says_what_to_install(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find("json"))
+    assert failing("demo", "--plot", "x.png") == 2
+    assert capsys.readouterr().err == (
+        f"convpp demo: the demo needs {module}: python -m pip install scikit-learn tqdm matplotlib\n"
+    )
+
+
+def test_demo_refuses_a_picture_nowhere_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for module in ("sklearn", "tqdm", "matplotlib"):
+        pytest.importorskip(module)
+    assert failing("demo", "--plot", str(tmp_path / "no" / "demo.png")) == 2
+    captured = capsys.readouterr()
+    assert "no directory" in captured.err
+    assert captured.out == ""

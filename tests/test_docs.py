@@ -1,0 +1,158 @@
+"""What the pages say is true: their code runs, the script draws their figures, their links and names exist.
+
+In: README.md, the other pages beside it, and every page of docs/.  The blocks of one page run in order and
+share their names, as a reader would type them.  A block under a line `<!-- needs: PACKAGE -->` runs where
+that package is installed, after the blocks above it that need nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import runpy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import convpp
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+BLOCK = re.compile(r"^(?:<!-- needs: (?P<needs>\w+) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`[^`\n]+`")
+
+
+class Block(NamedTuple):
+    """One piece of code; `line` is where it starts in its page, so that a traceback points there."""
+
+    needs: str | None
+    code: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(match["needs"], match["code"], text.count("\n", 0, match.start("code"))) for match in BLOCK.finditer(text)
+    ]
+
+
+def run(page: Path, *pieces: Block) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for piece in pieces:
+        exec(compile("\n" * piece.line + piece.code, str(page), "exec"), names)
+
+
+def page_id(value: object) -> str | None:
+    return value.name if isinstance(value, Path) else None
+
+
+RUNNING = [page for page in PAGES if blocks(page)]
+OPTIONAL = [(page, block) for page in PAGES for block in blocks(page) if block.needs]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an example writes is written there."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("page", RUNNING, ids=page_id)
+def test_the_code_of_a_page_runs(page: Path) -> None:
+    run(page, *(block for block in blocks(page) if not block.needs))
+
+
+@pytest.mark.parametrize(("page", "block"), OPTIONAL, ids=[f"{page.name}-{block.needs}" for page, block in OPTIONAL])
+def test_the_code_for_another_library_runs(page: Path, block: Block) -> None:
+    pytest.importorskip(str(block.needs))
+    run(page, *(other for other in blocks(page) if not other.needs and other.line < block.line), block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_no_block_of_python_is_overlooked(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert len(re.findall(r"^\s*```\s*(?:python|py|pycon)\b", text, re.MULTILINE)) == len(blocks(page))
+
+
+def test_the_pages_that_matter_have_code() -> None:
+    names = {page.name for page in RUNNING}
+    assert {"README.md", "backpropagation.md", "conventions.md"} <= names
+
+
+# ---------------------------------------------------------------- figures, links, names
+
+
+def test_figures_are_what_the_script_draws() -> None:
+    folder = ROOT / "docs" / "figures"
+    figures = runpy.run_path(str(folder / "draw.py"))["FIGURES"]
+    assert {path.name for path in folder.glob("*.svg")} == set(figures)
+    for name, draw in figures.items():
+        # Read as bytes: the same file on every system, newlines included.
+        assert (folder / name).read_bytes() == draw().svg().encode(), f"run docs/figures/draw.py: {name} differs"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors GitHub gives to a page's headings."""
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    text = INLINE.sub("", FENCED.sub("", page.read_text(encoding="utf-8")))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in headings(file), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`([\w.]+/[\w./]+\.\w+)`", text):
+        assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_names_of_the_package_exist(page: Path) -> None:
+    for name in re.findall(r"\bconvpp\.([A-Za-z_]\w*)", page.read_text(encoding="utf-8")):
+        if name != "hpp":  # <convpp/convpp.hpp>
+            known = hasattr(convpp, name) or importlib.util.find_spec(f"convpp.{name}")
+            assert known, f"{page.name} speaks of convpp.{name}"
+
+
+def test_readme_lists_every_public_name() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [name for name in convpp.__all__ if not name.startswith("__") and not re.search(rf"\b{name}\b", text)]
+    assert not missing
+
+
+def test_readme_holds_the_two_commands() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert 'python -m pip install ".[demo]" && python -m convpp demo' in lines
+    assert "python -m pip install nox && nox" in lines
+
+
+def test_contributing_lists_every_session_of_nox() -> None:
+    sessions = re.findall(r"^@nox\.session.*\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(sessions) == set(listed)
+
+
+def test_changelog_is_headed_by_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[([^\]]+)\]", text, re.MULTILINE)
+    assert convpp.__version__ in versions[:2]
+    assert versions[0] in (convpp.__version__, "Unreleased")

@@ -1,0 +1,344 @@
+"""The six layers against values saved from PyTorch, and what a layer does beside arithmetic."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convpp
+from convpp.testing import gradcheck
+
+LAYERS = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
+
+with np.load(Path(__file__).parent / "data" / "torch_layers.npz") as file:
+    SAVED = {name: file[name] for name in file.files}
+CASES: list[dict[str, Any]] = json.loads(str(SAVED["cases"]))
+
+
+def make(name: str, **arguments: Any) -> Any:
+    """A small layer of that name, in float64."""
+    arguments = {
+        "in_channels": 4,
+        "out_channels": 6,
+        "kernel_size": 3,
+        "rng": 0,
+        "dtype": np.float64,
+    } | arguments
+    return getattr(convpp, name)(**arguments)
+
+
+def an_input(name: str, n: int = 2, extent: int = 5) -> Any:
+    return np.random.default_rng(1).standard_normal((n, 4) + (extent,) * int(name[-2]))
+
+
+def load(number: int) -> tuple[Any, dict[str, Any]]:
+    """The layer of a saved case with PyTorch's parameters, and the case's arrays."""
+    case = CASES[number]
+    prefix = f"{number}/"
+    arrays = {key.removeprefix(prefix): a for key, a in SAVED.items() if key.startswith(prefix)}
+    layer = getattr(convpp, case["layer"])(**case["arguments"], dtype=case["dtype"])
+    layer.load_state_dict({key: arrays[key] for key in ("weight", "bias") if key in arrays})
+    return layer, arrays
+
+
+def assert_near(got: Any, expected: Any) -> None:
+    """Equal within 64 roundings of the largest value (sums here have at most 400 terms)."""
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
+    bound = 64 * np.finfo(expected.dtype).eps * np.abs(expected).max()
+    assert np.abs(got - expected).max() <= bound
+
+
+# ------------------------------------------------------------------------------- values from PyTorch
+
+
+def test_saved_values_cover_every_layer_and_both_dtypes() -> None:
+    covered = {(case["layer"], case["dtype"]) for case in CASES}
+    assert covered >= {(name, dtype) for name in LAYERS for dtype in ("float32", "float64")}
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda i: f"{i}-{CASES[i]['layer']}")
+def test_pytorch_values(number: int) -> None:
+    layer, saved = load(number)
+    assert_near(layer(saved["x"]), saved["y"])
+    assert_near(layer.backward(saved["dy"]), saved["dx"])
+    assert_near(layer.weight_grad, saved["weight_grad"])
+    if "bias" in saved:
+        assert_near(layer.bias_grad, saved["bias_grad"])
+    else:
+        assert layer.bias is None
+        assert layer.bias_grad is None
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda i: f"{i}-{CASES[i]['layer']}")
+def test_one_sample_is_a_batch_of_one(number: int) -> None:
+    layer, saved = load(number)
+    rank = int(CASES[number]["layer"][-2])
+    batch = saved["x"] if saved["x"].ndim == rank + 2 else saved["x"][None]
+    gradients = saved["dy"] if batch is saved["x"] else saved["dy"][None]
+    x, dy = batch[:1], gradients[:1]
+    y, dx = layer(x), layer.backward(dy)
+    expected = [g.copy() for g in layer.gradients()]
+    layer.zero_grad()
+    np.testing.assert_array_equal(layer(x[0]), y[0], strict=True)
+    np.testing.assert_array_equal(layer.backward(dy[0]), dx[0], strict=True)
+    for got, want in zip(layer.gradients(), expected, strict=True):
+        np.testing.assert_array_equal(got, want, strict=True)
+
+
+# -------------------------------------------------------------------------------------- gradients
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"stride": 2, "padding": 1, "groups": 2}, {"dilation": 2, "bias": False, "padding": "full"}],
+    ids=["plain", "strided", "dilated"],
+)
+def test_gradcheck(name: str, arguments: dict[str, Any]) -> None:
+    layer = make(name, **arguments)
+    extent = 7 if layer.dilation[0] == 2 else 4  # enough left where "full" padding crops a transposed layer
+    assert gradcheck(layer, an_input(name, extent=extent), samples=40)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_backward_adds_and_zero_grad_resets(name: str) -> None:
+    layer = make(name)
+    arrays = layer.gradients()
+    assert all(not g.any() for g in arrays)
+    y = layer(an_input(name))
+    dx = layer.backward(np.ones_like(y))
+    once = [g.copy() for g in arrays]
+    assert all(g.any() for g in once)
+    np.testing.assert_array_equal(layer.backward(np.ones_like(y)), dx)
+    for got, want in zip(arrays, once, strict=True):
+        np.testing.assert_allclose(got, 2 * want, rtol=1e-13)
+    layer.zero_grad()
+    assert all(not g.any() for g in arrays)
+    assert arrays[0] is layer.weight_grad
+    assert arrays[1] is layer.bias_grad
+
+
+def test_backward_belongs_to_the_last_forward() -> None:
+    layer = make("Conv2d")
+    layer(an_input("Conv2d", n=3))
+    assert layer.backward(np.ones(layer(an_input("Conv2d", n=1)).shape)).shape[0] == 1
+
+
+def test_inference_failing_keeps_the_last_good_input() -> None:
+    layer = make("Conv2d")
+    y = layer(an_input("Conv2d"))
+    with pytest.raises(convpp.ShapeError):
+        layer(np.ones((2, 3, 5, 5)))
+    assert layer.backward(np.ones_like(y)).shape == (2, 4, 5, 5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_backward_without_forward(name: str) -> None:
+    with pytest.raises(RuntimeError, match=rf"{name}.*forward\(x\)"):
+        make(name).backward(np.ones((1, 6) + (3,) * int(name[-2])))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_wrong_dy_leaves_the_gradients(name: str) -> None:
+    layer = make(name)
+    y = layer(an_input(name))
+    with pytest.raises(convpp.ShapeError, match="dy"):
+        layer.backward(np.ones((*y.shape[:-1], y.shape[-1] + 1)))
+    with pytest.raises(convpp.DTypeError):
+        layer.backward(np.ones(y.shape, dtype=np.int64))
+    assert not layer.weight_grad.any()
+    assert not layer.bias_grad.any()
+
+
+@pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
+def test_mixed_dtypes_follow_numpy(name: str) -> None:
+    layer, wide = make(name, dtype=np.float32), make(name)
+    wide.load_state_dict(layer.state_dict())
+    x = an_input(name)
+    y = layer(x)
+    np.testing.assert_array_equal(y, wide(x), strict=True)  # float64: nothing is rounded to the layer's dtype
+    np.testing.assert_array_equal(layer.backward(y), wide.backward(y), strict=True)
+    assert layer.weight_grad.dtype == np.float32
+    np.testing.assert_array_equal(layer.weight_grad, wide.weight_grad.astype(np.float32), strict=True)
+
+
+def test_output_size_is_another_way_to_say_output_padding() -> None:
+    x = an_input("ConvTranspose2d")
+    padded = make("ConvTranspose2d", stride=3, output_padding=(2, 1))
+    sized = make("ConvTranspose2d", stride=3)
+    y = padded(x)
+    np.testing.assert_array_equal(sized(x, output_size=y.shape[2:]), y)
+    np.testing.assert_array_equal(sized.backward(y), padded.backward(y))
+    np.testing.assert_array_equal(sized.weight_grad, padded.weight_grad)
+
+
+# ------------------------------------------------------------------------------------ parameters
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_initial_values_follow_pytorch(name: str) -> None:
+    layer = getattr(convpp, name)(32, 48, 5 if name[-2] != "3" else 3, groups=2, rng=0)
+    fan_in = layer.weight[0].size
+    bound = 1 / np.sqrt(fan_in)
+    assert layer.weight.dtype == layer.bias.dtype == np.float32
+    for values, slack in ((layer.weight, 0.02), (layer.bias, 0.2)):
+        assert np.abs(values).max() <= np.float32(bound)
+        assert np.abs(values).max() >= (1 - slack) * bound
+    assert layer.weight.std() == pytest.approx(bound / np.sqrt(3), rel=0.03)  # of U(-b, b)
+    assert abs(layer.weight.mean()) < 0.05 * bound
+
+
+def test_fan_in_of_a_transposed_layer_is_pytorchs() -> None:
+    layer = convpp.ConvTranspose2d(2, 300, 3, rng=0)  # weight (2, 300, 3, 3): fan_in 2700, not 18
+    assert np.abs(layer.weight).max() <= np.float32(1 / np.sqrt(2700))
+
+
+def test_rng_decides() -> None:
+    def weight(rng: Any) -> Any:
+        return convpp.Conv2d(3, 4, 3, rng=rng).weight
+
+    np.testing.assert_array_equal(weight(5), weight(5))
+    np.testing.assert_array_equal(weight(5), weight(np.random.default_rng(5)))
+    assert not np.array_equal(weight(5), weight(6))
+    assert not np.array_equal(weight(None), weight(None))
+    generator = np.random.default_rng(5)
+    assert not np.array_equal(weight(generator), weight(generator))
+    narrow, wide = convpp.Conv2d(3, 4, 3, rng=5), convpp.Conv2d(3, 4, 3, rng=5, dtype="float64")
+    np.testing.assert_array_equal(narrow.weight, wide.weight.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_shapes_of_parameters(name: str) -> None:
+    rank = int(name[-2])
+    layer = make(name, groups=2)
+    rows, columns = (4, 3) if "Transpose" in name else (6, 2)
+    assert layer.weight.shape == layer.weight_grad.shape == (rows, columns) + (3,) * rank
+    assert layer.bias.shape == layer.bias_grad.shape == (6,)
+    assert [p.shape for p in layer.parameters()] == [layer.weight.shape, (6,)]
+    assert len(make(name, bias=False).parameters()) == 1
+
+
+def test_parameters_are_the_layers_own_arrays() -> None:
+    layer = make("Conv2d")
+    x = an_input("Conv2d")
+    y = layer(x)
+    layer.backward(np.ones_like(y))
+    before = float(y.sum())
+    for p, g in zip(layer.parameters(), layer.gradients(), strict=True):
+        p -= 1e-4 * g
+    assert float(layer(x).sum()) < before  # one step of gradient descent on the sum
+
+
+def test_state_dict_copies_both_ways() -> None:
+    layer, other = make("Conv2d", rng=1), make("Conv2d", rng=2)
+    state = layer.state_dict()
+    assert list(state) == ["weight", "bias"]
+    weight = other.weight
+    other.load_state_dict(state)
+    assert other.weight is weight
+    np.testing.assert_array_equal(other.weight, layer.weight)
+    state["weight"][...] = 0
+    assert layer.weight.all()
+    assert other.weight.all()
+    assert list(make("Conv2d", bias=False).state_dict()) == ["weight"]
+
+
+def test_load_state_dict_casts_and_takes_lists() -> None:
+    layer = convpp.Conv1d(1, 1, 2)
+    layer.load_state_dict({"weight": [[[1.0, 2.5]]], "bias": np.array([3])})
+    assert layer.weight.tolist() == [[[1.0, 2.5]]]
+    assert layer.bias.tolist() == [3.0]
+    assert layer.weight.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"bias": None}, KeyError, "weight.*bias"),
+        ({"scale": np.ones(6)}, KeyError, "scale"),
+        ({"bias": np.ones(5)}, convpp.ShapeError, r"bias.*\(5,\).*\(6,\)"),
+        ({"weight": np.ones((6, 4, 3))}, convpp.ShapeError, r"weight.*\(6, 4, 3\).*\(6, 4, 3, 3\)"),
+        ({"bias": np.ones(6, complex)}, convpp.DTypeError, "bias.*complex128"),
+    ],
+    ids=["missing", "unknown", "bias shape", "weight shape", "complex"],
+)
+def test_load_state_dict_is_strict_and_changes_all_or_nothing(
+    change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    layer = make("Conv2d")
+    before = layer.state_dict()
+    state = {"weight": np.zeros((6, 4, 3, 3)), "bias": np.zeros(6)} | change
+    state = {name: value for name, value in state.items() if value is not None}
+    with pytest.raises(error, match=message):
+        layer.load_state_dict(state)
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_layers_can_be_copied_and_pickled() -> None:
+    layer = make("ConvTranspose2d", stride=2)
+    x = an_input("ConvTranspose2d")
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        np.testing.assert_array_equal(twin(x), layer(x))
+        twin.weight[...] = 0
+    assert layer.weight.all()
+
+
+# ---------------------------------------------------------------------------------- wrong arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"groups": 4}, convpp.ShapeError, "out_channels=6.*groups=4"),
+        ({"groups": 3}, convpp.ShapeError, "in_channels=4.*groups=3"),
+        ({"groups": 0}, convpp.ShapeError, "groups=0"),
+        ({"in_channels": -4}, convpp.ShapeError, "in_channels=-4"),
+        ({"kernel_size": 0}, convpp.ShapeError, "kernel_size.*0"),
+        ({"kernel_size": (3, 3, 3, 3)}, convpp.ShapeError, "kernel_size"),
+        ({"stride": 0}, ValueError, "stride.*0"),
+        ({"dilation": -1}, ValueError, "dilation.*-1"),
+        ({"dtype": np.int32}, convpp.DTypeError, "int32"),
+        ({"dtype": np.complex128}, convpp.DTypeError, "complex128"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else None,
+)
+@pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
+def test_wrong_constructor_arguments(
+    name: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make(name, **arguments)
+
+
+def test_padding_modes_to_come() -> None:
+    with pytest.raises(ValueError, match="not available yet"):
+        make("Conv2d", padding_mode="reflect")(an_input("Conv2d"))
+    with pytest.raises(ValueError, match="zeros"):
+        make("ConvTranspose2d", padding_mode="reflect")
+
+
+@pytest.mark.parametrize("padding", ["same", "same_lower", "full", "causal", "valid", 1, (1, 2), ((0, 1), (-1, 2))])
+def test_every_form_of_padding_reaches_the_function(padding: Any) -> None:
+    layer = make("Conv2d", padding=padding, stride=2)
+    x = an_input("Conv2d")
+    np.testing.assert_array_equal(layer(x), convpp.conv(x, layer.weight, layer.bias, padding=padding, stride=2))
+
+
+def test_repr_reads_like_pytorchs() -> None:
+    assert repr(convpp.Conv2d(3, 5, 3)) == "Conv2d(3, 5, kernel_size=(3, 3), stride=(1, 1))"
+    layer: Any = convpp.Conv2d(4, 8, (3, 5), 2, (1, 2), 2, 4, False, dtype=np.float64)
+    assert repr(layer) == (
+        "Conv2d(4, 8, kernel_size=(3, 5), stride=(2, 2), padding=(1, 2), dilation=(2, 2), groups=4, "
+        "bias=False, dtype=float64)"
+    )
+    layer = convpp.ConvTranspose1d(4, 8, 3, 2, 1, 1)
+    assert repr(layer) == ("ConvTranspose1d(4, 8, kernel_size=(3,), stride=(2,), padding=(1,), output_padding=(1,))")
+    assert "padding='same'" in repr(convpp.Conv1d(1, 1, 3, padding="same"))

@@ -1,0 +1,61 @@
+"""ONNX's own node cases for Conv and ConvTranspose: every model that is one such node, through convpp.
+
+Each attribute of the operator becomes an argument; the values may differ by the tolerance of the case.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import helper
+from onnx.backend.test.loader import load_model_tests
+
+import convpp
+from geometry import Array
+
+AUTO_PAD = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
+
+
+@pytest.mark.parametrize(("operator", "at_least"), [("Conv", 6), ("ConvTranspose", 11)])
+def test_every_node_case(operator: str, at_least: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # building the cases of other operators overflows on purpose
+        cases = load_model_tests(kind="node")
+    nodes = [(case, case.model.graph.node) for case in cases]
+    chosen = [(case, node[0]) for case, node in nodes if len(node) == 1 and node[0].op_type == operator]
+    assert len(chosen) >= at_least
+    for case, node in chosen:
+        for inputs, (want,) in case.data_sets:
+            y = run(node, *inputs)
+            assert y.dtype == want.dtype
+            np.testing.assert_allclose(y, want, rtol=case.rtol, atol=case.atol, err_msg=case.name, strict=True)
+
+
+def run(node: Any, x: Array, w: Array, bias: Array | None = None) -> Array:
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    rank = w.ndim - 2
+    assert tuple(attributes.pop("kernel_shape", w.shape[2:])) == w.shape[2:]
+    auto_pad = attributes.pop("auto_pad", b"NOTSET").decode()
+    pads = attributes.pop("pads", [0] * 2 * rank)  # all beginnings, then all ends
+    keywords: dict[str, Any] = {
+        "stride": attributes.pop("strides", 1),
+        "dilation": attributes.pop("dilations", 1),
+        "groups": attributes.pop("group", 1),
+        "padding": AUTO_PAD.get(auto_pad) or list(zip(pads[:rank], pads[rank:], strict=True)),
+    }
+    if node.op_type == "Conv":
+        assert not attributes, f"not an attribute of Conv: {attributes}"
+        y = convpp.conv(x, w, bias, **keywords)
+        assert math.prod(y.shape) > 0
+        return y
+    if "output_shape" in attributes:
+        # output_padding only says how ONNX would split a crop; the extent asked for decides.
+        attributes.pop("output_padding", None)
+        keywords["output_size"] = attributes.pop("output_shape")
+    keywords["output_padding"] = attributes.pop("output_padding", 0)
+    assert not attributes, f"not an attribute of ConvTranspose: {attributes}"
+    return convpp.conv_transpose(x, w, bias, **keywords)

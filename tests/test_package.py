@@ -1,0 +1,92 @@
+"""The installed package: names, versions, typing marker, headers, and what it imports."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convpp
+
+FUNCTIONS = [
+    "conv", "conv_input_grad", "conv_weight_grad", "conv_bias_grad", "conv_backward",
+    "conv_transpose", "conv_transpose_input_grad", "conv_transpose_weight_grad", "conv_transpose_backward",
+    "prepare_weights", "conv_double_backward", "conv_jvp",
+    "conv_output_shape", "conv_transpose_output_shape", "adjoint_kernel", "explain",
+    "get_num_threads", "set_num_threads", "threads", "runtime_info", "show_config",
+    "get_include", "get_cmake_dir",
+]  # fmt: skip
+LAYERS = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
+ERRORS = {"ShapeError": ValueError, "DTypeError": TypeError}
+
+PACKAGE = Path(convpp.__file__).parent
+REPOSITORY = Path(__file__).parents[1]
+
+
+def test_public_names() -> None:
+    public = {*FUNCTIONS, *LAYERS, *ERRORS}
+    assert public <= set(dir(convpp))
+    assert public <= set(convpp.__all__)
+    assert len(convpp.__all__) == len(set(convpp.__all__))
+    for name in convpp.__all__:
+        assert hasattr(convpp, name)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS + LAYERS + list(ERRORS))
+def test_documented(name: str) -> None:
+    assert inspect.getdoc(getattr(convpp, name))
+
+
+def test_errors_are_what_numpy_users_catch() -> None:
+    for name, base in ERRORS.items():
+        assert issubclass(getattr(convpp, name), base)
+
+
+def test_one_version_everywhere() -> None:
+    version = importlib.metadata.version("convpp")
+    assert convpp.__version__ == version
+    assert convpp.runtime_info()["version"] == version
+    cmake = Path(convpp.get_cmake_dir()) / "convppConfigVersion.cmake"
+    assert f'set(PACKAGE_VERSION "{version}")' in cmake.read_text()
+    citation = (REPOSITORY / "CITATION.cff").read_text()
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [version]
+    assert f"## {version}" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+def test_typed() -> None:
+    assert (PACKAGE / "py.typed").is_file()
+    assert list(PACKAGE.glob("_core.pyi"))
+
+
+def test_headers_and_cmake_files_come_with_the_package() -> None:
+    assert (Path(convpp.get_include()) / "convpp" / "convpp.hpp").is_file()
+    assert (Path(convpp.get_cmake_dir()) / "convppConfig.cmake").is_file()
+
+
+def test_runtime_info(capsys: pytest.CaptureFixture[str]) -> None:
+    info = convpp.runtime_info()
+    assert {"version", "isa", "isas_available", "num_threads", "openmp", "compiler"} <= set(info)
+    assert info["isa"] in info["isas_available"]
+    assert "scalar" in info["isas_available"]
+    assert info["num_threads"] >= 1
+    convpp.show_config()
+    shown = capsys.readouterr().out
+    assert info["version"] in shown
+    assert info["isa"] in shown
+
+
+def test_imports_nothing_but_numpy_and_the_standard_library() -> None:
+    script = """
+import sys, numpy, numpy.random
+before = set(sys.modules)
+import convpp
+added = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(added - set(sys.stdlib_module_names) - {"numpy", "convpp"}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

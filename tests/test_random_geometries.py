@@ -1,0 +1,154 @@
+"""The three passes of random geometries, in both layouts, exactly equal to the float64 oracle.
+
+5,000 small geometries hit the edges (see `test_the_drawing_hits_its_edges`); the large ones exceed every
+blocking.  A failure prints the whole geometry; its arrays follow from the batch number in the test's name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from geometry import LAYOUTS, Geometry, check_passes, draw_geometry, make_case
+
+BATCHES = 100
+BATCH_SIZE = 50
+
+
+def drawn(batch: int) -> list[Geometry]:
+    rng = np.random.default_rng((1, batch))
+    return [draw_geometry(rng) for _ in range(BATCH_SIZE)]
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_small_geometries(batch: int) -> None:
+    rng = np.random.default_rng((2, batch))
+    for geometry in drawn(batch):
+        case = make_case(geometry, rng)
+        for layout in LAYOUTS:
+            # Without out= the result is allocated inside: seen in one call of eight.
+            check_passes(case, layout, threads=int(rng.integers(1, 4)), fill=bool(rng.random() < 7 / 8))
+
+
+def test_the_drawing_hits_its_edges() -> None:
+    seen: Counter[str] = Counter()
+    for batch in range(BATCHES):
+        for g in drawn(batch):
+            seen.update({name: int(present) for name, present in features(g).items()})
+    rare = {name: count for name, count in seen.items() if count < 40}
+    assert not rare, f"drawn too rarely: {rare}"
+
+
+def features(g: Geometry) -> dict[str, bool]:
+    per_group, filters = g.c // g.groups, g.k // g.groups
+    axes = list(zip(g.spatial, g.spans, g.strides, g.dilations, g.pads, strict=True))
+    return {
+        "rank 1": g.rank == 1,
+        "rank 2": g.rank == 2,
+        "rank 3": g.rank == 3,
+        "unbatched": g.n is None,
+        "N = 0": g.n == 0,
+        "C = 0": g.c == 0,
+        "K = 0": g.k == 0,
+        "K around a vector": filters in (7, 9, 15, 17, 31, 33, 47, 49, 63, 65),
+        "C around a vector": per_group in (7, 9, 15, 17, 31, 33, 47, 49, 63, 65),
+        "K a whole vector": filters in (8, 16, 32, 48, 64),
+        "C a whole vector": per_group in (8, 16, 32, 48, 64),
+        "depthwise": g.groups > 1 and per_group == 1,
+        "grouped": g.groups > 1 and per_group > 1,
+        "kernel longer than image": any(span > i for i, span, *_ in axes),
+        "strided and dilated": any(s > 1 and d > 1 for _, _, s, d, _ in axes),
+        "stride above kernel": any(s > span for _, span, s, *_ in axes),
+        "asymmetric padding": any(lo != hi for *_, (lo, hi) in axes),
+        "cropping": any(min(pads) < 0 for *_, pads in axes),
+        "padding above kernel": any(max(pads) >= span for _, span, _, _, pads in axes),
+        "input unread at the end": any((i + sum(p) - span) % s for i, span, s, _, p in axes),
+        "bias": g.bias,
+        "flip": g.flip,
+        "float64": g.dtype == "float64",
+        "1x1": g.kernel == (1,) * g.rank,
+        **{f"padding {name}": g.padding == name for name in ("valid", "same", "same_lower", "full", "causal")},
+    }
+
+
+# Each exceeds a block of the plan in some direction: contraction (C*R*S), pixels, filters, images, taps.
+LARGE = [
+    Geometry(2, 70, 33, (12, 12), (3, 3), padding=1),
+    Geometry(1, 129, 131, (9, 10), (3, 3), padding="same"),
+    Geometry(1, 300, 17, (7, 7), (3, 3), padding=1, bias=True),
+    Geometry(3, 16, 140, (14, 14), (3, 3), stride=2, padding=1, bias=True),
+    Geometry(1, 3, 20, (75, 70), (7, 7), stride=2, padding=3),
+    Geometry(2, 3, 9, (61, 67), (11, 11), stride=4, padding=((2, 3), (5, 0))),
+    Geometry(1, 260, 150, (30, 31), (1, 1)),
+    Geometry(2, 200, 270, (9, 9), (1, 1), stride=2),
+    Geometry(5, 65, 49, (7, 7), (3, 3), padding=1, dilation=2),
+    Geometry(9, 5, 7, (33, 33), (5, 5), padding=2, flip=True),
+    Geometry(17, 12, 12, (8, 8), (3, 3), padding=1),
+    Geometry(1, 1, 1, (130, 140), (11, 11), padding=5),
+    Geometry(1, 1, 1, (64, 70), (31, 31), padding="same", flip=True),
+    Geometry(2, 24, 24, (40, 37), (3, 3), padding=1, groups=24),
+    Geometry(1, 18, 36, (31, 33), (5, 5), stride=2, padding=2, groups=18, bias=True),
+    Geometry(1, 10, 10, (30, 30), (17, 17), padding=8, groups=10),
+    Geometry(1, 128, 128, (13, 12), (3, 3), padding=1, groups=32),
+    Geometry(2, 96, 64, (16, 15), (3, 3), stride=2, padding=1, groups=2, flip=True),
+    Geometry(1, 66, 99, (20, 20), (3, 3), stride=3, padding=(2, 1), dilation=(2, 3), groups=3),
+    Geometry(1, 1, 1, (5000,), (400,)),
+    Geometry(1, 1, 1, (5000,), (301,), padding="same", stride=3),
+    Geometry(2, 2, 3, (5000,), (64,), padding="causal", dilation=5),
+    Geometry(1, 4, 4, (4099,), (9,), groups=4, padding=4, stride=2),
+    Geometry(3, 40, 50, (700,), (5,), padding=2, bias=True),
+    Geometry(1, 20, 20, (600,), (25,), stride=13, padding=7),
+    Geometry(1, 6, 5, (3000,), (3,), stride=50),
+    Geometry(1, 700, 5, (40,), (3,), padding=1),
+    Geometry(1, 3, 700, (50,), (3,), padding=1),
+    Geometry(1, 5, 6, (20, 21, 22), (3, 3, 3), padding=1),
+    Geometry(2, 33, 34, (6, 7, 8), (3, 3, 3), padding=1, bias=True),
+    Geometry(1, 3, 17, (9, 28, 29), (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2)),
+    Geometry(2, 16, 16, (8, 9, 10), (3, 3, 3), stride=2, padding=((0, 1), (2, 0), (1, 1)), dilation=(1, 2, 1)),
+    Geometry(None, 64, 48, (28, 27), (3, 3), padding="same_lower", stride=2),
+    Geometry(1, 9, 9, (90, 91), (2, 2), stride=17, padding=(30, 1)),
+    Geometry(1, 8, 8, (50, 50), (3, 3), padding=((-7, -9), (-3, 20)), dilation=4),
+    Geometry(2, 1, 64, (28, 28), (5, 5), padding=2),
+    Geometry(2, 64, 1, (28, 28), (5, 5), padding="full"),
+    Geometry(1, 40, 40, (25, 25), (4, 4), stride=4),
+    Geometry(1, 2, 2, (5, 3001), (3, 3), padding=1),
+    Geometry(1, 2, 2, (3001, 5), (3, 3), padding=1),
+    # The taps of one channel exceed a block, with several images, rows or slices in one panel.
+    Geometry(3, 1, 2, (40, 43), (17, 19), padding=1),
+    Geometry(2, 2, 1, (18, 17), (19, 18), padding=(3, 2), bias=True),
+    Geometry(3, 1, 1, (340,), (331,), padding=2),
+    Geometry(2, 3, 2, (500,), (401,), stride=3, padding="same"),
+    Geometry(2, 2, 3, (12, 13, 14), (8, 9, 7), padding=2),
+    Geometry(3, 1, 2, (41, 40), (21, 20), stride=2, padding="same", dilation=(1, 2)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("number", range(len(LARGE)))
+def test_large_geometries(number: int, dtype: str) -> None:
+    geometry = Geometry(**{**LARGE[number].__dict__, "dtype": dtype})
+    case = make_case(geometry, np.random.default_rng((3, number)))
+    for layout in LAYOUTS:
+        check_passes(case, layout, threads=2)
+
+
+@pytest.mark.parametrize("batch", range(8))
+def test_large_random_geometries(batch: int) -> None:
+    rng = np.random.default_rng((4, batch))
+    for _ in range(5):
+        geometry = draw_geometry(rng, max_macs=4_000_000, min_macs=300_000)
+        case = make_case(geometry, rng)
+        for layout in LAYOUTS:
+            check_passes(case, layout, threads=2)
+
+
+@pytest.mark.parametrize("algorithm", ["reference", "direct"])
+@pytest.mark.parametrize("batch", range(4))
+def test_each_algorithm_that_serves_every_geometry(batch: int, algorithm: str) -> None:
+    rng = np.random.default_rng((5, batch))
+    for _ in range(25):
+        case = make_case(draw_geometry(rng, max_macs=50_000), rng)
+        for layout in LAYOUTS:
+            check_passes(case, layout, algorithm=algorithm)

@@ -88,5 +88,5 @@ def conv_transpose_output_shape(
     *geometry, kind = transpose_key(
         stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout
     )
-    shapes = shape(x_shape, "x_shape"), shape(w_shape, "w_shape")
-    return conv_transpose_geometry(*shapes, *geometry, kind == "channels_last").x_shape
+    arguments = (shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *geometry, kind == "channels_last")
+    return conv_transpose_geometry(*arguments).x_shape

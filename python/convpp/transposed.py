@@ -145,7 +145,7 @@ def conv_transpose_input_grad(
     """
     dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
     key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
-    planned = _plan("forward", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, *key)
+    planned = _plan("forward", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, key)
     if dy.shape != planned.x_shape:
         raise _wrong_dy(dy, planned)
     return run(planned, dy, w, None, planned.y_shape, dtype, out, accumulate, threads)
@@ -202,7 +202,7 @@ def conv_transpose_weight_grad(
     """
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
     key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
-    planned = _plan("weight_grad", dtype, algorithm, x.shape, shape(w_shape, "w_shape"), *key)
+    planned = _plan("weight_grad", dtype, algorithm, x.shape, shape(w_shape, "w_shape"), key)
     if dy.shape != planned.x_shape:
         raise _wrong_dy(dy, planned)
     return run(planned, x, dy, None, planned.w_shape, dtype, out, accumulate, threads)
@@ -265,7 +265,7 @@ def conv_transpose_backward(
         "flip": flip,
         "layout": layout,
     }
-    planned = _plan("forward", dy.dtype.name, algorithm, x.shape, w.shape, *transpose_key(**geometry))
+    planned = _plan("forward", dy.dtype.name, algorithm, x.shape, w.shape, transpose_key(**geometry))
     if dy.shape != planned.x_shape:
         raise _wrong_dy(dy, planned)
     how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}

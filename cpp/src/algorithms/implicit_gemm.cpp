@@ -203,7 +203,7 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
         const PatchBlock block = patch_block(m.patches, b);
         const int64_t depth = block.size();
         const PatchView<T> view = stage_patches(kernel, m, plan.source, source, pixels, block, buffers.patches);
-        if (b == 0) panel_runs(pixels, view.step, width.pixels, buffers.runs, buffers.first_run);
+        panel_runs(pixels, view.step, width.pixels, buffers.runs, buffers.first_run);
         pixel_side.pitch = depth * width.pixels;
         for (int64_t p = 0; p < panels; ++p) {
             T* panel = buffers.panels + p * pixel_side.pitch;

@@ -55,7 +55,7 @@ def test_one_version_everywhere() -> None:
     assert f'set(PACKAGE_VERSION "{version}")' in cmake.read_text()
     citation = (REPOSITORY / "CITATION.cff").read_text()
     assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [version]
-    assert f"## {version}" in (REPOSITORY / "CHANGELOG.md").read_text()
+    assert f"## [{version}]" in (REPOSITORY / "CHANGELOG.md").read_text()
 
 
 def test_typed() -> None:

@@ -1,0 +1,121 @@
+"""Who takes part: convpp and the libraries it is compared with, each as a function that runs one pass.
+
+In: a ``Layer``, the pass, dtype, layout, threads.   Out: named functions, each returning the result as an array in
+the layout under test.   All start from plain arrays in memory; results are written anew by each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from layers import Array, Layer
+
+import convpp
+
+Run = Callable[[], Array]
+
+
+def convpp_pass(layer: Layer, op: str, layout: str, threads: int, arrays: dict[str, Array], algorithm: str) -> Run:
+    """convpp itself."""
+    x, w, dy = arrays["x"], arrays["w"], arrays["dy"]
+    how: dict[str, Any] = {**layer.geometry, "layout": layout, "threads": threads, "algorithm": algorithm}
+    return {
+        "forward": lambda: convpp.conv(x, w, **how),
+        "input_grad": lambda: convpp.conv_input_grad(dy, w, x.shape, **how),
+        "weight_grad": lambda: convpp.conv_weight_grad(dy, x, w.shape, **how),
+    }[op]
+
+
+def torch_pass(layer: Layer, op: str, layout: str, threads: int, arrays: dict[str, Array]) -> Run:
+    """PyTorch: tensors that share the arrays' memory, in its own format of the same layout."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    formats: dict[int, Any] = {2: torch.channels_last, 3: torch.channels_last_3d}
+    last = layout == "channels_last"
+
+    def tensor(array: Array) -> Any:
+        return torch.from_numpy(array).movedim(-1, 1) if last else torch.from_numpy(array)
+
+    x, dy = tensor(arrays["x"]), tensor(arrays["dy"])
+    w = torch.from_numpy(arrays["w"])
+    if last and layer.rank in formats:
+        w = w.contiguous(memory_format=formats[layer.rank])
+    geometry = (layer.stride, layer.padding, layer.dilation)
+
+    def result(t: Any) -> Array:
+        return np.asarray((t.movedim(1, -1) if last else t).numpy())
+
+    def backward(*mask: bool) -> Any:
+        return torch.ops.aten.convolution_backward(
+            dy, x, w, None, *geometry, False, [0] * layer.rank, layer.groups, mask
+        )
+
+    return {
+        "forward": lambda: result(
+            torch.ops.aten.convolution(x, w, None, *geometry, False, [0] * layer.rank, layer.groups)
+        ),
+        "input_grad": lambda: result(backward(True, False, False)[0]),
+        "weight_grad": lambda: np.asarray(backward(False, True, False)[1].numpy()),
+    }[op]
+
+
+def onnxruntime_pass(layer: Layer, threads: int, arrays: dict[str, Array]) -> Run:
+    """ONNX Runtime: a model of one Conv node, weights as constants; forward, float32, channels_first."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    x, w, dy = arrays["x"], arrays["w"], arrays["dy"]
+    attributes = {
+        "strides": layer.stride,
+        "pads": layer.padding * 2,
+        "dilations": layer.dilation,
+        "group": layer.groups,
+    }
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], **attributes)],
+        "layer",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, dy.shape)],
+        [numpy_helper.from_array(w, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return lambda: np.asarray(session.run(None, {"x": x})[0])
+
+
+def scipy_pass(layer: Layer, op: str, arrays: dict[str, Array]) -> Run | None:
+    """SciPy's FFT filters (overlap-add for signals), where the layer is one image or signal and one kernel."""
+    import scipy.signal
+
+    if op != "forward" or not layer.is_single_channel:
+        return None
+    x, w = arrays["x"].reshape(layer.input), arrays["w"].reshape(layer.kernel)
+    shape = arrays["dy"].shape
+    rotated = np.flip(w)  # correlation is convolution with the rotated kernel
+    padded = np.pad(x, [(p, p) for p in layer.padding])
+    convolve = scipy.signal.oaconvolve if layer.rank == 1 else scipy.signal.fftconvolve
+    return lambda: convolve(padded, rotated, mode="valid").reshape(shape)
+
+
+def contestants(
+    layer: Layer, op: str, dtype: str, layout: str, threads: int, algorithms: list[str], peers: list[str]
+) -> dict[str, Run]:
+    """All that can run this case, convpp first."""
+    arrays = layer.arrays(dtype, layout)
+    runs = {
+        "convpp" if a == algorithms[0] else f"convpp {a}": convpp_pass(layer, op, layout, threads, arrays, a)
+        for a in algorithms
+    }
+    if "torch" in peers:
+        runs["torch"] = torch_pass(layer, op, layout, threads, arrays)
+    if "onnxruntime" in peers and op == "forward" and dtype == "float32" and layout == "channels_first":
+        runs["onnxruntime"] = onnxruntime_pass(layer, threads, arrays)
+    if "scipy" in peers and (run := scipy_pass(layer, op, arrays)) is not None:
+        runs["scipy"] = run
+    return runs

@@ -418,8 +418,6 @@ def test_not_available_yet() -> None:
     for activation in ("relu", "leaky_relu", "silu", "gelu", ("clip", 0, 6)):
         refuse("conv", ValueError, "activation", "not available yet", activation=activation)
     refuse("conv", ValueError, "add", "not available yet", add=arguments_of("conv")["out"])
-    with pytest.raises(ValueError, match=r"prepare_weights.* not available yet"):
-        convpp.prepare_weights(np.ones(PLAIN.w_shape, "float32"), PLAIN.x_shape(), groups=2)
     for dtype in ("float16", ml_dtypes.bfloat16):
         with pytest.raises(ValueError, match="not available yet"):
             convpp.explain(PLAIN.x_shape(), PLAIN.w_shape, groups=2, dtype=dtype)

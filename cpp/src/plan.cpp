@@ -81,13 +81,31 @@ TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pi
     return best;
 }
 
-PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map) {
-    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
+// The most taps of a block.  Where the taps of an axis lie much further apart than a chunk has pixels (dilation), the
+// staged part of the source is mostly gaps: then each tap of that axis, and of those outside it, is staged on its own.
+int64_t taps_limit(const MapPlan& m) {
+    constexpr std::array<int64_t, 3> pixels_of_chunk{4, 16, 400};  // along depth, height, width; a rough figure will do
+    constexpr int64_t most_gaps = 4;                               // staged elements for each that is read
+    if (m.in_place) return patch_limit;
+    int64_t inner = 1;
+    for (size_t a = 3; a-- > 0;) {
+        const auto& taps = m.map.axis[a].taps;
+        const auto [lo, hi] = std::minmax_element(taps.begin(), taps.end(),
+                                                  [](const Tap& s, const Tap& t) { return s.shift < t.shift; });
+        const int64_t others = static_cast<int64_t>(taps.size()) - 1;
+        if (hi->shift - lo->shift > most_gaps * others * std::min(m.map.axis[a].count, pixels_of_chunk[a]))
+            return std::min(inner, patch_limit);
+        inner *= static_cast<int64_t>(taps.size());
+    }
+    return patch_limit;
+}
+
+PatchBlocks make_patch_blocks(int64_t channels, const MapPlan& m) {
+    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(m.map.axis[a].taps.size()); };
     PatchBlocks blocks;
     blocks.channels = channels;
-    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, patch_limit, 1);
-    if (channels == 0 || map.taps() == 0) return blocks;
-    const int64_t fit = blocks.taps.count() > 1 ? 1 : std::max<int64_t>(1, patch_limit / map.taps());
+    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, taps_limit(m), 1);
+    const int64_t fit = std::max<int64_t>(1, patch_limit / blocks.taps.largest());
     blocks.channel_blocks = ceil_div(channels, fit);
     blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
     return blocks;
@@ -234,17 +252,12 @@ Box BoxSplit::box(int64_t index) const {
 
 PatchBlock patch_block(const PatchBlocks& blocks, int64_t index) {
     PatchBlock block;
-    const int64_t tap_blocks = blocks.taps.count();
-    block.channel_lo = index / tap_blocks * blocks.channels_per_block;
+    block.taps = blocks.taps.box(index / blocks.channel_blocks);
+    block.channel_lo = index % blocks.channel_blocks * blocks.channels_per_block;
     block.channel_hi = std::min(block.channel_lo + blocks.channels_per_block, blocks.channels);
-    block.taps = blocks.taps.box(index % tap_blocks);
-    int64_t taps_before = 0, taps_in_all = 1;  // of the channel, in lexicographic order
-    for (size_t a = 1; a < 4; ++a) {
-        const int64_t extent = blocks.taps.extents()[a];
-        taps_before = taps_before * extent + block.taps.lo[a];
-        taps_in_all *= extent;
-    }
-    block.start = block.channel_lo * taps_in_all + taps_before;
+    int64_t taps_before = 0;  // in lexicographic order
+    for (size_t a = 1; a < 4; ++a) taps_before = taps_before * blocks.taps.extents()[a] + block.taps.lo[a];
+    block.start = blocks.channels * taps_before + block.channel_lo * block.taps.elems();
     return block;
 }
 
@@ -271,9 +284,9 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     plan.empty = problem.flops() == 0 || results == 0 || plan.maps.empty();
     if (plan.empty || plan.algorithm == Algorithm::reference) return plan;
     for (MapPlan& m : plan.maps) {
-        m.patches = make_patch_blocks(plan.source_channels, m.map);
         // Rows of consecutive elements, all inside the source, need no padded copy.
         m.in_place = plan.source.axis[2] == 1 && m.map.axis[2].source_step == 1 && m.map.reads_inside();
+        m.patches = make_patch_blocks(plan.source_channels, m);
     }
     if (pass == Pass::weight_grad) plan_sums(plan, kernels, elem_bytes);
     else plan_products(plan, kernels, elem_bytes);

@@ -43,8 +43,9 @@ private:
     int64_t step_ = 1, parts_ = 0, count_ = 0, largest_ = 0;
 };
 
-// The contraction of forward and input_grad, and the columns of weight_grad, are pairs (channel, tap), in this order.
-// They are cut into blocks: several channels with all taps, or one channel with some of many taps.
+// The contraction of forward and input_grad, and the columns of weight_grad, are pairs (channel, tap).  They are cut
+// into blocks of some channels with some taps; the order of the sum is: boxes of taps (mostly one, of all), blocks of
+// channels, channels, taps.
 struct PatchBlocks {
     int64_t channels = 0, channels_per_block = 1;
     int64_t channel_blocks = 0;

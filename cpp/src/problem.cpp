@@ -12,6 +12,9 @@ namespace {
 // No array of 2^60 elements exists; below it, sizes in bytes and sums of a few sizes stay within 64 bits.
 constexpr int64_t largest_extent = int64_t(1) << 60;
 
+// A direct sum over more taps would take hours; the plan holds a few words for each.
+constexpr int64_t longest_kernel = int64_t(1) << 24;
+
 std::string at_axis(const char* argument, int axis, int rank) {
     return std::string(argument) + " of axis " + std::to_string(axis - (3 - rank));
 }
@@ -56,6 +59,9 @@ ConvProblem::ConvProblem(const Geometry& geometry) : geometry_(geometry) {
         }
         check_range(g.input[a], 0, at_axis("input extent", axis, g.rank));
         check_range(g.kernel[a], 1, at_axis("kernel extent", axis, g.rank));
+        if (g.kernel[a] > longest_kernel)
+            throw ShapeError(at_axis("kernel extent", axis, g.rank) + " is " + std::to_string(g.kernel[a]) +
+                             ", too large: expected at most 2^24");
         check_range(g.stride[a], 1, at_axis("stride", axis, g.rank));
         check_range(g.dilation[a], 1, at_axis("dilation", axis, g.rank));
         check_range(g.pad_lo[a], -largest_extent, at_axis("padding", axis, g.rank));

@@ -335,7 +335,7 @@ def plot(file: Path, network: Network, image: Array, losses: list[float]) -> Non
     features.set_title("its feature maps")
     for axes in (digit, filters, features):
         axes.set_axis_off()
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, format="png", dpi=120)
 
 
 def _mosaic(images: Array, columns: int = 4) -> Array:

@@ -18,6 +18,8 @@ from convpp.errors import ShapeError
 
 #: Sizes beyond this cannot exist; the core checks 64-bit products again.
 LARGEST = 2**60
+#: Along an axis: a direct sum over more taps would take hours.
+LONGEST_KERNEL = 2**24
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -128,8 +130,8 @@ def conv_geometry(
         span = d * (k - 1) + 1
         if span > extent + lo + hi:
             raise ShapeError(
-                f"the kernel is longer than the padded input on spatial axis {axis}: dilation * (kernel - 1) + 1 = "
-                f"{span}, input + padding = {extent} + {lo} + {hi} = {extent + lo + hi} "
+                f"the kernel is longer than the padded input on spatial axis {axis}, expected at most as long: "
+                f"dilation * (kernel - 1) + 1 = {span}, input + padding = {extent} + {lo} + {hi} = {extent + lo + hi} "
                 f"(x has shape {x_shape}, w has shape {w_shape})"
             )
         output.append((extent + lo + hi - span) // s + 1)
@@ -245,6 +247,8 @@ def _kernel(w_shape: Shape, per_sample: bool) -> Shape:
     kernel = w_shape[-rank:]
     if any(k < 1 for k in kernel):
         raise ShapeError(f"w has shape {w_shape}, expected kernel extents of 1 or more, got {kernel}")
+    if any(k > LONGEST_KERNEL for k in kernel):
+        raise ShapeError(f"w has shape {w_shape}: too large, expected kernel extents of at most 2**24, got {kernel}")
     if any(extent < 0 for extent in w_shape):
         raise ShapeError(f"w has shape {w_shape}, expected extents of 0 or more")
     return kernel

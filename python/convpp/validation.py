@@ -111,7 +111,8 @@ def check_out(out: Any, shape: Shape, dtype: str) -> None:
     if not isinstance(out, np.ndarray):
         raise DTypeError(f"out is a {type(out).__name__}, expected a NumPy array of shape {shape}")
     if out.dtype != np.dtype(dtype):
-        raise DTypeError(f"out has dtype {out.dtype.str}, expected {dtype}")
+        given = out.dtype.name if out.dtype.isnative else f"{out.dtype.str} (foreign byte order)"
+        raise DTypeError(f"out has dtype {given}, expected {dtype}")
     if out.shape != shape:
         raise ShapeError(f"out has shape {out.shape}, expected {shape}")
     if not out.flags.writeable:

@@ -1,0 +1,27 @@
+"""Every example runs, and prints what its last lines promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PROMISED = {
+    "custom_layer_gradcheck.py": "Forgetful: wrong gradient, worst at",
+    "edge_detection.py": "strongest edge: 4.47",
+    "find_the_filter.py": "[-1. -2. -1.]]",
+}
+
+
+def test_every_example_is_tested() -> None:
+    assert {file.name for file in EXAMPLES.glob("*.py")} == set(PROMISED)
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_example(name: str) -> None:
+    done = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert PROMISED[name] in done.stdout

@@ -1,0 +1,111 @@
+"""Weights prepared once: the bits of a plain call, for every use of them, and errors where they do not fit."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import convpp
+from geometry import (
+    LAYOUTS,
+    Geometry,
+    assert_exact,
+    assert_same_bits,
+    draw_geometry,
+    failures_name,
+    in_layout,
+    integers,
+    make_case,
+    nan_out,
+    normal,
+)
+
+SMALL = Geometry(2, 4, 6, (9, 8), (3, 2), groups=2, padding=1)
+
+
+@pytest.mark.parametrize("batch", range(10))
+def test_random_geometries(batch: int) -> None:
+    rng = np.random.default_rng((80, batch))
+    for _ in range(25):
+        g = draw_geometry(rng)
+        case = make_case(g, rng)
+        for layout in LAYOUTS:
+            x, y = in_layout(case.x, layout, g.rank), in_layout(case.y, layout, g.rank)
+            prepared = convpp.prepare_weights(case.w, x.shape, **g.keywords(layout))
+            with failures_name(g, layout):
+                for keywords in ({}, g.keywords(layout)):
+                    out = nan_out(y.shape, y.dtype)
+                    assert convpp.conv(x, prepared, case.bias, **keywords, out=out, threads=2) is out
+                    assert_exact(out, y)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bits_of_many_calls(layout: str, rng: np.random.Generator) -> None:
+    g = Geometry(2, 33, 49, (14, 13), (3, 3), padding=1, stride=2)
+    w, bias = normal(rng, g.w_shape, g.dtype), normal(rng, (g.k,), g.dtype)
+    prepared = convpp.prepare_weights(w, g.x_shape(layout), **g.keywords(layout))
+    assert prepared.shape == g.w_shape
+    assert prepared.x_shape == g.x_shape(layout)
+    assert prepared.nbytes >= w.nbytes
+    inputs = [normal(rng, g.x_shape(layout), g.dtype) for _ in range(8)]
+    want = [convpp.conv(x, w, bias, **g.keywords(layout)) for x in inputs]
+    w[...] = np.nan  # what was prepared is a copy
+    with ThreadPoolExecutor(8) as pool:
+        for got, expected in zip(pool.map(lambda x: convpp.conv(x, prepared, bias), inputs), want, strict=True):
+            assert_same_bits(got, expected)
+    for threads in range(1, 9):
+        assert_same_bits(convpp.conv(inputs[0], prepared, bias, threads=threads), want[0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_padding_makes_no_nan(value: float, rng: np.random.Generator) -> None:
+    g = Geometry(2, 3, 9, (1, 1), (5, 5), padding=2)
+    w = np.full(g.w_shape, value)
+    w[:, :, 2, 2] = 1
+    x = integers(rng, g.x_shape())
+    prepared = convpp.prepare_weights(w, x.shape, padding=2)
+    assert_exact(convpp.conv(x, prepared), convpp.conv(x, w, padding=2))
+    assert np.all(np.isfinite(convpp.conv(x, prepared)))
+
+
+def test_per_sample(rng: np.random.Generator) -> None:
+    x, w = integers(rng, SMALL.x_shape()), integers(rng, (2, *SMALL.w_shape))
+    prepared = convpp.prepare_weights(w, x.shape, **SMALL.keywords(), per_sample=True)
+    assert_exact(convpp.conv(x, prepared), convpp.conv(x, w, **SMALL.keywords(), per_sample=True))
+
+
+def test_out_over_the_input(rng: np.random.Generator) -> None:
+    x, w = integers(rng, (2, 5, 9, 8)), integers(rng, (5, 5, 3, 3))
+    prepared = convpp.prepare_weights(w, x.shape, padding=1)
+    want = convpp.conv(x, prepared)
+    assert_exact(convpp.conv(x, prepared, out=x), want)
+
+
+def test_errors(rng: np.random.Generator) -> None:
+    g = SMALL
+    x, w = normal(rng, g.x_shape(), "float32"), normal(rng, g.w_shape, "float32")
+    prepared = convpp.prepare_weights(w, x.shape, **g.keywords())
+    out = np.full(g.y_shape(), 98765, "float32")
+    with pytest.raises(ValueError, match="prepared for the geometry"):
+        convpp.conv(x, prepared, groups=2, padding=1, stride=2, out=out)
+    with pytest.raises(convpp.ShapeError, match=r"x has shape .* expected"):
+        convpp.conv(x[:1], prepared, out=out)
+    with pytest.raises(convpp.ShapeError, match="bias has shape"):
+        convpp.conv(x, prepared, np.ones(4, "float32"), out=out)
+    with pytest.raises(convpp.DTypeError, match=r"x has dtype float64, expected float32"):
+        convpp.conv(x.astype("float64"), prepared, out=out)
+    with pytest.raises(convpp.DTypeError, match="out has dtype"):
+        convpp.conv(x, prepared, out=out.astype("float64"))
+    assert np.all(out == 98765)
+    with pytest.raises(convpp.ShapeError, match="w has shape"):
+        convpp.prepare_weights(w[:, :1], x.shape, **g.keywords())
+    with pytest.raises(convpp.DTypeError, match="w has dtype int64"):
+        convpp.prepare_weights(w.astype("int64"), x.shape, **g.keywords())
+    with pytest.raises(ValueError, match="stride"):
+        convpp.prepare_weights(w, x.shape, **{**g.keywords(), "stride": 0})
+    with pytest.raises(ValueError, match="not available yet"):
+        convpp.prepare_weights(w, x.shape, **g.keywords(), algorithm="winograd")
+    with pytest.raises(convpp.DTypeError, match="w "):
+        convpp.conv_input_grad(out, prepared, x.shape, **g.keywords())

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
 from convpp.layers import Conv2d
+from convpp.runtime import threads
 from convpp.testing import gradcheck
 
 Array = npt.NDArray[Any]
@@ -348,6 +349,7 @@ def _mosaic(images: Array, columns: int = 4) -> Array:
 # ---------------------------------------------------------------------------------------------- main
 
 
+@threads(1)  # batches of 8x8 images are too little work to share
 def main(epochs: int = 20, batch_size: int = 32, seed: int = 0, plot_file: str | None = None) -> float:
     """Train, check, time, draw; print how it went and return the test accuracy."""
     _require("sklearn", "tqdm", *(["matplotlib"] if plot_file else []))

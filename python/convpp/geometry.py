@@ -212,7 +212,7 @@ def conv_transpose_geometry(
                 f"{full - lo - hi + bound - 1} (x has shape {x_shape})"
             )
         extent = full + extra[axis] - lo - hi
-        if extent < 0 or spatial[axis] == 0:
+        if extent < 1 or spatial[axis] == 0:
             raise ShapeError(
                 f"the output would have extent {extent} on spatial axis {axis}: stride * (in - 1) + dilation * "
                 f"(kernel - 1) + 1 + output_padding - padding = {strides[axis]} * ({spatial[axis]} - 1) + "

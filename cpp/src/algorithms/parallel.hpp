@@ -8,6 +8,9 @@
 
 #ifdef _OPENMP
 #include <omp.h>
+
+#include <atomic>
+#include <thread>
 #endif
 
 namespace convpp {
@@ -17,11 +20,18 @@ template <class Task>
 void parallel_for(int64_t tasks, int threads, const Task& task) {
 #ifdef _OPENMP
     if (threads > 1 && tasks > 1) {
+        std::atomic<int64_t> next{0};
+        std::atomic<int> finished{0};
 #pragma omp parallel num_threads(threads)
         {
-            const int thread = omp_get_thread_num();
-#pragma omp for schedule(dynamic, 1)
-            for (int64_t i = 0; i < tasks; ++i) task(i, thread);
+            const int thread = omp_get_thread_num(), team = omp_get_num_threads();
+            for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < tasks;
+                 i = next.fetch_add(1, std::memory_order_relaxed))
+                task(i, thread);
+            // The barrier at the end of the region spins.  Where other processes share the cores, it would spin through
+            // its time slice for a thread that waits for this very core; so the core is offered until all are here.
+            finished.fetch_add(1, std::memory_order_relaxed);
+            while (finished.load(std::memory_order_relaxed) < team) std::this_thread::yield();
         }
         return;
     }

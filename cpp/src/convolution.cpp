@@ -109,7 +109,7 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
                forward   ? "y"
                : weights ? "dw"
                          : "dx");
-    if (bias.data != nullptr) {
+    if (bias.data != nullptr || bias.size != 0) {
         if (weights) throw std::invalid_argument("bias is given, expected none: a weight gradient has no bias");
         if (accumulate) throw std::invalid_argument("bias is given, expected none together with accumulate");
         check_view(bias, forward ? g.out_channels : g.in_channels, "bias");

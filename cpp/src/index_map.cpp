@@ -1,6 +1,7 @@
 #include "index_map.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "checked.hpp"
 
@@ -40,15 +41,10 @@ AxisMap forward_axis(const ConvProblem& problem, size_t axis) {
 std::vector<AxisMap> input_grad_axis(const ConvProblem& problem, size_t axis) {
     const Geometry& g = problem.geometry();
     const int64_t step = g.stride[axis], lo = g.pad_lo[axis];
-    std::vector<int64_t> residues;
-    for (int64_t r = 0; r < std::min(g.kernel[axis], step); ++r) {  // the residues of r*dilation repeat after `step` taps
-        const int64_t residue = (r * (g.dilation[axis] % step)) % step;
-        if (std::find(residues.begin(), residues.end(), residue) == residues.end()) residues.push_back(residue);
-        else break;  // and they repeat from the first one
-    }
-    std::sort(residues.begin(), residues.end());
+    std::map<int64_t, std::vector<int64_t>> taps_of;  // of each residue
+    for (int64_t r = 0; r < g.kernel[axis]; ++r) taps_of[r * g.dilation[axis] % step].push_back(r);
     std::vector<AxisMap> classes;
-    for (int64_t residue : residues) {
+    for (const auto& [residue, taps] : taps_of) {
         const int64_t first = ceil_div(lo - residue, step);  // the pixel h = step*u + residue - lo is >= 0 from here
         const int64_t last = floor_div(g.input[axis] - 1 + lo - residue, step);
         if (last < first) continue;
@@ -57,11 +53,8 @@ std::vector<AxisMap> input_grad_axis(const ConvProblem& problem, size_t axis) {
         map.source_extent = problem.output()[axis];
         map.result_step = step;
         map.result_start = step * first + residue - lo;
-        for (int64_t r = 0; r < g.kernel[axis]; ++r) {
-            const int64_t reach = r * g.dilation[axis];
-            if (reach % step == residue)
-                map.taps.push_back({stored_tap(g, axis, r), first + (residue - reach) / step, 0, 0});
-        }
+        for (const int64_t r : taps)
+            map.taps.push_back({stored_tap(g, axis, r), first + (residue - r * g.dilation[axis]) / step, 0, 0});
         finish_taps(map);
         classes.push_back(map);
     }

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t largest_extent = int64_t(1) << 60;
 
 // A direct sum over more taps would take hours; the plan holds a few words for each.
-constexpr int64_t longest_kernel = int64_t(1) << 24;
+constexpr int64_t most_taps = int64_t(1) << 24;
 
 std::string at_axis(const char* argument, int axis, int rank) {
     return std::string(argument) + " of axis " + std::to_string(axis - (3 - rank));
@@ -59,9 +59,6 @@ ConvProblem::ConvProblem(const Geometry& geometry) : geometry_(geometry) {
         }
         check_range(g.input[a], 0, at_axis("input extent", axis, g.rank));
         check_range(g.kernel[a], 1, at_axis("kernel extent", axis, g.rank));
-        if (g.kernel[a] > longest_kernel)
-            throw ShapeError(at_axis("kernel extent", axis, g.rank) + " is " + std::to_string(g.kernel[a]) +
-                             ", too large: expected at most 2^24");
         check_range(g.stride[a], 1, at_axis("stride", axis, g.rank));
         check_range(g.dilation[a], 1, at_axis("dilation", axis, g.rank));
         check_range(g.pad_lo[a], -largest_extent, at_axis("padding", axis, g.rank));
@@ -75,6 +72,8 @@ ConvProblem::ConvProblem(const Geometry& geometry) : geometry_(geometry) {
         output_[a] = (padded - reach - 1) / g.stride[a] + 1;
     }
     taps_ = array_elems({g.kernel[0], g.kernel[1], g.kernel[2]}, "the kernel");
+    if (taps_ > most_taps)
+        throw ShapeError("the kernel is too large: " + std::to_string(taps_) + " elements, expected at most 2^24");
     x_elems_ = array_elems({g.batch, g.in_channels, g.input[0], g.input[1], g.input[2]}, "x");
     y_elems_ = array_elems({g.batch, g.out_channels, output_[0], output_[1], output_[2]}, "y");
     w_elems_ = array_elems({g.per_sample ? g.batch : 1, g.out_channels, g.in_channels / g.groups, taps_}, "w");

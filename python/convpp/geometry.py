@@ -18,8 +18,8 @@ from convpp.errors import ShapeError
 
 #: Sizes beyond this cannot exist; the core checks 64-bit products again.
 LARGEST = 2**60
-#: Along an axis: a direct sum over more taps would take hours.
-LONGEST_KERNEL = 2**24
+#: Elements of one kernel: a direct sum over more would take hours.
+MOST_TAPS = 2**24
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -247,8 +247,8 @@ def _kernel(w_shape: Shape, per_sample: bool) -> Shape:
     kernel = w_shape[-rank:]
     if any(k < 1 for k in kernel):
         raise ShapeError(f"w has shape {w_shape}, expected kernel extents of 1 or more, got {kernel}")
-    if any(k > LONGEST_KERNEL for k in kernel):
-        raise ShapeError(f"w has shape {w_shape}: too large, expected kernel extents of at most 2**24, got {kernel}")
+    if math.prod(kernel) > MOST_TAPS:
+        raise ShapeError(f"w has shape {w_shape}: too large, expected kernels of at most 2**24 elements, got {kernel}")
     if any(extent < 0 for extent in w_shape):
         raise ShapeError(f"w has shape {w_shape}, expected extents of 0 or more")
     return kernel

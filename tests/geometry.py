@@ -175,7 +175,7 @@ def draw_candidate(rng: np.random.Generator) -> Geometry:
         kernel=tuple(_pick(rng, kernels) for _ in range(rank)),
         stride=_draw_per_axis(rng, rank, (1, 1, 1, 1, 2, 2, 3, 4, 7)),
         padding=_draw_padding(rng, rank),
-        dilation=_draw_per_axis(rng, rank, (1, 1, 1, 1, 2, 2, 3, 4)),
+        dilation=_draw_per_axis(rng, rank, (1,) * 8 + (2,) * 4 + (3, 3, 4, 4) + (29,) * (kind == "narrow")),
         groups=groups,
         flip=bool(rng.random() < 0.25),
         bias=bool(rng.random() < 0.5),

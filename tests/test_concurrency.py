@@ -1,15 +1,11 @@
 """Many Python threads at once, forked children, and how the number of threads is set.
 
-What needs a process of its own runs as a script in a fresh interpreter: it must end by itself within a time
-that only a hang exceeds.
+What needs a process of its own runs as a script (scripts.py).
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,26 +15,9 @@ import pytest
 
 import convpp
 from geometry import LAYOUTS, Array, Geometry, assert_same_bits, draw_geometry, normal
+from scripts import HANGING_SECONDS, run_script, succeed
 
-HANGING_SECONDS = 120
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-
-def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=HANGING_SECONDS,
-        check=False,
-    )
-
-
-def succeed(script: str, **environment: str) -> str:
-    done = run_script(script, **environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 # ---------------------------------------------------------------- many Python threads
@@ -165,6 +144,36 @@ def test_a_forked_childs_child_computes() -> None:
             os._exit(0 if passes(2) == want else 3)
         os._exit(0 if ok and os.waitpid(grandchild, 0)[1] == 0 else 4)
     assert os.waitpid(child, 0)[1] == 0
+    """
+    )
+
+
+@needs_fork
+def test_forks_while_other_threads_compute() -> None:
+    succeed(
+        SETUP
+        + """
+    import threading
+    import warnings
+    warnings.simplefilter("ignore", DeprecationWarning)
+    want = passes(2)
+    ending = threading.Event()
+
+    def compute():
+        while not ending.is_set():
+            assert passes(2) == want
+
+    workers = [threading.Thread(target=compute) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if passes(2) == want else 3)
+        assert os.waitpid(child, 0)[1] == 0
+    ending.set()
+    for worker in workers:
+        worker.join()
     """
     )
 

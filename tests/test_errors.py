@@ -14,6 +14,7 @@ import pytest
 
 import convpp
 from geometry import Array, Geometry, assert_same_bits
+from scripts import succeed
 
 PLAIN = Geometry(2, 4, 6, (9, 8), (3, 2), groups=2)
 #: Every function with its positional arguments; the transposed ones take x and dy in each other's place.
@@ -381,23 +382,39 @@ def test_products_beyond_64_bits() -> None:
 
 
 def test_no_memory() -> None:
-    """Results of 2^57 bytes and more: legal numbers, but no machine has an address space for them."""
-    x, w = np.ones((1, 1, 8), "float32"), np.ones((1, 1, 2), "float32")
-    huge = 2**55
-    with pytest.raises(MemoryError):
-        convpp.conv(x, w, padding=huge)
-    with pytest.raises(MemoryError):
-        convpp.conv_input_grad(np.ones((1, 1, 2), "float32"), w, (1, 1, huge + 2), stride=huge)
-    with pytest.raises(MemoryError):
-        convpp.conv_weight_grad(np.ones((1, 1, 9), "float32"), x, (1, 1, huge), padding=((0, huge),))
-    with pytest.raises(MemoryError):
-        convpp.conv_transpose(x, w, stride=huge // 4)
-    # A zero-strided kernel: nobody can copy it.
-    wide = np.broadcast_to(np.float32(1), (1, 1, huge))
-    out = np.full((1, 1, 9), PATTERN, "float32")
-    with pytest.raises(MemoryError):
-        convpp.conv(x, wide, padding=((0, huge),), out=out)
-    assert np.all(out == PATTERN)
+    """Results of 2^57 bytes and more: legal numbers, but no machine has an address space for them.
+
+    In a process whose memory is limited, so that what tries all the same ends soon and hurts nobody.
+    """
+    succeed(
+        """
+        import resource
+        import numpy as np
+        import convpp
+
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        x, w, huge = np.ones((1, 1, 8), "f4"), np.ones((1, 1, 2), "f4"), 2**55
+        wide = np.broadcast_to(np.float32(1), (1, 1, huge))  # a kernel that nobody can copy
+        out = np.full((1, 1, 9), 98765, "f4")
+        wide_shape = (1, 1, 2**20, 2**20, 2**15)
+        cube, pads = np.ones((1, 1, 8, 8, 8), "f4"), [(0, extent - 7) for extent in wide_shape[2:]]
+        calls = {
+            "conv": lambda: convpp.conv(x, w, padding=huge),
+            "conv_input_grad": lambda: convpp.conv_input_grad(x[..., :2], w, (1, 1, huge + 2), stride=huge),
+            "conv_weight_grad": lambda: convpp.conv_weight_grad(cube[..., :2, :2, :2], cube, wide_shape, padding=pads),
+            "conv_transpose": lambda: convpp.conv_transpose(x, w, stride=huge // 4),
+            "conv with a wide kernel": lambda: convpp.conv(x, wide, padding=((0, huge),), out=out),
+        }
+        for name, call in calls.items():
+            try:
+                call()
+            except MemoryError:
+                continue
+            raise AssertionError(f"{name} did not raise MemoryError")
+        assert np.all(out == 98765)
+        assert convpp.conv(x, w).tolist() == [[[2] * 7]]  # and all is well afterwards
+        """
+    )
 
 
 def test_large_numbers_that_are_legal() -> None:

@@ -5,6 +5,8 @@ The oracle leaves padding out of its sums.  The finite data are integers, so fin
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,10 +18,12 @@ from geometry import (
     Array,
     Geometry,
     assert_exact,
+    check_passes,
     draw_geometry,
     failures_name,
     in_layout,
     integers,
+    make_case,
     nan_out,
 )
 
@@ -144,3 +148,15 @@ def test_transposed_fields(layout: str, rng: np.random.Generator) -> None:
         y = convpp.conv_transpose(in_layout(x, layout, g.rank), w, **g.transposed_keywords(layout), out=out)
         with failures_name(g, layout):
             assert_exact(y, in_layout(want.astype("float32"), layout, g.rank))
+
+
+def test_nothing_is_left_for_the_next_call(rng: np.random.Generator) -> None:
+    """Buffers are used again; where they hold padding or a tile's rest, an old NaN must not stay."""
+    for g in FIELDS:
+        for layout in LAYOUTS:
+            x, dy = np.full(g.x_shape(layout), np.nan, g.dtype), np.full(g.y_shape(layout), np.nan, g.dtype)
+            w = np.full(g.w_shape, np.nan, g.dtype)
+            convpp.conv_backward(dy, x, w, **g.keywords(layout), threads=2)
+            convpp.conv(x, w, **g.keywords(layout), threads=2)
+            case = make_case(replace(g, spatial=tuple(extent - 1 for extent in g.spatial)), rng)
+            check_passes(case, layout, threads=2)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import convpp
+from scripts import succeed
 
 FUNCTIONS = [
     "conv", "conv_input_grad", "conv_weight_grad", "conv_bias_grad", "conv_backward",
@@ -88,5 +87,4 @@ import convpp
 added = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(sorted(added - set(sys.stdlib_module_names) - {"numpy", "convpp"}))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert succeed(script).strip() == "[]"

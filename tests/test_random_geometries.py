@@ -59,6 +59,7 @@ def features(g: Geometry) -> dict[str, bool]:
         "depthwise": g.groups > 1 and per_group == 1,
         "grouped": g.groups > 1 and per_group > 1,
         "kernel longer than image": any(span > i for i, span, *_ in axes),
+        "taps far apart": max(g.dilations) > 10,
         "strided and dilated": any(s > 1 and d > 1 for _, _, s, d, _ in axes),
         "stride above kernel": any(s > span for _, span, s, *_ in axes),
         "asymmetric padding": any(lo != hi for *_, (lo, hi) in axes),
@@ -122,6 +123,11 @@ LARGE = [
     Geometry(2, 3, 2, (500,), (401,), stride=3, padding="same"),
     Geometry(2, 2, 3, (12, 13, 14), (8, 9, 7), padding=2),
     Geometry(3, 1, 2, (41, 40), (21, 20), stride=2, padding="same", dilation=(1, 2)),
+    # Taps that are farther apart than the image, or almost.
+    Geometry(2, 3, 4, (300,), (5,), padding="same", dilation=200),
+    Geometry(2, 3, 4, (5000,), (7,), padding="causal", dilation=513),
+    Geometry(2, 5, 7, (40, 41), (3, 3), padding="same", dilation=(17, 64), stride=(2, 3)),
+    Geometry(1, 4, 6, (9, 10, 11), (2, 3, 2), padding="full", dilation=(100, 2, 37), groups=2),
 ]
 
 

@@ -1,0 +1,206 @@
+// What the C++ tests share: memory between fences, small random numbers and convolutions, exact comparisons.
+//
+// Every operand ends directly before a page that must not be touched, so that a vector read beyond it ends the
+// program; every result is filled with NaN and lies between guard elements, so that nothing unwritten passes and
+// nothing written outside it goes unseen.
+#pragma once
+
+#include <doctest/doctest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <initializer_list>
+#include <new>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "convpp/convpp.hpp"
+
+namespace convpp::test {
+
+// The same numbers on every platform (the standard's distributions are not).
+class Random {
+public:
+    explicit Random(uint64_t seed) : engine_(seed) {}
+    int64_t integer(int64_t lo, int64_t hi) {  // lo and hi included
+        return lo + static_cast<int64_t>(engine_() % static_cast<uint64_t>(hi - lo + 1));
+    }
+    bool chance(int64_t one_in) { return integer(1, one_in) == 1; }
+    double real() { return static_cast<double>(integer(-1'000'000, 1'000'000)) / 777'777; }
+    int64_t pick(std::initializer_list<int64_t> values) {
+        return values.begin()[integer(0, static_cast<int64_t>(values.size()) - 1)];
+    }
+
+private:
+    std::mt19937_64 engine_;
+};
+
+inline constexpr int64_t guards = 64;  // elements behind a result: more than any vector holds
+
+// [fence page | guards, at least `behind` | size elements | `behind` guards | fence page], all of it NaN at first.
+template <class T>
+class Array {
+public:
+    explicit Array(int64_t size, int64_t behind = 0) : size_(size) {
+        const int64_t page = sysconf(_SC_PAGESIZE);
+        const int64_t used = (size + 2 * behind) * static_cast<int64_t>(sizeof(T));
+        inner_bytes_ = static_cast<size_t>((used + page) / page * page);
+        bytes_ = inner_bytes_ + 2 * static_cast<size_t>(page);
+        void* const mapped = mmap(nullptr, bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (mapped == MAP_FAILED) throw std::bad_alloc();
+        mapped_ = static_cast<unsigned char*>(mapped);
+        inner_ = mapped_ + page;
+        if (mprotect(inner_, inner_bytes_, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+        std::memset(inner_, guard_byte, inner_bytes_);
+        data_ = reinterpret_cast<T*>(inner_ + inner_bytes_) - behind - size;
+    }
+    Array(Array&& other) noexcept
+        : mapped_(std::exchange(other.mapped_, nullptr)),
+          inner_(other.inner_),
+          bytes_(other.bytes_),
+          inner_bytes_(other.inner_bytes_),
+          data_(other.data_),
+          size_(other.size_) {}
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+    ~Array() {
+        if (mapped_ != nullptr) munmap(mapped_, bytes_);
+    }
+
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    T& operator[](int64_t i) { return data_[i]; }
+    const T& operator[](int64_t i) const { return data_[i]; }
+    int64_t size() const { return size_; }
+    View<const T> in() const { return {data_, size_}; }
+    View<T> out() { return {data_, size_}; }
+
+    void fill_integers(Random& random, int64_t most = 3) {
+        for (int64_t i = 0; i < size_; ++i) data_[i] = static_cast<T>(random.integer(-most, most));
+    }
+    void fill_reals(Random& random) {
+        for (int64_t i = 0; i < size_; ++i) data_[i] = static_cast<T>(random.real());
+    }
+    void fill_nan() { std::memset(data_, guard_byte, static_cast<size_t>(size_) * sizeof(T)); }
+
+    bool guards_intact() const {
+        const auto* const first = reinterpret_cast<const unsigned char*>(data_);
+        const auto* const last = reinterpret_cast<const unsigned char*>(data_ + size_);
+        for (const unsigned char* at = inner_; at != first; ++at)
+            if (*at != guard_byte) return false;
+        for (const unsigned char* at = last; at != inner_ + inner_bytes_; ++at)
+            if (*at != guard_byte) return false;
+        return true;
+    }
+
+private:
+    static constexpr unsigned char guard_byte = 0xff;  // all ones: a NaN in both types
+
+    unsigned char* mapped_ = nullptr;
+    unsigned char* inner_ = nullptr;
+    size_t bytes_ = 0, inner_bytes_ = 0;
+    T* data_ = nullptr;
+    int64_t size_ = 0;
+};
+
+// The first place where two arrays differ, or -1.  NaN equals NaN.
+template <class T>
+int64_t first_difference(const T* a, const T* b, int64_t count) {
+    for (int64_t i = 0; i < count; ++i)
+        if (!(a[i] == b[i]) && !(a[i] != a[i] && b[i] != b[i])) return i;
+    return -1;
+}
+
+template <class T>
+int64_t first_difference(const Array<T>& a, const Array<T>& b) {
+    return a.size() == b.size() ? first_difference(a.data(), b.data(), a.size()) : 0;
+}
+
+template <class T>
+bool same_bits(const Array<T>& a, const Array<T>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), static_cast<size_t>(a.size()) * sizeof(T)) == 0;
+}
+
+// What the call says when it throws Error; "" if it returns.
+template <class Error, class Call>
+std::string message_of(const Call& call) {
+    try {
+        call();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "";
+}
+
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+template <class T>
+inline constexpr DType dtype_of = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+
+inline constexpr std::initializer_list<Pass> all_passes{Pass::forward, Pass::input_grad, Pass::weight_grad};
+inline constexpr std::initializer_list<Layout> both_layouts{Layout::channels_first, Layout::channels_last};
+
+// Whether the instruction set has fused multiply-adds: all but a baseline without them do.
+inline bool is_fused(Isa isa) {
+#if defined(__x86_64__) && !defined(__FMA__)
+    return isa != Isa::scalar;
+#else
+    static_cast<void>(isa);
+    return true;
+#endif
+}
+
+// Selects an instruction set, and the one before it again at the end.
+class IsaScope {
+public:
+    explicit IsaScope(Isa isa) : before_(active_isa()) { select_isa(name(isa)); }
+    ~IsaScope() { select_isa(name(before_)); }
+    IsaScope(const IsaScope&) = delete;
+    IsaScope& operator=(const IsaScope&) = delete;
+
+private:
+    Isa before_;
+};
+
+inline std::string describe(const Geometry& g) {
+    const auto text = [](const Extents& e) {
+        return "{" + std::to_string(e[0]) + ", " + std::to_string(e[1]) + ", " + std::to_string(e[2]) + "}";
+    };
+    return "rank " + std::to_string(g.rank) + " N " + std::to_string(g.batch) + " C " + std::to_string(g.in_channels) +
+           " K " + std::to_string(g.out_channels) + " groups " + std::to_string(g.groups) + " input " + text(g.input) +
+           " kernel " + text(g.kernel) + " stride " + text(g.stride) + " dilation " + text(g.dilation) + " padding " +
+           text(g.pad_lo) + " " + text(g.pad_hi) + (g.flip ? " flip" : "") + (g.per_sample ? " per_sample " : " ") +
+           name(g.layout);
+}
+
+// A small random convolution with everything that can be unusual about one: channels around vector widths, groups,
+// strides beyond the kernel, dilation that shares factors with the stride, asymmetric and negative padding.
+inline Geometry random_geometry(Random& random, double most_flops) {
+    constexpr int64_t longest_input[3]{60, 14, 7}, longest_kernel[3]{9, 5, 3};
+    for (;;) {
+        Geometry g;
+        g.rank = static_cast<int>(random.integer(1, 3));
+        const int64_t input = longest_input[g.rank - 1], kernel = longest_kernel[g.rank - 1];
+        g.batch = random.integer(1, 3);
+        g.groups = random.pick({1, 1, 1, 2, 3, 5});
+        g.in_channels = g.groups * random.pick({1, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 49});
+        g.out_channels = g.groups * random.pick({1, 1, 2, 3, 4, 5, 7, 8, 9, 14, 15, 16, 17, 24, 33, 49});
+        for (size_t a = static_cast<size_t>(3 - g.rank); a < 3; ++a) {
+            g.input[a] = random.integer(1, input);
+            g.kernel[a] = random.integer(1, kernel);
+            g.stride[a] = random.pick({1, 1, 1, 2, 2, 3, 4, 6});
+            g.dilation[a] = random.pick({1, 1, 1, 2, 3, 4});
+            g.pad_lo[a] = random.chance(2) ? 0 : random.integer(-2, 5);
+            g.pad_hi[a] = random.chance(2) ? g.pad_lo[a] : random.integer(-2, 5);
+        }
+        g.flip = random.chance(4);
+        g.per_sample = random.chance(5);
+        g.layout = random.chance(2) ? Layout::channels_first : Layout::channels_last;
+        if (message_of<ShapeError>([&] { ConvProblem{g}; }).empty() && ConvProblem(g).flops() <= most_flops) return g;
+    }
+}
+
+}  // namespace convpp::test

@@ -1,0 +1,386 @@
+// Every kernel of every instruction set of this machine, in both types, against the plain loop of its contract
+// (kernels/kernel_table.hpp).  Sources end at a fence, results lie between guards.
+#include <algorithm>
+#include <cmath>
+
+#include "dispatch.hpp"
+#include "support.hpp"
+
+namespace convpp::test {
+namespace {
+
+using kernels::KernelTable;
+using kernels::Run;
+using kernels::Start;
+using kernels::TileFamily;
+
+constexpr std::initializer_list<Start> all_starts{Start::zero, Start::from_c, Start::row_bias, Start::column_bias};
+
+// body(table, isa) for each instruction set of this machine.
+template <class T, class Body>
+void for_each_isa(const Body& body) {
+    for (const Isa isa : available_isas()) {
+        CAPTURE(std::string(name(isa)));
+        body(kernel_table<T>(isa), isa);
+    }
+}
+
+// body(family, rows, vectors) for each tile of a table.
+template <class T, class Body>
+void for_each_tile(const KernelTable<T>& table, const Body& body) {
+    for (const TileFamily<T>& family : table.family)
+        for (int rows = 1; rows <= family.rows; ++rows)
+            for (int vectors = 1; vectors <= family.vectors; ++vectors) {
+                CAPTURE(rows);
+                CAPTURE(vectors);
+                body(family, rows, vectors);
+            }
+}
+
+template <class T>
+T multiply_add(T a, T b, T c, bool fused) {
+    return fused ? std::fma(a, b, c) : a * b + c;
+}
+
+// The operands of a tile: panels, C with its gaps, a bias for each start.
+template <class T>
+struct TileOperands {
+    int rows, columns, panel_rows, panel_columns;
+    int64_t depth, ldc;
+    Array<T> a, b, c, row_bias, column_bias;
+
+    TileOperands(const KernelTable<T>& table, const TileFamily<T>& family, int tile_rows, int vectors, int64_t kc,
+                 int gap)
+        : rows(tile_rows),
+          columns(vectors * table.lanes),
+          panel_rows(family.rows),
+          panel_columns(family.vectors * table.lanes),
+          depth(kc),
+          ldc(columns + gap),
+          a(kc * panel_rows),
+          b(kc * panel_columns),
+          c((rows - 1) * ldc + columns, guards),
+          row_bias(rows),
+          column_bias(columns) {}
+
+    const T* bias(Start start) const {
+        return start == Start::row_bias ? row_bias.data() : start == Start::column_bias ? column_bias.data() : nullptr;
+    }
+
+    // The tile by its definition, one sum after the other in the order of k; what is not in the tile stays.
+    std::vector<T> expected(Start start, bool fused) const {
+        std::vector<T> result(c.data(), c.data() + c.size());
+        for (int i = 0; i < rows; ++i)
+            for (int j = 0; j < columns; ++j) {
+                T& sum = result[static_cast<size_t>(i * ldc + j)];
+                if (start == Start::zero) sum = T(0);
+                if (start == Start::row_bias) sum = row_bias[i];
+                if (start == Start::column_bias) sum = column_bias[j];
+                for (int64_t k = 0; k < depth; ++k)
+                    sum = multiply_add(a[k * panel_rows + i], b[k * panel_columns + j], sum, fused);
+            }
+        return result;
+    }
+
+    bool c_is(const std::vector<T>& values) const {
+        return std::memcmp(values.data(), c.data(), values.size() * sizeof(T)) == 0;
+    }
+};
+
+// C of the tile's own elements; the gaps between its rows stay NaN.
+template <class T, class Value>
+void fill_c(TileOperands<T>& operands, const Value& value) {
+    operands.c.fill_nan();
+    for (int i = 0; i < operands.rows; ++i)
+        for (int j = 0; j < operands.columns; ++j) operands.c[i * operands.ldc + j] = static_cast<T>(value());
+}
+
+// A random layout of runs within `width`: in order, mostly without gaps, short and long ones.
+std::vector<Run> random_runs(Random& random, int64_t width, int64_t lanes) {
+    std::vector<Run> runs;
+    int64_t dst = random.chance(4) ? random.integer(0, width - 1) : 0;
+    while (dst < width) {
+        const int64_t wanted =
+            random.pick({1, 1, 2, 3, lanes / 4, lanes - 1, lanes, lanes + 1, 2 * lanes, 3 * lanes, width});
+        const int64_t count = std::clamp<int64_t>(wanted, 1, width - dst);
+        runs.push_back({random.integer(0, 40), dst, count});
+        dst += count + (random.chance(5) ? random.integer(1, 5) : 0);
+        if (random.chance(12)) break;
+    }
+    return runs;
+}
+
+std::vector<int64_t> random_offsets(Random& random, int64_t count) {
+    std::vector<int64_t> offsets(static_cast<size_t>(count));
+    for (int64_t& offset : offsets) offset = random.integer(0, 70);
+    return offsets;
+}
+
+// One past the last source element that is asked for.
+int64_t source_elems(const std::vector<int64_t>& offsets, const std::vector<Run>& runs) {
+    int64_t end = 0;
+    for (const int64_t offset : offsets)
+        for (const Run& run : runs) end = std::max(end, offset + run.src + run.count);
+    return end;
+}
+
+// What a packing kernel must have written: `known` elements are exact; the others, which lie between runs or are
+// slack, may hold anything.
+template <class T>
+struct Panel {
+    std::vector<T> value;
+    std::vector<char> known;
+    explicit Panel(int64_t size) : value(static_cast<size_t>(size)), known(static_cast<size_t>(size)) {}
+    void set(int64_t at, T v) {
+        value.at(static_cast<size_t>(at)) = v;
+        known.at(static_cast<size_t>(at)) = 1;
+    }
+    int64_t first_difference(const Array<T>& got) const {
+        for (int64_t i = 0; i < got.size(); ++i)
+            if (known[static_cast<size_t>(i)] && !(got[i] == value[static_cast<size_t>(i)])) return i;
+        return -1;
+    }
+};
+
+template <class T>
+bool all_nan(const Array<T>& array, int64_t lo, int64_t hi) {
+    return std::all_of(array.data() + lo, array.data() + hi, [](T v) { return v != v; });
+}
+
+// `spare`: elements that follow the source, so that whole vectors may be read there.
+template <class T>
+void check_copy(const KernelTable<T>& table, const std::vector<int64_t>& offsets, const std::vector<Run>& runs,
+                int64_t width, int64_t spare, Random& random) {
+    const auto rows = static_cast<int64_t>(offsets.size());
+    Array<T> source(source_elems(offsets, runs) + spare);
+    source.fill_integers(random, 1000);
+    const bool some = rows > 0 && !runs.empty();
+    const int64_t end = some ? (rows - 1) * width + runs.back().dst + runs.back().count : 0;
+    Array<T> panel(some ? end + table.lanes - 1 : 0, guards);
+    Panel<T> expected(panel.size());
+    for (int64_t k = 0; k < rows; ++k)
+        for (const Run& run : runs)
+            for (int64_t i = 0; i < run.count; ++i)
+                expected.set(k * width + run.dst + i, source[offsets[static_cast<size_t>(k)] + run.src + i]);
+    table.copy_panel(source.data(), offsets.data(), rows, runs.data(), static_cast<int64_t>(runs.size()), panel.data(),
+                     width, source.data() + source.size());
+    CHECK(expected.first_difference(panel) == -1);
+    CHECK(panel.guards_intact());
+    if (some) CHECK(all_nan(panel, 0, runs.front().dst));
+}
+
+template <class T>
+void check_transpose(const KernelTable<T>& table, const std::vector<int64_t>& offsets, const std::vector<Run>& runs,
+                     int64_t width, int64_t spare, Random& random) {
+    const auto columns = static_cast<int64_t>(offsets.size());
+    Array<T> source(source_elems(offsets, runs) + spare);
+    source.fill_integers(random, 1000);
+    const int64_t last_row = runs.back().dst + runs.back().count - 1;
+    Array<T> panel(last_row * width + columns + table.lanes - 1, guards);
+    Panel<T> expected(panel.size());
+    // Zeros fill up the last vector, unless it is cut by the next row's begin.
+    const int64_t filled = std::min(width, (columns + table.lanes - 1) / table.lanes * table.lanes);
+    for (const Run& run : runs)
+        for (int64_t i = 0; i < run.count; ++i)
+            for (int64_t j = 0; j < filled; ++j)
+                expected.set((run.dst + i) * width + j,
+                             j < columns ? source[offsets[static_cast<size_t>(j)] + run.src + i] : T(0));
+    table.transpose_panel(source.data(), offsets.data(), columns, runs.data(), static_cast<int64_t>(runs.size()),
+                          panel.data(), width, source.data() + source.size());
+    CHECK(expected.first_difference(panel) == -1);
+    CHECK(panel.guards_intact());
+    CHECK(all_nan(panel, 0, runs.front().dst * width));
+    // Beyond the last vector of a row, nothing is touched.
+    for (int64_t row = runs.front().dst; row < last_row && filled < width; ++row)
+        if (!all_nan(panel, row * width + filled, (row + 1) * width)) FAIL_CHECK("row " << row);
+}
+
+// Widths of the panels of a table's families, and odd ones.
+template <class T>
+std::vector<int64_t> panel_widths(const KernelTable<T>& table) {
+    std::vector<int64_t> widths{1, 3, 5, 13, 37, 3 * int64_t(table.lanes) + 1};
+    for (const TileFamily<T>& family : table.family) {
+        widths.push_back(family.rows);
+        widths.push_back(int64_t(family.vectors) * table.lanes);
+    }
+    return widths;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("tables hold tiles that fit the largest ones", T, float, double) {
+    for_each_isa<T>([](const KernelTable<T>& table, Isa isa) {
+        CHECK(table.lanes * sizeof(T) >= 16);
+        CHECK(table.lanes <= guards);
+        const KernelShapes shapes = kernel_shapes(isa, dtype_of<T>);
+        for (int f = 0; f < kernels::tile_families; ++f) {
+            CHECK(table.family[f].rows <= kernels::max_tile_rows);
+            CHECK(table.family[f].vectors <= kernels::max_tile_vectors);
+            CHECK(shapes.shape[f].rows == table.family[f].rows);
+            CHECK(shapes.shape[f].vectors == table.family[f].vectors);
+            CHECK(shapes.shape[f].lanes == table.lanes);
+        }
+        for_each_tile(table, [](const TileFamily<T>& family, int rows, int vectors) {
+            CHECK((family.fn[rows - 1][vectors - 1] != nullptr));
+        });
+    });
+}
+
+TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, float, double) {
+    Random random(1);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
+        for_each_tile(table, [&](const TileFamily<T>& family, int rows, int vectors) {
+            for (const int64_t depth : {0, 1, 2, 7, 64})
+                for (const int gap : {0, 5}) {
+                    TileOperands<T> operands(table, family, rows, vectors, depth, gap);
+                    operands.a.fill_integers(random);
+                    operands.b.fill_integers(random);
+                    operands.row_bias.fill_integers(random);
+                    operands.column_bias.fill_integers(random);
+                    for (const Start start : all_starts) {
+                        // C is not read unless the tile starts from it: then it holds NaN.
+                        if (start == Start::from_c) fill_c(operands, [&] { return random.integer(-9, 9); });
+                        else operands.c.fill_nan();
+                        const std::vector<T> expected = operands.expected(start, is_fused(isa));
+                        family.fn[rows - 1][vectors - 1](depth, operands.a.data(), operands.b.data(), operands.c.data(),
+                                                         operands.ldc, start, operands.bias(start));
+                        CAPTURE(depth);
+                        CAPTURE(static_cast<int>(start));
+                        CHECK(operands.c_is(expected));
+                        CHECK(operands.c.guards_intact());
+                    }
+                }
+        });
+    });
+}
+
+TEST_CASE_TEMPLATE("each element is one sum in the order of k: the same bits from every tile and every fused ISA", T,
+                   float, double) {
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
+        for_each_tile(table, [&](const TileFamily<T>& family, int rows, int vectors) {
+            Random random(2);
+            TileOperands<T> operands(table, family, rows, vectors, 61, 3);
+            operands.a.fill_reals(random);
+            operands.b.fill_reals(random);
+            operands.row_bias.fill_reals(random);
+            operands.column_bias.fill_reals(random);
+            for (const Start start : all_starts) {
+                fill_c(operands, [&] { return random.real(); });
+                const std::vector<T> expected = operands.expected(start, is_fused(isa));
+                family.fn[rows - 1][vectors - 1](operands.depth, operands.a.data(), operands.b.data(),
+                                                 operands.c.data(), operands.ldc, start, operands.bias(start));
+                CAPTURE(static_cast<int>(start));
+                CHECK(operands.c_is(expected));
+            }
+        });
+    });
+}
+
+TEST_CASE_TEMPLATE("a tile without products is its start, to the sign of zero", T, float, double) {
+    for_each_isa<T>([](const KernelTable<T>& table, Isa) {
+        for_each_tile(table, [&](const TileFamily<T>& family, int rows, int vectors) {
+            TileOperands<T> operands(table, family, rows, vectors, 0, 0);
+            std::fill_n(operands.row_bias.data(), operands.row_bias.size(), T(-0.0));
+            std::fill_n(operands.column_bias.data(), operands.column_bias.size(), T(-0.0));
+            for (const Start start : all_starts) {
+                std::fill_n(operands.c.data(), operands.c.size(), T(-0.0));
+                family.fn[rows - 1][vectors - 1](0, operands.a.data(), operands.b.data(), operands.c.data(),
+                                                 operands.ldc, start, operands.bias(start));
+                const T* const c = operands.c.data();
+                CHECK(std::all_of(c, c + operands.c.size(),
+                                  [&](T v) { return v == T(0) && std::signbit(v) == (start != Start::zero); }));
+            }
+        });
+    });
+}
+
+TEST_CASE_TEMPLATE("copy_panel", T, float, double) {
+    Random random(3);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
+        for (const int64_t width : panel_widths(table)) {
+            CAPTURE(width);
+            for (const int64_t rows : {0, 1, 2, 7, 20}) {
+                CAPTURE(rows);
+                check_copy(table, random_offsets(random, rows), {}, width, 0, random);
+                for (const int64_t spare : {int64_t(0), int64_t(1), guards}) {
+                    CAPTURE(spare);
+                    // One run of each length: the commonest panel, with a path of its own.
+                    for (int64_t count = 1; count <= width; ++count)
+                        check_copy(table, random_offsets(random, rows), {{3, 0, count}}, width, spare, random);
+                    for (int i = 0; i < 20; ++i)
+                        check_copy(table, random_offsets(random, rows), random_runs(random, width, table.lanes), width,
+                                   spare, random);
+                }
+            }
+        }
+    });
+}
+
+TEST_CASE_TEMPLATE("transpose_panel", T, float, double) {
+    Random random(4);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
+        const int64_t lanes = table.lanes;
+        std::vector<int64_t> widths = panel_widths(table);
+        widths.push_back(3 * lanes);
+        for (const int64_t width : widths)
+            for (int64_t columns = 1; columns <= std::min(width, 3 * lanes); ++columns) {
+                CAPTURE(width);
+                CAPTURE(columns);
+                for (const int64_t spare : {int64_t(0), guards}) {
+                    CAPTURE(spare);
+                    for (const int64_t depth : {int64_t(1), (lanes + 3) / 4, lanes, 2 * lanes + 3})
+                        check_transpose(table, random_offsets(random, columns), {{2, 0, depth}}, width, spare, random);
+                    check_transpose(table, random_offsets(random, columns), random_runs(random, 40, lanes), width,
+                                    spare, random);
+                }
+            }
+    });
+}
+
+TEST_CASE_TEMPLATE("gather", T, float, double) {
+    Random random(5);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
+        for (const int64_t stride : {1, 2, 3, 4, 5, 6, 7, 64})
+            for (int64_t count = 0; count <= 70; count += 1 + count / 40 * 9) {
+                CAPTURE(stride);
+                CAPTURE(count);
+                Array<T> source(count == 0 ? 0 : (count - 1) * stride + 1), result(count, guards);
+                source.fill_integers(random, 1000);
+                table.gather(source.data(), stride, count, result.data());
+                int64_t wrong = 0;
+                for (int64_t i = 0; i < count; ++i) wrong += !(result[i] == source[i * stride]);
+                CHECK(wrong == 0);
+                CHECK(result.guards_intact());
+            }
+    });
+}
+
+TEST_CASE_TEMPLATE("add", T, float, double) {
+    Random random(6);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
+        for (int64_t count = 0; count <= 70; ++count) {
+            CAPTURE(count);
+            Array<T> source(count), result(count, guards);
+            source.fill_integers(random, 1000);
+            result.fill_integers(random, 1000);
+            std::vector<T> expected(static_cast<size_t>(count));
+            for (int64_t i = 0; i < count; ++i) expected[static_cast<size_t>(i)] = result[i] + source[i];
+            table.add(source.data(), count, result.data());
+            CHECK(first_difference(result.data(), expected.data(), count) == -1);
+            CHECK(result.guards_intact());
+        }
+    });
+}
+
+TEST_CASE_TEMPLATE("multiply_add_rounds counts two operations for each lane of each chain", T, float, double) {
+    for_each_isa<T>([](const KernelTable<T>& table, Isa) {
+        T sink = T(1);
+        const int64_t operations = table.multiply_add_rounds(10, &sink);
+        CHECK(operations > 0);
+        CHECK(operations % (2 * table.lanes) == 0);
+        CHECK(std::isfinite(sink));
+        CHECK(sink > T(1));  // so that the rounds cannot be left out
+    });
+}
+
+}  // namespace convpp::test

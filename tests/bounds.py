@@ -1,0 +1,74 @@
+"""Run by test_bounds.py in a process of its own: every array lies against a page that may not be touched.
+
+A kernel that reads or writes one element too far ends this process; its last line of output says where.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+
+import numpy as np
+
+import convpp
+from geometry import LAYOUTS, Array, Case, assert_exact, draw_geometry, failures_name, in_layout, make_case
+
+PAGE = mmap.PAGESIZE
+PROT_NONE = 0
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+class Guarded:
+    """Memory between two forbidden pages, used again for one array after the other."""
+
+    def __init__(self, capacity: int) -> None:
+        self.size = -(-capacity // PAGE) * PAGE
+        self.map = mmap.mmap(-1, self.size + 2 * PAGE)
+        self.bytes = np.frombuffer(self.map, np.uint8)
+        start = self.bytes.ctypes.data
+        for page in (start, start + PAGE + self.size):
+            if libc.mprotect(page, PAGE, PROT_NONE) != 0:
+                raise OSError(ctypes.get_errno(), "mprotect")
+
+    def new(self, array: Array, at_end: bool) -> Array:
+        """A copy of ``array`` that ends (or begins) at a forbidden page."""
+        offset = PAGE + (self.size - array.nbytes if at_end else 0)
+        copy: Array = np.ndarray(array.shape, array.dtype, self.map, offset)
+        copy[...] = array
+        return copy
+
+
+def run(case: Case, layout: str, guarded: list[Guarded], at_end: bool, threads: int) -> None:
+    g = case.geometry
+    keywords = {**g.keywords(layout), "threads": threads}
+    bias = np.zeros(g.k, g.dtype) if case.bias is None else case.bias
+    plain = (in_layout(case.x, layout, g.rank), case.w, in_layout(case.dy, layout, g.rank), bias)
+    x, w, dy, bias = (memory.new(array, at_end) for memory, array in zip(guarded, plain, strict=False))
+
+    def new_out(like: Array) -> Array:
+        return guarded[-1].new(np.full_like(like, np.nan), at_end)
+
+    y, dx = in_layout(case.y, layout, g.rank), in_layout(case.dx, layout, g.rank)
+    assert_exact(convpp.conv(x, w, bias, **keywords, out=new_out(y)), y)
+    assert_exact(convpp.conv_input_grad(dy, w, x.shape, **keywords, out=new_out(dx)), dx)
+    assert_exact(convpp.conv_weight_grad(dy, x, w.shape, **keywords, out=new_out(case.dw)), case.dw)
+    batched = g.n is not None
+    assert_exact(convpp.conv_bias_grad(dy, layout=layout, batched=batched, out=new_out(case.db)), case.db)
+
+
+def main(first_seed: int, count: int) -> None:
+    guarded = [Guarded(8 << 20) for _ in range(5)]
+    for seed in range(first_seed, first_seed + count):
+        rng = np.random.default_rng((90, seed))
+        case = make_case(draw_geometry(rng, max_macs=1_000_000), rng)
+        for layout in LAYOUTS:
+            for at_end in (True, False):
+                print(seed, layout, at_end, case.geometry, flush=True)
+                with failures_name(case.geometry, layout, f"at the {'end' if at_end else 'beginning'}"):
+                    run(case, layout, guarded, at_end, threads=1 + seed % 2)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -531,9 +531,12 @@ TEST_CASE_TEMPLATE("arguments that do not fit are refused, and the result is unt
                 if (pass == Pass::weight_grad)
                     check_refused<std::invalid_argument>(result, "bias is given",
                                                          execute(first, second, tensors.y_bias.in(), result.out()));
-                else if (bias.size > 0)
+                else if (bias.size > 0) {
+                    check_refused<std::invalid_argument>(result, "bias is null",
+                                                         execute(first, second, {nullptr, bias.size}, result.out()));
                     check_refused<std::invalid_argument>(result, "bias is given",
                                                          execute(first, second, bias, result.out(), {1, true}));
+                }
                 for (const int threads : {-1, 1025})
                     check_refused<std::invalid_argument>(result, "threads is " + std::to_string(threads),
                                                          execute(first, second, {}, result.out(), {threads, false}));

@@ -196,8 +196,13 @@ TEST_CASE("products and sums that do not fit 64 bits") {
                        g.rank = 3, g.batch = 0, g.kernel = {two_to(24), two_to(24), two_to(24)}, g.input = g.kernel;
                    }),
                    "the kernel is too large"));
+    const auto square = [](int exponent) {
+        return [=](Geometry& g) { g.batch = 0, g.kernel = {1, two_to(exponent), two_to(12)}, g.input = g.kernel; };
+    };
+    CHECK(with(square(12)).empty());  // 2^24 taps are the most
+    CHECK(contains(with(square(13)), "the kernel is too large: 33554432 elements, expected at most 2^24"));
     CHECK(contains(with([](Geometry& g) { g.kernel[2] = two_to(24) + 1, g.input[2] = two_to(30); }),
-                   "kernel extent of axis 1 is 16777217, too large"));
+                   "the kernel is too large: 16777217 elements"));
 
     // Exactly 2^60 elements are described; 2^61, 2^62 and 2^63 - which is where 64 bits end - are not.
     CHECK(with([](Geometry& g) { g.batch = two_to(30), g.in_channels = two_to(30); }).empty());

@@ -114,6 +114,7 @@ KernelShapes shapes_of(const kernels::KernelTable<T>& table) {
     KernelShapes shapes;
     for (int f = 0; f < kernels::tile_families; ++f)
         shapes.shape[f] = {table.family[f].rows, table.family[f].vectors, table.lanes};
+    for (int r = 0; r < kernels::max_row_tile_rows; ++r) shapes.row_tile_vectors[r] = table.row_tile_vectors[r];
     return shapes;
 }
 

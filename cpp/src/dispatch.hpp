@@ -14,6 +14,7 @@ struct TileShape {
 
 struct KernelShapes {
     TileShape shape[kernels::tile_families];
+    int row_tile_vectors[kernels::max_row_tile_rows] = {};
 };
 
 KernelShapes kernel_shapes(Isa isa, DType dtype);

@@ -27,6 +27,9 @@ constexpr int64_t sum_channels = 256;  // 256 x 256 float32 of packed dy: 256 Ki
 constexpr int64_t tasks_wanted = 16;
 constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 channels costs less than 10 %
 
+// Where there are many groups, a task does several: finding out where its pixels lie serves them all.
+constexpr int64_t group_tasks_wanted = 64;
+
 // Below this many operations, waking a second thread (2-5 us) costs more than it saves.
 constexpr double serial_flops = 1.5e6;
 
@@ -52,16 +55,18 @@ double tile_cost(const TileShape& shape, int64_t rows, int64_t columns) {
            slots(rest_rows, rest_vectors);
 }
 
+constexpr double packed_row = 3.0;     // slots for a packed vector (or part of one) of pixels
+constexpr double strided_store = 2.0;  // slots for an element that is stored on its own
+
 // Chooses the family of tiles, and which side is vectorised, by the cheapest estimate.  `pixels`: how many pixels
 // (weight_grad: patch columns) stand against the channels; `terms`: of the sum; a store is strided if the vectorised
 // side is not contiguous in the result.
 TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pixels, int64_t terms,
                        bool pixels_contiguous, bool channels_contiguous) {
-    constexpr double packed_row = 3.0;      // slots for a packed vector (or part of one) of pixels
-    constexpr double strided_store = 2.0;   // slots for an element that is stored on its own
     const auto f = [](int64_t n) { return static_cast<double>(n); };
     TileChoice best;
-    double best_cost = std::numeric_limits<double>::infinity();
+    double& best_cost = best.cost;
+    best_cost = std::numeric_limits<double>::infinity();
     for (int family = 0; family < kernels::tile_families; ++family) {
         const TileShape& shape = kernels.shape[family];
         for (const bool pixels_are_columns : {true, false}) {
@@ -73,8 +78,7 @@ TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pi
             double cost = f(terms) * (tile_cost(shape, rows, columns) + packed_row * f(packed));
             if (!contiguous || ragged) cost += strided_store * f(rows) * f(columns);
             if (cost < best_cost) {
-                best_cost = cost;
-                best = {family, pixels_are_columns, shape.rows, shape.vectors * shape.lanes};
+                best = {family, pixels_are_columns, shape.rows, shape.vectors * shape.lanes, cost};
             }
         }
     }
@@ -98,6 +102,24 @@ int64_t taps_limit(const MapPlan& m) {
         inner *= static_cast<int64_t>(taps.size());
     }
     return patch_limit;
+}
+
+// The same estimate for tiles that read rows of pixels where they lie: nothing is packed, a load of a vector that crosses
+// a cache line takes two slots, and a row's last vector may be partly filled.
+double row_tile_cost(const KernelShapes& kernels, const MapPlan& m, int64_t batch, int64_t channels, bool together) {
+    const TileShape& shape = kernels.shape[0];
+    const int64_t length = m.map.axis[2].count, vectors_of_row = ceil_div(length, shape.lanes);
+    const auto slots = [&](int64_t rows) {
+        const int64_t vectors = kernels.row_tile_vectors[rows - 1];
+        return static_cast<double>(std::max({rows * vectors, rows + 2 * vectors, int64_t(6)})) / static_cast<double>(vectors);
+    };
+    const int64_t full = channels / shape.rows, rest = channels % shape.rows;
+    const double of_vector = static_cast<double>(full) * slots(shape.rows) + (rest > 0 ? slots(rest) : 0.0);
+    const auto f = [](int64_t n) { return static_cast<double>(n); };
+    const double vectors = f(batch * (m.map.pixels() / length) * vectors_of_row);
+    const double terms = f(m.map.taps() * m.patches.channels);
+    const double stores = length < shape.lanes || !together ? strided_store * vectors * f(channels * std::min(length, shape.lanes)) : 0;
+    return terms * of_vector * vectors + stores;
 }
 
 PatchBlocks make_patch_blocks(int64_t channels, const MapPlan& m) {
@@ -146,12 +168,26 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     }
     const int64_t typical = pixels / static_cast<int64_t>(plan.maps.size());
     plan.tile = choose_tile(kernels, plan.result_channels, typical, terms, contiguous, plan.result.channel == 1);
+    double packed_cost = 0, row_cost = 0;
+    for (const MapPlan& m : plan.maps) {
+        packed_cost += plan.tile.cost / static_cast<double>(plan.maps.size());
+        row_cost += row_tile_cost(kernels, m, plan.batch, plan.result_channels, contiguous);
+    }
+    if (row_cost < packed_cost) {
+        const TileShape& rows = kernels.shape[0];
+        plan.packs_pixels = false;
+        plan.tile = {0, true, rows.rows, rows.vectors * rows.lanes, row_cost};
+        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
+        for (MapPlan& m : plan.maps) m.in_place = m.in_place && m.map.axis[2].count >= rows.lanes;
+    }
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t pixel_panel = panel_width(plan, shape, true), channel_panel = panel_width(plan, shape, false);
 
     const int64_t depth = std::min(patch_limit, std::max<int64_t>(1, terms));
     const int64_t padded_channels = round_up(plan.result_channels, channel_panel);
     int64_t limit = std::min(chunk_bytes / (depth * elem_bytes), chunk_pixels_most);
+    // Staged pixels are not multiplied by taps: 4096 of one channel are 16 KiB of L1.
+    if (!plan.packs_pixels) limit = std::max(limit, std::min<int64_t>(4096, chunk_bytes / 4 / (elem_bytes * plan.source_channels)));
     int64_t splits = 1;  // of the result channels
     if (plan.parallel) {
         // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
@@ -166,9 +202,12 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     plan.channel_block = round_up(ceil_div(padded_channels, splits), channel_panel);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
 
+    int64_t boxes = 0;
+    for (const MapPlan& m : plan.maps) boxes += m.pixels.count();
+    plan.group_block = std::clamp<int64_t>(plan.groups * boxes / group_tasks_wanted, 1, plan.groups);
     for (MapPlan& m : plan.maps) {
         m.first_task = plan.tasks;
-        plan.tasks += plan.groups * m.pixels.count() * plan.channel_blocks;
+        plan.tasks += ceil_div(plan.groups, plan.group_block) * m.pixels.count() * plan.channel_blocks;
         m.first_packing_block = plan.packing_blocks;
         plan.packing_blocks += plan.groups * m.patches.count();
         m.weights_at = plan.packed_weight_elems;

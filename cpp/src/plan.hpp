@@ -81,6 +81,7 @@ struct TileChoice {
     int family = 0;            // of the kernel table
     bool pixels_are_columns = true;  // which side is vectorised: pixels (weight_grad: patches), or channels
     int64_t rows = 1, columns = 1;   // of a full tile, in elements
+    double cost = 0;                 // the estimate, in slots of a multiply-add unit
 };
 
 struct Plan {
@@ -100,6 +101,8 @@ struct Plan {
     bool reads_padding = false;
     bool fill_result = false;   // some results have no terms: fill all before the maps write theirs
     TileChoice tile;
+    bool packs_pixels = true;   // false: tiles read rows of pixels where they lie (row_product.hpp)
+    int64_t group_block = 1;    // groups of a task
     int64_t channel_block = 0;  // result channels a task computes; a multiple of the panel's width
     int64_t channel_blocks = 0;
     int64_t chunks = 1;         // weight_grad: chunks of the pixels, each summed on its own, then added in a tree

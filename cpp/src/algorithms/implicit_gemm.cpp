@@ -16,6 +16,7 @@
 #include "algorithms/panel_product.hpp"
 #include "algorithms/parallel.hpp"
 #include "algorithms/patches.hpp"
+#include "algorithms/row_product.hpp"
 #include "dispatch.hpp"
 
 namespace convpp {
@@ -60,20 +61,28 @@ struct ThreadBuffers {
     int64_t* channel_offset = nullptr;
     unsigned char* regular_pixels = nullptr;
     unsigned char* regular_channels = nullptr;
+    RowVectors vectors;  // where pixels are not packed
 
     ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
         : patches(carver, plan, kernel.lanes) {
         const Widths width = panel_widths(plan, kernel);
-        int64_t packed = 0, run_count = 0, pixels = 0;
+        int64_t packed = 0, run_count = 0, pixels = 0, vector_count = 0;
         for (const MapPlan& m : plan.maps) {
             pixels = std::max(pixels, m.pixels.largest());
-            packed = std::max(packed, round_up(m.pixels.largest(), width.pixels) * m.patches.largest());
+            if (plan.packs_pixels)
+                packed = std::max(packed, round_up(m.pixels.largest(), width.pixels) * m.patches.largest());
+            else
+                vector_count = std::max(vector_count, most_vectors(m.pixels.box(0), kernel.lanes));
             run_count = std::max({run_count, most_runs(m.pixels.box(0), width.pixels), m.patches.largest()});
         }
         const int64_t channels = std::min(plan.channel_block, plan.result_channels);
         panels = carver.take<T>(packed + kernel.lanes);
-        tile = carver.take<T>(width.pixels * width.channels);
+        tile = carver.take<T>(std::max(width.pixels * width.channels,
+                                       int64_t(kernels::max_row_tile_rows) * kernels::max_row_tile_vectors * kernel.lanes));
         runs = carver.take<Run>(run_count);
+        vectors.at = carver.take<kernels::VectorAt>(vector_count);
+        vectors.skip = carver.take<unsigned char>(vector_count);
+        vectors.count = carver.take<unsigned char>(vector_count);
         first_run = carver.take<int64_t>(ceil_div(pixels, width.pixels) + 1);
         pixel_offset = carver.take<int64_t>(pixels);
         channel_offset = carver.take<int64_t>(std::max(channels, width.channels));
@@ -165,57 +174,82 @@ void pack_all_weights(const Plan& plan, const KernelTable<T>& kernel, const Prod
     });
 }
 
-template <class T>
-void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
-              const T* packed_weights_of_all, const T* bias, const ThreadBuffers<T>& buffers, int64_t task) {
-    const MapPlan& m = map_of(plan, &MapPlan::first_task, task);
-    task -= m.first_task;
-    const int64_t channel_lo = task % plan.channel_blocks * plan.channel_block;
-    const int64_t channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
-    const Box pixels = m.pixels.box(task / plan.channel_blocks % m.pixels.count());
-    const int64_t group = task / plan.channel_blocks / m.pixels.count();
-    const int64_t sample = group / plan.groups_per_sample, group_of_sample = group % plan.groups_per_sample;
-    const Memory<const T> source{
-        operands.source + sample * plan.source.batch + group_of_sample * plan.source_channels * plan.source.channel,
-        operands.source + operands.source_elems};
-    T* const result =
-        operands.result + sample * plan.result.batch + group_of_sample * plan.result_channels * plan.result.channel;
+// What a task computes: some groups' blocks of result channels, for one box of pixels.
+struct Task {
+    const MapPlan& map;
+    Box pixels;
+    int64_t channel_lo, channels;  // of the group
+    int64_t group_lo, group_hi;
 
-    const Widths width = panel_widths(plan, kernel);
-    const int64_t count = pixels.elems(), panels = ceil_div(count, width.pixels);
-    result_offsets(m.map, plan.result, pixels, buffers.pixel_offset);
-    for (int64_t c = 0; c < channels; ++c) buffers.channel_offset[c] = (channel_lo + c) * plan.result.channel;
-    const bool by_pixel = plan.tile.pixels_are_columns;
-    find_regular(buffers.pixel_offset, count, width.pixels, by_pixel, buffers.regular_pixels);
-    find_regular(buffers.channel_offset, channels, width.channels, !by_pixel, buffers.regular_channels);
-
-    Side<T> pixel_side{buffers.panels, 0, width.pixels, count, buffers.pixel_offset, buffers.regular_pixels};
-    Side<T> channel_side{nullptr, 0, width.channels, channels, buffers.channel_offset, buffers.regular_channels};
-    Beginning<T> beginning;
-    if (operands.accumulate) beginning.start = Start::from_c;
-    else if (operands.bias != nullptr) {
-        beginning.start = by_pixel ? Start::row_bias : Start::column_bias;
-        beginning.bias = bias + group_of_sample * plan.result_channels + channel_lo;
+    Task(const Plan& plan, int64_t index) : map(map_of(plan, &MapPlan::first_task, index)) {
+        index -= map.first_task;
+        channel_lo = index % plan.channel_blocks * plan.channel_block;
+        channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
+        index /= plan.channel_blocks;
+        pixels = map.pixels.box(index % map.pixels.count());
+        group_lo = index / map.pixels.count() * plan.group_block;
+        group_hi = std::min(group_lo + plan.group_block, plan.groups);
     }
-    const T* weights = packed_weights_of_all + m.weights_at + group * m.weights_per_group;
+};
+
+template <class T>
+void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* packed,
+              const T* bias, ThreadBuffers<T> buffers, const Task& task) {
+    const MapPlan& m = task.map;
+    const Widths width = panel_widths(plan, kernel);
     const PackedWeights layout = packed_weights(plan, kernel);
-    for (int64_t b = 0; b < m.patches.count(); ++b) {
-        const PatchBlock block = patch_block(m.patches, b);
-        const int64_t depth = block.size();
-        const PatchView<T> view = stage_patches(kernel, m, plan.source, source, pixels, block, buffers.patches);
-        panel_runs(pixels, view.step, width.pixels, buffers.runs, buffers.first_run);
-        pixel_side.pitch = depth * width.pixels;
-        for (int64_t p = 0; p < panels; ++p) {
-            T* panel = buffers.panels + p * pixel_side.pitch;
-            if ((p + 1) * width.pixels > count) std::fill_n(panel, pixel_side.pitch, T(0));  // columns beyond the last
-            kernel.copy_panel(view.base, buffers.patches.offsets, depth, buffers.runs + buffers.first_run[p],
-                              buffers.first_run[p + 1] - buffers.first_run[p], panel, width.pixels, view.end);
+    const int64_t count = task.pixels.elems(), panels = ceil_div(count, width.pixels);
+    const int64_t result_step = m.map.axis[2].result_step * plan.result.axis[2];
+    const bool by_pixel = plan.tile.pixels_are_columns, one_block = m.patches.count() == 1;
+
+    // Where the results lie is the same for all groups.
+    result_offsets(m.map, plan.result, task.pixels, buffers.pixel_offset);
+    if (plan.packs_pixels) {
+        for (int64_t c = 0; c < task.channels; ++c) buffers.channel_offset[c] = c * plan.result.channel;
+        find_regular(buffers.pixel_offset, count, width.pixels, by_pixel, buffers.regular_pixels);
+        find_regular(buffers.channel_offset, task.channels, width.channels, !by_pixel, buffers.regular_channels);
+    }
+    Side<T> pixel_side{buffers.panels, 0, width.pixels, count, buffers.pixel_offset, buffers.regular_pixels};
+    Side<T> channel_side{nullptr, 0, width.channels, task.channels, buffers.channel_offset, buffers.regular_channels};
+
+    for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
+        const int64_t sample = group / plan.groups_per_sample, group_of_sample = group % plan.groups_per_sample;
+        const int64_t first_channel = group_of_sample * plan.result_channels + task.channel_lo;
+        const Memory<const T> source{
+            operands.source + sample * plan.source.batch + group_of_sample * plan.source_channels * plan.source.channel,
+            operands.source + operands.source_elems};
+        T* const result = operands.result + sample * plan.result.batch + first_channel * plan.result.channel;
+        Beginning<T> beginning;
+        if (operands.accumulate) beginning.start = Start::from_c;
+        else if (operands.bias != nullptr) beginning = {by_pixel ? Start::row_bias : Start::column_bias, bias + first_channel};
+        for (int64_t b = 0; b < m.patches.count(); ++b) {
+            const PatchBlock block = patch_block(m.patches, b);
+            const int64_t depth = block.size(), weight_pitch = layout.pitch(block);
+            const T* const weights = packed + m.weights_at + group * m.weights_per_group + layout.at(block, b) +
+                                     task.channel_lo / width.channels * weight_pitch;
+            const PatchView<T> view = stage_patches(kernel, m, plan.source, source, task.pixels, block, buffers.patches);
+            if (!plan.packs_pixels) {
+                if (group == task.group_lo || !one_block)
+                    find_row_vectors(task.pixels, view.step, buffers.pixel_offset, result_step, kernel.lanes,
+                                     one_block && !operands.accumulate, buffers.vectors);
+                multiply_rows(kernel, depth, weights, weight_pitch, task.channels, plan.result.channel, view,
+                              buffers.patches.offsets, buffers.vectors, result_step, beginning, result, buffers.tile);
+            } else {
+                panel_runs(task.pixels, view.step, width.pixels, buffers.runs, buffers.first_run);
+                pixel_side.pitch = depth * width.pixels;
+                for (int64_t p = 0; p < panels; ++p) {
+                    T* panel = buffers.panels + p * pixel_side.pitch;
+                    if ((p + 1) * width.pixels > count) std::fill_n(panel, pixel_side.pitch, T(0));  // columns beyond
+                    kernel.copy_panel(view.base, buffers.patches.offsets, depth, buffers.runs + buffers.first_run[p],
+                                      buffers.first_run[p + 1] - buffers.first_run[p], panel, width.pixels, view.end);
+                }
+                channel_side.pitch = weight_pitch;
+                channel_side.panels = weights;
+                multiply_panels(kernel, plan.tile.family, depth, by_pixel ? channel_side : pixel_side,
+                                by_pixel ? pixel_side : channel_side, beginning, result, buffers.tile);
+            }
+            beginning.start = Start::from_c;
         }
-        channel_side.pitch = layout.pitch(block);
-        channel_side.panels = weights + layout.at(block, b) + channel_lo / width.channels * channel_side.pitch;
-        multiply_panels(kernel, plan.tile.family, depth, by_pixel ? channel_side : pixel_side,
-                        by_pixel ? pixel_side : channel_side, beginning, result, buffers.tile);
-        beginning.start = Start::from_c;
     }
 }
 
@@ -251,7 +285,7 @@ void run_implicit_gemm(const Plan& plan, const ProductOperands<T>& operands, int
     if (operands.packed == nullptr) pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
     const T* const weights = operands.packed != nullptr ? operands.packed : shared.weights;
     parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
-        run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)], task);
+        run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)], Task(plan, task));
     });
 }
 

@@ -81,7 +81,7 @@ struct PatchBuffers {
                 row = std::max(row, staged_axis(m.map.axis[2], pixels.extent(3), taps.lo[3], taps.hi[3]).length);
             }
         }
-        staged = carver.take<T>(staged_elems + lanes);
+        staged = carver.take<T>(staged_elems + row + 2 * lanes);  // a row's padding may be written behind the last one
         offsets = carver.take<int64_t>(pairs);
         columns = carver.take<int64_t>(row);
     }
@@ -140,57 +140,80 @@ PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan&
     const int64_t plane = pixels.extent(0) * sample + 16;
     const int64_t channels = block.channel_hi - block.channel_lo;
 
-    // Rows are written in ascending order: what whole vectors spill behind a row is overwritten by the next one.
-    const auto rows = [&](const auto& write_row) {
+    // Bands of rows (one sample, slice, phase of the height) are written in ascending order: what whole vectors spill
+    // behind a row is overwritten by what follows.  band: which of its rows are inside the source, and from where.
+    const int64_t height = staged[1].length, length = staged[2].length;
+    const auto bands = [&](const auto& write_band) {
         T* to = buffers.staged;
         for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
             for (const int64_t phase_d : axis[0].phases)
                 for (int64_t ld = 0; ld < staged[0].length; ++ld) {
                     const int64_t d = (pixels.lo[1] + staged[0].shift_lo + ld) * axis[0].source_step + phase_d;
-                    for (const int64_t phase_h : axis[1].phases)
-                        for (int64_t lh = 0; lh < staged[1].length; ++lh, to += row) {
-                            const int64_t h = (pixels.lo[2] + staged[1].shift_lo + lh) * axis[1].source_step + phase_h;
-                            const bool inside = d >= 0 && d < axis[0].source_extent && h >= 0 && h < axis[1].source_extent;
-                            write_row(to, inside, n * strides.batch + d * strides.axis[0] + h * strides.axis[1]);
-                        }
+                    for (const int64_t phase_h : axis[1].phases) {
+                        Segment band{height, 0, 0};
+                        if (d >= 0 && d < axis[0].source_extent)
+                            band = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, phase_h);
+                        write_band(to, band, n * strides.batch + d * strides.axis[0] + band.first * strides.axis[1]);
+                        to += row_phase;
+                    }
                 }
     };
-    const int64_t width_start = pixels.lo[3] + staged[2].shift_lo, length = staged[2].length;
+    const int64_t width_start = pixels.lo[3] + staged[2].shift_lo, row_pitch = axis[1].source_step * strides.axis[1];
     const int64_t step = axis[2].source_step * strides.axis[2];
-    if (strides.axis[2] == 1) {
+    const auto part_of = [&](int64_t phase) { return inside_part(axis[2], width_start, length, phase); };
+    const auto zero = [](T* at, int64_t count) { std::fill_n(at, count, T(0)); };
+    if (step == 1) {
+        const Segment part = part_of(0);
+        for (int64_t c = 0; c < channels; ++c) {
+            const T* from = source.at + (block.channel_lo + c) * strides.channel + part.first;
+            bands([&](T* to, const Segment& band, int64_t at) {
+                to += c * plane;
+                const int64_t rows = part.count > 0 ? band.count : 0;
+                zero(to, band.zeros_before * row + part.zeros_before);
+                T* const inside = to + band.zeros_before * row;
+                kernel.copy_rows(from + at, row_pitch, rows, part.count, inside + part.zeros_before, row, source.end);
+                zero(inside + rows * row, (height - band.zeros_before - rows) * row);
+            });
+        }
+    } else if (strides.axis[2] == 1) {
         for (int64_t c = 0; c < channels; ++c) {
             const T* from = source.at + (block.channel_lo + c) * strides.channel;
-            rows([&](T* to, bool inside, int64_t row_at) {
+            bands([&](T* to, const Segment& band, int64_t at) {
                 to += c * plane;
-                if (!inside) {
-                    std::fill_n(to, row, T(0));
-                    return;
-                }
-                for (const int64_t phase : axis[2].phases) {
-                    const Segment part = inside_part(axis[2], width_start, length, phase);
-                    std::fill_n(to, part.zeros_before, T(0));
-                    kernel.gather(from + row_at + part.first, step, part.count, to + part.zeros_before);
-                    std::fill_n(to + part.zeros_before + part.count, length - part.zeros_before - part.count, T(0));
-                    to += length;
-                }
+                zero(to, band.zeros_before * row);
+                to += band.zeros_before * row;
+                for (int64_t i = 0; i < band.count; ++i)
+                    for (const int64_t phase : axis[2].phases) {
+                        const Segment part = part_of(phase);
+                        zero(to, part.zeros_before);
+                        kernel.gather(from + at + i * row_pitch + part.first, step, part.count, to + part.zeros_before);
+                        zero(to + part.zeros_before + part.count, length - part.zeros_before - part.count);
+                        to += length;
+                    }
+                zero(to, (height - band.zeros_before - band.count) * row);
             });
         }
     } else {
         for (int64_t l = 0; l < length; ++l) buffers.columns[l] = l * step;
         const kernels::Run run{block.channel_lo * strides.channel, 0, channels};
-        rows([&](T* to, bool inside, int64_t row_at) {
-            for (const int64_t phase : axis[2].phases) {
-                const Segment part = inside ? inside_part(axis[2], width_start, length, phase) : Segment{};
-                if (part.zeros_before > 0)
-                    for (int64_t c = 0; c < channels; ++c) std::fill_n(to + c * plane, part.zeros_before, T(0));
-                if (part.count > 0)
-                    kernel.transpose_panel(source.at + row_at + part.first * strides.axis[2], buffers.columns, part.count,
-                                           &run, 1, to + part.zeros_before, plane, source.end);
-                const int64_t done = part.zeros_before + part.count;
-                if (done < length)
-                    for (int64_t c = 0; c < channels; ++c) std::fill_n(to + c * plane + done, length - done, T(0));
-                to += length;
-            }
+        const auto zero_planes = [&](T* at, int64_t count) {
+            for (int64_t c = 0; count > 0 && c < channels; ++c) zero(at + c * plane, count);
+        };
+        bands([&](T* to, const Segment& band, int64_t at) {
+            zero_planes(to, band.zeros_before * row);
+            to += band.zeros_before * row;
+            for (int64_t i = 0; i < band.count; ++i)
+                for (const int64_t phase : axis[2].phases) {
+                    const Segment part = part_of(phase);
+                    zero_planes(to, part.zeros_before);
+                    if (part.count > 0)
+                        kernel.transpose_panel(source.at + at + i * row_pitch + part.first * strides.axis[2], buffers.columns,
+                                               part.count, &run, 1, to + part.zeros_before, plane, source.end);
+                    const int64_t done = part.zeros_before + part.count;
+                    zero_planes(to + done, length - done);
+                    to += length;
+                }
+            zero_planes(to, (height - band.zeros_before - band.count) * row);
         });
     }
 

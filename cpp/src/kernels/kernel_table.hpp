@@ -32,7 +32,19 @@ enum class Start : int { zero, from_c, row_bias, column_bias };
 template <class T>
 using TileFn = void (*)(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias);
 
+// A tile that reads its columns where they lie: vector v of step k is at b + offsets[k] + vectors[v].source, and its
+// results go to c + row*ldc + vectors[v].result.  A is a row panel of family 0.
+struct VectorAt {
+    int64_t source, result;
+};
+
+template <class T>
+using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* offsets, const VectorAt* vectors, T* c,
+                           int64_t ldc, Start start, const T* bias);
+
 inline constexpr int max_tile_rows = 14;
+inline constexpr int max_row_tile_rows = 8;
+inline constexpr int max_row_tile_vectors = 8;
 inline constexpr int max_tile_vectors = 3;
 inline constexpr int tile_families = 2;
 
@@ -48,6 +60,10 @@ struct KernelTable {
     int lanes;  // elements of a vector
     TileFamily<T> family[tile_families];
 
+    // row_tile[r-1][v-1] for r <= family[0].rows and v <= row_tile_vectors[r-1].
+    int row_tile_vectors[max_row_tile_rows];
+    RowTileFn<T> row_tile[max_row_tile_rows][max_row_tile_vectors];
+
     // dst[k*width + run.dst + i] = src[offsets[k] + run.src + i] for every k < rows, every run, every i < run.count.
     // Runs are in order of dst.  Writes up to lanes-1 elements past the last run of the last row (slack), never reads
     // at or past src_end.
@@ -58,6 +74,12 @@ struct KernelTable {
     // The columns that fill up the last vector become 0.  Slack and src_end as above.
     void (*transpose_panel)(const T* src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count,
                             T* dst, int64_t width, const T* src_end);
+
+    // Rows of a padded plane: for each i < rows, dst[i*dst_pitch + j] = src[i*src_pitch + j] for j < count, and 0 for
+    // count <= j < dst_pitch.  Writes whole vectors, up to lanes-1 elements behind the last row; reads none at or past
+    // src_end.
+    void (*copy_rows)(const T* src, int64_t src_pitch, int64_t rows, int64_t count, T* dst, int64_t dst_pitch,
+                      const T* src_end);
 
     // dst[i] = src[i*stride] for i < count.
     void (*gather)(const T* src, int64_t stride, int64_t count, T* dst);

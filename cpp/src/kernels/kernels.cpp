@@ -16,9 +16,9 @@ namespace convpp::kernels::CONVPP_ISA {
 // 24 + 3 and loads 0.46 operands a multiply-add; 14x2 uses 28 + 2 and wastes fewer lanes where a panel of 3 vectors
 // does not fit.  16 registers (SSE2, AVX2): 4x3 and 6x2.  Each reaches the peak (measured: docs/architecture.md).
 #if (defined(__x86_64__) || defined(__i386__)) && !defined(__AVX512F__)
-inline constexpr int wide_rows = 4, tall_rows = 6;
+inline constexpr int wide_rows = 4, tall_rows = 6, accumulators = 12;
 #else
-inline constexpr int wide_rows = 8, tall_rows = 14;
+inline constexpr int wide_rows = 8, tall_rows = 14, accumulators = 24;
 #endif
 
 template <class T>
@@ -27,6 +27,8 @@ KernelTable<T> make_table() {
     table.lanes = lanes_of<T>;
     fill_family<T, wide_rows, 3>(table.family[0]);
     fill_family<T, tall_rows, 2>(table.family[1]);
+    fill_row_tiles<T, wide_rows, accumulators>(table);
+    table.copy_rows = &copy_rows<T>;
     table.copy_panel = &copy_panel<T>;
     table.transpose_panel = &transpose_panel<T>;
     table.gather = &gather<T>;

@@ -98,6 +98,16 @@ void transpose_panel(const T* src, const int64_t* offsets, int64_t columns, cons
     }
 }
 
+template <class T>
+void copy_rows(const T* src, int64_t src_pitch, int64_t rows, int64_t count, T* dst, int64_t dst_pitch,
+               const T* src_end) {
+    constexpr int lanes = lanes_of<T>;
+    for (int64_t i = 0; i < rows; ++i, src += src_pitch, dst += dst_pitch) {
+        for (int64_t j = 0; j < count; j += lanes) store(dst + j, load_before(src + j, src_end));
+        for (int64_t j = count; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
+    }
+}
+
 template <class T, int Stride>
 inline void gather_by(const T* src, int64_t count, T* dst) {
     for (int64_t i = 0; i < count; ++i) dst[i] = src[i * Stride];

@@ -5,31 +5,38 @@
 // at compile time would spill them.  With FMA the compiler contracts each += into one fused operation.
 #pragma once
 
-template <class T, int PanelRows, int PanelVectors, int Rows, int Vectors>
-void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias) {
-    constexpr int lanes = lanes_of<T>;
-    Vector<T> acc[Rows][Vectors] = {};
+// The accumulators before the first product.  `at(r, v)` is where the result of row r and vector v lies.
+template <class T, int Rows, int Vectors, class At>
+inline __attribute__((always_inline)) void begin(Vector<T> (&acc)[Rows][Vectors], Start start, const T* bias, At at) {
     switch (start) {
         case Start::zero: break;
         case Start::from_c:
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(c + r * ldc + v * lanes);
+#pragma GCC unroll 8
+                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(at(r, v));
             break;
         case Start::row_bias:
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
                 for (int v = 0; v < Vectors; ++v) acc[r][v] = bias[r] - Vector<T>{};  // x - 0 is x, for -0 too
             break;
         case Start::column_bias:
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(bias + v * lanes);
+#pragma GCC unroll 8
+                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(bias + v * lanes_of<T>);
             break;
     }
+}
+
+template <class T, int PanelRows, int PanelVectors, int Rows, int Vectors>
+void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias) {
+    constexpr int lanes = lanes_of<T>;
+    const auto at = [=](int r, int v) { return c + r * ldc + v * lanes; };
+    Vector<T> acc[Rows][Vectors] = {};
+    begin<T>(acc, start, bias, at);
     for (int64_t k = 0; k < kc; ++k) {
         Vector<T> column[Vectors];
 #pragma GCC unroll 4
@@ -44,7 +51,35 @@ void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, co
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) store(c + r * ldc + v * lanes, acc[r][v]);
+        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+}
+
+// The same sums in the same order, with columns read where they lie: no packing, one load of a vector for `Rows`
+// products.  (Start::column_bias does not occur.)
+template <class T, int PanelRows, int Rows, int Vectors>
+void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const VectorAt* vectors, T* c, int64_t ldc,
+              Start start, const T* bias) {
+    const auto at = [=](int r, int v) { return c + r * ldc + vectors[v].result; };
+    const T* source[Vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) source[v] = b + vectors[v].source;
+    Vector<T> acc[Rows][Vectors] = {};
+    begin<T>(acc, start, bias, at);
+    for (int64_t k = 0; k < kc; ++k) {
+        const int64_t offset = offsets[k];
+        Vector<T> column[Vectors];
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) column[v] = load(source[v] + offset);
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
+        a += PanelRows;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
 }
 
 // Fills the family's table with the tiles of 1..PanelRows rows and 1..PanelVectors vectors.
@@ -56,6 +91,17 @@ void fill_family(TileFamily<T>& family) {
     family.fn[Rows - 1][Vectors - 1] = &tile<T, PanelRows, PanelVectors, Rows, Vectors>;
     if constexpr (Vectors > 1) fill_family<T, PanelRows, PanelVectors, Rows, Vectors - 1>(family);
     else if constexpr (Rows > 1) fill_family<T, PanelRows, PanelVectors, Rows - 1, PanelVectors>(family);
+}
+
+// Row tiles use at most `Registers` accumulators; few rows take more vectors, so that the sums' latency is covered.
+template <class T, int PanelRows, int Registers, int Rows = PanelRows, int Vectors = 1>
+void fill_row_tiles(KernelTable<T>& table) {
+    static_assert(PanelRows <= max_row_tile_rows);
+    table.row_tile[Rows - 1][Vectors - 1] = &row_tile<T, PanelRows, Rows, Vectors>;
+    table.row_tile_vectors[Rows - 1] = Vectors;
+    if constexpr (Vectors < max_row_tile_vectors && Rows * (Vectors + 1) <= Registers)
+        fill_row_tiles<T, PanelRows, Registers, Rows, Vectors + 1>(table);
+    else if constexpr (Rows > 1) fill_row_tiles<T, PanelRows, Registers, Rows - 1, 1>(table);
 }
 
 // The machine's peak: 12 independent chains of multiply-adds cover latency times ports on every known core.

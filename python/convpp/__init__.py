@@ -4,6 +4,8 @@ Start with ``conv``, ``conv_input_grad``, ``conv_weight_grad`` and ``conv_backwa
 transposed namesakes (transposed.py), the layers (layers.py), and ``convpp.testing`` for the readable reference.
 """
 
+from types import ModuleType
+
 from convpp import _core
 from convpp.derivatives import conv_double_backward, conv_jvp
 from convpp.errors import DTypeError, ShapeError
@@ -72,3 +74,12 @@ __all__ = [
     "show_config",
     "threads",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``convpp.testing``, imported when it is first asked for."""
+    if name == "testing":
+        from importlib import import_module
+
+        return import_module("convpp.testing")
+    raise AttributeError(f"module 'convpp' has no attribute {name!r}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ from convpp.errors import DTypeError, ShapeError
 from convpp.validation import dtype_name
 
 Array = npt.NDArray[Any]
-Rng = int | np.random.Generator | None
+#: Quoted: looking at np.random imports it, which takes as long as the rest of convpp.
+Rng: TypeAlias = "int | np.random.Generator | None"
 
 
 class WeightAndBias:

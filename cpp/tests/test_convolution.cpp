@@ -211,6 +211,24 @@ TEST_CASE_TEMPLATE("channels around the widths of vectors and tiles equal the re
         }
 }
 
+TEST_CASE_TEMPLATE("rows of every length around vectors, for few channels, equal the reference", T, float, double) {
+    Random random(27);
+    for (int64_t width = 1; width <= 50; ++width) {
+        std::vector<Geometry> geometries;
+        geometries.push_back(conv(2, 1, 1, 2, {1, 4, width + 2}, {1, 2, 3}));  // y has the width
+        geometries.push_back(padded(conv(2, 2, 3, 3, {1, 3, width}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
+        geometries.back().groups = 3;
+        geometries.push_back(padded(conv(2, 1, 2, 9, {1, 5, width + 1}, {1, 3, 4}), {0, 1, 2}, {0, 1, 0}));
+        geometries.back().stride = {1, 2, 2};
+        geometries.push_back(conv(1, 2, 1, 1, {1, 1, width + 290}, {1, 1, 291}));  // two blocks of taps
+        for (Geometry& g : geometries) {
+            g.layout = random.chance(2) ? Layout::channels_first : Layout::channels_last;
+            g.flip = random.chance(2);
+            check_on_integers<T>(g, random);
+        }
+    }
+}
+
 TEST_CASE_TEMPLATE("operands may begin at any element, and a vector may read up to their end alone", T, float, double) {
     Random random(15);
     for (const Geometry& g : {padded(conv(2, 2, 5, 17, {1, 7, 9}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}),
@@ -232,6 +250,24 @@ TEST_CASE_TEMPLATE("operands may begin at any element, and a vector may read up 
                     CHECK(same_bits(run(convolution, moved, Mode::plain, 1, behind), expected));
                 }
             }
+        }
+}
+
+TEST_CASE_TEMPLATE(
+    "rows that are cut into boxes, the last of them shorter than a vector, are not read beyond their end", T, float,
+    double) {
+    // Lengths of y for which the pixels were once cut like that, under one instruction set or another.
+    const std::vector<int64_t> lengths =
+        sizeof(T) == 4 ? std::vector<int64_t>{121'100, 127'807, 156'425} : std::vector<int64_t>{35'332, 37'635, 38'809};
+    for (const int64_t length : lengths)
+        for (const Isa isa : available_isas()) {
+            const IsaScope scope(isa);
+            const ConvProblem problem(conv(1, 1, 72, 1, {1, 1, length + 3}, {1, 1, 4}));
+            Tensors<T> ones(problem);
+            for (Array<T>* array : {&ones.x, &ones.w}) std::fill_n(array->data(), array->size(), T(1));
+            const Array<T> y = run(Convolution(problem, Pass::forward, dtype_of<T>), ones);
+            INFO(std::string(name(isa)), " ", length);
+            CHECK(std::all_of(y.data(), y.data() + y.size(), [](T v) { return v == T(72 * 4); }));
         }
 }
 

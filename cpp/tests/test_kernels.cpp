@@ -294,6 +294,87 @@ TEST_CASE_TEMPLATE("a tile without products is its start, to the sign of zero", 
     });
 }
 
+TEST_CASE_TEMPLATE("row tiles read their columns where they lie, and sum as the packed ones do", T, float, double) {
+    Random random(7);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
+        const int64_t lanes = table.lanes, panel_rows = table.family[0].rows;
+        CHECK(panel_rows <= kernels::max_row_tile_rows);
+        for (int64_t rows = 1; rows <= panel_rows; ++rows) {
+            const int64_t most = table.row_tile_vectors[rows - 1];
+            CHECK(most >= 1);
+            CHECK(most <= kernels::max_row_tile_vectors);
+            CHECK(kernel_shapes(isa, dtype_of<T>).row_tile_vectors[rows - 1] == most);
+            for (int64_t count = 1; count <= most; ++count)
+                for (const int64_t depth : {0, 1, 2, 7, 64})
+                    for (const Start start : {Start::zero, Start::from_c, Start::row_bias}) {
+                        // Sources may overlap, results lie apart and in any order.
+                        std::vector<int64_t> offsets = random_offsets(random, depth);
+                        std::vector<kernels::VectorAt> vectors;
+                        int64_t source_end = 0;
+                        for (int64_t v = 0; v < count; ++v) {
+                            vectors.push_back({random.integer(0, 50), (count - 1 - v) * (lanes + 3)});
+                            for (const int64_t offset : offsets)
+                                source_end = std::max(source_end, offset + vectors.back().source + lanes);
+                        }
+                        const int64_t ldc = count * (lanes + 3) + 2;
+                        Array<T> a(depth * panel_rows), b(source_end), bias(rows);
+                        Array<T> c((rows - 1) * ldc + (count - 1) * (lanes + 3) + lanes, guards);
+                        for (Array<T>* array : {&a, &b, &bias}) array->fill_reals(random);
+                        if (start == Start::from_c) c.fill_reals(random);
+                        std::vector<T> expected(c.data(), c.data() + c.size());
+                        for (int64_t r = 0; r < rows; ++r)
+                            for (const kernels::VectorAt& vector : vectors)
+                                for (int64_t lane = 0; lane < lanes; ++lane) {
+                                    T& sum = expected[static_cast<size_t>(r * ldc + vector.result + lane)];
+                                    if (start == Start::zero) sum = T(0);
+                                    if (start == Start::row_bias) sum = bias[r];
+                                    for (int64_t k = 0; k < depth; ++k)
+                                        sum = multiply_add(a[k * panel_rows + r],
+                                                           b[offsets[static_cast<size_t>(k)] + vector.source + lane],
+                                                           sum, is_fused(isa));
+                                }
+                        table.row_tile[rows - 1][count - 1](depth, a.data(), b.data(), offsets.data(), vectors.data(),
+                                                            c.data(), ldc, start,
+                                                            start == Start::row_bias ? bias.data() : nullptr);
+                        CAPTURE(rows);
+                        CAPTURE(count);
+                        CAPTURE(depth);
+                        CAPTURE(static_cast<int>(start));
+                        CHECK(std::memcmp(expected.data(), c.data(), expected.size() * sizeof(T)) == 0);
+                        CHECK(c.guards_intact());
+                    }
+        }
+    });
+}
+
+TEST_CASE_TEMPLATE("copy_rows", T, float, double) {
+    Random random(8);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
+        const int64_t lanes = table.lanes;
+        for (const int64_t rows : {0, 1, 2, 5})
+            for (int64_t count = 1; count <= 3 * lanes + 1; ++count)
+                for (const int64_t padding : {int64_t(0), int64_t(1), lanes - 1, lanes, lanes + 1})
+                    for (const int64_t spare : {int64_t(0), guards}) {
+                        const int64_t src_pitch = count + random.integer(0, 9), dst_pitch = count + padding;
+                        Array<T> source(rows == 0 ? 0 : (rows - 1) * src_pitch + count + spare);
+                        source.fill_integers(random, 1000);
+                        Array<T> plane(rows == 0 ? 0 : rows * dst_pitch + lanes - 1, guards);
+                        Panel<T> expected(plane.size());
+                        for (int64_t i = 0; i < rows; ++i)
+                            for (int64_t j = 0; j < dst_pitch; ++j)
+                                expected.set(i * dst_pitch + j, j < count ? source[i * src_pitch + j] : T(0));
+                        table.copy_rows(source.data(), src_pitch, rows, count, plane.data(), dst_pitch,
+                                        source.data() + source.size());
+                        CAPTURE(rows);
+                        CAPTURE(count);
+                        CAPTURE(dst_pitch);
+                        CAPTURE(spare);
+                        CHECK(expected.first_difference(plane) == -1);
+                        CHECK(plane.guards_intact());
+                    }
+    });
+}
+
 TEST_CASE_TEMPLATE("copy_panel", T, float, double) {
     Random random(3);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {

@@ -120,6 +120,16 @@ bool input_grad_maps_are_right(const ConvProblem& problem) {
     return right && found == expected && maps.covers_input == (pixels.size() == all_pixels);
 }
 
+// body(index) for every index of a box, in order.
+template <class Body>
+void for_each_of_box(const Box& box, const Body& body) {
+    Extents4 at{};
+    for (at[0] = box.lo[0]; at[0] < box.hi[0]; ++at[0])
+        for (at[1] = box.lo[1]; at[1] < box.hi[1]; ++at[1])
+            for (at[2] = box.lo[2]; at[2] < box.hi[2]; ++at[2])
+                for (at[3] = box.lo[3]; at[3] < box.hi[3]; ++at[3]) body(at);
+}
+
 Extents4 next_in_order(Extents4 at, const Extents4& extents) {
     for (size_t a = 4; a-- > 0;) {
         if (++at[a] < extents[a]) break;
@@ -138,14 +148,12 @@ bool split_is_right(const BoxSplit& split, const Extents4& extents, int64_t limi
         if (box.elems() < 1 || box.elems() > limit || box.elems() > split.largest()) return false;
         if (b == 0 && box.elems() != split.largest()) return false;
         elems += box.elems();
-        Extents4 at{};
-        for (at[0] = box.lo[0]; at[0] < box.hi[0]; ++at[0])
-            for (at[1] = box.lo[1]; at[1] < box.hi[1]; ++at[1])
-                for (at[2] = box.lo[2]; at[2] < box.hi[2]; ++at[2])
-                    for (at[3] = box.lo[3]; at[3] < box.hi[3]; ++at[3]) {
-                        if (at != next) return false;
-                        next = next_in_order(next, extents);
-                    }
+        bool in_order = true;
+        for_each_of_box(box, [&](const Extents4& at) {
+            in_order &= at == next;
+            next = next_in_order(next, extents);
+        });
+        if (!in_order) return false;
     }
     return elems == extents[0] * extents[1] * extents[2] * extents[3] && split.extents() == extents;
 }
@@ -172,15 +180,12 @@ bool blocks_are_right(const PatchBlocks& blocks, int64_t channels, const IndexMa
                  block.size() <= patch_limit;
         right &= b > 0 || block.size() == blocks.largest();
         start += block.size();
-        Extents4 tap{};
-        for (int64_t c = block.channel_lo; c < block.channel_hi; ++c)
-            for (tap[1] = block.taps.lo[1]; tap[1] < block.taps.hi[1]; ++tap[1])
-                for (tap[2] = block.taps.lo[2]; tap[2] < block.taps.hi[2]; ++tap[2])
-                    for (tap[3] = block.taps.lo[3]; tap[3] < block.taps.hi[3]; ++tap[3]) {
-                        for (size_t a = 0; a < 3; ++a)
-                            right &= tap[a + 1] >= 0 && tap[a + 1] < static_cast<int64_t>(map.axis[a].taps.size());
-                        right &= c >= 0 && c < channels && pairs.insert({c, tap}).second;
-                    }
+        for (int64_t channel = block.channel_lo; channel < block.channel_hi; ++channel)
+            for_each_of_box(block.taps, [&](const Extents4& tap) {
+                for (size_t a = 0; a < 3; ++a)
+                    right &= tap[a + 1] >= 0 && tap[a + 1] < static_cast<int64_t>(map.axis[a].taps.size());
+                right &= channel >= 0 && channel < channels && pairs.insert({channel, tap}).second;
+            });
     }
     return right && start == channels * map.taps() && static_cast<int64_t>(pairs.size()) == start;
 }
@@ -188,34 +193,31 @@ bool blocks_are_right(const PatchBlocks& blocks, int64_t channels, const IndexMa
 // Carries out the tasks of forward or input_grad on a count of each result: all become 1, but for the results that
 // are filled because nothing is summed into them.
 bool products_cover_results(const ConvProblem& problem, const Plan& plan) {
-    const Geometry& g = problem.geometry();
     const bool forward = plan.pass == Pass::forward;
     std::vector<int> count(static_cast<size_t>(forward ? problem.y_elems() : problem.x_elems()));
     int64_t task = 0;
     for (const MapPlan& m : plan.maps) {
         if (m.first_task != task) return false;
-        for (int64_t group = 0; group < plan.groups; ++group)
+        for (int64_t first = 0; first < plan.groups; first += plan.group_block)
             for (int64_t b = 0; b < m.pixels.count(); ++b)
                 for (int64_t channel_block = 0; channel_block < plan.channel_blocks; ++channel_block, ++task) {
                     const Box box = m.pixels.box(b);
                     const int64_t lo = channel_block * plan.channel_block;
                     if (lo >= plan.result_channels) return false;  // a task without work
                     const int64_t hi = std::min(lo + plan.channel_block, plan.result_channels);
-                    Extents4 u{};
-                    for (u[0] = box.lo[0]; u[0] < box.hi[0]; ++u[0])
-                        for (u[1] = box.lo[1]; u[1] < box.hi[1]; ++u[1])
-                            for (u[2] = box.lo[2]; u[2] < box.hi[2]; ++u[2])
-                                for (u[3] = box.lo[3]; u[3] < box.hi[3]; ++u[3])
-                                    for (int64_t channel = lo; channel < hi; ++channel) {
-                                        const int64_t sample = g.per_sample ? group / g.groups : u[0];
-                                        int64_t at =
-                                            sample * plan.result.batch +
-                                            (group % g.groups * plan.result_channels + channel) * plan.result.channel;
-                                        for (size_t a = 0; a < 3; ++a)
-                                            at += (m.map.axis[a].result_start + u[a + 1] * m.map.axis[a].result_step) *
-                                                  plan.result.axis[a];
-                                        ++count.at(static_cast<size_t>(at));
-                                    }
+                    for (int64_t group = first; group < std::min(first + plan.group_block, plan.groups); ++group) {
+                        const int64_t group_at =
+                            group / plan.groups_per_sample * plan.result.batch +
+                            group % plan.groups_per_sample * plan.result_channels * plan.result.channel;
+                        for_each_of_box(box, [&](const Extents4& u) {
+                            int64_t at = group_at + u[0] * plan.result.batch;
+                            for (size_t a = 0; a < 3; ++a)
+                                at += (m.map.axis[a].result_start + u[a + 1] * m.map.axis[a].result_step) *
+                                      plan.result.axis[a];
+                            for (int64_t channel = lo; channel < hi; ++channel)
+                                ++count.at(static_cast<size_t>(at + channel * plan.result.channel));
+                        });
+                    }
                 }
     }
     const bool once =
@@ -442,6 +444,11 @@ TEST_CASE("tasks compute each result once") {
         geometries.push_back(conv2d(2, 12, 24, 30, 30, 3, 3, 0, 2, 3));
         for (size_t i = geometries.size() - 4; i < geometries.size(); ++i) geometries[i].layout = layout;
     }
+    geometries.push_back(conv2d(3, 300, 300, 7, 7, 3, 1, 1, 1, 300));  // several groups a task
+    geometries.push_back(conv2d(2, 246, 164, 40, 20, 3, 2, 1, 1, 82));
+    geometries.back().layout = Layout::channels_last;
+    geometries.push_back(conv2d(50, 6, 9, 12, 12, 3, 1, 1, 1, 3));
+    geometries.back().per_sample = true;
     for (const Isa isa : available_isas()) {
         const IsaScope scope(isa);
         for (const Geometry& g : geometries) {
@@ -495,7 +502,6 @@ TEST_CASE("a plan does not depend on the number of threads") {
 
 TEST_CASE("the workspace of real layers is bounded, whatever the batch") {
     constexpr int64_t mib = int64_t(1) << 20;
-    const auto bytes = [](const Plan& plan) { return std::pair(plan.thread_bytes, plan.shared_bytes); };
     for (const Isa isa : available_isas()) {
         const IsaScope scope(isa);
         for (Geometry g : real_layers()) {
@@ -517,7 +523,9 @@ TEST_CASE("the workspace of real layers is bounded, whatever the batch") {
                         const int64_t most = g.groups == 1 ? w + w / 2 + mib : 10 * w;
                         CHECK(plan.shared_bytes <= (pass == Pass::weight_grad ? 32 * mib : most));
                     }
-                    CHECK(bytes(plans[2]) == bytes(plans[3]));
+                    // 16 times the samples: but for how their pixels are cut into boxes, nothing changes.
+                    CHECK(plans[3].shared_bytes <= plans[2].shared_bytes + plans[2].shared_bytes / 8);
+                    CHECK(plans[3].thread_bytes <= plans[2].thread_bytes + plans[2].thread_bytes / 2);
                 }
             }
         }
@@ -587,7 +595,7 @@ TEST_CASE("extents far beyond memory are planned without being walked through") 
                 const Plan plan = plan_of(problem, pass);
                 CHECK(plan.tasks >= 1);
                 CHECK(plan.thread_bytes >= 1);
-                CHECK(plan.thread_bytes <= int64_t(4) << 20);
+                CHECK(plan.thread_bytes <= int64_t(8) << 20);
                 int64_t last_task = 0;
                 bool in_order = true;
                 for (const MapPlan& m : plan.maps) {

@@ -61,8 +61,8 @@ constexpr double strided_store = 2.0;  // slots for an element that is stored on
 // Chooses the family of tiles, and which side is vectorised, by the cheapest estimate.  `pixels`: how many pixels
 // (weight_grad: patch columns) stand against the channels; `terms`: of the sum; a store is strided if the vectorised
 // side is not contiguous in the result.
-TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pixels, int64_t terms,
-                       bool pixels_contiguous, bool channels_contiguous) {
+TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pixels, int64_t rows_of_pixels,
+                       int64_t terms, bool pixels_contiguous, bool channels_contiguous) {
     const auto f = [](int64_t n) { return static_cast<double>(n); };
     TileChoice best;
     double& best_cost = best.cost;
@@ -72,7 +72,9 @@ TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pi
         for (const bool pixels_are_columns : {true, false}) {
             const int64_t rows = pixels_are_columns ? channels : pixels;
             const int64_t columns = pixels_are_columns ? pixels : channels;
-            const int64_t packed = pixels_are_columns ? ceil_div(pixels, shape.lanes) : ceil_div(pixels, shape.rows);
+            // Each row of pixels ends with a vector that is partly filled.
+            const int64_t packed =
+                rows_of_pixels + (pixels_are_columns ? ceil_div(pixels, shape.lanes) : ceil_div(pixels, shape.rows));
             const bool contiguous = pixels_are_columns ? pixels_contiguous : channels_contiguous;
             const bool ragged = columns % shape.lanes != 0 && columns < shape.lanes * shape.vectors;
             double cost = f(terms) * (tile_cost(shape, rows, columns) + packed_row * f(packed));
@@ -133,6 +135,37 @@ PatchBlocks make_patch_blocks(int64_t channels, const MapPlan& m) {
     return blocks;
 }
 
+// Where pixels are not packed, a chunk's staged channels are not multiplied by taps: 4096 pixels of one channel are
+// 16 KiB of L1; of many channels, a quarter of the L2's share.
+int64_t chunk_pixels_of_rows(const MapPlan& m, int64_t elem_bytes) {
+    return std::clamp<int64_t>(chunk_bytes / 4 / (elem_bytes * m.patches.channels_per_block), 1, 4096);
+}
+
+// Rows shorter than a vector are read beyond their end, which only staged ones allow.
+void forbid_short_rows_in_place(MapPlan& m, int64_t lanes) { m.in_place &= m.pixels.shortest_row() >= lanes; }
+
+// Estimates for the weight gradient, as in choose_tile: packed (patches and dy are transposed into panels), and as dot
+// products of rows (tiles of about 4 x 6, loads that cross a cache line take two slots).
+double packed_sum_cost(const KernelShapes& kernels, const TileChoice& tile, int64_t channels, int64_t columns,
+                       int64_t pixels) {
+    constexpr double transposed_vector = 8.0;
+    const TileShape& shape = kernels.shape[tile.family];
+    const double multiply = tile.pixels_are_columns ? tile_cost(shape, channels, columns) : tile_cost(shape, columns, channels);
+    const double pack = transposed_vector * static_cast<double>(ceil_div(columns, shape.lanes) + ceil_div(channels, shape.lanes));
+    return static_cast<double>(pixels) * (multiply + pack);
+}
+
+double dot_cost(const TileShape& shape, const MapPlan& m, int64_t batch, int64_t channels) {
+    constexpr double ragged_vector = 12.0;  // slots to blank the lanes of one that is partly filled
+    const auto f = [](int64_t n) { return static_cast<double>(n); };
+    const int64_t length = m.map.axis[2].count, columns = m.patches.channels * m.map.taps();
+    const double rows = f(batch * (m.map.pixels() / length));
+    const double loads = 2 * (f(channels) * f(ceil_div(columns, 6)) + f(columns) * f(ceil_div(channels, 4)));
+    const double of_vector = std::max({f(channels) * f(columns), loads, 6.0});
+    const double ragged = length % shape.lanes != 0 ? ragged_vector * loads / 2 : 0.0;
+    return rows * (f(ceil_div(length, shape.lanes)) * of_vector + ragged);
+}
+
 BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes) {
     return BoxSplit({plan.batch, map.axis[0].count, map.axis[1].count, map.axis[2].count}, limit, lanes);
 }
@@ -167,7 +200,9 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         if (m.map.axis[2].result_step != 1) contiguous = false;
     }
     const int64_t typical = pixels / static_cast<int64_t>(plan.maps.size());
-    plan.tile = choose_tile(kernels, plan.result_channels, typical, terms, contiguous, plan.result.channel == 1);
+    const int64_t rows_of_pixels = typical / std::max<int64_t>(1, plan.maps[0].map.axis[2].count);
+    plan.tile =
+        choose_tile(kernels, plan.result_channels, typical, rows_of_pixels, terms, contiguous, plan.result.channel == 1);
     double packed_cost = 0, row_cost = 0;
     for (const MapPlan& m : plan.maps) {
         packed_cost += plan.tile.cost / static_cast<double>(plan.maps.size());
@@ -177,8 +212,6 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         const TileShape& rows = kernels.shape[0];
         plan.packs_pixels = false;
         plan.tile = {0, true, rows.rows, rows.vectors * rows.lanes, row_cost};
-        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
-        for (MapPlan& m : plan.maps) m.in_place = m.in_place && m.map.axis[2].count >= rows.lanes;
     }
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t pixel_panel = panel_width(plan, shape, true), channel_panel = panel_width(plan, shape, false);
@@ -186,8 +219,7 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     const int64_t depth = std::min(patch_limit, std::max<int64_t>(1, terms));
     const int64_t padded_channels = round_up(plan.result_channels, channel_panel);
     int64_t limit = std::min(chunk_bytes / (depth * elem_bytes), chunk_pixels_most);
-    // Staged pixels are not multiplied by taps: 4096 of one channel are 16 KiB of L1.
-    if (!plan.packs_pixels) limit = std::max(limit, std::min<int64_t>(4096, chunk_bytes / 4 / (elem_bytes * plan.source_channels)));
+    if (!plan.packs_pixels) limit = std::max(limit, chunk_pixels_of_rows(plan.maps[0], elem_bytes));
     int64_t splits = 1;  // of the result channels
     if (plan.parallel) {
         // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
@@ -198,7 +230,10 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     }
     const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
 
-    for (MapPlan& m : plan.maps) m.pixels = split_pixels(plan, m.map, std::max<int64_t>(limit, 1), waste_unit);
+    for (MapPlan& m : plan.maps) {
+        m.pixels = split_pixels(plan, m.map, std::max<int64_t>(limit, 1), waste_unit);
+        if (!plan.packs_pixels) forbid_short_rows_in_place(m, shape.lanes);
+    }
     plan.channel_block = round_up(ceil_div(padded_channels, splits), channel_panel);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
 
@@ -225,10 +260,17 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
 void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     MapPlan& m = plan.maps[0];
     const int64_t columns = m.patches.channels * m.map.taps(), pixels = m.map.pixels() * plan.batch;
-    plan.tile = choose_tile(kernels, plan.result_channels, columns, pixels, true, true);
+    plan.tile = choose_tile(kernels, plan.result_channels, columns, 0, pixels, true, true);
+    const TileShape& rows = kernels.shape[0];
+    if (plan.result.axis[2] == 1 && dot_cost(rows, m, plan.batch, plan.result_channels) <
+                                        packed_sum_cost(kernels, plan.tile, plan.result_channels, columns, pixels)) {
+        plan.packs_pixels = false;
+        plan.tile = {0, true, rows.rows, rows.vectors * rows.lanes, 0};
+    }
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t channel_panel = panel_width(plan, shape, false), patch_panel = panel_width(plan, shape, true);
-    m.pixels = split_pixels(plan, m.map, sum_pixels, 1);
+    m.pixels = split_pixels(plan, m.map, plan.packs_pixels ? sum_pixels : chunk_pixels_of_rows(m, elem_bytes), 1);
+    if (!plan.packs_pixels) forbid_short_rows_in_place(m, shape.lanes);
 
     const int64_t blocks = ceil_div(plan.result_channels, round_up(sum_channels, channel_panel));
     plan.channel_block = round_up(ceil_div(plan.result_channels, blocks), channel_panel);

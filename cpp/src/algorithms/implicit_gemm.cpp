@@ -203,8 +203,8 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
     const bool by_pixel = plan.tile.pixels_are_columns, one_block = m.patches.count() == 1;
 
     // Where the results lie is the same for all groups.
-    result_offsets(m.map, plan.result, task.pixels, buffers.pixel_offset);
     if (plan.packs_pixels) {
+        result_offsets(m.map, plan.result, task.pixels, buffers.pixel_offset);
         for (int64_t c = 0; c < task.channels; ++c) buffers.channel_offset[c] = c * plan.result.channel;
         find_regular(buffers.pixel_offset, count, width.pixels, by_pixel, buffers.regular_pixels);
         find_regular(buffers.channel_offset, task.channels, width.channels, !by_pixel, buffers.regular_channels);
@@ -230,8 +230,8 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
             const PatchView<T> view = stage_patches(kernel, m, plan.source, source, task.pixels, block, buffers.patches);
             if (!plan.packs_pixels) {
                 if (group == task.group_lo || !one_block)
-                    find_row_vectors(task.pixels, view.step, buffers.pixel_offset, result_step, kernel.lanes,
-                                     one_block && !operands.accumulate, buffers.vectors);
+                    find_row_vectors(m.map, plan.result, task.pixels, view.step, kernel.lanes,
+                                     one_block && !operands.accumulate, buffers.pixel_offset, buffers.vectors);
                 multiply_rows(kernel, depth, weights, weight_pitch, task.channels, plan.result.channel, view,
                               buffers.patches.offsets, buffers.vectors, result_step, beginning, result, buffers.tile);
             } else {

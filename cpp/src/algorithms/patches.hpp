@@ -6,7 +6,7 @@
 //      elements within a row of pixels (the runs).  From there, packing is two plain motions (kernels/pack.hpp).
 //
 // Where the source is not already like that, its part that the block reads is staged: copied once into planes that
-//   - have the layout [channel][sample][phase d][depth][phase h][height][phase w][width],
+//   - have the layout [channel][sample][phase d][depth][phase h][phase w][height][width],
 //   - contain the padding as zeros, so that nobody after this looks at a border,
 //   - are split into the phases of the stride, so that neighbouring pixels read neighbouring elements.
 // Every staged element is then read by all taps.
@@ -113,7 +113,7 @@ PatchView<T> view_in_place(const MapPlan& plan, const TensorStrides& strides, Me
     return view;
 }
 
-// The elements of a staged row segment (one phase of the width): [zeros | source from `first`, `step` apart | zeros].
+// The staged elements of one phase of an axis: [zeros | source from `first`, source_step apart | zeros].
 struct Segment {
     int64_t zeros_before = 0, count = 0, first = 0;
 };
@@ -134,63 +134,46 @@ PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan&
     std::array<StagedAxis, 3> staged;
     for (size_t a = 0; a < 3; ++a)
         staged[a] = staged_axis(axis[a], pixels.extent(a + 1), block.taps.lo[a + 1], block.taps.hi[a + 1]);
-    const int64_t row = staged[2].phases * staged[2].length, row_phase = staged[1].length * row;
+    const int64_t length = staged[2].length, height = staged[1].length;
+    const int64_t band_elems = height * length, row_phase = staged[2].phases * band_elems;
     const int64_t slice = staged[1].phases * row_phase, slice_phase = staged[0].length * slice;
     const int64_t sample = staged[0].phases * slice_phase;
     const int64_t plane = pixels.extent(0) * sample + 16;
     const int64_t channels = block.channel_hi - block.channel_lo;
 
-    // Bands of rows (one sample, slice, phase of the height) are written in ascending order: what whole vectors spill
-    // behind a row is overwritten by what follows.  band: which of its rows are inside the source, and from where.
-    const int64_t height = staged[1].length, length = staged[2].length;
+    // Bands of rows (one sample, slice, phase of the height and of the width) are written in ascending order: what whole
+    // vectors spill behind a row is overwritten by what follows.  rows, part: what of them is inside the source.
     const auto bands = [&](const auto& write_band) {
         T* to = buffers.staged;
         for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
             for (const int64_t phase_d : axis[0].phases)
                 for (int64_t ld = 0; ld < staged[0].length; ++ld) {
                     const int64_t d = (pixels.lo[1] + staged[0].shift_lo + ld) * axis[0].source_step + phase_d;
-                    for (const int64_t phase_h : axis[1].phases) {
-                        Segment band{height, 0, 0};
-                        if (d >= 0 && d < axis[0].source_extent)
-                            band = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, phase_h);
-                        write_band(to, band, n * strides.batch + d * strides.axis[0] + band.first * strides.axis[1]);
-                        to += row_phase;
-                    }
+                    for (const int64_t phase_h : axis[1].phases)
+                        for (const int64_t phase_w : axis[2].phases) {
+                            Segment rows = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, phase_h);
+                            const Segment part = inside_part(axis[2], pixels.lo[3] + staged[2].shift_lo, length, phase_w);
+                            if (d < 0 || d >= axis[0].source_extent || part.count == 0) rows = {height, 0, 0};
+                            write_band(to, rows, part,
+                                       n * strides.batch + d * strides.axis[0] + rows.first * strides.axis[1] +
+                                           part.first * strides.axis[2]);
+                            to += band_elems;
+                        }
                 }
     };
-    const int64_t width_start = pixels.lo[3] + staged[2].shift_lo, row_pitch = axis[1].source_step * strides.axis[1];
-    const int64_t step = axis[2].source_step * strides.axis[2];
-    const auto part_of = [&](int64_t phase) { return inside_part(axis[2], width_start, length, phase); };
+    const int64_t row_step = axis[1].source_step * strides.axis[1], step = axis[2].source_step * strides.axis[2];
     const auto zero = [](T* at, int64_t count) { std::fill_n(at, count, T(0)); };
-    if (step == 1) {
-        const Segment part = part_of(0);
+    if (strides.axis[2] == 1) {
         for (int64_t c = 0; c < channels; ++c) {
-            const T* from = source.at + (block.channel_lo + c) * strides.channel + part.first;
-            bands([&](T* to, const Segment& band, int64_t at) {
+            const T* const from = source.at + (block.channel_lo + c) * strides.channel;
+            bands([&](T* to, const Segment& rows, const Segment& part, int64_t at) {
                 to += c * plane;
-                const int64_t rows = part.count > 0 ? band.count : 0;
-                zero(to, band.zeros_before * row + part.zeros_before);
-                T* const inside = to + band.zeros_before * row;
-                kernel.copy_rows(from + at, row_pitch, rows, part.count, inside + part.zeros_before, row, source.end);
-                zero(inside + rows * row, (height - band.zeros_before - rows) * row);
-            });
-        }
-    } else if (strides.axis[2] == 1) {
-        for (int64_t c = 0; c < channels; ++c) {
-            const T* from = source.at + (block.channel_lo + c) * strides.channel;
-            bands([&](T* to, const Segment& band, int64_t at) {
-                to += c * plane;
-                zero(to, band.zeros_before * row);
-                to += band.zeros_before * row;
-                for (int64_t i = 0; i < band.count; ++i)
-                    for (const int64_t phase : axis[2].phases) {
-                        const Segment part = part_of(phase);
-                        zero(to, part.zeros_before);
-                        kernel.gather(from + at + i * row_pitch + part.first, step, part.count, to + part.zeros_before);
-                        zero(to + part.zeros_before + part.count, length - part.zeros_before - part.count);
-                        to += length;
-                    }
-                zero(to, (height - band.zeros_before - band.count) * row);
+                T* const inside = to + rows.zeros_before * length;
+                zero(to, inside - to + part.zeros_before);
+                // Behind each row, zeros up to the next one's first element: the padding of both.
+                kernel.copy_rows(from + at, row_step, step, rows.count, part.count, inside + part.zeros_before, length,
+                                 source.end);
+                zero(inside + rows.count * length, band_elems - (rows.zeros_before + rows.count) * length);
             });
         }
     } else {
@@ -199,31 +182,26 @@ PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan&
         const auto zero_planes = [&](T* at, int64_t count) {
             for (int64_t c = 0; count > 0 && c < channels; ++c) zero(at + c * plane, count);
         };
-        bands([&](T* to, const Segment& band, int64_t at) {
-            zero_planes(to, band.zeros_before * row);
-            to += band.zeros_before * row;
-            for (int64_t i = 0; i < band.count; ++i)
-                for (const int64_t phase : axis[2].phases) {
-                    const Segment part = part_of(phase);
-                    zero_planes(to, part.zeros_before);
-                    if (part.count > 0)
-                        kernel.transpose_panel(source.at + at + i * row_pitch + part.first * strides.axis[2], buffers.columns,
-                                               part.count, &run, 1, to + part.zeros_before, plane, source.end);
-                    const int64_t done = part.zeros_before + part.count;
-                    zero_planes(to + done, length - done);
-                    to += length;
-                }
-            zero_planes(to, (height - band.zeros_before - band.count) * row);
+        bands([&](T* to, const Segment& rows, const Segment& part, int64_t at) {
+            zero_planes(to, rows.zeros_before * length);
+            to += rows.zeros_before * length;
+            for (int64_t i = 0; i < rows.count; ++i, to += length) {
+                zero_planes(to, part.zeros_before);
+                kernel.transpose_panel(source.at + at + i * row_step, buffers.columns, part.count, &run, 1,
+                                       to + part.zeros_before, plane, source.end);
+                zero_planes(to + part.zeros_before + part.count, length - part.zeros_before - part.count);
+            }
+            zero_planes(to, band_elems - (rows.zeros_before + rows.count) * length);
         });
     }
 
-    const std::array<int64_t, 3> unit{slice, row, 1}, phase_unit{slice_phase, row_phase, length};
+    const std::array<int64_t, 3> unit{slice, length, 1}, phase_unit{slice_phase, row_phase, band_elems};
     const auto position = [&](size_t a, int64_t t) {
         const Tap& tap = axis[a].taps[static_cast<size_t>(t)];
         return tap.phase * phase_unit[a] + (tap.shift - staged[a].shift_lo) * unit[a];
     };
     fill_offsets(block, plane, position, buffers.offsets);
-    return {buffers.staged, buffers.staged + channels * plane, {sample, slice, row}};
+    return {buffers.staged, buffers.staged + channels * plane, {sample, slice, length}};
 }
 
 // Calls row(alpha, count) for the rows of a box of pixels, in order; neighbouring rows are not yet joined.
@@ -259,17 +237,25 @@ inline int64_t most_runs(const Box& pixels, int64_t width) {
     return pixels.extent(0) * pixels.extent(1) * pixels.extent(2) + ceil_div(pixels.elems(), width) + 1;
 }
 
-// Where the results of a box's pixels lie, relative to the group's first result of channel 0.
-inline void result_offsets(const IndexMap& map, const TensorStrides& strides, const Box& pixels, int64_t* offsets) {
+// Where the results of a box's rows of pixels lie (their first pixels), relative to the group's first result of
+// channel 0; row(offset) is called in order.
+template <class Row>
+void for_each_result_row(const IndexMap& map, const TensorStrides& strides, const Box& pixels, const Row& row) {
     const auto at = [&](size_t a, int64_t u) {
         return (map.axis[a].result_start + u * map.axis[a].result_step) * strides.axis[a];
     };
     for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
         for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d)
-            for (int64_t h = pixels.lo[2]; h < pixels.hi[2]; ++h) {
-                const int64_t row = n * strides.batch + at(0, d) + at(1, h);
-                for (int64_t w = pixels.lo[3]; w < pixels.hi[3]; ++w) *offsets++ = row + at(2, w);
-            }
+            for (int64_t h = pixels.lo[2]; h < pixels.hi[2]; ++h)
+                row(n * strides.batch + at(0, d) + at(1, h) + at(2, pixels.lo[3]));
+}
+
+// The same for every pixel.
+inline void result_offsets(const IndexMap& map, const TensorStrides& strides, const Box& pixels, int64_t* offsets) {
+    const int64_t step = map.axis[2].result_step * strides.axis[2], length = pixels.extent(3);
+    for_each_result_row(map, strides, pixels, [&](int64_t first) {
+        for (int64_t w = 0; w < length; ++w) *offsets++ = first + w * step;
+    });
 }
 
 }  // namespace convpp

@@ -16,22 +16,20 @@
 
 namespace convpp {
 
-// The vectors of a box: first those whose lanes are all results and lie together, then the others.
-struct RowVectors {
-    kernels::VectorAt* at = nullptr;
-    unsigned char* skip = nullptr;   // lanes in front that are not to be written
-    unsigned char* count = nullptr;  // lanes after them that are
-    int64_t whole = 0, total = 0;
-};
+using kernels::RowVectors;
 
 inline int64_t most_vectors(const Box& pixels, int64_t lanes) {
     return pixels.extent(0) * pixels.extent(1) * pixels.extent(2) * ceil_div(pixels.extent(3), lanes);
 }
 
-// result[j] of the box's pixel j, as made by result_offsets.  A row's last vector is shifted back to end with the row:
+// `rows` has room for an offset of each row.  A row's last vector is shifted back to end with the row:
 // `rewrite` says that results may be written twice (they start from nothing that this product writes).
-inline void find_row_vectors(const Box& pixels, const std::array<int64_t, 3>& step, const int64_t* result,
-                             int64_t result_step, int64_t lanes, bool rewrite, RowVectors& vectors) {
+inline void find_row_vectors(const IndexMap& map, const TensorStrides& strides, const Box& pixels,
+                             const std::array<int64_t, 3>& step, int64_t lanes, bool rewrite, int64_t* rows,
+                             RowVectors& vectors) {
+    const int64_t result_step = map.axis[2].result_step * strides.axis[2];
+    int64_t row_count = 0;
+    for_each_result_row(map, strides, pixels, [&](int64_t first) { rows[row_count++] = first; });
     const int64_t length = pixels.extent(3);
     int64_t found = 0;
     const auto put = [&](int64_t source, int64_t to, int64_t skip, int64_t count) {
@@ -43,8 +41,7 @@ inline void find_row_vectors(const Box& pixels, const std::array<int64_t, 3>& st
     for (const bool whole : {true, false}) {
         int64_t row = 0;
         for_each_row(pixels, step, [&](int64_t alpha, int64_t) {
-            const int64_t to = result[row];
-            row += length;
+            const int64_t to = rows[row++];
             int64_t j = 0;
             for (; j + lanes <= length; j += lanes)
                 if (whole == together) put(alpha + j, to + j * result_step, 0, lanes);

@@ -10,11 +10,14 @@
 #include "algorithms/weight_grad.hpp"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 #include <vector>
 
 #include "algorithms/panel_product.hpp"
 #include "algorithms/parallel.hpp"
 #include "algorithms/patches.hpp"
+#include "algorithms/row_product.hpp"
 #include "dispatch.hpp"
 
 namespace convpp {
@@ -39,6 +42,9 @@ struct SumLayout {
     }
 };
 
+// A box of pixels, and how its rows lie in the source.
+using VectorsOf = std::pair<int64_t, std::array<int64_t, 3>>;
+
 template <class T>
 struct ThreadBuffers {
     PatchBuffers<T> patches;
@@ -51,6 +57,8 @@ struct ThreadBuffers {
     int64_t* row_offset = nullptr;      // of the sums
     int64_t* column_offset = nullptr;
     unsigned char* regular = nullptr;
+    RowVectors vectors;              // where pixels are not packed
+    VectorsOf vectors_of{-1, {}};    // what `vectors` holds
 
     ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
         : patches(carver, plan, kernel.lanes) {
@@ -58,8 +66,15 @@ struct ThreadBuffers {
         const SumLayout layout(plan, kernel);
         const int64_t pixels = m.pixels.largest(), pairs = round_up(m.patches.largest(), layout.patch_width);
         const int64_t most = std::max(pairs, plan.channel_block) + kernel.lanes;
-        patch_panels = carver.take<T>(pixels * pairs + kernel.lanes);
-        channel_panels = carver.take<T>(pixels * plan.channel_block + kernel.lanes);
+        if (plan.packs_pixels) {
+            patch_panels = carver.take<T>(pixels * pairs + kernel.lanes);
+            channel_panels = carver.take<T>(pixels * plan.channel_block + kernel.lanes);
+        } else {
+            const int64_t count = most_vectors(m.pixels.box(0), kernel.lanes);
+            vectors.at = carver.take<kernels::VectorAt>(count);
+            vectors.skip = carver.take<unsigned char>(count);
+            vectors.count = carver.take<unsigned char>(count);
+        }
         sums = carver.take<T>(plan.chunks > 1 ? 0 : layout.elems);
         tile = carver.take<T>(layout.patch_width * layout.channel_width);
         runs = carver.take<Run>(most_runs(m.pixels.box(0), pixels));
@@ -85,14 +100,27 @@ struct Product {
     }
 };
 
+// The group's first element of dy, and its x.
+template <class T>
+const T* first_dy(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
+    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
+    return operands.dy + sample * plan.result.batch + group * plan.result_channels * plan.result.channel;
+}
+
+template <class T>
+Memory<const T> first_x(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
+    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
+    return {operands.x + sample * plan.source.batch + group * plan.source_channels * plan.source.channel,
+            operands.x + operands.x_elems};
+}
+
 // panel[pixel][out channel] of dy.
 template <class T>
 void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
              const Box& pixels, int64_t width, const ThreadBuffers<T>& buffers) {
     const TensorStrides& strides = plan.result;
-    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
     const int64_t count = pixels.elems();
-    const T* base = operands.dy + sample * strides.batch + group * plan.result_channels * strides.channel;
+    const T* base = first_dy(plan, product, operands);
     const T* end = operands.dy + operands.dy_elems;
     const bool channels_lie_together = strides.channel == 1;
     int64_t first_run[2] = {0, 0};
@@ -121,11 +149,8 @@ void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& prod
 template <class T>
 void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
                   const Box& pixels, int64_t width, const ThreadBuffers<T>& buffers) {
-    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
-    const Memory<const T> x{
-        operands.x + sample * plan.source.batch + group * plan.source_channels * plan.source.channel,
-        operands.x + operands.x_elems};
-    const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, x, pixels, product.block, buffers.patches);
+    const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, first_x(plan, product, operands), pixels,
+                                            product.block, buffers.patches);
     const int64_t count = pixels.elems(), pairs = product.block.size();
     int64_t first_run[2] = {0, 0};
     panel_runs(pixels, view.step, count, buffers.runs, first_run);
@@ -147,7 +172,7 @@ int64_t sum_pitch(const Plan& plan, const KernelTable<T>& kernel, const Product&
 // sums[row][column] over the pixels of boxes [box_lo, box_hi).
 template <class T>
 void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
-                 int64_t box_lo, int64_t box_hi, T* sums, const ThreadBuffers<T>& buffers) {
+                 int64_t box_lo, int64_t box_hi, T* sums, ThreadBuffers<T>& buffers) {
     const SumLayout layout(plan, kernel);
     const int64_t pitch = sum_pitch(plan, kernel, product);
     const bool by_patch = plan.tile.pixels_are_columns;
@@ -170,6 +195,27 @@ void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& 
         patches.pitch = count * layout.patch_width;
         multiply_panels(kernel, plan.tile.family, count, rows, columns, beginning, sums, buffers.tile);
         beginning.start = Start::from_c;
+    }
+}
+
+// The same sums where channels are few: rows of dy times rows of x, read where they lie.
+template <class T>
+void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
+              int64_t box_lo, int64_t box_hi, T* sums, ThreadBuffers<T>& buffers) {
+    const int64_t pitch = sum_pitch(plan, kernel, product);
+    const T* const dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;
+    std::fill_n(sums, product.channels * pitch, T(0));
+    for (int64_t b = box_lo; b < box_hi; ++b) {
+        const Box pixels = plan.maps[0].pixels.box(b);
+        const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, first_x(plan, product, operands), pixels,
+                                                product.block, buffers.patches);
+        if (buffers.vectors_of != VectorsOf{b, view.step}) {  // neighbouring products have the same pixels
+            find_row_vectors(plan.maps[0].map, plan.result, pixels, view.step, kernel.lanes, false, buffers.dy_offset,
+                             buffers.vectors);
+            buffers.vectors_of = {b, view.step};
+        }
+        kernel.dot_rows(dy, plan.result.channel, operands.dy + operands.dy_elems, product.channels, view.base,
+                        buffers.patches.offsets, product.block.size(), buffers.vectors, sums, pitch);
     }
 }
 
@@ -220,11 +266,12 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
     for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
     const int64_t chunks = plan.chunks, boxes = plan.maps[0].pixels.count(), elems = SumLayout(plan, kernel).elems;
     parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
-        const ThreadBuffers<T>& own = buffers[static_cast<size_t>(thread)];
+        ThreadBuffers<T>& own = buffers[static_cast<size_t>(thread)];
         const int64_t chunk = task % chunks;
         const Product product(plan, task / chunks);
         T* const sums = chunks > 1 ? shared.partial + task * elems : own.sums;
-        sum_product(plan, kernel, product, operands, boxes * chunk / chunks, boxes * (chunk + 1) / chunks, sums, own);
+        const auto sum = plan.packs_pixels ? &sum_product<T> : &sum_rows<T>;
+        sum(plan, kernel, product, operands, boxes * chunk / chunks, boxes * (chunk + 1) / chunks, sums, own);
         if (chunks == 1) write_product(plan, kernel, product, sums, operands, own);
     });
     if (chunks == 1) return;

@@ -38,6 +38,14 @@ struct VectorAt {
     int64_t source, result;
 };
 
+// The vectors that a box of pixels consists of: first those whose lanes all count and lie together, then the others.
+struct RowVectors {
+    VectorAt* at = nullptr;
+    unsigned char* skip = nullptr;   // lanes in front that do not count
+    unsigned char* count = nullptr;  // lanes after them that do
+    int64_t whole = 0, total = 0;
+};
+
 template <class T>
 using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* offsets, const VectorAt* vectors, T* c,
                            int64_t ldc, Start start, const T* bias);
@@ -75,14 +83,17 @@ struct KernelTable {
     void (*transpose_panel)(const T* src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count,
                             T* dst, int64_t width, const T* src_end);
 
-    // Rows of a padded plane: for each i < rows, dst[i*dst_pitch + j] = src[i*src_pitch + j] for j < count, and 0 for
+    // Rows of a padded plane: for each i < rows, dst[i*dst_pitch + j] = src[i*src_pitch + j*step] for j < count, and 0 for
     // count <= j < dst_pitch.  Writes whole vectors, up to lanes-1 elements behind the last row; reads none at or past
     // src_end.
-    void (*copy_rows)(const T* src, int64_t src_pitch, int64_t rows, int64_t count, T* dst, int64_t dst_pitch,
-                      const T* src_end);
+    void (*copy_rows)(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
+                      int64_t dst_pitch, const T* src_end);
 
-    // dst[i] = src[i*stride] for i < count.
-    void (*gather)(const T* src, int64_t stride, int64_t count, T* dst);
+    // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
+    // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all lanes,
+    // the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.
+    void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
+                     int64_t columns, const RowVectors& vectors, T* sums, int64_t pitch);
 
     // dst[i] += src[i] for i < count.
     void (*add)(const T* src, int64_t count, T* dst);

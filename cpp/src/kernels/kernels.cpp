@@ -8,18 +8,19 @@
 
 namespace convpp::kernels::CONVPP_ISA {
 
-#include "kernels/vector.hpp"
-#include "kernels/tile.hpp"
-#include "kernels/pack.hpp"
-
 // Tile shapes: as many accumulators as the registers hold beside one row of B.  32 registers (AVX-512, NEON): 8x3 uses
 // 24 + 3 and loads 0.46 operands a multiply-add; 14x2 uses 28 + 2 and wastes fewer lanes where a panel of 3 vectors
 // does not fit.  16 registers (SSE2, AVX2): 4x3 and 6x2.  Each reaches the peak (measured: docs/architecture.md).
 #if (defined(__x86_64__) || defined(__i386__)) && !defined(__AVX512F__)
-inline constexpr int wide_rows = 4, tall_rows = 6, accumulators = 12;
+inline constexpr int wide_rows = 4, tall_rows = 6, accumulators = 12, dot_tile_rows = 3;
 #else
-inline constexpr int wide_rows = 8, tall_rows = 14, accumulators = 24;
+inline constexpr int wide_rows = 8, tall_rows = 14, accumulators = 24, dot_tile_rows = 4;
 #endif
+
+#include "kernels/vector.hpp"
+#include "kernels/tile.hpp"
+#include "kernels/pack.hpp"
+#include "kernels/dot.hpp"
 
 template <class T>
 KernelTable<T> make_table() {
@@ -31,7 +32,7 @@ KernelTable<T> make_table() {
     table.copy_rows = &copy_rows<T>;
     table.copy_panel = &copy_panel<T>;
     table.transpose_panel = &transpose_panel<T>;
-    table.gather = &gather<T>;
+    table.dot_rows = &dot_rows<T>;
     table.add = &add<T>;
     table.multiply_add_rounds = &multiply_add_rounds<T>;
     return table;

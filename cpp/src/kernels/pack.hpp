@@ -98,30 +98,27 @@ void transpose_panel(const T* src, const int64_t* offsets, int64_t columns, cons
     }
 }
 
+// Every second element of two vectors.
+template <class T, int... J>
+inline __attribute__((always_inline)) Vector<T> every_second(const T* p, Lanes<J...>) {
+    return __builtin_shufflevector(load(p), load(p + lanes_of<T>), (2 * J)...);
+}
+
 template <class T>
-void copy_rows(const T* src, int64_t src_pitch, int64_t rows, int64_t count, T* dst, int64_t dst_pitch,
+void copy_rows(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst, int64_t dst_pitch,
                const T* src_end) {
     constexpr int lanes = lanes_of<T>;
     for (int64_t i = 0; i < rows; ++i, src += src_pitch, dst += dst_pitch) {
-        for (int64_t j = 0; j < count; j += lanes) store(dst + j, load_before(src + j, src_end));
-        for (int64_t j = count; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
-    }
-}
-
-template <class T, int Stride>
-inline void gather_by(const T* src, int64_t count, T* dst) {
-    for (int64_t i = 0; i < count; ++i) dst[i] = src[i * Stride];
-}
-
-template <class T>
-void gather(const T* src, int64_t stride, int64_t count, T* dst) {
-    switch (stride) {  // a stride known at compile time is vectorised by the compiler with shuffles
-        case 1: return gather_by<T, 1>(src, count, dst);
-        case 2: return gather_by<T, 2>(src, count, dst);
-        case 3: return gather_by<T, 3>(src, count, dst);
-        case 4: return gather_by<T, 4>(src, count, dst);
-        default:
-            for (int64_t i = 0; i < count; ++i) dst[i] = src[i * stride];
+        int64_t j = 0;
+        if (step == 1) {
+            for (; j < count; j += lanes) store(dst + j, load_before(src + j, src_end));
+        } else {
+            if (step == 2)
+                for (; j < count && src_end - (src + 2 * j) >= 2 * lanes; j += lanes)
+                    store(dst + j, every_second(src + 2 * j, LanesOf<lanes>{}));
+            for (; j < count; ++j) dst[j] = src[j * step];
+        }
+        for (j = count; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
     }
 }
 

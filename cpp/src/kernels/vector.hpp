@@ -35,34 +35,32 @@ inline __attribute__((always_inline)) Vector<T> load_before(const T* p, const T*
     return load(buffer);
 }
 
-// lanes x lanes transpose in registers: log2(lanes) rounds, each swaps the off-diagonal blocks of size Distance.
-template <int Distance, int... J>
-struct BlockSwap {
-    static constexpr int n = sizeof...(J);
-    template <class V>
-    static inline __attribute__((always_inline)) void apply(V& a, V& b) {
-        const V upper = __builtin_shufflevector(a, b, ((J & Distance) ? n + J - Distance : J)...);
-        b = __builtin_shufflevector(a, b, ((J & Distance) ? n + J : J + Distance)...);
-        a = upper;
-    }
+// The numbers 0 .. N-1 as a pack, for shuffles.
+template <int... J>
+struct Lanes {};
+template <int N, int... J>
+struct CountLanes : CountLanes<N - 1, N - 1, J...> {};
+template <int... J>
+struct CountLanes<0, J...> {
+    using type = Lanes<J...>;
 };
+template <int N>
+using LanesOf = typename CountLanes<N>::type;
 
-template <int Distance, int N>
-struct BlockSwapOf;
-template <int Distance>
-struct BlockSwapOf<Distance, 2> : BlockSwap<Distance, 0, 1> {};
-template <int Distance>
-struct BlockSwapOf<Distance, 4> : BlockSwap<Distance, 0, 1, 2, 3> {};
-template <int Distance>
-struct BlockSwapOf<Distance, 8> : BlockSwap<Distance, 0, 1, 2, 3, 4, 5, 6, 7> {};
-template <int Distance>
-struct BlockSwapOf<Distance, 16> : BlockSwap<Distance, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15> {};
+// lanes x lanes transpose in registers: log2(lanes) rounds, each swaps the off-diagonal blocks of size Distance.
+template <int Distance, class V, int... J>
+inline __attribute__((always_inline)) void swap_blocks(V& a, V& b, Lanes<J...>) {
+    constexpr int n = sizeof...(J);
+    const V upper = __builtin_shufflevector(a, b, ((J & Distance) ? n + J - Distance : J)...);
+    b = __builtin_shufflevector(a, b, ((J & Distance) ? n + J : J + Distance)...);
+    a = upper;
+}
 
 template <int Distance, int N, class V>
 inline __attribute__((always_inline)) void transpose_round(V (&row)[N]) {
 #pragma GCC unroll 16
     for (int i = 0; i < N; ++i)
-        if ((i & Distance) == 0) BlockSwapOf<Distance, N>::apply(row[i], row[i + Distance]);
+        if ((i & Distance) == 0) swap_blocks<Distance>(row[i], row[i + Distance], LanesOf<N>{});
 }
 
 template <int N, class V>
@@ -71,4 +69,27 @@ inline __attribute__((always_inline)) void transpose(V (&row)[N]) {
     if constexpr (N > 2) transpose_round<2>(row);
     if constexpr (N > 4) transpose_round<4>(row);
     if constexpr (N > 8) transpose_round<8>(row);
+}
+
+// The sum of a vector's elements: halves are added until one element is left, so the order is fixed.
+template <class T>
+inline T sum_of_lanes(Vector<T> v) {
+    T element[lanes_of<T>];
+    store(element, v);
+#pragma GCC unroll 4
+    for (int half = lanes_of<T> / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) element[i] += element[i + half];
+    return element[0];
+}
+
+// A mask of the lanes of [skip, skip + count), and a vector's lanes of a mask; the others become 0, whatever they held.
+template <class T, int... J>
+inline __attribute__((always_inline)) auto lane_mask(int skip, int count, Lanes<J...>) {
+    const Vector<T> lane{static_cast<T>(J)...};
+    return (lane >= static_cast<T>(skip)) & (lane < static_cast<T>(skip + count));
+}
+
+template <class T, class Mask>
+inline __attribute__((always_inline)) Vector<T> only_lanes(Vector<T> v, Mask mask) {
+    return mask ? v : Vector<T>{};
 }

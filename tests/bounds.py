@@ -12,10 +12,11 @@ import sys
 import numpy as np
 
 import convpp
-from geometry import LAYOUTS, Array, Case, assert_exact, draw_geometry, failures_name, in_layout, make_case
+from geometry import LAYOUTS, Array, Case, Geometry, assert_exact, draw_geometry, failures_name, in_layout, make_case
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
+CAPACITY = 32 << 20
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
@@ -58,15 +59,30 @@ def run(case: Case, layout: str, guarded: list[Guarded], at_end: bool, threads: 
     assert_exact(convpp.conv_bias_grad(dy, layout=layout, batched=batched, out=new_out(case.db)), case.db)
 
 
+def draw_long_rows(rng: np.random.Generator) -> Geometry:
+    """Rows that are cut into several boxes of pixels, of which the last may be shorter than a vector."""
+    channels = int(rng.choice([1, 4, 64, 256]))
+    return Geometry(
+        n=int(rng.integers(1, 3)),
+        c=channels,
+        k=int(rng.integers(1, 4)),
+        spatial=(int(rng.integers(CAPACITY // 64, CAPACITY // 32)) // channels,),
+        kernel=(int(rng.choice([1, 2, 9])),),
+        padding=int(rng.integers(2)),
+        dtype=str(rng.choice(["float32", "float64"])),
+    )
+
+
 def main(first_seed: int, count: int) -> None:
-    guarded = [Guarded(8 << 20) for _ in range(5)]
+    guarded = [Guarded(CAPACITY) for _ in range(5)]
     for seed in range(first_seed, first_seed + count):
         rng = np.random.default_rng((90, seed))
-        case = make_case(draw_geometry(rng, max_macs=1_000_000), rng)
+        geometry = draw_long_rows(rng) if seed % 10 == 0 else draw_geometry(rng, max_macs=1_000_000)
+        case = make_case(geometry, rng)
         for layout in LAYOUTS:
             for at_end in (True, False):
-                print(seed, layout, at_end, case.geometry, flush=True)
-                with failures_name(case.geometry, layout, f"at the {'end' if at_end else 'beginning'}"):
+                print(seed, layout, at_end, geometry, flush=True)
+                with failures_name(geometry, layout, f"at the {'end' if at_end else 'beginning'}"):
                     run(case, layout, guarded, at_end, threads=1 + seed % 2)
 
 

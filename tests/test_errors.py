@@ -368,6 +368,14 @@ def test_extents_beyond_64_bits(size: int) -> None:
         convpp.explain((2, 4, size, 8), (6, 2, 3, 2), groups=2)
 
 
+def test_kernels_of_more_than_2_to_the_24_taps() -> None:
+    wide = np.broadcast_to(np.float32(1), (1, 1, 2**12, 2**13))
+    with pytest.raises(convpp.ShapeError, match="too large"):
+        convpp.conv_weight_grad(np.ones((1, 1, 2, 2)), np.ones((1, 1, 8, 8)), wide.shape, padding=2**13)
+    with pytest.raises(convpp.ShapeError, match="too large"):
+        convpp.explain((1, 1, 8, 8, 8), (1, 1, 2**14, 2**14, 2**8), op="weight_grad", padding=2**14)
+
+
 def test_products_beyond_64_bits() -> None:
     half = 2**33
     for x_shape, w_shape in [
@@ -382,9 +390,9 @@ def test_products_beyond_64_bits() -> None:
 
 
 def test_no_memory() -> None:
-    """Results of 2^57 bytes and more: legal numbers, but no machine has an address space for them.
+    """Legal numbers for which there is no memory, in a process that may have 4 GiB.
 
-    In a process whose memory is limited, so that what tries all the same ends soon and hurts nobody.
+    The limit is there so that what tries all the same ends soon and hurts nobody.
     """
     succeed(
         """
@@ -396,12 +404,13 @@ def test_no_memory() -> None:
         x, w, huge = np.ones((1, 1, 8), "f4"), np.ones((1, 1, 2), "f4"), 2**55
         wide = np.broadcast_to(np.float32(1), (1, 1, huge))  # a kernel that nobody can copy
         out = np.full((1, 1, 9), 98765, "f4")
-        wide_shape = (1, 1, 2**20, 2**20, 2**15)
-        cube, pads = np.ones((1, 1, 8, 8, 8), "f4"), [(0, extent - 7) for extent in wide_shape[2:]]
+        many, wide_shape = np.ones((1, 64, 8), "f4"), (64, 64, 2**20)
         calls = {
             "conv": lambda: convpp.conv(x, w, padding=huge),
             "conv_input_grad": lambda: convpp.conv_input_grad(x[..., :2], w, (1, 1, huge + 2), stride=huge),
-            "conv_weight_grad": lambda: convpp.conv_weight_grad(cube[..., :2, :2, :2], cube, wide_shape, padding=pads),
+            "conv_weight_grad": lambda: convpp.conv_weight_grad(
+                many[..., :2], many, wide_shape, padding=((0, 2**20 - 7),)
+            ),
             "conv_transpose": lambda: convpp.conv_transpose(x, w, stride=huge // 4),
             "conv with a wide kernel": lambda: convpp.conv(x, wide, padding=((0, huge),), out=out),
         }

@@ -82,17 +82,18 @@ void execute_prepared(const convpp::Convolution& convolution, const py::handle& 
 
 void register_convolution(py::module_& module) {
     using convpp::Convolution;
-    py::class_<convpp::PreparedWeights>(module, "PreparedWeights").def_property_readonly("bytes", &convpp::PreparedWeights::bytes);
+    py::class_<convpp::PreparedWeights>(module, "PreparedWeights")
+        .def_property_readonly("bytes", &convpp::PreparedWeights::bytes);
     py::class_<Convolution>(module, "Convolution")
         .def(py::init([](const std::string& pass, const std::string& dtype, const std::string& algorithm, int rank,
                          int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups,
-                         const convpp::Extents& input_extents, const convpp::Extents& kernel, const convpp::Extents& stride,
-                         const convpp::Extents& dilation, const convpp::Extents& pad_lo, const convpp::Extents& pad_hi,
-                         bool flip, bool per_sample, bool channels_last) {
-            const convpp::ConvProblem problem({rank, batch, in_channels, out_channels, groups, input_extents, kernel,
-                                               stride, dilation, pad_lo, pad_hi, flip, per_sample,
-                                               channels_last ? convpp::Layout::channels_last
-                                                             : convpp::Layout::channels_first});
+                         const convpp::Extents& input_extents, const convpp::Extents& kernel,
+                         const convpp::Extents& stride, const convpp::Extents& dilation, const convpp::Extents& pad_lo,
+                         const convpp::Extents& pad_hi, bool flip, bool per_sample, bool channels_last) {
+            const convpp::ConvProblem problem(
+                {rank, batch, in_channels, out_channels, groups, input_extents, kernel, stride, dilation, pad_lo,
+                 pad_hi, flip, per_sample,
+                 channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first});
             return Convolution(problem, pass_from(pass), dtype_from(dtype), algorithm_from(algorithm));
         }))
         .def("execute",
@@ -108,7 +109,8 @@ void register_convolution(py::module_& module) {
                      const py::gil_scoped_release unlocked;
                      return self.prepare(view, threads);
                  };
-                 return self.dtype() == convpp::DType::float32 ? prepare(input<float>(w, "w")) : prepare(input<double>(w, "w"));
+                 return self.dtype() == convpp::DType::float32 ? prepare(input<float>(w, "w"))
+                                                               : prepare(input<double>(w, "w"));
              })
         .def("execute_prepared",
              [](const Convolution& self, const py::handle& x, const convpp::PreparedWeights& w, const py::handle& bias,
@@ -160,10 +162,11 @@ void register_runtime(py::module_& module) {
         const py::gil_scoped_release unlocked;
         return convpp::measure_peak(dtype_from(dtype), threads);
     });
-    module.def("bias_grad", [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
-                               const py::handle& db, bool accumulate, int threads) {
+    module.def("bias_grad", [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels,
+                               bool channels_last, const py::handle& db, bool accumulate, int threads) {
         const convpp::Execution how{threads, accumulate};
-        if (py::isinstance<py::array_t<float>>(dy)) bias_grad<float>(dy, batch, channels, pixels, channels_last, db, how);
+        if (py::isinstance<py::array_t<float>>(dy))
+            bias_grad<float>(dy, batch, channels, pixels, channels_last, db, how);
         else bias_grad<double>(dy, batch, channels, pixels, channels_last, db, how);
     });
 }

@@ -39,7 +39,8 @@ void check_view(const View<T>& view, int64_t expected, const char* argument) {
         throw ShapeError(std::string(argument) + " has " + std::to_string(view.size) + " elements, expected " +
                          std::to_string(expected));
     if (expected > 0 && view.data == nullptr)
-        throw std::invalid_argument(std::string(argument) + " is null, expected " + std::to_string(expected) + " elements");
+        throw std::invalid_argument(std::string(argument) + " is null, expected " + std::to_string(expected) +
+                                    " elements");
 }
 
 template <class T>
@@ -77,8 +78,8 @@ void run_direct(const ConvProblem& problem, const Plan& plan, const reference::A
                 const T* packed, bool accumulate, int threads) {
     const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
     if (plan.pass == Pass::weight_grad) {
-        run_weight_grad<T>(plan, {arrays.dy, problem.y_elems(), arrays.x, problem.x_elems(), result, accumulate}, threads,
-                           workspace.data());
+        run_weight_grad<T>(plan, {arrays.dy, problem.y_elems(), arrays.x, problem.x_elems(), result, accumulate},
+                           threads, workspace.data());
         return;
     }
     if (plan.fill_result && !accumulate) fill(problem, plan, arrays.bias, result);
@@ -114,7 +115,9 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         if (accumulate) throw std::invalid_argument("bias is given, expected none together with accumulate");
         check_view(bias, forward ? g.out_channels : g.in_channels, "bias");
     }
-    const reference::Arrays<T> arrays{forward ? first.data : weights ? second.data : nullptr,
+    const reference::Arrays<T> arrays{forward   ? first.data
+                                      : weights ? second.data
+                                                : nullptr,
                                       weights ? nullptr : second.data, forward ? nullptr : first.data, bias.data};
     if (plan.empty) {
         if (!accumulate) fill(problem, plan, bias.data, result.data);
@@ -195,7 +198,8 @@ PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
     check_type<T>(dtype());
     const Plan& plan = implementation_->plan;
     if (plan.pass != Pass::forward)
-        throw std::invalid_argument(std::string("the pass is ") + name(plan.pass) + ", expected forward to prepare weights for");
+        throw std::invalid_argument(std::string("the pass is ") + name(plan.pass) +
+                                    ", expected forward to prepare weights for");
     check_view(w, problem().w_elems(), "w");
     auto prepared = std::make_shared<PreparedWeights::Implementation>();
     prepared->made_for = implementation_;
@@ -233,7 +237,8 @@ void Convolution::execute_prepared(View<const T> x, const PreparedWeights& w, Vi
     if (prepared.packed.bytes() > 0) {
         execute_typed<T>(x, {}, reinterpret_cast<const T*>(prepared.packed.data()), bias, y, how);
     } else {
-        execute_typed<T>(x, {reinterpret_cast<const T*>(prepared.plain.data()), problem().w_elems()}, nullptr, bias, y, how);
+        execute_typed<T>(x, {reinterpret_cast<const T*>(prepared.plain.data()), problem().w_elems()}, nullptr, bias, y,
+                         how);
     }
 }
 
@@ -247,9 +252,13 @@ void Convolution::execute(View<const double> first, View<const double> second, V
     execute_typed<double>(first, second, nullptr, bias, result, how);
 }
 
-PreparedWeights Convolution::prepare(View<const float> w, int threads) const { return prepare_typed<float>(w, threads); }
+PreparedWeights Convolution::prepare(View<const float> w, int threads) const {
+    return prepare_typed<float>(w, threads);
+}
 
-PreparedWeights Convolution::prepare(View<const double> w, int threads) const { return prepare_typed<double>(w, threads); }
+PreparedWeights Convolution::prepare(View<const double> w, int threads) const {
+    return prepare_typed<double>(w, threads);
+}
 
 void Convolution::execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
                           const Execution& how) const {

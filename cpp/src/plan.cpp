@@ -91,13 +91,13 @@ TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pi
 // staged part of the source is mostly gaps: then each tap of that axis, and of those outside it, is staged on its own.
 int64_t taps_limit(const MapPlan& m) {
     constexpr std::array<int64_t, 3> pixels_of_chunk{4, 16, 400};  // along depth, height, width; a rough figure will do
-    constexpr int64_t most_gaps = 4;                               // staged elements for each that is read
+    constexpr int64_t most_gaps = 4;  // staged elements for each that is read
     if (m.in_place) return patch_limit;
     int64_t inner = 1;
     for (size_t a = 3; a-- > 0;) {
         const auto& taps = m.map.axis[a].taps;
-        const auto [lo, hi] = std::minmax_element(taps.begin(), taps.end(),
-                                                  [](const Tap& s, const Tap& t) { return s.shift < t.shift; });
+        const auto [lo, hi] =
+            std::minmax_element(taps.begin(), taps.end(), [](const Tap& s, const Tap& t) { return s.shift < t.shift; });
         const int64_t others = static_cast<int64_t>(taps.size()) - 1;
         if (hi->shift - lo->shift > most_gaps * others * std::min(m.map.axis[a].count, pixels_of_chunk[a]))
             return std::min(inner, patch_limit);
@@ -113,14 +113,16 @@ double row_tile_cost(const KernelShapes& kernels, const MapPlan& m, int64_t batc
     const int64_t length = m.map.axis[2].count, vectors_of_row = ceil_div(length, shape.lanes);
     const auto slots = [&](int64_t rows) {
         const int64_t vectors = kernels.row_tile_vectors[rows - 1];
-        return static_cast<double>(std::max({rows * vectors, rows + 2 * vectors, int64_t(6)})) / static_cast<double>(vectors);
+        return static_cast<double>(std::max({rows * vectors, rows + 2 * vectors, int64_t(6)})) /
+               static_cast<double>(vectors);
     };
     const int64_t full = channels / shape.rows, rest = channels % shape.rows;
     const double of_vector = static_cast<double>(full) * slots(shape.rows) + (rest > 0 ? slots(rest) : 0.0);
     const auto f = [](int64_t n) { return static_cast<double>(n); };
     const double vectors = f(batch * (m.map.pixels() / length) * vectors_of_row);
     const double terms = f(m.map.taps() * m.patches.channels);
-    const double stores = length < shape.lanes || !together ? strided_store * vectors * f(channels * std::min(length, shape.lanes)) : 0;
+    const double stores =
+        length < shape.lanes || !together ? strided_store * vectors * f(channels * std::min(length, shape.lanes)) : 0;
     return terms * of_vector * vectors + stores;
 }
 
@@ -150,8 +152,10 @@ double packed_sum_cost(const KernelShapes& kernels, const TileChoice& tile, int6
                        int64_t pixels) {
     constexpr double transposed_vector = 8.0;
     const TileShape& shape = kernels.shape[tile.family];
-    const double multiply = tile.pixels_are_columns ? tile_cost(shape, channels, columns) : tile_cost(shape, columns, channels);
-    const double pack = transposed_vector * static_cast<double>(ceil_div(columns, shape.lanes) + ceil_div(channels, shape.lanes));
+    const double multiply =
+        tile.pixels_are_columns ? tile_cost(shape, channels, columns) : tile_cost(shape, columns, channels);
+    const double pack =
+        transposed_vector * static_cast<double>(ceil_div(columns, shape.lanes) + ceil_div(channels, shape.lanes));
     return static_cast<double>(pixels) * (multiply + pack);
 }
 
@@ -201,8 +205,8 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     }
     const int64_t typical = pixels / static_cast<int64_t>(plan.maps.size());
     const int64_t rows_of_pixels = typical / std::max<int64_t>(1, plan.maps[0].map.axis[2].count);
-    plan.tile =
-        choose_tile(kernels, plan.result_channels, typical, rows_of_pixels, terms, contiguous, plan.result.channel == 1);
+    plan.tile = choose_tile(kernels, plan.result_channels, typical, rows_of_pixels, terms, contiguous,
+                            plan.result.channel == 1);
     double packed_cost = 0, row_cost = 0;
     for (const MapPlan& m : plan.maps) {
         packed_cost += plan.tile.cost / static_cast<double>(plan.maps.size());
@@ -225,7 +229,8 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
         // which fill fewer vectors.
         const int64_t chunks = plan.groups * ceil_div(pixels, limit);
-        splits = std::clamp(ceil_div(tasks_wanted, chunks), int64_t(1), std::max<int64_t>(padded_channels / channels_worth_a_task, 1));
+        splits = std::clamp(ceil_div(tasks_wanted, chunks), int64_t(1),
+                            std::max<int64_t>(padded_channels / channels_worth_a_task, 1));
         limit = std::min(limit, std::max(ceil_div(pixels * plan.groups * splits, tasks_wanted), 4 * pixel_panel));
     }
     const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
@@ -247,12 +252,12 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         plan.packing_blocks += plan.groups * m.patches.count();
         m.weights_at = plan.packed_weight_elems;
         // Each panel of a block is followed by a vector of slack (implicit_gemm.cpp says why).
-        m.weights_per_group = checked_add(
-            checked_mul(padded_channels, m.map.taps() * plan.source_channels, "the packed weights"),
-            padded_channels / channel_panel * m.patches.count() * shape.lanes, "the packed weights");
-        plan.packed_weight_elems = checked_add(plan.packed_weight_elems,
-                                               checked_mul(m.weights_per_group, plan.groups, "the packed weights"),
-                                               "the packed weights");
+        m.weights_per_group =
+            checked_add(checked_mul(padded_channels, m.map.taps() * plan.source_channels, "the packed weights"),
+                        padded_channels / channel_panel * m.patches.count() * shape.lanes, "the packed weights");
+        plan.packed_weight_elems =
+            checked_add(plan.packed_weight_elems, checked_mul(m.weights_per_group, plan.groups, "the packed weights"),
+                        "the packed weights");
     }
 }
 
@@ -280,8 +285,7 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     plan.partial_elems = products * plan.channel_block * round_up(m.patches.largest(), patch_panel);
     if (plan.parallel) {
         const int64_t affordable = partial_bytes_most / std::max<int64_t>(plan.partial_elems * elem_bytes, 1);
-        plan.chunks = std::max<int64_t>(
-            1, std::min({ceil_div(tasks_wanted, products), m.pixels.count(), affordable}));
+        plan.chunks = std::max<int64_t>(1, std::min({ceil_div(tasks_wanted, products), m.pixels.count(), affordable}));
     }
     // One chunk needs no memory of its own: its sums live in the workspace of the thread that makes them.
     plan.partial_elems = plan.chunks > 1 ? plan.partial_elems * plan.chunks : 0;
@@ -305,7 +309,8 @@ BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t
         const int64_t step = ceil_div(extents[axis_], parts);
         if (step * 2 < most && tried > 0) break;
         const int64_t full = extents[axis_] / step, rest = extents[axis_] % step;
-        const int64_t vectors = 8 * (full * ceil_div(step * inner, lanes) + ceil_div(rest * inner, lanes)) + full + (rest > 0);
+        const int64_t vectors =
+            8 * (full * ceil_div(step * inner, lanes) + ceil_div(rest * inner, lanes)) + full + (rest > 0);
         if (vectors < best_vectors) {
             best_vectors = vectors;
             step_ = step;
@@ -379,11 +384,14 @@ std::string describe_blocking(const Plan& plan) {
     if (plan.empty) return "nothing to sum";
     const MapPlan& m = plan.maps.front();
     const auto text = [](int64_t n) { return std::to_string(n); };
-    return std::string("tile ") + text(plan.tile.rows) + " " + (plan.tile.pixels_are_columns ? "channels" : plan.pass == Pass::weight_grad ? "patch elements" : "pixels") +
-           " x " + text(plan.tile.columns) + " " +
-           (!plan.tile.pixels_are_columns           ? "channels"
+    return std::string("tile ") + text(plan.tile.rows) + " " +
+           (plan.tile.pixels_are_columns     ? "channels"
             : plan.pass == Pass::weight_grad ? "patch elements"
-                                                    : "pixels") +
+                                             : "pixels") +
+           " x " + text(plan.tile.columns) + " " +
+           (!plan.tile.pixels_are_columns    ? "channels"
+            : plan.pass == Pass::weight_grad ? "patch elements"
+                                             : "pixels") +
            "; " + text(plan.tasks) + " tasks of up to " + text(plan.channel_block) + " channels x " +
            text(m.pixels.largest()) + " pixels; " + text(m.patches.count()) + " blocks of up to " +
            text(m.patches.largest()) + " (channel, tap) pairs; " + text(static_cast<int64_t>(plan.maps.size())) +

@@ -47,7 +47,8 @@ ConvProblem::ConvProblem(const Geometry& geometry) : geometry_(geometry) {
     check_range(g.groups, 1, "groups");
     if (g.in_channels % g.groups != 0 || g.out_channels % g.groups != 0)
         throw ShapeError("groups is " + std::to_string(g.groups) + ", expected a divisor of in_channels (" +
-                         std::to_string(g.in_channels) + ") and of out_channels (" + std::to_string(g.out_channels) + ")");
+                         std::to_string(g.in_channels) + ") and of out_channels (" + std::to_string(g.out_channels) +
+                         ")");
     for (int axis = 0; axis < 3; ++axis) {
         const size_t a = static_cast<size_t>(axis);
         if (axis < 3 - g.rank) {
@@ -66,9 +67,9 @@ ConvProblem::ConvProblem(const Geometry& geometry) : geometry_(geometry) {
         const int64_t reach = checked_mul(g.dilation[a], g.kernel[a] - 1, "dilation * (kernel - 1)");
         const int64_t padded = g.input[a] + g.pad_lo[a] + g.pad_hi[a];
         if (padded < 0 || checked_add(reach, 1, "the dilated kernel") > padded)
-            throw ShapeError("the kernel is longer than the padded input on axis " + std::to_string(axis - (3 - g.rank)) +
-                             ": dilation * (kernel - 1) + 1 is " + std::to_string(reach + 1) + ", input + padding is " +
-                             std::to_string(padded));
+            throw ShapeError("the kernel is longer than the padded input on axis " +
+                             std::to_string(axis - (3 - g.rank)) + ": dilation * (kernel - 1) + 1 is " +
+                             std::to_string(reach + 1) + ", input + padding is " + std::to_string(padded));
         output_[a] = (padded - reach - 1) / g.stride[a] + 1;
     }
     taps_ = array_elems({g.kernel[0], g.kernel[1], g.kernel[2]}, "the kernel");

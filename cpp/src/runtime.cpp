@@ -41,8 +41,8 @@ int threads_from_environment() {
         char* end = nullptr;
         const long value = std::strtol(text, &end, 10);
         if (*end != '\0' || value < 1 || value > most_threads)
-            throw std::invalid_argument("CONVPP_NUM_THREADS is '" + std::string(text) + "', expected an integer from 1 to " +
-                                        std::to_string(most_threads));
+            throw std::invalid_argument("CONVPP_NUM_THREADS is '" + std::string(text) +
+                                        "', expected an integer from 1 to " + std::to_string(most_threads));
         return static_cast<int>(value);
     }
 #ifdef _OPENMP

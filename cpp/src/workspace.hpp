@@ -38,8 +38,8 @@ public:
     AlignedBlock() = default;
     // Throws std::bad_alloc.
     explicit AlignedBlock(int64_t bytes) : bytes_((bytes / cache_line + 1) * cache_line) {
-        block_.reset(static_cast<std::byte*>(
-            std::aligned_alloc(static_cast<size_t>(cache_line), static_cast<size_t>(bytes_))));
+        block_.reset(
+            static_cast<std::byte*>(std::aligned_alloc(static_cast<size_t>(cache_line), static_cast<size_t>(bytes_))));
         if (block_ == nullptr) throw std::bad_alloc();
     }
     std::byte* data() const { return block_.get(); }

@@ -31,7 +31,7 @@ struct View {
 };
 
 struct Execution {
-    int threads = 0;          // 0: num_threads()
+    int threads = 0;  // 0: num_threads()
     bool accumulate = false;  // add to the result instead of overwriting it
 };
 
@@ -95,7 +95,7 @@ private:
     std::shared_ptr<const Implementation> implementation_;
 };
 
-// db[k] = sum of dy over samples and pixels. 
+// db[k] = sum of dy over samples and pixels.
 template <class T>
 void bias_grad(View<const T> dy, int64_t batch, int64_t channels, int64_t pixels, Layout layout, View<T> db,
                const Execution& how = {});

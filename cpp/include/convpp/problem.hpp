@@ -44,7 +44,7 @@ public:
 
     const Geometry& geometry() const noexcept { return geometry_; }
     const Extents& output() const noexcept { return output_; }  // floor((in + lo + hi - dilation*(k-1) - 1)/stride) + 1
-    int64_t taps() const noexcept { return taps_; }             // elements of one kernel
+    int64_t taps() const noexcept { return taps_; }  // elements of one kernel
 
     int64_t x_elems() const noexcept { return x_elems_; }
     int64_t w_elems() const noexcept { return w_elems_; }

@@ -23,7 +23,8 @@ double sum_of(const T* values, int64_t count) {
     std::array<double, 8> lanes{};
     int64_t i = 0;
     for (; i + 8 <= count; i += 8)
-        for (size_t lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(values[i + static_cast<int64_t>(lane)]);
+        for (size_t lane = 0; lane < 8; ++lane)
+            lanes[lane] += static_cast<double>(values[i + static_cast<int64_t>(lane)]);
     double sum = 0;
     for (; i < count; ++i) sum += static_cast<double>(values[i]);
     for (const double lane : lanes) sum += lane;

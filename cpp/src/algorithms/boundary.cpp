@@ -114,9 +114,8 @@ bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const T* dy)
     bool finite = true;
     for (int64_t i = 0; finite && i < g.batch * g.out_channels; ++i) {
         const T* const plane = dy + i / g.out_channels * plan.result.batch + i % g.out_channels * plan.result.channel;
-        for_each_border_pixel(plan.maps[0].map, inside, [&](const Extents& p) {
-            return finite = is_finite(plane[at_pixel(plan.result, p)]);
-        });
+        for_each_border_pixel(plan.maps[0].map, inside,
+                              [&](const Extents& p) { return finite = is_finite(plane[at_pixel(plan.result, p)]); });
     }
     return !finite;
 }
@@ -146,14 +145,16 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
                 for (int64_t d = 0; d < taps_of(0); ++d)
                     for (int64_t h = 0; h < taps_of(1); ++h)
                         for (int64_t w = 0; w < taps_of(2); ++w, ++index)
-                            flags[static_cast<size_t>(index)] |= outside(0, p[0], d) || outside(1, p[1], h) || outside(2, p[2], w);
+                            flags[static_cast<size_t>(index)] |=
+                                outside(0, p[0], d) || outside(1, p[1], h) || outside(2, p[2], w);
                 return true;
             });
         for (int64_t index = 0; index < taps; ++index) {
             if (!flags[static_cast<size_t>(index)]) continue;
             // Taps are in stored order; the definition counts them rotated when the kernel is flipped.
             const int64_t counted = g.flip ? taps - 1 - index : index;
-            const Extents r{counted / (g.kernel[1] * g.kernel[2]), counted / g.kernel[2] % g.kernel[1], counted % g.kernel[2]};
+            const Extents r{counted / (g.kernel[1] * g.kernel[2]), counted / g.kernel[2] % g.kernel[1],
+                            counted % g.kernel[2]};
             for (int64_t c = 0; c < in; ++c)
                 dw[(task * in + c) * taps + index] = reference::weight_grad_at(problem, arrays, n_lo, n_hi, k, c, r);
         }

@@ -71,14 +71,14 @@ struct ThreadBuffers {
             pixels = std::max(pixels, m.pixels.largest());
             if (plan.packs_pixels)
                 packed = std::max(packed, round_up(m.pixels.largest(), width.pixels) * m.patches.largest());
-            else
-                vector_count = std::max(vector_count, most_vectors(m.pixels.box(0), kernel.lanes));
+            else vector_count = std::max(vector_count, most_vectors(m.pixels.box(0), kernel.lanes));
             run_count = std::max({run_count, most_runs(m.pixels.box(0), width.pixels), m.patches.largest()});
         }
         const int64_t channels = std::min(plan.channel_block, plan.result_channels);
         panels = carver.take<T>(packed + kernel.lanes);
-        tile = carver.take<T>(std::max(width.pixels * width.channels,
-                                       int64_t(kernels::max_row_tile_rows) * kernels::max_row_tile_vectors * kernel.lanes));
+        tile =
+            carver.take<T>(std::max(width.pixels * width.channels, int64_t(kernels::max_row_tile_rows) *
+                                                                       kernels::max_row_tile_vectors * kernel.lanes));
         runs = carver.take<Run>(run_count);
         vectors.at = carver.take<kernels::VectorAt>(vector_count);
         vectors.skip = carver.take<unsigned char>(vector_count);
@@ -92,7 +92,8 @@ struct ThreadBuffers {
 };
 
 template <class T>
-std::vector<ThreadBuffers<T>> thread_buffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel, int threads) {
+std::vector<ThreadBuffers<T>> thread_buffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel,
+                                             int threads) {
     std::vector<ThreadBuffers<T>> buffers;
     buffers.reserve(static_cast<size_t>(threads));
     for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
@@ -124,15 +125,15 @@ void pack_weights(const Plan& plan, const KernelTable<T>& kernel, const MapPlan&
             const Run run{channel, 0, valid};
             kernel.copy_panel(from, buffers.patches.offsets, depth, &run, 1, to, width, weights.end);
         } else {
-            for (int64_t j = 0; j < valid; ++j)
-                buffers.channel_offset[j] = (channel + j) * plan.weight_result_channel;
-            kernel.transpose_panel(from, buffers.channel_offset, valid, buffers.runs, run_count, to, width, weights.end);
+            for (int64_t j = 0; j < valid; ++j) buffers.channel_offset[j] = (channel + j) * plan.weight_result_channel;
+            kernel.transpose_panel(from, buffers.channel_offset, valid, buffers.runs, run_count, to, width,
+                                   weights.end);
         }
     }
 }
 
 // The map that item `index` of all maps belongs to; `first` is the number of the map's first item.
-const MapPlan& map_of(const Plan& plan, int64_t MapPlan::*first, int64_t index) {
+const MapPlan& map_of(const Plan& plan, int64_t MapPlan::* first, int64_t index) {
     const auto after = std::upper_bound(plan.maps.begin(), plan.maps.end(), index,
                                         [&](int64_t i, const MapPlan& m) { return i < m.*first; });
     return *(after - 1);
@@ -221,13 +222,15 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
         T* const result = operands.result + sample * plan.result.batch + first_channel * plan.result.channel;
         Beginning<T> beginning;
         if (operands.accumulate) beginning.start = Start::from_c;
-        else if (operands.bias != nullptr) beginning = {by_pixel ? Start::row_bias : Start::column_bias, bias + first_channel};
+        else if (operands.bias != nullptr)
+            beginning = {by_pixel ? Start::row_bias : Start::column_bias, bias + first_channel};
         for (int64_t b = 0; b < m.patches.count(); ++b) {
             const PatchBlock block = patch_block(m.patches, b);
             const int64_t depth = block.size(), weight_pitch = layout.pitch(block);
             const T* const weights = packed + m.weights_at + group * m.weights_per_group + layout.at(block, b) +
                                      task.channel_lo / width.channels * weight_pitch;
-            const PatchView<T> view = stage_patches(kernel, m, plan.source, source, task.pixels, block, buffers.patches);
+            const PatchView<T> view =
+                stage_patches(kernel, m, plan.source, source, task.pixels, block, buffers.patches);
             if (!plan.packs_pixels) {
                 if (group == task.group_lo || !one_block)
                     find_row_vectors(m.map, plan.result, task.pixels, view.step, kernel.lanes,

@@ -72,7 +72,8 @@ void multiply_panels(const kernels::KernelTable<T>& kernel, int family_index, in
                         tile_buffer[i * pitch + j] = j < valid_columns ? result[at_row[i] + at_column[j]] : T(0);
             tile(depth, a, b, tile_buffer, pitch, beginning.start, bias);
             for (int64_t i = 0; i < valid_rows; ++i)
-                for (int64_t j = 0; j < valid_columns; ++j) result[at_row[i] + at_column[j]] = tile_buffer[i * pitch + j];
+                for (int64_t j = 0; j < valid_columns; ++j)
+                    result[at_row[i] + at_column[j]] = tile_buffer[i * pitch + j];
         }
     }
 }

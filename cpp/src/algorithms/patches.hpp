@@ -152,7 +152,8 @@ PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan&
                     for (const int64_t phase_h : axis[1].phases)
                         for (const int64_t phase_w : axis[2].phases) {
                             Segment rows = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, phase_h);
-                            const Segment part = inside_part(axis[2], pixels.lo[3] + staged[2].shift_lo, length, phase_w);
+                            const Segment part =
+                                inside_part(axis[2], pixels.lo[3] + staged[2].shift_lo, length, phase_w);
                             if (d < 0 || d >= axis[0].source_extent || part.count == 0) rows = {height, 0, 0};
                             write_band(to, rows, part,
                                        n * strides.batch + d * strides.axis[0] + rows.first * strides.axis[1] +

@@ -127,8 +127,8 @@ void run(const ConvProblem& problem, Pass pass, const Arrays<T>& arrays, T* resu
     parallel_for(g.batch * channels, threads, [&](int64_t task, int) {
         const int64_t n = task / channels, channel = task % channels;
         for_each(forward ? problem.output() : g.input, [&](const Extents& at) {
-            put(offset(strides, n, channel, at), forward ? forward_at(problem, arrays, n, channel, at)
-                                                         : input_grad_at(problem, arrays, n, channel, at));
+            put(offset(strides, n, channel, at),
+                forward ? forward_at(problem, arrays, n, channel, at) : input_grad_at(problem, arrays, n, channel, at));
         });
     });
 }
@@ -137,7 +137,8 @@ template float forward_at(const ConvProblem&, const Arrays<float>&, int64_t, int
 template double forward_at(const ConvProblem&, const Arrays<double>&, int64_t, int64_t, const Extents&);
 template float input_grad_at(const ConvProblem&, const Arrays<float>&, int64_t, int64_t, const Extents&);
 template double input_grad_at(const ConvProblem&, const Arrays<double>&, int64_t, int64_t, const Extents&);
-template float weight_grad_at(const ConvProblem&, const Arrays<float>&, int64_t, int64_t, int64_t, int64_t, const Extents&);
+template float weight_grad_at(const ConvProblem&, const Arrays<float>&, int64_t, int64_t, int64_t, int64_t,
+                              const Extents&);
 template double weight_grad_at(const ConvProblem&, const Arrays<double>&, int64_t, int64_t, int64_t, int64_t,
                                const Extents&);
 template void run(const ConvProblem&, Pass, const Arrays<float>&, float*, bool, int);

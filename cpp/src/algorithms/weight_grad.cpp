@@ -147,8 +147,8 @@ void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& prod
 
 // panel[pixel][pair] of the patches of x.
 template <class T>
-void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
-                  const Box& pixels, int64_t width, const ThreadBuffers<T>& buffers) {
+void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
+                  const SumOperands<T>& operands, const Box& pixels, int64_t width, const ThreadBuffers<T>& buffers) {
     const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, first_x(plan, product, operands), pixels,
                                             product.block, buffers.patches);
     const int64_t count = pixels.elems(), pairs = product.block.size();
@@ -158,8 +158,8 @@ void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product&
         const int64_t valid = std::min(width, pairs - first);
         T* panel = buffers.patch_panels + first * count;
         if (valid < width) std::fill_n(panel, count * width, T(0));
-        kernel.transpose_panel(view.base, buffers.patches.offsets + first, valid, buffers.runs, first_run[1], panel, width,
-                               view.end);
+        kernel.transpose_panel(view.base, buffers.patches.offsets + first, valid, buffers.runs, first_run[1], panel,
+                               width, view.end);
     }
 }
 
@@ -207,8 +207,8 @@ void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& pro
     std::fill_n(sums, product.channels * pitch, T(0));
     for (int64_t b = box_lo; b < box_hi; ++b) {
         const Box pixels = plan.maps[0].pixels.box(b);
-        const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, first_x(plan, product, operands), pixels,
-                                                product.block, buffers.patches);
+        const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, first_x(plan, product, operands),
+                                                pixels, product.block, buffers.patches);
         if (buffers.vectors_of != VectorsOf{b, view.step}) {  // neighbouring products have the same pixels
             find_row_vectors(plan.maps[0].map, plan.result, pixels, view.step, kernel.lanes, false, buffers.dy_offset,
                              buffers.vectors);
@@ -231,7 +231,8 @@ void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product
     const int64_t channel_step = by_patch ? pitch : 1, pair_step = by_patch ? 1 : pitch;
     for (int64_t c = 0; c < product.channels; ++c) {
         T* to = operands.dw + product.group * plan.weight_group +
-                (product.channel_lo + c) * plan.weight_result_channel + product.block.channel_lo * plan.weight_source_channel;
+                (product.channel_lo + c) * plan.weight_result_channel +
+                product.block.channel_lo * plan.weight_source_channel;
         const T* from = sums + c * channel_step;
         for (int64_t k = 0; k < pairs; ++k) {
             T& target = to[buffers.patches.offsets[k]];

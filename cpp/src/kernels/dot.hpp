@@ -48,15 +48,16 @@ void dot_columns(const T* dy, int64_t dy_pitch, const T* dy_end, const T* x, con
     for (; columns >= Columns; columns -= Columns, offsets += Columns, sums += Columns)
         dot_tile<T, Rows, Columns>(dy, dy_pitch, dy_end, x, offsets, vectors, sums, pitch);
     if constexpr (Columns > 1)
-        if (columns > 0) dot_columns<T, Rows, Columns / 2>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, sums, pitch);
+        if (columns > 0)
+            dot_columns<T, Rows, Columns / 2>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, sums, pitch);
 }
 
 template <class T>
 void dot_rows(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
               int64_t columns, const RowVectors& vectors, T* sums, int64_t pitch) {
     for (; rows >= dot_tile_rows; rows -= dot_tile_rows, dy += dot_tile_rows * dy_pitch, sums += dot_tile_rows * pitch)
-        dot_columns<T, dot_tile_rows, accumulators / dot_tile_rows>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, sums,
-                                                                    pitch);
+        dot_columns<T, dot_tile_rows, accumulators / dot_tile_rows>(dy, dy_pitch, dy_end, x, offsets, columns, vectors,
+                                                                    sums, pitch);
     for (; rows >= 2; rows -= 2, dy += 2 * dy_pitch, sums += 2 * pitch)
         dot_columns<T, 2, 6>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, sums, pitch);
     if (rows > 0) dot_columns<T, 1, 9>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, sums, pitch);

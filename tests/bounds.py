@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from geometry import LAYOUTS, Array, Case, Geometry, assert_exact, draw_geometry
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
-CAPACITY = 32 << 20
+CAPACITY = 64 << 20
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
@@ -59,25 +60,27 @@ def run(case: Case, layout: str, guarded: list[Guarded], at_end: bool, threads: 
     assert_exact(convpp.conv_bias_grad(dy, layout=layout, batched=batched, out=new_out(case.db)), case.db)
 
 
-def draw_long_rows(rng: np.random.Generator) -> Geometry:
-    """Rows that are cut into several boxes of pixels, of which the last may be shorter than a vector."""
-    channels = int(rng.choice([1, 4, 64, 256]))
-    return Geometry(
-        n=int(rng.integers(1, 3)),
-        c=channels,
-        k=int(rng.integers(1, 4)),
-        spatial=(int(rng.integers(CAPACITY // 64, CAPACITY // 32)) // channels,),
-        kernel=(int(rng.choice([1, 2, 9])),),
-        padding=int(rng.integers(2)),
-        dtype=str(rng.choice(["float32", "float64"])),
-    )
+#: Rows that are cut into several boxes of pixels, the last of them shorter than a vector; one row shorter than that.
+LONG_ROWS = [
+    Geometry(1, 64, 1, (161611,), (9,)),
+    Geometry(1, 256, 1, (161604 // 4,), (1,)),
+    Geometry(2, 64, 3, (40003,), (2,), padding=1),
+    Geometry(1, 4, 2, (500001,), (3,), dtype="float64"),
+    Geometry(1, 1, 1, (2000003,), (3,)),
+    Geometry(2, 3, 5, (3, 80007), (3, 3), padding=1),
+    Geometry(1, 2, 2, (300, 5), (3, 3)),
+]
+
+
+def geometries(first_seed: int, count: int) -> Iterator[tuple[int, Geometry, np.random.Generator]]:
+    for seed in range(first_seed, first_seed + count):
+        rng = np.random.default_rng((90, seed))
+        yield seed, LONG_ROWS[seed] if seed < len(LONG_ROWS) else draw_geometry(rng, max_macs=1_000_000), rng
 
 
 def main(first_seed: int, count: int) -> None:
     guarded = [Guarded(CAPACITY) for _ in range(5)]
-    for seed in range(first_seed, first_seed + count):
-        rng = np.random.default_rng((90, seed))
-        geometry = draw_long_rows(rng) if seed % 10 == 0 else draw_geometry(rng, max_macs=1_000_000)
+    for seed, geometry, rng in geometries(first_seed, count):
         case = make_case(geometry, rng)
         for layout in LAYOUTS:
             for at_end in (True, False):

@@ -22,6 +22,7 @@ from geometry import (
     Array,
     Geometry,
     assert_same_bits,
+    draw_geometry,
     failures_name,
     in_layout,
     nan_out,
@@ -89,16 +90,19 @@ class Operands:
 
 
 def make_operands(name: str, layout: str, dtype: str) -> Operands:
-    g = GEOMETRIES[name]
     rng = np.random.default_rng((20, list(GEOMETRIES).index(name)))
+    return random_operands(replace(GEOMETRIES[name], dtype=dtype), layout, rng)
+
+
+def random_operands(g: Geometry, layout: str, rng: np.random.Generator) -> Operands:
     return Operands(
         geometry=g,
         layout=layout,
-        x=in_layout(normal(rng, g.x_shape(), dtype), layout, g.rank),
-        w=normal(rng, g.w_shape, dtype),
-        bias=normal(rng, (g.k,), dtype),
-        transposed_bias=normal(rng, (g.c,), dtype),
-        dy=in_layout(normal(rng, g.y_shape(), dtype), layout, g.rank),
+        x=in_layout(normal(rng, g.x_shape(), g.dtype), layout, g.rank),
+        w=normal(rng, g.w_shape, g.dtype),
+        bias=normal(rng, (g.k,), g.dtype),
+        transposed_bias=normal(rng, (g.c,), g.dtype),
+        dy=in_layout(normal(rng, g.y_shape(), g.dtype), layout, g.rank),
     )
 
 
@@ -134,6 +138,24 @@ def test_a_sample_alone_and_in_any_batch(name: str, layout: str, dtype: str) -> 
                 {result: got[result] for result in PER_SAMPLE},
                 {result: np.ascontiguousarray(want[result][chosen]) for result in PER_SAMPLE},
             )
+
+
+@both_layouts
+@pytest.mark.parametrize("seed", range(20))
+def test_random_geometries(seed: int, layout: str) -> None:
+    rng = np.random.default_rng((21, seed))
+    for _ in range(10):
+        g = draw_geometry(rng, max_macs=2_000_000)
+        operands = random_operands(g, layout, rng)
+        want = operands.run(threads=1)
+        with failures_name(g):
+            assert_same(operands.run(threads=int(rng.integers(2, 9))), want)
+            if g.n:
+                chosen = rng.integers(0, g.n, int(rng.integers(1, 8)))
+                got = operands.samples(chosen).run(threads=2)
+                for result in PER_SAMPLE:
+                    with failures_name(result, chosen):
+                        assert_same_bits(got[result], want[result][chosen])
 
 
 def offset(array: Array, by: int) -> Array:

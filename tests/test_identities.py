@@ -218,3 +218,9 @@ def test_accumulate_adds_over_several_blocks(rng: np.random.Generator) -> None:
         convpp.conv_weight_grad(case.dy, case.x, dw.shape, **g.keywords(), out=dw, accumulate=True, threads=2)
         assert_exact(dx, case.dx + 2)
         assert_exact(dw, case.dw - 3)
+
+
+def test_backward_promotes_each_gradient_by_itself() -> None:
+    dy, x, w = np.ones((1, 3, 3, 3), "f4"), np.ones((1, 2, 5, 5), "f8"), np.ones((3, 2, 3, 3), "f4")
+    dx, dw, db = convpp.conv_backward(dy, x, w)
+    assert [g.dtype.name for g in (dx, dw, db) if g is not None] == ["float32", "float64", "float32"]

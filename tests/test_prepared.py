@@ -109,3 +109,12 @@ def test_errors(rng: np.random.Generator) -> None:
         convpp.prepare_weights(w, x.shape, **g.keywords(), algorithm="winograd")
     with pytest.raises(convpp.DTypeError, match="w "):
         convpp.conv_input_grad(out, prepared, x.shape, **g.keywords())
+
+
+def test_other_dtype_or_algorithm_is_refused() -> None:
+    x, w = np.ones((1, 2, 5, 5), "f4"), np.ones((3, 2, 3, 3), "f4")
+    prepared = convpp.prepare_weights(w, x.shape)
+    with pytest.raises(convpp.DTypeError, match="bias has dtype float64, expected float32"):
+        convpp.conv(x, prepared, np.ones(3))
+    with pytest.raises(ValueError, match="algorithm is 'reference', expected 'auto'"):
+        convpp.conv(x, prepared, algorithm="reference")

@@ -123,6 +123,14 @@ LARGE = [
     Geometry(2, 3, 2, (500,), (401,), stride=3, padding="same"),
     Geometry(2, 2, 3, (12, 13, 14), (8, 9, 7), padding=2),
     Geometry(3, 1, 2, (41, 40), (21, 20), stride=2, padding="same", dilation=(1, 2)),
+    # Few channels.
+    Geometry(7, 1, 1, (61, 64), (3, 3), padding=1),
+    Geometry(3, 2, 1, (70, 33), (5, 4), padding=2, stride=(1, 2), bias=True),
+    Geometry(5, 3, 16, (48, 50), (3, 3), padding=1),
+    Geometry(20, 1, 6, (28, 28), (5, 5)),
+    Geometry(2, 4, 2, (3000,), (9,), padding=4),
+    Geometry(3, 32, 48, (40, 33), (3, 3), padding=1, groups=16),
+    Geometry(2, 1, 2, (17, 20, 34), (3, 3, 3), padding=1, flip=True),
     # Taps that are farther apart than the image, or almost.
     Geometry(2, 3, 4, (300,), (5,), padding="same", dilation=200),
     Geometry(2, 3, 4, (5000,), (7,), padding="causal", dilation=513),

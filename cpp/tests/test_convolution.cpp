@@ -273,22 +273,31 @@ TEST_CASE_TEMPLATE(
 
 TEST_CASE_TEMPLATE("the number of threads changes no bit", T, float, double) {
     Random random(16);
-    for (const Geometry& g : parallel_geometries()) {
-        const ConvProblem problem(g);
-        Tensors<T> tensors(problem);
-        tensors.fill_reals(random);
-        for (const Isa isa : available_isas()) {
-            const IsaScope scope(isa);
-            for (const Pass pass : all_passes) {
+    std::vector<Geometry> geometries = parallel_geometries();
+    for (const Layout layout : both_layouts) {  // more pixels: weight gradients of several chunks
+        geometries.push_back(padded(conv(2, 6, 3, 5, {1, 60, 61}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
+        geometries.back().layout = layout;
+        geometries.push_back(conv(2, 2, 64, 70, {1, 40, 40}, {1, 1, 1}));
+        geometries.back().layout = layout;
+    }
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const Pass pass : all_passes) {
+            int of_several_tasks = 0;
+            for (const Geometry& g : geometries) {
+                const ConvProblem problem(g);
+                Tensors<T> tensors(problem);
+                tensors.fill_reals(random);
                 INFO(std::string(name(pass)), " ", std::string(name(isa)), ": ", describe(g));
                 const Convolution convolution(problem, pass, dtype_of<T>);
-                CHECK(convolution.summary().tasks > 1);
+                of_several_tasks += convolution.summary().tasks > 1;
                 for (const Mode mode : {Mode::plain, Mode::accumulate}) {
                     const Array<T> one = run(convolution, tensors, mode, 1);
                     for (int threads = 2; threads <= 4; ++threads)
                         CHECK(same_bits(run(convolution, tensors, mode, threads), one));
                 }
             }
+            CHECK(of_several_tasks >= 8);
         }
     }
 }

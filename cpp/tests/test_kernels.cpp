@@ -351,27 +351,31 @@ TEST_CASE_TEMPLATE("copy_rows", T, float, double) {
     Random random(8);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
-        for (const int64_t rows : {0, 1, 2, 5})
-            for (int64_t count = 1; count <= 3 * lanes + 1; ++count)
-                for (const int64_t padding : {int64_t(0), int64_t(1), lanes - 1, lanes, lanes + 1})
-                    for (const int64_t spare : {int64_t(0), guards}) {
-                        const int64_t src_pitch = count + random.integer(0, 9), dst_pitch = count + padding;
-                        Array<T> source(rows == 0 ? 0 : (rows - 1) * src_pitch + count + spare);
-                        source.fill_integers(random, 1000);
-                        Array<T> plane(rows == 0 ? 0 : rows * dst_pitch + lanes - 1, guards);
-                        Panel<T> expected(plane.size());
-                        for (int64_t i = 0; i < rows; ++i)
-                            for (int64_t j = 0; j < dst_pitch; ++j)
-                                expected.set(i * dst_pitch + j, j < count ? source[i * src_pitch + j] : T(0));
-                        table.copy_rows(source.data(), src_pitch, rows, count, plane.data(), dst_pitch,
-                                        source.data() + source.size());
-                        CAPTURE(rows);
-                        CAPTURE(count);
-                        CAPTURE(dst_pitch);
-                        CAPTURE(spare);
-                        CHECK(expected.first_difference(plane) == -1);
-                        CHECK(plane.guards_intact());
-                    }
+        for (const int64_t step : {1, 2, 3, 5})
+            for (const int64_t rows : {0, 1, 2, 5})
+                for (int64_t count = 1; count <= 3 * lanes + 1; ++count)
+                    for (const int64_t padding : {int64_t(0), int64_t(1), lanes - 1, lanes, lanes + 1})
+                        for (const int64_t spare : {int64_t(0), int64_t(1), guards}) {
+                            const int64_t read = (count - 1) * step + 1, src_pitch = read + random.integer(0, 9);
+                            const int64_t dst_pitch = count + padding;
+                            Array<T> source(rows == 0 ? 0 : (rows - 1) * src_pitch + read + spare);
+                            source.fill_integers(random, 1000);
+                            Array<T> plane(rows == 0 ? 0 : rows * dst_pitch + lanes - 1, guards);
+                            Panel<T> expected(plane.size());
+                            for (int64_t i = 0; i < rows; ++i)
+                                for (int64_t j = 0; j < dst_pitch; ++j)
+                                    expected.set(i * dst_pitch + j,
+                                                 j < count ? source[i * src_pitch + j * step] : T(0));
+                            table.copy_rows(source.data(), src_pitch, step, rows, count, plane.data(), dst_pitch,
+                                            source.data() + source.size());
+                            CAPTURE(step);
+                            CAPTURE(rows);
+                            CAPTURE(count);
+                            CAPTURE(dst_pitch);
+                            CAPTURE(spare);
+                            CHECK(expected.first_difference(plane) == -1);
+                            CHECK(plane.guards_intact());
+                        }
     });
 }
 
@@ -418,20 +422,77 @@ TEST_CASE_TEMPLATE("transpose_panel", T, float, double) {
     });
 }
 
-TEST_CASE_TEMPLATE("gather", T, float, double) {
+TEST_CASE_TEMPLATE("dot_rows adds the products of the lanes that count", T, float, double) {
     Random random(5);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
-        for (const int64_t stride : {1, 2, 3, 4, 5, 6, 7, 64})
-            for (int64_t count = 0; count <= 70; count += 1 + count / 40 * 9) {
-                CAPTURE(stride);
-                CAPTURE(count);
-                Array<T> source(count == 0 ? 0 : (count - 1) * stride + 1), result(count, guards);
-                source.fill_integers(random, 1000);
-                table.gather(source.data(), stride, count, result.data());
-                int64_t wrong = 0;
-                for (int64_t i = 0; i < count; ++i) wrong += !(result[i] == source[i * stride]);
-                CHECK(wrong == 0);
-                CHECK(result.guards_intact());
+        const int64_t lanes = table.lanes;
+        for (const int64_t rows : {1, 2, 3, 4, 5, 7, 8, 9})
+            for (const int64_t columns : {1, 2, 3, 5, 6, 7, 9, 11, 12, 13, 25})
+                for (const int64_t whole : {0, 1, 3})
+                    for (const int64_t ragged : {0, 1, 2}) {
+                        const std::vector<int64_t> offsets = random_offsets(random, columns);
+                        std::vector<kernels::VectorAt> at;
+                        std::vector<unsigned char> skip, count;
+                        int64_t x_end = 0, dy_end = 0;
+                        const int64_t dy_pitch = (whole + ragged) * (lanes + 1) + 3;
+                        for (int64_t v = 0; v < whole + ragged; ++v) {
+                            at.push_back({random.integer(0, 50), v * (lanes + 1)});
+                            const int64_t skipped = v < whole ? 0 : random.integer(0, lanes - 1);
+                            const int64_t counted = v < whole ? lanes : random.integer(1, lanes - skipped);
+                            skip.push_back(static_cast<unsigned char>(skipped));
+                            count.push_back(static_cast<unsigned char>(counted));
+                            for (const int64_t offset : offsets)
+                                x_end = std::max(x_end, offset + at.back().source + lanes);
+                            // The last lanes of dy that do not count are not there.
+                            dy_end = (rows - 1) * dy_pitch + at.back().result + skipped + counted;
+                        }
+                        Array<T> dy(dy_end), x(x_end);
+                        x.fill_integers(random);
+                        for (int64_t r = 0; r < rows; ++r)  // what does not count stays NaN
+                            for (size_t v = 0; v < at.size(); ++v)
+                                for (int64_t lane = skip[v]; lane < skip[v] + count[v]; ++lane)
+                                    dy[r * dy_pitch + at[v].result + lane] = static_cast<T>(random.integer(-3, 3));
+                        const int64_t pitch = columns + random.integer(0, 3);
+                        Array<T> sums((rows - 1) * pitch + columns, guards);
+                        for (int64_t r = 0; r < rows; ++r)
+                            for (int64_t j = 0; j < columns; ++j)
+                                sums[r * pitch + j] = static_cast<T>(random.integer(-9, 9));
+                        std::vector<T> expected(sums.data(), sums.data() + sums.size());
+                        for (int64_t r = 0; r < rows; ++r)
+                            for (int64_t j = 0; j < columns; ++j)
+                                for (size_t v = 0; v < at.size(); ++v)
+                                    for (int64_t lane = skip[v]; lane < skip[v] + count[v]; ++lane)
+                                        expected[static_cast<size_t>(r * pitch + j)] +=
+                                            dy[r * dy_pitch + at[v].result + lane] *
+                                            x[offsets[static_cast<size_t>(j)] + at[v].source + lane];
+                        const kernels::RowVectors vectors{at.data(), skip.data(), count.data(), whole, whole + ragged};
+                        table.dot_rows(dy.data(), dy_pitch, dy.data() + dy.size(), rows, x.data(), offsets.data(),
+                                       columns, vectors, sums.data(), pitch);
+                        CAPTURE(rows);
+                        CAPTURE(columns);
+                        CAPTURE(whole);
+                        CAPTURE(ragged);
+                        CHECK(first_difference(sums.data(), expected.data(), sums.size()) == -1);
+                        CHECK(sums.guards_intact());
+                    }
+    });
+}
+
+TEST_CASE_TEMPLATE("dot_rows leaves out lanes of x that are not finite and do not count", T, float, double) {
+    for_each_isa<T>([](const KernelTable<T>& table, Isa) {
+        const int64_t lanes = table.lanes;
+        for (int64_t skipped = 0; skipped < lanes; ++skipped)
+            for (int64_t counted = 1; counted <= lanes - skipped; ++counted) {
+                Array<T> x(lanes), dy(skipped + counted), sum(1, guards);  // of NaN
+                for (int64_t lane = skipped; lane < skipped + counted; ++lane) x[lane] = T(2), dy[lane] = T(3);
+                sum[0] = T(1);
+                kernels::VectorAt at{0, 0};
+                auto skip = static_cast<unsigned char>(skipped), count = static_cast<unsigned char>(counted);
+                const int64_t offset = 0;
+                table.dot_rows(dy.data(), 0, dy.data() + dy.size(), 1, x.data(), &offset, 1, {&at, &skip, &count, 0, 1},
+                               sum.data(), 1);
+                CHECK(sum[0] == static_cast<T>(1 + 6 * counted));
+                CHECK(sum.guards_intact());
             }
     });
 }

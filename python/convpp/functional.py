@@ -126,7 +126,7 @@ def conv(
         raise not_available("add")
     if isinstance(w, PreparedWeights):
         geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-        return w.run(x, bias, geometry, out, threads)
+        return w.run(x, bias, geometry, algorithm, out, threads)
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
     planned = plan_conv("forward", dtype, check_algorithm(algorithm), x.shape, w.shape, *geometry)
@@ -359,8 +359,7 @@ def conv_backward(
     ((2, 3, 8, 8), None, array([72., 72., 72., 72.]))
     """
     wanted = wanted_gradients(needs)
-    dy, x, _, _ = operands(dy, x, None, ("dy", "x"))
-    w = as_float(w, "w")
+    dy, x, w = as_float(dy, "dy"), as_float(x, "x"), as_float(w, "w")
     geometry: dict[str, Any] = {
         "stride": stride,
         "padding": padding,
@@ -371,7 +370,7 @@ def conv_backward(
         "layout": layout,
     }
     key = geometry_key(**geometry, per_sample=False)
-    planned = plan_conv("input_grad", dy.dtype.name, check_algorithm(algorithm), x.shape, w.shape, *key)
+    planned = plan_conv("input_grad", np.result_type(dy, w).name, check_algorithm(algorithm), x.shape, w.shape, *key)
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy, planned)
     how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}

@@ -30,6 +30,7 @@ class PreparedWeights:
     def __init__(self, w: Array, x_shape: tuple[int, ...], geometry: tuple[Any, ...], algorithm: str) -> None:
         self.dtype = w.dtype
         self.geometry = geometry
+        self.algorithm = algorithm
         self._planned = plan_conv("forward", w.dtype.name, check_algorithm(algorithm), x_shape, w.shape, *geometry)
         self._prepared = self._planned.convolution.prepare(w, threads_of_call(None))
 
@@ -56,6 +57,7 @@ class PreparedWeights:
         x: npt.ArrayLike,
         bias: npt.ArrayLike | None,
         geometry: tuple[Any, ...],
+        algorithm: str,
         out: Array | None,
         threads: int | None,
     ) -> Array:
@@ -65,18 +67,24 @@ class PreparedWeights:
                 f"w was prepared for the geometry (stride, padding, dilation, groups, flip, layout, per_sample) = "
                 f"{self.geometry}, expected that or no geometry arguments, got {geometry}"
             )
-        x = as_float(x, "x")
-        if x.dtype != self.dtype:
-            raise DTypeError(f"x has dtype {x.dtype}, expected {self.dtype}, which w was prepared in")
+        if check_algorithm(algorithm) not in ("auto", self.algorithm):
+            raise ValueError(f"algorithm is {algorithm!r}, expected {self.algorithm!r}, which w was prepared for")
+        x = self._same_dtype(x, "x")
         if x.shape != self.x_shape:
             raise ShapeError(f"x has shape {x.shape}, expected {self.x_shape}, which w was prepared for")
         x = plain(x, self.dtype)
         if bias is not None:
-            bias = plain(as_float(bias, "bias"), self.dtype)
+            bias = plain(self._same_dtype(bias, "bias"), self.dtype)
             check_shape(bias.shape, (self._planned.geometry.out_channels,), "bias", "(K,), one for each filter")
         target, copy_to = result(out, self._planned.y_shape, self.dtype.name, False, (x, bias))
         self._planned.convolution.execute_prepared(x, self._prepared, bias, target, threads_of_call(threads))
         return target if copy_to is None else copied(target, copy_to)
+
+    def _same_dtype(self, value: npt.ArrayLike, argument: str) -> Array:
+        array = as_float(value, argument)
+        if array.dtype != self.dtype:
+            raise DTypeError(f"{argument} has dtype {array.dtype}, expected {self.dtype}, which w was prepared in")
+        return array
 
 
 def prepare_weights(

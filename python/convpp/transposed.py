@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from convpp.arguments import Layout, Padding, PerAxis, Shape, check_algorithm, check_shape, per_axis, shape
@@ -252,8 +253,7 @@ def conv_transpose_backward(
     (None, None, array([9.]))
     """
     wanted = wanted_gradients(needs)
-    dy, x, _, _ = operands(dy, x, None, ("dy", "x"))
-    w = as_float(w, "w")
+    dy, x, w = as_float(dy, "dy"), as_float(x, "x"), as_float(w, "w")
     geometry: dict[str, Any] = {
         "stride": stride,
         "padding": padding,
@@ -265,7 +265,7 @@ def conv_transpose_backward(
         "flip": flip,
         "layout": layout,
     }
-    planned = _plan("forward", dy.dtype.name, algorithm, x.shape, w.shape, transpose_key(**geometry))
+    planned = _plan("forward", np.result_type(dy, w).name, algorithm, x.shape, w.shape, transpose_key(**geometry))
     if dy.shape != planned.x_shape:
         raise _wrong_dy(dy, planned)
     how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}

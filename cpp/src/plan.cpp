@@ -144,7 +144,11 @@ int64_t chunk_pixels_of_rows(const MapPlan& m, int64_t elem_bytes) {
 }
 
 // Rows shorter than a vector are read beyond their end, which only staged ones allow.
-void forbid_short_rows_in_place(MapPlan& m, int64_t lanes) { m.in_place &= m.pixels.shortest_row() >= lanes; }
+void forbid_short_rows_in_place(MapPlan& m, int64_t lanes) {
+    if (!m.in_place || m.pixels.shortest_row() >= lanes) return;
+    m.in_place = false;
+    m.patches = make_patch_blocks(m.patches.channels, m);  // staged now: far-apart taps one by one
+}
 
 // Estimates for the weight gradient, as in choose_tile: packed (patches and dy are transposed into panels), and as dot
 // products of rows (tiles of about 4 x 6, loads that cross a cache line take two slots).
@@ -303,14 +307,17 @@ BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t
     const int64_t most = std::clamp<int64_t>(limit / inner, 1, extents[axis_]);
     // Among the larger steps, the one whose boxes fill up the fewest vectors (counting an eighth of a vector of fixed
     // cost a box): candidates are tried on a coarse raster so that planning stays cheap.
-    int64_t best_vectors = std::numeric_limits<int64_t>::max();
+    double best_vectors = std::numeric_limits<double>::infinity();
     const int64_t raster = std::max<int64_t>(1, most / 128);
+    const auto vectors_of = [&](int64_t step) {
+        const int64_t elems = step * inner;
+        return elems == 0 ? 0.0 : static_cast<double>(ceil_div(elems, lanes)) + 0.125;
+    };
     for (int64_t parts = ceil_div(extents[axis_], most), tried = 0; tried < 16; ++tried, parts += raster) {
         const int64_t step = ceil_div(extents[axis_], parts);
         if (step * 2 < most && tried > 0) break;
         const int64_t full = extents[axis_] / step, rest = extents[axis_] % step;
-        const int64_t vectors =
-            8 * (full * ceil_div(step * inner, lanes) + ceil_div(rest * inner, lanes)) + full + (rest > 0);
+        const double vectors = static_cast<double>(full) * vectors_of(step) + vectors_of(rest);
         if (vectors < best_vectors) {
             best_vectors = vectors;
             step_ = step;

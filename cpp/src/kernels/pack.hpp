@@ -9,48 +9,56 @@
 // is overwritten by what follows it (runs and rows are written in ascending order).  The last row needs slack behind.
 #pragma once
 
-template <class T, int Vectors>
-inline void copy_rows(const T* src, const int64_t* offsets, int64_t rows, T* dst, int64_t width) {
-    constexpr int lanes = lanes_of<T>;
-    for (int64_t k = 0; k < rows; ++k) {
+// The vectors of a panel's row, as far as one loop keeps their addresses in registers.
+constexpr int most_moves = 8;
+
+template <class T, int Moves>
+void copy_moves(const T* src, const int64_t* offsets, int64_t rows, const int64_t* from, const int64_t* to, T* dst,
+                int64_t width) {
+    int64_t at[Moves], into[Moves];
+#pragma GCC unroll 8
+    for (int m = 0; m < Moves; ++m) at[m] = from[m], into[m] = to[m];
+    for (int64_t k = 0; k < rows; ++k, dst += width) {
         const T* s = src + offsets[k];
-#pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) store(dst + v * lanes, load(s + v * lanes));
-        dst += width;
+#pragma GCC unroll 8
+        for (int m = 0; m < Moves; ++m) store(dst + into[m], load(s + at[m]));
     }
+}
+
+// copy_moves for `count` moves, 1 .. most_moves.
+template <class T, int Moves = most_moves>
+void copy_moves_of(int count, const T* src, const int64_t* offsets, int64_t rows, const int64_t* from,
+                   const int64_t* to, T* dst, int64_t width) {
+    if (count == Moves) return copy_moves<T, Moves>(src, offsets, rows, from, to, dst, width);
+    if constexpr (Moves > 1) copy_moves_of<T, Moves - 1>(count, src, offsets, rows, from, to, dst, width);
 }
 
 template <class T>
 void copy_panel(const T* src, const int64_t* offsets, int64_t rows, const Run* runs, int64_t run_count, T* dst,
                 int64_t width, const T* src_end) {
     constexpr int lanes = lanes_of<T>;
+    int64_t from[most_moves], to[most_moves], moves = 0;
     int64_t reach = 0, largest = 0;  // the last element that whole vectors touch, relative to src
-    for (int64_t r = 0; r < run_count; ++r) {
-        const int64_t end = runs[r].src + (runs[r].count + lanes - 1) / lanes * lanes;
-        if (r == 0 || end > reach) reach = end;
-    }
+    for (int64_t r = 0; r < run_count; ++r)
+        for (int64_t i = 0; i < runs[r].count; i += lanes, ++moves) {
+            if (moves < most_moves) {
+                from[moves] = runs[r].src + i;
+                to[moves] = runs[r].dst + i;
+            }
+            const int64_t end = runs[r].src + i + lanes;
+            if (moves == 0 || end > reach) reach = end;
+        }
     for (int64_t k = 0; k < rows; ++k)
         if (k == 0 || offsets[k] > largest) largest = offsets[k];
     const bool inside = reach + largest <= src_end - src;
-    if (inside && run_count == 1) {
-        const T* s = src + runs[0].src;
-        T* d = dst + runs[0].dst;
-        switch ((runs[0].count + lanes - 1) / lanes) {
-            case 1: return copy_rows<T, 1>(s, offsets, rows, d, width);
-            case 2: return copy_rows<T, 2>(s, offsets, rows, d, width);
-            case 3: return copy_rows<T, 3>(s, offsets, rows, d, width);
-            default: break;
-        }
-    }
+    if (inside && moves > 0 && moves <= most_moves)
+        return copy_moves_of<T>(static_cast<int>(moves), src, offsets, rows, from, to, dst, width);
     for (int64_t k = 0; k < rows; ++k, dst += width) {
         const T* s = src + offsets[k];
         for (int64_t r = 0; r < run_count; ++r) {
-            const T* from = s + runs[r].src;
-            T* to = dst + runs[r].dst;
-            if (inside)
-                for (int64_t i = 0; i < runs[r].count; i += lanes) store(to + i, load(from + i));
-            else
-                for (int64_t i = 0; i < runs[r].count; i += lanes) store(to + i, load_before(from + i, src_end));
+            const T* run = s + runs[r].src;
+            T* into = dst + runs[r].dst;
+            for (int64_t i = 0; i < runs[r].count; i += lanes) store(into + i, load_before(run + i, src_end));
         }
     }
 }

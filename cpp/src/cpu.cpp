@@ -115,6 +115,8 @@ KernelShapes shapes_of(const kernels::KernelTable<T>& table) {
     for (int f = 0; f < kernels::tile_families; ++f)
         shapes.shape[f] = {table.family[f].rows, table.family[f].vectors, table.lanes};
     for (int r = 0; r < kernels::max_row_tile_rows; ++r) shapes.row_tile_vectors[r] = table.row_tile_vectors[r];
+    shapes.dot_rows = table.dot_tile_rows;
+    shapes.dot_columns = table.dot_tile_columns;
     return shapes;
 }
 

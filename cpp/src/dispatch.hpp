@@ -15,6 +15,7 @@ struct TileShape {
 struct KernelShapes {
     TileShape shape[kernels::tile_families];
     int row_tile_vectors[kernels::max_row_tile_rows] = {};
+    int64_t dot_rows = 1, dot_columns = 1;
 };
 
 KernelShapes kernel_shapes(Isa isa, DType dtype);

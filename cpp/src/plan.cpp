@@ -151,7 +151,7 @@ void forbid_short_rows_in_place(MapPlan& m, int64_t lanes) {
 }
 
 // Estimates for the weight gradient, as in choose_tile: packed (patches and dy are transposed into panels), and as dot
-// products of rows (tiles of about 4 x 6, loads that cross a cache line take two slots).
+// products of rows.
 double packed_sum_cost(const KernelShapes& kernels, const TileChoice& tile, int64_t channels, int64_t columns,
                        int64_t pixels) {
     constexpr double transposed_vector = 8.0;
@@ -163,15 +163,18 @@ double packed_sum_cost(const KernelShapes& kernels, const TileChoice& tile, int6
     return static_cast<double>(pixels) * (multiply + pack);
 }
 
-double dot_cost(const TileShape& shape, const MapPlan& m, int64_t batch, int64_t channels) {
-    constexpr double ragged_vector = 12.0;  // slots to blank the lanes of one that is partly filled
+double dot_cost(const KernelShapes& kernels, const MapPlan& m, int64_t batch, int64_t channels) {
+    constexpr double load = 3.0;  // slots: the rows of a chunk stream from L2, and vectors cross cache lines
+    constexpr double ragged_vector = 6.0;  // more of them, to blank the lanes of one that is partly filled
     const auto f = [](int64_t n) { return static_cast<double>(n); };
-    const int64_t length = m.map.axis[2].count, columns = m.patches.channels * m.map.taps();
+    const int64_t length = m.map.axis[2].count, lanes = kernels.shape[0].lanes;
+    const int64_t columns = m.patches.channels * m.map.taps();
     const double rows = f(batch * (m.map.pixels() / length));
-    const double loads = 2 * (f(channels) * f(ceil_div(columns, 6)) + f(columns) * f(ceil_div(channels, 4)));
-    const double of_vector = std::max({f(channels) * f(columns), loads, 6.0});
-    const double ragged = length % shape.lanes != 0 ? ragged_vector * loads / 2 : 0.0;
-    return rows * (f(ceil_div(length, shape.lanes)) * of_vector + ragged);
+    const double loads =
+        f(channels) * f(ceil_div(columns, kernels.dot_columns)) + f(columns) * f(ceil_div(channels, kernels.dot_rows));
+    const double of_vector = std::max({f(channels) * f(columns), load * loads, 6.0});
+    const double ragged = length % lanes != 0 ? ragged_vector * loads : 0.0;
+    return rows * (f(ceil_div(length, lanes)) * of_vector + ragged);
 }
 
 BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes) {
@@ -271,7 +274,7 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     const int64_t columns = m.patches.channels * m.map.taps(), pixels = m.map.pixels() * plan.batch;
     plan.tile = choose_tile(kernels, plan.result_channels, columns, 0, pixels, true, true);
     const TileShape& rows = kernels.shape[0];
-    if (plan.result.axis[2] == 1 && dot_cost(rows, m, plan.batch, plan.result_channels) <
+    if (plan.result.axis[2] == 1 && dot_cost(kernels, m, plan.batch, plan.result_channels) <
                                         packed_sum_cost(kernels, plan.tile, plan.result_channels, columns, pixels)) {
         plan.packs_pixels = false;
         plan.tile = {0, true, rows.rows, rows.vectors * rows.lanes, 0};

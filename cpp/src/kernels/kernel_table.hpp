@@ -91,7 +91,9 @@ struct KernelTable {
 
     // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
     // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all lanes,
-    // the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.
+    // the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.  A full tile of it has
+    // dot_tile_rows x dot_tile_columns sums.
+    int dot_tile_rows, dot_tile_columns;
     void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
                      int64_t columns, const RowVectors& vectors, T* sums, int64_t pitch);
 

@@ -32,6 +32,8 @@ KernelTable<T> make_table() {
     table.copy_rows = &copy_rows<T>;
     table.copy_panel = &copy_panel<T>;
     table.transpose_panel = &transpose_panel<T>;
+    table.dot_tile_rows = dot_tile_rows;
+    table.dot_tile_columns = accumulators / dot_tile_rows;
     table.dot_rows = &dot_rows<T>;
     table.add = &add<T>;
     table.multiply_add_rounds = &multiply_add_rounds<T>;

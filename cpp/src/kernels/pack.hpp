@@ -10,17 +10,17 @@
 #pragma once
 
 // The vectors of a panel's row, as far as one loop keeps their addresses in registers.
-constexpr int most_moves = 8;
+constexpr int most_moves = 12;
 
 template <class T, int Moves>
 void copy_moves(const T* src, const int64_t* offsets, int64_t rows, const int64_t* from, const int64_t* to, T* dst,
                 int64_t width) {
     int64_t at[Moves], into[Moves];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int m = 0; m < Moves; ++m) at[m] = from[m], into[m] = to[m];
     for (int64_t k = 0; k < rows; ++k, dst += width) {
         const T* s = src + offsets[k];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int m = 0; m < Moves; ++m) store(dst + into[m], load(s + at[m]));
     }
 }

@@ -137,10 +137,10 @@ PatchBlocks make_patch_blocks(int64_t channels, const MapPlan& m) {
     return blocks;
 }
 
-// Where pixels are not packed, a chunk's staged channels are not multiplied by taps: 4096 pixels of one channel are
-// 16 KiB of L1; of many channels, a quarter of the L2's share.
+// Where pixels are not packed, a chunk's staged channels are not multiplied by taps: 8192 pixels of one channel are
+// 32 KiB of float32; of many channels, a quarter of the L2's share.
 int64_t chunk_pixels_of_rows(const MapPlan& m, int64_t elem_bytes) {
-    return std::clamp<int64_t>(chunk_bytes / 4 / (elem_bytes * m.patches.channels_per_block), 1, 4096);
+    return std::clamp<int64_t>(chunk_bytes / 4 / (elem_bytes * m.patches.channels_per_block), 1, 8192);
 }
 
 // Rows shorter than a vector are read beyond their end, which only staged ones allow.
@@ -203,23 +203,23 @@ void describe_operands(Plan& plan, const ConvProblem& problem) {
 
 // Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
-    int64_t pixels = 0, terms = 0;
+    int64_t pixels = 0, terms = 0, all_terms = 0;
     bool contiguous = plan.result.axis[2] == 1;
     for (const MapPlan& m : plan.maps) {
         pixels += m.map.pixels() * plan.batch;
         terms = std::max(terms, m.map.taps() * plan.source_channels);
+        all_terms += m.map.taps() * plan.source_channels;
         if (m.map.axis[2].result_step != 1) contiguous = false;
     }
-    const int64_t typical = pixels / static_cast<int64_t>(plan.maps.size());
+    const int64_t map_count = static_cast<int64_t>(plan.maps.size());
+    const int64_t typical = pixels / map_count, typical_terms = ceil_div(all_terms, map_count);
     const int64_t rows_of_pixels = typical / std::max<int64_t>(1, plan.maps[0].map.axis[2].count);
-    plan.tile = choose_tile(kernels, plan.result_channels, typical, rows_of_pixels, terms, contiguous,
+    plan.tile = choose_tile(kernels, plan.result_channels, typical, rows_of_pixels, typical_terms, contiguous,
                             plan.result.channel == 1);
-    double packed_cost = 0, row_cost = 0;
-    for (const MapPlan& m : plan.maps) {
-        packed_cost += plan.tile.cost / static_cast<double>(plan.maps.size());
+    double row_cost = 0;
+    for (const MapPlan& m : plan.maps)
         row_cost += row_tile_cost(kernels, m, plan.batch, plan.result_channels, contiguous);
-    }
-    if (row_cost < packed_cost) {
+    if (row_cost < plan.tile.cost * static_cast<double>(map_count)) {
         const TileShape& rows = kernels.shape[0];
         plan.packs_pixels = false;
         plan.tile = {0, true, rows.rows, rows.vectors * rows.lanes, row_cost};

@@ -140,7 +140,9 @@ PatchBlocks make_patch_blocks(int64_t channels, const MapPlan& m) {
 // Where pixels are not packed, a chunk's staged channels are not multiplied by taps: 8192 pixels of one channel are
 // 32 KiB of float32; of many channels, a quarter of the L2's share.
 int64_t chunk_pixels_of_rows(const MapPlan& m, int64_t elem_bytes) {
-    return std::clamp<int64_t>(chunk_bytes / 4 / (elem_bytes * m.patches.channels_per_block), 1, 8192);
+    int64_t staged = elem_bytes * m.patches.channels_per_block;  // bytes for each pixel
+    for (const AxisMap& axis : m.map.axis) staged *= static_cast<int64_t>(axis.phases.size());
+    return std::clamp<int64_t>(chunk_bytes / 4 / staged, 1, 8192);
 }
 
 // Rows shorter than a vector are read beyond their end, which only staged ones allow.

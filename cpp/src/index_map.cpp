@@ -1,3 +1,4 @@
+// Index maps of the passes, axis by axis.  index_map.hpp says what they mean.
 #include "index_map.hpp"
 
 #include <algorithm>

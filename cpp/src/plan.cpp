@@ -1,3 +1,4 @@
+// Blocks, chunks, tiles and buffers of a pass, by estimates of their cost.  plan.hpp says what comes in and goes out.
 #include "plan.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Finds what padding may have spoiled, and computes it again.  boundary.hpp says when that happens.
 #include "algorithms/boundary.hpp"
 
 #include <algorithm>

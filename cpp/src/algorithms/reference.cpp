@@ -1,3 +1,4 @@
+// The three passes as plain loops.  reference.hpp has their equations.
 #include "algorithms/reference.hpp"
 
 #include "algorithms/parallel.hpp"

@@ -60,14 +60,13 @@ constexpr double packed_row = 3.0;     // slots for a packed vector (or part of 
 constexpr double strided_store = 2.0;  // slots for an element that is stored on its own
 
 // Chooses the family of tiles, and which side is vectorised, by the cheapest estimate.  `pixels`: how many pixels
-// (weight_grad: patch columns) stand against the channels; `terms`: of the sum; a store is strided if the vectorised
-// side is not contiguous in the result.
+// (weight_grad: patch columns) stand against the channels, in how many rows; `terms`: of the sum; a store is strided if
+// the vectorised side is not contiguous in the result.
 TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pixels, int64_t rows_of_pixels,
                        int64_t terms, bool pixels_contiguous, bool channels_contiguous) {
     const auto f = [](int64_t n) { return static_cast<double>(n); };
     TileChoice best;
-    double& best_cost = best.cost;
-    best_cost = std::numeric_limits<double>::infinity();
+    best.cost = std::numeric_limits<double>::infinity();
     for (int family = 0; family < kernels::tile_families; ++family) {
         const TileShape& shape = kernels.shape[family];
         for (const bool pixels_are_columns : {true, false}) {
@@ -80,9 +79,7 @@ TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pi
             const bool ragged = columns % shape.lanes != 0 && columns < shape.lanes * shape.vectors;
             double cost = f(terms) * (tile_cost(shape, rows, columns) + packed_row * f(packed));
             if (!contiguous || ragged) cost += strided_store * f(rows) * f(columns);
-            if (cost < best_cost) {
-                best = {family, pixels_are_columns, shape.rows, shape.vectors * shape.lanes, cost};
-            }
+            if (cost < best.cost) best = {family, pixels_are_columns, shape.rows, shape.vectors * shape.lanes, cost};
         }
     }
     return best;
@@ -90,17 +87,18 @@ TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pi
 
 // The most taps of a block.  Where the taps of an axis lie much further apart than a chunk has pixels (dilation), the
 // staged part of the source is mostly gaps: then each tap of that axis, and of those outside it, is staged on its own.
-int64_t taps_limit(const MapPlan& m) {
+// The blocks of taps are part of the order of the sum: they come from the map alone, not from anything that N touches
+// (how pixels are cut, whether they are staged).
+int64_t taps_limit(const IndexMap& map) {
     constexpr std::array<int64_t, 3> pixels_of_chunk{4, 16, 400};  // along depth, height, width; a rough figure will do
     constexpr int64_t most_gaps = 4;  // staged elements for each that is read
-    if (m.in_place) return patch_limit;
     int64_t inner = 1;
     for (size_t a = 3; a-- > 0;) {
-        const auto& taps = m.map.axis[a].taps;
+        const auto& taps = map.axis[a].taps;
         const auto [lo, hi] =
             std::minmax_element(taps.begin(), taps.end(), [](const Tap& s, const Tap& t) { return s.shift < t.shift; });
         const int64_t others = static_cast<int64_t>(taps.size()) - 1;
-        if (hi->shift - lo->shift > most_gaps * others * std::min(m.map.axis[a].count, pixels_of_chunk[a]))
+        if (hi->shift - lo->shift > most_gaps * others * std::min(map.axis[a].count, pixels_of_chunk[a]))
             return std::min(inner, patch_limit);
         inner *= static_cast<int64_t>(taps.size());
     }
@@ -127,11 +125,11 @@ double row_tile_cost(const KernelShapes& kernels, const MapPlan& m, int64_t batc
     return terms * of_vector * vectors + stores;
 }
 
-PatchBlocks make_patch_blocks(int64_t channels, const MapPlan& m) {
-    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(m.map.axis[a].taps.size()); };
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map) {
+    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
     PatchBlocks blocks;
     blocks.channels = channels;
-    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, taps_limit(m), 1);
+    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, taps_limit(map), 1);
     const int64_t fit = std::max<int64_t>(1, patch_limit / blocks.taps.largest());
     blocks.channel_blocks = ceil_div(channels, fit);
     blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
@@ -147,11 +145,7 @@ int64_t chunk_pixels_of_rows(const MapPlan& m, int64_t elem_bytes) {
 }
 
 // Rows shorter than a vector are read beyond their end, which only staged ones allow.
-void forbid_short_rows_in_place(MapPlan& m, int64_t lanes) {
-    if (!m.in_place || m.pixels.shortest_row() >= lanes) return;
-    m.in_place = false;
-    m.patches = make_patch_blocks(m.patches.channels, m);  // staged now: far-apart taps one by one
-}
+void forbid_short_rows_in_place(MapPlan& m, int64_t lanes) { m.in_place &= m.pixels.shortest_row() >= lanes; }
 
 // Estimates for the weight gradient, as in choose_tile: packed (patches and dy are transposed into panels), and as dot
 // products of rows.
@@ -385,7 +379,7 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     for (MapPlan& m : plan.maps) {
         // Rows of consecutive elements, all inside the source, need no padded copy.
         m.in_place = plan.source.axis[2] == 1 && m.map.axis[2].source_step == 1 && m.map.reads_inside();
-        m.patches = make_patch_blocks(plan.source_channels, m);
+        m.patches = make_patch_blocks(plan.source_channels, m.map);
     }
     if (pass == Pass::weight_grad) plan_sums(plan, kernels, elem_bytes);
     else plan_products(plan, kernels, elem_bytes);

@@ -500,6 +500,30 @@ TEST_CASE("a plan does not depend on the number of threads") {
     set_num_threads(before);
 }
 
+TEST_CASE("the order of a result's sum does not depend on the batch") {
+    for (const int64_t dilation : {1, 40, 1700, 5000})
+        for (const int64_t channels : {1, 3, 64, 300})
+            for (const int64_t length : {17, 400, 1605, 161'605})
+                for (const int64_t pad : {0, 3}) {
+                    Geometry g = conv1d(1, channels, 5, length + 4 * dilation, 5, 1, pad, dilation);
+                    for (const Pass pass : {Pass::forward, Pass::input_grad})
+                        for (const int64_t batch : {2, 9, 1000}) {
+                            g.batch = 1;
+                            const Plan alone = plan_of(ConvProblem(g), pass);
+                            g.batch = batch;
+                            const Plan together = plan_of(ConvProblem(g), pass);
+                            INFO(describe(g));
+                            REQUIRE(alone.maps.size() == together.maps.size());
+                            for (size_t i = 0; i < alone.maps.size(); ++i) {
+                                const BoxSplit &a = alone.maps[i].patches.taps, &b = together.maps[i].patches.taps;
+                                CHECK(a.count() == b.count());
+                                CHECK(a.largest() == b.largest());
+                                CHECK(a.extents() == b.extents());
+                            }
+                        }
+                }
+}
+
 TEST_CASE("the workspace of real layers is bounded, whatever the batch") {
     constexpr int64_t mib = int64_t(1) << 20;
     for (const Isa isa : available_isas()) {

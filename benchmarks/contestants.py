@@ -85,6 +85,8 @@ def onnxruntime_pass(layer: Layer, threads: int, arrays: dict[str, Array]) -> Ru
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Its threads spin while it runs, not behind it: there they would take the cores from whoever is next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda: np.asarray(session.run(None, {"x": x})[0])
 

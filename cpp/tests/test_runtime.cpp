@@ -152,6 +152,14 @@ TEST_CASE("the number of threads has limits") {
     set_num_threads(before);
 }
 
+TEST_CASE("a bandwidth is positive, and needs bytes") {
+    for (const int64_t bytes : {1, 1000, 300'000}) CHECK(measure_bandwidth(bytes, 2) > 0);
+    for (const int64_t bytes : {0, -1})
+        CHECK(contains(message_of<std::invalid_argument>([&] { measure_bandwidth(bytes, 1); }),
+                       "bytes is " + std::to_string(bytes) + ", expected at least 1"));
+    CHECK(contains(message_of<std::invalid_argument>([] { measure_bandwidth(1, -1); }), "threads is "));
+}
+
 TEST_CASE("a summary says what a call will do") {
     const int before = num_threads();
     Geometry g;

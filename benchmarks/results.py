@@ -196,7 +196,7 @@ def totals(cases: Sequence[Case]) -> Table:
 def groups_of(cases: Sequence[Case]) -> Iterator[tuple[str, list[Case]]]:
     """The cases of each suite, of each class, and all."""
     for suite in dict.fromkeys(case.suite for case in cases):
-        yield suite, [case for case in cases if case.suite == suite]
+        yield f"suite {suite}", [case for case in cases if case.suite == suite]
     for kind in dict.fromkeys(kind for case in cases for kind in case.classes):
         yield kind, [case for case in cases if kind in case.classes]
     for op in PASSES:
@@ -217,6 +217,15 @@ def summaries(cases: Sequence[Case]) -> Table:
         row.append(str(sum(1 for case in group if case.best_ratio is not None and case.best_ratio < 1)))
         row.append(mean_and_lowest([case.share for case in group], ".0%"))
         table.append(row)
+    return table
+
+
+def behind(cases: Sequence[Case], most: int) -> Table:
+    """The cases in which the best peer is fastest beside convpp, the worst first."""
+    table = [["row, pass", "best peer", "share of attainable", "classes"]]
+    slower = [case for case in cases if case.best_ratio is not None and case.best_ratio < 1]
+    for case in sorted(slower, key=lambda case: case.best_ratio or 1)[:most]:
+        table.append([f"{case.row}, {case.op}", f"{case.best_ratio:.2f}", f"{case.share:.0%}", ", ".join(case.classes)])
     return table
 
 

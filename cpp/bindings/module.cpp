@@ -131,6 +131,7 @@ void register_convolution(py::module_& module) {
             out["threads"] = s.threads;
             out["flops"] = static_cast<int64_t>(s.flops);
             out["tasks"] = s.tasks;
+            out["parallel"] = s.parallel;
             out["workspace_bytes"] = s.workspace_bytes;
             out["workspace_bytes_per_thread"] = s.workspace_bytes_per_thread;
             return out;

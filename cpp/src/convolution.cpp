@@ -177,6 +177,7 @@ Summary Convolution::summary(int threads) const {
     summary.threads = implementation_->threads(threads);
     summary.flops = problem().flops();
     summary.tasks = plan.tasks;
+    summary.parallel = plan.parallel;
     summary.workspace_bytes = plan.shared_bytes + summary.threads * plan.thread_bytes;
     summary.workspace_bytes_per_thread = plan.thread_bytes;
     return summary;

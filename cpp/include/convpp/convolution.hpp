@@ -42,6 +42,7 @@ struct Summary {
     int threads = 1;
     double flops = 0;
     int64_t tasks = 0;
+    bool parallel = false;  // enough work for more than one thread
     int64_t workspace_bytes = 0, workspace_bytes_per_thread = 0;  // the first: of all threads, and what they share
 };
 

@@ -12,7 +12,7 @@ import report
 import results
 import spread
 import workspace
-from machine import SIZES, Machine, attainable
+from machine import MEASURES, SIZES, Machine, attainable
 
 from convpp.suite import PASSES, read_layers
 
@@ -61,7 +61,14 @@ def test_bandwidths_are_measured_once_and_interpolated(monkeypatch: pytest.Monke
         assert machine.bandwidth(size, 2) == pytest.approx(2.0**40 / size)
     assert machine.bandwidth(1, 2) == pytest.approx(2.0**40 / SIZES[0])
     assert machine.bandwidth(2**40, 2) == pytest.approx(2.0**40 / SIZES[-1])
-    assert asked == [(size, 2) for size in SIZES]
+    assert asked == [(size, 2) for size in SIZES] * MEASURES
+
+
+def test_the_highest_peak_of_a_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    measures = iter([100.0, 110.0, 105.0, 60.0, 120.0, 100.0])
+    monkeypatch.setattr("machine._measure_peak", lambda dtype, threads: next(measures))
+    machine = Machine()
+    assert [machine.peak("float32", 2) for _ in range(4)] == [110.0, 110.0, 120.0, 120.0]
 
 
 def test_a_measured_bandwidth_is_positive() -> None:

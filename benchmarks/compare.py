@@ -1,35 +1,36 @@
 """convpp beside PyTorch, ONNX Runtime and SciPy on real layers: one process, turn by turn, results compared.
 
     python benchmarks/compare.py --suite resnet50 --threads 2
-    python benchmarks/compare.py --name 'conv3x3_64-64@56|conv3x3_128-128@28|conv3x3_256-256@14' --peers
+    python benchmarks/compare.py --dtype float32 float64 --layout channels_first channels_last --threads 1 2 \
+        --csv results.csv --picture results
 
-In: layers.csv.   Out: a table (and a CSV with --csv): GFLOP/s of each contestant, the share of the peak of
-multiply-adds measured in the same run, and peer's time / convpp's time (above 1: convpp is faster).
+In: layers.csv.
+Out: a line for each case: GFLOP/s of convpp, its share of what is attainable (the lower of the peak of multiply-adds
+and bandwidth times operations a byte, both measured in this run), and peer's time / convpp's time (above 1: convpp
+is faster); at the end totals of networks and means of groups of rows; all in a CSV and a picture too, if asked for.
 
-Each contestant's time is the best of many turns.  A turn is preceded by a pause and an untimed call, so that another
-library's waiting threads do not take the cores, and pages and caches are warm for all.
+Read next: ``contestants.py`` (what each library runs), ``machine.py`` (peak, bandwidth), ``results.py`` (the tables).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import math
+import contextlib
 import re
-import time
-from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from contestants import Run, contestants
-from layers import PASSES, Array, Layer, read_layers
+from contestants import contestants
+from machine import SIZES, Machine, attainable
+from results import PEERS, Case, Writer, by_configuration, markdown, summaries, title, totals
 
 import convpp
-from convpp.runtime import _measure_peak
+from convpp.bench import best_times, explain_pass
+from convpp.suite import PASSES, Array, Layer, read_layers
 
 #: Largest relative L2 difference between two libraries' results: sums of up to millions of terms in other orders.
 AGREEMENT = {"float32": 2e-4, "float64": 1e-11}
-PAUSE_SECONDS = 0.003
 
 
 def check_agreement(results: dict[str, Array], dtype: str, case: str) -> None:
@@ -40,29 +41,6 @@ def check_agreement(results: dict[str, Array], dtype: str, case: str) -> None:
         difference = float(np.linalg.norm(expected.astype(np.float64) - result)) / (scale or 1.0)
         if not difference <= AGREEMENT[dtype]:
             raise SystemExit(f"{case}: {first} and {name} differ by {difference:.1e} (relative L2)")
-
-
-def best_times(runs: dict[str, Run], seconds: float) -> dict[str, float]:
-    """The best time of each contestant over turns that take about ``seconds`` in all."""
-    best = dict.fromkeys(runs, math.inf)
-    end = time.perf_counter() + seconds
-    turns = 0
-    while turns < 3 or time.perf_counter() < end:
-        turns += 1
-        for name, run in runs.items():
-            time.sleep(PAUSE_SECONDS)
-            run()
-            calls = 1 if best[name] > 1e-3 else min(50, int(1e-3 / best[name]) + 1)
-            start = time.perf_counter()
-            for _ in range(calls):
-                run()
-            best[name] = min(best[name], (time.perf_counter() - start) / calls)
-    return best
-
-
-def geometric_mean(values: list[float]) -> float:
-    """Of ratios."""
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def selected(args: argparse.Namespace) -> list[Layer]:
@@ -77,6 +55,47 @@ def selected(args: argparse.Namespace) -> list[Layer]:
     return layers
 
 
+def measured(args: argparse.Namespace, machine: Machine) -> Iterator[Case]:
+    """Every case that the arguments ask for, one after the other."""
+    configurations = [(d, la, t) for t in args.threads for d in args.dtype for la in args.layout]
+    for dtype, layout, threads in configurations:
+        for layer in selected(args):
+            peak = machine.peak(dtype, threads)
+            bandwidth = machine.bandwidth(layer.traffic(dtype), threads)
+            for op in args.passes:
+                runs = contestants(layer, op, dtype, layout, threads, args.algorithm, args.peers)
+                words = f"{layer.row_id} {op} {dtype} {layout} {threads}t"
+                check_agreement({name: run() for name, run in runs.items()}, dtype, words)
+                yield Case(
+                    suite=layer.suite,
+                    layer=layer.name,
+                    count=layer.count,
+                    op=op,
+                    dtype=dtype,
+                    layout=layout,
+                    threads=threads,
+                    algorithm=explain_pass(layer, op, dtype, layout, threads, args.algorithm[0]).algorithm,
+                    flops=layer.flops,
+                    traffic=layer.traffic(dtype),
+                    peak=peak,
+                    bandwidth=bandwidth,
+                    attainable=attainable(layer, dtype, peak, bandwidth),
+                    classes=layer.classes(op),
+                    seconds=best_times(runs, args.seconds),
+                )
+
+
+def line(case: Case) -> str:
+    """A case in words."""
+    words = f"{case.row} {case.op} {case.dtype} {case.layout} {case.threads}t"
+    unit = "GFLOP/s" if case.algorithm == "direct" else f"GFLOP/s (effective: {case.algorithm})"
+    ratios = [f"   {name} {case.ratio(name):6.2f}x" for name in list(case.seconds)[1:]]
+    return (
+        f"{words:74} {case.rate:7.1f} {unit}, {case.share:4.0%} of the attainable {case.attainable:5.0f} "
+        f"(peak {case.peak:.0f})" + "".join(ratios)
+    )
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,52 +105,39 @@ def main() -> None:
     parser.add_argument("--dtype", nargs="*", default=["float32"], choices=["float32", "float64"])
     parser.add_argument("--layout", nargs="*", default=["channels_first"], choices=["channels_first", "channels_last"])
     parser.add_argument("--threads", nargs="*", type=int, default=[convpp.get_num_threads()])
-    parser.add_argument("--peers", nargs="*", default=["torch", "onnxruntime", "scipy"])
+    parser.add_argument("--peers", nargs="*", default=PEERS)
     parser.add_argument("--algorithm", nargs="*", default=["direct"])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each case, all contestants together")
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--picture", type=Path, help="draw PICTURE.png and PICTURE.svg")
     args = parser.parse_args()
 
     convpp.show_config()
-    rows: list[dict[str, object]] = []
-    ratios: dict[str, list[float]] = defaultdict(list)
-    cases = [
-        (layer, op, dtype, layout, threads)
-        for threads in args.threads
-        for dtype in args.dtype
-        for layout in args.layout
-        for layer in selected(args)
-        for op in args.passes
-    ]
-    for layer, op, dtype, layout, threads in cases:
-        runs = contestants(layer, op, dtype, layout, threads, args.algorithm, args.peers)
-        case = f"{layer.suite}/{layer.name} {op} {dtype} {layout} {threads}t"
-        check_agreement({name: run() for name, run in runs.items()}, dtype, case)
-        times = best_times(runs, args.seconds)
-        peak = _measure_peak(dtype, threads)
-        ours = times["convpp"]
-        line = (
-            f"{case:70} {layer.flops / ours / 1e9:7.1f} GFLOP/s {layer.flops / ours / 1e9 / peak:5.0%} of {peak:5.0f}"
-        )
-        for name in list(times)[1:]:
-            ratios[name].append(times[name] / ours)
-            line += f"   {name} {times[name] / ours:6.2f}x"
-        print(line, flush=True)
-        rows.append(
-            {"suite": layer.suite, "layer": layer.name, "count": layer.count, "pass": op, "dtype": dtype}
-            | {"layout": layout, "threads": threads, "flops": layer.flops, "peak_gflops": peak}
-            | {f"{name} seconds": seconds for name, seconds in times.items()}
-        )
-    for name, values in ratios.items():
-        print(
-            f"{name}: geometric mean {geometric_mean(values):.2f}x, lowest {min(values):.2f}x over {len(values)} cases"
-        )
-    if args.csv:
-        with args.csv.open("w", newline="") as file:
-            columns = list(dict.fromkeys(key for row in rows for key in row))
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    machine = Machine()
+    for threads in args.threads:
+        rates = zip(SIZES, machine.bandwidths(threads), strict=True)
+        described = ", ".join(f"{size / 2**20:g} MiB {rate:.0f} GB/s" for size, rate in rates)
+        print(f"bandwidth, {threads} thread{'s'[: threads > 1]}: {described}")
+    cases: list[Case] = []
+    with contextlib.ExitStack() as stack:
+        writer = None
+        if args.csv:
+            names = ["convpp", *(f"convpp {a}" for a in args.algorithm[1:]), *args.peers]
+            writer = Writer(stack.enter_context(args.csv.open("w", newline="", encoding="utf-8")), names)
+        for case in measured(args, machine):
+            print(line(case), flush=True)
+            cases.append(case)
+            if writer:
+                writer.write(case)
+    for configuration, chosen in by_configuration(cases).items():
+        for table in (totals(chosen), summaries(chosen)):
+            if len(table) > 1:
+                print(f"\n{title(configuration)}\n\n{markdown(table)}")
+    if args.picture:
+        from picture import draw
+
+        for path in draw(cases, args.picture):
+            print(f"drawn: {path}")
 
 
 if __name__ == "__main__":

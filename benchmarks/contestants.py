@@ -6,26 +6,12 @@ the layout under test.   All start from plain arrays in memory; results are writ
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from layers import Array, Layer
 
-import convpp
-
-Run = Callable[[], Array]
-
-
-def convpp_pass(layer: Layer, op: str, layout: str, threads: int, arrays: dict[str, Array], algorithm: str) -> Run:
-    """convpp itself."""
-    x, w, dy = arrays["x"], arrays["w"], arrays["dy"]
-    how: dict[str, Any] = {**layer.geometry, "layout": layout, "threads": threads, "algorithm": algorithm}
-    return {
-        "forward": lambda: convpp.conv(x, w, **how),
-        "input_grad": lambda: convpp.conv_input_grad(dy, w, x.shape, **how),
-        "weight_grad": lambda: convpp.conv_weight_grad(dy, x, w.shape, **how),
-    }[op]
+from convpp.bench import Run, layer_pass
+from convpp.suite import Array, Layer
 
 
 def torch_pass(layer: Layer, op: str, layout: str, threads: int, arrays: dict[str, Array]) -> Run:
@@ -95,7 +81,7 @@ def scipy_pass(layer: Layer, op: str, arrays: dict[str, Array]) -> Run | None:
     """SciPy's FFT filters (overlap-add for signals), where the layer is one image or signal and one kernel."""
     import scipy.signal
 
-    if op != "forward" or not layer.is_single_channel:
+    if op != "forward" or (layer.n, layer.c, layer.k) != (1, 1, 1) or set(layer.stride) != {1}:
         return None
     x, w = arrays["x"].reshape(layer.input), arrays["w"].reshape(layer.kernel)
     shape = arrays["dy"].shape
@@ -111,7 +97,7 @@ def contestants(
     """All that can run this case, convpp first."""
     arrays = layer.arrays(dtype, layout)
     runs = {
-        "convpp" if a == algorithms[0] else f"convpp {a}": convpp_pass(layer, op, layout, threads, arrays, a)
+        "convpp" if a == algorithms[0] else f"convpp {a}": layer_pass(layer, op, layout, threads, arrays, a)
         for a in algorithms
     }
     if "torch" in peers:

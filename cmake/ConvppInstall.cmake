@@ -2,7 +2,8 @@
 #
 # In:   the targets convpp and, where it is built, _core.
 # Out:  headers, the static library and the CMake package, all relative to one prefix, which may be moved.
-#       pip's prefix is the package itself: convpp/include, convpp/lib, convpp/lib/cmake/convpp, and _core beside __init__.py.
+#       pip's prefix is the package itself: convpp/include, convpp/lib, convpp/lib/cmake/convpp, and _core and layers.csv
+#       beside __init__.py.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
@@ -27,4 +28,5 @@ install(FILES "${PROJECT_BINARY_DIR}/convppConfig.cmake" "${PROJECT_BINARY_DIR}/
 
 if(CONVPP_BUILD_PYTHON)
   install(TARGETS _core LIBRARY DESTINATION . COMPONENT python)
+  install(FILES benchmarks/layers.csv DESTINATION . COMPONENT python) # read by python/convpp/suite.py
 endif()

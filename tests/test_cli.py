@@ -175,12 +175,7 @@ def test_explain_errors(words: str, message: str, capsys: pytest.CaptureFixture[
     assert captured.out == ""
 
 
-# ------------------------------------------------------------------------------- bench and wrong calls
-
-
-def test_bench_is_to_come(capsys: pytest.CaptureFixture[str]) -> None:
-    assert failing("bench") == 2
-    assert capsys.readouterr().err == "convpp bench: the benchmarks are not available yet\n"
+# --------------------------------------------------------------------------------------- wrong calls
 
 
 def test_no_command_and_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,6 +119,7 @@ void register_convolution(py::module_& module) {
                  if (self.dtype() == convpp::DType::float32) execute_prepared<float>(self, x, w, bias, result, how);
                  else execute_prepared<double>(self, x, w, bias, result, how);
              })
+        .def("task_flops", &Convolution::task_flops)
         .def("summary", [](const Convolution& self, int threads) {
             const convpp::Summary s = self.summary(threads);
             py::dict out;
@@ -130,7 +131,9 @@ void register_convolution(py::module_& module) {
             out["threads"] = s.threads;
             out["flops"] = static_cast<int64_t>(s.flops);
             out["tasks"] = s.tasks;
+            out["parallel"] = s.parallel;
             out["workspace_bytes"] = s.workspace_bytes;
+            out["workspace_bytes_per_thread"] = s.workspace_bytes_per_thread;
             return out;
         });
 }
@@ -162,6 +165,7 @@ void register_runtime(py::module_& module) {
         const py::gil_scoped_release unlocked;
         return convpp::measure_peak(dtype_from(dtype), threads);
     });
+    module.def("measure_bandwidth", &convpp::measure_bandwidth, py::call_guard<py::gil_scoped_release>());
     module.def("bias_grad", [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels,
                                bool channels_last, const py::handle& db, bool accumulate, int threads) {
         const convpp::Execution how{threads, accumulate};

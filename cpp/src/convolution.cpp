@@ -15,6 +15,7 @@
 #include "convpp/error.hpp"
 #include "plan.hpp"
 #include "runtime_state.hpp"
+#include "spread.hpp"
 #include "workspace.hpp"
 
 namespace convpp {
@@ -176,9 +177,13 @@ Summary Convolution::summary(int threads) const {
     summary.threads = implementation_->threads(threads);
     summary.flops = problem().flops();
     summary.tasks = plan.tasks;
+    summary.parallel = plan.parallel;
     summary.workspace_bytes = plan.shared_bytes + summary.threads * plan.thread_bytes;
+    summary.workspace_bytes_per_thread = plan.thread_bytes;
     return summary;
 }
+
+std::vector<double> Convolution::task_flops() const { return convpp::task_flops(implementation_->plan); }
 
 struct PreparedWeights::Implementation {
     std::shared_ptr<const Convolution::Implementation> made_for;

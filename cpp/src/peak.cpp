@@ -1,9 +1,13 @@
-// The machine's peak of multiply-adds, to judge the kernels by.
+// The machine's peak of multiply-adds and its bandwidths, to judge the kernels by.
 #include <algorithm>
 #include <chrono>
+#include <limits>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "algorithms/parallel.hpp"
+#include "checked.hpp"
 #include "convpp/runtime.hpp"
 #include "dispatch.hpp"
 #include "runtime_state.hpp"
@@ -36,6 +40,33 @@ double measure(int threads) {
 double measure_peak(DType dtype, int threads) {
     threads = usable_threads(threads);
     return dtype == DType::float32 ? measure<float>(threads) : measure<double>(threads);
+}
+
+// a += b over a working set of `bytes`, cut evenly among the threads, each pass of it reading a and b and writing a.
+// The arrays are first written by the calling thread, as those of a caller are.
+double measure_bandwidth(int64_t bytes, int threads) {
+    if (bytes < 1) throw std::invalid_argument("bytes is " + std::to_string(bytes) + ", expected at least 1");
+    threads = usable_threads(threads);
+    const auto& kernel = kernel_table<float>(active_isa());
+    constexpr int64_t elem_bytes = sizeof(float);
+    constexpr int repetitions = 6;
+    constexpr int64_t pass_bytes = int64_t(64) << 20;  // of a thread: much longer than the threads take to start
+    const int64_t slice = round_up(ceil_div(bytes, 2 * elem_bytes * threads), kernel.lanes);  // elements of a thread
+    const int64_t rounds = ceil_div(pass_bytes, slice * 2 * elem_bytes);
+    std::vector<float> a(static_cast<size_t>(slice * threads)), b(a.size());
+    double seconds = std::numeric_limits<double>::infinity();
+    for (int repetition = 0; repetition < repetitions; ++repetition) {
+        const auto start = std::chrono::steady_clock::now();
+        // By thread, not by task, so that each keeps its own slice in its caches.  Where one thread takes two tasks,
+        // this repetition is slow, and another one is the best.
+        parallel_for(threads, threads, [&](int64_t, int thread) {
+            for (int64_t round = 0; round < rounds; ++round)
+                kernel.add(b.data() + thread * slice, slice, a.data() + thread * slice);
+        });
+        const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+        seconds = std::min(seconds, taken.count());
+    }
+    return static_cast<double>(3 * elem_bytes * slice * threads * rounds) / seconds / 1e9;
 }
 
 }  // namespace convpp

@@ -152,6 +152,14 @@ TEST_CASE("the number of threads has limits") {
     set_num_threads(before);
 }
 
+TEST_CASE("a bandwidth is positive, and needs bytes") {
+    for (const int64_t bytes : {1, 1000, 300'000}) CHECK(measure_bandwidth(bytes, 2) > 0);
+    for (const int64_t bytes : {0, -1})
+        CHECK(contains(message_of<std::invalid_argument>([&] { measure_bandwidth(bytes, 1); }),
+                       "bytes is " + std::to_string(bytes) + ", expected at least 1"));
+    CHECK(contains(message_of<std::invalid_argument>([] { measure_bandwidth(1, -1); }), "threads is "));
+}
+
 TEST_CASE("a summary says what a call will do") {
     const int before = num_threads();
     Geometry g;
@@ -173,7 +181,9 @@ TEST_CASE("a summary says what a call will do") {
         CHECK(three.threads == 3);
         CHECK(one.threads == 1);
         CHECK(three.tasks == one.tasks);
-        CHECK(three.workspace_bytes > one.workspace_bytes);
+        CHECK(three.parallel);
+        CHECK(one.workspace_bytes_per_thread > 0);
+        CHECK(three.workspace_bytes == one.workspace_bytes + 2 * one.workspace_bytes_per_thread);
         CHECK(!three.blocking.empty());
         set_num_threads(2);
         CHECK(convolution.summary().threads == 2);
@@ -187,6 +197,7 @@ TEST_CASE("a summary says what a call will do") {
     g.in_channels = 1;
     const Convolution small(ConvProblem(g), Pass::forward, DType::float32);  // half a million operations
     CHECK(small.summary(3).threads == 1);
+    CHECK_FALSE(small.summary(3).parallel);
 }
 
 TEST_CASE("names, version, compiler") {

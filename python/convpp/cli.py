@@ -3,7 +3,8 @@
 In: words.  Out: text, and an exit code: 0 done, 1 a check or measure failed, 2 a wrong call.  Each command's
 work is elsewhere and imported only when the command runs.
 
-Read next: ``demo.py`` (demo), ``check.py`` (check), ``explain.py`` (explain), ``runtime.py`` (info).
+Read next: ``demo.py`` (demo), ``check.py`` (check), ``explain.py`` (explain), ``bench.py`` (bench),
+``runtime.py`` (info).
 """
 
 from __future__ import annotations
@@ -68,8 +69,18 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--threads", type=_positive)
     explain.set_defaults(run=_explain, expected=(ValueError, TypeError))
 
-    bench = commands.add_parser("bench", help="not available yet")
-    bench.set_defaults(run=_bench, expected=ValueError)
+    bench = commands.add_parser("bench", help="measure the layers of a network against this machine's peak")
+    bench.add_argument(
+        "--network",
+        default="resnet50",
+        metavar="NAME",
+        help="resnet50, vgg16, mobilenet_v1, another suite of layers.csv, or all; default: %(default)s",
+    )
+    bench.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: %(default)s")
+    bench.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
+    bench.add_argument("--threads", type=_positive)
+    bench.add_argument("--seconds", type=_seconds, default=0.3, help="for each case; default: %(default)s")
+    bench.set_defaults(run=_bench, expected=(ImportError, ValueError))
     return parser
 
 
@@ -108,7 +119,10 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    raise ValueError("the benchmarks are not available yet")
+    from convpp import bench
+
+    bench.main(arguments.network, arguments.dtype, arguments.layout, arguments.threads, arguments.seconds)
+    return 0
 
 
 def _ints(text: str, least: int | None = None) -> tuple[int, ...]:
@@ -130,6 +144,16 @@ def _natural(text: str, least: int = 0) -> int:
 
 def _positive(text: str) -> int:
     return _natural(text, least=1)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
 
 
 def _per_axis(text: str) -> int | tuple[int, ...]:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
 from convpp.layers import Conv2d
+from convpp.optional import require
 from convpp.runtime import threads
 from convpp.testing import gradcheck
 
@@ -352,7 +353,8 @@ def _mosaic(images: Array, columns: int = 4) -> Array:
 @threads(1)  # batches of 8x8 images are too little work to share
 def main(epochs: int = 20, batch_size: int = 32, seed: int = 0, plot_file: str | None = None) -> float:
     """Train, check, time, draw; print how it went and return the test accuracy."""
-    _require("sklearn", "tqdm", *(["matplotlib"] if plot_file else []))
+    needed = ["sklearn", "tqdm", *(["matplotlib"] if plot_file else [])]
+    require("the demo", *needed, install="scikit-learn tqdm matplotlib")
     if plot_file and not Path(plot_file).resolve().parent.is_dir():
         raise FileNotFoundError(f"no directory to write {plot_file} into")
     rng = np.random.default_rng(seed)
@@ -377,14 +379,3 @@ def main(epochs: int = 20, batch_size: int = 32, seed: int = 0, plot_file: str |
     score = accuracy(network, test_data)
     print(f"test accuracy: {score:.4f}")
     return score
-
-
-def _require(*modules: str) -> None:
-    """Fail with one line, before any work, where an optional package is missing."""
-    from importlib.util import find_spec
-
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f"the demo needs {', '.join(missing)}: python -m pip install scikit-learn tqdm matplotlib"
-        )

@@ -22,7 +22,8 @@ class Explanation:
     """How convpp carries out one pass of a convolution.
 
     ``flops`` counts a multiply-add as two; ``workspace_bytes`` is the memory for packed operands with ``threads``
-    threads (it does not grow with N); ``blocking`` says how the work is cut.
+    threads (it does not grow with N), ``workspace_bytes_per_thread`` what each of them has for itself;
+    ``parallel`` tells whether there is enough work for more than one; ``blocking`` says how the work is cut.
     """
 
     op: str
@@ -31,9 +32,11 @@ class Explanation:
     threads: int
     flops: int
     workspace_bytes: int
+    workspace_bytes_per_thread: int
     output_shape: tuple[int, ...]
     dtype: str
     tasks: int
+    parallel: bool
     blocking: str
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "convpp/problem.hpp"
 #include "convpp/runtime.hpp"
@@ -40,7 +41,9 @@ struct Summary {
     std::string algorithm, op, isa, dtype, blocking;
     int threads = 1;
     double flops = 0;
-    int64_t tasks = 0, workspace_bytes = 0;
+    int64_t tasks = 0;
+    bool parallel = false;  // enough work for more than one thread
+    int64_t workspace_bytes = 0, workspace_bytes_per_thread = 0;  // the first: of all threads, and what they share
 };
 
 // Weights packed once for repeated forward passes (see Convolution::prepare).  Changing the weights afterwards has no
@@ -63,6 +66,12 @@ public:
     Pass pass() const noexcept;
     DType dtype() const noexcept;
     Summary summary(int threads = 0) const;
+
+    // The operations of each task of the plan, a multiply-add counted as two, in the order in which threads take them;
+    // empty where there are no tasks (nothing to sum, the reference algorithm).  Forward and weight_grad: they add up
+    // to problem().flops().  input_grad: to all (pixel of dx, tap of its residue class) pairs, also those that read
+    // beyond dy, in place of all (pixel of dy, tap) pairs.
+    std::vector<double> task_flops() const;
 
     // Throws ShapeError if a size does not fit, DTypeError if the plan is for another type, std::bad_alloc if there is
     // no memory for the workspace; the result is then untouched.

@@ -28,4 +28,8 @@ std::string compiler();
 // GFLOP/s of independent multiply-adds in registers with `threads` threads under the active ISA: the machine's peak.
 double measure_peak(DType dtype, int threads);
 
+// GB/s of a += b over a working set of `bytes` (all threads together), counting a and b read and a written: the
+// bandwidth of the caches, or of the memory, that hold so much.
+double measure_bandwidth(int64_t bytes, int threads);
+
 }  // namespace convpp

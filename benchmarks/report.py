@@ -1,0 +1,100 @@
+"""Writes what was measured into docs/performance.md.
+
+    python benchmarks/report.py
+
+In: benchmarks/results/: compare*.csv (of ``compare.py``; where two files have the same case, the later name's counts),
+growth.csv, spread.csv, workspace.csv (of the scripts of these names).
+Out: the marked sections of the page, and the pictures beside it, in docs/performance/.  A section whose CSV is missing
+stays as it is; nothing else on the page is touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import growth
+import picture
+import spread
+import workspace
+from results import behind, by_configuration, markdown, read_cases, summaries, title, totals
+
+ROOT = Path(__file__).parents[1]
+ROWS_BEHIND = 20
+
+
+def sections(results: Path, pictures: Path) -> Iterator[tuple[str, str]]:
+    """Each section's name and its new text."""
+    if files := sorted(results.glob("compare*.csv")):
+        yield from compared(files, pictures)
+    made: dict[str, Callable[[Path], str]] = {
+        "growth": lambda path: grown(path, pictures),
+        "spread": lambda path: markdown(spread.summary_table(spread.read_csv(path))),
+        "workspace": lambda path: markdown(workspace.workspace_table(workspace.read_csv(path))),
+    }
+    for name, make in made.items():
+        if (path := results / f"{name}.csv").exists():
+            yield name, make(path)
+
+
+def compared(files: list[Path], pictures: Path) -> Iterator[tuple[str, str]]:
+    """The sections that come from ``compare.py``."""
+    groups = by_configuration(read_cases(files))
+    lines = ["| configuration | cases | peak, lowest to highest, GFLOP/s |", "|---|--:|--:|"]
+    for configuration, cases in groups.items():
+        peaks = [case.peak for case in cases]
+        lines.append(f"| {title(configuration)} | {len(cases)} | {min(peaks):.0f} to {max(peaks):.0f} |")
+    yield "runs", "\n".join(lines)
+    for name, tabulate in {
+        "totals": totals,
+        "summaries": summaries,
+        "behind": lambda cases: behind(cases, ROWS_BEHIND),
+    }.items():
+        tables = {title(configuration): tabulate(cases) for configuration, cases in groups.items()}
+        parts = [f"**{words}**\n\n{markdown(table)}" for words, table in tables.items() if len(table) > 1]
+        yield name, "\n\n".join(parts) or "None."
+    pictures.mkdir(exist_ok=True)
+    drawn = []
+    for configuration, cases in groups.items():
+        (path,) = picture.draw(cases, pictures / f"ratios-{picture.suffix(configuration)}", ["png"])
+        drawn.append(f"![Ratios and shares, {title(configuration)}.]({pictures.name}/{path.name})")
+    yield "pictures", "\n\n".join(drawn)
+
+
+def grown(path: Path, pictures: Path) -> str:
+    """The section that comes from ``growth.py``."""
+    points = growth.read_csv(path)
+    pictures.mkdir(exist_ok=True)
+    (drawn,) = growth.draw(points, pictures / "growth", ["png"])
+    words = growth.base_in_words(points)
+    return f"{words}\n\n![{words}]({pictures.name}/{drawn.name})\n\n{markdown(growth.growth_table(points))}"
+
+
+def replaced(page: str, name: str, text: str) -> str:
+    """The page with another text between the marks of a section."""
+    begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
+    page, count = re.subn(
+        f"(?<={re.escape(begin)}).*?(?={re.escape(end)})", lambda _: f"\n{text}\n\n", page, flags=re.DOTALL
+    )
+    if count != 1:
+        raise SystemExit(f"the page has {count} sections {name!r}, expected one")
+    return page
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
+    args = parser.parse_args()
+    page = args.page.read_text(encoding="utf-8")
+    for name, text in sections(args.results, args.page.with_suffix("")):
+        page = replaced(page, name, text)
+        print(f"written: {name}")
+    args.page.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Measured cases, how they are kept in CSV files, and what they amount to.
+
+In: cases as ``compare.py`` measures them, or its CSV files.
+Out: totals of networks and summaries of groups of rows, as tables of text.   Next: ``picture.py``, ``report.py``.
+
+A ratio is a peer's time / convpp's time: above 1, convpp is faster.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from convpp.suite import NETWORKS, PASSES, read_layers
+
+PEERS = ("torch", "onnxruntime", "scipy")
+#: The best peer of a row is the faster one of these; SciPy's filters answer another question (one image, one kernel).
+BEST_OF = ("torch", "onnxruntime")
+
+Configuration = tuple[str, str, int]  # dtype, layout, threads
+Table = list[list[str]]  # the first row is the head
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pass of one layer in one configuration: what was measured."""
+
+    suite: str
+    layer: str
+    count: int
+    op: str
+    dtype: str
+    layout: str
+    threads: int
+    algorithm: str  # convpp's; of another one than direct, rates are effective ones: the direct sum's operations
+    flops: int
+    traffic: int  # bytes: the operands and the result, each once
+    peak: float  # GFLOP/s
+    bandwidth: float  # GB/s of a working set of that many bytes
+    attainable: float  # GFLOP/s
+    classes: tuple[str, ...]
+    seconds: dict[str, float]  # of each contestant, convpp's first
+
+    @property
+    def row(self) -> str:
+        """The row of layers.csv."""
+        return f"{self.suite}/{self.layer}"
+
+    @property
+    def configuration(self) -> Configuration:
+        """What is the same for all rows of a table."""
+        return (self.dtype, self.layout, self.threads)
+
+    @property
+    def key(self) -> tuple[str, str, Configuration]:
+        """The same in another run."""
+        return (self.row, self.op, self.configuration)
+
+    @property
+    def ours(self) -> float:
+        """convpp's seconds."""
+        return self.seconds["convpp"]
+
+    @property
+    def rate(self) -> float:
+        """convpp's GFLOP/s."""
+        return self.flops / self.ours / 1e9
+
+    @property
+    def share(self) -> float:
+        """convpp's share of what is attainable."""
+        return self.rate / self.attainable
+
+    def ratio(self, peer: str) -> float | None:
+        """The peer's time / convpp's; None where it did not take part."""
+        return self.seconds[peer] / self.ours if peer in self.seconds else None
+
+    @property
+    def best_ratio(self) -> float | None:
+        """That of the best peer."""
+        times = [self.seconds[peer] for peer in BEST_OF if peer in self.seconds]
+        return min(times) / self.ours if times else None
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+FIELDS = {
+    "suite": str,
+    "layer": str,
+    "count": int,
+    "op": str,
+    "dtype": str,
+    "layout": str,
+    "threads": int,
+    "algorithm": str,
+    "flops": int,
+    "traffic": int,
+    "peak": float,
+    "bandwidth": float,
+    "attainable": float,
+}
+SECONDS = " seconds"
+
+
+class Writer:
+    """Writes cases into a CSV file as they come, so that a run that is interrupted leaves what it has."""
+
+    def __init__(self, file: TextIO, contestants: Sequence[str]) -> None:
+        self._file = file
+        columns = [*FIELDS, "classes", *(name + SECONDS for name in contestants)]
+        self._writer = csv.DictWriter(file, columns, lineterminator="\n")
+        self._writer.writeheader()
+
+    def write(self, case: Case) -> None:
+        """One row."""
+        row: dict[str, Any] = {name: getattr(case, name) for name in FIELDS}
+        row = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+        row["classes"] = "; ".join(case.classes)
+        self._writer.writerow(row | {name + SECONDS: f"{value:.6g}" for name, value in case.seconds.items()})
+        self._file.flush()
+
+
+def read_cases(paths: Iterable[Path]) -> list[Case]:
+    """The cases of all files; where two have the same one, the later file's."""
+    found: dict[Any, Case] = {}
+    for path in paths:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                fields: dict[str, Any] = {name: kind(row[name]) for name, kind in FIELDS.items()}
+                seconds = {
+                    name.removesuffix(SECONDS): float(text) for name, text in row.items() if SECONDS in name and text
+                }
+                case = Case(**fields, classes=tuple(row["classes"].split("; ")), seconds=seconds)
+                found[case.key] = case
+    return list(found.values())
+
+
+def by_configuration(cases: Iterable[Case]) -> dict[Configuration, list[Case]]:
+    """The cases of each."""
+    groups: dict[Configuration, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.configuration, []).append(case)
+    return groups
+
+
+def title(configuration: Configuration) -> str:
+    """For people."""
+    dtype, layout, threads = configuration
+    return f"{dtype}, {layout}, {threads} thread{'s'[: threads > 1]}"
+
+
+# ----------------------------------------------------------------------------------------------- tables
+
+
+def markdown(table: Table) -> str:
+    """The table with columns of equal width, the first one to the left."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = [
+        "| " + " | ".join(cell.rjust(widths[i]) if i else cell.ljust(widths[i]) for i, cell in enumerate(row)) + " |"
+        for row in table
+    ]
+    rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def totals(cases: Sequence[Case]) -> Table:
+    """Of one configuration: milliseconds of each network, each layer counted as often as the network has it.
+
+    A contestant that did not run all of a network's layers has no total.
+    """
+    table = [["network, pass", "layers", "convpp", *BEST_OF, *(f"{peer} / convpp" for peer in BEST_OF)]]
+    for network in NETWORKS:
+        of_network = [case for case in cases if case.suite == network]
+        everything = sum(layer.count for layer in read_layers() if layer.suite == network)
+        for name in (*PASSES, "all passes"):
+            chosen = [case for case in of_network if name in (case.op, "all passes")]
+            passes = len({case.op for case in chosen})
+            if not chosen or (name == "all passes" and passes < len(PASSES)):
+                continue
+            times = {
+                who: sum(case.count * case.seconds[who] for case in chosen)
+                for who in ("convpp", *BEST_OF)
+                if all(who in case.seconds for case in chosen)
+            }
+            row = [f"{network}, {name}", f"{sum(case.count for case in chosen) // passes} of {everything}"]
+            row += [f"{1e3 * times[who]:.1f} ms" if who in times else "" for who in ("convpp", *BEST_OF)]
+            row += [f"{times[peer] / times['convpp']:.2f}" if peer in times else "" for peer in BEST_OF]
+            table.append(row)
+    return table
+
+
+def groups_of(cases: Sequence[Case]) -> Iterator[tuple[str, list[Case]]]:
+    """The cases of each suite, of each class, and all."""
+    for suite in dict.fromkeys(case.suite for case in cases):
+        yield f"suite {suite}", [case for case in cases if case.suite == suite]
+    for kind in dict.fromkeys(kind for case in cases for kind in case.classes):
+        yield kind, [case for case in cases if kind in case.classes]
+    for op in PASSES:
+        if chosen := [case for case in cases if case.op == op]:
+            yield op, chosen
+    yield "all", list(cases)
+
+
+def summaries(cases: Sequence[Case]) -> Table:
+    """Of each group: geometric mean and lowest of the ratios, and of the share of what is attainable."""
+    columns = (*PEERS, "best peer")
+    table = [["rows", "cases", *columns, "behind the best peer", "share of attainable"]]
+    for name, group in groups_of(cases):
+        row = [name, str(len(group))]
+        for column in columns:
+            every = [case.best_ratio if column == "best peer" else case.ratio(column) for case in group]
+            row.append(mean_and_lowest([ratio for ratio in every if ratio is not None], ".2f"))
+        row.append(str(sum(1 for case in group if case.best_ratio is not None and case.best_ratio < 1)))
+        row.append(mean_and_lowest([case.share for case in group], ".0%"))
+        table.append(row)
+    return table
+
+
+def behind(cases: Sequence[Case], most: int) -> Table:
+    """The cases in which the best peer is fastest beside convpp, the worst first."""
+    table = [["row, pass", "best peer", "share of attainable", "classes"]]
+    slower = [case for case in cases if case.best_ratio is not None and case.best_ratio < 1]
+    for case in sorted(slower, key=lambda case: case.best_ratio or 1)[:most]:
+        table.append([f"{case.row}, {case.op}", f"{case.best_ratio:.2f}", f"{case.share:.0%}", ", ".join(case.classes)])
+    return table
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Of ratios."""
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def mean_and_lowest(values: Sequence[float], form: str) -> str:
+    """Both in words; nothing of nothing."""
+    return f"{geometric_mean(values):{form}}, lowest {min(values):{form}}" if values else ""

@@ -1,0 +1,61 @@
+// The operations of each task, counted from the blocks of the plan.  spread.hpp says what comes in and goes out.
+#include "spread.hpp"
+
+#include <algorithm>
+
+#include "plan.hpp"
+
+namespace convpp {
+namespace {
+
+double as_double(int64_t n) { return static_cast<double>(n); }
+
+// Result channels in each block of them: what `struct Task` and `struct Product` take.
+int64_t channels_of_block(const Plan& plan, int64_t block) {
+    return std::min(plan.channel_block, plan.result_channels - block * plan.channel_block);
+}
+
+// Forward and input_grad: (map, groups, box of pixels, block of result channels), the last one fastest.
+void add_products(const Plan& plan, std::vector<double>& flops) {
+    for (const MapPlan& m : plan.maps) {
+        const double terms = 2 * as_double(m.map.taps()) * as_double(plan.source_channels);
+        for (int64_t group = 0; group < plan.groups; group += plan.group_block) {
+            const int64_t groups = std::min(plan.group_block, plan.groups - group);
+            for (int64_t box = 0; box < m.pixels.count(); ++box) {
+                const double of_channel = terms * as_double(groups) * as_double(m.pixels.box(box).elems());
+                for (int64_t block = 0; block < plan.channel_blocks; ++block)
+                    flops.push_back(of_channel * as_double(channels_of_block(plan, block)));
+            }
+        }
+    }
+}
+
+// Weight gradient: (group, block of result channels, block of pairs, chunk of pixels), the last one fastest.
+void add_sums(const Plan& plan, std::vector<double>& flops) {
+    const MapPlan& m = plan.maps.front();
+    std::vector<double> pixels(static_cast<size_t>(plan.chunks), 0.0);
+    const int64_t boxes = m.pixels.count();
+    for (int64_t chunk = 0; chunk < plan.chunks; ++chunk)
+        for (int64_t box = boxes * chunk / plan.chunks; box < boxes * (chunk + 1) / plan.chunks; ++box)
+            pixels[static_cast<size_t>(chunk)] += as_double(m.pixels.box(box).elems());
+    for (int64_t group = 0; group < plan.groups; ++group)
+        for (int64_t block = 0; block < plan.channel_blocks; ++block)
+            for (int64_t pairs = 0; pairs < m.patches.count(); ++pairs) {
+                const double results =
+                    as_double(channels_of_block(plan, block)) * as_double(patch_block(m.patches, pairs).size());
+                for (const double of_chunk : pixels) flops.push_back(2 * results * of_chunk);
+            }
+}
+
+}  // namespace
+
+std::vector<double> task_flops(const Plan& plan) {
+    std::vector<double> flops;
+    if (plan.tasks == 0) return flops;
+    flops.reserve(static_cast<size_t>(plan.tasks));
+    if (plan.pass == Pass::weight_grad) add_sums(plan, flops);
+    else add_products(plan, flops);
+    return flops;
+}
+
+}  // namespace convpp

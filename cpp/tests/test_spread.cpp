@@ -1,0 +1,88 @@
+// The operations of the tasks against counting.
+#include "spread.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "plan.hpp"
+#include "support.hpp"
+
+namespace convpp::test {
+namespace {
+
+double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+// What input_grad multiplies, counted axis by axis: the pairs (h, r) with h + lo - r*dilation divisible by the stride.
+double input_grad_flops(const ConvProblem& problem) {
+    const Geometry& g = problem.geometry();
+    int64_t flops = 2 * g.batch * g.out_channels * (g.in_channels / g.groups);
+    for (size_t a = 0; a < 3; ++a) {
+        int64_t pairs = 0;
+        for (int64_t h = 0; h < g.input[a]; ++h)
+            for (int64_t r = 0; r < g.kernel[a]; ++r) pairs += (h + g.pad_lo[a] - r * g.dilation[a]) % g.stride[a] == 0;
+        flops *= pairs;
+    }
+    return static_cast<double>(flops);
+}
+
+void check_tasks(const Geometry& g) {
+    INFO(describe(g));
+    const ConvProblem problem(g);
+    for (const DType dtype : {DType::float32, DType::float64})
+        for (const Pass pass : all_passes) {
+            const Convolution convolution(problem, pass, dtype);
+            const std::vector<double> flops = convolution.task_flops();
+            CHECK(static_cast<int64_t>(flops.size()) == convolution.summary().tasks);
+            CHECK(std::all_of(flops.begin(), flops.end(), [](double f) { return f > 0; }));
+            CHECK(sum(flops) == (pass == Pass::input_grad ? input_grad_flops(problem) : problem.flops()));
+        }
+}
+
+}  // namespace
+
+TEST_CASE("the tasks' operations add up to those of the pass") {
+    Random random(6);
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (int i = 0; i < 150; ++i) check_tasks(random_geometry(random, 3e6));
+        Geometry large;  // many tasks, blocks of channels and of pairs, chunks
+        large.batch = 3;
+        large.in_channels = 300;
+        large.out_channels = 290;
+        large.input = {1, 15, 17};
+        large.kernel = {1, 3, 3};
+        large.pad_lo = large.pad_hi = {0, 1, 1};
+        check_tasks(large);
+        large.groups = 10;
+        large.stride = {1, 2, 2};
+        check_tasks(large);
+        large.per_sample = true;
+        check_tasks(large);
+        large.layout = Layout::channels_last;
+        check_tasks(large);
+    }
+}
+
+TEST_CASE("at stride 1 and with as many outputs as inputs, the input gradient has the operations of the forward pass") {
+    Geometry g;
+    g.batch = 2;
+    g.in_channels = 64;
+    g.out_channels = 48;
+    g.input = {1, 20, 20};
+    g.kernel = {1, 3, 3};
+    g.pad_lo = g.pad_hi = {0, 1, 1};
+    const ConvProblem problem(g);
+    CHECK(sum(Convolution(problem, Pass::input_grad, DType::float32).task_flops()) == problem.flops());
+}
+
+TEST_CASE("without tasks there is nothing to count") {
+    Geometry g;
+    g.batch = 0;
+    g.input = {1, 9, 9};
+    g.kernel = {1, 3, 3};
+    CHECK(Convolution(ConvProblem(g), Pass::forward, DType::float32).task_flops().empty());
+    g.batch = 1;
+    CHECK(Convolution(ConvProblem(g), Pass::forward, DType::float32, Algorithm::reference).task_flops().empty());
+}
+
+}  // namespace convpp::test

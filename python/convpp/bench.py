@@ -1,0 +1,176 @@
+"""How fast this machine computes real layers: ``python -m convpp bench``.
+
+In: a suite of layers.csv, dtype, layout, threads, seconds for each case.
+Out: a table, a line for each layer and pass: milliseconds, GFLOP/s, and the share of the peak of multiply-adds, which
+is measured in the same run; and the sum over the network, each layer counted as often as the network has it.
+
+Read next: ``suite.py`` (the layers).  Beside other libraries, the same is measured by ``benchmarks/compare.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from convpp import runtime
+from convpp.calls import geometry_key
+from convpp.explain import Explanation, explain
+from convpp.functional import conv, conv_input_grad, conv_weight_grad
+from convpp.optional import require
+from convpp.planning import plan_conv
+from convpp.suite import PASSES, Array, Layer, read_layers
+
+Run = Callable[[], Array]
+
+PAUSE_SECONDS = 0.003
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One pass of one layer."""
+
+    layer: Layer
+    op: str
+    algorithm: str
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """GFLOP/s; of another algorithm than direct these are effective ones: the operations of the direct sum."""
+        return self.layer.flops / self.seconds / 1e9
+
+
+def main(network: str, dtype: str, layout: str, threads: int | None, seconds: float) -> list[Measured]:
+    """Measure, print, and return what was measured."""
+    layers = layers_of(network)
+    require("the bench", "tqdm", install="tqdm")
+    from tqdm import tqdm
+
+    count = threads or runtime.get_num_threads()
+    peak = max(runtime._measure_peak(dtype, count) for _ in range(3))  # too low where something else was running
+    info = runtime.runtime_info()
+    print(f"convpp {info['version']}, {info['isa']}, {count} thread{'s'[: count > 1]}, {dtype}, {layout}")
+    print(f"peak of multiply-adds: {peak:.0f} GFLOP/s\n")
+    print(HEADER)
+    measured = []
+    cases = [(layer, op) for layer in layers for op in PASSES]
+    with tqdm(total=len(cases), desc=network, unit="pass", leave=False) as bar:
+        for layer, op in cases:
+            measured.append(measure(layer, op, dtype, layout, count, seconds))
+            bar.write(line(measured[-1], peak))
+            bar.update()
+    print("\n".join(total_lines(measured, peak)))
+    if any(m.algorithm != "direct" for m in measured):
+        print(f"{EFFECTIVE} effective: not the direct algorithm; its operations are counted nevertheless")
+    return measured
+
+
+def layers_of(network: str) -> list[Layer]:
+    """The layers of a suite, or of all; ValueError if there is no such suite."""
+    layers = read_layers()
+    suites = list(dict.fromkeys(layer.suite for layer in layers))
+    if network != "all" and network not in suites:
+        raise ValueError(f"network is {network!r}, expected one of {', '.join(suites)}, all")
+    return [layer for layer in layers if network in ("all", layer.suite)]
+
+
+# ------------------------------------------------------------------------------------------- measuring
+
+
+def measure(layer: Layer, op: str, dtype: str, layout: str, threads: int, seconds: float) -> Measured:
+    """The best time of a pass."""
+    arrays = layer.arrays(dtype, layout)
+    how = explain_pass(layer, op, dtype, layout, threads, "auto")
+    run = layer_pass(layer, op, layout, threads, arrays, "auto")
+    return Measured(layer, op, how.algorithm, best_times({"convpp": run}, seconds)["convpp"])
+
+
+def explain_pass(layer: Layer, op: str, dtype: str, layout: str, threads: int, algorithm: str) -> Explanation:
+    """What ``convpp.explain`` says of a pass of a layer."""
+    how: dict[str, Any] = {"layout": layout, "threads": threads, "algorithm": algorithm, **layer.geometry}
+    return explain(_x_shape(layer, layout), layer.w_shape, op=op, dtype=dtype, **how)
+
+
+def task_flops(layer: Layer, op: str, dtype: str, layout: str) -> list[float]:
+    """The operations of each task that a pass of a layer is cut into, in the order in which threads take them."""
+    key = geometry_key(**layer.geometry, padding_mode="zeros", flip=False, layout=layout, per_sample=False)
+    planned = plan_conv(op, dtype, "auto", _x_shape(layer, layout), layer.w_shape, *key)
+    return planned.convolution.task_flops()
+
+
+def _x_shape(layer: Layer, layout: str) -> tuple[int, ...]:
+    return layer.x_shape if layout == "channels_first" else (layer.n, *layer.input, layer.c)
+
+
+def layer_pass(layer: Layer, op: str, layout: str, threads: int, arrays: Mapping[str, Array], algorithm: str) -> Run:
+    """A pass of a layer as a function that computes it anew at each call."""
+    x, w, dy = arrays["x"], arrays["w"], arrays["dy"]
+    how: dict[str, Any] = {**layer.geometry, "layout": layout, "threads": threads, "algorithm": algorithm}
+    passes: dict[str, Run] = {
+        "forward": lambda: conv(x, w, **how),
+        "input_grad": lambda: conv_input_grad(dy, w, x.shape, **how),
+        "weight_grad": lambda: conv_weight_grad(dy, x, w.shape, **how),
+    }
+    return passes[op]
+
+
+def best_times(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
+    """The best time of each over turns that take about ``seconds`` in all.
+
+    A turn is preceded by a pause, where there are several, and an untimed call: so another library's waiting threads
+    do not take the cores, and pages and caches are warm for all.
+    """
+    best = dict.fromkeys(runs, math.inf)
+    end = time.perf_counter() + seconds
+    turns = 0
+    while turns < 3 or time.perf_counter() < end:
+        turns += 1
+        for name, run in runs.items():
+            if len(runs) > 1:
+                time.sleep(PAUSE_SECONDS)
+            run()
+            calls = 1 if best[name] > 1e-3 else min(50, int(1e-3 / best[name]) + 1)
+            start = time.perf_counter()
+            for _ in range(calls):
+                run()
+            best[name] = min(best[name], (time.perf_counter() - start) / calls)
+    return best
+
+
+# -------------------------------------------------------------------------------------------- printing
+
+EFFECTIVE = "*"
+HEADER = f"{'layer':36} {'pass':11} {'ms':>10} {'GFLOP/s':>9}  {'of peak':>8}"
+
+
+def line(measured: Measured, peak: float) -> str:
+    """A row of the table."""
+    mark = EFFECTIVE if measured.algorithm != "direct" else " "
+    return (
+        f"{measured.layer.row_id:36} {measured.op:11} {1e3 * measured.seconds:10.3f} "
+        f"{measured.rate:9.1f}{mark} {measured.rate / peak:8.0%}"
+    )
+
+
+def total_lines(measured: Iterable[Measured], peak: float) -> list[str]:
+    """The sums over each network, each layer counted as often as the network has it, and of all passes together."""
+    networks: dict[str, list[Measured]] = {}
+    for m in measured:
+        networks.setdefault(m.layer.suite, []).append(m)
+    lines = []
+    for network, all_of_it in networks.items():
+        counts = {m.layer: m.layer.count for m in all_of_it}
+        lines += ["", f"total of {network}: {sum(counts.values())} layers, N = {_batches(list(counts))}"]
+        groups = {op: [m for m in all_of_it if m.op == op] for op in PASSES} | {"all passes": all_of_it}
+        for name, group in groups.items():
+            seconds = sum(m.layer.count * m.seconds for m in group)
+            rate = sum(m.layer.count * m.layer.flops for m in group) / seconds / 1e9
+            lines.append(f"{'':36} {name:11} {1e3 * seconds:10.3f} {rate:9.1f}  {rate / peak:8.0%}")
+    return lines
+
+
+def _batches(layers: Sequence[Layer]) -> str:
+    return ", ".join(map(str, sorted({layer.n for layer in layers})))

@@ -1,0 +1,157 @@
+"""The layers to measure on: rows of layers.csv, their arrays, and what each pass costs.
+
+In: layers.csv, which is installed beside the compiled core: a row a layer, with its suite, its name, how often the
+network has it (``count``) and its extents, joined by "x".
+Out: ``Layer`` objects.   Read next: ``bench.py`` (``python -m convpp bench``).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convpp import _core
+from convpp.planning import PASSES
+
+__all__ = ["NETWORKS", "PASSES", "Layer", "read_layers"]
+
+Array = npt.NDArray[Any]
+Ints = tuple[int, ...]
+
+#: Suites that are all convolutions of one network, so that their sums over ``count`` mean something.
+NETWORKS = ("resnet50", "vgg16", "mobilenet_v1")
+
+#: From here on a kernel's taps, not its channels, make the work.
+MANY_TAPS = 121
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution of a real network."""
+
+    suite: str
+    name: str
+    count: int
+    n: int
+    c: int
+    k: int
+    input: Ints
+    kernel: Ints
+    stride: Ints
+    padding: Ints
+    dilation: Ints
+    groups: int
+
+    @property
+    def row_id(self) -> str:
+        """A name that no other row of layers.csv has."""
+        return f"{self.suite}/{self.name}"
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes."""
+        return len(self.kernel)
+
+    @property
+    def output(self) -> Ints:
+        """Output extents."""
+        axes = zip(self.input, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return tuple((i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in axes)
+
+    @property
+    def x_shape(self) -> Ints:
+        """Channels first."""
+        return (self.n, self.c, *self.input)
+
+    @property
+    def w_shape(self) -> Ints:
+        """In both layouts."""
+        return (self.k, self.c // self.groups, *self.kernel)
+
+    @property
+    def y_shape(self) -> Ints:
+        """Channels first."""
+        return (self.n, self.k, *self.output)
+
+    @property
+    def flops(self) -> int:
+        """Of each pass, a multiply-add counted as two."""
+        return 2 * math.prod(self.y_shape) * math.prod(self.w_shape[1:])
+
+    def traffic(self, dtype: str) -> int:
+        """Bytes of the two operands and of the result, each once: the same arrays in each pass."""
+        elems = sum(math.prod(shape) for shape in (self.x_shape, self.w_shape, self.y_shape))
+        return elems * np.dtype(dtype).itemsize
+
+    def classes(self, op: str) -> tuple[str, ...]:
+        """What kinds of convolution a pass of this layer is; it may be several."""
+        few = min(self.c, self.k) // self.groups
+        strided = max(self.stride) > 1
+        kinds = {
+            "regular": few >= 32,
+            "first layer": self.c <= 4 and self.k > 1,
+            "depthwise or grouped": self.groups > 1,
+            "strided input gradient": strided and op == "input_grad",
+            "dilated": max(self.dilation) > 1,
+            "many taps": math.prod(self.kernel) >= MANY_TAPS,
+            "single channel": (self.c, self.k) == (1, 1),
+            "conv1d": self.rank == 1,
+            "conv3d": self.rank == 3,
+        }
+        return tuple(kind for kind, holds in kinds.items() if holds) or ("other",)
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """The geometry arguments of convpp's functions."""
+        return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
+
+    def arrays(self, dtype: str, layout: str) -> dict[str, Array]:
+        """x, w and dy of the layer, normal values."""
+        rng = np.random.default_rng(0)
+
+        def draw(shape: Ints) -> Array:
+            return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
+
+        def laid_out(a: Array) -> Array:
+            return a if layout == "channels_first" else np.ascontiguousarray(np.moveaxis(a, 1, -1))
+
+        return {"x": laid_out(draw(self.x_shape)), "w": draw(self.w_shape), "dy": laid_out(draw(self.y_shape))}
+
+
+def read_layers() -> list[Layer]:
+    """All rows of layers.csv.
+
+    >>> from convpp.suite import read_layers
+    >>> layer = read_layers()[0]
+    >>> layer.row_id, layer.x_shape, layer.y_shape
+    ('resnet50/conv7x7s2_3-64@224', (8, 3, 224, 224), (8, 64, 112, 112))
+    """
+
+    with Path(_core.__file__).with_name("layers.csv").open(newline="", encoding="utf-8") as file:
+        return [_layer(row) for row in csv.DictReader(file)]
+
+
+def _layer(row: dict[str, str]) -> Layer:
+    def extents(key: str) -> Ints:
+        return tuple(int(part) for part in row[key].split("x"))
+
+    return Layer(
+        suite=row["suite"],
+        name=row["name"],
+        count=int(row["count"]),
+        n=int(row["N"]),
+        c=int(row["C"]),
+        k=int(row["K"]),
+        input=extents("input"),
+        kernel=extents("kernel"),
+        stride=extents("stride"),
+        padding=extents("padding"),
+        dilation=extents("dilation"),
+        groups=int(row["groups"]),
+    )

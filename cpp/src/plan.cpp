@@ -2,10 +2,12 @@
 #include "plan.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <limits>
 
 #include "checked.hpp"
 #include "dispatch.hpp"
+#include "estimates.hpp"
 
 namespace convpp {
 namespace {
@@ -26,6 +28,8 @@ constexpr int64_t sum_channels = 256;  // 256 x 256 float32 of packed dy: 256 Ki
 
 // Tasks that a pass is cut into if it has the work: 8 for each of 2 threads keep the last one short.
 constexpr int64_t tasks_wanted = 16;
+constexpr int64_t pixels_worth_a_task = 56;    // read one by one: 8 tiles, each of them 2 % of the task
+constexpr int64_t most_sum_channels = 512;     // result channels of a task, at most: their sums share the L2
 constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 channels costs less than 10 %
 
 // Where there are many groups, a task does several: finding out where its pixels lie serves them all.
@@ -39,50 +43,6 @@ constexpr int64_t partial_bytes_most = int64_t(32) << 20;
 
 int64_t panel_width(const Plan& plan, const TileShape& shape, bool of_pixels) {
     return of_pixels == plan.tile.pixels_are_columns ? shape.vectors * shape.lanes : shape.rows;
-}
-
-// Slots of the multiply-add units that `rows x columns` results take for one step of the contraction: full tiles are
-// bound by multiply-adds, small ones by loads (one for each row and vector) or by the latency of the sum.
-double tile_cost(const TileShape& shape, int64_t rows, int64_t columns) {
-    const auto slots = [](int64_t r, int64_t v) {
-        return r == 0 || v == 0 ? 0.0 : static_cast<double>(std::max({r * v, r + v, int64_t(6)}));
-    };
-    const int64_t vectors = ceil_div(columns, shape.lanes);
-    const int64_t full_rows = rows / shape.rows, rest_rows = rows % shape.rows;
-    const int64_t full_vectors = vectors / shape.vectors, rest_vectors = vectors % shape.vectors;
-    const auto f = [](int64_t n) { return static_cast<double>(n); };
-    return f(full_rows) * f(full_vectors) * slots(shape.rows, shape.vectors) +
-           f(full_vectors) * slots(rest_rows, shape.vectors) + f(full_rows) * slots(shape.rows, rest_vectors) +
-           slots(rest_rows, rest_vectors);
-}
-
-constexpr double packed_row = 3.0;     // slots for a packed vector (or part of one) of pixels
-constexpr double strided_store = 2.0;  // slots for an element that is stored on its own
-
-// Chooses the family of tiles, and which side is vectorised, by the cheapest estimate.  `pixels`: how many pixels
-// (weight_grad: patch columns) stand against the channels, in how many rows; `terms`: of the sum; a store is strided if
-// the vectorised side is not contiguous in the result.
-TileChoice choose_tile(const KernelShapes& kernels, int64_t channels, int64_t pixels, int64_t rows_of_pixels,
-                       int64_t terms, bool pixels_contiguous, bool channels_contiguous) {
-    const auto f = [](int64_t n) { return static_cast<double>(n); };
-    TileChoice best;
-    best.cost = std::numeric_limits<double>::infinity();
-    for (int family = 0; family < kernels::tile_families; ++family) {
-        const TileShape& shape = kernels.shape[family];
-        for (const bool pixels_are_columns : {true, false}) {
-            const int64_t rows = pixels_are_columns ? channels : pixels;
-            const int64_t columns = pixels_are_columns ? pixels : channels;
-            // Each row of pixels ends with a vector that is partly filled.
-            const int64_t packed =
-                rows_of_pixels + (pixels_are_columns ? ceil_div(pixels, shape.lanes) : ceil_div(pixels, shape.rows));
-            const bool contiguous = pixels_are_columns ? pixels_contiguous : channels_contiguous;
-            const bool ragged = columns % shape.lanes != 0 && columns < shape.lanes * shape.vectors;
-            double cost = f(terms) * (tile_cost(shape, rows, columns) + packed_row * f(packed));
-            if (!contiguous || ragged) cost += strided_store * f(rows) * f(columns);
-            if (cost < best.cost) best = {family, pixels_are_columns, shape.rows, shape.vectors * shape.lanes, cost};
-        }
-    }
-    return best;
 }
 
 // The most taps of a block.  Where the taps of an axis lie much further apart than a chunk has pixels (dilation), the
@@ -105,26 +65,6 @@ int64_t taps_limit(const IndexMap& map) {
     return patch_limit;
 }
 
-// The same estimate for tiles that read rows of pixels where they lie: nothing is packed, a load of a vector that crosses
-// a cache line takes two slots, and a row's last vector may be partly filled.
-double row_tile_cost(const KernelShapes& kernels, const MapPlan& m, int64_t batch, int64_t channels, bool together) {
-    const TileShape& shape = kernels.shape[0];
-    const int64_t length = m.map.axis[2].count, vectors_of_row = ceil_div(length, shape.lanes);
-    const auto slots = [&](int64_t rows) {
-        const int64_t vectors = kernels.row_tile_vectors[rows - 1];
-        return static_cast<double>(std::max({rows * vectors, rows + 2 * vectors, int64_t(6)})) /
-               static_cast<double>(vectors);
-    };
-    const int64_t full = channels / shape.rows, rest = channels % shape.rows;
-    const double of_vector = static_cast<double>(full) * slots(shape.rows) + (rest > 0 ? slots(rest) : 0.0);
-    const auto f = [](int64_t n) { return static_cast<double>(n); };
-    const double vectors = f(batch * (m.map.pixels() / length) * vectors_of_row);
-    const double terms = f(m.map.taps() * m.patches.channels);
-    const double stores =
-        length < shape.lanes || !together ? strided_store * vectors * f(channels * std::min(length, shape.lanes)) : 0;
-    return terms * of_vector * vectors + stores;
-}
-
 PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map) {
     const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
     PatchBlocks blocks;
@@ -142,36 +82,6 @@ int64_t chunk_pixels_of_rows(const MapPlan& m, int64_t elem_bytes) {
     int64_t staged = elem_bytes * m.patches.channels_per_block;  // bytes for each pixel
     for (const AxisMap& axis : m.map.axis) staged *= static_cast<int64_t>(axis.phases.size());
     return std::clamp<int64_t>(chunk_bytes / 4 / staged, 1, 8192);
-}
-
-// Rows shorter than a vector are read beyond their end, which only staged ones allow.
-void forbid_short_rows_in_place(MapPlan& m, int64_t lanes) { m.in_place &= m.pixels.shortest_row() >= lanes; }
-
-// Estimates for the weight gradient, as in choose_tile: packed (patches and dy are transposed into panels), and as dot
-// products of rows.
-double packed_sum_cost(const KernelShapes& kernels, const TileChoice& tile, int64_t channels, int64_t columns,
-                       int64_t pixels) {
-    constexpr double transposed_vector = 8.0;
-    const TileShape& shape = kernels.shape[tile.family];
-    const double multiply =
-        tile.pixels_are_columns ? tile_cost(shape, channels, columns) : tile_cost(shape, columns, channels);
-    const double pack =
-        transposed_vector * static_cast<double>(ceil_div(columns, shape.lanes) + ceil_div(channels, shape.lanes));
-    return static_cast<double>(pixels) * (multiply + pack);
-}
-
-double dot_cost(const KernelShapes& kernels, const MapPlan& m, int64_t batch, int64_t channels) {
-    constexpr double load = 3.0;  // slots: the rows of a chunk stream from L2, and vectors cross cache lines
-    constexpr double ragged_vector = 6.0;  // more of them, to blank the lanes of one that is partly filled
-    const auto f = [](int64_t n) { return static_cast<double>(n); };
-    const int64_t length = m.map.axis[2].count, lanes = kernels.shape[0].lanes;
-    const int64_t columns = m.patches.channels * m.map.taps();
-    const double rows = f(batch * (m.map.pixels() / length));
-    const double loads =
-        f(channels) * f(ceil_div(columns, kernels.dot_columns)) + f(columns) * f(ceil_div(channels, kernels.dot_rows));
-    const double of_vector = std::max({f(channels) * f(columns), load * loads, 6.0});
-    const double ragged = length % lanes != 0 ? ragged_vector * loads : 0.0;
-    return rows * (f(ceil_div(length, lanes)) * of_vector + ragged);
 }
 
 BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes) {
@@ -198,38 +108,97 @@ void describe_operands(Plan& plan, const ConvProblem& problem) {
     plan.weight_axis = {g.kernel[1] * g.kernel[2], g.kernel[2], 1};
 }
 
+// Where taps of any pixel stay inside the source, pixels can be read where they lie: as vectors if they are consecutive
+// there; one by one from anywhere, except that planes a multiple of many cache sets apart would push each other out.
+bool vectors_in_place(const Plan& plan, const IndexMap& map) {
+    return plan.source.axis[2] == 1 && map.axis[2].source_step == 1 && map.reads_inside();
+}
+
+bool scalars_in_place(const Plan& plan, const IndexMap& map, int64_t elem_bytes) {
+    constexpr int64_t few_sets_bytes = 2048;  // half of the 4 KiB after which an L1 of 64 sets begins again
+    const bool aliased =
+        plan.source.channel != 1 && plan.source_channels > 1 && plan.source.channel * elem_bytes % few_sets_bytes == 0;
+    return map.reads_inside() && !aliased;
+}
+
+struct Choice {
+    Feed feed = Feed::packed_pixels;
+    TileChoice tile;
+};
+
+// The cheapest way of feeding the map that has the most work.
+Choice choose_feed(const Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    const auto work = [](const MapPlan& m) { return m.map.pixels() * m.map.taps(); };
+    MapPlan m = *std::max_element(plan.maps.begin(), plan.maps.end(),
+                                  [&](const MapPlan& a, const MapPlan& b) { return work(a) < work(b); });
+    const bool sums = plan.pass == Pass::weight_grad;
+    m.in_place = vectors_in_place(plan, m.map);
+    Choice best{Feed::packed_pixels, (sums ? packed_sum : packed_product)(kernels, plan, m)};
+    const TileChoice vectors = (sums ? vector_sum : vector_product)(kernels, plan, m);
+    if (vectors.cost < best.tile.cost) best = {Feed::pixel_vectors, vectors};
+    m.in_place = scalars_in_place(plan, m.map, elem_bytes);
+    const TileChoice scalars = (sums ? scalar_sum : scalar_product)(kernels, plan, m);
+    if (scalars.cost < best.tile.cost) best = {Feed::pixel_scalars, scalars};
+    return best;
+}
+
+// Most pixels of a task.
+int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel) {
+    if (plan.feed == Feed::pixel_scalars) {
+        // Their sums, and the source that they read, stay in half of a 1 MiB L2 while all blocks of patches are added.
+        const int64_t sums =
+            plan.result.channel == 1 ? 0 : std::min(round_up(plan.result_channels, channel_panel), most_sum_channels);
+        const int64_t each = sums + 2 * plan.maps[0].patches.channels_per_block;
+        return std::clamp<int64_t>(chunk_bytes / (each * elem_bytes), 32, chunk_pixels_most);
+    }
+    int64_t terms = 1;
+    for (const MapPlan& m : plan.maps) terms = std::max(terms, m.map.taps() * plan.source_channels);
+    const int64_t packed = std::min(chunk_bytes / (std::min(patch_limit, terms) * elem_bytes), chunk_pixels_most);
+    return plan.feed == Feed::packed_pixels ? packed : std::max(packed, chunk_pixels_of_rows(plan.maps[0], elem_bytes));
+}
+
+// Classes next to each other in `maps` that differ only along the rows, and together fill them.
+int64_t family_size(const Plan& plan, size_t leader) {
+    const int64_t step = plan.maps[leader].map.axis[2].result_step;
+    if (plan.feed != Feed::pixel_scalars || plan.result.channel == 1 || step > static_cast<int64_t>(most_family))
+        return 1;
+    if (static_cast<int64_t>(plan.maps.size() - leader) < step) return 1;
+    const auto start = [&](size_t m, size_t a) { return plan.maps[m].map.axis[a].result_start; };
+    for (size_t m = leader; m < leader + static_cast<size_t>(step); ++m)
+        if (start(m, 0) != start(leader, 0) || start(m, 1) != start(leader, 1)) return 1;
+    return step;
+}
+
 // Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
-    int64_t pixels = 0, terms = 0, all_terms = 0;
-    bool contiguous = plan.result.axis[2] == 1;
-    for (const MapPlan& m : plan.maps) {
-        pixels += m.map.pixels() * plan.batch;
-        terms = std::max(terms, m.map.taps() * plan.source_channels);
-        all_terms += m.map.taps() * plan.source_channels;
-        if (m.map.axis[2].result_step != 1) contiguous = false;
-    }
-    const int64_t map_count = static_cast<int64_t>(plan.maps.size());
-    const int64_t typical = pixels / map_count, typical_terms = ceil_div(all_terms, map_count);
-    const int64_t rows_of_pixels = typical / std::max<int64_t>(1, plan.maps[0].map.axis[2].count);
-    plan.tile = choose_tile(kernels, plan.result_channels, typical, rows_of_pixels, typical_terms, contiguous,
-                            plan.result.channel == 1);
-    double row_cost = 0;
-    for (const MapPlan& m : plan.maps)
-        row_cost += row_tile_cost(kernels, m, plan.batch, plan.result_channels, contiguous);
-    if (row_cost < plan.tile.cost * static_cast<double>(map_count)) {
-        const TileShape& rows = kernels.shape[0];
-        plan.packs_pixels = false;
-        plan.tile = {0, true, rows.rows, rows.vectors * rows.lanes, row_cost};
-    }
+    const Choice choice = choose_feed(plan, kernels, elem_bytes);
+    plan.feed = choice.feed;
+    plan.tile = choice.tile;
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t pixel_panel = panel_width(plan, shape, true), channel_panel = panel_width(plan, shape, false);
+    for (size_t m = 0; m < plan.maps.size(); ++m) {
+        MapPlan& map = plan.maps[m];
+        map.in_place = plan.feed == Feed::pixel_scalars ? scalars_in_place(plan, map.map, elem_bytes)
+                                                        : vectors_in_place(plan, map.map);
+        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
+        if (plan.feed == Feed::pixel_vectors) map.in_place &= map.map.axis[2].count >= shape.lanes;
+    }
+    int64_t pixels = 0;
+    for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;
 
-    const int64_t depth = std::min(patch_limit, std::max<int64_t>(1, terms));
     const int64_t padded_channels = round_up(plan.result_channels, channel_panel);
-    int64_t limit = std::min(chunk_bytes / (depth * elem_bytes), chunk_pixels_most);
-    if (!plan.packs_pixels) limit = std::max(limit, chunk_pixels_of_rows(plan.maps[0], elem_bytes));
+    int64_t limit = chunk_pixels(plan, elem_bytes, channel_panel);
     int64_t splits = 1;  // of the result channels
-    if (plan.parallel) {
+    if (plan.feed == Feed::pixel_scalars)
+        splits = ceil_div(padded_channels, round_up(most_sum_channels, channel_panel));
+    if (plan.parallel && plan.feed == Feed::pixel_scalars) {
+        // Splitting pixels costs nothing until tiles are left partly filled; splitting channels, reading pixels again.
+        const int64_t all = pixels * plan.groups;
+        limit = std::min(limit, std::max(ceil_div(all * splits, tasks_wanted), pixels_worth_a_task));
+        splits =
+            std::clamp(ceil_div(tasks_wanted, ceil_div(all, limit)), splits,
+                       std::max<int64_t>(splits, padded_channels / std::max(channel_panel, channels_worth_a_task)));
+    } else if (plan.parallel) {
         // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
         // which fill fewer vectors.
         const int64_t chunks = plan.groups * ceil_div(pixels, limit);
@@ -238,24 +207,37 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         limit = std::min(limit, std::max(ceil_div(pixels * plan.groups * splits, tasks_wanted), 4 * pixel_panel));
     }
     const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
-
-    for (MapPlan& m : plan.maps) {
-        m.pixels = split_pixels(plan, m.map, std::max<int64_t>(limit, 1), waste_unit);
-        if (!plan.packs_pixels) forbid_short_rows_in_place(m, shape.lanes);
+    for (size_t leader = 0; leader < plan.maps.size();) {
+        const int64_t family = family_size(plan, leader);
+        const size_t end = leader + static_cast<size_t>(family);
+        const auto count = [](const MapPlan& a, const MapPlan& b) { return a.map.axis[2].count < b.map.axis[2].count; };
+        const BoxSplit split =
+            split_pixels(plan,
+                         std::max_element(plan.maps.begin() + static_cast<std::ptrdiff_t>(leader),
+                                          plan.maps.begin() + static_cast<std::ptrdiff_t>(end), count)
+                             ->map,
+                         std::max<int64_t>(limit / family, 1), waste_unit);
+        for (size_t m = leader; m < end; ++m) {
+            plan.maps[m].pixels = split;
+            plan.maps[m].family = m == leader ? family : 0;
+            if (plan.feed == Feed::pixel_vectors) plan.maps[m].in_place &= split.shortest_row() >= shape.lanes;
+        }
+        leader = end;
     }
     plan.channel_block = round_up(ceil_div(padded_channels, splits), channel_panel);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
 
     int64_t boxes = 0;
-    for (const MapPlan& m : plan.maps) boxes += m.pixels.count();
+    for (const MapPlan& m : plan.maps) boxes += m.family > 0 ? m.pixels.count() : 0;
     plan.group_block = std::clamp<int64_t>(plan.groups * boxes / group_tasks_wanted, 1, plan.groups);
     for (MapPlan& m : plan.maps) {
         m.first_task = plan.tasks;
-        plan.tasks += ceil_div(plan.groups, plan.group_block) * m.pixels.count() * plan.channel_blocks;
+        if (m.family > 0)
+            plan.tasks += ceil_div(plan.groups, plan.group_block) * m.pixels.count() * plan.channel_blocks;
         m.first_packing_block = plan.packing_blocks;
         plan.packing_blocks += plan.groups * m.patches.count();
         m.weights_at = plan.packed_weight_elems;
-        // Each panel of a block is followed by a vector of slack (implicit_gemm.cpp says why).
+        // Each panel of a block is followed by a vector of slack (packed_weights.hpp says why).
         m.weights_per_group =
             checked_add(checked_mul(padded_channels, m.map.taps() * plan.source_channels, "the packed weights"),
                         padded_channels / channel_panel * m.patches.count() * shape.lanes, "the packed weights");
@@ -268,18 +250,18 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
 // Weight gradient: tasks are (group, block of out channels, block of patches, chunk of pixels).
 void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     MapPlan& m = plan.maps[0];
-    const int64_t columns = m.patches.channels * m.map.taps(), pixels = m.map.pixels() * plan.batch;
-    plan.tile = choose_tile(kernels, plan.result_channels, columns, 0, pixels, true, true);
-    const TileShape& rows = kernels.shape[0];
-    if (plan.result.axis[2] == 1 && dot_cost(kernels, m, plan.batch, plan.result_channels) <
-                                        packed_sum_cost(kernels, plan.tile, plan.result_channels, columns, pixels)) {
-        plan.packs_pixels = false;
-        plan.tile = {0, true, rows.rows, rows.vectors * rows.lanes, 0};
-    }
+    const Choice choice = choose_feed(plan, kernels, elem_bytes);
+    plan.feed = choice.feed;
+    plan.tile = choice.tile;
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t channel_panel = panel_width(plan, shape, false), patch_panel = panel_width(plan, shape, true);
-    m.pixels = split_pixels(plan, m.map, plan.packs_pixels ? sum_pixels : chunk_pixels_of_rows(m, elem_bytes), 1);
-    if (!plan.packs_pixels) forbid_short_rows_in_place(m, shape.lanes);
+    m.in_place = plan.feed == Feed::pixel_scalars && !plan.tile.pixels_are_columns
+                     ? scalars_in_place(plan, m.map, elem_bytes)
+                     : vectors_in_place(plan, m.map);
+    m.pixels = split_pixels(plan, m.map,
+                            plan.feed == Feed::pixel_vectors ? chunk_pixels_of_rows(m, elem_bytes) : sum_pixels, 1);
+    // Rows shorter than a vector are read beyond their end, which only staged ones allow.
+    if (plan.feed == Feed::pixel_vectors) m.in_place &= m.pixels.shortest_row() >= shape.lanes;
 
     const int64_t blocks = ceil_div(plan.result_channels, round_up(sum_channels, channel_panel));
     plan.channel_block = round_up(ceil_div(plan.result_channels, blocks), channel_panel);
@@ -376,11 +358,7 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
                                                        : problem.w_elems();
     plan.empty = problem.flops() == 0 || results == 0 || plan.maps.empty();
     if (plan.empty || plan.algorithm == Algorithm::reference) return plan;
-    for (MapPlan& m : plan.maps) {
-        // Rows of consecutive elements, all inside the source, need no padded copy.
-        m.in_place = plan.source.axis[2] == 1 && m.map.axis[2].source_step == 1 && m.map.reads_inside();
-        m.patches = make_patch_blocks(plan.source_channels, m.map);
-    }
+    for (MapPlan& m : plan.maps) m.patches = make_patch_blocks(plan.source_channels, m.map);
     if (pass == Pass::weight_grad) plan_sums(plan, kernels, elem_bytes);
     else plan_products(plan, kernels, elem_bytes);
     return plan;

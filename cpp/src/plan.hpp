@@ -77,6 +77,7 @@ struct MapPlan {
     int64_t weights_at = 0;    // first element of its packed weights (all groups)
     int64_t weights_per_group = 0;
     int64_t first_task = 0;
+    int64_t family = 1;        // this map and the next ones whose pixels its tasks compute too; 0 for those
     int64_t first_packing_block = 0;  // of the weights: (group, block of patches)
 };
 
@@ -85,6 +86,16 @@ struct TileChoice {
     bool pixels_are_columns = true;  // which side is vectorised: pixels (weight_grad: patches), or channels
     int64_t rows = 1, columns = 1;   // of a full tile, in elements
     double cost = 0;                 // the estimate, in slots of a multiply-add unit
+};
+
+// Residue classes that one task may compute, at most.
+inline constexpr size_t most_family = 16;
+
+// How pixels reach the register tile.
+enum class Feed {
+    packed_pixels,  // copied into panels
+    pixel_vectors,  // read where they lie, in vectors of pixels of a row (row_product.hpp, dot.hpp)
+    pixel_scalars,  // read where they lie, one by one; vectors run along the channels (indirect_product.hpp)
 };
 
 struct Plan {
@@ -104,7 +115,7 @@ struct Plan {
     bool reads_padding = false;
     bool fill_result = false;   // some results have no terms: fill all before the maps write theirs
     TileChoice tile;
-    bool packs_pixels = true;   // false: tiles read rows of pixels where they lie (row_product.hpp)
+    Feed feed = Feed::packed_pixels;
     int64_t group_block = 1;    // groups of a task
     int64_t channel_block = 0;  // result channels a task computes; a multiple of the panel's width
     int64_t channel_blocks = 0;

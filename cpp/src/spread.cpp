@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "algorithms/product_task.hpp"
 #include "plan.hpp"
 
 namespace convpp {
@@ -10,23 +11,20 @@ namespace {
 
 double as_double(int64_t n) { return static_cast<double>(n); }
 
-// Result channels in each block of them: what `struct Task` and `struct Product` take.
+// Result channels in each block of them: what `struct Product` takes.
 int64_t channels_of_block(const Plan& plan, int64_t block) {
     return std::min(plan.channel_block, plan.result_channels - block * plan.channel_block);
 }
 
-// Forward and input_grad: (map, groups, box of pixels, block of result channels), the last one fastest.
+// Forward and input_grad: of each map of a task's family, its terms for each of the task's results.
 void add_products(const Plan& plan, std::vector<double>& flops) {
-    for (const MapPlan& m : plan.maps) {
-        const double terms = 2 * as_double(m.map.taps()) * as_double(plan.source_channels);
-        for (int64_t group = 0; group < plan.groups; group += plan.group_block) {
-            const int64_t groups = std::min(plan.group_block, plan.groups - group);
-            for (int64_t box = 0; box < m.pixels.count(); ++box) {
-                const double of_channel = terms * as_double(groups) * as_double(m.pixels.box(box).elems());
-                for (int64_t block = 0; block < plan.channel_blocks; ++block)
-                    flops.push_back(of_channel * as_double(channels_of_block(plan, block)));
-            }
-        }
+    for (int64_t index = 0; index < plan.tasks; ++index) {
+        const ProductTask task(plan, index);
+        double multiplications = 0;
+        for (const MapPlan* m = &task.map; m != &task.map + task.map.family; ++m)
+            multiplications += as_double(m->map.taps()) * as_double(pixels_of(*m, task.pixels).elems());
+        flops.push_back(2 * multiplications * as_double(plan.source_channels) * as_double(task.channels) *
+                        as_double(task.group_hi - task.group_lo));
     }
 }
 

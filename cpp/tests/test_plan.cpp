@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "algorithms/implicit_gemm.hpp"
+#include "algorithms/product_task.hpp"
 #include "algorithms/weight_grad.hpp"
 #include "checked.hpp"
 #include "dispatch.hpp"
@@ -195,34 +196,26 @@ bool blocks_are_right(const PatchBlocks& blocks, int64_t channels, const IndexMa
 bool products_cover_results(const ConvProblem& problem, const Plan& plan) {
     const bool forward = plan.pass == Pass::forward;
     std::vector<int> count(static_cast<size_t>(forward ? problem.y_elems() : problem.x_elems()));
-    int64_t task = 0;
-    for (const MapPlan& m : plan.maps) {
-        if (m.first_task != task) return false;
-        for (int64_t first = 0; first < plan.groups; first += plan.group_block)
-            for (int64_t b = 0; b < m.pixels.count(); ++b)
-                for (int64_t channel_block = 0; channel_block < plan.channel_blocks; ++channel_block, ++task) {
-                    const Box box = m.pixels.box(b);
-                    const int64_t lo = channel_block * plan.channel_block;
-                    if (lo >= plan.result_channels) return false;  // a task without work
-                    const int64_t hi = std::min(lo + plan.channel_block, plan.result_channels);
-                    for (int64_t group = first; group < std::min(first + plan.group_block, plan.groups); ++group) {
-                        const int64_t group_at =
-                            group / plan.groups_per_sample * plan.result.batch +
-                            group % plan.groups_per_sample * plan.result_channels * plan.result.channel;
-                        for_each_of_box(box, [&](const Extents4& u) {
-                            int64_t at = group_at + u[0] * plan.result.batch;
-                            for (size_t a = 0; a < 3; ++a)
-                                at += (m.map.axis[a].result_start + u[a + 1] * m.map.axis[a].result_step) *
-                                      plan.result.axis[a];
-                            for (int64_t channel = lo; channel < hi; ++channel)
-                                ++count.at(static_cast<size_t>(at + channel * plan.result.channel));
-                        });
-                    }
-                }
+    for (int64_t index = 0; index < plan.tasks; ++index) {
+        const ProductTask task(plan, index);
+        if (task.channels <= 0 || task.group_lo >= task.group_hi || task.map.family < 1) return false;  // without work
+        for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
+            const int64_t group_at = group / plan.groups_per_sample * plan.result.batch +
+                                     group % plan.groups_per_sample * plan.result_channels * plan.result.channel;
+            for (const MapPlan* m = &task.map; m != &task.map + task.map.family; ++m)
+                for_each_of_box(pixels_of(*m, task.pixels), [&](const Extents4& u) {
+                    int64_t at = group_at + u[0] * plan.result.batch;
+                    for (size_t a = 0; a < 3; ++a)
+                        at +=
+                            (m->map.axis[a].result_start + u[a + 1] * m->map.axis[a].result_step) * plan.result.axis[a];
+                    for (int64_t channel = task.channel_lo; channel < task.channel_lo + task.channels; ++channel)
+                        ++count.at(static_cast<size_t>(at + channel * plan.result.channel));
+                });
+        }
     }
     const bool once =
         std::all_of(count.begin(), count.end(), [&](int n) { return n == 1 || (n == 0 && plan.fill_result); });
-    return once && task == plan.tasks;
+    return once;
 }
 
 // weight_grad: the products cover dw once, and each product's chunks are at most its boxes of pixels.
@@ -417,10 +410,10 @@ TEST_CASE("blocks of (channel, tap) pairs hold each pair once, in the order of t
     Random random(3);
     std::vector<Geometry> geometries;
     for (int i = 0; i < 200; ++i) geometries.push_back(random_geometry(random, 1e6));
-    geometries.push_back(conv2d(2, 3, 4, 40, 40, 17, 1, 1));             // 289 taps: one more than a block holds
-    geometries.push_back(conv2d(2, 3, 4, 60, 60, 31, 2, 0));             // several blocks of taps
-    geometries.push_back(conv1d(1, 5, 7, 3000, 1024, 1, 9));             // a long kernel
-    geometries.push_back(conv1d(1, 300, 7, 90000, 3, 1, 0, 40000));      // taps too far apart to be staged together
+    geometries.push_back(conv2d(2, 3, 4, 40, 40, 17, 1, 1));  // 289 taps: one more than a block holds
+    geometries.push_back(conv2d(2, 3, 4, 60, 60, 31, 2, 0));  // several blocks of taps
+    geometries.push_back(conv1d(1, 5, 7, 3000, 1024, 1, 9));  // a long kernel
+    geometries.push_back(conv1d(1, 300, 7, 90000, 3, 1, 0, 40000));  // taps too far apart to be staged together
     geometries.push_back(conv2d(1, 700, 2, 90, 90, 3, 1, 40, 40));
     geometries.push_back(conv1d(1, 700, 3, 20, 1, 1, 0));
     for (const Geometry& g : geometries) {
@@ -599,9 +592,9 @@ TEST_CASE("extents far beyond memory are planned without being walked through") 
         cropped,
         patches,
         volume,
-        conv1d(1, 1, 1, large, 5, int64_t(1) << 20, 7),                          // classes: as many as taps
-        conv1d(1, 1, 1, large, 3, int64_t(1) << 20, 0, int64_t(1) << 30),        // one class of all taps
-        conv1d(1, 1, 1, 8, 9, 1, 4 * far, far),                                  // taps in padding, but for one
+        conv1d(1, 1, 1, large, 5, int64_t(1) << 20, 7),  // classes: as many as taps
+        conv1d(1, 1, 1, large, 3, int64_t(1) << 20, 0, int64_t(1) << 30),  // one class of all taps
+        conv1d(1, 1, 1, 8, 9, 1, 4 * far, far),  // taps in padding, but for one
         conv1d(1, 1, 1, 1, 1, int64_t(1) << 60, 0),
         conv1d(1, 1, 1, 100'000'000'000, 7, 3, 0, 1'000'000'007),
         conv1d(1, 1, 1, 200'000, 131'072, 131'072, 0),  // a class for each tap

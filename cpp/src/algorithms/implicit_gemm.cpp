@@ -13,6 +13,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "algorithms/indirect_product.hpp"
+#include "algorithms/packed_weights.hpp"
 #include "algorithms/panel_product.hpp"
 #include "algorithms/parallel.hpp"
 #include "algorithms/patches.hpp"
@@ -26,32 +28,9 @@ using kernels::KernelTable;
 using kernels::Run;
 using kernels::Start;
 
-// Widths of the panels that pixels and channels are packed into.
-struct Widths {
-    int64_t pixels, channels;
-};
-
-template <class T>
-Widths panel_widths(const Plan& plan, const KernelTable<T>& kernel) {
-    const auto& family = kernel.family[plan.tile.family];
-    const int64_t columns = int64_t(family.vectors) * kernel.lanes, rows = family.rows;
-    return plan.tile.pixels_are_columns ? Widths{columns, rows} : Widths{rows, columns};
-}
-
-// Shared by all threads: the packed weights, and a bias that can be read in whole vectors.
-template <class T>
-struct SharedBuffers {
-    T* weights = nullptr;
-    T* bias = nullptr;
-    SharedBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel) {
-        const int64_t channels = plan.groups_per_sample * plan.result_channels;
-        weights = carver.take<T>(plan.packed_weight_elems + kernel.lanes);
-        bias = carver.take<T>(channels + panel_widths(plan, kernel).channels);
-    }
-};
-
 template <class T>
 struct ThreadBuffers {
+    PackingBuffers packing;
     PatchBuffers<T> patches;
     T* panels = nullptr;
     T* tile = nullptr;
@@ -64,15 +43,15 @@ struct ThreadBuffers {
     RowVectors vectors;  // where pixels are not packed
 
     ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
-        : patches(carver, plan, kernel.lanes) {
+        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan, kernel.lanes) {
         const Widths width = panel_widths(plan, kernel);
         int64_t packed = 0, run_count = 0, pixels = 0, vector_count = 0;
         for (const MapPlan& m : plan.maps) {
             pixels = std::max(pixels, m.pixels.largest());
-            if (plan.packs_pixels)
+            if (plan.feed == Feed::packed_pixels)
                 packed = std::max(packed, round_up(m.pixels.largest(), width.pixels) * m.patches.largest());
             else vector_count = std::max(vector_count, most_vectors(m.pixels.box(0), kernel.lanes));
-            run_count = std::max({run_count, most_runs(m.pixels.box(0), width.pixels), m.patches.largest()});
+            run_count = std::max(run_count, most_runs(m.pixels.box(0), width.pixels));
         }
         const int64_t channels = std::min(plan.channel_block, plan.result_channels);
         panels = carver.take<T>(packed + kernel.lanes);
@@ -92,110 +71,8 @@ struct ThreadBuffers {
 };
 
 template <class T>
-std::vector<ThreadBuffers<T>> thread_buffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel,
-                                             int threads) {
-    std::vector<ThreadBuffers<T>> buffers;
-    buffers.reserve(static_cast<size_t>(threads));
-    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
-    return buffers;
-}
-
-// Packs the weights of one block of pairs for some panels of result channels: panel[pair][channel].
-template <class T>
-void pack_weights(const Plan& plan, const KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
-                  Memory<const T> weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
-                  const ThreadBuffers<T>& buffers) {
-    const int64_t width = panel_widths(plan, kernel).channels, depth = block.size();
-    const auto position = [&](size_t a, int64_t t) {
-        return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
-    };
-    fill_offsets(block, plan.weight_source_channel, position, buffers.patches.offsets);
-    const T* from = weights.at + block.channel_lo * plan.weight_source_channel;
-    int64_t run_count = 0;  // pairs whose weights follow each other in memory
-    for (int64_t k = 0; k < depth; ++k) {
-        const int64_t at = buffers.patches.offsets[k];
-        Run& last = buffers.runs[run_count - (run_count > 0)];
-        if (run_count > 0 && last.src + last.count == at) ++last.count;
-        else buffers.runs[run_count++] = {at, k, 1};
-    }
-    for (int64_t panel = panel_lo; panel < panel_hi; ++panel) {
-        const int64_t channel = panel * width, valid = std::min(width, plan.result_channels - channel);
-        T* to = packed + panel * pitch;
-        if (plan.weight_result_channel == 1) {  // a 1x1 kernel's input gradient: channels follow each other
-            const Run run{channel, 0, valid};
-            kernel.copy_panel(from, buffers.patches.offsets, depth, &run, 1, to, width, weights.end);
-        } else {
-            for (int64_t j = 0; j < valid; ++j) buffers.channel_offset[j] = (channel + j) * plan.weight_result_channel;
-            kernel.transpose_panel(from, buffers.channel_offset, valid, buffers.runs, run_count, to, width,
-                                   weights.end);
-        }
-    }
-}
-
-// The map that item `index` of all maps belongs to; `first` is the number of the map's first item.
-const MapPlan& map_of(const Plan& plan, int64_t MapPlan::* first, int64_t index) {
-    const auto after = std::upper_bound(plan.maps.begin(), plan.maps.end(), index,
-                                        [&](int64_t i, const MapPlan& m) { return i < m.*first; });
-    return *(after - 1);
-}
-
-constexpr int64_t panels_a_packing_task = 8;
-
-// Where the packed weights of a block begin, relative to the group's.  Panels are `slack` apart, since packing spills
-// up to a vector behind each panel and another thread may be writing the next one.
-struct PackedWeights {
-    int64_t panels, width, slack;
-    int64_t pitch(const PatchBlock& block) const { return block.size() * width + slack; }
-    int64_t at(const PatchBlock& block, int64_t index) const { return panels * (block.start * width + index * slack); }
-};
-
-template <class T>
-PackedWeights packed_weights(const Plan& plan, const KernelTable<T>& kernel) {
-    const int64_t width = panel_widths(plan, kernel).channels;
-    return {ceil_div(plan.result_channels, width), width, kernel.lanes};
-}
-
-template <class T>
-void pack_all_weights(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, int threads,
-                      T* packed, const std::vector<ThreadBuffers<T>>& buffers) {
-    const PackedWeights layout = packed_weights(plan, kernel);
-    const int64_t parts = ceil_div(layout.panels, panels_a_packing_task);
-    parallel_for(plan.packing_blocks * parts, threads, [&](int64_t task, int thread) {
-        const int64_t part = task % parts;
-        const MapPlan& m = map_of(plan, &MapPlan::first_packing_block, task / parts);
-        const int64_t index = (task / parts - m.first_packing_block) % m.patches.count();
-        const int64_t group = (task / parts - m.first_packing_block) / m.patches.count();
-        const PatchBlock block = patch_block(m.patches, index);
-        const Memory<const T> weights{operands.weights + group * plan.weight_group,
-                                      operands.weights + operands.weight_elems};
-        pack_weights(plan, kernel, m, block, weights, part * panels_a_packing_task,
-                     std::min((part + 1) * panels_a_packing_task, layout.panels), layout.pitch(block),
-                     packed + m.weights_at + group * m.weights_per_group + layout.at(block, index),
-                     buffers[static_cast<size_t>(thread)]);
-    });
-}
-
-// What a task computes: some groups' blocks of result channels, for one box of pixels.
-struct Task {
-    const MapPlan& map;
-    Box pixels;
-    int64_t channel_lo, channels;  // of the group
-    int64_t group_lo, group_hi;
-
-    Task(const Plan& plan, int64_t index) : map(map_of(plan, &MapPlan::first_task, index)) {
-        index -= map.first_task;
-        channel_lo = index % plan.channel_blocks * plan.channel_block;
-        channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
-        index /= plan.channel_blocks;
-        pixels = map.pixels.box(index % map.pixels.count());
-        group_lo = index / map.pixels.count() * plan.group_block;
-        group_hi = std::min(group_lo + plan.group_block, plan.groups);
-    }
-};
-
-template <class T>
 void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* packed,
-              const T* bias, ThreadBuffers<T> buffers, const Task& task) {
+              const T* bias, ThreadBuffers<T> buffers, const ProductTask& task) {
     const MapPlan& m = task.map;
     const Widths width = panel_widths(plan, kernel);
     const PackedWeights layout = packed_weights(plan, kernel);
@@ -204,7 +81,7 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
     const bool by_pixel = plan.tile.pixels_are_columns, one_block = m.patches.count() == 1;
 
     // Where the results lie is the same for all groups.
-    if (plan.packs_pixels) {
+    if (plan.feed == Feed::packed_pixels) {
         result_offsets(m.map, plan.result, task.pixels, buffers.pixel_offset);
         for (int64_t c = 0; c < task.channels; ++c) buffers.channel_offset[c] = c * plan.result.channel;
         find_regular(buffers.pixel_offset, count, width.pixels, by_pixel, buffers.regular_pixels);
@@ -231,7 +108,7 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
                                      task.channel_lo / width.channels * weight_pitch;
             const PatchView<T> view =
                 stage_patches(kernel, m, plan.source, source, task.pixels, block, buffers.patches);
-            if (!plan.packs_pixels) {
+            if (plan.feed != Feed::packed_pixels) {
                 if (group == task.group_lo || !one_block)
                     find_row_vectors(m.map, plan.result, task.pixels, view.step, kernel.lanes,
                                      one_block && !operands.accumulate, buffers.pixel_offset, buffers.vectors);
@@ -256,14 +133,45 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
     }
 }
 
+template <class T>
+void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* packed,
+              const T* bias, const IndirectBuffers<T>& buffers, const ProductTask& task) {
+    run_indirect_task(plan, kernel, operands, packed, bias, buffers, task);
+}
+
+template <class Buffers, class T>
+std::vector<Buffers> thread_buffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel, int threads) {
+    std::vector<Buffers> buffers;
+    buffers.reserve(static_cast<size_t>(threads));
+    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
+    return buffers;
+}
+
+template <class Buffers, class T>
+void run_tasks(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, int threads,
+               std::byte* workspace) {
+    Carver carver(workspace);
+    SharedWeights<T> shared(carver, plan, kernel);
+    const std::vector<Buffers> buffers = thread_buffers<Buffers>(carver, plan, kernel, threads);
+    if (operands.bias != nullptr)
+        std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
+    if (operands.packed == nullptr) pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
+    const T* const weights = operands.packed != nullptr ? operands.packed : shared.weights;
+    parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
+        run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)],
+                 ProductTask(plan, task));
+    });
+}
+
 }  // namespace
 
 template <class T>
 void measure_implicit_gemm(Plan& plan) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     Carver shared(nullptr), thread(nullptr);
-    SharedBuffers<T>(shared, plan, kernel);
-    ThreadBuffers<T>(thread, plan, kernel);
+    SharedWeights<T>(shared, plan, kernel);
+    if (plan.feed == Feed::pixel_scalars) IndirectBuffers<T>(thread, plan, kernel);
+    else ThreadBuffers<T>(thread, plan, kernel);
     plan.shared_bytes = shared.used();
     plan.thread_bytes = thread.used();
 }
@@ -273,23 +181,20 @@ void pack_product_weights(const Plan& plan, const ProductOperands<T>& operands, 
                           T* packed) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     Carver carver(workspace);
-    const SharedBuffers<T> shared(carver, plan, kernel);
-    pack_all_weights(plan, kernel, operands, threads, packed, thread_buffers(carver, plan, kernel, threads));
+    const SharedWeights<T> shared(carver, plan, kernel);
+    if (plan.feed == Feed::pixel_scalars)
+        pack_all_weights(plan, kernel, operands, threads, packed,
+                         thread_buffers<IndirectBuffers<T>>(carver, plan, kernel, threads));
+    else
+        pack_all_weights(plan, kernel, operands, threads, packed,
+                         thread_buffers<ThreadBuffers<T>>(carver, plan, kernel, threads));
 }
 
 template <class T>
 void run_implicit_gemm(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    Carver carver(workspace);
-    SharedBuffers<T> shared(carver, plan, kernel);
-    const std::vector<ThreadBuffers<T>> buffers = thread_buffers(carver, plan, kernel, threads);
-    if (operands.bias != nullptr)
-        std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
-    if (operands.packed == nullptr) pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
-    const T* const weights = operands.packed != nullptr ? operands.packed : shared.weights;
-    parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
-        run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)], Task(plan, task));
-    });
+    if (plan.feed == Feed::pixel_scalars) run_tasks<IndirectBuffers<T>>(plan, kernel, operands, threads, workspace);
+    else run_tasks<ThreadBuffers<T>>(plan, kernel, operands, threads, workspace);
 }
 
 template void measure_implicit_gemm<float>(Plan&);

@@ -68,7 +68,8 @@ struct PatchBuffers {
     int64_t* offsets = nullptr;   // of the block's pairs
     int64_t* columns = nullptr;   // of the pixels of a row in a channels_last source
 
-    PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes) {
+    PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true) {
+        if (!used) return;
         int64_t staged_elems = 0, pairs = 0, row = 0;
         for (const MapPlan& m : plan.maps) {
             pairs = std::max(pairs, m.patches.largest());

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "algorithms/indirect_product.hpp"
 #include "algorithms/panel_product.hpp"
 #include "algorithms/parallel.hpp"
 #include "algorithms/patches.hpp"
@@ -45,9 +46,13 @@ struct SumLayout {
 // A box of pixels, and how its rows lie in the source.
 using VectorsOf = std::pair<int64_t, std::array<int64_t, 3>>;
 
+// Whether x is read in patches.hpp's way; else in padded_source.hpp's.
+bool reads_patches(const Plan& plan) { return plan.feed != Feed::pixel_scalars || plan.tile.pixels_are_columns; }
+
 template <class T>
 struct ThreadBuffers {
-    PatchBuffers<T> patches;
+    PatchBuffers<T> patches;    // where patches are packed, or read as vectors
+    PaddedBuffers<T> padded;    // where they are read one by one
     T* patch_panels = nullptr;
     T* channel_panels = nullptr;
     T* sums = nullptr;
@@ -57,28 +62,34 @@ struct ThreadBuffers {
     int64_t* row_offset = nullptr;      // of the sums
     int64_t* column_offset = nullptr;
     unsigned char* regular = nullptr;
-    RowVectors vectors;              // where pixels are not packed
+    const T** rows = nullptr;        // where rows of the tile are read in place: they, and their sums
+    T** row_sums = nullptr;
+    RowVectors vectors;              // where pixels are read as vectors
     VectorsOf vectors_of{-1, {}};    // what `vectors` holds
 
     ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
-        : patches(carver, plan, kernel.lanes) {
+        : patches(carver, plan, kernel.lanes, reads_patches(plan)),
+          padded(carver, plan, kernel.lanes, !reads_patches(plan)) {
         const MapPlan& m = plan.maps[0];
         const SumLayout layout(plan, kernel);
+        const bool packed = plan.feed == Feed::packed_pixels, by_patch = plan.tile.pixels_are_columns;
         const int64_t pixels = m.pixels.largest(), pairs = round_up(m.patches.largest(), layout.patch_width);
         const int64_t most = std::max(pairs, plan.channel_block) + kernel.lanes;
-        if (plan.packs_pixels) {
-            patch_panels = carver.take<T>(pixels * pairs + kernel.lanes);
-            channel_panels = carver.take<T>(pixels * plan.channel_block + kernel.lanes);
-        } else {
+        if (plan.feed == Feed::pixel_vectors) {
             const int64_t count = most_vectors(m.pixels.box(0), kernel.lanes);
             vectors.at = carver.take<kernels::VectorAt>(count);
             vectors.skip = carver.take<unsigned char>(count);
             vectors.count = carver.take<unsigned char>(count);
+        } else {
+            patch_panels = carver.take<T>(packed || by_patch ? pixels * pairs + kernel.lanes : 0);
+            channel_panels = carver.take<T>(packed || !by_patch ? pixels * plan.channel_block + kernel.lanes : 0);
         }
+        rows = carver.take<const T*>(most);
+        row_sums = carver.take<T*>(most);
         sums = carver.take<T>(plan.chunks > 1 ? 0 : layout.elems);
         tile = carver.take<T>(layout.patch_width * layout.channel_width);
         runs = carver.take<Run>(most_runs(m.pixels.box(0), pixels));
-        dy_offset = carver.take<int64_t>(std::max(pixels, layout.channel_width));
+        dy_offset = carver.take<int64_t>(std::max({pixels, layout.channel_width, most}));
         row_offset = carver.take<int64_t>(most);
         column_offset = carver.take<int64_t>(most);
         regular = carver.take<unsigned char>(most);
@@ -198,6 +209,40 @@ void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& 
     }
 }
 
+// The same sums with only one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
+template <class T>
+void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
+                  const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, ThreadBuffers<T>& buffers) {
+    const SumLayout layout(plan, kernel);
+    const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
+    const bool by_patch = plan.tile.pixels_are_columns;
+    const int64_t rows = by_patch ? product.channels : pairs, columns = by_patch ? pairs : product.channels;
+    for (int64_t i = 0; i < rows; ++i) buffers.row_sums[i] = sums + i * pitch;
+    Beginning<T> beginning;
+    for (int64_t b = box_lo; b < box_hi; ++b) {
+        const Box pixels = plan.maps[0].pixels.box(b);
+        const int64_t count = pixels.elems();
+        if (by_patch) {
+            pack_patches(plan, kernel, product, operands, pixels, layout.patch_width, buffers);
+            result_offsets(plan.maps[0].map, plan.result, pixels, buffers.dy_offset);
+            const T* const dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;
+            for (int64_t i = 0; i < rows; ++i) buffers.rows[i] = dy + i * plan.result.channel;
+        } else {
+            const PixelView<T> view = view_pixels(kernel, plan.maps[0], plan.source, first_x(plan, product, operands),
+                                                  pixels, product.block, buffers.padded);
+            for (int64_t i = 0; i < rows; ++i) buffers.rows[i] = view.base + buffers.padded.offsets[i];
+            pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
+            int64_t* offset = buffers.dy_offset;
+            for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
+        }
+        multiply_indirect(kernel, plan.tile.family, count, buffers.rows, buffers.dy_offset, rows,
+                          by_patch ? buffers.patch_panels : buffers.channel_panels,
+                          count * (by_patch ? layout.patch_width : layout.channel_width), columns, true, beginning,
+                          buffers.row_sums, buffers.tile);
+        beginning.start = Start::from_c;
+    }
+}
+
 // The same sums where channels are few: rows of dy times rows of x, read where they lie.
 template <class T>
 void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
@@ -226,16 +271,26 @@ void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product
     const auto position = [&](size_t a, int64_t t) {
         return plan.maps[0].map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
     };
-    fill_offsets(product.block, plan.weight_source_channel, position, buffers.patches.offsets);
+    int64_t* const offsets = buffers.dy_offset;
+    fill_offsets(product.block, plan.weight_source_channel, position, offsets);
     const bool by_patch = plan.tile.pixels_are_columns;
     const int64_t channel_step = by_patch ? pitch : 1, pair_step = by_patch ? 1 : pitch;
+    T* const dw = operands.dw + product.group * plan.weight_group + product.channel_lo * plan.weight_result_channel +
+                  product.block.channel_lo * plan.weight_source_channel;
+    if (!by_patch && !operands.accumulate) {  // whole squares are transposed, for pairs that lie together in dw
+        for (int64_t k = 0; k < pairs; ++k) buffers.rows[k] = sums + k * pitch;
+        for (int64_t first = 0, end = 1; first < pairs; first = end++) {
+            while (end < pairs && offsets[end] == offsets[end - 1] + 1) ++end;
+            kernel.transpose_rows(buffers.rows + first, end - first, product.channels, dw + offsets[first],
+                                  plan.weight_result_channel);
+        }
+        return;
+    }
     for (int64_t c = 0; c < product.channels; ++c) {
-        T* to = operands.dw + product.group * plan.weight_group +
-                (product.channel_lo + c) * plan.weight_result_channel +
-                product.block.channel_lo * plan.weight_source_channel;
-        const T* from = sums + c * channel_step;
+        T* const to = dw + c * plan.weight_result_channel;
+        const T* const from = sums + c * channel_step;
         for (int64_t k = 0; k < pairs; ++k) {
-            T& target = to[buffers.patches.offsets[k]];
+            T& target = to[offsets[k]];
             target = operands.accumulate ? target + from[k * pair_step] : from[k * pair_step];
         }
     }
@@ -271,7 +326,9 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
         const int64_t chunk = task % chunks;
         const Product product(plan, task / chunks);
         T* const sums = chunks > 1 ? shared.partial + task * elems : own.sums;
-        const auto sum = plan.packs_pixels ? &sum_product<T> : &sum_rows<T>;
+        const auto sum = plan.feed == Feed::packed_pixels   ? &sum_product<T>
+                         : plan.feed == Feed::pixel_vectors ? &sum_rows<T>
+                                                            : &sum_indirect<T>;
         sum(plan, kernel, product, operands, boxes * chunk / chunks, boxes * (chunk + 1) / chunks, sums, own);
         if (chunks == 1) write_product(plan, kernel, product, sums, operands, own);
     });

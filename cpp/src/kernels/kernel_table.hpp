@@ -32,6 +32,12 @@ enum class Start : int { zero, from_c, row_bias, column_bias };
 template <class T>
 using TileFn = void (*)(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias);
 
+// A tile that reads its rows where they lie: element k of row r is rows[r][offsets[k]]; results go to c[r] + column.  B
+// is a column panel as above, and `bias` is of the columns.
+template <class T>
+using IndirectTileFn = void (*)(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
+                                int64_t column, Start start, const T* bias);
+
 // A tile that reads its columns where they lie: vector v of step k is at b + offsets[k] + vectors[v].source, and its
 // results go to c + row*ldc + vectors[v].result.  A is a row panel of family 0.
 struct VectorAt {
@@ -53,14 +59,15 @@ using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* of
 inline constexpr int max_tile_rows = 14;
 inline constexpr int max_row_tile_rows = 8;
 inline constexpr int max_row_tile_vectors = 8;
-inline constexpr int max_tile_vectors = 3;
-inline constexpr int tile_families = 2;
+inline constexpr int max_tile_vectors = 4;
+inline constexpr int tile_families = 3;
 
 template <class T>
 struct TileFamily {
     int rows;     // PR: width of a row panel
     int vectors;  // PV: width of a column panel, in vectors
     TileFn<T> fn[max_tile_rows][max_tile_vectors];  // fn[r-1][v-1] computes r rows and v vectors
+    IndirectTileFn<T> indirect[max_tile_rows][max_tile_vectors];
 };
 
 template <class T>
@@ -82,6 +89,10 @@ struct KernelTable {
     // The columns that fill up the last vector become 0.  Slack and src_end as above.
     void (*transpose_panel)(const T* src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count,
                             T* dst, int64_t width, const T* src_end);
+
+    // dst[j*dst_pitch + i] = rows[i][j] for i < count, j < columns: the transpose of what indirect tiles leave.  Reads
+    // whole vectors of the rows, writes nothing else.
+    void (*transpose_rows)(const T* const* rows, int64_t count, int64_t columns, T* dst, int64_t dst_pitch);
 
     // Rows of a padded plane: for each i < rows, dst[i*dst_pitch + j] = src[i*src_pitch + j*step] for j < count, and 0 for
     // count <= j < dst_pitch.  Writes whole vectors, up to lanes-1 elements behind the last row; reads none at or past

@@ -10,11 +10,14 @@ namespace convpp::kernels::CONVPP_ISA {
 
 // Tile shapes: as many accumulators as the registers hold beside one row of B.  32 registers (AVX-512, NEON): 8x3 uses
 // 24 + 3 and loads 0.46 operands a multiply-add; 14x2 uses 28 + 2 and wastes fewer lanes where a panel of 3 vectors
-// does not fit.  16 registers (SSE2, AVX2): 4x3 and 6x2.  Each reaches the peak (measured: docs/architecture.md).
+// does not fit; 7x4 uses 28 + 4 and is the best where columns come in fours.  16 registers (SSE2, AVX2): 4x3, 6x2 and
+// 3x3 (there is none with four vectors).  Each reaches the peak (measured: docs/architecture.md).
 #if (defined(__x86_64__) || defined(__i386__)) && !defined(__AVX512F__)
-inline constexpr int wide_rows = 4, tall_rows = 6, accumulators = 12, dot_tile_rows = 3;
+inline constexpr int wide_rows = 4, tall_rows = 6, third_rows = 3, third_vectors = 3, accumulators = 12,
+                     dot_tile_rows = 3;
 #else
-inline constexpr int wide_rows = 8, tall_rows = 14, accumulators = 24, dot_tile_rows = 4;
+inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vectors = 4, accumulators = 24,
+                     dot_tile_rows = 4;
 #endif
 
 #include "kernels/vector.hpp"
@@ -28,10 +31,12 @@ KernelTable<T> make_table() {
     table.lanes = lanes_of<T>;
     fill_family<T, wide_rows, 3>(table.family[0]);
     fill_family<T, tall_rows, 2>(table.family[1]);
+    fill_family<T, third_rows, third_vectors>(table.family[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
     table.copy_rows = &copy_rows<T>;
     table.copy_panel = &copy_panel<T>;
     table.transpose_panel = &transpose_panel<T>;
+    table.transpose_rows = &transpose_rows<T>;
     table.dot_tile_rows = dot_tile_rows;
     table.dot_tile_columns = accumulators / dot_tile_rows;
     table.dot_rows = &dot_rows<T>;

@@ -106,6 +106,48 @@ void transpose_panel(const T* src, const int64_t* offsets, int64_t columns, cons
     }
 }
 
+// One square of the transpose: `height` rows, `width` columns of them, at most lanes each.
+template <class T>
+inline void transpose_square(const T* const* rows, int64_t column, int64_t height, int64_t width, T* dst,
+                             int64_t dst_pitch) {
+    constexpr int lanes = lanes_of<T>;
+    Vector<T> square[lanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) square[i] = i < height ? load(rows[i] + column) : Vector<T>{};
+    transpose(square);
+    if (height == lanes && width == lanes) {
+#pragma GCC unroll 16
+        for (int j = 0; j < lanes; ++j) store(dst + j * dst_pitch, square[j]);
+        return;
+    }
+    T line[lanes];
+#pragma GCC unroll 16
+    for (int j = 0; j < lanes; ++j)
+        if (j < width) {
+            if (height == lanes) {
+                store(dst + j * dst_pitch, square[j]);
+            } else {
+                store(line, square[j]);
+                for (int64_t i = 0; i < height; ++i) dst[j * dst_pitch + i] = line[i];
+            }
+        }
+}
+
+template <class T>
+void transpose_rows(const T* const* rows, int64_t count, int64_t columns, T* dst, int64_t dst_pitch) {
+    constexpr int lanes = lanes_of<T>;
+    for (int64_t column = 0; column < columns; column += lanes) {
+        const int64_t width = columns - column < lanes ? columns - column : lanes;
+        T* const to = dst + column * dst_pitch;
+        for (int64_t i = 0; i < count; i += lanes) {
+            // The last rows are moved together with some before them, if there are: whole vectors are stored.
+            const int64_t first = count - i >= lanes || count < lanes ? i : count - lanes;
+            const int64_t height = count - first < lanes ? count - first : lanes;
+            transpose_square(rows + first, column, height, width, to + first, dst_pitch);
+        }
+    }
+}
+
 // Every second element of two vectors.
 template <class T, int... J>
 inline __attribute__((always_inline)) Vector<T> every_second(const T* p, Lanes<J...>) {

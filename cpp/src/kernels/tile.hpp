@@ -54,6 +54,37 @@ void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, co
         for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
 }
 
+// The same sums in the same order, with rows read where they lie: a pointer for each row, offsets common to all (the
+// indirection of Dukhan 2019, one level of it).  The pointers cost a load each, which the loads' ports have to spare.
+template <class T, int PanelVectors, int Rows, int Vectors>
+void indirect_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
+                   Start start, const T* bias) {
+    constexpr int lanes = lanes_of<T>;
+    const auto at = [=](int r, int v) { return c[r] + column + v * lanes; };
+    Vector<T> acc[Rows][Vectors] = {};
+    begin<T>(acc, start, bias, at);
+    const T* a[Rows];
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) a[r] = rows[r];
+    for (int64_t k = 0; k < kc; ++k) {
+        const int64_t offset = offsets[k];
+        Vector<T> row_of_b[Vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) row_of_b[v] = load(b + v * lanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r) {
+            const T factor = a[r][offset];
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) acc[r][v] += factor * row_of_b[v];
+        }
+        b += PanelVectors * lanes;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+}
+
 // The same sums in the same order, with columns read where they lie: no packing, one load of a vector for `Rows`
 // products.  (Start::column_bias does not occur.)
 template <class T, int PanelRows, int Rows, int Vectors>
@@ -89,6 +120,7 @@ void fill_family(TileFamily<T>& family) {
     family.rows = PanelRows;
     family.vectors = PanelVectors;
     family.fn[Rows - 1][Vectors - 1] = &tile<T, PanelRows, PanelVectors, Rows, Vectors>;
+    family.indirect[Rows - 1][Vectors - 1] = &indirect_tile<T, PanelVectors, Rows, Vectors>;
     if constexpr (Vectors > 1) fill_family<T, PanelRows, PanelVectors, Rows, Vectors - 1>(family);
     else if constexpr (Rows > 1) fill_family<T, PanelRows, PanelVectors, Rows - 1, PanelVectors>(family);
 }

@@ -1,0 +1,196 @@
+// Results from pixels that are read one by one where they lie, times packed weights: vectors run along the channels.
+//
+// In:  a Plan whose pixels are scalars, the operands, packed weights, a task.   Out: the task's results.
+// Nothing is packed but the weights; the source is at most copied once with its padding (padded_source.hpp).
+//
+// channels_last: tiles write the results themselves.  channels_first: they leave sums[pixel][channel], which are
+// transposed into the result when they are whole.  There, the residue classes that share a row of the result (the
+// input gradient of a strided layer) belong to one task, so that the row is written as one.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "algorithms/packed_weights.hpp"
+#include "algorithms/padded_source.hpp"
+#include "algorithms/panel_product.hpp"
+
+namespace convpp {
+
+// A stretch of results that lie together: pixels [first, first + count) in the order of the result.
+struct ResultRun {
+    int64_t offset, first, count;
+};
+
+template <class T>
+struct IndirectBuffers {
+    PackingBuffers packing;
+    PaddedBuffers<T> padded;
+    T* sums = nullptr;          // channels_first: of all pixels of a task
+    T* tail = nullptr;          // channels_last: of a tile whose last vector is partly filled
+    const T** source = nullptr; // of each pixel
+    T** result = nullptr;       // of each pixel, where tiles write
+    T** in_order = nullptr;     // channels_first: the same in the order of the result
+    ResultRun* runs = nullptr;
+
+    IndirectBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : packing(carver, plan, panel_widths(plan, kernel).channels), padded(carver, plan, kernel.lanes) {
+        int64_t pixels = 0, rows = 0;  // of a task
+        for (size_t m = 0; m < plan.maps.size(); ++m) {
+            const Box box = plan.maps[m].pixels.box(0);
+            pixels = std::max(pixels, box.elems() * plan.maps[m].family);
+            rows = std::max(rows, box.extent(0) * box.extent(1) * box.extent(2) * plan.maps[m].family);
+        }
+        const bool last = plan.result.channel == 1;
+        const auto& family = kernel.family[plan.tile.family];
+        sums = carver.take<T>(last ? 0 : pixels * sum_pitch(plan, kernel));
+        tail = carver.take<T>(int64_t(family.rows) * family.vectors * kernel.lanes);
+        source = carver.take<const T*>(pixels);
+        result = carver.take<T*>(pixels);
+        in_order = carver.take<T*>(last ? 0 : pixels);
+        runs = carver.take<ResultRun>(last ? 0 : rows + pixels);
+    }
+
+    static int64_t sum_pitch(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+        return round_up(std::min(plan.channel_block, plan.result_channels), kernel.lanes);
+    }
+};
+
+// One tile after the other: c[pixel][column] for `pixels` rows and `channels` columns.
+template <class T>
+void multiply_indirect(const kernels::KernelTable<T>& kernel, int family_index, int64_t depth, const T* const* source,
+                       const int64_t* offsets, int64_t pixels, const T* weights, int64_t pitch, int64_t channels,
+                       bool whole_vectors, Beginning<T> beginning, T* const* c, T* tail) {
+    const kernels::TileFamily<T>& family = kernel.family[family_index];
+    const int64_t width = int64_t(family.vectors) * kernel.lanes;
+    std::array<T*, kernels::max_tile_rows> in_tail;
+    for (int64_t column = 0; column < channels; column += width, weights += pitch) {
+        const int64_t valid = std::min(width, channels - column), vectors = ceil_div(valid, kernel.lanes);
+        const T* const bias = beginning.bias != nullptr ? beginning.bias + column : nullptr;
+        const bool whole = whole_vectors || valid == vectors * kernel.lanes;
+        for (int64_t i = 0; i < static_cast<int64_t>(in_tail.size()); ++i)
+            in_tail[static_cast<size_t>(i)] = tail + std::min<int64_t>(i, family.rows - 1) * width;
+        for (int64_t pixel = 0; pixel < pixels; pixel += family.rows) {
+            const int64_t rows = std::min<int64_t>(family.rows, pixels - pixel);
+            const auto tile = family.indirect[rows - 1][vectors - 1];
+            if (whole) {
+                tile(depth, source + pixel, offsets, weights, c + pixel, column, beginning.start, bias);
+                continue;
+            }
+            if (beginning.start == kernels::Start::from_c)
+                for (int64_t i = 0; i < rows; ++i) {
+                    std::fill_n(tail + i * width, width, T(0));
+                    std::copy_n(c[pixel + i] + column, valid, tail + i * width);
+                }
+            tile(depth, source + pixel, offsets, weights, in_tail.data(), 0, beginning.start, bias);
+            for (int64_t i = 0; i < rows; ++i) std::copy_n(tail + i * width, valid, c[pixel + i] + column);
+        }
+    }
+}
+
+// The rows of sums in the order of the result, and the stretches that lie together in it.  Returns their number.
+template <class T>
+int64_t order_results(const Plan& plan, const MapPlan* maps, int64_t map_count, const Box& box, T* sums, int64_t pitch,
+                      const IndirectBuffers<T>& buffers) {
+    struct Class {
+        int64_t start, count, before;  // along the row: first result, pixels of the box; rows of sums before its own
+    };
+    std::array<Class, most_family> classes;
+    int64_t before = 0, rows = 0;
+    for (int64_t m = 0; m < map_count; ++m) {
+        const Box own = pixels_of(maps[m], box);
+        classes[static_cast<size_t>(m)] = {maps[m].map.axis[2].result_start, own.extent(3), before};
+        before += own.elems();
+    }
+    std::sort(classes.begin(), classes.begin() + map_count,
+              [](const Class& a, const Class& b) { return a.start < b.start; });
+    int64_t run_count = 0, pixel = 0;
+    const auto put = [&](int64_t offset, T* from) {
+        buffers.in_order[pixel] = from;
+        ResultRun& last = buffers.runs[run_count - (run_count > 0)];
+        if (run_count > 0 && last.offset + last.count == offset) ++last.count;
+        else buffers.runs[run_count++] = {offset, pixel, 1};
+        ++pixel;
+    };
+    Box starts = box;  // one pixel a row: for_each_result_row gives it as if its class began at 0
+    starts.lo[3] = 0;
+    const int64_t step = maps[0].map.axis[2].result_step, first_start = maps[0].map.axis[2].result_start;
+    for_each_result_row(maps[0].map, plan.result, starts, [&](int64_t first) {
+        for (int64_t u = 0; u < box.extent(3); ++u)
+            for (int64_t m = 0; m < map_count; ++m) {
+                const Class& c = classes[static_cast<size_t>(m)];
+                if (u >= c.count) continue;
+                const int64_t at = (box.lo[3] + u) * step + c.start - first_start;
+                put(first + at * plan.result.axis[2], sums + (c.before + rows * c.count + u) * pitch);
+            }
+        ++rows;
+    });
+    return run_count;
+}
+
+template <class T>
+void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                       const T* packed, const T* bias, const IndirectBuffers<T>& buffers, const ProductTask& task) {
+    const MapPlan* const maps = &task.map;
+    const int64_t map_count = task.map.family;
+    const PackedWeights layout = packed_weights(plan, kernel);
+    const bool last = plan.result.channel == 1;
+    const int64_t pitch = IndirectBuffers<T>::sum_pitch(plan, kernel);
+    int64_t run_count = 0;
+    if (!last) run_count = order_results(plan, maps, map_count, task.pixels, buffers.sums, pitch, buffers);
+
+    for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
+        const int64_t sample = group / plan.groups_per_sample, group_of_sample = group % plan.groups_per_sample;
+        const int64_t first_channel = group_of_sample * plan.result_channels + task.channel_lo;
+        const Memory<const T> source{
+            operands.source + sample * plan.source.batch + group_of_sample * plan.source_channels * plan.source.channel,
+            operands.source + operands.source_elems};
+        T* const result = operands.result + sample * plan.result.batch + first_channel * plan.result.channel;
+        Beginning<T> from_start;
+        if (operands.accumulate) from_start.start = kernels::Start::from_c;
+        else if (operands.bias != nullptr) from_start = {kernels::Start::column_bias, bias + first_channel};
+        if (!last && operands.accumulate)
+            for (int64_t r = 0; r < run_count; ++r)
+                for (int64_t i = 0; i < buffers.runs[r].count; ++i)
+                    for (int64_t c = 0; c < task.channels; ++c)
+                        buffers.in_order[buffers.runs[r].first + i][c] =
+                            result[buffers.runs[r].offset + i + c * plan.result.channel];
+        T* sums = buffers.sums;
+        for (int64_t index = 0; index < map_count; ++index) {
+            const MapPlan& m = maps[index];
+            const Box pixels = pixels_of(m, task.pixels);
+            const int64_t count = pixels.elems();
+            if (count == 0) continue;
+            if (last) {
+                T** to = buffers.result;
+                const int64_t step = m.map.axis[2].result_step * plan.result.axis[2];
+                for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) {
+                    for (int64_t w = 0; w < pixels.extent(3); ++w) *to++ = result + offset + w * step;
+                });
+            } else {
+                for (int64_t i = 0; i < count; ++i, sums += pitch) buffers.result[i] = sums;
+            }
+            Beginning<T> beginning = from_start;
+            for (int64_t b = 0; b < m.patches.count(); ++b) {
+                const PatchBlock block = patch_block(m.patches, b);
+                const PixelView<T> view = view_pixels(kernel, m, plan.source, source, pixels, block, buffers.padded);
+                const T** at = buffers.source;
+                for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = view.base + alpha; });
+                const int64_t weight_pitch = layout.pitch(block);
+                multiply_indirect(kernel, plan.tile.family, block.size(), buffers.source, buffers.padded.offsets, count,
+                                  packed + m.weights_at + group * m.weights_per_group + layout.at(block, b) +
+                                      task.channel_lo / layout.width * weight_pitch,
+                                  weight_pitch, task.channels, !last, beginning, buffers.result, buffers.tail);
+                beginning.start = kernels::Start::from_c;
+            }
+        }
+        for (int64_t r = 0; !last && r < run_count; ++r) {
+            const ResultRun& run = buffers.runs[r];
+            kernel.transpose_rows(buffers.in_order + run.first, run.count, task.channels, result + run.offset,
+                                  plan.result.channel);
+        }
+    }
+}
+
+}  // namespace convpp

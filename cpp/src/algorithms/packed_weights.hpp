@@ -1,0 +1,125 @@
+// The weights as panels for the register tile: panel[pair][result channel], packed once before the tasks start.
+//
+// In:  a Plan, the weights as the user stores them.   Out: plan.packed_weight_elems elements, laid out by PackedWeights.
+// Next: kernels/pack.hpp (the two motions), implicit_gemm.cpp and indirect_gemm.cpp (who reads the panels).
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "algorithms/implicit_gemm.hpp"
+#include "algorithms/parallel.hpp"
+#include "algorithms/patches.hpp"
+#include "algorithms/product_task.hpp"
+
+namespace convpp {
+
+// Widths of the panels that pixels and channels are packed into.
+struct Widths {
+    int64_t pixels, channels;
+};
+
+template <class T>
+Widths panel_widths(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    const auto& family = kernel.family[plan.tile.family];
+    const int64_t columns = int64_t(family.vectors) * kernel.lanes, rows = family.rows;
+    return plan.tile.pixels_are_columns ? Widths{columns, rows} : Widths{rows, columns};
+}
+
+// Where the packed weights of a block begin, relative to the group's.  Panels are `slack` apart, since packing spills
+// up to a vector behind each panel and another thread may be writing the next one.
+struct PackedWeights {
+    int64_t panels, width, slack;
+    int64_t pitch(const PatchBlock& block) const { return block.size() * width + slack; }
+    int64_t at(const PatchBlock& block, int64_t index) const { return panels * (block.start * width + index * slack); }
+};
+
+template <class T>
+PackedWeights packed_weights(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    const int64_t width = panel_widths(plan, kernel).channels;
+    return {ceil_div(plan.result_channels, width), width, kernel.lanes};
+}
+
+// What a thread needs for packing.
+struct PackingBuffers {
+    int64_t* offsets = nullptr;  // of a block's pairs
+    kernels::Run* runs = nullptr;  // pairs whose weights follow each other
+    int64_t* channel_offset = nullptr;  // of a panel's channels
+
+    PackingBuffers(Carver& carver, const Plan& plan, int64_t width) {
+        int64_t pairs = 0;
+        for (const MapPlan& m : plan.maps) pairs = std::max(pairs, m.patches.largest());
+        offsets = carver.take<int64_t>(pairs);
+        runs = carver.take<kernels::Run>(pairs);
+        channel_offset = carver.take<int64_t>(width);
+    }
+};
+
+// Packs the weights of one block of pairs for some panels of result channels: panel[pair][channel].
+template <class T>
+void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
+                  Memory<const T> weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
+                  const PackingBuffers& buffers) {
+    const int64_t width = panel_widths(plan, kernel).channels, depth = block.size();
+    const auto position = [&](size_t a, int64_t t) {
+        return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
+    };
+    fill_offsets(block, plan.weight_source_channel, position, buffers.offsets);
+    const T* from = weights.at + block.channel_lo * plan.weight_source_channel;
+    int64_t run_count = 0;
+    for (int64_t k = 0; k < depth; ++k) {
+        const int64_t at = buffers.offsets[k];
+        kernels::Run& last = buffers.runs[run_count - (run_count > 0)];
+        if (run_count > 0 && last.src + last.count == at) ++last.count;
+        else buffers.runs[run_count++] = {at, k, 1};
+    }
+    for (int64_t panel = panel_lo; panel < panel_hi; ++panel) {
+        const int64_t channel = panel * width, valid = std::min(width, plan.result_channels - channel);
+        T* to = packed + panel * pitch;
+        if (plan.weight_result_channel == 1) {  // a 1x1 kernel's input gradient: channels follow each other
+            const kernels::Run run{channel, 0, valid};
+            kernel.copy_panel(from, buffers.offsets, depth, &run, 1, to, width, weights.end);
+        } else {
+            for (int64_t j = 0; j < valid; ++j) buffers.channel_offset[j] = (channel + j) * plan.weight_result_channel;
+            kernel.transpose_panel(from, buffers.channel_offset, valid, buffers.runs, run_count, to, width,
+                                   weights.end);
+        }
+    }
+}
+
+constexpr int64_t panels_a_packing_task = 8;
+
+// `buffers[thread].packing` are the thread's PackingBuffers.
+template <class T, class Buffers>
+void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                      int threads, T* packed, const std::vector<Buffers>& buffers) {
+    const PackedWeights layout = packed_weights(plan, kernel);
+    const int64_t parts = ceil_div(layout.panels, panels_a_packing_task);
+    parallel_for(plan.packing_blocks * parts, threads, [&](int64_t task, int thread) {
+        const int64_t part = task % parts;
+        const MapPlan& m = map_of(plan, &MapPlan::first_packing_block, task / parts);
+        const int64_t index = (task / parts - m.first_packing_block) % m.patches.count();
+        const int64_t group = (task / parts - m.first_packing_block) / m.patches.count();
+        const PatchBlock block = patch_block(m.patches, index);
+        const Memory<const T> weights{operands.weights + group * plan.weight_group,
+                                      operands.weights + operands.weight_elems};
+        pack_weights(plan, kernel, m, block, weights, part * panels_a_packing_task,
+                     std::min((part + 1) * panels_a_packing_task, layout.panels), layout.pitch(block),
+                     packed + m.weights_at + group * m.weights_per_group + layout.at(block, index),
+                     buffers[static_cast<size_t>(thread)].packing);
+    });
+}
+
+// Shared by all threads: the packed weights, and a bias that can be read in whole vectors.
+template <class T>
+struct SharedWeights {
+    T* weights = nullptr;
+    T* bias = nullptr;
+    SharedWeights(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
+        const int64_t channels = plan.groups_per_sample * plan.result_channels;
+        weights = carver.take<T>(plan.packed_weight_elems + kernel.lanes);
+        bias = carver.take<T>(channels + panel_widths(plan, kernel).channels);
+    }
+};
+
+}  // namespace convpp

@@ -1,0 +1,175 @@
+// The estimates of estimates.hpp.  Each counts the tile's work and what must happen before and after it.
+#include "estimates.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "checked.hpp"
+
+namespace convpp {
+namespace {
+
+constexpr double packed_row = 7.0;         // a packed vector (or part of one) of pixels, most of them in short runs
+constexpr double strided_store = 2.0;      // an element that is stored on its own
+constexpr double copied_vector = 2.5;      // of a row that is copied with its padding
+constexpr double transposed_vector = 7.0;  // a load, log2(lanes) shuffles, a store
+
+double f(int64_t n) { return static_cast<double>(n); }
+
+// Slots that `rows x columns` results take for one step of the contraction, tile by tile.
+template <class Slots>
+double tile_cost(const TileShape& shape, int64_t rows, int64_t columns, const Slots& slots) {
+    const auto of = [&](int64_t r, int64_t v) { return r == 0 || v == 0 ? 0.0 : slots(r, v); };
+    const int64_t vectors = ceil_div(columns, shape.lanes);
+    const int64_t full_rows = rows / shape.rows, rest_rows = rows % shape.rows;
+    const int64_t full_vectors = vectors / shape.vectors, rest_vectors = vectors % shape.vectors;
+    return f(full_rows) * f(full_vectors) * of(shape.rows, shape.vectors) +
+           f(full_vectors) * of(rest_rows, shape.vectors) + f(full_rows) * of(shape.rows, rest_vectors) +
+           of(rest_rows, rest_vectors);
+}
+
+// Packed tiles: full ones are bound by multiply-adds, small ones by loads (one for each row and vector) or by the
+// latency of the sum.
+double packed_slots(int64_t rows, int64_t vectors) { return f(std::max({rows * vectors, rows + vectors, int64_t(6)})); }
+
+// Indirect tiles load a pointer more for each row.  Measured: 8x3 and 7x4 reach 99 % of the packed tile, 14x2 95 %, 14x1
+// 85 %.
+double indirect_slots(int64_t rows, int64_t vectors) {
+    return std::max(f(rows * vectors) * (1.0 + 0.13 / f(vectors)), 6.0);
+}
+
+int64_t pixels_of_map(const Plan& plan, const MapPlan& m) { return m.map.pixels() * plan.batch; }
+int64_t terms_of(const MapPlan& m) { return m.map.taps() * m.patches.channels; }
+int64_t rows_of(const Plan& plan, const MapPlan& m) { return plan.batch * m.map.axis[0].count * m.map.axis[1].count; }
+bool together(const Plan& plan, const MapPlan& m) { return m.map.axis[2].result_step * plan.result.axis[2] == 1; }
+
+// Calls consider(family, pixels_are_columns) for all that a packed product can use.
+template <class Cost>
+TileChoice cheapest(const KernelShapes& kernels, std::initializer_list<bool> orientations, const Cost& cost_of) {
+    TileChoice best;
+    best.cost = std::numeric_limits<double>::infinity();
+    for (int family = 0; family < kernels::tile_families; ++family) {
+        const TileShape& shape = kernels.shape[family];
+        for (const bool pixels_are_columns : orientations) {
+            const double cost = cost_of(shape, pixels_are_columns);
+            if (cost < best.cost) best = {family, pixels_are_columns, shape.rows, shape.vectors * shape.lanes, cost};
+        }
+    }
+    return best;
+}
+
+// Elements of the source that a map's taps read, padding included, of all samples and one channel; each at least once.
+double read_elems(const Plan& plan, const MapPlan& m) {
+    double elems = f(plan.batch);
+    for (const AxisMap& axis : m.map.axis) {
+        const auto [lo, hi] = std::minmax_element(axis.taps.begin(), axis.taps.end(),
+                                                  [](const Tap& s, const Tap& t) { return s.offset < t.offset; });
+        elems *= f((axis.count - 1) * axis.source_step + hi->offset - lo->offset + 1);
+    }
+    return elems;
+}
+
+}  // namespace
+
+TileChoice packed_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
+    const int64_t channels = plan.result_channels, pixels = pixels_of_map(plan, m);
+    const bool last = plan.source.channel == 1 && m.patches.channels > 1;  // then the source is transposed first
+    return cheapest(kernels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
+        const int64_t rows = pixels_are_columns ? channels : pixels;
+        const int64_t columns = pixels_are_columns ? pixels : channels;
+        // Each row of pixels ends with a vector that is partly filled.
+        const int64_t packed =
+            rows_of(plan, m) + (pixels_are_columns ? ceil_div(pixels, shape.lanes) : ceil_div(pixels, shape.rows));
+        const bool contiguous = pixels_are_columns ? together(plan, m) : plan.result.channel == 1;
+        const bool ragged = columns % shape.lanes != 0 && columns < shape.lanes * shape.vectors;
+        // Few pixels are packed again for each block of result channels.
+        const double again = std::clamp(6000.0 / f(pixels), 1.0, std::max(1.0, f(channels) / 64.0));
+        double cost = f(terms_of(m)) * (tile_cost(shape, rows, columns, packed_slots) + packed_row * again * f(packed));
+        if (last) cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
+        if (!contiguous || ragged) cost += strided_store * f(rows) * f(columns) * f(2 * m.patches.count() - 1);
+        return cost;
+    });
+}
+
+// Nothing is packed, but a load of a vector that crosses a cache line takes two slots, and a row's last vector may be
+// partly filled.
+TileChoice vector_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
+    const TileShape& shape = kernels.shape[0];
+    const int64_t channels = plan.result_channels;
+    const int64_t length = m.map.axis[2].count, vectors_of_row = ceil_div(length, shape.lanes);
+    const auto slots = [&](int64_t rows) {
+        const int64_t vectors = kernels.row_tile_vectors[rows - 1];
+        return f(std::max({rows * vectors, rows + 2 * vectors, int64_t(6)})) / f(vectors);
+    };
+    const int64_t full = channels / shape.rows, rest = channels % shape.rows;
+    const double of_vector = f(full) * slots(shape.rows) + (rest > 0 ? slots(rest) : 0.0);
+    const double vectors = f(rows_of(plan, m) * vectors_of_row);
+    double cost = f(terms_of(m)) * of_vector * vectors;
+    if (length < shape.lanes || !together(plan, m))
+        cost += strided_store * vectors * f(channels * std::min(length, shape.lanes)) * f(2 * m.patches.count() - 1);
+    if (plan.source.channel == 1 && m.patches.channels > 1)
+        cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
+    return {0, true, shape.rows, shape.vectors * shape.lanes, cost};
+}
+
+// Pixels are read one by one.  The source is copied with its padding at most, and channels_first results transposed.
+TileChoice scalar_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
+    const int64_t channels = plan.result_channels, pixels = pixels_of_map(plan, m);
+    return cheapest(kernels, {false}, [&](const TileShape& shape, bool) {
+        const double vectors = f(pixels) * f(ceil_div(channels, shape.lanes));
+        double cost = f(terms_of(m)) * tile_cost(shape, pixels, channels, indirect_slots);
+        cost += 3.0 * f(m.patches.count()) * vectors;  // accumulators are loaded and stored once a block
+        if (!m.in_place) {
+            const double rows = read_elems(plan, m) / f(std::max<int64_t>(1, m.map.axis[2].source_extent));
+            cost += copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
+        }
+        if (plan.result.channel != 1) cost += transposed_vector * vectors;
+        if (plan.result.channel == 1 && channels % shape.lanes != 0) cost += 3.0 * vectors;
+        return cost;
+    });
+}
+
+TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
+    const int64_t channels = plan.result_channels, columns = terms_of(m);
+    return cheapest(kernels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
+        const double multiply = pixels_are_columns ? tile_cost(shape, channels, columns, packed_slots)
+                                                   : tile_cost(shape, columns, channels, packed_slots);
+        const double pack = 2 * transposed_vector *  // short runs take about twice as long
+                            f(ceil_div(columns, shape.lanes) + ceil_div(channels, shape.lanes));
+        return f(pixels_of_map(plan, m)) * (multiply + pack);
+    });
+}
+
+// Dot products of rows of dy and of x, which both lie in memory as the vectors want them.
+TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
+    constexpr double load = 3.0;           // the rows of a chunk stream from L2, and vectors cross cache lines
+    constexpr double ragged_vector = 6.0;  // more of them, to blank the lanes of one that is partly filled
+    const TileShape& shape = kernels.shape[0];
+    const int64_t length = m.map.axis[2].count, lanes = shape.lanes;
+    const int64_t columns = terms_of(m), channels = plan.result_channels;
+    const double loads =
+        f(channels) * f(ceil_div(columns, kernels.dot_columns)) + f(columns) * f(ceil_div(channels, kernels.dot_rows));
+    const double of_vector = std::max({f(channels) * f(columns), load * loads, 6.0});
+    const double ragged = length % lanes != 0 ? ragged_vector * loads : 0.0;
+    const double cost = f(rows_of(plan, m)) * (f(ceil_div(length, lanes)) * of_vector + ragged);
+    return {0, true, shape.rows, shape.vectors * lanes,
+            plan.result.axis[2] == 1 ? cost : std::numeric_limits<double>::infinity()};
+}
+
+// One side is packed, the other one's rows are read where they lie: pairs of x (then dy is packed, for each block of
+// pairs), or channels of dy.
+TileChoice scalar_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
+    const int64_t channels = plan.result_channels, columns = terms_of(m), pixels = pixels_of_map(plan, m);
+    const double rows = read_elems(plan, m) / f(std::max<int64_t>(1, m.map.axis[2].source_extent));
+    return cheapest(kernels, {true, false}, [&](const TileShape& shape, bool packs_patches) {
+        double cost = packs_patches ? (transposed_vector + 1) * f(pixels) * f(ceil_div(columns, shape.lanes))
+                                    : (plan.result.channel == 1 ? copied_vector : transposed_vector + 1) * f(pixels) *
+                                          f(ceil_div(channels, shape.lanes)) * f(m.patches.count());
+        cost += f(pixels) * (packs_patches ? tile_cost(shape, channels, columns, indirect_slots)
+                                           : tile_cost(shape, columns, channels, indirect_slots));
+        if (!m.in_place) cost += copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
+        return cost;
+    });
+}
+
+}  // namespace convpp

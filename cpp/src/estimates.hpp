@@ -1,0 +1,22 @@
+// What a way of feeding the tile would cost, so that the plan can choose.
+//
+// In:  the tile shapes, the operands and an index map with its blocks.   Out: costs, in slots of a multiply-add unit.
+// They need not be right, only order the ways as measurements do.  Next: plan.cpp.
+#pragma once
+
+#include "dispatch.hpp"
+#include "plan.hpp"
+
+namespace convpp {
+
+// Forward and input gradient.  All are of one map; the plan has its operands described.
+TileChoice packed_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
+TileChoice vector_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
+TileChoice scalar_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
+
+// Weight gradient.
+TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
+TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
+TileChoice scalar_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
+
+}  // namespace convpp

@@ -91,21 +91,32 @@ TileChoice packed_product(const KernelShapes& kernels, const Plan& plan, const M
     });
 }
 
+bool computes_flat_rows(const Plan& plan, const MapPlan& m, int64_t lanes) {
+    const int64_t length = m.map.axis[2].count;
+    return plan.result.axis[2] == 1 && m.patches.taps.count() == 1 &&
+           (m.map.axis[2].result_step > 1 || (length < 3 * lanes && length % lanes != 0));
+}
+
 // Nothing is packed, but a load of a vector that crosses a cache line takes two slots, and a row's last vector may be
-// partly filled.
+// partly filled.  Flat rows are moved once more.
 TileChoice vector_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     const TileShape& shape = kernels.shape[0];
     const int64_t channels = plan.result_channels;
-    const int64_t length = m.map.axis[2].count, vectors_of_row = ceil_div(length, shape.lanes);
+    const int64_t length = m.map.axis[2].count;
+    const bool flat = computes_flat_rows(plan, m, shape.lanes);
     const auto slots = [&](int64_t rows) {
         const int64_t vectors = kernels.row_tile_vectors[rows - 1];
         return f(std::max({rows * vectors, rows + 2 * vectors, int64_t(6)})) / f(vectors);
     };
     const int64_t full = channels / shape.rows, rest = channels % shape.rows;
     const double of_vector = f(full) * slots(shape.rows) + (rest > 0 ? slots(rest) : 0.0);
-    const double vectors = f(rows_of(plan, m) * vectors_of_row);
+    const int64_t pitch = length + static_cast<int64_t>(m.map.axis[2].taps.size()) - 1;
+    const int64_t planes = rows_of(plan, m) / m.map.axis[1].count;
+    const double vectors = flat ? f(planes * ceil_div(m.map.axis[1].count * pitch, shape.lanes))
+                                : f(rows_of(plan, m) * ceil_div(length, shape.lanes));
     double cost = f(terms_of(m)) * of_vector * vectors;
-    if (length < shape.lanes || !together(plan, m))
+    if (flat) cost += copied_vector * f(channels) * (vectors + f(rows_of(plan, m)));
+    else if (length < shape.lanes || !together(plan, m))
         cost += strided_store * vectors * f(channels * std::min(length, shape.lanes)) * f(2 * m.patches.count() - 1);
     if (plan.source.channel == 1 && m.patches.channels > 1)
         cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);

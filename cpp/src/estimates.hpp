@@ -14,6 +14,10 @@ TileChoice packed_product(const KernelShapes& kernels, const Plan& plan, const M
 TileChoice vector_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
 TileChoice scalar_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
 
+// Whether rows of pixels, read as vectors, are better computed as one (row_task.hpp): they are short, or not consecutive
+// in the result.
+bool computes_flat_rows(const Plan& plan, const MapPlan& m, int64_t lanes);
+
 // Weight gradient.
 TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
 TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);

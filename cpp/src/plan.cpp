@@ -160,7 +160,8 @@ int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel
 // Classes next to each other in `maps` that differ only along the rows, and together fill them.
 int64_t family_size(const Plan& plan, size_t leader) {
     const int64_t step = plan.maps[leader].map.axis[2].result_step;
-    if (plan.feed != Feed::pixel_scalars || plan.result.channel == 1 || step > static_cast<int64_t>(most_family))
+    if ((plan.feed != Feed::pixel_scalars && !plan.flat_rows) || plan.result.channel == 1 ||
+        step > static_cast<int64_t>(most_family))
         return 1;
     if (static_cast<int64_t>(plan.maps.size() - leader) < step) return 1;
     const auto start = [&](size_t m, size_t a) { return plan.maps[m].map.axis[a].result_start; };
@@ -174,14 +175,18 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     const Choice choice = choose_feed(plan, kernels, elem_bytes);
     plan.feed = choice.feed;
     plan.tile = choice.tile;
+    if (plan.feed == Feed::pixel_vectors)
+        plan.flat_rows = std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
+            return computes_flat_rows(plan, m, kernels.shape[0].lanes);
+        });
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t pixel_panel = panel_width(plan, shape, true), channel_panel = panel_width(plan, shape, false);
     for (size_t m = 0; m < plan.maps.size(); ++m) {
         MapPlan& map = plan.maps[m];
         map.in_place = plan.feed == Feed::pixel_scalars ? scalars_in_place(plan, map.map, elem_bytes)
                                                         : vectors_in_place(plan, map.map);
-        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
-        if (plan.feed == Feed::pixel_vectors) map.in_place &= map.map.axis[2].count >= shape.lanes;
+        // Flat rows and those shorter than a vector are read beyond their end, which only staged ones allow.
+        if (plan.feed == Feed::pixel_vectors) map.in_place &= !plan.flat_rows && map.map.axis[2].count >= shape.lanes;
     }
     int64_t pixels = 0;
     for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;

@@ -116,6 +116,7 @@ struct Plan {
     bool fill_result = false;   // some results have no terms: fill all before the maps write theirs
     TileChoice tile;
     Feed feed = Feed::packed_pixels;
+    bool flat_rows = false;     // pixel_vectors: rows are computed as one, through planes (row_task.hpp)
     int64_t group_block = 1;    // groups of a task
     int64_t channel_block = 0;  // result channels a task computes; a multiple of the panel's width
     int64_t channel_blocks = 0;

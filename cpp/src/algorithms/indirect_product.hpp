@@ -141,21 +141,14 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     if (!last) run_count = order_results(plan, maps, map_count, task.pixels, buffers.sums, pitch, buffers);
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
-        const int64_t sample = group / plan.groups_per_sample, group_of_sample = group % plan.groups_per_sample;
-        const int64_t first_channel = group_of_sample * plan.result_channels + task.channel_lo;
-        const Memory<const T> source{
-            operands.source + sample * plan.source.batch + group_of_sample * plan.source_channels * plan.source.channel,
-            operands.source + operands.source_elems};
-        T* const result = operands.result + sample * plan.result.batch + first_channel * plan.result.channel;
-        Beginning<T> from_start;
-        if (operands.accumulate) from_start.start = kernels::Start::from_c;
-        else if (operands.bias != nullptr) from_start = {kernels::Start::column_bias, bias + first_channel};
+        const GroupOperands<T> own(plan, operands, bias, task, group);
+        const Beginning<T> from_start = own.beginning(false);
         if (!last && operands.accumulate)
             for (int64_t r = 0; r < run_count; ++r)
                 for (int64_t i = 0; i < buffers.runs[r].count; ++i)
                     for (int64_t c = 0; c < task.channels; ++c)
                         buffers.in_order[buffers.runs[r].first + i][c] =
-                            result[buffers.runs[r].offset + i + c * plan.result.channel];
+                            own.result[buffers.runs[r].offset + i + c * plan.result.channel];
         T* sums = buffers.sums;
         for (int64_t index = 0; index < map_count; ++index) {
             const MapPlan& m = maps[index];
@@ -166,7 +159,7 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                 T** to = buffers.result;
                 const int64_t step = m.map.axis[2].result_step * plan.result.axis[2];
                 for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) {
-                    for (int64_t w = 0; w < pixels.extent(3); ++w) *to++ = result + offset + w * step;
+                    for (int64_t w = 0; w < pixels.extent(3); ++w) *to++ = own.result + offset + w * step;
                 });
             } else {
                 for (int64_t i = 0; i < count; ++i, sums += pitch) buffers.result[i] = sums;
@@ -174,20 +167,19 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
             Beginning<T> beginning = from_start;
             for (int64_t b = 0; b < m.patches.count(); ++b) {
                 const PatchBlock block = patch_block(m.patches, b);
-                const PixelView<T> view = view_pixels(kernel, m, plan.source, source, pixels, block, buffers.padded);
+                const PixelView<T> view =
+                    view_pixels(kernel, m, plan.source, own.source, pixels, block, buffers.padded);
                 const T** at = buffers.source;
                 for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = view.base + alpha; });
-                const int64_t weight_pitch = layout.pitch(block);
                 multiply_indirect(kernel, plan.tile.family, block.size(), buffers.source, buffers.padded.offsets, count,
-                                  packed + m.weights_at + group * m.weights_per_group + layout.at(block, b) +
-                                      task.channel_lo / layout.width * weight_pitch,
-                                  weight_pitch, task.channels, !last, beginning, buffers.result, buffers.tail);
+                                  packed + layout.of_task(m, group, task.channel_lo, block, b), layout.pitch(block),
+                                  task.channels, !last, beginning, buffers.result, buffers.tail);
                 beginning.start = kernels::Start::from_c;
             }
         }
         for (int64_t r = 0; !last && r < run_count; ++r) {
             const ResultRun& run = buffers.runs[r];
-            kernel.transpose_rows(buffers.in_order + run.first, run.count, task.channels, result + run.offset,
+            kernel.transpose_rows(buffers.in_order + run.first, run.count, task.channels, own.result + run.offset,
                                   plan.result.channel);
         }
     }

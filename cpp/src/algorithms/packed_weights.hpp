@@ -32,6 +32,10 @@ struct PackedWeights {
     int64_t panels, width, slack;
     int64_t pitch(const PatchBlock& block) const { return block.size() * width + slack; }
     int64_t at(const PatchBlock& block, int64_t index) const { return panels * (block.start * width + index * slack); }
+    // From the first packed element of all: a group's panels of a block, from a result channel on.
+    int64_t of_task(const MapPlan& m, int64_t group, int64_t channel_lo, const PatchBlock& block, int64_t index) const {
+        return m.weights_at + group * m.weights_per_group + at(block, index) + channel_lo / width * pitch(block);
+    }
 };
 
 template <class T>

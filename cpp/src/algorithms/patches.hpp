@@ -144,6 +144,8 @@ PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan&
 
     // Bands of rows (one sample, slice, phase of the height and of the width) are written in ascending order: what whole
     // vectors spill behind a row is overwritten by what follows.  rows, part: what of them is inside the source.
+    const Segment first_rows = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, axis[1].phases[0]);
+    const Segment first_part = inside_part(axis[2], pixels.lo[3] + staged[2].shift_lo, length, axis[2].phases[0]);
     const auto bands = [&](const auto& write_band) {
         T* to = buffers.staged;
         for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
@@ -152,9 +154,11 @@ PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan&
                     const int64_t d = (pixels.lo[1] + staged[0].shift_lo + ld) * axis[0].source_step + phase_d;
                     for (const int64_t phase_h : axis[1].phases)
                         for (const int64_t phase_w : axis[2].phases) {
-                            Segment rows = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, phase_h);
-                            const Segment part =
-                                inside_part(axis[2], pixels.lo[3] + staged[2].shift_lo, length, phase_w);
+                            Segment rows = first_rows, part = first_part;  // mostly there is one phase
+                            if (axis[1].phases.size() > 1)
+                                rows = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, phase_h);
+                            if (axis[2].phases.size() > 1)
+                                part = inside_part(axis[2], pixels.lo[3] + staged[2].shift_lo, length, phase_w);
                             if (d < 0 || d >= axis[0].source_extent || part.count == 0) rows = {height, 0, 0};
                             write_band(to, rows, part,
                                        n * strides.batch + d * strides.axis[0] + rows.first * strides.axis[1] +

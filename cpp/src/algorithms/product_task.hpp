@@ -1,10 +1,13 @@
 // What a task of forward or input_grad computes: some groups' blocks of result channels, for one box of pixels.
 //
-// In:  a Plan, the task's number.   Out: its map, box, channels and groups.
+// In:  a Plan, the task's number.   Out: its map, box, channels and groups, and where their operands lie.
 #pragma once
 
 #include <algorithm>
 
+#include "algorithms/implicit_gemm.hpp"
+#include "algorithms/panel_product.hpp"
+#include "algorithms/patches.hpp"
 #include "plan.hpp"
 
 namespace convpp {
@@ -41,5 +44,31 @@ inline Box pixels_of(const MapPlan& m, Box box) {
     }
     return box;
 }
+
+// One group's part of a task: its source, its first result, what its sums start from.
+template <class T>
+struct GroupOperands {
+    Memory<const T> source;
+    T* result;
+    const T* bias;
+    bool accumulate;
+
+    GroupOperands(const Plan& plan, const ProductOperands<T>& operands, const T* all_bias, const ProductTask& task,
+                  int64_t group)
+        : accumulate(operands.accumulate) {
+        const int64_t sample = group / plan.groups_per_sample, of_sample = group % plan.groups_per_sample;
+        const int64_t first_channel = of_sample * plan.result_channels + task.channel_lo;
+        source = {operands.source + sample * plan.source.batch + of_sample * plan.source_channels * plan.source.channel,
+                  operands.source + operands.source_elems};
+        result = operands.result + sample * plan.result.batch + first_channel * plan.result.channel;
+        bias = operands.bias != nullptr ? all_bias + first_channel : nullptr;
+    }
+
+    Beginning<T> beginning(bool channels_are_rows) const {
+        if (accumulate) return {kernels::Start::from_c, nullptr};
+        if (bias == nullptr) return {};
+        return {channels_are_rows ? kernels::Start::row_bias : kernels::Start::column_bias, bias};
+    }
+};
 
 }  // namespace convpp

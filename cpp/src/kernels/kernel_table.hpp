@@ -100,6 +100,13 @@ struct KernelTable {
     void (*copy_rows)(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
                       int64_t dst_pitch, const T* src_end);
 
+    // dst[i*dst_pitch + j] = src[i*src_pitch + j] for i < rows, j < count.  Reads whole vectors; in the end nothing else
+    // is changed.
+    void (*store_rows)(const T* src, int64_t src_pitch, int64_t rows, int64_t count, T* dst, int64_t dst_pitch);
+
+    // dst[j] = (j even ? even : odd)[j/2] for j < count.  Reads whole vectors.
+    void (*interleave_row)(const T* even, const T* odd, int64_t count, T* dst);
+
     // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
     // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all lanes,
     // the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.  A full tile of it has

@@ -158,18 +158,70 @@ template <class T>
 void copy_rows(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst, int64_t dst_pitch,
                const T* src_end) {
     constexpr int lanes = lanes_of<T>;
+    if (step == 1) {
+        const int64_t full = count / lanes * lanes, rest = count - full;
+        const auto mask = lane_mask<T>(0, static_cast<int>(rest), LanesOf<lanes>{});
+        for (int64_t i = 0; i < rows; ++i, src += src_pitch, dst += dst_pitch) {
+            for (int64_t j = 0; j < full; j += lanes) store(dst + j, load(src + j));
+            if (rest > 0) store(dst + full, only_lanes<T>(load_before(src + full, src_end), mask));
+            for (int64_t j = full + (rest > 0 ? lanes : 0); j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
+        }
+        return;
+    }
     for (int64_t i = 0; i < rows; ++i, src += src_pitch, dst += dst_pitch) {
         int64_t j = 0;
-        if (step == 1) {
-            for (; j < count; j += lanes) store(dst + j, load_before(src + j, src_end));
-        } else {
-            if (step == 2)
-                for (; j < count && src_end - (src + 2 * j) >= 2 * lanes; j += lanes)
-                    store(dst + j, every_second(src + 2 * j, LanesOf<lanes>{}));
-            for (; j < count; ++j) dst[j] = src[j * step];
-        }
+        if (step == 2)
+            for (; j < count && src_end - (src + 2 * j) >= 2 * lanes; j += lanes)
+                store(dst + j, every_second(src + 2 * j, LanesOf<lanes>{}));
+        for (; j < count; ++j) dst[j] = src[j * step];
         for (j = count; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
     }
+}
+
+// One row, and nothing behind it.
+template <class T>
+inline void store_row(const T* src, int64_t count, T* dst) {
+    constexpr int lanes = lanes_of<T>;
+    int64_t j = 0;
+    for (; j + lanes <= count; j += lanes) store(dst + j, load(src + j));
+    if (j < count && count >= lanes) store(dst + count - lanes, load(src + count - lanes));
+    else
+        for (; j < count; ++j) dst[j] = src[j];
+}
+
+template <class T>
+void store_rows(const T* src, int64_t src_pitch, int64_t rows, int64_t count, T* dst, int64_t dst_pitch) {
+    constexpr int lanes = lanes_of<T>;
+    int64_t i = 0;
+    // What spills behind a row is overwritten by the next ones, if they follow at once and are long enough together.
+    if (dst_pitch == count)
+        for (; i < rows && (rows - 1 - i) * count >= lanes; ++i, src += src_pitch, dst += dst_pitch)
+            for (int64_t j = 0; j < count; j += lanes) store(dst + j, load(src + j));
+    for (; i < rows; ++i, src += src_pitch, dst += dst_pitch) store_row(src, count, dst);
+}
+
+// The lower (Half = 0) or upper halves of two vectors, element by element.
+template <int Half, class V, int... J>
+inline __attribute__((always_inline)) V interleaved(V a, V b, Lanes<J...>) {
+    constexpr int n = sizeof...(J);
+    return __builtin_shufflevector(a, b, (Half * n / 2 + J / 2 + J % 2 * n)...);
+}
+
+template <class T>
+void interleave_row(const T* even, const T* odd, int64_t count, T* dst) {
+    constexpr int lanes = lanes_of<T>;
+    int64_t j = 0;
+    for (; j + 2 * lanes <= count; j += 2 * lanes) {
+        const Vector<T> a = load(even + j / 2), b = load(odd + j / 2);
+        store(dst + j, interleaved<0>(a, b, LanesOf<lanes>{}));
+        store(dst + j + lanes, interleaved<1>(a, b, LanesOf<lanes>{}));
+    }
+    if (j == count) return;
+    T rest[2 * lanes];
+    const Vector<T> a = load(even + j / 2), b = load(odd + j / 2);
+    store(rest, interleaved<0>(a, b, LanesOf<lanes>{}));
+    store(rest + lanes, interleaved<1>(a, b, LanesOf<lanes>{}));
+    store_row(rest, count - j, dst + j);
 }
 
 template <class T>

@@ -157,17 +157,23 @@ int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel
     return plan.feed == Feed::packed_pixels ? packed : std::max(packed, chunk_pixels_of_rows(plan.maps[0], elem_bytes));
 }
 
-// Classes next to each other in `maps` that differ only along the rows, and together fill them.
+// Classes next to each other in `maps` that one task computes: those that together fill the rows of the result, and for
+// flat rows also the columns.
 int64_t family_size(const Plan& plan, size_t leader) {
     const int64_t step = plan.maps[leader].map.axis[2].result_step;
-    if ((plan.feed != Feed::pixel_scalars && !plan.flat_rows) || plan.result.channel == 1 ||
-        step > static_cast<int64_t>(most_family))
-        return 1;
-    if (static_cast<int64_t>(plan.maps.size() - leader) < step) return 1;
-    const auto start = [&](size_t m, size_t a) { return plan.maps[m].map.axis[a].result_start; };
-    for (size_t m = leader; m < leader + static_cast<size_t>(step); ++m)
-        if (start(m, 0) != start(leader, 0) || start(m, 1) != start(leader, 1)) return 1;
-    return step;
+    const int64_t most = static_cast<int64_t>(most_family), left = static_cast<int64_t>(plan.maps.size() - leader);
+    if ((plan.feed != Feed::pixel_scalars && !plan.flat_rows) || plan.result.channel == 1) return 1;
+    const auto alike = [&](size_t a) {  // maps from the leader on that begin where it does, along axes 0 .. a
+        int64_t count = 0;
+        const auto start = [&](int64_t m, size_t b) {
+            return plan.maps[leader + static_cast<size_t>(m)].map.axis[b].result_start;
+        };
+        while (count < left && start(count, 0) == start(0, 0) && (a == 0 || start(count, 1) == start(0, 1))) ++count;
+        return count;
+    };
+    const int64_t in_row = alike(1), in_plane = alike(0);
+    if (in_row != step || in_row > most) return 1;
+    return plan.flat_rows && in_plane <= most ? in_plane : in_row;
 }
 
 // Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
@@ -215,11 +221,11 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     for (size_t leader = 0; leader < plan.maps.size();) {
         const int64_t family = family_size(plan, leader);
         const size_t end = leader + static_cast<size_t>(family);
-        const auto count = [](const MapPlan& a, const MapPlan& b) { return a.map.axis[2].count < b.map.axis[2].count; };
+        const auto fewer = [](const MapPlan& a, const MapPlan& b) { return a.map.pixels() < b.map.pixels(); };
         const BoxSplit split =
             split_pixels(plan,
                          std::max_element(plan.maps.begin() + static_cast<std::ptrdiff_t>(leader),
-                                          plan.maps.begin() + static_cast<std::ptrdiff_t>(end), count)
+                                          plan.maps.begin() + static_cast<std::ptrdiff_t>(end), fewer)
                              ->map,
                          std::max<int64_t>(limit / family, 1), waste_unit);
         for (size_t m = leader; m < end; ++m) {

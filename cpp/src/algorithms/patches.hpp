@@ -61,33 +61,6 @@ inline int64_t staged_plane(const MapPlan& plan, const Box& pixels, const Box& t
     return total + 16;
 }
 
-// The buffers of one thread.  With a measuring carver the constructor only counts.
-template <class T>
-struct PatchBuffers {
-    T* staged = nullptr;
-    int64_t* offsets = nullptr;   // of the block's pairs
-    int64_t* columns = nullptr;   // of the pixels of a row in a channels_last source
-
-    PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true) {
-        if (!used) return;
-        int64_t staged_elems = 0, pairs = 0, row = 0;
-        for (const MapPlan& m : plan.maps) {
-            pairs = std::max(pairs, m.patches.largest());
-            if (m.in_place) continue;
-            const Box pixels = m.pixels.box(0);
-            for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
-                const Box taps = m.patches.taps.box(b);
-                staged_elems = std::max(staged_elems, checked_mul(m.patches.channels_per_block,
-                                                                  staged_plane(m, pixels, taps), "the staged input"));
-                row = std::max(row, staged_axis(m.map.axis[2], pixels.extent(3), taps.lo[3], taps.hi[3]).length);
-            }
-        }
-        staged = carver.take<T>(staged_elems + row + 2 * lanes);  // a row's padding may be written behind the last one
-        offsets = carver.take<int64_t>(pairs);
-        columns = carver.take<int64_t>(row);
-    }
-};
-
 // Fills offsets[k] of the block's pairs, given the step between channels and the position of a tap on each axis.
 template <class Position>
 void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position& position, int64_t* offsets) {
@@ -126,11 +99,62 @@ inline Segment inside_part(const AxisMap& axis, int64_t start, int64_t length, i
     return {lo, hi - lo, at + lo * axis.source_step};
 }
 
+// How a box of pixels and a block of patches are staged: the same for all groups, so that it is found out once for them.
+struct Staging {
+    bool in_place = false;
+    kernels::Band* bands = nullptr;  // of a channel
+    int64_t band_count = 0, band_rows = 0, band_pitch = 0;  // rows and elements of a row of each band
+    int64_t row_step = 0, step = 0;  // of the source, from row to row and within rows
+    int64_t plane = 0;               // elements of a staged channel
+    std::array<int64_t, 3> pixel_step{0, 0, 0};
+    int64_t* offsets = nullptr;      // of the block's pairs
+};
+
+// Bands a box needs, of one channel: one for each sample, staged slice, and phase of height and width.
+inline int64_t most_bands(const MapPlan& plan) {
+    const Box pixels = plan.pixels.box(0);
+    int64_t most = 0;
+    for (int64_t b = 0; b < plan.patches.taps.count(); ++b) {
+        const Box taps = plan.patches.taps.box(b);
+        const StagedAxis depth = staged_axis(plan.map.axis[0], pixels.extent(1), taps.lo[1], taps.hi[1]);
+        most = std::max(most, pixels.extent(0) * depth.phases * depth.length);
+    }
+    return most * static_cast<int64_t>(plan.map.axis[1].phases.size() * plan.map.axis[2].phases.size());
+}
+
+// The buffers of one thread.  With a measuring carver the constructor only counts.
 template <class T>
-PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
-                           Memory<const T> source, const Box& pixels, const PatchBlock& block,
-                           const PatchBuffers<T>& buffers) {
-    if (plan.in_place) return view_in_place(plan, strides, source, pixels, block, buffers.offsets);
+struct PatchBuffers {
+    T* staged = nullptr;
+    int64_t* offsets = nullptr;   // of the block's pairs
+    int64_t* columns = nullptr;   // of the pixels of a row in a channels_last source
+    Staging staging;
+
+    PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true) {
+        if (!used) return;
+        int64_t staged_elems = 0, pairs = 0, row = 0, bands = 0;
+        for (const MapPlan& m : plan.maps) {
+            pairs = std::max(pairs, m.patches.largest());
+            if (m.in_place) continue;
+            bands = std::max(bands, most_bands(m));
+            const Box pixels = m.pixels.box(0);
+            for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
+                const Box taps = m.patches.taps.box(b);
+                staged_elems = std::max(staged_elems, checked_mul(m.patches.channels_per_block,
+                                                                  staged_plane(m, pixels, taps), "the staged input"));
+                row = std::max(row, staged_axis(m.map.axis[2], pixels.extent(3), taps.lo[3], taps.hi[3]).length);
+            }
+        }
+        staged = carver.take<T>(staged_elems + row + 2 * lanes);  // a row's padding may be written behind the last one
+        offsets = carver.take<int64_t>(pairs);
+        columns = carver.take<int64_t>(row);
+        staging.offsets = offsets;
+        staging.bands = carver.take<kernels::Band>(bands);
+    }
+};
+
+inline void find_bands(const MapPlan& plan, const TensorStrides& strides, const Box& pixels, const PatchBlock& block,
+                       Staging& staging) {
     const std::array<AxisMap, 3>& axis = plan.map.axis;
     std::array<StagedAxis, 3> staged;
     for (size_t a = 0; a < 3; ++a)
@@ -139,75 +163,96 @@ PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan&
     const int64_t band_elems = height * length, row_phase = staged[2].phases * band_elems;
     const int64_t slice = staged[1].phases * row_phase, slice_phase = staged[0].length * slice;
     const int64_t sample = staged[0].phases * slice_phase;
-    const int64_t plane = pixels.extent(0) * sample + 16;
-    const int64_t channels = block.channel_hi - block.channel_lo;
-
-    // Bands of rows (one sample, slice, phase of the height and of the width) are written in ascending order: what whole
-    // vectors spill behind a row is overwritten by what follows.  rows, part: what of them is inside the source.
-    const Segment first_rows = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, axis[1].phases[0]);
-    const Segment first_part = inside_part(axis[2], pixels.lo[3] + staged[2].shift_lo, length, axis[2].phases[0]);
-    const auto bands = [&](const auto& write_band) {
-        T* to = buffers.staged;
-        for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
-            for (const int64_t phase_d : axis[0].phases)
-                for (int64_t ld = 0; ld < staged[0].length; ++ld) {
-                    const int64_t d = (pixels.lo[1] + staged[0].shift_lo + ld) * axis[0].source_step + phase_d;
-                    for (const int64_t phase_h : axis[1].phases)
-                        for (const int64_t phase_w : axis[2].phases) {
-                            Segment rows = first_rows, part = first_part;  // mostly there is one phase
-                            if (axis[1].phases.size() > 1)
-                                rows = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, phase_h);
-                            if (axis[2].phases.size() > 1)
-                                part = inside_part(axis[2], pixels.lo[3] + staged[2].shift_lo, length, phase_w);
-                            if (d < 0 || d >= axis[0].source_extent || part.count == 0) rows = {height, 0, 0};
-                            write_band(to, rows, part,
-                                       n * strides.batch + d * strides.axis[0] + rows.first * strides.axis[1] +
-                                           part.first * strides.axis[2]);
-                            to += band_elems;
-                        }
+    staging.plane = pixels.extent(0) * sample + 16;
+    staging.band_rows = height;
+    staging.band_pitch = length;
+    staging.row_step = axis[1].source_step * strides.axis[1];
+    staging.step = axis[2].source_step * strides.axis[2];
+    staging.pixel_step = {sample, slice, length};
+    kernels::Band* band = staging.bands;
+    for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
+        for (const int64_t phase_d : axis[0].phases)
+            for (int64_t ld = 0; ld < staged[0].length; ++ld) {
+                const int64_t d = (pixels.lo[1] + staged[0].shift_lo + ld) * axis[0].source_step + phase_d;
+                const bool outside = d < 0 || d >= axis[0].source_extent;
+                for (const int64_t phase_h : axis[1].phases) {
+                    const Segment rows = inside_part(axis[1], pixels.lo[2] + staged[1].shift_lo, height, phase_h);
+                    for (const int64_t phase_w : axis[2].phases) {
+                        const Segment part = inside_part(axis[2], pixels.lo[3] + staged[2].shift_lo, length, phase_w);
+                        if (outside || rows.count == 0 || part.count == 0) *band++ = {0, band_elems, 0, 0, band_elems};
+                        else
+                            *band++ = {n * strides.batch + d * strides.axis[0] + rows.first * strides.axis[1] +
+                                           part.first * strides.axis[2],
+                                       rows.zeros_before * length + part.zeros_before, rows.count, part.count,
+                                       band_elems};
+                    }
                 }
-    };
-    const int64_t row_step = axis[1].source_step * strides.axis[1], step = axis[2].source_step * strides.axis[2];
-    const auto zero = [](T* at, int64_t count) { std::fill_n(at, count, T(0)); };
-    if (strides.axis[2] == 1) {
-        for (int64_t c = 0; c < channels; ++c) {
-            const T* const from = source.at + (block.channel_lo + c) * strides.channel;
-            bands([&](T* to, const Segment& rows, const Segment& part, int64_t at) {
-                to += c * plane;
-                T* const inside = to + rows.zeros_before * length;
-                zero(to, inside - to + part.zeros_before);
-                // Behind each row, zeros up to the next one's first element: the padding of both.
-                kernel.copy_rows(from + at, row_step, step, rows.count, part.count, inside + part.zeros_before, length,
-                                 source.end);
-                zero(inside + rows.count * length, band_elems - (rows.zeros_before + rows.count) * length);
-            });
-        }
-    } else {
-        for (int64_t l = 0; l < length; ++l) buffers.columns[l] = l * step;
-        const kernels::Run run{block.channel_lo * strides.channel, 0, channels};
-        const auto zero_planes = [&](T* at, int64_t count) {
-            for (int64_t c = 0; count > 0 && c < channels; ++c) zero(at + c * plane, count);
-        };
-        bands([&](T* to, const Segment& rows, const Segment& part, int64_t at) {
-            zero_planes(to, rows.zeros_before * length);
-            to += rows.zeros_before * length;
-            for (int64_t i = 0; i < rows.count; ++i, to += length) {
-                zero_planes(to, part.zeros_before);
-                kernel.transpose_panel(source.at + at + i * row_step, buffers.columns, part.count, &run, 1,
-                                       to + part.zeros_before, plane, source.end);
-                zero_planes(to + part.zeros_before + part.count, length - part.zeros_before - part.count);
             }
-            zero_planes(to, band_elems - (rows.zeros_before + rows.count) * length);
-        });
-    }
+    staging.band_count = band - staging.bands;
 
     const std::array<int64_t, 3> unit{slice, length, 1}, phase_unit{slice_phase, row_phase, band_elems};
     const auto position = [&](size_t a, int64_t t) {
         const Tap& tap = axis[a].taps[static_cast<size_t>(t)];
         return tap.phase * phase_unit[a] + (tap.shift - staged[a].shift_lo) * unit[a];
     };
-    fill_offsets(block, plane, position, buffers.offsets);
-    return {buffers.staged, buffers.staged + channels * plane, {sample, slice, length}};
+    fill_offsets(block, staging.plane, position, staging.offsets);
+}
+
+// A channels_last source is transposed on the way: row by row, all channels at once.
+template <class T>
+void stage_channels_last(const kernels::KernelTable<T>& kernel, const Staging& staging, const T* from, const T* end,
+                         int64_t channels, int64_t* columns, T* to) {
+    const int64_t length = staging.band_pitch;
+    for (int64_t l = 0; l < length; ++l) columns[l] = l * staging.step;
+    const kernels::Run run{0, 0, channels};
+    const auto zero_planes = [&](T* at, int64_t count) {
+        for (int64_t c = 0; count > 0 && c < channels; ++c) std::fill_n(at + c * staging.plane, count, T(0));
+    };
+    for (const kernels::Band* band = staging.bands; band != staging.bands + staging.band_count; ++band) {
+        zero_planes(to, band->before);
+        T* at = to + band->before;
+        for (int64_t i = 0; i < band->rows; ++i, at += length) {
+            kernel.transpose_panel(from + band->from + i * staging.row_step, columns, band->count, &run, 1, at,
+                                   staging.plane, end);
+            // Zeros up to where the next row's elements begin, or the band ends.
+            zero_planes(at + band->count, std::min(length, to + band->elems - at) - band->count);
+        }
+        if (at < to + band->elems) zero_planes(at, to + band->elems - at);
+        to += band->elems;
+    }
+}
+
+template <class T>
+PatchView<T> stage_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& strides, Memory<const T> source,
+                            int64_t channels, const Staging& staging, const PatchBuffers<T>& buffers) {
+    if (strides.axis[2] == 1) {
+        for (int64_t c = 0; c < channels; ++c)
+            kernel.copy_bands(source.at + c * strides.channel, staging.bands, staging.band_count, staging.row_step,
+                              staging.step, buffers.staged + c * staging.plane, staging.band_pitch, source.end);
+    } else {
+        stage_channels_last(kernel, staging, source.at, source.end, channels, buffers.columns, buffers.staged);
+    }
+    return {buffers.staged, buffers.staged + channels * staging.plane, staging.pixel_step};
+}
+
+// `staging` is what was found for the same pixels and block before, or to be found: `fresh`.
+template <class T>
+PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
+                           Memory<const T> source, const Box& pixels, const PatchBlock& block, Staging& staging,
+                           bool fresh, const PatchBuffers<T>& buffers) {
+    if (plan.in_place) return view_in_place(plan, strides, source, pixels, block, staging.offsets);
+    if (fresh) find_bands(plan, strides, pixels, block, staging);
+    source.at += block.channel_lo * strides.channel;
+    return stage_channels(kernel, strides, source, block.channel_hi - block.channel_lo, staging, buffers);
+}
+
+// The same with the buffers' own Staging, found anew.
+template <class T>
+PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
+                           Memory<const T> source, const Box& pixels, const PatchBlock& block,
+                           const PatchBuffers<T>& buffers) {
+    Staging staging = buffers.staging;
+    return stage_patches(kernel, plan, strides, source, pixels, block, staging, true, buffers);
 }
 
 // Calls row(alpha, count) for the rows of a box of pixels, in order; neighbouring rows are not yet joined.

@@ -17,6 +17,26 @@
 
 namespace convpp {
 
+// One map's flat results: plane (n, d) begins at first + (n*depth + d)*plane, its rows are `pitch` apart.
+struct FlatResults {
+    int64_t first = 0, plane = 0, pitch = 0;
+    Box pixels;
+};
+
+inline int64_t flat_vectors_of_plane(const MapPlan& m, const Box& box, int64_t lanes) {
+    const Box taps = m.patches.taps.box(0);  // the only one, where results are flat
+    const int64_t pitch = staged_axis(m.map.axis[2], box.extent(3), taps.lo[3], taps.hi[3]).length;
+    return ceil_div(box.extent(2) * pitch, lanes);
+}
+
+// What a task knows of one of its maps, for all groups.
+struct RowMap {
+    Staging staging;
+    RowVectors vectors;
+    FlatResults flat;
+    int64_t block = -1;  // of patches, that staging and vectors were found for
+};
+
 template <class T>
 struct RowBuffers {
     PackingBuffers packing;
@@ -24,39 +44,34 @@ struct RowBuffers {
     T* tile = nullptr;
     T* flat = nullptr;  // [channel][pixels of all maps, padded]
     int64_t* rows = nullptr;
-    RowVectors vectors;
+    std::array<RowMap, most_family> maps;
 
     RowBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan, kernel.lanes) {
-        int64_t pixels = 0, vector_count = 0;
+        int64_t pixels = 0, vectors = 0, bands = 0, pairs = 0, family = 1;
         for (const MapPlan& m : plan.maps) {
             const Box box = m.pixels.box(0);
+            family = std::max(family, m.family);
             pixels = std::max(pixels, box.elems());
-            vector_count = std::max(vector_count, plan.flat_rows ? most_flat_vectors(m, box, kernel.lanes)
-                                                                 : most_vectors(box, kernel.lanes));
+            pairs = std::max(pairs, m.patches.largest());
+            if (!m.in_place) bands = std::max(bands, most_bands(m));
+            vectors = std::max(
+                vectors, plan.flat_rows ? box.extent(0) * box.extent(1) * flat_vectors_of_plane(m, box, kernel.lanes)
+                                        : most_vectors(box, kernel.lanes));
         }
-        int64_t family = 1;
-        for (const MapPlan& m : plan.maps) family = std::max(family, m.family);
         const int64_t channels = std::min(plan.channel_block, plan.result_channels);
         tile = carver.take<T>(int64_t(kernels::max_row_tile_rows) * kernels::max_row_tile_vectors * kernel.lanes);
-        flat = carver.take<T>(plan.flat_rows ? channels * family * vector_count * kernel.lanes + 2 * kernel.lanes : 0);
+        flat = carver.take<T>(plan.flat_rows ? channels * family * vectors * kernel.lanes + 2 * kernel.lanes : 0);
         rows = carver.take<int64_t>(plan.flat_rows ? 0 : pixels);
-        vectors.at = carver.take<kernels::VectorAt>(vector_count);
-        vectors.skip = carver.take<unsigned char>(vector_count);
-        vectors.count = carver.take<unsigned char>(vector_count);
+        for (int64_t m = 0; m < family; ++m) {
+            RowMap& map = maps[static_cast<size_t>(m)];
+            map.staging.offsets = carver.take<int64_t>(pairs);
+            map.staging.bands = carver.take<kernels::Band>(bands);
+            map.vectors.at = carver.take<kernels::VectorAt>(vectors);
+            map.vectors.skip = carver.take<unsigned char>(plan.flat_rows ? 0 : vectors);
+            map.vectors.count = carver.take<unsigned char>(plan.flat_rows ? 0 : vectors);
+        }
     }
-
-    static int64_t most_flat_vectors(const MapPlan& m, const Box& box, int64_t lanes) {
-        const Box taps = m.patches.taps.box(0);  // the only one, where results are flat
-        const int64_t pitch = staged_axis(m.map.axis[2], box.extent(3), taps.lo[3], taps.hi[3]).length;
-        return box.extent(0) * box.extent(1) * ceil_div(box.extent(2) * pitch, lanes);
-    }
-};
-
-// One map's flat results: plane (n, d) begins at first + (n*depth + d)*plane, its rows are `pitch` apart.
-struct FlatResults {
-    int64_t first = 0, plane = 0, pitch = 0;
-    Box pixels;
 };
 
 // The vectors of a box as if each plane was one row.
@@ -72,45 +87,68 @@ inline void find_flat_vectors(const FlatResults& flat, const std::array<int64_t,
     vectors.whole = vectors.total = found;
 }
 
-// Writes one channel's flat results of a family of maps.
+// Writes one channel's flat results of a task's maps: all residue classes of the height, and of the width.
 template <class T>
-void write_flat(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan* maps, int64_t map_count,
-                const FlatResults* flats, const T* flat, T* result) {
-    const AxisMap& columns = maps[0].map.axis[2];
-    const int64_t row_step = maps[0].map.axis[1].result_step * plan.result.axis[1];
-    const Box& box = flats[0].pixels;
-    const auto start_of = [&](int64_t m, int64_t n, int64_t d) {
-        const MapPlan& map = maps[m];
-        const Box& own = flats[m].pixels;
-        int64_t at = (own.lo[0] + n) * plan.result.batch;
-        const std::array<int64_t, 3> u{own.lo[1] + d, own.lo[2], own.lo[3]};
-        for (size_t a = 0; a < 3; ++a)
-            at += (map.map.axis[a].result_start + u[a] * map.map.axis[a].result_step) * plan.result.axis[a];
-        return at;
+void write_flat(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductTask& task,
+                const std::array<RowMap, most_family>& maps, const T* flat, T* result) {
+    const MapPlan* const plans = &task.map;
+    const int64_t step = plans[0].map.axis[2].result_step, in_row = step == 1 ? 1 : std::min(step, task.map.family);
+    const int64_t in_column = task.map.family / in_row;
+    // Where a pixel of a map lies along an axis of the result.
+    const auto at = [&](int64_t m, size_t a, int64_t u) {
+        const AxisMap& axis = plans[m].map.axis[a];
+        return (axis.result_start + u * axis.result_step) * plan.result.axis[a];
     };
+    const auto from = [&](int64_t m, int64_t n, int64_t d, int64_t h) {
+        const FlatResults& f = maps[static_cast<size_t>(m)].flat;
+        return flat + f.first + (n * task.pixels.extent(1) + d) * f.plane + h * f.pitch;
+    };
+    const Box& box = task.pixels;
+    std::array<int64_t, most_family> column_order;  // first maps of the classes of the height, topmost row first
+    int64_t rows = 0;
+    for (int64_t c = 0; c < in_column; ++c) {
+        column_order[static_cast<size_t>(c)] = c * in_row;
+        rows += maps[static_cast<size_t>(c * in_row)].flat.pixels.extent(2);
+    }
+    std::sort(column_order.begin(), column_order.begin() + in_column,
+              [&](int64_t a, int64_t b) { return at(a, 1, 0) < at(b, 1, 0); });
+    const bool all_rows = in_column == plans[0].map.axis[1].result_step;
     for (int64_t n = 0; n < box.extent(0); ++n)
         for (int64_t d = 0; d < box.extent(1); ++d) {
-            const auto from = [&](int64_t m) {
-                return flat + flats[m].first + (n * box.extent(1) + d) * flats[m].plane;
-            };
-            if (columns.result_step == 1) {
-                kernel.store_rows(from(0), flats[0].pitch, box.extent(2), box.extent(3), result + start_of(0, n, d),
-                                  row_step);
+            T* const plane = result + (box.lo[0] + n) * plan.result.batch + at(0, 0, box.lo[1] + d);
+            if (step == 1 && in_column == 1) {
+                const FlatResults& f = maps[0].flat;
+                kernel.store_rows(from(0, n, d, 0), f.pitch, f.pixels.extent(2), f.pixels.extent(3),
+                                  plane + at(0, 1, box.lo[2]) + at(0, 2, box.lo[3]),
+                                  plans[0].map.axis[1].result_step * plan.result.axis[1]);
                 continue;
             }
-            if (map_count == 2 && columns.result_step == 2) {
-                const int64_t even = start_of(0, n, d) < start_of(1, n, d) ? 0 : 1, odd = 1 - even;
-                const int64_t count = flats[even].pixels.extent(3) + flats[odd].pixels.extent(3);
-                for (int64_t h = 0; h < box.extent(2); ++h)
-                    kernel.interleave_row(from(even) + h * flats[even].pitch, from(odd) + h * flats[odd].pitch, count,
-                                          result + start_of(even, n, d) + h * row_step);
-                continue;
-            }
-            for (int64_t m = 0; m < map_count; ++m)
-                for (int64_t h = 0; h < box.extent(2); ++h) {
-                    const T* const row = from(m) + h * flats[m].pitch;
-                    T* const to = result + start_of(m, n, d) + h * row_step;
-                    for (int64_t w = 0; w < flats[m].pixels.extent(3); ++w) to[w * columns.result_step] = row[w];
+            int64_t rows_left = rows;
+            for (int64_t h = 0; h < box.extent(2); ++h)
+                for (int64_t c = 0; c < in_column; ++c) {
+                    const int64_t first = column_order[static_cast<size_t>(c)];
+                    if (h >= maps[static_cast<size_t>(first)].flat.pixels.extent(2)) continue;
+                    --rows_left;
+                    T* const row = plane + at(first, 1, box.lo[2] + h);
+                    if (in_row == 2) {
+                        const int64_t swapped = at(first, 2, 0) > at(first + 1, 2, 0) ? 1 : 0;
+                        const int64_t even = first + swapped, odd = first + 1 - swapped;
+                        const int64_t count = maps[static_cast<size_t>(even)].flat.pixels.extent(3) +
+                                              maps[static_cast<size_t>(odd)].flat.pixels.extent(3);
+                        // What spills behind a row is overwritten by the next ones, if they follow at once.
+                        const bool joined = all_rows && count == plan.result.axis[1];
+                        kernel.interleave_row(from(even, n, d, h), from(odd, n, d, h), count,
+                                              joined ? count * (1 + rows_left) : count, row + at(even, 2, box.lo[3]));
+                        continue;
+                    }
+                    for (int64_t m = first; m < first + in_row; ++m) {
+                        const T* const results = from(m, n, d, h);
+                        T* const to = row + at(m, 2, box.lo[3]);
+                        const int64_t count = maps[static_cast<size_t>(m)].flat.pixels.extent(3);
+                        if (step == 1) kernel.store_rows(results, 0, 1, count, to, 0);
+                        else
+                            for (int64_t w = 0; w < count; ++w) to[w * step] = results[w];
+                    }
                 }
         }
 }
@@ -134,61 +172,52 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     const MapPlan* const maps = &task.map;
     const PackedWeights layout = packed_weights(plan, kernel);
     const int64_t result_step = task.map.map.axis[2].result_step * plan.result.axis[2];
-    std::array<FlatResults, most_family> flats;
     int64_t flat_elems = 0;  // of a channel
     for (int64_t index = 0; plan.flat_rows && index < task.map.family; ++index) {
-        FlatResults& f = flats[static_cast<size_t>(index)];
+        FlatResults& f = buffers.maps[static_cast<size_t>(index)].flat;
         f.pixels = pixels_of(maps[index], task.pixels);
         f.first = flat_elems;
-        f.plane = RowBuffers<T>::most_flat_vectors(maps[index], f.pixels, kernel.lanes) * kernel.lanes /
-                  std::max<int64_t>(1, f.pixels.extent(0) * f.pixels.extent(1));
+        f.plane = flat_vectors_of_plane(maps[index], f.pixels, kernel.lanes) * kernel.lanes;
         flat_elems += f.plane * f.pixels.extent(0) * f.pixels.extent(1);
     }
-    const MapPlan* vectors_of = nullptr;  // what buffers.vectors holds
-    int64_t block_of = -1;
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
         const Beginning<T> from_start = own.beginning(true);
-
         for (int64_t index = 0; index < task.map.family; ++index) {
             const MapPlan& m = maps[index];
             const Box pixels = pixels_of(m, task.pixels);
             if (pixels.elems() == 0) continue;
-            FlatResults& f = flats[static_cast<size_t>(index)];
+            RowMap& known = buffers.maps[static_cast<size_t>(index)];
             Beginning<T> beginning = from_start;
             for (int64_t b = 0; b < m.patches.count(); ++b) {
                 const PatchBlock block = patch_block(m.patches, b);
                 const T* const weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
-                const PatchView<T> view =
-                    stage_patches(kernel, m, plan.source, own.source, pixels, block, buffers.patches);
-                const bool fresh = vectors_of != &m || block_of != b;
-                vectors_of = &m;
-                block_of = b;
+                const bool fresh = known.block != b;
+                known.block = b;
+                const PatchView<T> view = stage_patches(kernel, m, plan.source, own.source, pixels, block,
+                                                        known.staging, fresh, buffers.patches);
                 if (!plan.flat_rows) {
                     if (fresh)
                         find_row_vectors(m.map, plan.result, pixels, view.step, kernel.lanes,
-                                         m.patches.count() == 1 && !operands.accumulate, buffers.rows, buffers.vectors);
+                                         m.patches.count() == 1 && !operands.accumulate, buffers.rows, known.vectors);
                     multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels,
-                                  plan.result.channel, view, buffers.patches.offsets, buffers.vectors, result_step,
+                                  plan.result.channel, view, known.staging.offsets, known.vectors, result_step,
                                   beginning, own.result, buffers.tile);
                 } else {
-                    if (fresh) find_flat_vectors(f, view.step, kernel.lanes, buffers.vectors);
-                    if (b == 0) {
-                        f.pitch = view.step[2];
-                        if (operands.accumulate)
-                            for (int64_t c = 0; c < task.channels; ++c)
-                                read_flat(plan, m, f, own.result + c * plan.result.channel,
-                                          buffers.flat + c * flat_elems);
-                    }
+                    known.flat.pitch = view.step[2];
+                    if (fresh) find_flat_vectors(known.flat, view.step, kernel.lanes, known.vectors);
+                    for (int64_t c = 0; b == 0 && operands.accumulate && c < task.channels; ++c)
+                        read_flat(plan, m, known.flat, own.result + c * plan.result.channel,
+                                  buffers.flat + c * flat_elems);
                     multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels, flat_elems, view,
-                                  buffers.patches.offsets, buffers.vectors, 1, beginning, buffers.flat, buffers.tile);
+                                  known.staging.offsets, known.vectors, 1, beginning, buffers.flat, buffers.tile);
                 }
                 beginning.start = kernels::Start::from_c;
             }
         }
         for (int64_t c = 0; plan.flat_rows && c < task.channels; ++c)
-            write_flat(plan, kernel, maps, task.map.family, flats.data(), buffers.flat + c * flat_elems,
+            write_flat(plan, kernel, task, buffers.maps, buffers.flat + c * flat_elems,
                        own.result + c * plan.result.channel);
     }
 }

@@ -26,6 +26,14 @@ struct Run {
     int64_t count;
 };
 
+// Rows of a padded plane, as copy_bands writes them: `before` zeros, rows of `count` elements with zeros up to the pitch
+// behind each, zeros up to `elems` elements in all.
+struct Band {
+    int64_t from;  // the first element of the first row
+    int64_t before, rows, count;
+    int64_t elems;
+};
+
 // What the accumulators hold before the first product.  C is read only for `from_c`.
 enum class Start : int { zero, from_c, row_bias, column_bias };
 
@@ -100,12 +108,16 @@ struct KernelTable {
     void (*copy_rows)(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
                       int64_t dst_pitch, const T* src_end);
 
+    // One band after the other, rows as in copy_rows.  Writes up to lanes-1 elements behind the last band.
+    void (*copy_bands)(const T* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
+                       int64_t dst_pitch, const T* src_end);
+
     // dst[i*dst_pitch + j] = src[i*src_pitch + j] for i < rows, j < count.  Reads whole vectors; in the end nothing else
     // is changed.
     void (*store_rows)(const T* src, int64_t src_pitch, int64_t rows, int64_t count, T* dst, int64_t dst_pitch);
 
-    // dst[j] = (j even ? even : odd)[j/2] for j < count.  Reads whole vectors.
-    void (*interleave_row)(const T* even, const T* odd, int64_t count, T* dst);
+    // dst[j] = (j even ? even : odd)[j/2] for j < count.  Reads whole vectors, may change dst up to `room` >= count.
+    void (*interleave_row)(const T* even, const T* odd, int64_t count, int64_t room, T* dst);
 
     // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
     // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all lanes,

@@ -34,6 +34,7 @@ KernelTable<T> make_table() {
     fill_family<T, third_rows, third_vectors>(table.family[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
     table.copy_rows = &copy_rows<T>;
+    table.copy_bands = &copy_bands<T>;
     table.store_rows = &store_rows<T>;
     table.interleave_row = &interleave_row<T>;
     table.copy_panel = &copy_panel<T>;

@@ -178,6 +178,58 @@ void copy_rows(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int6
     }
 }
 
+// Zeros in whole vectors: what follows is written later.
+template <class T>
+inline void zero_vectors(T* dst, int64_t count) {
+    for (int64_t j = 0; j < count; j += lanes_of<T>) store(dst + j, Vector<T>{});
+}
+
+// Rows of at most a vector: the first of them, whose vectors end before src_end.  Returns their number.
+template <class T>
+inline int64_t copy_short_rows(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
+                               int64_t dst_pitch, const T* src_end) {
+    constexpr int lanes = lanes_of<T>;
+    if (count > lanes || step > 2) return 0;
+    const auto mask = lane_mask<T>(0, static_cast<int>(count), LanesOf<lanes>{});
+    const T* const last = src_end - step * lanes;
+    int64_t i = 0;
+    for (; i < rows && src <= last; ++i, src += src_pitch, dst += dst_pitch) {
+        const Vector<T> row = step == 1 ? load(src) : every_second(src, LanesOf<lanes>{});
+        store(dst, only_lanes<T>(row, mask));
+        for (int64_t j = lanes; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
+    }
+    return i;
+}
+
+template <class T>
+void copy_bands(const T* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
+                int64_t dst_pitch, const T* src_end) {
+    for (int64_t b = 0; b < band_count; ++b, ++bands) {
+        zero_vectors(dst, bands->before);
+        T* const to = dst + bands->before;
+        const T* const from = src + bands->from;
+        const int64_t rows = bands->rows;
+        const int64_t done = copy_short_rows(from, src_pitch, step, rows, bands->count, to, dst_pitch, src_end);
+        if (done < rows)
+            copy_rows(from + done * src_pitch, src_pitch, step, rows - done, bands->count, to + done * dst_pitch,
+                      dst_pitch, src_end);
+        const int64_t written = bands->before + rows * dst_pitch;
+        if (written < bands->elems) zero_vectors(dst + written, bands->elems - written);
+        dst += bands->elems;
+    }
+}
+
+// Fewer elements than a vector has, in pieces of constant sizes.
+template <class T, int Piece = lanes_of<T> / 2>
+inline __attribute__((always_inline)) void store_part(const T* src, int64_t count, T* dst) {
+    if (count & Piece) {
+        __builtin_memcpy(dst, src, Piece * sizeof(T));
+        src += Piece;
+        dst += Piece;
+    }
+    if constexpr (Piece > 1) store_part<T, Piece / 2>(src, count, dst);
+}
+
 // One row, and nothing behind it.
 template <class T>
 inline void store_row(const T* src, int64_t count, T* dst) {
@@ -185,8 +237,7 @@ inline void store_row(const T* src, int64_t count, T* dst) {
     int64_t j = 0;
     for (; j + lanes <= count; j += lanes) store(dst + j, load(src + j));
     if (j < count && count >= lanes) store(dst + count - lanes, load(src + count - lanes));
-    else
-        for (; j < count; ++j) dst[j] = src[j];
+    else if (j < count) store_part(src + j, count - j, dst + j);
 }
 
 template <class T>
@@ -208,9 +259,15 @@ inline __attribute__((always_inline)) V interleaved(V a, V b, Lanes<J...>) {
 }
 
 template <class T>
-void interleave_row(const T* even, const T* odd, int64_t count, T* dst) {
+void interleave_row(const T* even, const T* odd, int64_t count, int64_t room, T* dst) {
     constexpr int lanes = lanes_of<T>;
     int64_t j = 0;
+    for (; j < count && room - j >= 2 * lanes; j += 2 * lanes) {
+        const Vector<T> a = load(even + j / 2), b = load(odd + j / 2);
+        store(dst + j, interleaved<0>(a, b, LanesOf<lanes>{}));
+        store(dst + j + lanes, interleaved<1>(a, b, LanesOf<lanes>{}));
+    }
+    if (j >= count) return;
     for (; j + 2 * lanes <= count; j += 2 * lanes) {
         const Vector<T> a = load(even + j / 2), b = load(odd + j / 2);
         store(dst + j, interleaved<0>(a, b, LanesOf<lanes>{}));

@@ -91,26 +91,33 @@ void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     }
 }
 
-constexpr int64_t panels_a_packing_task = 8;
+// An item of packing is some panels of a block; a task is as many items as make it worth handing out.
+constexpr int64_t panels_of_item = 8;
+constexpr int64_t elems_of_packing_task = 8192;
 
 // `buffers[thread].packing` are the thread's PackingBuffers.
 template <class T, class Buffers>
 void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                       int threads, T* packed, const std::vector<Buffers>& buffers) {
     const PackedWeights layout = packed_weights(plan, kernel);
-    const int64_t parts = ceil_div(layout.panels, panels_a_packing_task);
-    parallel_for(plan.packing_blocks * parts, threads, [&](int64_t task, int thread) {
-        const int64_t part = task % parts;
-        const MapPlan& m = map_of(plan, &MapPlan::first_packing_block, task / parts);
-        const int64_t index = (task / parts - m.first_packing_block) % m.patches.count();
-        const int64_t group = (task / parts - m.first_packing_block) / m.patches.count();
+    const int64_t parts = ceil_div(layout.panels, panels_of_item), items = plan.packing_blocks * parts;
+    const int64_t of_task = std::max<int64_t>(1, items * elems_of_packing_task / (plan.packed_weight_elems + 1));
+    const auto pack_item = [&](int64_t item, int thread) {
+        const int64_t part = item % parts;
+        const MapPlan& m = map_of(plan, &MapPlan::first_packing_block, item / parts);
+        const int64_t index = (item / parts - m.first_packing_block) % m.patches.count();
+        const int64_t group = (item / parts - m.first_packing_block) / m.patches.count();
         const PatchBlock block = patch_block(m.patches, index);
         const Memory<const T> weights{operands.weights + group * plan.weight_group,
                                       operands.weights + operands.weight_elems};
-        pack_weights(plan, kernel, m, block, weights, part * panels_a_packing_task,
-                     std::min((part + 1) * panels_a_packing_task, layout.panels), layout.pitch(block),
+        pack_weights(plan, kernel, m, block, weights, part * panels_of_item,
+                     std::min((part + 1) * panels_of_item, layout.panels), layout.pitch(block),
                      packed + m.weights_at + group * m.weights_per_group + layout.at(block, index),
                      buffers[static_cast<size_t>(thread)].packing);
+    };
+    parallel_for(ceil_div(items, of_task), threads, [&](int64_t task, int thread) {
+        for (int64_t item = task * of_task; item < std::min(items, (task + 1) * of_task); ++item)
+            pack_item(item, thread);
     });
 }
 

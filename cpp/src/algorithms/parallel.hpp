@@ -21,13 +21,15 @@ void parallel_for(int64_t tasks, int threads, const Task& task) {
 #ifdef _OPENMP
     if (threads > 1 && tasks > 1) {
         std::atomic<int64_t> next{0};
+        // Many tasks are handed out several at once, so that threads seldom meet at the counter.
+        const int64_t several = tasks / (int64_t(64) * threads) + 1;
         std::atomic<int> finished{0};
 #pragma omp parallel num_threads(threads)
         {
             const int thread = omp_get_thread_num(), team = omp_get_num_threads();
-            for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < tasks;
-                 i = next.fetch_add(1, std::memory_order_relaxed))
-                task(i, thread);
+            for (int64_t first = next.fetch_add(several, std::memory_order_relaxed); first < tasks;
+                 first = next.fetch_add(several, std::memory_order_relaxed))
+                for (int64_t i = first; i < tasks && i < first + several; ++i) task(i, thread);
             // The barrier at the end of the region spins.  Where other processes share the cores, it would spin through
             // its time slice for a thread that waits for this very core; so the core is offered until all are here.
             finished.fetch_add(1, std::memory_order_relaxed);

@@ -87,70 +87,72 @@ inline void find_flat_vectors(const FlatResults& flat, const std::array<int64_t,
     vectors.whole = vectors.total = found;
 }
 
-// Writes one channel's flat results of a task's maps: all residue classes of the height, and of the width.
+// Writes one channel's flat results of a task's maps: all residue classes of the width, and mostly of the height.
 template <class T>
 void write_flat(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductTask& task,
                 const std::array<RowMap, most_family>& maps, const T* flat, T* result) {
     const MapPlan* const plans = &task.map;
-    const int64_t step = plans[0].map.axis[2].result_step, in_row = step == 1 ? 1 : std::min(step, task.map.family);
-    const int64_t in_column = task.map.family / in_row;
-    // Where a pixel of a map lies along an axis of the result.
-    const auto at = [&](int64_t m, size_t a, int64_t u) {
-        const AxisMap& axis = plans[m].map.axis[a];
-        return (axis.result_start + u * axis.result_step) * plan.result.axis[a];
-    };
-    const auto from = [&](int64_t m, int64_t n, int64_t d, int64_t h) {
-        const FlatResults& f = maps[static_cast<size_t>(m)].flat;
-        return flat + f.first + (n * task.pixels.extent(1) + d) * f.plane + h * f.pitch;
-    };
     const Box& box = task.pixels;
-    std::array<int64_t, most_family> column_order;  // first maps of the classes of the height, topmost row first
-    int64_t rows = 0;
+    const AxisMap &columns = plans[0].map.axis[2], &rows = plans[0].map.axis[1];
+    const int64_t in_row = columns.result_step == 1 ? 1 : std::min(columns.result_step, task.map.family);
+    const int64_t in_column = task.map.family / in_row;
+    const auto known = [&](int64_t m) -> const FlatResults& { return maps[static_cast<size_t>(m)].flat; };
+    // Where the first pixel of a map lies along an axis of the result.
+    const auto start = [&](int64_t m, size_t a) {
+        const AxisMap& axis = plans[m].map.axis[a];
+        return (axis.result_start + box.lo[a + 1] * axis.result_step) * plan.result.axis[a];
+    };
+    const int64_t row_pitch = plan.result.axis[1];
+    std::array<int64_t, most_family> order;  // first maps of the classes of the height, topmost row first
+    int64_t row_count = 0;
     for (int64_t c = 0; c < in_column; ++c) {
-        column_order[static_cast<size_t>(c)] = c * in_row;
-        rows += maps[static_cast<size_t>(c * in_row)].flat.pixels.extent(2);
+        order[static_cast<size_t>(c)] = c * in_row;
+        row_count += known(c * in_row).pixels.extent(2);
     }
-    std::sort(column_order.begin(), column_order.begin() + in_column,
-              [&](int64_t a, int64_t b) { return at(a, 1, 0) < at(b, 1, 0); });
-    const bool all_rows = in_column == plans[0].map.axis[1].result_step;
-    for (int64_t n = 0; n < box.extent(0); ++n)
-        for (int64_t d = 0; d < box.extent(1); ++d) {
-            T* const plane = result + (box.lo[0] + n) * plan.result.batch + at(0, 0, box.lo[1] + d);
-            if (step == 1 && in_column == 1) {
-                const FlatResults& f = maps[0].flat;
-                kernel.store_rows(from(0, n, d, 0), f.pitch, f.pixels.extent(2), f.pixels.extent(3),
-                                  plane + at(0, 1, box.lo[2]) + at(0, 2, box.lo[3]),
-                                  plans[0].map.axis[1].result_step * plan.result.axis[1]);
+    std::sort(order.begin(), order.begin() + in_column,
+              [&](int64_t a, int64_t b) { return start(a, 1) < start(b, 1); });
+    const bool all_rows = in_column == rows.result_step;
+
+    for (int64_t plane = 0; plane < box.extent(0) * box.extent(1); ++plane) {
+        const int64_t n = plane / box.extent(1), d = plane % box.extent(1);
+        T* const to = result + (box.lo[0] + n) * plan.result.batch + start(0, 0) +
+                      d * plans[0].map.axis[0].result_step * plan.result.axis[0];
+        const auto from = [&](int64_t m) { return flat + known(m).first + plane * known(m).plane; };
+        if (in_row == 2) {
+            const bool swapped = start(0, 2) > start(1, 2);
+            const int64_t count = known(0).pixels.extent(3) + known(1).pixels.extent(3);
+            std::array<kernels::RowPair<T>, most_family> pairs;
+            for (int64_t c = 0; c < in_column; ++c) {
+                const int64_t even = order[static_cast<size_t>(c)] + swapped;
+                const int64_t odd = order[static_cast<size_t>(c)] + !swapped;
+                pairs[static_cast<size_t>(c)] = {from(even), from(odd), known(even).pitch, known(odd).pitch};
+            }
+            T* const first = to + start(swapped, 2);
+            if (all_rows) {
+                kernel.interleave_rows(pairs.data(), in_column, row_count, count, first + start(order[0], 1),
+                                       row_pitch);
                 continue;
             }
-            int64_t rows_left = rows;
-            for (int64_t h = 0; h < box.extent(2); ++h)
-                for (int64_t c = 0; c < in_column; ++c) {
-                    const int64_t first = column_order[static_cast<size_t>(c)];
-                    if (h >= maps[static_cast<size_t>(first)].flat.pixels.extent(2)) continue;
-                    --rows_left;
-                    T* const row = plane + at(first, 1, box.lo[2] + h);
-                    if (in_row == 2) {
-                        const int64_t swapped = at(first, 2, 0) > at(first + 1, 2, 0) ? 1 : 0;
-                        const int64_t even = first + swapped, odd = first + 1 - swapped;
-                        const int64_t count = maps[static_cast<size_t>(even)].flat.pixels.extent(3) +
-                                              maps[static_cast<size_t>(odd)].flat.pixels.extent(3);
-                        // What spills behind a row is overwritten by the next ones, if they follow at once.
-                        const bool joined = all_rows && count == plan.result.axis[1];
-                        kernel.interleave_row(from(even, n, d, h), from(odd, n, d, h), count,
-                                              joined ? count * (1 + rows_left) : count, row + at(even, 2, box.lo[3]));
-                        continue;
-                    }
-                    for (int64_t m = first; m < first + in_row; ++m) {
-                        const T* const results = from(m, n, d, h);
-                        T* const to = row + at(m, 2, box.lo[3]);
-                        const int64_t count = maps[static_cast<size_t>(m)].flat.pixels.extent(3);
-                        if (step == 1) kernel.store_rows(results, 0, 1, count, to, 0);
-                        else
-                            for (int64_t w = 0; w < count; ++w) to[w * step] = results[w];
-                    }
-                }
+            for (int64_t c = 0; c < in_column; ++c) {
+                const int64_t m = order[static_cast<size_t>(c)];
+                kernel.interleave_rows(&pairs[static_cast<size_t>(c)], 1, known(m).pixels.extent(2), count,
+                                       first + start(m, 1), rows.result_step * row_pitch);
+            }
+            continue;
         }
+        for (int64_t m = 0; m < task.map.family; ++m) {
+            const Box& own = known(m).pixels;
+            T* const first = to + start(m, 1) + start(m, 2);
+            if (columns.result_step == 1) {
+                kernel.store_rows(from(m), known(m).pitch, own.extent(2), own.extent(3), first,
+                                  rows.result_step * row_pitch);
+                continue;
+            }
+            for (int64_t h = 0; h < own.extent(2); ++h)
+                for (int64_t w = 0; w < own.extent(3); ++w)
+                    first[h * rows.result_step * row_pitch + w * columns.result_step] = from(m)[h * known(m).pitch + w];
+        }
+    }
 }
 
 // The opposite, for results that are added to what is there.

@@ -43,9 +43,6 @@ struct SumLayout {
     }
 };
 
-// A box of pixels, and how its rows lie in the source.
-using VectorsOf = std::pair<int64_t, std::array<int64_t, 3>>;
-
 // Whether x is read in patches.hpp's way; else in padded_source.hpp's.
 bool reads_patches(const Plan& plan) { return plan.feed != Feed::pixel_scalars || plan.tile.pixels_are_columns; }
 
@@ -65,7 +62,7 @@ struct ThreadBuffers {
     const T** rows = nullptr;        // where rows of the tile are read in place: they, and their sums
     T** row_sums = nullptr;
     RowVectors vectors;              // where pixels are read as vectors
-    VectorsOf vectors_of{-1, {}};    // what `vectors` holds
+    std::pair<int64_t, int64_t> known{-1, -1};  // box and first pair that `vectors` and patches.staging were found for
 
     ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
         : patches(carver, plan, kernel.lanes, reads_patches(plan)),
@@ -252,13 +249,13 @@ void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& pro
     std::fill_n(sums, product.channels * pitch, T(0));
     for (int64_t b = box_lo; b < box_hi; ++b) {
         const Box pixels = plan.maps[0].pixels.box(b);
+        const bool fresh = buffers.known != std::pair(b, product.block.start);  // neighbouring groups are alike
+        buffers.known = {b, product.block.start};
         const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, first_x(plan, product, operands),
-                                                pixels, product.block, buffers.patches);
-        if (buffers.vectors_of != VectorsOf{b, view.step}) {  // neighbouring products have the same pixels
+                                                pixels, product.block, buffers.patches.staging, fresh, buffers.patches);
+        if (fresh)
             find_row_vectors(plan.maps[0].map, plan.result, pixels, view.step, kernel.lanes, false, buffers.dy_offset,
                              buffers.vectors);
-            buffers.vectors_of = {b, view.step};
-        }
         kernel.dot_rows(dy, plan.result.channel, operands.dy + operands.dy_elems, product.channels, view.base,
                         buffers.patches.offsets, product.block.size(), buffers.vectors, sums, pitch);
     }

@@ -60,6 +60,14 @@ struct RowVectors {
     int64_t whole = 0, total = 0;
 };
 
+// Rows that belong between each other.
+template <class T>
+struct RowPair {
+    const T* even;
+    const T* odd;
+    int64_t even_pitch, odd_pitch;
+};
+
 template <class T>
 using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* offsets, const VectorAt* vectors, T* c,
                            int64_t ldc, Start start, const T* bias);
@@ -116,8 +124,11 @@ struct KernelTable {
     // is changed.
     void (*store_rows)(const T* src, int64_t src_pitch, int64_t rows, int64_t count, T* dst, int64_t dst_pitch);
 
-    // dst[j] = (j even ? even : odd)[j/2] for j < count.  Reads whole vectors, may change dst up to `room` >= count.
-    void (*interleave_row)(const T* even, const T* odd, int64_t count, int64_t room, T* dst);
+    // A plane of `rows` rows whose rows belong to the classes in turn, and in each row the elements to `even` and `odd` in
+    // turn: dst[i*dst_pitch + j] = (j even ? even : odd)[i/classes*pitch + j/2] of class i % classes, for j < count.
+    // Reads whole vectors; in the end nothing else is changed.
+    void (*interleave_rows)(const RowPair<T>* classes, int64_t class_count, int64_t rows, int64_t count, T* dst,
+                            int64_t dst_pitch);
 
     // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
     // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all lanes,

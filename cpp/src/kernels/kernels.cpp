@@ -36,7 +36,7 @@ KernelTable<T> make_table() {
     table.copy_rows = &copy_rows<T>;
     table.copy_bands = &copy_bands<T>;
     table.store_rows = &store_rows<T>;
-    table.interleave_row = &interleave_row<T>;
+    table.interleave_rows = &interleave_rows<T>;
     table.copy_panel = &copy_panel<T>;
     table.transpose_panel = &transpose_panel<T>;
     table.transpose_rows = &transpose_rows<T>;

@@ -258,8 +258,9 @@ inline __attribute__((always_inline)) V interleaved(V a, V b, Lanes<J...>) {
     return __builtin_shufflevector(a, b, (Half * n / 2 + J / 2 + J % 2 * n)...);
 }
 
+// May change dst up to `room` >= count.
 template <class T>
-void interleave_row(const T* even, const T* odd, int64_t count, int64_t room, T* dst) {
+inline void interleave_row(const T* even, const T* odd, int64_t count, int64_t room, T* dst) {
     constexpr int lanes = lanes_of<T>;
     int64_t j = 0;
     for (; j < count && room - j >= 2 * lanes; j += 2 * lanes) {
@@ -279,6 +280,19 @@ void interleave_row(const T* even, const T* odd, int64_t count, int64_t room, T*
     store(rest, interleaved<0>(a, b, LanesOf<lanes>{}));
     store(rest + lanes, interleaved<1>(a, b, LanesOf<lanes>{}));
     store_row(rest, count - j, dst + j);
+}
+
+template <class T>
+void interleave_rows(const RowPair<T>* classes, int64_t class_count, int64_t rows, int64_t count, T* dst,
+                     int64_t dst_pitch) {
+    for (int64_t i = 0, left = rows; left > 0; ++i)
+        for (int64_t c = 0; c < class_count && left > 0; ++c, dst += dst_pitch) {
+            // What spills behind a row is overwritten by the next ones, if they follow at once.
+            const int64_t room = dst_pitch == count ? left * count : count;
+            interleave_row(classes[c].even + i * classes[c].even_pitch, classes[c].odd + i * classes[c].odd_pitch,
+                           count, room, dst);
+            --left;
+        }
 }
 
 template <class T>

@@ -35,6 +35,10 @@ constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 ch
 // Where there are many groups, a task does several: finding out where its pixels lie serves them all.
 constexpr int64_t group_tasks_wanted = 64;
 
+// A vector of channels of so many pixels: 28 KiB of L1 with AVX-512.
+constexpr int64_t channel_pixels = 448;
+constexpr int64_t channel_vectors_of_task = 4;
+
 // Below this many operations, waking a second thread (2-5 us) costs more than it saves.
 constexpr double serial_flops = 1.5e6;
 
@@ -142,6 +146,45 @@ Choice choose_feed(const Plan& plan, const KernelShapes& kernels, int64_t elem_b
     return best;
 }
 
+// Vectors of channels go through several groups at once, if results and source have the same few channels in each.
+bool uses_channel_vectors(const Plan& plan, const KernelShapes& kernels) {
+    const int64_t channels = plan.result_channels;
+    const bool power_of_two = channels == 1 || channels == 2 || channels == 4 || channels == 8;
+    return plan.source.channel == 1 && plan.result.channel == 1 && plan.groups > 1 &&
+           plan.groups == plan.groups_per_sample && channels == plan.source_channels && power_of_two &&
+           channels <= kernels.shape[0].lanes;
+}
+
+void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
+    plan.feed = Feed::channel_vectors;
+    plan.group_channels = plan.result_channels;
+    plan.result_channels *= plan.groups;
+    plan.groups = plan.groups_per_sample = 1;
+    plan.tile = {0, false, kernels::most_channel_pixels, kernels.shape[0].lanes, 0};
+    for (MapPlan& m : plan.maps) {
+        m.in_place = false;
+        m.patches.channels_per_block =
+            plan.group_channels;  // blocks are of taps alone; the order of the sum is the same
+        m.patches.channel_blocks = 1;
+    }
+}
+
+// Forward and input gradient by vectors of channels: tasks are (map, box of pixels, some vectors of channels).
+void plan_channel_products(Plan& plan, const KernelShapes& kernels) {
+    use_channel_vectors(plan, kernels);
+    const int64_t lanes = kernels.shape[0].lanes, padded = round_up(plan.result_channels, lanes);
+    plan.channel_block = std::min(padded, lanes * channel_vectors_of_task);
+    plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
+    for (MapPlan& m : plan.maps) {
+        m.pixels = split_pixels(plan, m.map, channel_pixels, 1);
+        m.first_task = plan.tasks;
+        plan.tasks += m.pixels.count() * plan.channel_blocks;
+        m.weights_at = plan.packed_weight_elems;
+        m.weights_per_group = checked_mul(padded, m.map.taps() * plan.group_channels, "the packed weights");
+        plan.packed_weight_elems = checked_add(plan.packed_weight_elems, m.weights_per_group, "the packed weights");
+    }
+}
+
 // Most pixels of a task.
 int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel) {
     if (plan.feed == Feed::pixel_scalars) {
@@ -178,6 +221,7 @@ int64_t family_size(const Plan& plan, size_t leader) {
 
 // Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    if (uses_channel_vectors(plan, kernels)) return plan_channel_products(plan, kernels);
     const Choice choice = choose_feed(plan, kernels, elem_bytes);
     plan.feed = choice.feed;
     plan.tile = choice.tile;
@@ -261,22 +305,27 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
 // Weight gradient: tasks are (group, block of out channels, block of patches, chunk of pixels).
 void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     MapPlan& m = plan.maps[0];
-    const Choice choice = choose_feed(plan, kernels, elem_bytes);
-    plan.feed = choice.feed;
-    plan.tile = choice.tile;
-    const TileShape& shape = kernels.shape[plan.tile.family];
-    const int64_t channel_panel = panel_width(plan, shape, false), patch_panel = panel_width(plan, shape, true);
-    m.in_place = plan.feed == Feed::pixel_scalars && !plan.tile.pixels_are_columns
-                     ? scalars_in_place(plan, m.map, elem_bytes)
-                     : vectors_in_place(plan, m.map);
-    m.pixels = split_pixels(plan, m.map,
-                            plan.feed == Feed::pixel_vectors ? chunk_pixels_of_rows(m, elem_bytes) : sum_pixels, 1);
-    // Rows shorter than a vector are read beyond their end, which only staged ones allow.
-    if (plan.feed == Feed::pixel_vectors) m.in_place &= m.pixels.shortest_row() >= shape.lanes;
-
-    const int64_t blocks = ceil_div(plan.result_channels, round_up(sum_channels, channel_panel));
-    plan.channel_block = round_up(ceil_div(plan.result_channels, blocks), channel_panel);
+    if (uses_channel_vectors(plan, kernels)) {
+        use_channel_vectors(plan, kernels);
+        m.pixels = split_pixels(plan, m.map, channel_pixels, 1);
+        plan.channel_block = kernels.shape[0].lanes;
+    } else {
+        const Choice choice = choose_feed(plan, kernels, elem_bytes);
+        plan.feed = choice.feed;
+        plan.tile = choice.tile;
+        m.in_place = plan.feed == Feed::pixel_scalars && !plan.tile.pixels_are_columns
+                         ? scalars_in_place(plan, m.map, elem_bytes)
+                         : vectors_in_place(plan, m.map);
+        m.pixels = split_pixels(plan, m.map,
+                                plan.feed == Feed::pixel_vectors ? chunk_pixels_of_rows(m, elem_bytes) : sum_pixels, 1);
+        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
+        if (plan.feed == Feed::pixel_vectors) m.in_place &= m.pixels.shortest_row() >= kernels.shape[0].lanes;
+        const int64_t channel_panel = panel_width(plan, kernels.shape[plan.tile.family], false);
+        const int64_t blocks = ceil_div(plan.result_channels, round_up(sum_channels, channel_panel));
+        plan.channel_block = round_up(ceil_div(plan.result_channels, blocks), channel_panel);
+    }
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
+    const int64_t patch_panel = panel_width(plan, kernels.shape[plan.tile.family], true);
 
     const int64_t products = plan.groups * plan.channel_blocks * m.patches.count();
     plan.partial_elems = products * plan.channel_block * round_up(m.patches.largest(), patch_panel);

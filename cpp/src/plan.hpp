@@ -96,6 +96,7 @@ enum class Feed {
     packed_pixels,  // copied into panels
     pixel_vectors,  // read where they lie, in vectors of pixels of a row (row_product.hpp, dot.hpp)
     pixel_scalars,  // read where they lie, one by one; vectors run along the channels (indirect_product.hpp)
+    channel_vectors,  // channels_last, few channels a group: in vectors of channels (channel_product.hpp)
 };
 
 struct Plan {
@@ -116,6 +117,7 @@ struct Plan {
     bool fill_result = false;   // some results have no terms: fill all before the maps write theirs
     TileChoice tile;
     Feed feed = Feed::packed_pixels;
+    int64_t group_channels = 1;  // channel_vectors: of a group; to the plan, all groups are one
     bool flat_rows = false;     // pixel_vectors: rows are computed as one, through planes (row_task.hpp)
     int64_t group_block = 1;    // groups of a task
     int64_t channel_block = 0;  // result channels a task computes; a multiple of the panel's width

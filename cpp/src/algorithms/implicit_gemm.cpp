@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "algorithms/channel_product.hpp"
 #include "algorithms/indirect_product.hpp"
 #include "algorithms/packed_task.hpp"
 #include "algorithms/packed_weights.hpp"
@@ -44,6 +45,12 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
     run_indirect_task(plan, kernel, operands, packed, bias, buffers, task);
 }
 
+template <class T>
+void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* packed,
+              const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
+    run_channel_task(plan, kernel, operands, packed, bias, buffers, task);
+}
+
 // Calls use(type) with the type of buffers that the plan's way of feeding the tile needs.
 template <class T>
 struct Of {
@@ -55,6 +62,7 @@ void with_buffers_of(const Plan& plan, const Use& use) {
         case Feed::packed_pixels: return use(Of<PackedBuffers<T>>());
         case Feed::pixel_vectors: return use(Of<RowBuffers<T>>());
         case Feed::pixel_scalars: return use(Of<IndirectBuffers<T>>());
+        case Feed::channel_vectors: return use(Of<ChannelBuffers<T>>());
     }
 }
 

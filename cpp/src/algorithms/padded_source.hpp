@@ -71,17 +71,19 @@ struct PaddedBuffers {
     T* copy = nullptr;
     int64_t* offsets = nullptr;  // of the block's pairs
 
-    PaddedBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true) {
+    // For all channels of a block of patches, or for so many.
+    PaddedBuffers(Carver& carver, const Plan& plan, int64_t lanes, int64_t channels = 0, bool used = true) {
         if (!used) return;
         int64_t elems = 0, row = 0, pairs = 0;
         for (const MapPlan& m : plan.maps) {
             pairs = std::max(pairs, m.patches.largest());
             if (m.in_place) continue;
+            const int64_t copied = channels > 0 ? channels : m.patches.channels_per_block;
             for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
                 const PaddedLayout layout =
-                    padded_layout(m, plan.source, m.pixels.box(0), m.patches.taps.box(b), m.patches.channels_per_block);
+                    padded_layout(m, plan.source, m.pixels.box(0), m.patches.taps.box(b), copied);
                 // A smaller box may need more slack than the largest.
-                elems = std::max(elems, layout.elems + m.patches.channels_per_block * most_slack);
+                elems = std::max(elems, layout.elems + copied * most_slack);
                 row = std::max(row, layout.strides.axis[1]);
             }
         }
@@ -115,13 +117,13 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, con
         from += rows.first * strides.axis[1] + columns.first * strides.axis[2];
         if (!channels_lie_together) {
             kernel.copy_rows(from, strides.axis[1], 1, rows.count, columns.count, at, pitch, source.end);
-        } else if (strides.axis[2] == channels) {
+        } else if (strides.axis[2] == channels && to.axis[2] == channels) {
             kernel.copy_rows(from, strides.axis[1], 1, rows.count, columns.count * channels, at, pitch, source.end);
         } else {
             for (int64_t h = 0; h < rows.count; ++h) {
                 kernel.copy_rows(from + h * strides.axis[1], strides.axis[2], 1, columns.count, channels,
-                                 at + h * pitch, channels, source.end);
-                zero(at + h * pitch + columns.count * channels, pitch - columns.count * channels);
+                                 at + h * pitch, to.axis[2], source.end);
+                zero(at + h * pitch + columns.count * to.axis[2], pitch - columns.count * to.axis[2]);
             }
         }
         const int64_t behind = layout.range[1].length - rows.zeros_before - rows.count;
@@ -140,33 +142,44 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, con
             }
 }
 
+// The view of what `strides` and `base` describe; `first`: what the taps' offsets are relative to.
+template <class T>
+PixelView<T> make_view(const MapPlan& plan, const PatchBlock& block, const TensorStrides& strides, const T* base,
+                       const std::array<int64_t, 3>& first, const PaddedBuffers<T>& buffers) {
+    const std::array<AxisMap, 3>& axis = plan.map.axis;
+    PixelView<T> view;
+    view.base = base;
+    view.step[0] = strides.batch;
+    for (size_t a = 0; a < 3; ++a) view.step[a + 1] = axis[a].source_step * strides.axis[a];
+    const auto position = [&](size_t a, int64_t t) {
+        return (axis[a].taps[static_cast<size_t>(t)].offset - first[a]) * strides.axis[a];
+    };
+    fill_offsets(block, strides.channel, position, buffers.offsets);
+    return view;
+}
+
+template <class T>
+PixelView<T> padded_view(const MapPlan& plan, const Box& pixels, const PatchBlock& block, const PaddedLayout& layout,
+                         const PaddedBuffers<T>& buffers) {
+    std::array<int64_t, 3> first{};
+    for (size_t a = 0; a < 3; ++a) first[a] = layout.range[a].lo - pixels.lo[a + 1] * plan.map.axis[a].source_step;
+    return make_view<T>(plan, block, layout.strides, buffers.copy, first, buffers);
+}
+
 template <class T>
 PixelView<T> view_pixels(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
                          Memory<const T> source, const Box& pixels, const PatchBlock& block,
                          const PaddedBuffers<T>& buffers) {
-    const std::array<AxisMap, 3>& axis = plan.map.axis;
-    PixelView<T> view;
-    TensorStrides at = strides;
-    std::array<int64_t, 3> first{0, 0, 0};  // what the offsets of the taps are relative to
     source.at += block.channel_lo * strides.channel;
     if (plan.in_place) {
-        view.base = source.at + pixels.lo[0] * strides.batch;
-        for (size_t a = 0; a < 3; ++a) view.base += pixels.lo[a + 1] * axis[a].source_step * strides.axis[a];
-    } else {
-        const int64_t channels = block.channel_hi - block.channel_lo;
-        const PaddedLayout layout = padded_layout(plan, strides, pixels, block.taps, channels);
-        copy_padded(kernel, plan, strides, source, pixels, channels, layout, buffers.copy);
-        view.base = buffers.copy;
-        at = layout.strides;
-        for (size_t a = 0; a < 3; ++a) first[a] = layout.range[a].lo - pixels.lo[a + 1] * axis[a].source_step;
+        const T* base = source.at + pixels.lo[0] * strides.batch;
+        for (size_t a = 0; a < 3; ++a) base += pixels.lo[a + 1] * plan.map.axis[a].source_step * strides.axis[a];
+        return make_view<T>(plan, block, strides, base, {0, 0, 0}, buffers);
     }
-    view.step[0] = at.batch;
-    for (size_t a = 0; a < 3; ++a) view.step[a + 1] = axis[a].source_step * at.axis[a];
-    const auto position = [&](size_t a, int64_t t) {
-        return (axis[a].taps[static_cast<size_t>(t)].offset - first[a]) * at.axis[a];
-    };
-    fill_offsets(block, at.channel, position, buffers.offsets);
-    return view;
+    const int64_t channels = block.channel_hi - block.channel_lo;
+    const PaddedLayout layout = padded_layout(plan, strides, pixels, block.taps, channels);
+    copy_padded(kernel, plan, strides, source, pixels, channels, layout, buffers.copy);
+    return padded_view(plan, pixels, block, layout, buffers);
 }
 
 // Calls pixel(position) for the pixels of a box, in order: where they lie relative to the view's base.

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "algorithms/channel_product.hpp"
 #include "algorithms/indirect_product.hpp"
 #include "algorithms/panel_product.hpp"
 #include "algorithms/parallel.hpp"
@@ -44,7 +45,9 @@ struct SumLayout {
 };
 
 // Whether x is read in patches.hpp's way; else in padded_source.hpp's.
-bool reads_patches(const Plan& plan) { return plan.feed != Feed::pixel_scalars || plan.tile.pixels_are_columns; }
+bool reads_patches(const Plan& plan) {
+    return plan.tile.pixels_are_columns || plan.feed == Feed::packed_pixels || plan.feed == Feed::pixel_vectors;
+}
 
 template <class T>
 struct ThreadBuffers {
@@ -56,6 +59,7 @@ struct ThreadBuffers {
     T* tile = nullptr;
     Run* runs = nullptr;
     int64_t* dy_offset = nullptr;       // of pixels, or of channels
+    int64_t* x_offset = nullptr;        // of pixels, where vectors run along the channels
     int64_t* row_offset = nullptr;      // of the sums
     int64_t* column_offset = nullptr;
     unsigned char* regular = nullptr;
@@ -66,7 +70,8 @@ struct ThreadBuffers {
 
     ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
         : patches(carver, plan, kernel.lanes, reads_patches(plan)),
-          padded(carver, plan, kernel.lanes, !reads_patches(plan)) {
+          padded(carver, plan, kernel.lanes, plan.feed == Feed::channel_vectors ? kernel.lanes : 0,
+                 !reads_patches(plan)) {
         const MapPlan& m = plan.maps[0];
         const SumLayout layout(plan, kernel);
         const bool packed = plan.feed == Feed::packed_pixels, by_patch = plan.tile.pixels_are_columns;
@@ -77,7 +82,7 @@ struct ThreadBuffers {
             vectors.at = carver.take<kernels::VectorAt>(count);
             vectors.skip = carver.take<unsigned char>(count);
             vectors.count = carver.take<unsigned char>(count);
-        } else {
+        } else if (plan.feed != Feed::channel_vectors) {
             patch_panels = carver.take<T>(packed || by_patch ? pixels * pairs + kernel.lanes : 0);
             channel_panels = carver.take<T>(packed || !by_patch ? pixels * plan.channel_block + kernel.lanes : 0);
         }
@@ -87,6 +92,7 @@ struct ThreadBuffers {
         tile = carver.take<T>(layout.patch_width * layout.channel_width);
         runs = carver.take<Run>(most_runs(m.pixels.box(0), pixels));
         dy_offset = carver.take<int64_t>(std::max({pixels, layout.channel_width, most}));
+        x_offset = carver.take<int64_t>(plan.feed == Feed::channel_vectors ? pixels : 0);
         row_offset = carver.take<int64_t>(most);
         column_offset = carver.take<int64_t>(most);
         regular = carver.take<unsigned char>(most);
@@ -261,9 +267,50 @@ void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& pro
     }
 }
 
+// The same where vectors run along the channels: sums[pair][lane].
+template <class T>
+void sum_channels(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
+                  const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, ThreadBuffers<T>& buffers) {
+    const MapPlan& m = plan.maps[0];
+    const auto add_sums = kernel.channel_sums[channel_kernel(plan.group_channels)];
+    PatchBlock taps = product.block;
+    taps.channel_lo = 0;
+    taps.channel_hi = 1;
+    std::fill_n(sums, product.block.size() * kernel.lanes, T(0));
+    for (int64_t b = box_lo; b < box_hi; ++b) {
+        const Box pixels = m.pixels.box(b);
+        const PixelView<T> view = view_channels(plan, kernel, m, first_x(plan, product, operands), pixels, taps,
+                                                product.channel_lo, buffers.padded);
+        int64_t* at = buffers.x_offset;
+        for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = alpha; });
+        result_offsets(m.map, plan.result, pixels, buffers.dy_offset);
+        add_sums(taps.size(), pixels.elems(), view.base, buffers.x_offset, buffers.padded.offsets,
+                 operands.dy + product.channel_lo, buffers.dy_offset, operands.dy + operands.dy_elems, sums);
+    }
+}
+
+template <class T>
+void write_channels(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums,
+                    const SumOperands<T>& operands, const ThreadBuffers<T>& buffers) {
+    const auto position = [&](size_t a, int64_t t) {
+        return plan.maps[0].map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
+    };
+    fill_offsets(product.block, plan.weight_source_channel, position, buffers.dy_offset);
+    for (int64_t lane = 0; lane < product.channels; ++lane) {
+        const int64_t channel = product.channel_lo + lane;
+        T* const to = operands.dw + channel / plan.group_channels * plan.weight_group +
+                      channel % plan.group_channels * plan.weight_result_channel;
+        for (int64_t k = 0; k < product.block.size(); ++k) {
+            T& target = to[buffers.dy_offset[k]];
+            target = operands.accumulate ? target + sums[k * kernel.lanes + lane] : sums[k * kernel.lanes + lane];
+        }
+    }
+}
+
 template <class T>
 void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums,
                    const SumOperands<T>& operands, const ThreadBuffers<T>& buffers) {
+    if (plan.feed == Feed::channel_vectors) return write_channels(plan, kernel, product, sums, operands, buffers);
     const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
     const auto position = [&](size_t a, int64_t t) {
         return plan.maps[0].map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
@@ -325,7 +372,8 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
         T* const sums = chunks > 1 ? shared.partial + task * elems : own.sums;
         const auto sum = plan.feed == Feed::packed_pixels   ? &sum_product<T>
                          : plan.feed == Feed::pixel_vectors ? &sum_rows<T>
-                                                            : &sum_indirect<T>;
+                         : plan.feed == Feed::pixel_scalars ? &sum_indirect<T>
+                                                            : &sum_channels<T>;
         sum(plan, kernel, product, operands, boxes * chunk / chunks, boxes * (chunk + 1) / chunks, sums, own);
         if (chunks == 1) write_product(plan, kernel, product, sums, operands, own);
     });

@@ -77,6 +77,8 @@ inline constexpr int max_row_tile_rows = 8;
 inline constexpr int max_row_tile_vectors = 8;
 inline constexpr int max_tile_vectors = 4;
 inline constexpr int tile_families = 3;
+inline constexpr int channel_groups = 4;  // of 1, 2, 4, 8 channels
+inline constexpr int most_channel_pixels = 8;
 
 template <class T>
 struct TileFamily {
@@ -137,6 +139,16 @@ struct KernelTable {
     int dot_tile_rows, dot_tile_columns;
     void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
                      int64_t columns, const RowVectors& vectors, T* sums, int64_t pitch);
+
+    // Groups of 2^i channels whose vectors run along the channels (channel.hpp); null where a vector holds no group.
+    // channel_tiles: c[p][lane] = start + the sum over channels of the group, then taps, of weights[channel][tap][lane] *
+    // pixels[p][offsets[tap] + lane's group + channel], for p < count.
+    // channel_sums: sums[channel][tap][lane] += sum over pixels of dy[dy_at[p] + lane] * x[x_at[p] + offsets[tap] + ..].
+    void (*channel_tiles[channel_groups])(int64_t taps, const T* const* pixels, const int64_t* offsets, int64_t count,
+                                          const T* weights, T* const* c, Start start, const T* bias);
+    void (*channel_sums[channel_groups])(int64_t taps, int64_t pixels, const T* x, const int64_t* x_at,
+                                         const int64_t* offsets, const T* dy, const int64_t* dy_at, const T* dy_end,
+                                         T* sums);
 
     // dst[i] += src[i] for i < count.
     void (*add)(const T* src, int64_t count, T* dst);

@@ -24,6 +24,7 @@ inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vector
 #include "kernels/tile.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/dot.hpp"
+#include "kernels/channel.hpp"
 
 template <class T>
 KernelTable<T> make_table() {
@@ -43,6 +44,7 @@ KernelTable<T> make_table() {
     table.dot_tile_rows = dot_tile_rows;
     table.dot_tile_columns = accumulators / dot_tile_rows;
     table.dot_rows = &dot_rows<T>;
+    fill_channel_tiles<T>(table);
     table.add = &add<T>;
     table.multiply_add_rounds = &multiply_add_rounds<T>;
     return table;

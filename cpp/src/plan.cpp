@@ -35,9 +35,10 @@ constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 ch
 // Where there are many groups, a task does several: finding out where its pixels lie serves them all.
 constexpr int64_t group_tasks_wanted = 64;
 
-// A vector of channels of so many pixels: 28 KiB of L1 with AVX-512.
-constexpr int64_t channel_pixels = 448;
-constexpr int64_t channel_vectors_of_task = 4;
+// Where vectors run along the channels: what is read of a pixel at once (16 cache lines: long enough for memory to stream),
+// and the padded copy of a task, a third of a 1 MiB L2.
+constexpr int64_t channel_run_bytes = 1024;
+constexpr int64_t channel_copy_bytes = 384 * 1024;
 
 // Below this many operations, waking a second thread (2-5 us) costs more than it saves.
 constexpr double serial_flops = 1.5e6;
@@ -169,14 +170,30 @@ void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
     }
 }
 
-// Forward and input gradient by vectors of channels: tasks are (map, box of pixels, some vectors of channels).
-void plan_channel_products(Plan& plan, const KernelShapes& kernels) {
-    use_channel_vectors(plan, kernels);
+// Channels and pixels of a task: the padded copy of both stays in L2.
+void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     const int64_t lanes = kernels.shape[0].lanes, padded = round_up(plan.result_channels, lanes);
-    plan.channel_block = std::min(padded, lanes * channel_vectors_of_task);
+    plan.channel_block = std::min(padded, round_up(channel_run_bytes / elem_bytes, lanes));
+    int64_t pixels = 0, limit = channel_copy_bytes / (plan.channel_block * elem_bytes);
+    for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;
+    if (plan.parallel) {
+        // First fewer pixels, as long as their rows are worth the borders that are copied with them.
+        limit = std::min(limit, std::max(ceil_div(pixels * ceil_div(padded, plan.channel_block), tasks_wanted),
+                                         4 * plan.maps[0].map.axis[2].count));
+        while (plan.channel_block > 2 * lanes &&
+               ceil_div(pixels, limit) * ceil_div(padded, plan.channel_block) < tasks_wanted)
+            plan.channel_block = round_up(plan.channel_block / 2, lanes);
+    }
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
+    for (MapPlan& m : plan.maps) m.pixels = split_pixels(plan, m.map, limit, 1);
+}
+
+// Forward and input gradient by vectors of channels: tasks are (map, box of pixels, some vectors of channels).
+void plan_channel_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    use_channel_vectors(plan, kernels);
+    block_channel_vectors(plan, kernels, elem_bytes);
+    const int64_t padded = round_up(plan.result_channels, kernels.shape[0].lanes);
     for (MapPlan& m : plan.maps) {
-        m.pixels = split_pixels(plan, m.map, channel_pixels, 1);
         m.first_task = plan.tasks;
         plan.tasks += m.pixels.count() * plan.channel_blocks;
         m.weights_at = plan.packed_weight_elems;
@@ -221,7 +238,7 @@ int64_t family_size(const Plan& plan, size_t leader) {
 
 // Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
-    if (uses_channel_vectors(plan, kernels)) return plan_channel_products(plan, kernels);
+    if (uses_channel_vectors(plan, kernels)) return plan_channel_products(plan, kernels, elem_bytes);
     const Choice choice = choose_feed(plan, kernels, elem_bytes);
     plan.feed = choice.feed;
     plan.tile = choice.tile;
@@ -307,8 +324,7 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     MapPlan& m = plan.maps[0];
     if (uses_channel_vectors(plan, kernels)) {
         use_channel_vectors(plan, kernels);
-        m.pixels = split_pixels(plan, m.map, channel_pixels, 1);
-        plan.channel_block = kernels.shape[0].lanes;
+        block_channel_vectors(plan, kernels, elem_bytes);
     } else {
         const Choice choice = choose_feed(plan, kernels, elem_bytes);
         plan.feed = choice.feed;

@@ -92,11 +92,8 @@ struct PaddedBuffers {
     }
 };
 
-// Copies what of the box lies inside the source, and zeros around it.
-template <class T>
-void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
-                 Memory<const T> source, const Box& pixels, int64_t channels, const PaddedLayout& layout, T* copy) {
-    const std::array<AxisMap, 3>& axis = plan.map.axis;
+// What of the copy lies inside the source, on each axis.
+inline std::array<Segment, 3> inside_parts(const std::array<AxisMap, 3>& axis, const PaddedLayout& layout) {
     std::array<Segment, 3> inside;
     for (size_t a = 0; a < 3; ++a) {
         const ReadRange& range = layout.range[a];
@@ -104,6 +101,15 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, con
         const int64_t hi = std::clamp<int64_t>(axis[a].source_extent - range.lo, lo, range.length);
         inside[a] = {lo, hi - lo, range.lo + lo};
     }
+    return inside;
+}
+
+// Copies what of the box lies inside the source, and zeros around it.
+template <class T>
+void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
+                 Memory<const T> source, const Box& pixels, int64_t channels, const PaddedLayout& layout, T* copy) {
+    const std::array<AxisMap, 3>& axis = plan.map.axis;
+    const std::array<Segment, 3> inside = inside_parts(axis, layout);
     const TensorStrides& to = layout.strides;
     const bool channels_lie_together = strides.channel == 1;
     // A slab is what is copied by rows: a plane of one channel, or a row of pixels with all channels.
@@ -117,13 +123,13 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, con
         from += rows.first * strides.axis[1] + columns.first * strides.axis[2];
         if (!channels_lie_together) {
             kernel.copy_rows(from, strides.axis[1], 1, rows.count, columns.count, at, pitch, source.end);
-        } else if (strides.axis[2] == channels && to.axis[2] == channels) {
+        } else if (strides.axis[2] == channels) {
             kernel.copy_rows(from, strides.axis[1], 1, rows.count, columns.count * channels, at, pitch, source.end);
         } else {
             for (int64_t h = 0; h < rows.count; ++h) {
                 kernel.copy_rows(from + h * strides.axis[1], strides.axis[2], 1, columns.count, channels,
-                                 at + h * pitch, to.axis[2], source.end);
-                zero(at + h * pitch + columns.count * to.axis[2], pitch - columns.count * to.axis[2]);
+                                 at + h * pitch, channels, source.end);
+                zero(at + h * pitch + columns.count * channels, pitch - columns.count * channels);
             }
         }
         const int64_t behind = layout.range[1].length - rows.zeros_before - rows.count;

@@ -53,6 +53,7 @@ template <class T>
 struct ThreadBuffers {
     PatchBuffers<T> patches;    // where patches are packed, or read as vectors
     PaddedBuffers<T> padded;    // where they are read one by one
+    ChannelCopy<T> channel_copy;  // where vectors run along the channels
     T* patch_panels = nullptr;
     T* channel_panels = nullptr;
     T* sums = nullptr;
@@ -70,8 +71,8 @@ struct ThreadBuffers {
 
     ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
         : patches(carver, plan, kernel.lanes, reads_patches(plan)),
-          padded(carver, plan, kernel.lanes, plan.feed == Feed::channel_vectors ? kernel.lanes : 0,
-                 !reads_patches(plan)) {
+          padded(carver, plan, kernel.lanes, 0, plan.feed == Feed::pixel_scalars && !reads_patches(plan)),
+          channel_copy(carver, plan, kernel.lanes) {
         const MapPlan& m = plan.maps[0];
         const SumLayout layout(plan, kernel);
         const bool packed = plan.feed == Feed::packed_pixels, by_patch = plan.tile.pixels_are_columns;
@@ -82,7 +83,7 @@ struct ThreadBuffers {
             vectors.at = carver.take<kernels::VectorAt>(count);
             vectors.skip = carver.take<unsigned char>(count);
             vectors.count = carver.take<unsigned char>(count);
-        } else if (plan.feed != Feed::channel_vectors) {
+        } else {
             patch_panels = carver.take<T>(packed || by_patch ? pixels * pairs + kernel.lanes : 0);
             channel_panels = carver.take<T>(packed || !by_patch ? pixels * plan.channel_block + kernel.lanes : 0);
         }
@@ -267,25 +268,36 @@ void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& pro
     }
 }
 
-// The same where vectors run along the channels: sums[pair][lane].
+// The same where vectors run along the channels: sums[vector][pair][lane].
 template <class T>
 void sum_channels(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
                   const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, ThreadBuffers<T>& buffers) {
     const MapPlan& m = plan.maps[0];
     const auto add_sums = kernel.channel_sums[channel_kernel(plan.group_channels)];
+    const int64_t lanes = kernel.lanes, vectors = ceil_div(product.channels, lanes);
     PatchBlock taps = product.block;
     taps.channel_lo = 0;
     taps.channel_hi = 1;
-    std::fill_n(sums, product.block.size() * kernel.lanes, T(0));
+    std::fill_n(sums, vectors * product.block.size() * lanes, T(0));
     for (int64_t b = box_lo; b < box_hi; ++b) {
         const Box pixels = m.pixels.box(b);
-        const PixelView<T> view = view_channels(plan, kernel, m, first_x(plan, product, operands), pixels, taps,
-                                                product.channel_lo, buffers.padded);
+        const int64_t count = pixels.elems();
+        int64_t vector_elems = 0, row = 0;
+        const PixelView<T> view =
+            view_channels(plan, kernel, m, first_x(plan, product, operands), pixels, taps, product.channel_lo,
+                          product.channels, buffers.channel_copy, vector_elems);
         int64_t* at = buffers.x_offset;
         for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = alpha; });
-        result_offsets(m.map, plan.result, pixels, buffers.dy_offset);
-        add_sums(taps.size(), pixels.elems(), view.base, buffers.x_offset, buffers.padded.offsets,
-                 operands.dy + product.channel_lo, buffers.dy_offset, operands.dy + operands.dy_elems, sums);
+        for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) {
+            kernel.split_channels(operands.dy + product.channel_lo + offset, plan.result.axis[2], pixels.extent(3),
+                                  product.channels, buffers.channel_panels + row * lanes, count * lanes,
+                                  operands.dy + operands.dy_elems);
+            row += pixels.extent(3);
+        });
+        for (int64_t v = 0; v < vectors; ++v)
+            add_sums(taps.size(), count, view.base + v * vector_elems, buffers.x_offset,
+                     buffers.channel_copy.padded.offsets, buffers.channel_panels + v * count * lanes,
+                     sums + v * product.block.size() * lanes);
     }
 }
 
@@ -296,13 +308,15 @@ void write_channels(const Plan& plan, const KernelTable<T>& kernel, const Produc
         return plan.maps[0].map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
     };
     fill_offsets(product.block, plan.weight_source_channel, position, buffers.dy_offset);
-    for (int64_t lane = 0; lane < product.channels; ++lane) {
-        const int64_t channel = product.channel_lo + lane;
+    const int64_t lanes = kernel.lanes, pairs = product.block.size();
+    for (int64_t c = 0; c < product.channels; ++c) {
+        const int64_t channel = product.channel_lo + c;
         T* const to = operands.dw + channel / plan.group_channels * plan.weight_group +
                       channel % plan.group_channels * plan.weight_result_channel;
-        for (int64_t k = 0; k < product.block.size(); ++k) {
+        const T* const from = sums + c / lanes * pairs * lanes + c % lanes;
+        for (int64_t k = 0; k < pairs; ++k) {
             T& target = to[buffers.dy_offset[k]];
-            target = operands.accumulate ? target + sums[k * kernel.lanes + lane] : sums[k * kernel.lanes + lane];
+            target = operands.accumulate ? target + from[k * lanes] : from[k * lanes];
         }
     }
 }

@@ -57,14 +57,13 @@ void channel_tiles(int64_t taps, const T* const* pixels, const int64_t* offsets,
 
 // sums[t][lane] += over the pixels: dy[lane] * x[lane's group, Channel], for `Taps` taps.
 template <class T, int Group, int Channel, int Taps>
-void channel_sum(int64_t pixels, const T* x, const int64_t* x_at, const int64_t* offsets, const T* dy,
-                 const int64_t* dy_at, const T* dy_end, T* sums) {
+void channel_sum(int64_t pixels, const T* x, const int64_t* x_at, const int64_t* offsets, const T* dy, T* sums) {
     constexpr int lanes = lanes_of<T>;
     Vector<T> acc[Taps];
 #pragma GCC unroll 12
     for (int t = 0; t < Taps; ++t) acc[t] = load(sums + t * lanes);
     for (int64_t p = 0; p < pixels; ++p) {
-        const Vector<T> d = load_before(dy + dy_at[p], dy_end);
+        const Vector<T> d = load(dy + p * lanes);
         const T* const at = x + x_at[p];
 #pragma GCC unroll 12
         for (int t = 0; t < Taps; ++t)
@@ -76,21 +75,31 @@ void channel_sum(int64_t pixels, const T* x, const int64_t* x_at, const int64_t*
 
 template <class T, int Group, int Channel, int Taps>
 void channel_sums_of(int64_t taps, int64_t pixels, const T* x, const int64_t* x_at, const int64_t* offsets, const T* dy,
-                     const int64_t* dy_at, const T* dy_end, T* sums) {
+                     T* sums) {
     for (; taps >= Taps; taps -= Taps, offsets += Taps, sums += Taps * lanes_of<T>)
-        channel_sum<T, Group, Channel, Taps>(pixels, x, x_at, offsets, dy, dy_at, dy_end, sums);
+        channel_sum<T, Group, Channel, Taps>(pixels, x, x_at, offsets, dy, sums);
     if constexpr (Taps > 1)
-        if (taps > 0)
-            channel_sums_of<T, Group, Channel, Taps / 2>(taps, pixels, x, x_at, offsets, dy, dy_at, dy_end, sums);
+        if (taps > 0) channel_sums_of<T, Group, Channel, Taps / 2>(taps, pixels, x, x_at, offsets, dy, sums);
 }
 
 template <class T, int Group, int Channel = 0>
 void channel_sums(int64_t taps, int64_t pixels, const T* x, const int64_t* x_at, const int64_t* offsets, const T* dy,
-                  const int64_t* dy_at, const T* dy_end, T* sums) {
-    channel_sums_of<T, Group, Channel, 9>(taps, pixels, x, x_at, offsets, dy, dy_at, dy_end, sums);
+                  T* sums) {
+    channel_sums_of<T, Group, Channel, 9>(taps, pixels, x, x_at, offsets, dy, sums);
     if constexpr (Channel + 1 < Group)
-        channel_sums<T, Group, Channel + 1>(taps, pixels, x, x_at, offsets, dy, dy_at, dy_end,
-                                            sums + taps * lanes_of<T>);
+        channel_sums<T, Group, Channel + 1>(taps, pixels, x, x_at, offsets, dy, sums + taps * lanes_of<T>);
+}
+
+template <class T>
+void split_channels(const T* src, int64_t src_pitch, int64_t pixels, int64_t channels, T* dst, int64_t dst_pitch,
+                    const T* src_end) {
+    constexpr int lanes = lanes_of<T>;
+    for (int64_t p = 0; p < pixels; ++p, src += src_pitch, dst += lanes) {
+        T* to = dst;
+        int64_t c = 0;
+        for (; c + lanes <= channels; c += lanes, to += dst_pitch) store(to, load(src + c));
+        if (c < channels) store(to, load_before(src + c, src_end));
+    }
 }
 
 // Groups of 1, 2, 4, 8 channels, as far as a vector holds them.

@@ -140,15 +140,19 @@ struct KernelTable {
     void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
                      int64_t columns, const RowVectors& vectors, T* sums, int64_t pitch);
 
+    // Pixels of some channels become vectors of channels, one behind the other: dst[v*dst_pitch + p*lanes + l] =
+    // src[p*src_pitch + v*lanes + l], for the channels there are.  Reads whole vectors before src_end.
+    void (*split_channels)(const T* src, int64_t src_pitch, int64_t pixels, int64_t channels, T* dst, int64_t dst_pitch,
+                           const T* src_end);
+
     // Groups of 2^i channels whose vectors run along the channels (channel.hpp); null where a vector holds no group.
     // channel_tiles: c[p][lane] = start + the sum over channels of the group, then taps, of weights[channel][tap][lane] *
     // pixels[p][offsets[tap] + lane's group + channel], for p < count.
-    // channel_sums: sums[channel][tap][lane] += sum over pixels of dy[dy_at[p] + lane] * x[x_at[p] + offsets[tap] + ..].
+    // channel_sums: sums[channel][tap][lane] += sum over pixels of dy[p][lane] * x[x_at[p] + offsets[tap] + ..].
     void (*channel_tiles[channel_groups])(int64_t taps, const T* const* pixels, const int64_t* offsets, int64_t count,
                                           const T* weights, T* const* c, Start start, const T* bias);
     void (*channel_sums[channel_groups])(int64_t taps, int64_t pixels, const T* x, const int64_t* x_at,
-                                         const int64_t* offsets, const T* dy, const int64_t* dy_at, const T* dy_end,
-                                         T* sums);
+                                         const int64_t* offsets, const T* dy, T* sums);
 
     // dst[i] += src[i] for i < count.
     void (*add)(const T* src, int64_t count, T* dst);

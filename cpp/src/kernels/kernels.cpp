@@ -44,6 +44,7 @@ KernelTable<T> make_table() {
     table.dot_tile_rows = dot_tile_rows;
     table.dot_tile_columns = accumulators / dot_tile_rows;
     table.dot_rows = &dot_rows<T>;
+    table.split_channels = &split_channels<T>;
     fill_channel_tiles<T>(table);
     table.add = &add<T>;
     table.multiply_add_rounds = &multiply_add_rounds<T>;

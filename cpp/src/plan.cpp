@@ -147,13 +147,56 @@ Choice choose_feed(const Plan& plan, const KernelShapes& kernels, int64_t elem_b
     return best;
 }
 
+// Classes next to each other in `maps` that one task computes: those that together fill the rows of the result, and for
+// some ways also the columns.
+int64_t family_size(const Plan& plan, size_t leader) {
+    const int64_t step = plan.maps[leader].map.axis[2].result_step;
+    const int64_t most = static_cast<int64_t>(most_family), left = static_cast<int64_t>(plan.maps.size() - leader);
+    const bool whole_planes = plan.flat_rows || plan.feed == Feed::channel_vectors;
+    if ((plan.feed != Feed::pixel_scalars && !whole_planes) || plan.result.channel == 1) return 1;
+    const auto alike = [&](size_t a) {  // maps from the leader on that begin where it does, along axes 0 .. a
+        int64_t count = 0;
+        const auto start = [&](int64_t m, size_t b) {
+            return plan.maps[leader + static_cast<size_t>(m)].map.axis[b].result_start;
+        };
+        while (count < left && start(count, 0) == start(0, 0) && (a == 0 || start(count, 1) == start(0, 1))) ++count;
+        return count;
+    };
+    const int64_t in_row = alike(1), in_plane = alike(0);
+    if (in_row != step || in_row > most) return 1;
+    return whole_planes && in_plane <= most ? in_plane : in_row;
+}
+
+// Finds the families, and the boxes of pixels of each: of those of the map that has the most.
+void split_families(Plan& plan, int64_t limit, int64_t lanes) {
+    for (size_t leader = 0; leader < plan.maps.size();) {
+        const int64_t family = family_size(plan, leader);
+        const auto first = plan.maps.begin() + static_cast<std::ptrdiff_t>(leader);
+        const auto end = first + static_cast<std::ptrdiff_t>(family);
+        const auto most = std::max_element(
+            first, end, [](const MapPlan& a, const MapPlan& b) { return a.map.pixels() < b.map.pixels(); });
+        const BoxSplit split = split_pixels(plan, most->map, std::max<int64_t>(limit / family, 1), lanes);
+        for (auto m = first; m != end; ++m) {
+            m->pixels = split;
+            m->family = m == first ? family : 0;
+        }
+        leader += static_cast<size_t>(family);
+    }
+}
+
 // Vectors of channels go through several groups at once, if results and source have the same few channels in each.
+// channels_first planes are worth transposing where their rows do not fill two vectors.
 bool uses_channel_vectors(const Plan& plan, const KernelShapes& kernels) {
-    const int64_t channels = plan.result_channels;
+    const int64_t channels = plan.result_channels, lanes = kernels.shape[0].lanes;
     const bool power_of_two = channels == 1 || channels == 2 || channels == 4 || channels == 8;
-    return plan.source.channel == 1 && plan.result.channel == 1 && plan.groups > 1 &&
-           plan.groups == plan.groups_per_sample && channels == plan.source_channels && power_of_two &&
-           channels <= kernels.shape[0].lanes;
+    if (plan.groups == 1 || plan.groups != plan.groups_per_sample || channels != plan.source_channels ||
+        !power_of_two || channels > lanes)
+        return false;
+    if (plan.result.channel == 1) return true;
+    return channels == 1 && plan.groups >= lanes / 2 &&
+           std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
+               return m.patches.taps.count() == 1 && m.map.axis[2].count * m.map.axis[2].result_step <= 2 * lanes;
+           });
 }
 
 void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
@@ -170,10 +213,11 @@ void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
     }
 }
 
-// Channels and pixels of a task: the padded copy of both stays in L2.
+// Channels and pixels of a task: the padded copy of both stays in L2.  channels_first takes one vector of channels.
 void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     const int64_t lanes = kernels.shape[0].lanes, padded = round_up(plan.result_channels, lanes);
-    plan.channel_block = std::min(padded, round_up(channel_run_bytes / elem_bytes, lanes));
+    const bool first = plan.result.channel != 1;
+    plan.channel_block = first ? lanes : std::min(padded, round_up(channel_run_bytes / elem_bytes, lanes));
     int64_t pixels = 0, limit = channel_copy_bytes / (plan.channel_block * elem_bytes);
     for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;
     if (plan.parallel) {
@@ -185,7 +229,7 @@ void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem
             plan.channel_block = round_up(plan.channel_block / 2, lanes);
     }
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
-    for (MapPlan& m : plan.maps) m.pixels = split_pixels(plan, m.map, limit, 1);
+    split_families(plan, std::max<int64_t>(limit, 1), 1);
 }
 
 // Forward and input gradient by vectors of channels: tasks are (map, box of pixels, some vectors of channels).
@@ -195,7 +239,7 @@ void plan_channel_products(Plan& plan, const KernelShapes& kernels, int64_t elem
     const int64_t padded = round_up(plan.result_channels, kernels.shape[0].lanes);
     for (MapPlan& m : plan.maps) {
         m.first_task = plan.tasks;
-        plan.tasks += m.pixels.count() * plan.channel_blocks;
+        if (m.family > 0) plan.tasks += m.pixels.count() * plan.channel_blocks;
         m.weights_at = plan.packed_weight_elems;
         m.weights_per_group = checked_mul(padded, m.map.taps() * plan.group_channels, "the packed weights");
         plan.packed_weight_elems = checked_add(plan.packed_weight_elems, m.weights_per_group, "the packed weights");
@@ -215,25 +259,6 @@ int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel
     for (const MapPlan& m : plan.maps) terms = std::max(terms, m.map.taps() * plan.source_channels);
     const int64_t packed = std::min(chunk_bytes / (std::min(patch_limit, terms) * elem_bytes), chunk_pixels_most);
     return plan.feed == Feed::packed_pixels ? packed : std::max(packed, chunk_pixels_of_rows(plan.maps[0], elem_bytes));
-}
-
-// Classes next to each other in `maps` that one task computes: those that together fill the rows of the result, and for
-// flat rows also the columns.
-int64_t family_size(const Plan& plan, size_t leader) {
-    const int64_t step = plan.maps[leader].map.axis[2].result_step;
-    const int64_t most = static_cast<int64_t>(most_family), left = static_cast<int64_t>(plan.maps.size() - leader);
-    if ((plan.feed != Feed::pixel_scalars && !plan.flat_rows) || plan.result.channel == 1) return 1;
-    const auto alike = [&](size_t a) {  // maps from the leader on that begin where it does, along axes 0 .. a
-        int64_t count = 0;
-        const auto start = [&](int64_t m, size_t b) {
-            return plan.maps[leader + static_cast<size_t>(m)].map.axis[b].result_start;
-        };
-        while (count < left && start(count, 0) == start(0, 0) && (a == 0 || start(count, 1) == start(0, 1))) ++count;
-        return count;
-    };
-    const int64_t in_row = alike(1), in_plane = alike(0);
-    if (in_row != step || in_row > most) return 1;
-    return plan.flat_rows && in_plane <= most ? in_plane : in_row;
 }
 
 // Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
@@ -279,23 +304,9 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         limit = std::min(limit, std::max(ceil_div(pixels * plan.groups * splits, tasks_wanted), 4 * pixel_panel));
     }
     const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
-    for (size_t leader = 0; leader < plan.maps.size();) {
-        const int64_t family = family_size(plan, leader);
-        const size_t end = leader + static_cast<size_t>(family);
-        const auto fewer = [](const MapPlan& a, const MapPlan& b) { return a.map.pixels() < b.map.pixels(); };
-        const BoxSplit split =
-            split_pixels(plan,
-                         std::max_element(plan.maps.begin() + static_cast<std::ptrdiff_t>(leader),
-                                          plan.maps.begin() + static_cast<std::ptrdiff_t>(end), fewer)
-                             ->map,
-                         std::max<int64_t>(limit / family, 1), waste_unit);
-        for (size_t m = leader; m < end; ++m) {
-            plan.maps[m].pixels = split;
-            plan.maps[m].family = m == leader ? family : 0;
-            if (plan.feed == Feed::pixel_vectors) plan.maps[m].in_place &= split.shortest_row() >= shape.lanes;
-        }
-        leader = end;
-    }
+    split_families(plan, std::max<int64_t>(limit, 1), waste_unit);
+    if (plan.feed == Feed::pixel_vectors)
+        for (MapPlan& m : plan.maps) m.in_place &= m.pixels.shortest_row() >= shape.lanes;
     plan.channel_block = round_up(ceil_div(padded_channels, splits), channel_panel);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
 

@@ -1,15 +1,18 @@
-// channels_last layers whose groups are a few channels: vectors run along the channels, through several groups.
+// Layers whose groups are a few channels: vectors run along the channels, through several groups.
 //
 // In:  a Plan whose feed is channel_vectors, the operands, a task.   Out: the task's results.
 // The plan counts all groups' channels as those of one group; every result channel reads Plan::group_channels of them.
-// The source is read once, pixel by pixel, and copied with its padding into vectors of channels, the pixels of each
-// behind one another: what the taps share stays in L1, and pixels that lie a multiple of the cache's sets apart do not push
-// each other out.   Next: kernels/channel.hpp.
+//
+// The source is read once and copied with its padding into vectors of channels, the pixels of each behind one another:
+// what the taps share stays in L1, and pixels that lie a multiple of the cache's sets apart do not push each other out.
+// channels_first planes, if they are small, are transposed on the way in and on the way out; there, all residue classes of
+// a plane (the input gradient of a strided layer) are one task and share the copy.   Next: kernels/channel.hpp.
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
+#include "algorithms/ordered_results.hpp"
 #include "algorithms/packed_weights.hpp"
 #include "algorithms/padded_source.hpp"
 
@@ -22,31 +25,80 @@ inline int channel_kernel(int64_t group_channels) {
     return -1;
 }
 
-// The padded copy of some vectors of channels: one behind the other, `vector_elems` apart.
+// What some maps' pixels of a box read with a box of their taps: one copy for all.  (Several maps have one box of taps.)
+inline PaddedLayout channel_layout(const MapPlan* maps, int64_t map_count, const Box& box, int64_t taps,
+                                   int64_t lanes) {
+    constexpr const char* what = "the padded input";
+    PaddedLayout layout;
+    for (size_t a = 0; a < 3; ++a) {
+        int64_t lo = 0, hi = 0;
+        for (int64_t m = 0; m < map_count; ++m) {
+            const Box pixels = pixels_of(maps[m], box), tap_box = maps[m].patches.taps.box(taps);
+            if (pixels.extent(a + 1) == 0) continue;
+            const ReadRange range = read_range(maps[m].map.axis[a], pixels.lo[a + 1], pixels.hi[a + 1],
+                                               tap_box.lo[a + 1], tap_box.hi[a + 1]);
+            if (hi == lo) lo = range.lo, hi = range.lo;
+            lo = std::min(lo, range.lo);
+            hi = std::max(hi, range.lo + range.length);
+        }
+        layout.range[a] = {lo, hi - lo};
+    }
+    TensorStrides& s = layout.strides;
+    s.channel = 1;
+    s.axis[2] = lanes;
+    s.axis[1] = checked_mul(lanes, layout.range[2].length, what);
+    s.axis[0] = checked_mul(s.axis[1], layout.range[1].length, what);
+    s.batch = checked_mul(s.axis[0], layout.range[0].length, what);
+    layout.elems = checked_mul(s.batch, box.extent(0), what);
+    return layout;
+}
+
+// The padded copy of some vectors of channels, one behind the other.
 template <class T>
 struct ChannelCopy {
-    PaddedBuffers<T> padded;  // of all vectors of a block of channels
+    PaddedBuffers<T> padded;
+    kernels::Run* runs = nullptr;  // channels_first: the rows of a plane
+    int64_t* channel_offset = nullptr;
 
-    ChannelCopy(Carver& carver, const Plan& plan, int64_t lanes)
-        : padded(carver, plan, lanes, round_up(plan.channel_block, lanes), plan.feed == Feed::channel_vectors) {}
+    ChannelCopy(Carver& carver, const Plan& plan, int64_t lanes) : padded(carver, plan, lanes, 0, false) {
+        if (plan.feed != Feed::channel_vectors) return;
+        int64_t elems = 0, rows = 0, taps = 0;
+        for (const MapPlan& m : plan.maps) {
+            taps = std::max(taps, m.patches.taps.largest());
+            for (int64_t b = 0; m.family > 0 && b < m.patches.taps.count(); ++b) {
+                const PaddedLayout layout = channel_layout(&m, m.family, m.pixels.box(0), b, lanes);
+                elems = std::max(elems, layout.elems);
+                rows = std::max(rows, layout.range[1].length);
+            }
+        }
+        padded.copy = carver.take<T>(checked_mul(elems, ceil_div(plan.channel_block, lanes), "the padded input"));
+        padded.offsets = carver.take<int64_t>(taps);
+        runs = carver.take<kernels::Run>(rows);
+        channel_offset = carver.take<int64_t>(lanes);
+    }
 };
 
 template <class T>
 struct ChannelBuffers {
     ChannelCopy<T> copy;
-    T* tail = nullptr;  // results of a vector that is partly filled
+    T* sums = nullptr;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
     const T** source = nullptr;  // of each pixel
-    T** result = nullptr;  // of each pixel
-    T** tail_rows = nullptr;  // of each pixel, in the tail
+    T** result = nullptr;  // of each pixel, in the result or in sums
+    T** rows = nullptr;  // of each pixel, in sums
+    ResultRun* runs = nullptr;
 
     ChannelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes) {
-        int64_t pixels = 0;
-        for (const MapPlan& m : plan.maps) pixels = std::max(pixels, m.pixels.largest());
-        tail = carver.take<T>(pixels * kernel.lanes);
+        int64_t pixels = 0, most_runs = 0;
+        for (const MapPlan& m : plan.maps) {
+            pixels = std::max(pixels, m.pixels.largest() * std::max<int64_t>(m.family, 1));
+            most_runs = std::max(most_runs, most_result_runs(m));
+        }
+        sums = carver.take<T>(pixels * kernel.lanes);
         source = carver.take<const T*>(pixels);
         result = carver.take<T*>(pixels);
-        tail_rows = carver.take<T*>(pixels);
+        rows = carver.take<T*>(pixels);
+        runs = carver.take<ResultRun>(plan.result.channel == 1 ? 0 : most_runs);
     }
 };
 
@@ -59,39 +111,53 @@ inline PatchBlock taps_of(const MapPlan& m, int64_t index) {
     return block;
 }
 
-// Copies `channels` channels from `channel` on of what a box of pixels reads; fills the offsets of the taps.  The view is of
-// the first vector.
+// Copies `channels` channels from `channel` on of the part of the source that `layout` describes.
 template <class T>
-PixelView<T> view_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m,
-                           Memory<const T> source, const Box& pixels, const PatchBlock& taps, int64_t channel,
-                           int64_t channels, const ChannelCopy<T>& copy, int64_t& vector_elems) {
+void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, Memory<const T> source,
+                   const Box& box, const PaddedLayout& layout, int64_t channel, int64_t channels,
+                   const ChannelCopy<T>& copy) {
     const int64_t lanes = kernel.lanes, vectors = ceil_div(channels, lanes);
-    const PaddedLayout layout = padded_layout(m, plan.source, pixels, taps.taps, lanes);
     const std::array<AxisMap, 3>& axis = m.map.axis;
     const std::array<Segment, 3> inside = inside_parts(axis, layout);
-    const TensorStrides& to = layout.strides;
-    vector_elems = layout.elems;
+    const TensorStrides &to = layout.strides, &from = plan.source;
+    const bool first = from.channel != 1;  // channels_first
     const auto zero = [&](T* at, int64_t count) {
         for (int64_t v = 0; count > 0 && v < vectors; ++v) std::fill_n(at + v * layout.elems, count, T(0));
     };
     const int64_t before = inside[2].zeros_before * lanes, after = to.axis[1] - before - inside[2].count * lanes;
-    for (int64_t n = 0; n < pixels.extent(0); ++n)
-        for (int64_t d = 0; d < layout.range[0].length; ++d)
-            for (int64_t h = 0; h < layout.range[1].length; ++h) {
-                T* const at = copy.padded.copy + n * to.batch + d * to.axis[0] + h * to.axis[1];
-                const int64_t depth = layout.range[0].lo + d, height = layout.range[1].lo + h;
-                if (depth < 0 || depth >= axis[0].source_extent || height < 0 || height >= axis[1].source_extent) {
-                    zero(at, to.axis[1]);
-                    continue;
-                }
-                zero(at, before);
-                kernel.split_channels(
-                    source.at + (pixels.lo[0] + n) * plan.source.batch + depth * plan.source.axis[0] +
-                        height * plan.source.axis[1] + inside[2].first * plan.source.axis[2] + channel,
-                    plan.source.axis[2], inside[2].count, channels, at + before, layout.elems, source.end);
-                zero(at + to.axis[1] - after, after);
+    if (first) {
+        for (int64_t h = 0; h < inside[1].count; ++h)
+            copy.runs[h] = {h * from.axis[1], h * layout.range[2].length, inside[2].count};
+        for (int64_t c = 0; c < lanes; ++c) copy.channel_offset[c] = c * from.channel;
+    }
+    for (int64_t n = 0; n < box.extent(0); ++n)
+        for (int64_t d = 0; d < layout.range[0].length; ++d) {
+            T* const plane = copy.padded.copy + n * to.batch + d * to.axis[0];
+            const int64_t depth = layout.range[0].lo + d;
+            if (depth < 0 || depth >= axis[0].source_extent || inside[1].count == 0 || inside[2].count == 0) {
+                zero(plane, to.axis[0]);
+                continue;
             }
-    return padded_view(m, pixels, taps, layout, copy.padded);
+            T* const body = plane + inside[1].zeros_before * to.axis[1];
+            const T* const corner = source.at + (box.lo[0] + n) * from.batch + depth * from.axis[0] +
+                                    inside[1].first * from.axis[1] + inside[2].first * from.axis[2] +
+                                    channel * from.channel;
+            zero(plane, body - plane);
+            for (int64_t v = 0; first && v < vectors; ++v)
+                kernel.transpose_panel(corner + v * lanes * from.channel, copy.channel_offset,
+                                       std::min(lanes, channels - v * lanes), copy.runs, inside[1].count,
+                                       body + before + v * layout.elems, lanes, source.end);
+            for (int64_t h = 0; h < inside[1].count; ++h) {
+                T* const row = body + h * to.axis[1];
+                zero(row, before);
+                if (!first)
+                    kernel.split_channels(corner + h * from.axis[1], from.axis[2], inside[2].count, channels,
+                                          row + before, layout.elems, source.end);
+                zero(row + to.axis[1] - after, after);
+            }
+            T* const behind = body + inside[1].count * to.axis[1];
+            zero(behind, plane + to.axis[0] - behind);
+        }
 }
 
 // weights[channel of the group][tap][lane], one vector of result channels and box of taps after the other.
@@ -132,52 +198,91 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
     });
 }
 
+// The pixels of one map, for one vector of channels: their sources, and the tiles' results at `result`.
 template <class T>
-void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                      const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
+void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const Box& pixels,
+                       const PatchBlock& taps, const PaddedLayout& layout, const T* packed, int64_t channel,
+                       int64_t vector, kernels::Start start, const T* bias, T* const* result,
+                       const ChannelBuffers<T>& buffers) {
+    const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.copy.padded);
+    const T* const base = view.base + vector * layout.elems;
+    const T** at = buffers.source;
+    for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = base + alpha; });
+    const int64_t of_vector = plan.group_channels * kernel.lanes;
+    kernel.channel_tiles[channel_kernel(plan.group_channels)](
+        taps.size(), buffers.source, buffers.copy.padded.offsets, pixels.elems(),
+        packed + m.weights_at + channel * m.map.taps() * plan.group_channels + taps.start * of_vector, result, start,
+        bias + channel);
+}
+
+// channels_last: the tiles write the results, but for a vector that is partly filled.
+template <class T>
+void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                       const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan& m = task.map;
-    const auto tiles = kernel.channel_tiles[channel_kernel(plan.group_channels)];
     const int64_t count = task.pixels.elems(), lanes = kernel.lanes, end = task.channel_lo + task.channels;
     const int64_t step = m.map.axis[2].result_step * plan.result.axis[2];
     const Memory<const T> source{operands.source, operands.source + operands.source_elems};
     for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
-        const PatchBlock taps = taps_of(m, b);
-        int64_t vector_elems = 0;
-        const PixelView<T> view = view_channels(plan, kernel, m, source, task.pixels, taps, task.channel_lo,
-                                                task.channels, buffers.copy, vector_elems);
+        const PaddedLayout layout = channel_layout(&m, 1, task.pixels, b, lanes);
+        copy_channels(plan, kernel, m, source, task.pixels, layout, task.channel_lo, task.channels, buffers.copy);
+        const kernels::Start start = operands.accumulate || b > 0 ? kernels::Start::from_c
+                                     : operands.bias != nullptr   ? kernels::Start::column_bias
+                                                                  : kernels::Start::zero;
         for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
             const int64_t valid = std::min(lanes, end - channel);
-            const T* const base = view.base + (channel - task.channel_lo) / lanes * vector_elems;
-            const T** at = buffers.source;
-            for_each_pixel(view, task.pixels, [&](int64_t alpha) { *at++ = base + alpha; });
             int64_t pixel = 0;
             for_each_result_row(m.map, plan.result, task.pixels, [&](int64_t offset) {
                 for (int64_t w = 0; w < task.pixels.extent(3); ++w)
                     buffers.result[pixel++] = operands.result + channel + offset + w * step;
             });
-            kernels::Start start = operands.accumulate || b > 0 ? kernels::Start::from_c
-                                   : operands.bias != nullptr   ? kernels::Start::column_bias
-                                                                : kernels::Start::zero;
-            const T* const weights = packed + m.weights_at + channel * m.map.taps() * plan.group_channels +
-                                     taps.start * plan.group_channels * lanes;
-            const auto multiply = [&](T* const* c) {
-                tiles(taps.size(), buffers.source, buffers.copy.padded.offsets, count, weights, c, start,
-                      bias + channel);
-            };
-            if (valid == lanes) {
-                multiply(buffers.result);
-                continue;
+            for (int64_t i = 0; valid < lanes && i < count; ++i) {
+                buffers.rows[i] = buffers.sums + i * lanes;
+                if (start == kernels::Start::from_c) std::copy_n(buffers.result[i], valid, buffers.rows[i]);
             }
-            // A vector that is partly filled goes through a buffer.
-            for (int64_t i = 0; i < count; ++i) {
-                T* const in_tail = buffers.tail + i * lanes;
-                if (start == kernels::Start::from_c) std::copy_n(buffers.result[i], valid, in_tail);
-                buffers.tail_rows[i] = in_tail;
-            }
-            multiply(buffers.tail_rows);
-            for (int64_t i = 0; i < count; ++i) std::copy_n(buffers.tail_rows[i], valid, buffers.result[i]);
+            multiply_channels(plan, kernel, m, task.pixels, taps_of(m, b), layout, packed, channel,
+                              (channel - task.channel_lo) / lanes, start, bias,
+                              valid < lanes ? buffers.rows : buffers.result, buffers);
+            for (int64_t i = 0; valid < lanes && i < count; ++i) std::copy_n(buffers.rows[i], valid, buffers.result[i]);
         }
     }
+}
+
+// channels_first: a vector of channels at a time, transposed into the result.
+template <class T>
+void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                        const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
+    const MapPlan* const maps = &task.map;
+    const int64_t lanes = kernel.lanes, end = task.channel_lo + task.channels;
+    const Memory<const T> source{operands.source, operands.source + operands.source_elems};
+    const PaddedLayout layout = channel_layout(maps, task.map.family, task.pixels, 0, lanes);
+    const int64_t run_count = order_results(plan, task, buffers.sums, lanes, buffers.rows, buffers.runs);
+    const kernels::Start start = operands.accumulate        ? kernels::Start::from_c
+                                 : operands.bias != nullptr ? kernels::Start::column_bias
+                                                            : kernels::Start::zero;
+    for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
+        const int64_t valid = std::min(lanes, end - channel);
+        T* const result = operands.result + channel * plan.result.channel;
+        copy_channels(plan, kernel, maps[0], source, task.pixels, layout, channel, valid, buffers.copy);
+        if (operands.accumulate) read_results(plan, buffers.rows, buffers.runs, run_count, valid, result);
+        T* sums = buffers.sums;
+        for (const MapPlan* m = maps; m != maps + task.map.family; ++m) {
+            const Box pixels = pixels_of(*m, task.pixels);
+            const int64_t count = pixels.elems();
+            if (count == 0) continue;
+            for (int64_t i = 0; i < count; ++i, sums += lanes) buffers.result[i] = sums;
+            multiply_channels(plan, kernel, *m, pixels, taps_of(*m, 0), layout, packed, channel, 0, start, bias,
+                              buffers.result, buffers);
+        }
+        write_results(plan, kernel, buffers.rows, buffers.runs, run_count, valid, result);
+    }
+}
+
+template <class T>
+void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                      const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
+    if (plan.result.channel == 1) run_channels_last(plan, kernel, operands, packed, bias, buffers, task);
+    else run_channels_first(plan, kernel, operands, packed, bias, buffers, task);
 }
 
 }  // namespace convpp

@@ -12,16 +12,12 @@
 #include <array>
 #include <cstdint>
 
+#include "algorithms/ordered_results.hpp"
 #include "algorithms/packed_weights.hpp"
 #include "algorithms/padded_source.hpp"
 #include "algorithms/panel_product.hpp"
 
 namespace convpp {
-
-// A stretch of results that lie together: pixels [first, first + count) in the order of the result.
-struct ResultRun {
-    int64_t offset, first, count;
-};
 
 template <class T>
 struct IndirectBuffers {
@@ -89,46 +85,6 @@ void multiply_indirect(const kernels::KernelTable<T>& kernel, int family_index, 
     }
 }
 
-// The rows of sums in the order of the result, and the stretches that lie together in it.  Returns their number.
-template <class T>
-int64_t order_results(const Plan& plan, const MapPlan* maps, int64_t map_count, const Box& box, T* sums, int64_t pitch,
-                      const IndirectBuffers<T>& buffers) {
-    struct Class {
-        int64_t start, count, before;  // along the row: first result, pixels of the box; rows of sums before its own
-    };
-    std::array<Class, most_family> classes;
-    int64_t before = 0, rows = 0;
-    for (int64_t m = 0; m < map_count; ++m) {
-        const Box own = pixels_of(maps[m], box);
-        classes[static_cast<size_t>(m)] = {maps[m].map.axis[2].result_start, own.extent(3), before};
-        before += own.elems();
-    }
-    std::sort(classes.begin(), classes.begin() + map_count,
-              [](const Class& a, const Class& b) { return a.start < b.start; });
-    int64_t run_count = 0, pixel = 0;
-    const auto put = [&](int64_t offset, T* from) {
-        buffers.in_order[pixel] = from;
-        ResultRun& last = buffers.runs[run_count - (run_count > 0)];
-        if (run_count > 0 && last.offset + last.count == offset) ++last.count;
-        else buffers.runs[run_count++] = {offset, pixel, 1};
-        ++pixel;
-    };
-    Box starts = box;  // one pixel a row: for_each_result_row gives it as if its class began at 0
-    starts.lo[3] = 0;
-    const int64_t step = maps[0].map.axis[2].result_step, first_start = maps[0].map.axis[2].result_start;
-    for_each_result_row(maps[0].map, plan.result, starts, [&](int64_t first) {
-        for (int64_t u = 0; u < box.extent(3); ++u)
-            for (int64_t m = 0; m < map_count; ++m) {
-                const Class& c = classes[static_cast<size_t>(m)];
-                if (u >= c.count) continue;
-                const int64_t at = (box.lo[3] + u) * step + c.start - first_start;
-                put(first + at * plan.result.axis[2], sums + (c.before + rows * c.count + u) * pitch);
-            }
-        ++rows;
-    });
-    return run_count;
-}
-
 template <class T>
 void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                        const T* packed, const T* bias, const IndirectBuffers<T>& buffers, const ProductTask& task) {
@@ -138,17 +94,13 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const bool last = plan.result.channel == 1;
     const int64_t pitch = IndirectBuffers<T>::sum_pitch(plan, kernel);
     int64_t run_count = 0;
-    if (!last) run_count = order_results(plan, maps, map_count, task.pixels, buffers.sums, pitch, buffers);
+    if (!last) run_count = order_results(plan, task, buffers.sums, pitch, buffers.in_order, buffers.runs);
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
         const Beginning<T> from_start = own.beginning(false);
         if (!last && operands.accumulate)
-            for (int64_t r = 0; r < run_count; ++r)
-                for (int64_t i = 0; i < buffers.runs[r].count; ++i)
-                    for (int64_t c = 0; c < task.channels; ++c)
-                        buffers.in_order[buffers.runs[r].first + i][c] =
-                            own.result[buffers.runs[r].offset + i + c * plan.result.channel];
+            read_results(plan, buffers.in_order, buffers.runs, run_count, task.channels, own.result);
         T* sums = buffers.sums;
         for (int64_t index = 0; index < map_count; ++index) {
             const MapPlan& m = maps[index];
@@ -177,11 +129,7 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                 beginning.start = kernels::Start::from_c;
             }
         }
-        for (int64_t r = 0; !last && r < run_count; ++r) {
-            const ResultRun& run = buffers.runs[r];
-            kernel.transpose_rows(buffers.in_order + run.first, run.count, task.channels, own.result + run.offset,
-                                  plan.result.channel);
-        }
+        if (!last) write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, task.channels, own.result);
     }
 }
 

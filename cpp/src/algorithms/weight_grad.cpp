@@ -103,11 +103,13 @@ struct ThreadBuffers {
 // One product: which results, of which group.
 struct Product {
     int64_t group = 0, channel_lo = 0, channels = 0;
+    int64_t tap_box = 0;
     PatchBlock block;
 
     Product(const Plan& plan, int64_t index) {
         const PatchBlocks& patches = plan.maps[0].patches;
         block = patch_block(patches, index % patches.count());
+        tap_box = index % patches.count() / patches.channel_blocks;
         index /= patches.count();
         channel_lo = index % plan.channel_blocks * plan.channel_block;
         channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
@@ -268,6 +270,33 @@ void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& pro
     }
 }
 
+// Vectors of channels of dy: panel[vector][pixel][lane].
+template <class T>
+void pack_dy_channels(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
+                      const SumOperands<T>& operands, const Box& pixels, const ThreadBuffers<T>& buffers) {
+    const int64_t lanes = kernel.lanes, count = pixels.elems(), length = pixels.extent(3);
+    const T* const dy = operands.dy + product.channel_lo * plan.result.channel;
+    const T* const end = operands.dy + operands.dy_elems;
+    int64_t rows = 0, run_count = 0;
+    for_each_result_row(plan.maps[0].map, plan.result, pixels, [&](int64_t offset) {
+        if (plan.result.channel == 1) {
+            kernel.split_channels(dy + offset, plan.result.axis[2], length, product.channels,
+                                  buffers.channel_panels + rows * lanes, count * lanes, end);
+        } else {  // rows that lie together are one run
+            Run& last = buffers.runs[run_count - (run_count > 0)];
+            if (run_count > 0 && last.src + last.count == offset) last.count += length;
+            else buffers.runs[run_count++] = {offset, rows, length};
+        }
+        rows += length;
+    });
+    for (int64_t first = 0; run_count > 0 && first < product.channels; first += lanes) {
+        const int64_t valid = std::min(lanes, product.channels - first);
+        for (int64_t j = 0; j < valid; ++j) buffers.dy_offset[j] = (first + j) * plan.result.channel;
+        kernel.transpose_panel(dy, buffers.dy_offset, valid, buffers.runs, run_count,
+                               buffers.channel_panels + first * count, lanes, end);
+    }
+}
+
 // The same where vectors run along the channels: sums[vector][pair][lane].
 template <class T>
 void sum_channels(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
@@ -282,20 +311,15 @@ void sum_channels(const Plan& plan, const KernelTable<T>& kernel, const Product&
     for (int64_t b = box_lo; b < box_hi; ++b) {
         const Box pixels = m.pixels.box(b);
         const int64_t count = pixels.elems();
-        int64_t vector_elems = 0, row = 0;
-        const PixelView<T> view =
-            view_channels(plan, kernel, m, first_x(plan, product, operands), pixels, taps, product.channel_lo,
-                          product.channels, buffers.channel_copy, vector_elems);
+        const PaddedLayout layout = channel_layout(&m, 1, pixels, product.tap_box, lanes);
+        copy_channels(plan, kernel, m, first_x(plan, product, operands), pixels, layout, product.channel_lo,
+                      product.channels, buffers.channel_copy);
+        const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.channel_copy.padded);
         int64_t* at = buffers.x_offset;
         for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = alpha; });
-        for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) {
-            kernel.split_channels(operands.dy + product.channel_lo + offset, plan.result.axis[2], pixels.extent(3),
-                                  product.channels, buffers.channel_panels + row * lanes, count * lanes,
-                                  operands.dy + operands.dy_elems);
-            row += pixels.extent(3);
-        });
+        pack_dy_channels(plan, kernel, product, operands, pixels, buffers);
         for (int64_t v = 0; v < vectors; ++v)
-            add_sums(taps.size(), count, view.base + v * vector_elems, buffers.x_offset,
+            add_sums(taps.size(), count, view.base + v * layout.elems, buffers.x_offset,
                      buffers.channel_copy.padded.offsets, buffers.channel_panels + v * count * lanes,
                      sums + v * product.block.size() * lanes);
     }

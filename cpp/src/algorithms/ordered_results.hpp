@@ -1,0 +1,102 @@
+// channels_first results that were computed as rows of channels: put into the order of the result and transposed.
+//
+// In:  a task, its sums[pixel][channel], the pixels of its maps one after the other.   Out: the results.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "algorithms/product_task.hpp"
+
+namespace convpp {
+
+// A stretch of results that lie together: pixels [first, first + count) in the order of the result.
+struct ResultRun {
+    int64_t offset, first, count;
+};
+
+inline int64_t most_result_runs(const MapPlan& m) {
+    const Box box = m.pixels.box(0);
+    // One for each row; one for each pixel where the maps of a task do not fill the rows.
+    return (box.extent(0) * box.extent(1) * box.extent(2) + box.elems()) * m.family;
+}
+
+// The rows of sums in the order of the result, and the stretches that lie together in it.  Returns their number.
+// The task's maps are residue classes: some of the width, the same ones for some of the height.
+template <class T>
+int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_t pitch, T** in_order,
+                      ResultRun* runs) {
+    struct Class {
+        int64_t start, count, map;  // along an axis: the first result, the pixels of the box
+    };
+    const MapPlan* const maps = &task.map;
+    const Box& box = task.pixels;
+    std::array<int64_t, most_family> first_row{};  // of each map, in sums
+    for (int64_t m = 1; m < task.map.family; ++m)
+        first_row[static_cast<size_t>(m)] = first_row[static_cast<size_t>(m - 1)] + pixels_of(maps[m - 1], box).elems();
+    int64_t in_row = 1;
+    while (in_row < task.map.family && maps[in_row].map.axis[1].result_start == maps[0].map.axis[1].result_start)
+        ++in_row;
+    const auto classes = [&](size_t axis, int64_t count, int64_t step, std::array<Class, most_family>& found) {
+        for (int64_t c = 0; c < count; ++c) {
+            const AxisMap& a = maps[c * step].map.axis[axis];
+            found[static_cast<size_t>(c)] = {a.result_start + box.lo[axis + 1] * a.result_step,
+                                             pixels_of(maps[c * step], box).extent(axis + 1), c * step};
+        }
+        std::sort(found.begin(), found.begin() + count,
+                  [](const Class& a, const Class& b) { return a.start < b.start; });
+        return count;
+    };
+    std::array<Class, most_family> rows, columns;
+    const int64_t row_classes = classes(1, task.map.family / in_row, in_row, rows);
+    const int64_t column_classes = classes(2, in_row, 1, columns);
+    const AxisMap &depth = maps[0].map.axis[0], &height = maps[0].map.axis[1], &width = maps[0].map.axis[2];
+
+    int64_t run_count = 0, pixel = 0;
+    for (int64_t n = 0; n < box.extent(0); ++n)
+        for (int64_t d = 0; d < box.extent(1); ++d) {
+            const int64_t plane = (box.lo[0] + n) * plan.result.batch +
+                                  (depth.result_start + (box.lo[1] + d) * depth.result_step) * plan.result.axis[0];
+            for (int64_t h = 0; h < box.extent(2); ++h)
+                for (int64_t r = 0; r < row_classes; ++r) {
+                    const Class& row = rows[static_cast<size_t>(r)];
+                    if (h >= row.count) continue;
+                    const int64_t line = plane + (row.start + h * height.result_step) * plan.result.axis[1];
+                    const int64_t row_index = (n * box.extent(1) + d) * row.count + h;
+                    for (int64_t w = 0; w < box.extent(3); ++w)
+                        for (int64_t c = 0; c < column_classes; ++c) {
+                            const Class& column = columns[static_cast<size_t>(c)];
+                            if (w >= column.count) continue;
+                            const int64_t offset = line + (column.start + w * width.result_step) * plan.result.axis[2];
+                            in_order[pixel] = sums + (first_row[static_cast<size_t>(row.map + column.map)] +
+                                                      row_index * column.count + w) *
+                                                         pitch;
+                            ResultRun& last = runs[run_count - (run_count > 0)];
+                            if (run_count > 0 && last.offset + last.count == offset) ++last.count;
+                            else runs[run_count++] = {offset, pixel, 1};
+                            ++pixel;
+                        }
+                }
+        }
+    return run_count;
+}
+
+// Sums that begin with what the result holds.
+template <class T>
+void read_results(const Plan& plan, T* const* in_order, const ResultRun* runs, int64_t run_count, int64_t channels,
+                  const T* result) {
+    for (const ResultRun* run = runs; run != runs + run_count; ++run)
+        for (int64_t i = 0; i < run->count; ++i)
+            for (int64_t c = 0; c < channels; ++c)
+                in_order[run->first + i][c] = result[run->offset + i + c * plan.result.channel];
+}
+
+template <class T>
+void write_results(const Plan& plan, const kernels::KernelTable<T>& kernel, const T* const* in_order,
+                   const ResultRun* runs, int64_t run_count, int64_t channels, T* result) {
+    for (const ResultRun* run = runs; run != runs + run_count; ++run)
+        kernel.transpose_rows(in_order + run->first, run->count, channels, result + run->offset, plan.result.channel);
+}
+
+}  // namespace convpp

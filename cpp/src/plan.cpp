@@ -100,6 +100,7 @@ void describe_operands(Plan& plan, const ConvProblem& problem) {
     plan.groups_per_sample = g.groups;
     plan.groups = g.per_sample ? g.groups * g.batch : g.groups;
     plan.batch = g.per_sample ? 1 : g.batch;
+    plan.channels_last = g.layout == Layout::channels_last;
     plan.result_channels = to_input ? in : out;
     plan.source_channels = to_input ? out : in;
     const TensorStrides x = tensor_strides(g.layout, g.in_channels, g.input);
@@ -153,7 +154,7 @@ int64_t family_size(const Plan& plan, size_t leader) {
     const int64_t step = plan.maps[leader].map.axis[2].result_step;
     const int64_t most = static_cast<int64_t>(most_family), left = static_cast<int64_t>(plan.maps.size() - leader);
     const bool whole_planes = plan.flat_rows || plan.feed == Feed::channel_vectors;
-    if ((plan.feed != Feed::pixel_scalars && !whole_planes) || plan.result.channel == 1) return 1;
+    if ((plan.feed != Feed::pixel_scalars && !whole_planes) || plan.channels_last) return 1;
     const auto alike = [&](size_t a) {  // maps from the leader on that begin where it does, along axes 0 .. a
         int64_t count = 0;
         const auto start = [&](int64_t m, size_t b) {
@@ -185,18 +186,18 @@ void split_families(Plan& plan, int64_t limit, int64_t lanes) {
 }
 
 // Vectors of channels go through several groups at once, if results and source have the same few channels in each.
-// channels_first planes are worth transposing where their rows do not fill two vectors.
+// channels_first planes are worth transposing for depthwise layers (measured: 1 to 2 times as fast as their rows, for
+// planes of 7x7 to 112x112), not for groups of 4 channels.
 bool uses_channel_vectors(const Plan& plan, const KernelShapes& kernels) {
     const int64_t channels = plan.result_channels, lanes = kernels.shape[0].lanes;
     const bool power_of_two = channels == 1 || channels == 2 || channels == 4 || channels == 8;
     if (plan.groups == 1 || plan.groups != plan.groups_per_sample || channels != plan.source_channels ||
         !power_of_two || channels > lanes)
         return false;
-    if (plan.result.channel == 1) return true;
+    if (plan.channels_last) return true;
+    const auto one_box = [](const MapPlan& m) { return m.patches.taps.count() == 1; };
     return channels == 1 && plan.groups >= lanes / 2 &&
-           std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
-               return m.patches.taps.count() == 1 && m.map.axis[2].count * m.map.axis[2].result_step <= 2 * lanes;
-           });
+           (plan.maps.size() == 1 || std::all_of(plan.maps.begin(), plan.maps.end(), one_box));
 }
 
 void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
@@ -216,7 +217,7 @@ void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
 // Channels and pixels of a task: the padded copy of both stays in L2.  channels_first takes one vector of channels.
 void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     const int64_t lanes = kernels.shape[0].lanes, padded = round_up(plan.result_channels, lanes);
-    const bool first = plan.result.channel != 1;
+    const bool first = !plan.channels_last;
     plan.channel_block = first ? lanes : std::min(padded, round_up(channel_run_bytes / elem_bytes, lanes));
     int64_t pixels = 0, limit = channel_copy_bytes / (plan.channel_block * elem_bytes);
     for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;
@@ -230,6 +231,11 @@ void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem
     }
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
     split_families(plan, std::max<int64_t>(limit, 1), 1);
+    if (!first || plan.pass == Pass::weight_grad) return;
+    int64_t boxes = 0;  // several vectors a task share what is found out about its pixels
+    for (const MapPlan& m : plan.maps) boxes += m.family > 0 ? m.pixels.count() : 0;
+    plan.channel_block = lanes * std::clamp<int64_t>(boxes * padded / lanes / group_tasks_wanted, 1, 16);
+    plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
 }
 
 // Forward and input gradient by vectors of channels: tasks are (map, box of pixels, some vectors of channels).

@@ -108,6 +108,7 @@ struct Plan {
     // Groups, one after the other.  With weights for each sample, a sample's group is a group (batch is then 1).
     int64_t groups = 1, groups_per_sample = 1, batch = 1;
     int64_t result_channels = 0, source_channels = 0;  // of a group
+    bool channels_last = false;
     TensorStrides source, result;                      // weight_grad: of x and dy
     int64_t weight_group = 0, weight_result_channel = 0, weight_source_channel = 0;  // strides in elements
     Extents weight_axis{0, 0, 0};

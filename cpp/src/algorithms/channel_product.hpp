@@ -71,7 +71,8 @@ struct ChannelCopy {
                 rows = std::max(rows, layout.range[1].length);
             }
         }
-        padded.copy = carver.take<T>(checked_mul(elems, ceil_div(plan.channel_block, lanes), "the padded input"));
+        const int64_t vectors = plan.channels_last ? ceil_div(plan.channel_block, lanes) : 1;
+        padded.copy = carver.take<T>(checked_mul(elems, vectors, "the padded input"));
         padded.offsets = carver.take<int64_t>(taps);
         runs = carver.take<kernels::Run>(rows);
         channel_offset = carver.take<int64_t>(lanes);
@@ -98,7 +99,7 @@ struct ChannelBuffers {
         source = carver.take<const T*>(pixels);
         result = carver.take<T*>(pixels);
         rows = carver.take<T*>(pixels);
-        runs = carver.take<ResultRun>(plan.result.channel == 1 ? 0 : most_runs);
+        runs = carver.take<ResultRun>(plan.channels_last ? 0 : most_runs);
     }
 };
 
@@ -120,7 +121,7 @@ void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
     const std::array<AxisMap, 3>& axis = m.map.axis;
     const std::array<Segment, 3> inside = inside_parts(axis, layout);
     const TensorStrides &to = layout.strides, &from = plan.source;
-    const bool first = from.channel != 1;  // channels_first
+    const bool first = !plan.channels_last;
     const auto zero = [&](T* at, int64_t count) {
         for (int64_t v = 0; count > 0 && v < vectors; ++v) std::fill_n(at + v * layout.elems, count, T(0));
     };
@@ -215,6 +216,13 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
         bias + channel);
 }
 
+// What the sums of a box of taps begin with.
+template <class T>
+kernels::Start first_start(const ProductOperands<T>& operands, int64_t box_of_taps) {
+    if (operands.accumulate || box_of_taps > 0) return kernels::Start::from_c;
+    return operands.bias != nullptr ? kernels::Start::column_bias : kernels::Start::zero;
+}
+
 // channels_last: the tiles write the results, but for a vector that is partly filled.
 template <class T>
 void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
@@ -226,9 +234,7 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
         const PaddedLayout layout = channel_layout(&m, 1, task.pixels, b, lanes);
         copy_channels(plan, kernel, m, source, task.pixels, layout, task.channel_lo, task.channels, buffers.copy);
-        const kernels::Start start = operands.accumulate || b > 0 ? kernels::Start::from_c
-                                     : operands.bias != nullptr   ? kernels::Start::column_bias
-                                                                  : kernels::Start::zero;
+        const kernels::Start start = first_start(operands, b);
         for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
             const int64_t valid = std::min(lanes, end - channel);
             int64_t pixel = 0;
@@ -255,24 +261,23 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
     const MapPlan* const maps = &task.map;
     const int64_t lanes = kernel.lanes, end = task.channel_lo + task.channels;
     const Memory<const T> source{operands.source, operands.source + operands.source_elems};
-    const PaddedLayout layout = channel_layout(maps, task.map.family, task.pixels, 0, lanes);
     const int64_t run_count = order_results(plan, task, buffers.sums, lanes, buffers.rows, buffers.runs);
-    const kernels::Start start = operands.accumulate        ? kernels::Start::from_c
-                                 : operands.bias != nullptr ? kernels::Start::column_bias
-                                                            : kernels::Start::zero;
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
         T* const result = operands.result + channel * plan.result.channel;
-        copy_channels(plan, kernel, maps[0], source, task.pixels, layout, channel, valid, buffers.copy);
         if (operands.accumulate) read_results(plan, buffers.rows, buffers.runs, run_count, valid, result);
-        T* sums = buffers.sums;
-        for (const MapPlan* m = maps; m != maps + task.map.family; ++m) {
-            const Box pixels = pixels_of(*m, task.pixels);
-            const int64_t count = pixels.elems();
-            if (count == 0) continue;
-            for (int64_t i = 0; i < count; ++i, sums += lanes) buffers.result[i] = sums;
-            multiply_channels(plan, kernel, *m, pixels, taps_of(*m, 0), layout, packed, channel, 0, start, bias,
-                              buffers.result, buffers);
+        for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
+            const PaddedLayout layout = channel_layout(maps, task.map.family, task.pixels, b, lanes);
+            copy_channels(plan, kernel, maps[0], source, task.pixels, layout, channel, valid, buffers.copy);
+            T* sums = buffers.sums;
+            for (const MapPlan* m = maps; m != maps + task.map.family; ++m) {
+                const Box pixels = pixels_of(*m, task.pixels);
+                const int64_t count = pixels.elems();
+                if (count == 0) continue;
+                for (int64_t i = 0; i < count; ++i, sums += lanes) buffers.result[i] = sums;
+                multiply_channels(plan, kernel, *m, pixels, taps_of(*m, b), layout, packed, channel, 0,
+                                  first_start(operands, b), bias, buffers.result, buffers);
+            }
         }
         write_results(plan, kernel, buffers.rows, buffers.runs, run_count, valid, result);
     }
@@ -281,7 +286,7 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
 template <class T>
 void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                       const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
-    if (plan.result.channel == 1) run_channels_last(plan, kernel, operands, packed, bias, buffers, task);
+    if (plan.channels_last) run_channels_last(plan, kernel, operands, packed, bias, buffers, task);
     else run_channels_first(plan, kernel, operands, packed, bias, buffers, task);
 }
 

@@ -32,6 +32,18 @@ int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_
     };
     const MapPlan* const maps = &task.map;
     const Box& box = task.pixels;
+    int64_t run_count = 0, pixel = 0;
+    const auto put = [&](int64_t offset, int64_t count) {
+        ResultRun& last = runs[run_count - (run_count > 0)];
+        if (run_count > 0 && last.offset + last.count == offset) last.count += count;
+        else runs[run_count++] = {offset, pixel, count};
+        pixel += count;
+    };
+    if (task.map.family == 1 && task.map.map.axis[2].result_step * plan.result.axis[2] == 1) {  // they are in order
+        for_each_result_row(task.map.map, plan.result, box, [&](int64_t offset) { put(offset, box.extent(3)); });
+        for (int64_t i = 0; i < pixel; ++i) in_order[i] = sums + i * pitch;
+        return run_count;
+    }
     std::array<int64_t, most_family> first_row{};  // of each map, in sums
     for (int64_t m = 1; m < task.map.family; ++m)
         first_row[static_cast<size_t>(m)] = first_row[static_cast<size_t>(m - 1)] + pixels_of(maps[m - 1], box).elems();
@@ -53,7 +65,6 @@ int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_
     const int64_t column_classes = classes(2, in_row, 1, columns);
     const AxisMap &depth = maps[0].map.axis[0], &height = maps[0].map.axis[1], &width = maps[0].map.axis[2];
 
-    int64_t run_count = 0, pixel = 0;
     for (int64_t n = 0; n < box.extent(0); ++n)
         for (int64_t d = 0; d < box.extent(1); ++d) {
             const int64_t plane = (box.lo[0] + n) * plan.result.batch +
@@ -72,10 +83,7 @@ int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_
                             in_order[pixel] = sums + (first_row[static_cast<size_t>(row.map + column.map)] +
                                                       row_index * column.count + w) *
                                                          pitch;
-                            ResultRun& last = runs[run_count - (run_count > 0)];
-                            if (run_count > 0 && last.offset + last.count == offset) ++last.count;
-                            else runs[run_count++] = {offset, pixel, 1};
-                            ++pixel;
+                            put(offset, 1);
                         }
                 }
         }

@@ -279,7 +279,7 @@ void pack_dy_channels(const Plan& plan, const KernelTable<T>& kernel, const Prod
     const T* const end = operands.dy + operands.dy_elems;
     int64_t rows = 0, run_count = 0;
     for_each_result_row(plan.maps[0].map, plan.result, pixels, [&](int64_t offset) {
-        if (plan.result.channel == 1) {
+        if (plan.channels_last) {
             kernel.split_channels(dy + offset, plan.result.axis[2], length, product.channels,
                                   buffers.channel_panels + rows * lanes, count * lanes, end);
         } else {  // rows that lie together are one run

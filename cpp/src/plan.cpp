@@ -152,7 +152,8 @@ Choice choose_feed(const Plan& plan, const KernelShapes& kernels, int64_t elem_b
 // some ways also the columns.
 int64_t family_size(const Plan& plan, size_t leader) {
     const int64_t step = plan.maps[leader].map.axis[2].result_step;
-    const int64_t most = static_cast<int64_t>(most_family), left = static_cast<int64_t>(plan.maps.size() - leader);
+    const int64_t most = static_cast<int64_t>(most_family),
+                  left = std::min(most + 1, static_cast<int64_t>(plan.maps.size() - leader));
     const bool whole_planes = plan.flat_rows || plan.feed == Feed::channel_vectors;
     if ((plan.feed != Feed::pixel_scalars && !whole_planes) || plan.channels_last) return 1;
     const auto alike = [&](size_t a) {  // maps from the leader on that begin where it does, along axes 0 .. a

@@ -130,7 +130,8 @@ struct PatchBuffers {
     int64_t* columns = nullptr;   // of the pixels of a row in a channels_last source
     Staging staging;
 
-    PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true) {
+    // `staging` is needed only where stage_patches is not given another.
+    PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true, bool own_staging = true) {
         if (!used) return;
         int64_t staged_elems = 0, pairs = 0, row = 0, bands = 0;
         for (const MapPlan& m : plan.maps) {
@@ -149,7 +150,7 @@ struct PatchBuffers {
         offsets = carver.take<int64_t>(pairs);
         columns = carver.take<int64_t>(row);
         staging.offsets = offsets;
-        staging.bands = carver.take<kernels::Band>(bands);
+        staging.bands = carver.take<kernels::Band>(own_staging ? bands : 0);
     }
 };
 

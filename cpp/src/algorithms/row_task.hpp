@@ -47,7 +47,7 @@ struct RowBuffers {
     std::array<RowMap, most_family> maps;
 
     RowBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan, kernel.lanes) {
+        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan, kernel.lanes, true, false) {
         int64_t pixels = 0, vectors = 0, bands = 0, pairs = 0, family = 1;
         for (const MapPlan& m : plan.maps) {
             const Box box = m.pixels.box(0);

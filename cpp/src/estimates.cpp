@@ -35,7 +35,7 @@ double packed_slots(int64_t rows, int64_t vectors) { return f(std::max({rows * v
 // Indirect tiles load a pointer more for each row.  Measured: 8x3 and 7x4 reach 99 % of the packed tile, 14x2 95 %, 14x1
 // 85 %.
 double indirect_slots(int64_t rows, int64_t vectors) {
-    return std::max(f(rows * vectors) * (1.0 + 0.13 / f(vectors)), 6.0);
+    return std::max(f(rows * vectors) * (1.0 + 0.17 / f(vectors * vectors)), 6.0);
 }
 
 int64_t pixels_of_map(const Plan& plan, const MapPlan& m) { return m.map.pixels() * plan.batch; }

@@ -296,12 +296,16 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     if (plan.feed == Feed::pixel_scalars)
         splits = ceil_div(padded_channels, round_up(most_sum_channels, channel_panel));
     if (plan.parallel && plan.feed == Feed::pixel_scalars) {
-        // Splitting pixels costs nothing until tiles are left partly filled; splitting channels, reading pixels again.
+        // Weights stream from L3 once for each box of pixels, pixels are copied once for each block of channels: first
+        // some blocks of channels, then smaller boxes, then the smallest blocks.
         const int64_t all = pixels * plan.groups;
+        const auto split_channels = [&](int64_t least) {
+            splits = std::clamp(ceil_div(tasks_wanted, ceil_div(all, limit)), splits,
+                                std::max<int64_t>(splits, padded_channels / least));
+        };
+        split_channels(2 * std::max(channel_panel, channels_worth_a_task));
         limit = std::min(limit, std::max(ceil_div(all * splits, tasks_wanted), pixels_worth_a_task));
-        splits =
-            std::clamp(ceil_div(tasks_wanted, ceil_div(all, limit)), splits,
-                       std::max<int64_t>(splits, padded_channels / std::max(channel_panel, channels_worth_a_task)));
+        split_channels(std::max(channel_panel, channels_worth_a_task));
     } else if (plan.parallel) {
         // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
         // which fill fewer vectors.

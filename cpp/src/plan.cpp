@@ -154,8 +154,12 @@ int64_t family_size(const Plan& plan, size_t leader) {
     const int64_t step = plan.maps[leader].map.axis[2].result_step;
     const int64_t most = static_cast<int64_t>(most_family),
                   left = std::min(most + 1, static_cast<int64_t>(plan.maps.size() - leader));
-    const bool whole_planes = plan.flat_rows || plan.feed == Feed::channel_vectors;
-    if ((plan.feed != Feed::pixel_scalars && !whole_planes) || plan.channels_last) return 1;
+    const bool channels = plan.feed == Feed::channel_vectors;
+    const bool whole_planes = plan.flat_rows || channels;
+    if (plan.channels_last ? !channels : plan.feed != Feed::pixel_scalars && !whole_planes) return 1;
+    if (channels &&
+        std::any_of(plan.maps.begin(), plan.maps.end(), [](const MapPlan& m) { return m.patches.taps.count() != 1; }))
+        return 1;
     const auto alike = [&](size_t a) {  // maps from the leader on that begin where it does, along axes 0 .. a
         int64_t count = 0;
         const auto start = [&](int64_t m, size_t b) {

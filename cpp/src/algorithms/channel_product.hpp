@@ -192,7 +192,7 @@ template <class T>
 void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                       int threads, T* packed, const std::vector<ChannelBuffers<T>>&) {
     const int64_t vectors = ceil_div(plan.result_channels, kernel.lanes);
-    parallel_for(vectors, threads, [&](int64_t vector, int) {
+    parallel_for(vectors, packing_threads(plan, threads), [&](int64_t vector, int) {
         for (const MapPlan& m : plan.maps)
             pack_channel_weights(plan, kernel, m, operands.weights, vector,
                                  packed + m.weights_at + vector * kernel.lanes * m.map.taps() * plan.group_channels);
@@ -227,30 +227,34 @@ kernels::Start first_start(const ProductOperands<T>& operands, int64_t box_of_ta
 template <class T>
 void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                        const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
-    const MapPlan& m = task.map;
-    const int64_t count = task.pixels.elems(), lanes = kernel.lanes, end = task.channel_lo + task.channels;
-    const int64_t step = m.map.axis[2].result_step * plan.result.axis[2];
+    const MapPlan* const maps = &task.map;
+    const int64_t lanes = kernel.lanes;
     const Memory<const T> source{operands.source, operands.source + operands.source_elems};
-    for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
-        const PaddedLayout layout = channel_layout(&m, 1, task.pixels, b, lanes);
-        copy_channels(plan, kernel, m, source, task.pixels, layout, task.channel_lo, task.channels, buffers.copy);
+    // One vector of channels of a map's pixels.
+    const auto multiply = [&](const MapPlan& m, int64_t b, const PaddedLayout& layout, int64_t channel, int64_t valid) {
+        const Box pixels = pixels_of(m, task.pixels);
+        const int64_t step = m.map.axis[2].result_step * plan.result.axis[2];
         const kernels::Start start = first_start(operands, b);
-        for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
-            const int64_t valid = std::min(lanes, end - channel);
-            int64_t pixel = 0;
-            for_each_result_row(m.map, plan.result, task.pixels, [&](int64_t offset) {
-                for (int64_t w = 0; w < task.pixels.extent(3); ++w)
-                    buffers.result[pixel++] = operands.result + channel + offset + w * step;
-            });
-            for (int64_t i = 0; valid < lanes && i < count; ++i) {
-                buffers.rows[i] = buffers.sums + i * lanes;
-                if (start == kernels::Start::from_c) std::copy_n(buffers.result[i], valid, buffers.rows[i]);
-            }
-            multiply_channels(plan, kernel, m, task.pixels, taps_of(m, b), layout, packed, channel,
-                              (channel - task.channel_lo) / lanes, start, bias,
-                              valid < lanes ? buffers.rows : buffers.result, buffers);
-            for (int64_t i = 0; valid < lanes && i < count; ++i) std::copy_n(buffers.rows[i], valid, buffers.result[i]);
+        int64_t count = 0;
+        for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) {
+            for (int64_t w = 0; w < pixels.extent(3); ++w)
+                buffers.result[count++] = operands.result + channel + offset + w * step;
+        });
+        for (int64_t i = 0; valid < lanes && i < count; ++i) {
+            buffers.rows[i] = buffers.sums + i * lanes;
+            if (start == kernels::Start::from_c) std::copy_n(buffers.result[i], valid, buffers.rows[i]);
         }
+        multiply_channels(plan, kernel, m, pixels, taps_of(m, b), layout, packed, channel,
+                          (channel - task.channel_lo) / lanes, start, bias,
+                          valid < lanes ? buffers.rows : buffers.result, buffers);
+        for (int64_t i = 0; valid < lanes && i < count; ++i) std::copy_n(buffers.rows[i], valid, buffers.result[i]);
+    };
+    for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
+        const PaddedLayout layout = channel_layout(maps, task.map.family, task.pixels, b, lanes);
+        copy_channels(plan, kernel, maps[0], source, task.pixels, layout, task.channel_lo, task.channels, buffers.copy);
+        for (int64_t channel = 0; channel < task.channels; channel += lanes)
+            for (const MapPlan* m = maps; m != maps + task.map.family; ++m)
+                multiply(*m, b, layout, task.channel_lo + channel, std::min(lanes, task.channels - channel));
     }
 }
 

@@ -95,6 +95,11 @@ void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 constexpr int64_t panels_of_item = 8;
 constexpr int64_t elems_of_packing_task = 8192;
 
+// Packing less than this takes no longer than waking the other threads.
+inline int packing_threads(const Plan& plan, int threads) {
+    return plan.packed_weight_elems < 2 * elems_of_packing_task ? 1 : threads;
+}
+
 // `buffers[thread].packing` are the thread's PackingBuffers.
 template <class T, class Buffers>
 void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
@@ -115,7 +120,7 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
                      packed + m.weights_at + group * m.weights_per_group + layout.at(block, index),
                      buffers[static_cast<size_t>(thread)].packing);
     };
-    parallel_for(ceil_div(items, of_task), threads, [&](int64_t task, int thread) {
+    parallel_for(ceil_div(items, of_task), packing_threads(plan, threads), [&](int64_t task, int thread) {
         for (int64_t item = task * of_task; item < std::min(items, (task + 1) * of_task); ++item)
             pack_item(item, thread);
     });

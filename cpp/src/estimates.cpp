@@ -43,15 +43,19 @@ int64_t terms_of(const MapPlan& m) { return m.map.taps() * m.patches.channels; }
 int64_t rows_of(const Plan& plan, const MapPlan& m) { return plan.batch * m.map.axis[0].count * m.map.axis[1].count; }
 bool together(const Plan& plan, const MapPlan& m) { return m.map.axis[2].result_step * plan.result.axis[2] == 1; }
 
-// Calls consider(family, pixels_are_columns) for all that a packed product can use.
+// The cheapest family and orientation; equals are decided by the weights' panels, the less filled up the better.
 template <class Cost>
-TileChoice cheapest(const KernelShapes& kernels, std::initializer_list<bool> orientations, const Cost& cost_of) {
+TileChoice cheapest(const KernelShapes& kernels, int64_t channels, std::initializer_list<bool> orientations,
+                    const Cost& cost_of) {
+    constexpr double filled_up = 0.002;  // more than remainders of pixels make up
     TileChoice best;
     best.cost = std::numeric_limits<double>::infinity();
     for (int family = 0; family < kernels::tile_families; ++family) {
         const TileShape& shape = kernels.shape[family];
         for (const bool pixels_are_columns : orientations) {
-            const double cost = cost_of(shape, pixels_are_columns);
+            const int64_t width = pixels_are_columns ? shape.rows : shape.vectors * shape.lanes;
+            const double waste = f(round_up(channels, width)) / f(channels) - 1.0;
+            const double cost = cost_of(shape, pixels_are_columns) * (1.0 + filled_up * waste);
             if (cost < best.cost) best = {family, pixels_are_columns, shape.rows, shape.vectors * shape.lanes, cost};
         }
     }
@@ -74,7 +78,7 @@ double read_elems(const Plan& plan, const MapPlan& m) {
 TileChoice packed_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     const int64_t channels = plan.result_channels, pixels = pixels_of_map(plan, m);
     const bool last = plan.source.channel == 1 && m.patches.channels > 1;  // then the source is transposed first
-    return cheapest(kernels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
+    return cheapest(kernels, plan.result_channels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
         const int64_t rows = pixels_are_columns ? channels : pixels;
         const int64_t columns = pixels_are_columns ? pixels : channels;
         // Each row of pixels ends with a vector that is partly filled.
@@ -126,7 +130,7 @@ TileChoice vector_product(const KernelShapes& kernels, const Plan& plan, const M
 // Pixels are read one by one.  The source is copied with its padding at most, and channels_first results transposed.
 TileChoice scalar_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     const int64_t channels = plan.result_channels, pixels = pixels_of_map(plan, m);
-    return cheapest(kernels, {false}, [&](const TileShape& shape, bool) {
+    return cheapest(kernels, plan.result_channels, {false}, [&](const TileShape& shape, bool) {
         const double vectors = f(pixels) * f(ceil_div(channels, shape.lanes));
         double cost = f(terms_of(m)) * tile_cost(shape, pixels, channels, indirect_slots);
         cost += 3.0 * f(m.patches.count()) * vectors;  // accumulators are loaded and stored once a block
@@ -142,7 +146,7 @@ TileChoice scalar_product(const KernelShapes& kernels, const Plan& plan, const M
 
 TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     const int64_t channels = plan.result_channels, columns = terms_of(m);
-    return cheapest(kernels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
+    return cheapest(kernels, plan.result_channels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
         const double multiply = pixels_are_columns ? tile_cost(shape, channels, columns, packed_slots)
                                                    : tile_cost(shape, columns, channels, packed_slots);
         const double pack = 2 * transposed_vector *  // short runs take about twice as long
@@ -172,7 +176,7 @@ TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
 TileChoice scalar_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     const int64_t channels = plan.result_channels, columns = terms_of(m), pixels = pixels_of_map(plan, m);
     const double rows = read_elems(plan, m) / f(std::max<int64_t>(1, m.map.axis[2].source_extent));
-    return cheapest(kernels, {true, false}, [&](const TileShape& shape, bool packs_patches) {
+    return cheapest(kernels, plan.result_channels, {true, false}, [&](const TileShape& shape, bool packs_patches) {
         double cost = packs_patches ? (transposed_vector + 1) * f(pixels) * f(ceil_div(columns, shape.lanes))
                                     : (plan.result.channel == 1 ? copied_vector : transposed_vector + 1) * f(pixels) *
                                           f(ceil_div(channels, shape.lanes)) * f(m.patches.count());

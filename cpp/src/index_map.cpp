@@ -101,6 +101,25 @@ InputGradMaps input_grad_maps(const ConvProblem& problem) {
     return maps;
 }
 
+namespace {
+
+// One tap that reads each result pixel's own source pixel, on the whole axis of both.
+bool is_identity(const AxisMap& axis) {
+    return axis.taps.size() == 1 && axis.taps[0].offset == 0 && axis.source_step == 1 && axis.result_step == 1 &&
+           axis.result_start == 0 && axis.count == axis.source_extent;
+}
+
+}  // namespace
+
+IndexMap joined_rows(IndexMap map) {
+    for (size_t a = 2; a-- > 0 && is_identity(map.axis[2]) && is_identity(map.axis[a]);) {
+        map.axis[2].count *= map.axis[a].count;
+        map.axis[2].source_extent *= map.axis[a].source_extent;
+        map.axis[a].count = map.axis[a].source_extent = 1;
+    }
+    return map;
+}
+
 TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& extents) {
     const bool first = layout == Layout::channels_first;
     const int64_t pixel = first ? 1 : channels;

@@ -450,9 +450,9 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     if (pass == Pass::input_grad) {
         InputGradMaps maps = input_grad_maps(problem);
         plan.fill_result = !maps.covers_input;
-        for (IndexMap& map : maps.classes) plan.maps.emplace_back(std::move(map));
+        for (IndexMap& map : maps.classes) plan.maps.emplace_back(joined_rows(std::move(map)));
     } else {
-        plan.maps.emplace_back(forward_map(problem));
+        plan.maps.emplace_back(joined_rows(forward_map(problem)));
     }
     for (const MapPlan& m : plan.maps) plan.reads_padding |= !m.map.reads_inside();
     const int64_t results = pass == Pass::forward      ? problem.y_elems()

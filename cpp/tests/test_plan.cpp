@@ -226,7 +226,9 @@ bool sums_cover_results(const ConvProblem& problem, const Plan& plan) {
            covered_channels >= plan.result_channels && covered_channels - plan.channel_block < plan.result_channels &&
            plan.tasks == plan.groups * plan.channel_blocks * m.patches.count() * plan.chunks && plan.chunks >= 1 &&
            plan.chunks <= m.pixels.count() && split_is_right(m.pixels, m.pixels.extents(), m.pixels.largest()) &&
-           m.pixels.extents() == Extents4{plan.batch, problem.output()[0], problem.output()[1], problem.output()[2]};
+           m.pixels.extents()[0] == plan.batch &&  // rows may be joined
+           m.pixels.extents()[1] * m.pixels.extents()[2] * m.pixels.extents()[3] ==
+               problem.output()[0] * problem.output()[1] * problem.output()[2];
 }
 
 Geometry conv2d(int64_t batch, int64_t in, int64_t out, int64_t height, int64_t width, int64_t kernel, int64_t stride,

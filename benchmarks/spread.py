@@ -55,10 +55,10 @@ def spreads(suites: Sequence[str] | None, dtype: str, layout: str) -> list[Sprea
         if suites and layer.suite not in suites:
             continue
         for op in PASSES:
-            tasks = task_flops(layer, op, dtype, layout)
+            tasks = {threads: task_flops(layer, op, dtype, layout, threads) for threads in THREADS}
             parallel = explain_pass(layer, op, dtype, layout, 2, "auto").parallel
-            uneven = {threads: imbalance(tasks, threads) for threads in THREADS} if parallel else {}
-            found.append(Spread(layer.row_id, op, len(tasks), uneven))
+            uneven = {threads: imbalance(tasks[threads], threads) for threads in THREADS} if parallel else {}
+            found.append(Spread(layer.row_id, op, len(tasks[THREADS[-1]]), uneven))
     return found
 
 

@@ -119,7 +119,7 @@ void register_convolution(py::module_& module) {
                  if (self.dtype() == convpp::DType::float32) execute_prepared<float>(self, x, w, bias, result, how);
                  else execute_prepared<double>(self, x, w, bias, result, how);
              })
-        .def("task_flops", &Convolution::task_flops)
+        .def("task_flops", &Convolution::task_flops, py::arg("threads") = 0)
         .def("summary", [](const Convolution& self, int threads) {
             const convpp::Summary s = self.summary(threads);
             py::dict out;

@@ -153,7 +153,7 @@ const char* name(Algorithm algorithm) noexcept {
 }
 
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm) {
-    Plan plan = make_plan(problem, pass, dtype, algorithm, active_isa());
+    Plan plan = make_plan(problem, pass, dtype, algorithm, active_isa(), num_threads());
     if (!plan.empty && plan.algorithm == Algorithm::direct) {
         const bool sums = pass == Pass::weight_grad;
         if (dtype == DType::float32) sums ? measure_weight_grad<float>(plan) : measure_implicit_gemm<float>(plan);
@@ -183,7 +183,12 @@ Summary Convolution::summary(int threads) const {
     return summary;
 }
 
-std::vector<double> Convolution::task_flops() const { return convpp::task_flops(implementation_->plan); }
+std::vector<double> Convolution::task_flops(int threads) const {
+    if (threads == 0) return convpp::task_flops(implementation_->plan);
+    check_threads(threads);
+    const Plan& plan = implementation_->plan;
+    return convpp::task_flops(make_plan(problem(), plan.pass, dtype(), plan.algorithm, plan.isa, threads));
+}
 
 struct PreparedWeights::Implementation {
     std::shared_ptr<const Convolution::Implementation> made_for;

@@ -26,14 +26,16 @@ constexpr int64_t chunk_pixels_most = 1024;
 constexpr int64_t sum_pixels = 256;
 constexpr int64_t sum_channels = 256;  // 256 x 256 float32 of packed dy: 256 KiB of L2
 
-// Tasks that a pass is cut into if it has the work: 8 for each of 2 threads keep the last one short.
-constexpr int64_t tasks_wanted = 16;
-constexpr int64_t pixels_worth_a_task = 56;    // read one by one: 8 tiles, each of them 2 % of the task
-constexpr int64_t most_sum_channels = 512;     // result channels of a task, at most: their sums share the L2
+// Tasks that a pass is cut into if it has the work: 8 for each thread keep the last ones short.  How forward and
+// input_grad are cut changes no bit; the weight gradient's chunks of pixels do, so their number never looks at threads.
+constexpr int64_t tasks_of_thread = 8, least_tasks_wanted = 16, chunks_wanted = 16;
+constexpr int64_t pixels_worth_a_task = 56;  // read one by one: 8 tiles, each of them 2 % of the task
+constexpr int64_t most_sum_channels = 512;  // result channels of a task, at most: their sums share the L2
 constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 channels costs less than 10 %
 
-// Where there are many groups, a task does several: finding out where its pixels lie serves them all.
-constexpr int64_t group_tasks_wanted = 64;
+// Where there are many groups, a task does several: finding out where its pixels lie serves them all.  As many times as
+// the tasks wanted:
+constexpr int64_t group_tasks_factor = 4;
 
 // Where vectors run along the channels: what is read of a pixel at once (16 cache lines: long enough for memory to stream),
 // and the padded copy of a task, a third of a 1 MiB L2.
@@ -227,11 +229,13 @@ void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem
     int64_t pixels = 0, limit = channel_copy_bytes / (plan.channel_block * elem_bytes);
     for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;
     if (plan.parallel) {
+        // (The weight gradient's chunks are made of boxes.)
+        const int64_t wanted = plan.pass == Pass::weight_grad ? chunks_wanted : plan.tasks_wanted;
         // First fewer pixels, as long as their rows are worth the borders that are copied with them.
-        limit = std::min(limit, std::max(ceil_div(pixels * ceil_div(padded, plan.channel_block), tasks_wanted),
+        limit = std::min(limit, std::max(ceil_div(pixels * ceil_div(padded, plan.channel_block), wanted),
                                          4 * plan.maps[0].map.axis[2].count));
         while (plan.channel_block > 2 * lanes &&
-               ceil_div(pixels, limit) * ceil_div(padded, plan.channel_block) < tasks_wanted)
+               ceil_div(pixels, limit) * ceil_div(padded, plan.channel_block) < wanted)
             plan.channel_block = round_up(plan.channel_block / 2, lanes);
     }
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
@@ -239,7 +243,8 @@ void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem
     if (!first || plan.pass == Pass::weight_grad) return;
     int64_t boxes = 0;  // several vectors a task share what is found out about its pixels
     for (const MapPlan& m : plan.maps) boxes += m.family > 0 ? m.pixels.count() : 0;
-    plan.channel_block = lanes * std::clamp<int64_t>(boxes * padded / lanes / group_tasks_wanted, 1, 16);
+    plan.channel_block =
+        lanes * std::clamp<int64_t>(boxes * padded / lanes / (group_tasks_factor * plan.tasks_wanted), 1, 16);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
 }
 
@@ -304,19 +309,19 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         // some blocks of channels, then smaller boxes, then the smallest blocks.
         const int64_t all = pixels * plan.groups;
         const auto split_channels = [&](int64_t least) {
-            splits = std::clamp(ceil_div(tasks_wanted, ceil_div(all, limit)), splits,
+            splits = std::clamp(ceil_div(plan.tasks_wanted, ceil_div(all, limit)), splits,
                                 std::max<int64_t>(splits, padded_channels / least));
         };
         split_channels(2 * std::max(channel_panel, channels_worth_a_task));
-        limit = std::min(limit, std::max(ceil_div(all * splits, tasks_wanted), pixels_worth_a_task));
+        limit = std::min(limit, std::max(ceil_div(all * splits, plan.tasks_wanted), pixels_worth_a_task));
         split_channels(std::max(channel_panel, channels_worth_a_task));
     } else if (plan.parallel) {
         // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
         // which fill fewer vectors.
         const int64_t chunks = plan.groups * ceil_div(pixels, limit);
-        splits = std::clamp(ceil_div(tasks_wanted, chunks), int64_t(1),
+        splits = std::clamp(ceil_div(plan.tasks_wanted, chunks), int64_t(1),
                             std::max<int64_t>(padded_channels / channels_worth_a_task, 1));
-        limit = std::min(limit, std::max(ceil_div(pixels * plan.groups * splits, tasks_wanted), 4 * pixel_panel));
+        limit = std::min(limit, std::max(ceil_div(pixels * plan.groups * splits, plan.tasks_wanted), 4 * pixel_panel));
     }
     const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
     split_families(plan, std::max<int64_t>(limit, 1), waste_unit);
@@ -327,7 +332,8 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
 
     int64_t boxes = 0;
     for (const MapPlan& m : plan.maps) boxes += m.family > 0 ? m.pixels.count() : 0;
-    plan.group_block = std::clamp<int64_t>(plan.groups * boxes / group_tasks_wanted, 1, plan.groups);
+    plan.group_block =
+        std::clamp<int64_t>(plan.groups * boxes / (group_tasks_factor * plan.tasks_wanted), 1, plan.groups);
     for (MapPlan& m : plan.maps) {
         m.first_task = plan.tasks;
         if (m.family > 0)
@@ -366,17 +372,35 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
         const int64_t blocks = ceil_div(plan.result_channels, round_up(sum_channels, channel_panel));
         plan.channel_block = round_up(ceil_div(plan.result_channels, blocks), channel_panel);
     }
-    plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
     const int64_t patch_panel = panel_width(plan, kernels.shape[plan.tile.family], true);
-
-    const int64_t products = plan.groups * plan.channel_blocks * m.patches.count();
-    plan.partial_elems = products * plan.channel_block * round_up(m.patches.largest(), patch_panel);
+    const auto count_products = [&] {
+        plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
+        return plan.groups * plan.channel_blocks * m.patches.count();
+    };
+    int64_t products = count_products();
     if (plan.parallel) {
-        const int64_t affordable = partial_bytes_most / std::max<int64_t>(plan.partial_elems * elem_bytes, 1);
-        plan.chunks = std::max<int64_t>(1, std::min({ceil_div(tasks_wanted, products), m.pixels.count(), affordable}));
+        const int64_t sums = products * plan.channel_block * round_up(m.patches.largest(), patch_panel);
+        const int64_t affordable = partial_bytes_most / std::max<int64_t>(sums * elem_bytes, 1);
+        plan.chunks = std::max<int64_t>(1, std::min({ceil_div(chunks_wanted, products), m.pixels.count(), affordable}));
+        // More tasks than chunks make: smaller products, first of fewer result channels, then of fewer pairs.
+        const int64_t panel = plan.feed == Feed::channel_vectors
+                                  ? kernels.shape[0].lanes
+                                  : panel_width(plan, kernels.shape[plan.tile.family], false);
+        while (products * plan.chunks < plan.tasks_wanted) {
+            if (plan.channel_block > panel) {
+                plan.channel_block = round_up(plan.channel_block / 2, panel);
+            } else if (m.patches.channels_per_block > 1 && plan.feed != Feed::channel_vectors) {
+                m.patches.channels_per_block = ceil_div(m.patches.channels_per_block, 2);
+                m.patches.channel_blocks = ceil_div(m.patches.channels, m.patches.channels_per_block);
+            } else {
+                break;
+            }
+            products = count_products();
+        }
     }
     // One chunk needs no memory of its own: its sums live in the workspace of the thread that makes them.
-    plan.partial_elems = plan.chunks > 1 ? plan.partial_elems * plan.chunks : 0;
+    if (plan.chunks > 1)
+        plan.partial_elems = products * plan.channel_block * round_up(m.patches.largest(), patch_panel) * plan.chunks;
     plan.tasks = products * plan.chunks;
 }
 
@@ -438,7 +462,7 @@ PatchBlock patch_block(const PatchBlocks& blocks, int64_t index) {
     return block;
 }
 
-Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa) {
+Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads) {
     const KernelShapes kernels = kernel_shapes(isa, dtype);
     const int64_t elem_bytes = dtype == DType::float32 ? 4 : 8;
     Plan plan;
@@ -446,6 +470,7 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     plan.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
     plan.isa = isa;
     plan.parallel = problem.flops() > serial_flops;
+    plan.tasks_wanted = std::max(least_tasks_wanted, tasks_of_thread * threads);
     describe_operands(plan, problem);
     if (pass == Pass::input_grad) {
         InputGradMaps maps = input_grad_maps(problem);

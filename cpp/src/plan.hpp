@@ -124,7 +124,7 @@ struct Plan {
     int64_t channel_block = 0;  // result channels a task computes; a multiple of the panel's width
     int64_t channel_blocks = 0;
     int64_t chunks = 1;         // weight_grad: chunks of the pixels, each summed on its own, then added in a tree
-    int64_t tasks = 0;
+    int64_t tasks = 0, tasks_wanted = 0;
     bool parallel = false;      // enough work for more than one thread
 
     int64_t packing_blocks = 0;
@@ -134,7 +134,8 @@ struct Plan {
     int64_t shared_bytes = 0;
 };
 
-Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa);
+// `threads`: how many the plan should have tasks for; they change how it is cut, never a bit of its results.
+Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads = 2);
 std::string describe_blocking(const Plan& plan);
 
 }  // namespace convpp

@@ -94,11 +94,11 @@ def explain_pass(layer: Layer, op: str, dtype: str, layout: str, threads: int, a
     return explain(_x_shape(layer, layout), layer.w_shape, op=op, dtype=dtype, **how)
 
 
-def task_flops(layer: Layer, op: str, dtype: str, layout: str) -> list[float]:
-    """The operations of each task that a pass of a layer is cut into, in the order in which threads take them."""
+def task_flops(layer: Layer, op: str, dtype: str, layout: str, threads: int) -> list[float]:
+    """The operations of each task that a pass is cut into for so many threads, in the order in which they take them."""
     key = geometry_key(**layer.geometry, padding_mode="zeros", flip=False, layout=layout, per_sample=False)
     planned = plan_conv(op, dtype, "auto", _x_shape(layer, layout), layer.w_shape, *key)
-    return planned.convolution.task_flops()
+    return planned.convolution.task_flops(threads)
 
 
 def _x_shape(layer: Layer, layout: str) -> tuple[int, ...]:

@@ -71,7 +71,8 @@ public:
     // empty where there are no tasks (nothing to sum, the reference algorithm).  Forward and weight_grad: they add up
     // to problem().flops().  input_grad: to all (pixel of dx, tap of its residue class) pairs, also those that read
     // beyond dy, in place of all (pixel of dy, tap) pairs.
-    std::vector<double> task_flops() const;
+    // `threads`: of a plan made for so many threads (0: this one).
+    std::vector<double> task_flops(int threads = 0) const;
 
     // Throws ShapeError if a size does not fit, DTypeError if the plan is for another type, std::bad_alloc if there is
     // no memory for the workspace; the result is then untouched.

@@ -60,8 +60,8 @@ struct InputGradMaps {
 };
 InputGradMaps input_grad_maps(const ConvProblem& problem);
 
-// The same map with rows joined into one, where kernels are 1x1 and nothing is skipped: the pixels of a plane lie together
-// in the source and in the result.
+// The same map with rows joined into one, where kernels are 1x1 and nothing is skipped or padded: the pixels of a plane
+// lie together in the source and in the result.
 IndexMap joined_rows(IndexMap map);
 
 // Element strides of a tensor (N, C, *spatial) in either layout.

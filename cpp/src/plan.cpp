@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <limits>
 
+#include "cache.hpp"
 #include "checked.hpp"
 #include "dispatch.hpp"
 #include "estimates.hpp"
@@ -17,9 +18,10 @@ namespace {
 // accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
 constexpr int64_t patch_limit = 288;
 
-// The packed pixels of a chunk (patch_limit x pixels) should stay in half of a 1 MiB L2: 396 pixels of float32, which
+// The packed pixels of a chunk (patch_limit x pixels) should stay in 7/16 of L2: of 1 MiB, 398 pixels of float32, which
 // is two images of 14x14.
-constexpr int64_t chunk_bytes = 446 * 1024;
+int64_t chunk_bytes(const Plan& plan) { return plan.cache_bytes * 7 / 16; }
+
 constexpr int64_t chunk_pixels_most = 1024;
 
 // weight_grad: the pixels that a tile sums between loading and storing its accumulators.
@@ -38,9 +40,8 @@ constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 ch
 constexpr int64_t group_tasks_factor = 4;
 
 // Where vectors run along the channels: what is read of a pixel at once (16 cache lines: long enough for memory to stream),
-// and the padded copy of a task, a third of a 1 MiB L2.
+// while the padded copy of a task takes 3/8 of L2.
 constexpr int64_t channel_run_bytes = 1024;
-constexpr int64_t channel_copy_bytes = 384 * 1024;
 
 // Below this many operations, waking a second thread (2-5 us) costs more than it saves.
 constexpr double serial_flops = 1.5e6;
@@ -85,10 +86,10 @@ PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map) {
 
 // Where pixels are not packed, a chunk's staged channels are not multiplied by taps: 8192 pixels of one channel are
 // 32 KiB of float32; of many channels, a quarter of the L2's share.
-int64_t chunk_pixels_of_rows(const MapPlan& m, int64_t elem_bytes) {
+int64_t chunk_pixels_of_rows(const Plan& plan, const MapPlan& m, int64_t elem_bytes) {
     int64_t staged = elem_bytes * m.patches.channels_per_block;  // bytes for each pixel
     for (const AxisMap& axis : m.map.axis) staged *= static_cast<int64_t>(axis.phases.size());
-    return std::clamp<int64_t>(chunk_bytes / 4 / staged, 1, 8192);
+    return std::clamp<int64_t>(chunk_bytes(plan) / 4 / staged, 1, 8192);
 }
 
 BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes) {
@@ -226,7 +227,7 @@ void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem
     const int64_t lanes = kernels.shape[0].lanes, padded = round_up(plan.result_channels, lanes);
     const bool first = !plan.channels_last;
     plan.channel_block = first ? lanes : std::min(padded, round_up(channel_run_bytes / elem_bytes, lanes));
-    int64_t pixels = 0, limit = channel_copy_bytes / (plan.channel_block * elem_bytes);
+    int64_t pixels = 0, limit = plan.cache_bytes * 3 / 8 / (plan.channel_block * elem_bytes);
     for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;
     if (plan.parallel) {
         // (The weight gradient's chunks are made of boxes.)
@@ -269,12 +270,13 @@ int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel
         const int64_t sums =
             plan.result.channel == 1 ? 0 : std::min(round_up(plan.result_channels, channel_panel), most_sum_channels);
         const int64_t each = sums + 2 * plan.maps[0].patches.channels_per_block;
-        return std::clamp<int64_t>(chunk_bytes / (each * elem_bytes), 32, chunk_pixels_most);
+        return std::clamp<int64_t>(chunk_bytes(plan) / (each * elem_bytes), 32, chunk_pixels_most);
     }
     int64_t terms = 1;
     for (const MapPlan& m : plan.maps) terms = std::max(terms, m.map.taps() * plan.source_channels);
-    const int64_t packed = std::min(chunk_bytes / (std::min(patch_limit, terms) * elem_bytes), chunk_pixels_most);
-    return plan.feed == Feed::packed_pixels ? packed : std::max(packed, chunk_pixels_of_rows(plan.maps[0], elem_bytes));
+    const int64_t packed = std::min(chunk_bytes(plan) / (std::min(patch_limit, terms) * elem_bytes), chunk_pixels_most);
+    return plan.feed == Feed::packed_pixels ? packed
+                                            : std::max(packed, chunk_pixels_of_rows(plan, plan.maps[0], elem_bytes));
 }
 
 // Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
@@ -364,8 +366,8 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
         m.in_place = plan.feed == Feed::pixel_scalars && !plan.tile.pixels_are_columns
                          ? scalars_in_place(plan, m.map, elem_bytes)
                          : vectors_in_place(plan, m.map);
-        m.pixels = split_pixels(plan, m.map,
-                                plan.feed == Feed::pixel_vectors ? chunk_pixels_of_rows(m, elem_bytes) : sum_pixels, 1);
+        m.pixels = split_pixels(
+            plan, m.map, plan.feed == Feed::pixel_vectors ? chunk_pixels_of_rows(plan, m, elem_bytes) : sum_pixels, 1);
         // Rows shorter than a vector are read beyond their end, which only staged ones allow.
         if (plan.feed == Feed::pixel_vectors) m.in_place &= m.pixels.shortest_row() >= kernels.shape[0].lanes;
         const int64_t channel_panel = panel_width(plan, kernels.shape[plan.tile.family], false);
@@ -470,6 +472,8 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     plan.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
     plan.isa = isa;
     plan.parallel = problem.flops() > serial_flops;
+    // The weight gradient's chunks are made of boxes of pixels: its bits must not depend on the machine's caches.
+    plan.cache_bytes = pass == Pass::weight_grad ? usual_cache_bytes : cache_bytes();
     plan.tasks_wanted = std::max(least_tasks_wanted, tasks_of_thread * threads);
     describe_operands(plan, problem);
     if (pass == Pass::input_grad) {

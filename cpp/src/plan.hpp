@@ -127,6 +127,7 @@ struct Plan {
     int64_t tasks = 0, tasks_wanted = 0;
     bool parallel = false;      // enough work for more than one thread
 
+    int64_t cache_bytes = 0;    // of L2, that blocks are made for
     int64_t packing_blocks = 0;
     int64_t packed_weight_elems = 0;  // shared by the threads
     int64_t partial_elems = 0;        // weight_grad: of all chunks

@@ -1,0 +1,93 @@
+// The choice between the ways of feeding the tile (plan.hpp: Feed), by the estimates of their cost.
+#include <algorithm>
+
+#include "estimates.hpp"
+#include "plan_parts.hpp"
+
+namespace convpp {
+namespace {
+
+// Where taps of any pixel stay inside the source, pixels can be read where they lie: as vectors if they are consecutive
+// there; one by one from anywhere, except that planes a multiple of many cache sets apart would push each other out.
+bool vectors_in_place(const Plan& plan, const IndexMap& map) {
+    return plan.source.axis[2] == 1 && map.axis[2].source_step == 1 && map.reads_inside();
+}
+
+bool scalars_in_place(const Plan& plan, const IndexMap& map, int64_t elem_bytes) {
+    constexpr int64_t few_sets_bytes = 2048;  // half of the 4 KiB after which an L1 of 64 sets begins again
+    const bool aliased =
+        plan.source.channel != 1 && plan.source_channels > 1 && plan.source.channel * elem_bytes % few_sets_bytes == 0;
+    return map.reads_inside() && !aliased;
+}
+
+struct Choice {
+    Feed feed = Feed::packed_pixels;
+    TileChoice tile;
+};
+
+// The cheapest way of feeding the map that has the most work.
+Choice cheapest_feed(const Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    const auto work = [](const MapPlan& m) { return m.map.pixels() * m.map.taps(); };
+    MapPlan m = *std::max_element(plan.maps.begin(), plan.maps.end(),
+                                  [&](const MapPlan& a, const MapPlan& b) { return work(a) < work(b); });
+    const bool sums = plan.pass == Pass::weight_grad;
+    m.in_place = vectors_in_place(plan, m.map);
+    Choice best{Feed::packed_pixels, (sums ? packed_sum : packed_product)(kernels, plan, m)};
+    const TileChoice vectors = (sums ? vector_sum : vector_product)(kernels, plan, m);
+    if (vectors.cost < best.tile.cost) best = {Feed::pixel_vectors, vectors};
+    m.in_place = scalars_in_place(plan, m.map, elem_bytes);
+    const TileChoice scalars = (sums ? scalar_sum : scalar_product)(kernels, plan, m);
+    if (scalars.cost < best.tile.cost) best = {Feed::pixel_scalars, scalars};
+    return best;
+}
+
+// Vectors of channels go through several groups at once, if results and source have the same few channels in each.
+// channels_first planes are worth transposing for depthwise layers (measured: 1 to 2 times as fast as their rows, for
+// planes of 7x7 to 112x112), not for groups of 4 channels.
+bool uses_channel_vectors(const Plan& plan, const KernelShapes& kernels) {
+    const int64_t channels = plan.result_channels, lanes = kernels.shape[0].lanes;
+    const bool power_of_two = channels == 1 || channels == 2 || channels == 4 || channels == 8;
+    if (plan.groups == 1 || plan.groups != plan.groups_per_sample || channels != plan.source_channels ||
+        !power_of_two || channels > lanes)
+        return false;
+    if (plan.channels_last) return true;
+    const auto one_box = [](const MapPlan& m) { return m.patches.taps.count() == 1; };
+    return channels == 1 && plan.groups >= lanes / 2 &&
+           (plan.maps.size() == 1 || std::all_of(plan.maps.begin(), plan.maps.end(), one_box));
+}
+
+void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
+    plan.feed = Feed::channel_vectors;
+    plan.group_channels = plan.result_channels;
+    plan.result_channels *= plan.groups;
+    plan.groups = plan.groups_per_sample = 1;
+    plan.tile = {0, false, kernels::most_channel_pixels, kernels.shape[0].lanes, 0};
+    for (MapPlan& m : plan.maps) {
+        m.in_place = false;
+        m.patches.channels_per_block =
+            plan.group_channels;  // blocks are of taps alone; the order of the sum is the same
+        m.patches.channel_blocks = 1;
+    }
+}
+
+}  // namespace
+
+void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    if (uses_channel_vectors(plan, kernels)) return use_channel_vectors(plan, kernels);
+    const Choice choice = cheapest_feed(plan, kernels, elem_bytes);
+    plan.feed = choice.feed;
+    plan.tile = choice.tile;
+    if (plan.feed == Feed::pixel_vectors && plan.pass != Pass::weight_grad)
+        plan.flat_rows = std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
+            return computes_flat_rows(plan, m, kernels.shape[0].lanes);
+        });
+    const bool scalars =
+        plan.feed == Feed::pixel_scalars && !(plan.pass == Pass::weight_grad && plan.tile.pixels_are_columns);
+    for (MapPlan& m : plan.maps) {
+        m.in_place = scalars ? scalars_in_place(plan, m.map, elem_bytes) : vectors_in_place(plan, m.map);
+        // Flat rows are read beyond their end, which only staged ones allow.
+        m.in_place &= !plan.flat_rows;
+    }
+}
+
+}  // namespace convpp

@@ -1,0 +1,42 @@
+// The steps of make_plan (plan.cpp), each in a file of its own.
+//
+//   blocks.cpp         boxes of pixels and blocks of patches
+//   feed.cpp           the way of feeding the tile
+//   plan_products.cpp  tasks of forward and input_grad
+//   plan_sums.cpp      tasks of weight_grad
+#pragma once
+
+#include "checked.hpp"
+#include "dispatch.hpp"
+#include "plan.hpp"
+
+namespace convpp {
+
+// Tasks that a pass is cut into if it has the work: 8 for each thread keep the last ones short.  How forward and
+// input_grad are cut changes no bit; the weight gradient's chunks of pixels do, so their number never looks at threads.
+inline constexpr int64_t tasks_of_thread = 8, least_tasks_wanted = 16, chunks_wanted = 16;
+
+// Depth of a block of the contraction (forward, input_grad), and its columns in weight_grad.  A panel of 48 columns
+// and 288 rows is 55 KiB of float32: it streams from L2 at 8 bytes a cycle while the tile multiplies, and a tile's
+// accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
+inline constexpr int64_t patch_limit = 288;
+
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map);
+BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes);
+
+// Most pixels of a task that reads them as vectors: a chunk's staged channels are not multiplied by taps.
+int64_t chunk_pixels_of_rows(const Plan& plan, const MapPlan& m, int64_t elem_bytes);
+
+// Width of the panels of pixels, or of result channels.
+int64_t panel_width(const Plan& plan, const TileShape& shape, bool of_pixels);
+
+// Sets feed and tile, and what of the maps follows from them (in_place).
+void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
+
+void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
+void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
+
+// The blocks of a plan whose feed is channel_vectors, in any pass.
+void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
+
+}  // namespace convpp

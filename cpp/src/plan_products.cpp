@@ -1,0 +1,193 @@
+// Tasks of forward and input_grad: (map or family of maps, group, box of pixels, block of result channels).
+#include <algorithm>
+#include <cstddef>
+
+#include "plan_parts.hpp"
+
+namespace convpp {
+namespace {
+
+// The packed pixels of a chunk (patch_limit x pixels) should stay in 7/16 of L2: of 1 MiB, 398 pixels of float32, which
+// is two images of 14x14.
+int64_t chunk_bytes(const Plan& plan) { return plan.cache_bytes * 7 / 16; }
+
+constexpr int64_t chunk_pixels_most = 1024;
+constexpr int64_t pixels_worth_a_task = 56;  // read one by one: 8 tiles, each of them 2 % of the task
+constexpr int64_t most_sum_channels = 512;  // result channels of a task, at most: their sums share the L2
+constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 channels costs less than 10 %
+
+// Where there are many groups, a task does several: finding out where its pixels lie serves them all.  As many times as
+// the tasks wanted:
+constexpr int64_t group_tasks_factor = 4;
+
+// Where vectors run along the channels: what is read of a pixel at once (16 cache lines: long enough for memory to stream),
+// while the padded copy of a task takes 3/8 of L2.
+constexpr int64_t channel_run_bytes = 1024;
+
+// Classes next to each other in `maps` that one task computes: those that together fill the rows of the result, and for
+// some ways also the columns.
+int64_t family_size(const Plan& plan, size_t leader) {
+    const int64_t step = plan.maps[leader].map.axis[2].result_step;
+    const int64_t most = static_cast<int64_t>(most_family),
+                  left = std::min(most + 1, static_cast<int64_t>(plan.maps.size() - leader));
+    const bool channels = plan.feed == Feed::channel_vectors;
+    const bool whole_planes = plan.flat_rows || channels;
+    if (plan.channels_last ? !channels : plan.feed != Feed::pixel_scalars && !whole_planes) return 1;
+    if (channels &&
+        std::any_of(plan.maps.begin(), plan.maps.end(), [](const MapPlan& m) { return m.patches.taps.count() != 1; }))
+        return 1;
+    const auto alike = [&](size_t a) {  // maps from the leader on that begin where it does, along axes 0 .. a
+        int64_t count = 0;
+        const auto start = [&](int64_t m, size_t b) {
+            return plan.maps[leader + static_cast<size_t>(m)].map.axis[b].result_start;
+        };
+        while (count < left && start(count, 0) == start(0, 0) && (a == 0 || start(count, 1) == start(0, 1))) ++count;
+        return count;
+    };
+    const int64_t in_row = alike(1), in_plane = alike(0);
+    if (in_row != step || in_row > most) return 1;
+    return whole_planes && in_plane <= most ? in_plane : in_row;
+}
+
+// Finds the families, and the boxes of pixels of each: of those of the map that has the most.
+void split_families(Plan& plan, int64_t limit, int64_t lanes) {
+    for (size_t leader = 0; leader < plan.maps.size();) {
+        const int64_t family = family_size(plan, leader);
+        const auto first = plan.maps.begin() + static_cast<std::ptrdiff_t>(leader);
+        const auto end = first + static_cast<std::ptrdiff_t>(family);
+        const auto most = std::max_element(
+            first, end, [](const MapPlan& a, const MapPlan& b) { return a.map.pixels() < b.map.pixels(); });
+        const BoxSplit split = split_pixels(plan, most->map, std::max<int64_t>(limit / family, 1), lanes);
+        for (auto m = first; m != end; ++m) {
+            m->pixels = split;
+            m->family = m == first ? family : 0;
+        }
+        leader += static_cast<size_t>(family);
+    }
+}
+
+}  // namespace
+
+// Channels and pixels of a task: the padded copy of both stays in L2.  channels_first takes one vector of channels.
+void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    const int64_t lanes = kernels.shape[0].lanes, padded = round_up(plan.result_channels, lanes);
+    const bool first = !plan.channels_last;
+    plan.channel_block = first ? lanes : std::min(padded, round_up(channel_run_bytes / elem_bytes, lanes));
+    int64_t pixels = 0, limit = plan.cache_bytes * 3 / 8 / (plan.channel_block * elem_bytes);
+    for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;
+    if (plan.parallel) {
+        // (The weight gradient's chunks are made of boxes.)
+        const int64_t wanted = plan.pass == Pass::weight_grad ? chunks_wanted : plan.tasks_wanted;
+        // First fewer pixels, as long as their rows are worth the borders that are copied with them.
+        limit = std::min(limit, std::max(ceil_div(pixels * ceil_div(padded, plan.channel_block), wanted),
+                                         4 * plan.maps[0].map.axis[2].count));
+        while (plan.channel_block > 2 * lanes &&
+               ceil_div(pixels, limit) * ceil_div(padded, plan.channel_block) < wanted)
+            plan.channel_block = round_up(plan.channel_block / 2, lanes);
+    }
+    plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
+    split_families(plan, std::max<int64_t>(limit, 1), 1);
+    if (!first || plan.pass == Pass::weight_grad) return;
+    int64_t boxes = 0;  // several vectors a task share what is found out about its pixels
+    for (const MapPlan& m : plan.maps) boxes += m.family > 0 ? m.pixels.count() : 0;
+    plan.channel_block =
+        lanes * std::clamp<int64_t>(boxes * padded / lanes / (group_tasks_factor * plan.tasks_wanted), 1, 16);
+    plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
+}
+
+namespace {
+
+// Forward and input gradient by vectors of channels: tasks are (map, box of pixels, some vectors of channels).
+void plan_channel_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    block_channel_vectors(plan, kernels, elem_bytes);
+    const int64_t padded = round_up(plan.result_channels, kernels.shape[0].lanes);
+    for (MapPlan& m : plan.maps) {
+        m.first_task = plan.tasks;
+        if (m.family > 0) plan.tasks += m.pixels.count() * plan.channel_blocks;
+        m.weights_at = plan.packed_weight_elems;
+        m.weights_per_group = checked_mul(padded, m.map.taps() * plan.group_channels, "the packed weights");
+        plan.packed_weight_elems = checked_add(plan.packed_weight_elems, m.weights_per_group, "the packed weights");
+    }
+}
+
+// Most pixels of a task.
+int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel) {
+    if (plan.feed == Feed::pixel_scalars) {
+        // Their sums, and the source that they read, stay in half of a 1 MiB L2 while all blocks of patches are added.
+        const int64_t sums =
+            plan.result.channel == 1 ? 0 : std::min(round_up(plan.result_channels, channel_panel), most_sum_channels);
+        const int64_t each = sums + 2 * plan.maps[0].patches.channels_per_block;
+        return std::clamp<int64_t>(chunk_bytes(plan) / (each * elem_bytes), 32, chunk_pixels_most);
+    }
+    int64_t terms = 1;
+    for (const MapPlan& m : plan.maps) terms = std::max(terms, m.map.taps() * plan.source_channels);
+    const int64_t packed = std::min(chunk_bytes(plan) / (std::min(patch_limit, terms) * elem_bytes), chunk_pixels_most);
+    return plan.feed == Feed::packed_pixels ? packed
+                                            : std::max(packed, chunk_pixels_of_rows(plan, plan.maps[0], elem_bytes));
+}
+
+}  // namespace
+
+// Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
+void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    if (plan.feed == Feed::channel_vectors) return plan_channel_products(plan, kernels, elem_bytes);
+    const TileShape& shape = kernels.shape[plan.tile.family];
+    const int64_t pixel_panel = panel_width(plan, shape, true), channel_panel = panel_width(plan, shape, false);
+    int64_t pixels = 0;
+    for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;
+
+    const int64_t padded_channels = round_up(plan.result_channels, channel_panel);
+    int64_t limit = chunk_pixels(plan, elem_bytes, channel_panel);
+    int64_t splits = 1;  // of the result channels
+    if (plan.feed == Feed::pixel_scalars)
+        splits = ceil_div(padded_channels, round_up(most_sum_channels, channel_panel));
+    if (plan.parallel && plan.feed == Feed::pixel_scalars) {
+        // Weights stream from L3 once for each box of pixels, pixels are copied once for each block of channels: first
+        // some blocks of channels, then smaller boxes, then the smallest blocks.
+        const int64_t all = pixels * plan.groups;
+        const auto split_channels = [&](int64_t least) {
+            splits = std::clamp(ceil_div(plan.tasks_wanted, ceil_div(all, limit)), splits,
+                                std::max<int64_t>(splits, padded_channels / least));
+        };
+        split_channels(2 * std::max(channel_panel, channels_worth_a_task));
+        limit = std::min(limit, std::max(ceil_div(all * splits, plan.tasks_wanted), pixels_worth_a_task));
+        split_channels(std::max(channel_panel, channels_worth_a_task));
+    } else if (plan.parallel) {
+        // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
+        // which fill fewer vectors.
+        const int64_t chunks = plan.groups * ceil_div(pixels, limit);
+        splits = std::clamp(ceil_div(plan.tasks_wanted, chunks), int64_t(1),
+                            std::max<int64_t>(padded_channels / channels_worth_a_task, 1));
+        limit = std::min(limit, std::max(ceil_div(pixels * plan.groups * splits, plan.tasks_wanted), 4 * pixel_panel));
+    }
+    const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
+    split_families(plan, std::max<int64_t>(limit, 1), waste_unit);
+    if (plan.feed == Feed::pixel_vectors)
+        for (MapPlan& m :
+             plan.maps)  // rows shorter than a vector are read beyond their end, which only staged ones allow
+            m.in_place &= m.pixels.shortest_row() >= shape.lanes;
+    plan.channel_block = round_up(ceil_div(padded_channels, splits), channel_panel);
+    plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
+
+    int64_t boxes = 0;
+    for (const MapPlan& m : plan.maps) boxes += m.family > 0 ? m.pixels.count() : 0;
+    plan.group_block =
+        std::clamp<int64_t>(plan.groups * boxes / (group_tasks_factor * plan.tasks_wanted), 1, plan.groups);
+    for (MapPlan& m : plan.maps) {
+        m.first_task = plan.tasks;
+        if (m.family > 0)
+            plan.tasks += ceil_div(plan.groups, plan.group_block) * m.pixels.count() * plan.channel_blocks;
+        m.first_packing_block = plan.packing_blocks;
+        plan.packing_blocks += plan.groups * m.patches.count();
+        m.weights_at = plan.packed_weight_elems;
+        // Each panel of a block is followed by a vector of slack (packed_weights.hpp says why).
+        m.weights_per_group =
+            checked_add(checked_mul(padded_channels, m.map.taps() * plan.source_channels, "the packed weights"),
+                        padded_channels / channel_panel * m.patches.count() * shape.lanes, "the packed weights");
+        plan.packed_weight_elems =
+            checked_add(plan.packed_weight_elems, checked_mul(m.weights_per_group, plan.groups, "the packed weights"),
+                        "the packed weights");
+    }
+}
+
+}  // namespace convpp

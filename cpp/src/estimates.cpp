@@ -157,8 +157,8 @@ TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
 
 // Dot products of rows of dy and of x, which both lie in memory as the vectors want them.
 TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
-    constexpr double load = 3.0;           // the rows of a chunk stream from L2, and vectors cross cache lines
-    constexpr double ragged_vector = 6.0;  // more of them, to blank the lanes of one that is partly filled
+    constexpr double load = 2.0;           // the rows of a chunk stream from L2, and vectors cross cache lines
+    constexpr double ragged_vector = 4.0;  // more of them, to blank the lanes of one that is partly filled
     const TileShape& shape = kernels.shape[0];
     const int64_t length = m.map.axis[2].count, lanes = shape.lanes;
     const int64_t columns = terms_of(m), channels = plan.result_channels;

@@ -118,6 +118,7 @@ struct Plan {
     bool fill_result = false;   // some results have no terms: fill all before the maps write theirs
     TileChoice tile;
     Feed feed = Feed::packed_pixels;
+    bool packs_in_task = false;  // pixel_scalars: each task packs its own weights, block by block, into its L2
     int64_t group_channels = 1;  // channel_vectors: of a group; to the plan, all groups are one
     bool flat_rows = false;     // pixel_vectors: rows are computed as one, through planes (row_task.hpp)
     int64_t group_block = 1;    // groups of a task

@@ -82,8 +82,9 @@ void run_tasks(const Plan& plan, const KernelTable<T>& kernel, const ProductOper
     const std::vector<Buffers> buffers = thread_buffers<Buffers>(carver, plan, kernel, threads);
     if (operands.bias != nullptr)
         std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
-    if (operands.packed == nullptr) pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
-    const T* const weights = operands.packed != nullptr ? operands.packed : shared.weights;
+    const bool packs = operands.packed == nullptr && !plan.packs_in_task;
+    if (packs) pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
+    const T* const weights = packs ? shared.weights : operands.packed;
     parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
         run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)],
                  ProductTask(plan, task));

@@ -23,6 +23,7 @@ template <class T>
 struct IndirectBuffers {
     PackingBuffers packing;
     PaddedBuffers<T> padded;
+    T* weights = nullptr;       // of a block and a task's channels, where tasks pack them
     T* sums = nullptr;          // channels_first: of all pixels of a task
     T* tail = nullptr;          // channels_last: of a tile whose last vector is partly filled
     const T** source = nullptr; // of each pixel
@@ -40,6 +41,11 @@ struct IndirectBuffers {
         }
         const bool last = plan.result.channel == 1;
         const auto& family = kernel.family[plan.tile.family];
+        if (plan.packs_in_task)
+            weights = carver.take<T>(
+                ceil_div(plan.channel_block, packed_weights(plan, kernel).width) *
+                    (plan.maps[0].patches.largest() * packed_weights(plan, kernel).width + kernel.lanes) +
+                kernel.lanes);
         sums = carver.take<T>(last ? 0 : pixels * sum_pitch(plan, kernel));
         tail = carver.take<T>(int64_t(family.rows) * family.vectors * kernel.lanes);
         source = carver.take<const T*>(pixels);
@@ -123,9 +129,19 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                     view_pixels(kernel, m, plan.source, own.source, pixels, block, buffers.padded);
                 const T** at = buffers.source;
                 for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = view.base + alpha; });
+                const T* weights = buffers.weights;
+                if (packed != nullptr) {
+                    weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
+                } else {
+                    const Memory<const T> unpacked{operands.weights + group * plan.weight_group,
+                                                   operands.weights + operands.weight_elems};
+                    const int64_t first = task.channel_lo / layout.width;
+                    pack_weights(plan, kernel, m, block, unpacked, first, first + ceil_div(task.channels, layout.width),
+                                 layout.pitch(block), buffers.weights - first * layout.pitch(block), buffers.packing);
+                }
                 multiply_indirect(kernel, plan.tile.family, block.size(), buffers.source, buffers.padded.offsets, count,
-                                  packed + layout.of_task(m, group, task.channel_lo, block, b), layout.pitch(block),
-                                  task.channels, !last, beginning, buffers.result, buffers.tail);
+                                  weights, layout.pitch(block), task.channels, !last, beginning, buffers.result,
+                                  buffers.tail);
                 beginning.start = kernels::Start::from_c;
             }
         }

@@ -133,7 +133,7 @@ struct SharedWeights {
     T* bias = nullptr;
     SharedWeights(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
         const int64_t channels = plan.groups_per_sample * plan.result_channels;
-        weights = carver.take<T>(plan.packed_weight_elems + kernel.lanes);
+        weights = carver.take<T>(plan.packs_in_task ? 0 : plan.packed_weight_elems + kernel.lanes);
         bias = carver.take<T>(channels + panel_widths(plan, kernel).channels);
     }
 };

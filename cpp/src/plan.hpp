@@ -1,10 +1,12 @@
-// How a pass is carried out: blocks, chunks and buffers, decided from the problem alone, never from the thread count.
+// How a pass is carried out: the way of feeding the tile, blocks, tasks and buffers, decided before any data is seen.
 //
-// In:  a ConvProblem, the pass, the element size, the ISA's tile shapes and the machine's caches.
-// Out: a Plan, a plain value.   Next: algorithms/implicit_gemm.cpp (forward, input_grad), algorithms/weight_grad.cpp.
+// In:  a ConvProblem, the pass, the element type, the ISA's tile shapes, the size of L2, the threads that want tasks.
+// Out: a Plan, a plain value.   Next: plan_parts.hpp (its steps), algorithms/implicit_gemm.cpp (forward, input_grad),
+// algorithms/weight_grad.cpp.
 //
-// The plan never decides the order of a sum, except for the weight gradient's chunks of pixels, whose number depends
-// on the shapes only: so results are the same for every thread count, and y and dx for every batch.
+// The order of the sums of forward and input_grad comes from the index map (PatchBlocks), and from nothing else here:
+// so y and dx have the same bits for every thread count and batch, however the tile is fed.  The weight gradient's
+// order follows from feed, boxes and chunks of pixels: they come from the shapes, never from threads or caches.
 #pragma once
 
 #include <array>
@@ -71,7 +73,7 @@ struct MapPlan {
     explicit MapPlan(IndexMap index_map) : map(std::move(index_map)) {}
 
     IndexMap map;
-    bool in_place = false;     // the source is read where it lies: no padding, unit steps along contiguous rows
+    bool in_place = false;     // the source is read where it lies; else staged, or copied with its padding
     BoxSplit pixels;           // over (samples, *result pixels of the map)
     PatchBlocks patches;
     int64_t weights_at = 0;    // first element of its packed weights (all groups)
@@ -91,12 +93,13 @@ struct TileChoice {
 // Residue classes that one task may compute, at most.
 inline constexpr size_t most_family = 16;
 
-// How pixels reach the register tile.
+// How pixels reach the register tile; docs/architecture.md compares the ways.  In the weight gradient by pixel_scalars,
+// pixels and pairs change places.
 enum class Feed {
-    packed_pixels,  // copied into panels
-    pixel_vectors,  // read where they lie, in vectors of pixels of a row (row_product.hpp, dot.hpp)
+    packed_pixels,  // copied into panels (packed_task.hpp)
+    pixel_vectors,  // read where they lie, in vectors of pixels of a row (row_task.hpp, dot.hpp)
     pixel_scalars,  // read where they lie, one by one; vectors run along the channels (indirect_product.hpp)
-    channel_vectors,  // channels_last, few channels a group: in vectors of channels (channel_product.hpp)
+    channel_vectors,  // few channels a group: in vectors of channels, through several groups (channel_product.hpp)
 };
 
 struct Plan {

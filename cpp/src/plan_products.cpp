@@ -113,7 +113,7 @@ void plan_channel_products(Plan& plan, const KernelShapes& kernels, int64_t elem
 // Most pixels of a task.
 int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel) {
     if (plan.feed == Feed::pixel_scalars) {
-        // Their sums, and the source that they read, stay in half of a 1 MiB L2 while all blocks of patches are added.
+        // Their sums, and the source that they read, stay in 7/16 of L2 while all blocks of patches are added.
         const int64_t sums =
             plan.result.channel == 1 ? 0 : std::min(round_up(plan.result_channels, channel_panel), most_sum_channels);
         const int64_t each = sums + 2 * plan.maps[0].patches.channels_per_block;

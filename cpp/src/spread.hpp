@@ -1,7 +1,7 @@
 // How the work of a pass spreads over its tasks, from the plan alone.
 //
 // In:  a Plan.   Out: the operations of each task, in the order in which threads take them.
-// Read before: algorithms/implicit_gemm.cpp and algorithms/weight_grad.cpp, whose tasks these are.
+// Read before: algorithms/product_task.hpp and algorithms/weight_grad.cpp, whose tasks these are.
 #pragma once
 
 #include <vector>

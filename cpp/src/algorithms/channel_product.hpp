@@ -5,8 +5,9 @@
 //
 // The source is read once and copied with its padding into vectors of channels, the pixels of each behind one another:
 // what the taps share stays in L1, and pixels that lie a multiple of the cache's sets apart do not push each other out.
-// channels_first planes, if they are small, are transposed on the way in and on the way out; there, all residue classes of
-// a plane (the input gradient of a strided layer) are one task and share the copy.   Next: kernels/channel.hpp.
+// channels_first planes are transposed on the way in and on the way out.  In both layouts all residue classes of a
+// plane (the input gradient of a strided layer) are one task and share the copy, if the taps of each are one box.
+// weight_grad.cpp uses the same copy.   Next: kernels/channel.hpp.
 #pragma once
 
 #include <algorithm>

@@ -1,13 +1,23 @@
-// The five loops around the micro-kernel, for forward and input_grad:
+// The loops around the micro-kernel, for forward and input_grad:
 //
-//   for each map (residue class), group, box of pixels, block of result channels      parallel: the tasks
-//     for each block of (channel, tap) pairs                                          serial: one sum in one order
-//       stage the source, pack the box's pixels into panels
-//       for each column panel                                                         (panel_product.hpp)
-//         for each row panel
-//           one tile: for each pair of the block, multiply and add                    (kernels/tile.hpp)
+//   for each family of maps (residue classes), block of groups, box of pixels,
+//   block of result channels                                               parallel: the tasks (product_task.hpp)
+//     for each group of the block, each map of the family
+//       for each block of (channel, tap) pairs                             serial: one sum in one order
+//         bring the source to where the tile reads it                      (patches.hpp, padded_source.hpp)
+//         for each panel of channels, for some pixels at a time
+//           one tile: for each pair of the block, multiply and add         (kernels/tile.hpp)
+//     write what is not in its place yet                                   (row_task.hpp, ordered_results.hpp)
 //
-// The weights are packed once before, by all threads together.  Everything else here serves those lines.
+// The weights are packed once before (packed_weights.hpp).  How the tile is fed, and with it which of these lines there
+// are, is the plan's choice; each way is a header of its own:
+//
+//   packed_pixels    packed_task.hpp        pixels are packed into panels too
+//   pixel_vectors    row_task.hpp           vectors of pixels are read where they lie
+//   pixel_scalars    indirect_product.hpp   pixels are read one by one, vectors run along the result channels
+//   channel_vectors  channel_product.hpp    few channels a group: vectors run along the channels of several groups
+//
+// This file only takes the buffers that the way needs, packs the weights, and hands out the tasks.
 #include "algorithms/implicit_gemm.hpp"
 
 #include <algorithm>

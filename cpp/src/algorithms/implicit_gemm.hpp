@@ -1,6 +1,6 @@
 // Forward and input gradient: results = weights x patches of the source, as one blocked product.
 //
-// In:  a Plan, the operands.   Out: the result.   Start reading at run_implicit_gemm in implicit_gemm.cpp.
+// In:  a Plan, the operands.   Out: the result.   Start reading at the top of implicit_gemm.cpp.
 #pragma once
 
 #include "plan.hpp"

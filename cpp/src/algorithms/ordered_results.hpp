@@ -1,6 +1,7 @@
 // channels_first results that were computed as rows of channels: put into the order of the result and transposed.
 //
 // In:  a task, its sums[pixel][channel], the pixels of its maps one after the other.   Out: the results.
+// Read before: indirect_product.hpp and channel_product.hpp, which leave such sums.
 #pragma once
 
 #include <algorithm>

@@ -1,7 +1,8 @@
 // The weights as panels for the register tile: panel[pair][result channel], packed once before the tasks start.
 //
 // In:  a Plan, the weights as the user stores them.   Out: plan.packed_weight_elems elements, laid out by PackedWeights.
-// Next: kernels/pack.hpp (the two motions), implicit_gemm.cpp and indirect_gemm.cpp (who reads the panels).
+// Next: kernels/pack.hpp (the two motions), packed_task.hpp, row_task.hpp and
+// indirect_product.hpp (who reads the panels).
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// The source as pixels are read one by one: in place where no tap falls into the padding, else from a padded copy of the
-// part that a box of pixels and a block of patches read.
+// The source as pixels are read one by one: in place where no tap falls into the padding (and planes do not push each
+// other out of the L1 cache), else from a padded copy of the part that a box of pixels and a block of patches read.
 //
 // In:  a MapPlan, a box of pixels, a block of patches, the source tensor.
 // Out: a PixelView: pair k of pixel (n, d, h, w) is at base[n*step[0] + .. + w*step[3] + offset[k]].

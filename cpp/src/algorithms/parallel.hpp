@@ -1,7 +1,7 @@
 // The only place with OpenMP.
 //
 // In:  a number of independent tasks and of threads.   Out: each task done once, by any thread.
-// Which thread does a task changes nothing in the result: tasks are cut by the plan, from the shapes alone.
+// Which thread does a task changes nothing in the result, and neither does how the plan cut the work into tasks.
 #pragma once
 
 #include <cstdint>

@@ -9,7 +9,10 @@
 //   - have the layout [channel][sample][phase d][depth][phase h][phase w][height][width],
 //   - contain the padding as zeros, so that nobody after this looks at a border,
 //   - are split into the phases of the stride, so that neighbouring pixels read neighbouring elements.
-// Every staged element is then read by all taps.
+// Every staged element is then read by all taps.  What is to be copied (Staging: bands of rows) is the same for all
+// channels and groups, and found out once for them.
+//
+// Next: packed_task.hpp, row_task.hpp, weight_grad.cpp.  (padded_source.hpp is the same for pixels read one by one.)
 #pragma once
 
 #include <algorithm>

@@ -2,9 +2,17 @@
 //
 //   for each group, block of out channels, block of (channel, tap) pairs, chunk of pixels    parallel: the tasks
 //     for each box of pixels of the chunk                                                    serial: one sum
-//       stage x, pack its patches: panel[pixel][pair]; pack dy: panel[pixel][out channel]
-//       multiply the panels: sums[out channel][pair] += over the box's pixels
+//       bring x and dy to where the tile reads them
+//       sums[out channel][pair] += over the box's pixels (or its transpose)
 //   add the chunks' sums in a tree of fixed shape, write dw                                  parallel: the products
+//
+// The plan's way of feeding the tile says how the box's operands are read:
+//
+//   packed_pixels    sum_product    panels of both: x as [pixel][pair], dy as [pixel][out channel]
+//   pixel_vectors    sum_rows       rows of both where they lie, pixels along the lanes (kernels/dot.hpp)
+//   pixel_scalars    sum_indirect   one side packed, the other read where it lies: a row of the tile is a pair of x
+//                                   or a channel of dy, and the offsets common to all rows are those of the pixels
+//   channel_vectors  sum_channels   vectors along the channels of several groups (kernels/channel.hpp)
 //
 // The number of chunks comes from the shapes, never from the number of threads: so do the bits of dw.
 #include "algorithms/weight_grad.hpp"

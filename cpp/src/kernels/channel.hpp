@@ -1,5 +1,5 @@
 // Tiles whose vectors run along the channels of a pixel, where a result channel reads only the few source channels of its
-// own group: depthwise and grouped layers in channels_last.
+// own group: depthwise layers, and grouped ones in channels_last.
 //
 // In:  pixels of the source, read where they lie, a vector of channels of each; weights[channel of the group][tap][lane].
 // Out: pixels of the result, or sums[channel of the group][tap][lane].

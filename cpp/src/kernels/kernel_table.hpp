@@ -1,7 +1,8 @@
 // The contract of the kernels: what they are given, what they write, and nothing about convolutions.
 //
 // In:  panels and strided rows of memory.   Out: panels, and tiles of a matrix.
-// Implemented in tile.hpp and pack.hpp, compiled once per instruction set (ISA) by kernels.cpp, called by algorithms/.
+// Implemented in tile.hpp, pack.hpp, dot.hpp and channel.hpp, compiled once per instruction set (ISA) by kernels.cpp,
+// called by algorithms/.
 //
 //   The micro-kernel computes one tile of C += A * B from two packed panels:
 //

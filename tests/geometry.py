@@ -1,8 +1,8 @@
 """Random geometries of convolutions, and what the tests do with one: draw, fill, ask the oracle, compare.
 
 In: a random generator.  Out: a `Geometry` (numbers only: its repr is enough to repeat a failure), a `Case`
-(integer arrays for it and the exact results of `convpp.testing`), and `check_passes`, which holds convpp to
-them with tolerance 0: the integers are small, so every sum is exact in float32, whatever its order.
+(integer arrays for it and the exact results of `convpp.testing`), `check_passes` and `check_accumulation`, which hold
+convpp to them with tolerance 0: the integers are small, so every sum is exact in float32, whatever its order.
 
 Arrays of a `Case` are channels_first; `in_layout` brings them into the layout under test.
 Read next: test_random_geometries.py.
@@ -183,6 +183,65 @@ def draw_candidate(rng: np.random.Generator) -> Geometry:
     )
 
 
+#: Kinds of `draw_layer`, each with the ways of feeding the register tile that it is there for.
+LAYER_KINDS = (
+    "vectors of channels",  # depthwise, and groups of 2, 4, 8 channels
+    "residues",  # input gradients of strided layers: classes that fill the rows of dx, and some that do not
+    "short rows",  # of fewer pixels than a vector has lanes
+    "many taps",  # more than a block of the sum holds
+    "wide",  # channels around the multiples of a vector, as many pixels as fill tiles
+)
+
+
+def draw_layer(rng: np.random.Generator, *, max_macs: int = 500_000) -> Geometry:
+    """Draw a layer for which the plan has a way of its own; the first kind, which has the most ways, twice as often."""
+    kind = _pick(rng, (*LAYER_KINDS, LAYER_KINDS[0]))
+    while True:
+        geometry = _draw_layer(rng, kind)
+        if min(geometry.out) >= 1 and geometry.macs <= max_macs:
+            return geometry
+
+
+def _draw_layer(rng: np.random.Generator, kind: str) -> Geometry:
+    rank = _pick(rng, (1, 2, 2, 2, 3))
+    groups, strides, kernels, dilations = 1, (1, 1, 2), (1, 2, 3, 3, 5), (1, 1, 1, 2)
+    c, k = _pick(rng, EDGES), _pick(rng, EDGES)
+    spatial = tuple(_pick(rng, EXTENTS[rank]) for _ in range(rank))
+    if kind == "vectors of channels":
+        groups = int(rng.integers(1, 41))
+        c = k = groups * _pick(rng, (1, 1, 1, 2, 4, 8))
+        k *= _pick(rng, (1,) * 7 + (2,))
+        strides = (1, 1, 2, 2, 3)
+    elif kind == "residues":
+        strides, dilations = (2, 2, 2, 3, 4, 5), (1, 1, 1, 1, 2, 3)
+    elif kind == "short rows":
+        spatial = (*spatial[:-1], int(rng.integers(1, 10)))
+        dilations = (1,)
+    elif kind == "many taps":
+        kernels, strides, dilations = {1: (289, 331, 600), 2: (17, 18, 19, 25), 3: (7, 8)}[rank], (1, 1, 2), (1,)
+        groups = _pick(rng, (1, 1, 2, 9, 17))
+        c, k = groups * _pick(rng, (1, 1, 2)), groups * _pick(rng, (1, 1, 2))
+    kernel = tuple(_pick(rng, kernels) for _ in range(rank))
+    if kind == "many taps":
+        spatial = tuple(r + int(rng.integers(-2, 6)) for r in kernel)
+    return Geometry(
+        n=_pick(rng, (None, 1, 1, 2, 3)),
+        c=c,
+        k=k,
+        spatial=spatial,
+        kernel=kernel,
+        stride=_pick(rng, strides) if rng.random() < 0.6 else tuple(_pick(rng, strides) for _ in range(rank)),
+        padding=_pick(
+            rng, (0, 1, 1, 2, "same", tuple((_pick(rng, (0, 1, 3)), _pick(rng, (-1, 0, 2))) for _ in kernel))
+        ),
+        dilation=_pick(rng, dilations),
+        groups=groups,
+        flip=bool(rng.random() < 0.25),
+        bias=bool(rng.random() < 0.5),
+        dtype=_pick(rng, DTYPES),
+    )
+
+
 def _draw_per_axis(rng: np.random.Generator, rank: int, values: tuple[int, ...]) -> Any:
     if rng.random() < 0.6:
         return _pick(rng, values)
@@ -303,5 +362,23 @@ def check_passes(case: Case, layout: str, *, fill: bool = True, **options: Any) 
 
     check(convpp.conv, y, x, case.w, case.bias, **keywords)
     check(convpp.conv_input_grad, dx, dy, case.w, x.shape, **keywords)
+    check(convpp.conv_weight_grad, case.dw, dy, x, case.w.shape, **keywords)
+    check(convpp.conv_bias_grad, case.db, dy, layout=layout, batched=g.n is not None)
+
+
+def check_accumulation(case: Case, layout: str, rng: np.random.Generator, **options: Any) -> None:
+    """The three gradients in ``layout``, added to what is there already."""
+    g = case.geometry
+    keywords = {**g.keywords(layout), **options}
+    x, dy = in_layout(case.x, layout, g.rank), in_layout(case.dy, layout, g.rank)
+
+    def check(function: Any, want: Array, *arguments: Any, **more: Any) -> None:
+        before = integers(rng, want.shape, want.dtype)
+        out = before.copy()
+        with failures_name(f"convpp.{function.__name__} with {more}, accumulate", g):
+            assert function(*arguments, **more, out=out, accumulate=True) is out
+            assert_exact(out, before + want)
+
+    check(convpp.conv_input_grad, in_layout(case.dx, layout, g.rank), dy, case.w, x.shape, **keywords)
     check(convpp.conv_weight_grad, case.dw, dy, x, case.w.shape, **keywords)
     check(convpp.conv_bias_grad, case.db, dy, layout=layout, batched=g.n is not None)

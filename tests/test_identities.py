@@ -7,8 +7,6 @@ convolution, the backward pass as a whole, mixed floats, accumulation, and where
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -20,6 +18,7 @@ from geometry import (
     Geometry,
     all_axes_but_channels,
     assert_exact,
+    check_accumulation,
     draw_geometry,
     failures_name,
     in_layout,
@@ -192,19 +191,7 @@ def test_mixed_floats_follow_result_type(first: str, second: str, rng: np.random
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_accumulate_adds(case: Case, layout: str, rng: np.random.Generator) -> None:
-    g, keywords = case.geometry, case.geometry.keywords(layout)
-    x, dy = in_layout(case.x, layout, g.rank), in_layout(case.dy, layout, g.rank)
-
-    def check(function: Any, want: Array, *arguments: Any, **more: Any) -> None:
-        before = integers(rng, want.shape, want.dtype)
-        out = before.copy()
-        with failures_name(function.__name__, g, layout):
-            assert function(*arguments, **more, out=out, accumulate=True) is out
-            assert_exact(out, before + want)
-
-    check(convpp.conv_input_grad, in_layout(case.dx, layout, g.rank), dy, case.w, x.shape, **keywords)
-    check(convpp.conv_weight_grad, case.dw, dy, x, case.w.shape, **keywords)
-    check(convpp.conv_bias_grad, case.db, dy, layout=layout, batched=g.n is not None)
+    check_accumulation(case, layout, rng)
 
 
 def test_accumulate_adds_over_several_blocks(rng: np.random.Generator) -> None:

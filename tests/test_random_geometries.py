@@ -1,20 +1,24 @@
 """The three passes of random geometries, in both layouts, exactly equal to the float64 oracle.
 
-5,000 small geometries hit the edges (see `test_the_drawing_hits_its_edges`); the large ones exceed every
-blocking.  A failure prints the whole geometry; its arrays follow from the batch number in the test's name.
+5,000 small geometries hit the edges (see `test_the_drawing_hits_its_edges`); 1,200 layers are drawn for the ways
+in which pixels reach the register tile (`test_the_layers_take_every_way`); the large ones exceed every blocking.
+A failure prints the whole geometry; its arrays follow from the batch number in the test's name.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from geometry import LAYOUTS, Geometry, check_passes, draw_geometry, make_case
+from geometry import LAYOUTS, Geometry, check_accumulation, check_passes, draw_geometry, draw_layer, make_case
 
 BATCHES = 100
 BATCH_SIZE = 50
+LAYER_BATCHES = 60
+LAYER_BATCH_SIZE = 20
 
 
 def drawn(batch: int) -> list[Geometry]:
@@ -71,6 +75,64 @@ def features(g: Geometry) -> dict[str, bool]:
         "float64": g.dtype == "float64",
         "1x1": g.kernel == (1,) * g.rank,
         **{f"padding {name}": g.padding == name for name in ("valid", "same", "same_lower", "full", "causal")},
+    }
+
+
+def drawn_layers(batch: int) -> list[Geometry]:
+    rng = np.random.default_rng((6, batch))
+    return [draw_layer(rng) for _ in range(LAYER_BATCH_SIZE)]
+
+
+@pytest.mark.parametrize("batch", range(LAYER_BATCHES))
+def test_layers(batch: int) -> None:
+    rng = np.random.default_rng((7, batch))
+    for geometry in drawn_layers(batch):
+        case = make_case(geometry, rng)
+        for layout in LAYOUTS:
+            threads = int(rng.integers(1, 4))
+            check_passes(case, layout, threads=threads, fill=bool(rng.random() < 3 / 4))
+            check_accumulation(case, layout, rng, threads=threads)
+
+
+def test_the_layers_take_every_way() -> None:
+    seen: Counter[str] = Counter()
+    for batch in range(LAYER_BATCHES):
+        for g in drawn_layers(batch):
+            seen.update({name: int(present) for name, present in ways(g).items()})
+    rare = {name: count for name, count in seen.items() if count < 20}
+    assert not rare, f"drawn too rarely: {rare}"
+
+
+def ways(g: Geometry) -> dict[str, bool]:
+    per_group, filters, taps = g.c // g.groups, g.k // g.groups, math.prod(g.kernel)
+    in_vectors = g.groups > 1 and per_group == filters and per_group in (1, 2, 4, 8)
+    strided = max(g.strides) > 1
+    # The residues of the pixels of dx, of all axes, that are read through some tap: with all of them, dx has no gaps.
+    axes = list(zip(g.kernel, g.strides, g.dilations, strict=True))
+    complete = all(len({d * r % s for r in range(kernel)}) == s for kernel, s, d in axes)
+    row = g.spatial[-1]
+    return {
+        **{f"groups of {n}": in_vectors and per_group == n for n in (1, 2, 4, 8)},
+        "groups of several vectors": in_vectors and g.c > 16,
+        "groups that fill a part of a vector": in_vectors and g.c % 16 != 0,
+        "strided groups": in_vectors and strided,
+        "strided groups, classes missing": in_vectors and strided and not complete,
+        "groups of unequal channels": g.groups > 1 and per_group != filters,
+        "groups of many taps": in_vectors and taps > 288,
+        "strided, every class": strided and complete,
+        "strided, classes missing": strided and not complete,
+        "two classes in an even row": g.strides[-1] == 2 and complete and row % 2 == 0,
+        "two classes in an odd row": g.strides[-1] == 2 and complete and row % 2 == 1,
+        "three or more classes in a row": g.strides[-1] > 2 and complete,
+        "more classes than a task takes": math.prod(g.strides) > 16,
+        "short rows": row < 8 and math.prod(g.spatial) >= 32,
+        "short rows, many channels": row < 8 and min(per_group, filters) >= 32,
+        "several blocks of taps": taps > 288,
+        "several blocks of channels": taps * per_group > 288 and per_group > 1,
+        "channels before a whole vector": filters % 16 == 15,
+        "channels after a whole vector": filters > 1 and filters % 16 == 1,
+        "whole vectors of channels": filters % 16 == 0,
+        "1x1": taps == 1 and not strided,
     }
 
 

@@ -188,6 +188,10 @@ inline Geometry random_geometry(Random& random, double most_flops) {
         g.groups = random.pick({1, 1, 1, 2, 3, 5});
         g.in_channels = g.groups * random.pick({1, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 49});
         g.out_channels = g.groups * random.pick({1, 1, 2, 3, 4, 5, 7, 8, 9, 14, 15, 16, 17, 24, 33, 49});
+        if (random.chance(5)) {  // depthwise and the like: a vector holds several groups
+            g.groups = random.integer(2, 40);
+            g.in_channels = g.out_channels = g.groups * random.pick({1, 1, 1, 2, 4, 8});
+        }
         for (size_t a = static_cast<size_t>(3 - g.rank); a < 3; ++a) {
             g.input[a] = random.integer(1, input);
             g.kernel[a] = random.integer(1, kernel);

@@ -1,10 +1,7 @@
-// Every kernel of every instruction set of this machine, in both types, against the plain loop of its contract
-// (kernels/kernel_table.hpp).  Sources end at a fence, results lie between guards.
-#include <algorithm>
-#include <cmath>
-
-#include "dispatch.hpp"
-#include "support.hpp"
+// The kernels of every instruction set of this machine, in both types, against the plain loop of their contract
+// (kernels/kernel_table.hpp): packed tiles, row tiles, packing, dot products.  Sources end at a fence, results lie
+// between guards.  The others: test_row_kernels.cpp, test_channel_kernels.cpp.
+#include "kernel_cases.hpp"
 
 namespace convpp::test {
 namespace {
@@ -13,34 +10,6 @@ using kernels::KernelTable;
 using kernels::Run;
 using kernels::Start;
 using kernels::TileFamily;
-
-constexpr std::initializer_list<Start> all_starts{Start::zero, Start::from_c, Start::row_bias, Start::column_bias};
-
-// body(table, isa) for each instruction set of this machine.
-template <class T, class Body>
-void for_each_isa(const Body& body) {
-    for (const Isa isa : available_isas()) {
-        CAPTURE(std::string(name(isa)));
-        body(kernel_table<T>(isa), isa);
-    }
-}
-
-// body(family, rows, vectors) for each tile of a table.
-template <class T, class Body>
-void for_each_tile(const KernelTable<T>& table, const Body& body) {
-    for (const TileFamily<T>& family : table.family)
-        for (int rows = 1; rows <= family.rows; ++rows)
-            for (int vectors = 1; vectors <= family.vectors; ++vectors) {
-                CAPTURE(rows);
-                CAPTURE(vectors);
-                body(family, rows, vectors);
-            }
-}
-
-template <class T>
-T multiply_add(T a, T b, T c, bool fused) {
-    return fused ? std::fma(a, b, c) : a * b + c;
-}
 
 // The operands of a tile: panels, C with its gaps, a bias for each start.
 template <class T>
@@ -110,41 +79,12 @@ std::vector<Run> random_runs(Random& random, int64_t width, int64_t lanes) {
     return runs;
 }
 
-std::vector<int64_t> random_offsets(Random& random, int64_t count) {
-    std::vector<int64_t> offsets(static_cast<size_t>(count));
-    for (int64_t& offset : offsets) offset = random.integer(0, 70);
-    return offsets;
-}
-
 // One past the last source element that is asked for.
 int64_t source_elems(const std::vector<int64_t>& offsets, const std::vector<Run>& runs) {
     int64_t end = 0;
     for (const int64_t offset : offsets)
         for (const Run& run : runs) end = std::max(end, offset + run.src + run.count);
     return end;
-}
-
-// What a packing kernel must have written: `known` elements are exact; the others, which lie between runs or are
-// slack, may hold anything.
-template <class T>
-struct Panel {
-    std::vector<T> value;
-    std::vector<char> known;
-    explicit Panel(int64_t size) : value(static_cast<size_t>(size)), known(static_cast<size_t>(size)) {}
-    void set(int64_t at, T v) {
-        value.at(static_cast<size_t>(at)) = v;
-        known.at(static_cast<size_t>(at)) = 1;
-    }
-    int64_t first_difference(const Array<T>& got) const {
-        for (int64_t i = 0; i < got.size(); ++i)
-            if (known[static_cast<size_t>(i)] && !(got[i] == value[static_cast<size_t>(i)])) return i;
-        return -1;
-    }
-};
-
-template <class T>
-bool all_nan(const Array<T>& array, int64_t lo, int64_t hi) {
-    return std::all_of(array.data() + lo, array.data() + hi, [](T v) { return v != v; });
 }
 
 // `spare`: elements that follow the source, so that whole vectors may be read there.

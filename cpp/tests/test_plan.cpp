@@ -261,6 +261,35 @@ Geometry conv1d(int64_t batch, int64_t in, int64_t out, int64_t length, int64_t 
     return g;
 }
 
+// The pairs (channel, weight) of a map in the order in which every way of feeding adds them up: the blocks, in each its
+// channels, for each its taps.
+std::vector<std::pair<int64_t, Extents>> order_of_sum(const MapPlan& m) {
+    std::vector<std::pair<int64_t, Extents>> order;
+    for (int64_t b = 0; b < m.patches.count(); ++b) {
+        const PatchBlock block = patch_block(m.patches, b);
+        for (int64_t channel = block.channel_lo; channel < block.channel_hi; ++channel)
+            for_each_of_box(block.taps, [&](const Extents4& tap) {
+                Extents weight{};
+                for (size_t a = 0; a < 3; ++a) weight[a] = m.map.axis[a].taps[static_cast<size_t>(tap[a + 1])].weight;
+                order.push_back({channel, weight});
+            });
+    }
+    return order;
+}
+
+std::array<int64_t, 3> first_result(const MapPlan& m) {
+    return {m.map.axis[0].result_start, m.map.axis[1].result_start, m.map.axis[2].result_start};
+}
+
+constexpr size_t feeds = 4;
+
+// How often each way of feeding is chosen.
+struct FeedCount {
+    std::array<int, feeds> of{};
+    void add(const Plan& plan) { of.at(static_cast<size_t>(plan.feed)) += !plan.empty; }
+    int kinds() const { return static_cast<int>(feeds - static_cast<size_t>(std::count(of.begin(), of.end(), 0))); }
+};
+
 // Layers of real networks, and the largest of each kind.
 std::vector<Geometry> real_layers() {
     std::vector<Geometry> layers{
@@ -517,6 +546,141 @@ TEST_CASE("the order of a result's sum does not depend on the batch") {
                             }
                         }
                 }
+}
+
+TEST_CASE("typical layers are fed in the way that was measured as the fastest") {
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const DType dtype : {DType::float32, DType::float64})
+            for (const int64_t batch : {1, 8}) {
+                const auto feed = [&](Geometry g, Pass pass, Layout layout) {
+                    g.batch = batch;
+                    g.layout = layout;
+                    return plan_of(ConvProblem(g), pass, dtype).feed;
+                };
+                INFO(std::string(name(isa)), " ", dtype == DType::float32 ? 4 : 8, ", N = ", batch);
+                // Rows of 56 pixels are read where they lie: no panel is made of them.
+                const Geometry square = conv2d(1, 64, 64, 56, 56, 3, 1, 1);
+                for (const Pass pass : {Pass::forward, Pass::input_grad})
+                    CHECK(feed(square, pass, Layout::channels_first) != Feed::packed_pixels);
+                for (const Layout layout : both_layouts)
+                    for (const Pass pass : all_passes)
+                        for (const int64_t stride : {1, 2}) {
+                            INFO(std::string(name(pass)), ", ", std::string(name(layout)));
+                            CHECK(feed(conv2d(1, 32, 32, 56, 56, 3, stride, 1, 1, 32), pass, layout) ==
+                                  Feed::channel_vectors);
+                        }
+                // Groups of 4 channels: a vector holds them in both types, or not (2 lanes).
+                const bool held = kernel_shapes(isa, dtype).shape[0].lanes >= 4;
+                const Geometry grouped = conv2d(1, 128, 128, 56, 56, 3, 1, 1, 1, 32);
+                for (const Pass pass : all_passes) {
+                    CHECK((feed(grouped, pass, Layout::channels_last) == Feed::channel_vectors) == held);
+                    CHECK(feed(grouped, pass, Layout::channels_first) != Feed::channel_vectors);
+                }
+            }
+    }
+}
+
+TEST_CASE("channels of their own for each sample, or unequal ones, are not fed in vectors of channels") {
+    Geometry g = conv2d(2, 32, 32, 20, 20, 3, 1, 1, 1, 32);
+    g.layout = Layout::channels_last;
+    CHECK(plan_of(ConvProblem(g), Pass::forward).feed == Feed::channel_vectors);
+    g.per_sample = true;
+    CHECK(plan_of(ConvProblem(g), Pass::forward).feed != Feed::channel_vectors);
+    g.per_sample = false;
+    g.out_channels = 64;  // two results of each channel
+    for (const Pass pass : all_passes) CHECK(plan_of(ConvProblem(g), pass).feed != Feed::channel_vectors);
+}
+
+TEST_CASE("a 1x1 layer is one row") {
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const Layout layout : both_layouts)
+            for (const Pass pass : all_passes) {
+                Geometry g = conv2d(3, 70, 50, 13, 11, 1, 1, 0);
+                g.layout = layout;
+                INFO(std::string(name(isa)), ", ", std::string(name(pass)));
+                const auto counts = [&] {
+                    const IndexMap map = plan_of(ConvProblem(g), pass).maps.at(0).map;
+                    return Extents{map.axis[0].count, map.axis[1].count, map.axis[2].count};
+                };
+                CHECK(counts() == Extents{1, 1, 143});
+                g.rank = 3;
+                g.input[0] = 5;
+                CHECK(counts() == Extents{1, 1, 715});
+                // Rows that are not all of the source, or not all of the result, are not joined.
+                g.stride = {1, 2, 2};
+                const Extents apart = counts();
+                CHECK(apart[2] == 6);
+                g.stride = {1, 1, 1};
+                g.pad_lo[2] = 1;
+                CHECK(counts()[2] == (pass == Pass::input_grad ? 11 : 12));
+            }
+    }
+}
+
+TEST_CASE("the order of a result's sum does not depend on the feed, the layout, the type, the ISA or the batch") {
+    Random random(6);
+    std::vector<Geometry> geometries;
+    for (int i = 0; i < 100; ++i) geometries.push_back(random_geometry(random, 1e6));
+    geometries.push_back(conv2d(1, 7, 7, 20, 20, 3, 1, 1, 1, 7));  // as many groups as fill some half vectors
+    geometries.push_back(conv2d(1, 12, 12, 30, 30, 3, 2, 1, 1, 3));
+    geometries.push_back(conv2d(1, 64, 64, 56, 56, 3, 1, 1));
+    geometries.push_back(conv2d(1, 128, 70, 28, 28, 3, 2, 1));
+    geometries.push_back(conv2d(1, 300, 64, 14, 14, 1, 1, 0));
+    geometries.push_back(conv2d(1, 6, 6, 50, 50, 19, 1, 9, 1, 3));  // several blocks of taps
+    geometries.push_back(conv2d(1, 40, 40, 45, 45, 21, 2, 9, 1, 40));
+    geometries.push_back(conv1d(1, 4, 6, 7000, 5, 1, 0, 1700));  // taps that are not staged together
+    int fed_in_several_ways = 0;
+    for (Geometry g : geometries)
+        for (const Pass pass : {Pass::forward, Pass::input_grad}) {
+            std::map<std::array<int64_t, 3>, std::vector<std::pair<int64_t, Extents>>> order;  // of each map
+            FeedCount count;
+            bool first = true, same = true;
+            for (const Isa isa : available_isas()) {
+                const IsaScope scope(isa);
+                for (const Layout layout : both_layouts)
+                    for (const DType dtype : {DType::float32, DType::float64})
+                        for (const int64_t batch : {1, 2, 40}) {
+                            g.layout = layout;
+                            g.batch = batch;
+                            const Plan plan = plan_of(ConvProblem(g), pass, dtype);
+                            if (plan.empty) continue;
+                            count.add(plan);
+                            for (const MapPlan& m : plan.maps) {
+                                if (first) order[first_result(m)] = order_of_sum(m);
+                                same &= order.count(first_result(m)) == 1 && order[first_result(m)] == order_of_sum(m);
+                            }
+                            same &= order.size() == plan.maps.size();
+                            first = false;
+                        }
+            }
+            INFO(std::string(name(pass)), ": ", describe(g));
+            CHECK(same);
+            fed_in_several_ways += count.kinds() > 1;
+        }
+    CHECK(fed_in_several_ways >= 20);
+}
+
+TEST_CASE("random convolutions are fed in every way") {
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const Layout layout : both_layouts)
+            for (const Pass pass : all_passes) {
+                Random random(7);
+                FeedCount count;
+                for (int i = 0; i < 500; ++i) {
+                    Geometry g = random_geometry(random, 1e6);
+                    g.layout = layout;
+                    count.add(plan_of(ConvProblem(g), pass));
+                }
+                INFO(std::string(name(isa)), ", ", std::string(name(pass)), ", ", std::string(name(layout)));
+                for (size_t feed = 0; feed < feeds; ++feed) {
+                    CAPTURE(feed);
+                    CHECK(count.of[feed] >= 5);
+                }
+            }
+    }
 }
 
 TEST_CASE("the workspace of real layers is bounded, whatever the batch") {

@@ -1,0 +1,206 @@
+// The kernels of depthwise and grouped layers, whose vectors run along the channels, on every instruction set of this
+// machine and in both types, against the plain loop of their contract (kernels/kernel_table.hpp).
+//
+// Sources end at a fence, results lie between guards.
+#include "kernel_cases.hpp"
+
+namespace convpp::test {
+namespace {
+
+using kernels::KernelTable;
+using kernels::Start;
+
+// body(index, channels of a group) for each group of a table.
+template <class T, class Body>
+void for_each_group(const KernelTable<T>& table, const Body& body) {
+    for (int index = 0; index < kernels::channel_groups; ++index) {
+        const int64_t group = int64_t(1) << index;
+        CAPTURE(group);
+        if (table.channel_tiles[index] != nullptr) body(index, group);
+    }
+}
+
+// Where `count` pixels lie: in any order, two of them may be one.
+std::vector<int64_t> random_pixels(Random& random, int64_t count) {
+    std::vector<int64_t> at(static_cast<size_t>(count));
+    for (int64_t& pixel : at) pixel = random.integer(0, 150);
+    return at;
+}
+
+// Elements of a source whose last vector is the last one that is read.
+int64_t source_elems(const std::vector<int64_t>& pixels, const std::vector<int64_t>& offsets, int64_t lanes) {
+    return pixels.empty() || offsets.empty() ? 0 : largest_of(pixels) + largest_of(offsets) + lanes;
+}
+
+// `count` pixels, whose results lie in any order with gaps between them.
+template <class T>
+struct ChannelTiles {
+    int64_t group, lanes, taps, count;
+    std::vector<int64_t> offsets, pixels, results;
+    Array<T> source, weights, bias, c;
+
+    ChannelTiles(const KernelTable<T>& table, int64_t of_group, int64_t tap_count, int64_t pixel_count, Random& random)
+        : group(of_group),
+          lanes(table.lanes),
+          taps(tap_count),
+          count(pixel_count),
+          offsets(random_offsets(random, taps)),
+          pixels(random_pixels(random, count)),
+          results(shuffled(random, count)),
+          source(source_elems(pixels, offsets, lanes)),
+          weights(group * taps * lanes),
+          bias(lanes),
+          c(count * (lanes + 3), guards) {
+        for (int64_t& at : results) at *= lanes + 3;
+    }
+
+    template <class Fill, class Value>
+    void fill(Start start, const Fill& fill_array, const Value& value) {
+        for (Array<T>* array : {&source, &weights, &bias}) fill_array(*array);
+        c.fill_nan();  // c is read only where the sums start from it
+        for (const int64_t at : results)
+            for (int64_t lane = 0; start == Start::from_c && lane < lanes; ++lane)
+                c[at + lane] = static_cast<T>(value());
+    }
+
+    // One sum after the other, through the channels of the group and their taps.
+    std::vector<T> expected(Start start, bool fused) const {
+        std::vector<T> result = contents(c);
+        for (size_t p = 0; p < pixels.size(); ++p)
+            for (int64_t lane = 0; lane < lanes; ++lane) {
+                T& sum = result.at(static_cast<size_t>(results[p] + lane));
+                if (start == Start::zero) sum = T(0);
+                if (start == Start::column_bias) sum = bias[lane];
+                for (int64_t channel = 0; channel < group; ++channel)
+                    for (int64_t t = 0; t < taps; ++t)
+                        sum = multiply_add(
+                            source[pixels[p] + offsets[static_cast<size_t>(t)] + lane / group * group + channel],
+                            weights[(channel * taps + t) * lanes + lane], sum, fused);
+            }
+        return result;
+    }
+
+    void run(const KernelTable<T>& table, int index, Start start) {
+        std::vector<const T*> from;
+        std::vector<T*> to;
+        for (const int64_t at : pixels) from.push_back(source.data() + at);
+        for (const int64_t at : results) to.push_back(c.data() + at);
+        table.channel_tiles[index](taps, from.data(), offsets.data(), count, weights.data(), to.data(), start,
+                                   start == Start::column_bias ? bias.data() : nullptr);
+    }
+};
+
+template <class T, class Fill, class Value>
+void check_channel_tiles(const KernelTable<T>& table, Isa isa, std::initializer_list<int64_t> most_taps, Random& random,
+                         const Fill& fill, const Value& value) {
+    for_each_group(table, [&](int index, int64_t group) {
+        for (const int64_t taps : most_taps)
+            for (int64_t count = 0; count <= 2 * kernels::most_channel_pixels + 3; ++count)
+                for (const Start start : {Start::zero, Start::from_c, Start::column_bias}) {
+                    ChannelTiles<T> tiles(table, group, taps, count, random);
+                    tiles.fill(start, fill, value);
+                    const std::vector<T> expected = tiles.expected(start, is_fused(isa));
+                    tiles.run(table, index, start);
+                    CAPTURE(taps);
+                    CAPTURE(count);
+                    CAPTURE(static_cast<int>(start));
+                    CHECK(holds(tiles.c, expected));
+                    CHECK(tiles.c.guards_intact());
+                }
+    });
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("tables have the groups of channels that a vector holds", T, float, double) {
+    for_each_isa<T>([](const KernelTable<T>& table, Isa) {
+        for (int index = 0; index < kernels::channel_groups; ++index) {
+            const bool held = (1 << index) <= table.lanes;
+            CAPTURE(index);
+            CHECK((table.channel_tiles[index] != nullptr) == held);
+            CHECK((table.channel_sums[index] != nullptr) == held);
+        }
+    });
+}
+
+TEST_CASE_TEMPLATE("channel_tiles multiply integers exactly and write nothing else", T, float, double) {
+    Random random(41);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
+        check_channel_tiles(
+            table, isa, {0, 1, 2, 9, 25}, random, [&](Array<T>& array) { array.fill_integers(random); },
+            [&] { return random.integer(-9, 9); });
+    });
+}
+
+TEST_CASE_TEMPLATE("channel_tiles sum in the order of channels, then taps", T, float, double) {
+    Random random(42);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
+        check_channel_tiles(
+            table, isa, {13}, random, [&](Array<T>& array) { array.fill_reals(random); },
+            [&] { return random.real(); });
+    });
+}
+
+TEST_CASE_TEMPLATE("channel_sums", T, float, double) {
+    Random random(43);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
+        const int64_t lanes = table.lanes;
+        for_each_group(table, [&](int index, int64_t group) {
+            for (int64_t taps = 0; taps <= 20; ++taps)
+                for (const int64_t pixels : {0, 1, 2, 7, 30}) {
+                    const std::vector<int64_t> offsets = random_offsets(random, taps);
+                    const std::vector<int64_t> at = random_pixels(random, pixels);
+                    Array<T> x(source_elems(at, offsets, lanes)), dy(pixels * lanes);
+                    Array<T> sums(group * taps * lanes, guards);
+                    for (Array<T>* array : {&x, &dy, &sums}) array->fill_integers(random);
+                    std::vector<T> expected = contents(sums);
+                    for (int64_t channel = 0; channel < group; ++channel)
+                        for (int64_t t = 0; t < taps; ++t)
+                            for (int64_t lane = 0; lane < lanes; ++lane)
+                                for (int64_t p = 0; p < pixels; ++p)
+                                    expected.at(static_cast<size_t>((channel * taps + t) * lanes + lane)) +=
+                                        dy[p * lanes + lane] *
+                                        x[at[static_cast<size_t>(p)] + offsets[static_cast<size_t>(t)] +
+                                          lane / group * group + channel];
+                    table.channel_sums[index](taps, pixels, x.data(), at.data(), offsets.data(), dy.data(),
+                                              sums.data());
+                    CAPTURE(taps);
+                    CAPTURE(pixels);
+                    CHECK(first_difference(sums.data(), expected.data(), sums.size()) == -1);
+                    CHECK(sums.guards_intact());
+                }
+        });
+    });
+}
+
+TEST_CASE_TEMPLATE("split_channels", T, float, double) {
+    Random random(44);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
+        const int64_t lanes = table.lanes;
+        for (int64_t channels = 1; channels <= 3 * lanes + 1; ++channels)
+            for (const int64_t pixels : {0, 1, 2, 7})
+                for (const int64_t spare : {int64_t(0), int64_t(1), guards})
+                    for (const int64_t gap : {int64_t(0), int64_t(5)}) {  // between pixels, and between vectors
+                        const int64_t src_pitch = channels + gap, dst_pitch = pixels * lanes + gap;
+                        const int64_t vectors = (channels + lanes - 1) / lanes;
+                        Array<T> source(pixels == 0 ? 0 : (pixels - 1) * src_pitch + channels + spare);
+                        source.fill_integers(random, 1000);
+                        Array<T> split((vectors - 1) * dst_pitch + pixels * lanes, guards);
+                        Panel<T> expected(split.size());
+                        for (int64_t p = 0; p < pixels; ++p)
+                            for (int64_t c = 0; c < channels; ++c)
+                                expected.set(c / lanes * dst_pitch + p * lanes + c % lanes, source[p * src_pitch + c]);
+                        table.split_channels(source.data(), src_pitch, pixels, channels, split.data(), dst_pitch,
+                                             source.data() + source.size());
+                        CAPTURE(channels);
+                        CAPTURE(pixels);
+                        CAPTURE(spare);
+                        CAPTURE(gap);
+                        CHECK(expected.first_difference(split) == -1);
+                        CHECK(split.guards_intact());
+                        for (int64_t v = 1; v < vectors; ++v) CHECK(all_nan(split, v * dst_pitch - gap, v * dst_pitch));
+                    }
+    });
+}
+
+}  // namespace convpp::test

@@ -43,7 +43,8 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
         const int64_t panel = plan.feed == Feed::channel_vectors
                                   ? kernels.shape[0].lanes
                                   : panel_width(plan, kernels.shape[plan.tile.family], false);
-        while (products * plan.chunks < plan.tasks_wanted) {
+        const int64_t most = partial_bytes_most / elem_bytes;
+        while (products * plan.chunks < plan.tasks_wanted && (plan.chunks == 1 || 2 * sums * plan.chunks <= most)) {
             if (plan.channel_block > panel) {
                 plan.channel_block = round_up(plan.channel_block / 2, panel);
             } else if (m.patches.channels_per_block > 1 && plan.feed != Feed::channel_vectors) {

@@ -84,3 +84,9 @@ def forget_plans() -> None:
     """Empties the caches: plans are made for one instruction set."""
     plan_conv.cache_clear()
     plan_conv_transpose.cache_clear()
+
+
+def forget() -> None:
+    """Plans are made anew when they are next needed."""
+    plan_conv.cache_clear()
+    plan_conv_transpose.cache_clear()

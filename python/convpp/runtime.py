@@ -49,7 +49,10 @@ def set_num_threads(n: int) -> None:
 
     Results do not depend on it: their bits are the same for every number of threads.
     """
+    from convpp import planning
+
     _core.set_num_threads(_checked(n))
+    planning.forget()  # plans are cut for the threads there are
 
 
 @contextlib.contextmanager

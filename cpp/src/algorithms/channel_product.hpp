@@ -61,7 +61,7 @@ struct ChannelCopy {
     kernels::Run* runs = nullptr;  // channels_first: the rows of a plane
     int64_t* channel_offset = nullptr;
 
-    ChannelCopy(Carver& carver, const Plan& plan, int64_t lanes) : padded(carver, plan, lanes, 0, false) {
+    ChannelCopy(Carver& carver, const Plan& plan, int64_t lanes) : padded(carver, plan, lanes, false) {
         if (plan.feed != Feed::channel_vectors) return;
         int64_t elems = 0, rows = 0, taps = 0;
         for (const MapPlan& m : plan.maps) {

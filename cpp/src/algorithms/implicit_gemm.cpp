@@ -45,7 +45,7 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
 
 template <class T>
 void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* packed,
-              const T* bias, const RowBuffers<T>& buffers, const ProductTask& task) {
+              const T* bias, RowBuffers<T>& buffers, const ProductTask& task) {
     run_row_task(plan, kernel, operands, packed, bias, buffers, task);
 }
 
@@ -89,7 +89,7 @@ void run_tasks(const Plan& plan, const KernelTable<T>& kernel, const ProductOper
                std::byte* workspace) {
     Carver carver(workspace);
     SharedWeights<T> shared(carver, plan, kernel);
-    const std::vector<Buffers> buffers = thread_buffers<Buffers>(carver, plan, kernel, threads);
+    std::vector<Buffers> buffers = thread_buffers<Buffers>(carver, plan, kernel, threads);
     if (operands.bias != nullptr)
         std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
     const bool packs = operands.packed == nullptr && !plan.packs_in_task;

@@ -67,12 +67,11 @@ void multiply_indirect(const kernels::KernelTable<T>& kernel, int family_index, 
     const kernels::TileFamily<T>& family = kernel.family[family_index];
     const int64_t width = int64_t(family.vectors) * kernel.lanes;
     std::array<T*, kernels::max_tile_rows> in_tail;
+    for (int64_t i = 0; i < family.rows; ++i) in_tail[static_cast<size_t>(i)] = tail + i * width;
     for (int64_t column = 0; column < channels; column += width, weights += pitch) {
         const int64_t valid = std::min(width, channels - column), vectors = ceil_div(valid, kernel.lanes);
         const T* const bias = beginning.bias != nullptr ? beginning.bias + column : nullptr;
         const bool whole = whole_vectors || valid == vectors * kernel.lanes;
-        for (int64_t i = 0; i < static_cast<int64_t>(in_tail.size()); ++i)
-            in_tail[static_cast<size_t>(i)] = tail + std::min<int64_t>(i, family.rows - 1) * width;
         for (int64_t pixel = 0; pixel < pixels; pixel += family.rows) {
             const int64_t rows = std::min<int64_t>(family.rows, pixels - pixel);
             const auto tile = family.indirect[rows - 1][vectors - 1];

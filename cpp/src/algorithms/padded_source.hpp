@@ -71,14 +71,13 @@ struct PaddedBuffers {
     T* copy = nullptr;
     int64_t* offsets = nullptr;  // of the block's pairs
 
-    // For all channels of a block of patches, or for so many.
-    PaddedBuffers(Carver& carver, const Plan& plan, int64_t lanes, int64_t channels = 0, bool used = true) {
+    PaddedBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true) {
         if (!used) return;
         int64_t elems = 0, row = 0, pairs = 0;
         for (const MapPlan& m : plan.maps) {
             pairs = std::max(pairs, m.patches.largest());
             if (m.in_place) continue;
-            const int64_t copied = channels > 0 ? channels : m.patches.channels_per_block;
+            const int64_t copied = m.patches.channels_per_block;
             for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
                 const PaddedLayout layout =
                     padded_layout(m, plan.source, m.pixels.box(0), m.patches.taps.box(b), copied);

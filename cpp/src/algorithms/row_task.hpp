@@ -170,11 +170,12 @@ void read_flat(const Plan& plan, const MapPlan& m, const FlatResults& f, const T
 
 template <class T>
 void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                  const T* packed, const T* bias, RowBuffers<T> buffers, const ProductTask& task) {
+                  const T* packed, const T* bias, RowBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan* const maps = &task.map;
     const PackedWeights layout = packed_weights(plan, kernel);
     const int64_t result_step = task.map.map.axis[2].result_step * plan.result.axis[2];
     int64_t flat_elems = 0;  // of a channel
+    for (RowMap& known : buffers.maps) known.block = -1;
     for (int64_t index = 0; plan.flat_rows && index < task.map.family; ++index) {
         FlatResults& f = buffers.maps[static_cast<size_t>(index)].flat;
         f.pixels = pixels_of(maps[index], task.pixels);

@@ -79,7 +79,7 @@ struct ThreadBuffers {
 
     ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
         : patches(carver, plan, kernel.lanes, reads_patches(plan)),
-          padded(carver, plan, kernel.lanes, 0, plan.feed == Feed::pixel_scalars && !reads_patches(plan)),
+          padded(carver, plan, kernel.lanes, plan.feed == Feed::pixel_scalars && !reads_patches(plan)),
           channel_copy(carver, plan, kernel.lanes) {
         const MapPlan& m = plan.maps[0];
         const SumLayout layout(plan, kernel);

@@ -269,12 +269,6 @@ inline void interleave_row(const T* even, const T* odd, int64_t count, int64_t r
         store(dst + j + lanes, interleaved<1>(a, b, LanesOf<lanes>{}));
     }
     if (j >= count) return;
-    for (; j + 2 * lanes <= count; j += 2 * lanes) {
-        const Vector<T> a = load(even + j / 2), b = load(odd + j / 2);
-        store(dst + j, interleaved<0>(a, b, LanesOf<lanes>{}));
-        store(dst + j + lanes, interleaved<1>(a, b, LanesOf<lanes>{}));
-    }
-    if (j == count) return;
     T rest[2 * lanes];
     const Vector<T> a = load(even + j / 2), b = load(odd + j / 2);
     store(rest, interleaved<0>(a, b, LanesOf<lanes>{}));

@@ -81,12 +81,6 @@ def _is_last(layout: Any) -> bool:
 
 
 def forget_plans() -> None:
-    """Empties the caches: plans are made for one instruction set."""
-    plan_conv.cache_clear()
-    plan_conv_transpose.cache_clear()
-
-
-def forget() -> None:
-    """Plans are made anew when they are next needed."""
+    """Empties the caches: plans are made for one instruction set and number of threads."""
     plan_conv.cache_clear()
     plan_conv_transpose.cache_clear()

@@ -52,7 +52,7 @@ def set_num_threads(n: int) -> None:
     from convpp import planning
 
     _core.set_num_threads(_checked(n))
-    planning.forget()  # plans are cut for the threads there are
+    planning.forget_plans()
 
 
 @contextlib.contextmanager

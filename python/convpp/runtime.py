@@ -49,10 +49,8 @@ def set_num_threads(n: int) -> None:
 
     Results do not depend on it: their bits are the same for every number of threads.
     """
-    from convpp import planning
-
     _core.set_num_threads(_checked(n))
-    planning.forget_plans()
+    forget_plans()
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ FIELDS = [
     Geometry(1, 2, 3, (300,), (33,), padding="same"),
     Geometry(1, 5, 6, (7, 8, 9), (3, 3, 3), padding=1),
     Geometry(2, 4, 4, (12, 12), (3, 3), padding=(-2, -1)),
+    Geometry(2, 4, 5, (3, 4, 5), (3, 1, 1), padding=(1, 0, 0)),  # planes that could be rows, padded along the depth
 ]
 
 

@@ -157,7 +157,8 @@ TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
 
 // Dot products of rows of dy and of x, which both lie in memory as the vectors want them.
 TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
-    constexpr double load = 2.0;           // the rows of a chunk stream from L2, and vectors cross cache lines
+    // The rows of a chunk stream from L2, but for taps that read the same ones again; vectors cross cache lines.
+    const double load = m.map.taps() >= 9 ? 2.2 : 3.5;
     constexpr double ragged_vector = 4.0;  // more of them, to blank the lanes of one that is partly filled
     const TileShape& shape = kernels.shape[0];
     const int64_t length = m.map.axis[2].count, lanes = shape.lanes;

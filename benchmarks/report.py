@@ -21,7 +21,7 @@ import spread
 import workspace
 from results import behind, by_configuration, markdown, read_cases, summaries, title, totals
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 ROWS_BEHIND = 20
 
 

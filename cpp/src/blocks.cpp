@@ -57,6 +57,20 @@ int64_t chunk_pixels_of_rows(const Plan& plan, const MapPlan& m, int64_t elem_by
     return std::clamp<int64_t>(plan.cache_bytes * 7 / 64 / staged, 1, 8192);
 }
 
+int64_t staged_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_bytes) {
+    if (m.in_place) return std::numeric_limits<int64_t>::max();
+    constexpr int64_t bytes_of_band = 40;  // of each pixel, where planes are single pixels
+    int64_t bytes = elem_bytes * m.patches.channels_per_block + bytes_of_band;
+    for (const AxisMap& axis : m.map.axis) bytes *= static_cast<int64_t>(axis.phases.size());
+    return std::max<int64_t>(1, plan.cache_bytes * 7 / 16 / bytes);
+}
+
+int64_t copied_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_bytes) {
+    if (m.in_place) return std::numeric_limits<int64_t>::max();
+    const int64_t most = plan.cache_bytes * 7 / 16 / (elem_bytes * m.patches.channels_per_block);
+    return std::max<int64_t>(1, most / m.map.source_elems_of_pixel());
+}
+
 BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes) : extents_(extents) {
     int64_t inner = 1;
     for (const int64_t extent : extents)

@@ -36,6 +36,7 @@ Choice cheapest_feed(const Plan& plan, const KernelShapes& kernels, int64_t elem
     const TileChoice vectors = (sums ? vector_sum : vector_product)(kernels, plan, m);
     if (vectors.cost < best.tile.cost) best = {Feed::pixel_vectors, vectors};
     m.in_place = scalars_in_place(plan, m.map, elem_bytes);
+    if (!m.in_place && m.map.reads_mostly_gaps()) return best;  // the others copy only the phases that are read
     const TileChoice scalars = (sums ? scalar_sum : scalar_product)(kernels, plan, m);
     if (scalars.cost < best.tile.cost) best = {Feed::pixel_scalars, scalars};
     return best;
@@ -52,6 +53,7 @@ bool uses_channel_vectors(const Plan& plan, const KernelShapes& kernels) {
         return false;
     if (plan.channels_last) return true;
     const auto one_box = [](const MapPlan& m) { return m.patches.taps.count() == 1; };
+    // With fewer groups than half a vector, most of what is transposed would be nothing.
     return channels == 1 && plan.groups >= lanes / 2 &&
            (plan.maps.size() == 1 || std::all_of(plan.maps.begin(), plan.maps.end(), one_box));
 }
@@ -64,8 +66,8 @@ void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
     plan.tile = {0, false, kernels::most_channel_pixels, kernels.shape[0].lanes, 0};
     for (MapPlan& m : plan.maps) {
         m.in_place = false;
-        m.patches.channels_per_block =
-            plan.group_channels;  // blocks are of taps alone; the order of the sum is the same
+        // Blocks are of taps alone; the order of the sum is the same.
+        m.patches.channels_per_block = plan.group_channels;
         m.patches.channel_blocks = 1;
     }
 }

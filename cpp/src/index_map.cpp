@@ -78,6 +78,20 @@ int64_t IndexMap::taps() const {
 
 int64_t IndexMap::pixels() const { return axis[0].count * axis[1].count * axis[2].count; }
 
+int64_t IndexMap::source_elems_of_pixel() const {
+    constexpr int64_t most = int64_t(1) << 40;  // beyond all blocks
+    int64_t elems = 1;
+    for (const AxisMap& a : axis) elems = a.source_step > most / elems ? most : elems * a.source_step;
+    return elems;
+}
+
+bool IndexMap::reads_mostly_gaps() const {
+    constexpr double most_gaps = 4.0;  // elements copied for each that is read
+    double copied = 1.0;
+    for (const AxisMap& a : axis) copied *= static_cast<double>(a.source_step) / static_cast<double>(a.phases.size());
+    return copied > most_gaps;
+}
+
 bool IndexMap::reads_inside() const {
     return axis[0].reads_inside() && axis[1].reads_inside() && axis[2].reads_inside();
 }

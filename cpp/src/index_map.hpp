@@ -49,6 +49,9 @@ struct IndexMap {
 
     int64_t taps() const;
     int64_t pixels() const;  // of one sample
+    int64_t source_elems_of_pixel()
+        const;  // that the pixels are apart: what a copy without gaps left out takes for each
+    bool reads_mostly_gaps() const;         // between the taps: of strides beyond the kernel's reach
     bool reads_inside() const;
 };
 

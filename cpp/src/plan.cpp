@@ -67,6 +67,20 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     return plan;
 }
 
+namespace {
+
+const char* name(Feed feed) {
+    switch (feed) {
+        case Feed::packed_pixels: return "pixels packed";
+        case Feed::pixel_vectors: return "vectors of pixels";
+        case Feed::pixel_scalars: return "pixels one by one";
+        case Feed::channel_vectors: return "vectors of channels";
+    }
+    return "?";
+}
+
+}  // namespace
+
 std::string describe_blocking(const Plan& plan) {
     if (plan.algorithm == Algorithm::reference) return "plain loops";
     if (plan.empty) return "nothing to sum";
@@ -83,7 +97,8 @@ std::string describe_blocking(const Plan& plan) {
            "; " + text(plan.tasks) + " tasks of up to " + text(plan.channel_block) + " channels x " +
            text(m.pixels.largest()) + " pixels; " + text(m.patches.count()) + " blocks of up to " +
            text(m.patches.largest()) + " (channel, tap) pairs; " + text(static_cast<int64_t>(plan.maps.size())) +
-           (plan.maps.size() == 1 ? " index map" : " residue classes") + (m.in_place ? ", read in place" : "");
+           (plan.maps.size() == 1 ? " index map" : " residue classes") + "; " + name(plan.feed) +
+           (m.in_place ? ", read in place" : "");
 }
 
 }  // namespace convpp

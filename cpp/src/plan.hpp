@@ -90,7 +90,7 @@ struct TileChoice {
     double cost = 0;                 // the estimate, in slots of a multiply-add unit
 };
 
-// Residue classes that one task may compute, at most.
+// Residue classes that one task may compute, at most: strides of 4 in a plane.  More would leave each of them few pixels.
 inline constexpr size_t most_family = 16;
 
 // How pixels reach the register tile; docs/architecture.md compares the ways.  In the weight gradient by pixel_scalars,

@@ -27,6 +27,11 @@ BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int6
 // Most pixels of a task that reads them as vectors: a chunk's staged channels are not multiplied by taps.
 int64_t chunk_pixels_of_rows(const Plan& plan, const MapPlan& m, int64_t elem_bytes);
 
+// Most pixels of a box whose source is staged phase by phase (planes, and what is known of their bands, stay in L2), or
+// copied with all that lies between the pixels.
+int64_t staged_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_bytes);
+int64_t copied_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_bytes);
+
 // Width of the panels of pixels, or of result channels.
 int64_t panel_width(const Plan& plan, const TileShape& shape, bool of_pixels);
 

@@ -12,6 +12,7 @@ namespace {
 int64_t chunk_bytes(const Plan& plan) { return plan.cache_bytes * 7 / 16; }
 
 constexpr int64_t chunk_pixels_most = 1024;
+constexpr int64_t least_pixels = 32;          // fewer leave tiles partly filled, whatever the caches say
 constexpr int64_t pixels_worth_a_task = 56;  // read one by one: 8 tiles, each of them 2 % of the task
 constexpr int64_t most_sum_channels = 512;  // result channels of a task, at most: their sums share the L2
 constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 channels costs less than 10 %
@@ -73,8 +74,12 @@ void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem
     const int64_t lanes = kernels.shape[0].lanes, padded = round_up(plan.result_channels, lanes);
     const bool first = !plan.channels_last;
     plan.channel_block = first ? lanes : std::min(padded, round_up(channel_run_bytes / elem_bytes, lanes));
-    int64_t pixels = 0, limit = plan.cache_bytes * 3 / 8 / (plan.channel_block * elem_bytes);
-    for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch;
+    int64_t pixels = 0, copied = 1;  // elements of a channel for each pixel
+    for (const MapPlan& m : plan.maps) {
+        pixels += m.map.pixels() * plan.batch;
+        copied = std::max(copied, m.map.source_elems_of_pixel());
+    }
+    int64_t limit = std::max<int64_t>(1, plan.cache_bytes * 3 / 8 / (plan.channel_block * elem_bytes) / copied);
     if (plan.parallel) {
         // (The weight gradient's chunks are made of boxes.)
         const int64_t wanted = plan.pass == Pass::weight_grad ? chunks_wanted : plan.tasks_wanted;
@@ -86,7 +91,7 @@ void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem
             plan.channel_block = round_up(plan.channel_block / 2, lanes);
     }
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
-    split_families(plan, std::max<int64_t>(limit, 1), 1);
+    split_families(plan, limit, 1);
     if (!first || plan.pass == Pass::weight_grad) return;
     int64_t boxes = 0;  // several vectors a task share what is found out about its pixels
     for (const MapPlan& m : plan.maps) boxes += m.family > 0 ? m.pixels.count() : 0;
@@ -117,27 +122,28 @@ int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel
         const int64_t sums =
             plan.result.channel == 1 ? 0 : std::min(round_up(plan.result_channels, channel_panel), most_sum_channels);
         const int64_t each = sums + 2 * plan.maps[0].patches.channels_per_block;
-        return std::clamp<int64_t>(chunk_bytes(plan) / (each * elem_bytes), 32, chunk_pixels_most);
+        const int64_t most = std::min(chunk_pixels_most, copied_pixels_most(plan, plan.maps[0], elem_bytes));
+        return std::max(std::min(chunk_bytes(plan) / (each * elem_bytes), most), least_pixels);
     }
     int64_t terms = 1;
     for (const MapPlan& m : plan.maps) terms = std::max(terms, m.map.taps() * plan.source_channels);
-    const int64_t packed = std::min(chunk_bytes(plan) / (std::min(patch_limit, terms) * elem_bytes), chunk_pixels_most);
+    const int64_t packed = std::min({chunk_bytes(plan) / (std::min(patch_limit, terms) * elem_bytes), chunk_pixels_most,
+                                     staged_pixels_most(plan, plan.maps[0], elem_bytes)});
     return plan.feed == Feed::packed_pixels ? packed
                                             : std::max(packed, chunk_pixels_of_rows(plan, plan.maps[0], elem_bytes));
 }
 
-}  // namespace
-
-namespace {
-
 // Few pixels and large weights: then a task takes all pixels and the fewest channels, and packs the weights that it alone
 // reads, block by block, where they stay in L2.  Packed by all threads before, they would go to memory and come back
-// (measured: a tenth of 3x3 512-512 at 7x7).
-bool all_pixels_in_a_task(const Plan& plan, int64_t pixels, int64_t padded_channels, int64_t channel_panel) {
-    constexpr int64_t large_weights = int64_t(1) << 18;  // elements: from here on they are not in L2 anyway
-    int64_t weights = 0;
-    for (const MapPlan& m : plan.maps) weights += m.map.taps() * plan.source_channels * padded_channels;
-    return plan.maps.size() == 1 && plan.parallel && pixels <= chunk_pixels_most && weights >= large_weights &&
+// (measured: 2 to 3 % of 3x3 512-512 at 7x7 and 14x14, far more while others fill the L3).
+bool all_pixels_in_a_task(const Plan& plan, int64_t elem_bytes, int64_t pixels, int64_t padded_channels,
+                          int64_t channel_panel) {
+    constexpr double large_weights = 1 << 18;  // elements: from here on they are not in L2 anyway
+    const MapPlan& m = plan.maps[0];
+    const double weights =
+        static_cast<double>(m.map.taps() * plan.source_channels) * static_cast<double>(padded_channels);
+    return plan.maps.size() == 1 && plan.parallel &&
+           pixels <= std::min(chunk_pixels_most, copied_pixels_most(plan, m, elem_bytes)) && weights >= large_weights &&
            2 * plan.groups * (padded_channels / channel_panel) >= plan.tasks_wanted;
 }
 
@@ -156,7 +162,8 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     int64_t splits = 1;  // of the result channels
     if (plan.feed == Feed::pixel_scalars)
         splits = ceil_div(padded_channels, round_up(most_sum_channels, channel_panel));
-    if (plan.feed == Feed::pixel_scalars && all_pixels_in_a_task(plan, pixels, padded_channels, channel_panel)) {
+    if (plan.feed == Feed::pixel_scalars &&
+        all_pixels_in_a_task(plan, elem_bytes, pixels, padded_channels, channel_panel)) {
         plan.packs_in_task = true;
         limit = pixels;
         splits = padded_channels / channel_panel;
@@ -182,9 +189,8 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
     const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
     split_families(plan, std::max<int64_t>(limit, 1), waste_unit);
     if (plan.feed == Feed::pixel_vectors)
-        for (MapPlan& m :
-             plan.maps)  // rows shorter than a vector are read beyond their end, which only staged ones allow
-            m.in_place &= m.pixels.shortest_row() >= shape.lanes;
+        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
+        for (MapPlan& m : plan.maps) m.in_place &= m.pixels.shortest_row() >= shape.lanes;
     plan.channel_block = round_up(ceil_div(padded_channels, splits), channel_panel);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
 

@@ -683,6 +683,27 @@ TEST_CASE("random convolutions are fed in every way") {
     }
 }
 
+TEST_CASE("the workspace does not grow with the stride") {
+    // A copy with its padding would hold all that lies between the taps.
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const int64_t stride : {2, 3, 4, 7, 16, 64})
+            for (const int64_t kernel : {int64_t(3), stride})
+                for (const int64_t groups : {1, 16, 64})
+                    for (const Layout layout : {Layout::channels_first, Layout::channels_last})
+                        for (const int64_t batch : {1, 16}) {
+                            Geometry g =
+                                conv2d(batch, 64, groups == 1 ? 512 : 64, 256, 256, kernel, stride, 1, 1, groups);
+                            g.layout = layout;
+                            for (const Pass pass : all_passes)
+                                for (const DType dtype : {DType::float32, DType::float64}) {
+                                    INFO(std::string(name(isa)), ", ", std::string(name(pass)), ": ", describe(g));
+                                    CHECK(plan_of(ConvProblem(g), pass, dtype).thread_bytes <= int64_t(3) << 20);
+                                }
+                        }
+    }
+}
+
 TEST_CASE("the workspace of real layers is bounded, whatever the batch") {
     constexpr int64_t mib = int64_t(1) << 20;
     for (const Isa isa : available_isas()) {

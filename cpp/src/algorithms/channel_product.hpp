@@ -83,6 +83,7 @@ struct ChannelCopy {
 template <class T>
 struct ChannelBuffers {
     ChannelCopy<T> copy;
+    int64_t* pairs = nullptr;  // offsets of a block's weights
     T* sums = nullptr;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
     const T** source = nullptr;  // of each pixel
     T** result = nullptr;  // of each pixel, in the result or in sums
@@ -91,11 +92,13 @@ struct ChannelBuffers {
 
     ChannelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes) {
-        int64_t pixels = 0, most_runs = 0;
+        int64_t pixels = 0, most_runs = 0, most_pairs = 0;
         for (const MapPlan& m : plan.maps) {
+            most_pairs = std::max(most_pairs, m.patches.largest());
             pixels = std::max(pixels, m.pixels.largest() * std::max<int64_t>(m.family, 1));
             most_runs = std::max(most_runs, most_result_runs(m));
         }
+        pairs = carver.take<int64_t>(most_pairs);
         sums = carver.take<T>(pixels * kernel.lanes);
         source = carver.take<const T*>(pixels);
         result = carver.take<T*>(pixels);
@@ -165,38 +168,31 @@ void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
 // weights[channel of the group][tap][lane], one vector of result channels and box of taps after the other.
 template <class T>
 void pack_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const T* weights,
-                          int64_t vector, T* packed) {
+                          int64_t vector, T* packed, int64_t* offsets) {
     const int64_t group = plan.group_channels, lanes = kernel.lanes;
     for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
-        const Box taps = m.patches.taps.box(b);
-        for (int64_t c = 0; c < group; ++c)
-            for (int64_t d = taps.lo[1]; d < taps.hi[1]; ++d)
-                for (int64_t h = taps.lo[2]; h < taps.hi[2]; ++h)
-                    for (int64_t w = taps.lo[3]; w < taps.hi[3]; ++w, packed += lanes) {
-                        const auto at = [&](size_t a, int64_t t) {
-                            return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
-                        };
-                        const int64_t tap = at(0, d) + at(1, h) + at(2, w);
-                        for (int64_t lane = 0; lane < lanes; ++lane) {
-                            const int64_t channel = vector * lanes + lane;
-                            packed[lane] = channel < plan.result_channels
-                                               ? weights[channel / group * plan.weight_group +
-                                                         channel % group * plan.weight_result_channel +
-                                                         c * plan.weight_source_channel + tap]
-                                               : T(0);
-                        }
-                    }
+        const PatchBlock block = patch_block(m.patches, b);
+        fill_offsets(block, plan.weight_source_channel, weight_position(plan, m), offsets);
+        for (int64_t k = 0; k < block.size(); ++k, packed += lanes)
+            for (int64_t lane = 0; lane < lanes; ++lane) {
+                const int64_t channel = vector * lanes + lane;
+                const bool there = channel < plan.result_channels;
+                packed[lane] = there ? weights[channel / group * plan.weight_group +
+                                               channel % group * plan.weight_result_channel + offsets[k]]
+                                     : T(0);
+            }
     }
 }
 
 template <class T>
 void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                      int threads, T* packed, const std::vector<ChannelBuffers<T>>&) {
+                      int threads, T* packed, const std::vector<ChannelBuffers<T>>& buffers) {
     const int64_t vectors = ceil_div(plan.result_channels, kernel.lanes);
-    parallel_for(vectors, packing_threads(plan, threads), [&](int64_t vector, int) {
+    parallel_for(vectors, packing_threads(plan, threads), [&](int64_t vector, int thread) {
         for (const MapPlan& m : plan.maps)
             pack_channel_weights(plan, kernel, m, operands.weights, vector,
-                                 packed + m.weights_at + vector * kernel.lanes * m.map.taps() * plan.group_channels);
+                                 packed + m.weights_at + vector * kernel.lanes * m.map.taps() * plan.group_channels,
+                                 buffers[static_cast<size_t>(thread)].pairs);
     });
 }
 

@@ -33,25 +33,24 @@ struct IndirectBuffers {
 
     IndirectBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : packing(carver, plan, panel_widths(plan, kernel).channels), padded(carver, plan, kernel.lanes) {
-        int64_t pixels = 0, rows = 0;  // of a task
-        for (size_t m = 0; m < plan.maps.size(); ++m) {
-            const Box box = plan.maps[m].pixels.box(0);
-            pixels = std::max(pixels, box.elems() * plan.maps[m].family);
-            rows = std::max(rows, box.extent(0) * box.extent(1) * box.extent(2) * plan.maps[m].family);
+        int64_t pixels = 0, most_runs = 0;  // of a task
+        for (const MapPlan& m : plan.maps) {
+            pixels = std::max(pixels, m.pixels.largest() * m.family);
+            most_runs = std::max(most_runs, most_result_runs(m));
         }
         const bool last = plan.result.channel == 1;
         const auto& family = kernel.family[plan.tile.family];
-        if (plan.packs_in_task)
-            weights = carver.take<T>(
-                ceil_div(plan.channel_block, packed_weights(plan, kernel).width) *
-                    (plan.maps[0].patches.largest() * packed_weights(plan, kernel).width + kernel.lanes) +
-                kernel.lanes);
+        if (plan.packs_in_task) {
+            const int64_t width = packed_weights(plan, kernel).width;
+            const int64_t panel = plan.maps[0].patches.largest() * width + kernel.lanes;  // and its slack
+            weights = carver.take<T>(ceil_div(plan.channel_block, width) * panel + kernel.lanes);
+        }
         sums = carver.take<T>(last ? 0 : pixels * sum_pitch(plan, kernel));
         tail = carver.take<T>(int64_t(family.rows) * family.vectors * kernel.lanes);
         source = carver.take<const T*>(pixels);
         result = carver.take<T*>(pixels);
         in_order = carver.take<T*>(last ? 0 : pixels);
-        runs = carver.take<ResultRun>(last ? 0 : rows + pixels);
+        runs = carver.take<ResultRun>(last ? 0 : most_runs);
     }
 
     static int64_t sum_pitch(const Plan& plan, const kernels::KernelTable<T>& kernel) {

@@ -66,10 +66,7 @@ void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                   Memory<const T> weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
                   const PackingBuffers& buffers) {
     const int64_t width = panel_widths(plan, kernel).channels, depth = block.size();
-    const auto position = [&](size_t a, int64_t t) {
-        return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
-    };
-    fill_offsets(block, plan.weight_source_channel, position, buffers.offsets);
+    fill_offsets(block, plan.weight_source_channel, weight_position(plan, m), buffers.offsets);
     const T* from = weights.at + block.channel_lo * plan.weight_source_channel;
     int64_t run_count = 0;
     for (int64_t k = 0; k < depth; ++k) {

@@ -74,6 +74,11 @@ void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position&
                     *offsets++ = c * channel_step + position(0, d) + position(1, h) + position(2, w);
 }
 
+// Where the weights of a tap lie, axis by axis: a position for fill_offsets.
+inline auto weight_position(const Plan& plan, const MapPlan& m) {
+    return [&](size_t a, int64_t t) { return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a]; };
+}
+
 template <class T>
 PatchView<T> view_in_place(const MapPlan& plan, const TensorStrides& strides, Memory<const T> source, const Box& pixels,
                            const PatchBlock& block, int64_t* offsets) {

@@ -22,12 +22,11 @@
 #include <utility>
 #include <vector>
 
-#include "algorithms/channel_product.hpp"
+#include "algorithms/channel_sum.hpp"
 #include "algorithms/indirect_product.hpp"
 #include "algorithms/panel_product.hpp"
 #include "algorithms/parallel.hpp"
-#include "algorithms/patches.hpp"
-#include "algorithms/row_product.hpp"
+#include "algorithms/sum_task.hpp"
 #include "dispatch.hpp"
 
 namespace convpp {
@@ -37,112 +36,10 @@ using kernels::KernelTable;
 using kernels::Run;
 using kernels::Start;
 
-// How the sums of one product (block of channels x block of pairs) lie in memory: rows of whole vectors.
-struct SumLayout {
-    int64_t patch_width, channel_width;  // of the panels
-    int64_t elems;                       // of the largest product's sums
-
-    template <class T>
-    SumLayout(const Plan& plan, const KernelTable<T>& kernel) {
-        const auto& family = kernel.family[plan.tile.family];
-        const int64_t columns = int64_t(family.vectors) * kernel.lanes, rows = family.rows;
-        patch_width = plan.tile.pixels_are_columns ? columns : rows;
-        channel_width = plan.tile.pixels_are_columns ? rows : columns;
-        elems = plan.channel_block * round_up(plan.maps[0].patches.largest(), patch_width);
-    }
-};
-
-// Whether x is read in patches.hpp's way; else in padded_source.hpp's.
-bool reads_patches(const Plan& plan) {
-    return plan.tile.pixels_are_columns || plan.feed == Feed::packed_pixels || plan.feed == Feed::pixel_vectors;
-}
-
-template <class T>
-struct ThreadBuffers {
-    PatchBuffers<T> patches;    // where patches are packed, or read as vectors
-    PaddedBuffers<T> padded;    // where they are read one by one
-    ChannelCopy<T> channel_copy;  // where vectors run along the channels
-    T* patch_panels = nullptr;
-    T* channel_panels = nullptr;
-    T* sums = nullptr;
-    T* tile = nullptr;
-    Run* runs = nullptr;
-    int64_t* dy_offset = nullptr;       // of pixels, or of channels
-    int64_t* x_offset = nullptr;        // of pixels, where vectors run along the channels
-    int64_t* row_offset = nullptr;      // of the sums
-    int64_t* column_offset = nullptr;
-    unsigned char* regular = nullptr;
-    const T** rows = nullptr;        // where rows of the tile are read in place: they, and their sums
-    T** row_sums = nullptr;
-    RowVectors vectors;              // where pixels are read as vectors
-    std::pair<int64_t, int64_t> known{-1, -1};  // box and first pair that `vectors` and patches.staging were found for
-
-    ThreadBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
-        : patches(carver, plan, kernel.lanes, reads_patches(plan)),
-          padded(carver, plan, kernel.lanes, plan.feed == Feed::pixel_scalars && !reads_patches(plan)),
-          channel_copy(carver, plan, kernel.lanes) {
-        const MapPlan& m = plan.maps[0];
-        const SumLayout layout(plan, kernel);
-        const bool packed = plan.feed == Feed::packed_pixels, by_patch = plan.tile.pixels_are_columns;
-        const int64_t pixels = m.pixels.largest(), pairs = round_up(m.patches.largest(), layout.patch_width);
-        const int64_t most = std::max(pairs, plan.channel_block) + kernel.lanes;
-        if (plan.feed == Feed::pixel_vectors) {
-            const int64_t count = most_vectors(m.pixels.box(0), kernel.lanes);
-            vectors.at = carver.take<kernels::VectorAt>(count);
-            vectors.skip = carver.take<unsigned char>(count);
-            vectors.count = carver.take<unsigned char>(count);
-        } else {
-            patch_panels = carver.take<T>(packed || by_patch ? pixels * pairs + kernel.lanes : 0);
-            channel_panels = carver.take<T>(packed || !by_patch ? pixels * plan.channel_block + kernel.lanes : 0);
-        }
-        rows = carver.take<const T*>(most);
-        row_sums = carver.take<T*>(most);
-        sums = carver.take<T>(plan.chunks > 1 ? 0 : layout.elems);
-        tile = carver.take<T>(layout.patch_width * layout.channel_width);
-        runs = carver.take<Run>(most_runs(m.pixels.box(0), pixels));
-        dy_offset = carver.take<int64_t>(std::max({pixels, layout.channel_width, most}));
-        x_offset = carver.take<int64_t>(plan.feed == Feed::channel_vectors ? pixels : 0);
-        row_offset = carver.take<int64_t>(most);
-        column_offset = carver.take<int64_t>(most);
-        regular = carver.take<unsigned char>(most);
-    }
-};
-
-// One product: which results, of which group.
-struct Product {
-    int64_t group = 0, channel_lo = 0, channels = 0;
-    int64_t tap_box = 0;
-    PatchBlock block;
-
-    Product(const Plan& plan, int64_t index) {
-        const PatchBlocks& patches = plan.maps[0].patches;
-        block = patch_block(patches, index % patches.count());
-        tap_box = index % patches.count() / patches.channel_blocks;
-        index /= patches.count();
-        channel_lo = index % plan.channel_blocks * plan.channel_block;
-        channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
-        group = index / plan.channel_blocks;
-    }
-};
-
-// The group's first element of dy, and its x.
-template <class T>
-const T* first_dy(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
-    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
-    return operands.dy + sample * plan.result.batch + group * plan.result_channels * plan.result.channel;
-}
-
-template <class T>
-Memory<const T> first_x(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
-    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
-    return {operands.x + sample * plan.source.batch + group * plan.source_channels * plan.source.channel,
-            operands.x + operands.x_elems};
-}
-
 // panel[pixel][out channel] of dy.
 template <class T>
 void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
-             const Box& pixels, int64_t width, const ThreadBuffers<T>& buffers) {
+             const Box& pixels, int64_t width, const SumBuffers<T>& buffers) {
     const TensorStrides& strides = plan.result;
     const int64_t count = pixels.elems();
     const T* base = first_dy(plan, product, operands);
@@ -173,7 +70,7 @@ void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& prod
 // panel[pixel][pair] of the patches of x.
 template <class T>
 void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
-                  const SumOperands<T>& operands, const Box& pixels, int64_t width, const ThreadBuffers<T>& buffers) {
+                  const SumOperands<T>& operands, const Box& pixels, int64_t width, const SumBuffers<T>& buffers) {
     const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, first_x(plan, product, operands), pixels,
                                             product.block, buffers.patches);
     const int64_t count = pixels.elems(), pairs = product.block.size();
@@ -197,7 +94,7 @@ int64_t sum_pitch(const Plan& plan, const KernelTable<T>& kernel, const Product&
 // sums[row][column] over the pixels of boxes [box_lo, box_hi).
 template <class T>
 void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
-                 int64_t box_lo, int64_t box_hi, T* sums, ThreadBuffers<T>& buffers) {
+                 int64_t box_lo, int64_t box_hi, T* sums, SumBuffers<T>& buffers) {
     const SumLayout layout(plan, kernel);
     const int64_t pitch = sum_pitch(plan, kernel, product);
     const bool by_patch = plan.tile.pixels_are_columns;
@@ -226,7 +123,7 @@ void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& 
 // The same sums with only one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
 template <class T>
 void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
-                  const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, ThreadBuffers<T>& buffers) {
+                  const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, SumBuffers<T>& buffers) {
     const SumLayout layout(plan, kernel);
     const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
     const bool by_patch = plan.tile.pixels_are_columns;
@@ -260,7 +157,7 @@ void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product&
 // The same sums where channels are few: rows of dy times rows of x, read where they lie.
 template <class T>
 void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
-              int64_t box_lo, int64_t box_hi, T* sums, ThreadBuffers<T>& buffers) {
+              int64_t box_lo, int64_t box_hi, T* sums, SumBuffers<T>& buffers) {
     const int64_t pitch = sum_pitch(plan, kernel, product);
     const T* const dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;
     std::fill_n(sums, product.channels * pitch, T(0));
@@ -278,91 +175,13 @@ void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& pro
     }
 }
 
-// Vectors of channels of dy: panel[vector][pixel][lane].
-template <class T>
-void pack_dy_channels(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
-                      const SumOperands<T>& operands, const Box& pixels, const ThreadBuffers<T>& buffers) {
-    const int64_t lanes = kernel.lanes, count = pixels.elems(), length = pixels.extent(3);
-    const T* const dy = operands.dy + product.channel_lo * plan.result.channel;
-    const T* const end = operands.dy + operands.dy_elems;
-    int64_t rows = 0, run_count = 0;
-    for_each_result_row(plan.maps[0].map, plan.result, pixels, [&](int64_t offset) {
-        if (plan.channels_last) {
-            kernel.split_channels(dy + offset, plan.result.axis[2], length, product.channels,
-                                  buffers.channel_panels + rows * lanes, count * lanes, end);
-        } else {  // rows that lie together are one run
-            Run& last = buffers.runs[run_count - (run_count > 0)];
-            if (run_count > 0 && last.src + last.count == offset) last.count += length;
-            else buffers.runs[run_count++] = {offset, rows, length};
-        }
-        rows += length;
-    });
-    for (int64_t first = 0; run_count > 0 && first < product.channels; first += lanes) {
-        const int64_t valid = std::min(lanes, product.channels - first);
-        for (int64_t j = 0; j < valid; ++j) buffers.dy_offset[j] = (first + j) * plan.result.channel;
-        kernel.transpose_panel(dy, buffers.dy_offset, valid, buffers.runs, run_count,
-                               buffers.channel_panels + first * count, lanes, end);
-    }
-}
-
-// The same where vectors run along the channels: sums[vector][pair][lane].
-template <class T>
-void sum_channels(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
-                  const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, ThreadBuffers<T>& buffers) {
-    const MapPlan& m = plan.maps[0];
-    const auto add_sums = kernel.channel_sums[channel_kernel(plan.group_channels)];
-    const int64_t lanes = kernel.lanes, vectors = ceil_div(product.channels, lanes);
-    PatchBlock taps = product.block;
-    taps.channel_lo = 0;
-    taps.channel_hi = 1;
-    std::fill_n(sums, vectors * product.block.size() * lanes, T(0));
-    for (int64_t b = box_lo; b < box_hi; ++b) {
-        const Box pixels = m.pixels.box(b);
-        const int64_t count = pixels.elems();
-        const PaddedLayout layout = channel_layout(&m, 1, pixels, product.tap_box, lanes);
-        copy_channels(plan, kernel, m, first_x(plan, product, operands), pixels, layout, product.channel_lo,
-                      product.channels, buffers.channel_copy);
-        const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.channel_copy.padded);
-        int64_t* at = buffers.x_offset;
-        for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = alpha; });
-        pack_dy_channels(plan, kernel, product, operands, pixels, buffers);
-        for (int64_t v = 0; v < vectors; ++v)
-            add_sums(taps.size(), count, view.base + v * layout.elems, buffers.x_offset,
-                     buffers.channel_copy.padded.offsets, buffers.channel_panels + v * count * lanes,
-                     sums + v * product.block.size() * lanes);
-    }
-}
-
-template <class T>
-void write_channels(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums,
-                    const SumOperands<T>& operands, const ThreadBuffers<T>& buffers) {
-    const auto position = [&](size_t a, int64_t t) {
-        return plan.maps[0].map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
-    };
-    fill_offsets(product.block, plan.weight_source_channel, position, buffers.dy_offset);
-    const int64_t lanes = kernel.lanes, pairs = product.block.size();
-    for (int64_t c = 0; c < product.channels; ++c) {
-        const int64_t channel = product.channel_lo + c;
-        T* const to = operands.dw + channel / plan.group_channels * plan.weight_group +
-                      channel % plan.group_channels * plan.weight_result_channel;
-        const T* const from = sums + c / lanes * pairs * lanes + c % lanes;
-        for (int64_t k = 0; k < pairs; ++k) {
-            T& target = to[buffers.dy_offset[k]];
-            target = operands.accumulate ? target + from[k * lanes] : from[k * lanes];
-        }
-    }
-}
-
 template <class T>
 void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums,
-                   const SumOperands<T>& operands, const ThreadBuffers<T>& buffers) {
+                   const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
     if (plan.feed == Feed::channel_vectors) return write_channels(plan, kernel, product, sums, operands, buffers);
     const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
-    const auto position = [&](size_t a, int64_t t) {
-        return plan.maps[0].map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a];
-    };
     int64_t* const offsets = buffers.dy_offset;
-    fill_offsets(product.block, plan.weight_source_channel, position, offsets);
+    fill_offsets(product.block, plan.weight_source_channel, weight_position(plan, plan.maps[0]), offsets);
     const bool by_patch = plan.tile.pixels_are_columns;
     const int64_t channel_step = by_patch ? pitch : 1, pair_step = by_patch ? 1 : pitch;
     T* const dw = operands.dw + product.group * plan.weight_group + product.channel_lo * plan.weight_result_channel +
@@ -398,7 +217,7 @@ template <class T>
 void measure_weight_grad(Plan& plan) {
     Carver shared(nullptr), thread(nullptr);
     SharedBuffers<T>(shared, plan);
-    ThreadBuffers<T>(thread, plan, kernel_table<T>(plan.isa));
+    SumBuffers<T>(thread, plan, kernel_table<T>(plan.isa));
     plan.shared_bytes = shared.used();
     plan.thread_bytes = thread.used();
 }
@@ -408,11 +227,11 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     Carver carver(workspace);
     const SharedBuffers<T> shared(carver, plan);
-    std::vector<ThreadBuffers<T>> buffers;
+    std::vector<SumBuffers<T>> buffers;
     for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
     const int64_t chunks = plan.chunks, boxes = plan.maps[0].pixels.count(), elems = SumLayout(plan, kernel).elems;
     parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
-        ThreadBuffers<T>& own = buffers[static_cast<size_t>(thread)];
+        SumBuffers<T>& own = buffers[static_cast<size_t>(thread)];
         const int64_t chunk = task % chunks;
         const Product product(plan, task / chunks);
         T* const sums = chunks > 1 ? shared.partial + task * elems : own.sums;

@@ -119,7 +119,9 @@ struct KernelTable {
     void (*copy_rows)(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
                       int64_t dst_pitch, const T* src_end);
 
-    // One band after the other, rows as in copy_rows.  Writes up to lanes-1 elements behind the last band.
+    // One band after the other, rows as in copy_rows.  Where a band's first row begins within a row
+    // of the plane, zeros behind its last one reach as far into the next band, which is written later; behind the last band,
+    // that far and lanes-1 elements more.
     void (*copy_bands)(const T* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
                        int64_t dst_pitch, const T* src_end);
 

@@ -1,0 +1,85 @@
+// The weight gradient where groups are a few channels: vectors run along the channels, sums[vector][pair][lane].
+//
+// In:  a Plan whose feed is channel_vectors, a product, boxes of pixels.   Out: its sums; then dw.
+// Next: kernels/channel.hpp; channel_product.hpp is the same for the other passes.
+#pragma once
+
+#include <algorithm>
+
+#include "algorithms/sum_task.hpp"
+
+namespace convpp {
+
+// Vectors of channels of dy: panel[vector][pixel][lane].
+template <class T>
+void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product,
+                      const SumOperands<T>& operands, const Box& pixels, const SumBuffers<T>& buffers) {
+    const int64_t lanes = kernel.lanes, count = pixels.elems(), length = pixels.extent(3);
+    const T* const dy = operands.dy + product.channel_lo * plan.result.channel;
+    const T* const end = operands.dy + operands.dy_elems;
+    int64_t rows = 0, run_count = 0;
+    for_each_result_row(plan.maps[0].map, plan.result, pixels, [&](int64_t offset) {
+        if (plan.channels_last) {
+            kernel.split_channels(dy + offset, plan.result.axis[2], length, product.channels,
+                                  buffers.channel_panels + rows * lanes, count * lanes, end);
+        } else {  // rows that lie together are one run
+            kernels::Run& last = buffers.runs[run_count - (run_count > 0)];
+            if (run_count > 0 && last.src + last.count == offset) last.count += length;
+            else buffers.runs[run_count++] = {offset, rows, length};
+        }
+        rows += length;
+    });
+    for (int64_t first = 0; run_count > 0 && first < product.channels; first += lanes) {
+        const int64_t valid = std::min(lanes, product.channels - first);
+        for (int64_t j = 0; j < valid; ++j) buffers.dy_offset[j] = (first + j) * plan.result.channel;
+        kernel.transpose_panel(dy, buffers.dy_offset, valid, buffers.runs, run_count,
+                               buffers.channel_panels + first * count, lanes, end);
+    }
+}
+
+// The same where vectors run along the channels: sums[vector][pair][lane].
+template <class T>
+void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product,
+                  const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, SumBuffers<T>& buffers) {
+    const MapPlan& m = plan.maps[0];
+    const auto add_sums = kernel.channel_sums[channel_kernel(plan.group_channels)];
+    const int64_t lanes = kernel.lanes, vectors = ceil_div(product.channels, lanes);
+    PatchBlock taps = product.block;
+    taps.channel_lo = 0;
+    taps.channel_hi = 1;
+    std::fill_n(sums, vectors * product.block.size() * lanes, T(0));
+    for (int64_t b = box_lo; b < box_hi; ++b) {
+        const Box pixels = m.pixels.box(b);
+        const int64_t count = pixels.elems();
+        const PaddedLayout layout = channel_layout(&m, 1, pixels, product.tap_box, lanes);
+        copy_channels(plan, kernel, m, first_x(plan, product, operands), pixels, layout, product.channel_lo,
+                      product.channels, buffers.channel_copy);
+        const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.channel_copy.padded);
+        int64_t* at = buffers.x_offset;
+        for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = alpha; });
+        pack_dy_channels(plan, kernel, product, operands, pixels, buffers);
+        for (int64_t v = 0; v < vectors; ++v)
+            add_sums(taps.size(), count, view.base + v * layout.elems, buffers.x_offset,
+                     buffers.channel_copy.padded.offsets, buffers.channel_panels + v * count * lanes,
+                     sums + v * product.block.size() * lanes);
+    }
+}
+
+template <class T>
+void write_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product, const T* sums,
+                    const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
+    fill_offsets(product.block, plan.weight_source_channel, weight_position(plan, plan.maps[0]), buffers.dy_offset);
+    const int64_t lanes = kernel.lanes, pairs = product.block.size();
+    for (int64_t c = 0; c < product.channels; ++c) {
+        const int64_t channel = product.channel_lo + c;
+        T* const to = operands.dw + channel / plan.group_channels * plan.weight_group +
+                      channel % plan.group_channels * plan.weight_result_channel;
+        const T* const from = sums + c / lanes * pairs * lanes + c % lanes;
+        for (int64_t k = 0; k < pairs; ++k) {
+            T& target = to[buffers.dy_offset[k]];
+            target = operands.accumulate ? target + from[k * lanes] : from[k * lanes];
+        }
+    }
+}
+
+}  // namespace convpp

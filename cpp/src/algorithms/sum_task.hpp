@@ -1,0 +1,119 @@
+// What a task of weight_grad computes and with what: a product, how its sums lie in memory, a thread's buffers.
+//
+// In:  a Plan, the task's product.   Out: its channels and pairs, where its dy and x begin.
+// Next: weight_grad.cpp and channel_sum.hpp, which sum.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include "algorithms/channel_product.hpp"
+#include "algorithms/padded_source.hpp"
+#include "algorithms/patches.hpp"
+#include "algorithms/row_product.hpp"
+#include "algorithms/weight_grad.hpp"
+
+namespace convpp {
+
+// How the sums of one product (block of channels x block of pairs) lie in memory: rows of whole vectors.
+struct SumLayout {
+    int64_t patch_width, channel_width;  // of the panels
+    int64_t elems;                       // of the largest product's sums
+
+    template <class T>
+    SumLayout(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+        const Widths width = panel_widths(plan, kernel);
+        patch_width = width.pixels;  // patches take the place of the products' pixels
+        channel_width = width.channels;
+        elems = plan.channel_block * round_up(plan.maps[0].patches.largest(), patch_width);
+    }
+};
+
+// Whether x is read in patches.hpp's way; else in padded_source.hpp's.
+inline bool reads_patches(const Plan& plan) {
+    return plan.tile.pixels_are_columns || plan.feed == Feed::packed_pixels || plan.feed == Feed::pixel_vectors;
+}
+
+template <class T>
+struct SumBuffers {
+    PatchBuffers<T> patches;    // where patches are packed, or read as vectors
+    PaddedBuffers<T> padded;    // where they are read one by one
+    ChannelCopy<T> channel_copy;  // where vectors run along the channels
+    T* patch_panels = nullptr;
+    T* channel_panels = nullptr;
+    T* sums = nullptr;
+    T* tile = nullptr;
+    kernels::Run* runs = nullptr;
+    int64_t* dy_offset = nullptr;       // of pixels, or of channels
+    int64_t* x_offset = nullptr;        // of pixels, where vectors run along the channels
+    int64_t* row_offset = nullptr;      // of the sums
+    int64_t* column_offset = nullptr;
+    unsigned char* regular = nullptr;
+    const T** rows = nullptr;        // where rows of the tile are read in place: they, and their sums
+    T** row_sums = nullptr;
+    RowVectors vectors;              // where pixels are read as vectors
+    std::pair<int64_t, int64_t> known{-1, -1};  // box and first pair that `vectors` and patches.staging were found for
+
+    SumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : patches(carver, plan, kernel.lanes, reads_patches(plan)),
+          padded(carver, plan, kernel.lanes, plan.feed == Feed::pixel_scalars && !reads_patches(plan)),
+          channel_copy(carver, plan, kernel.lanes) {
+        const MapPlan& m = plan.maps[0];
+        const SumLayout layout(plan, kernel);
+        const bool packed = plan.feed == Feed::packed_pixels, by_patch = plan.tile.pixels_are_columns;
+        const int64_t pixels = m.pixels.largest(), pairs = round_up(m.patches.largest(), layout.patch_width);
+        const int64_t most = std::max(pairs, plan.channel_block) + kernel.lanes;
+        if (plan.feed == Feed::pixel_vectors) {
+            const int64_t count = most_vectors(m.pixels.box(0), kernel.lanes);
+            vectors.at = carver.take<kernels::VectorAt>(count);
+            vectors.skip = carver.take<unsigned char>(count);
+            vectors.count = carver.take<unsigned char>(count);
+        } else {
+            patch_panels = carver.take<T>(packed || by_patch ? pixels * pairs + kernel.lanes : 0);
+            channel_panels = carver.take<T>(packed || !by_patch ? pixels * plan.channel_block + kernel.lanes : 0);
+        }
+        rows = carver.take<const T*>(most);
+        row_sums = carver.take<T*>(most);
+        sums = carver.take<T>(plan.chunks > 1 ? 0 : layout.elems);
+        tile = carver.take<T>(layout.patch_width * layout.channel_width);
+        runs = carver.take<kernels::Run>(most_runs(m.pixels.box(0), pixels));
+        dy_offset = carver.take<int64_t>(std::max({pixels, layout.channel_width, most}));
+        x_offset = carver.take<int64_t>(plan.feed == Feed::channel_vectors ? pixels : 0);
+        row_offset = carver.take<int64_t>(most);
+        column_offset = carver.take<int64_t>(most);
+        regular = carver.take<unsigned char>(most);
+    }
+};
+
+// One product: which results, of which group.
+struct Product {
+    int64_t group = 0, channel_lo = 0, channels = 0;
+    int64_t tap_box = 0;
+    PatchBlock block;
+
+    Product(const Plan& plan, int64_t index) {
+        const PatchBlocks& patches = plan.maps[0].patches;
+        block = patch_block(patches, index % patches.count());
+        tap_box = index % patches.count() / patches.channel_blocks;
+        index /= patches.count();
+        channel_lo = index % plan.channel_blocks * plan.channel_block;
+        channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
+        group = index / plan.channel_blocks;
+    }
+};
+
+// The group's first element of dy, and its x.
+template <class T>
+const T* first_dy(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
+    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
+    return operands.dy + sample * plan.result.batch + group * plan.result_channels * plan.result.channel;
+}
+
+template <class T>
+Memory<const T> first_x(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
+    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
+    return {operands.x + sample * plan.source.batch + group * plan.source_channels * plan.source.channel,
+            operands.x + operands.x_elems};
+}
+
+}  // namespace convpp

@@ -1,5 +1,6 @@
 // The choice between the ways of feeding the tile (plan.hpp: Feed), by the estimates of their cost.
 #include <algorithm>
+#include <cstdlib>
 
 #include "estimates.hpp"
 #include "plan_parts.hpp"
@@ -72,9 +73,41 @@ void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
     }
 }
 
+// The taps of an axis read neighbouring source elements, not far from the result's own, and nothing is skipped.
+bool slides(const AxisMap& axis) {
+    const int64_t direction = axis.taps.back().offset < axis.taps.front().offset ? -1 : 1;
+    for (size_t t = 0; t < axis.taps.size(); ++t)
+        if (axis.taps[t].offset != axis.taps.front().offset + direction * static_cast<int64_t>(t) ||
+            std::llabs(axis.taps[t].offset) > slide_reach)
+            return false;
+    return axis.source_step == 1 && axis.result_step == 1;
+}
+
+// Rows slide in depthwise layers of kernels three columns wide, at stride 1, channels first, unless much of each vector
+// would be empty and vectors of channels would not.  (Measured, float32: 1.3 to 1.7 times as fast as vectors of channels
+// for planes of 28x28 to 112x112, 1.1 times for 14x14, 0.6 times for 7x7.)
+bool uses_sliding_rows(const Plan& plan, const KernelShapes& kernels) {
+    constexpr int64_t most_columns = 8192, most_lines = 8;  // what a task may have to copy is bounded by them
+    if (plan.pass == Pass::weight_grad || plan.channels_last || plan.result_channels != 1 ||
+        plan.source_channels != 1 || plan.maps.size() != 1)
+        return false;
+    const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+    const int64_t columns = axis[2].count, lanes = kernels.shape[0].lanes;
+    const bool filled = 4 * columns >= 3 * round_up(columns, lanes);
+    return axis[0].taps.size() == 1 && axis[0].taps[0].offset == 0 && axis[0].reads_inside() && slides(axis[0]) &&
+           slides(axis[1]) && slides(axis[2]) && axis[1].count > 1 && axis[2].taps.size() == kernels::strip_taps &&
+           columns <= most_columns && plan.source.axis[1] <= most_columns &&
+           static_cast<int64_t>(axis[1].taps.size()) <= most_lines && (filled || !uses_channel_vectors(plan, kernels));
+}
+
 }  // namespace
 
 void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    if (uses_sliding_rows(plan, kernels)) {
+        plan.feed = Feed::sliding_rows;
+        plan.tile = {0, true, kernels::slide_rows[0], kernels.shape[0].lanes, 0};
+        return;
+    }
     if (uses_channel_vectors(plan, kernels)) return use_channel_vectors(plan, kernels);
     const Choice choice = cheapest_feed(plan, kernels, elem_bytes);
     plan.feed = choice.feed;

@@ -75,6 +75,7 @@ const char* name(Feed feed) {
         case Feed::pixel_vectors: return "vectors of pixels";
         case Feed::pixel_scalars: return "pixels one by one";
         case Feed::channel_vectors: return "vectors of channels";
+        case Feed::sliding_rows: return "rows that slide";
     }
     return "?";
 }

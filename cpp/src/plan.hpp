@@ -93,6 +93,9 @@ struct TileChoice {
 // Residue classes that one task may compute, at most: strides of 4 in a plane.  More would leave each of them few pixels.
 inline constexpr size_t most_family = 16;
 
+// How far outside of its source row a vector of sliding_rows may begin.
+inline constexpr int64_t slide_reach = 16;
+
 // How pixels reach the register tile; docs/architecture.md compares the ways.  In the weight gradient by pixel_scalars,
 // pixels and pairs change places.
 enum class Feed {
@@ -100,6 +103,7 @@ enum class Feed {
     pixel_vectors,  // read where they lie, in vectors of pixels of a row (row_task.hpp, dot.hpp)
     pixel_scalars,  // read where they lie, one by one; vectors run along the channels (indirect_product.hpp)
     channel_vectors,  // few channels a group: in vectors of channels, through several groups (channel_product.hpp)
+    sliding_rows,   // depthwise: rows of pixels that several rows of results read (slide_task.hpp)
 };
 
 struct Plan {

@@ -17,6 +17,8 @@ constexpr int64_t pixels_worth_a_task = 56;  // read one by one: 8 tiles, each o
 constexpr int64_t most_sum_channels = 512;  // result channels of a task, at most: their sums share the L2
 constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 channels costs less than 10 %
 
+constexpr int64_t sliding_pixels = 16384;  // source and results of a task are 128 KiB of float32
+
 // Where there are many groups, a task does several: finding out where its pixels lie serves them all.  As many times as
 // the tasks wanted:
 constexpr int64_t group_tasks_factor = 4;
@@ -117,6 +119,7 @@ void plan_channel_products(Plan& plan, const KernelShapes& kernels, int64_t elem
 
 // Most pixels of a task.
 int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel) {
+    if (plan.feed == Feed::sliding_rows) return sliding_pixels;
     if (plan.feed == Feed::pixel_scalars) {
         // Their sums, and the source that they read, stay in 7/16 of L2 while all blocks of patches are added.
         const int64_t sums =

@@ -120,6 +120,10 @@ std::vector<Geometry> parallel_geometries() {
     geometries.push_back(padded(conv(2, 3, 8, 12, {1, 16, 16}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
     geometries.back().per_sample = true;
     geometries.back().groups = 2;
+    for (const int64_t width : {14, 45}) {  // depthwise: rows shorter and longer than a vector
+        geometries.push_back(padded(conv(2, 3, 19, 19, {1, 37, width}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
+        geometries.back().groups = 19;
+    }
     const size_t count = geometries.size();
     for (size_t i = 0; i < count; ++i) {
         geometries.push_back(geometries[i]);
@@ -221,6 +225,13 @@ TEST_CASE_TEMPLATE("rows of every length around vectors, for few channels, equal
         geometries.push_back(padded(conv(2, 1, 2, 9, {1, 5, width + 1}, {1, 3, 4}), {0, 1, 2}, {0, 1, 0}));
         geometries.back().stride = {1, 2, 2};
         geometries.push_back(conv(1, 2, 1, 1, {1, 1, width + 290}, {1, 1, 291}));  // two blocks of taps
+        // Depthwise: rows that slide, by kernels of every height and with rows of padding alone.
+        const int64_t height = random.integer(1, 20), lines = random.integer(1, 9);
+        geometries.push_back(padded(conv(2, 2, 3, 3, {random.integer(1, 2), height, width}, {1, lines, 3}),
+                                    {0, random.integer(lines - 1, lines + 2), random.integer(-1, 3)},
+                                    {0, random.integer(0, lines + 1), random.integer(3, 4)}));
+        geometries.back().rank = 3;
+        geometries.back().groups = 3;
         for (Geometry& g : geometries) {
             g.layout = random.chance(2) ? Layout::channels_first : Layout::channels_last;
             g.flip = random.chance(2);
@@ -231,7 +242,9 @@ TEST_CASE_TEMPLATE("rows of every length around vectors, for few channels, equal
 
 TEST_CASE_TEMPLATE("operands may begin at any element, and a vector may read up to their end alone", T, float, double) {
     Random random(15);
-    for (const Geometry& g : {padded(conv(2, 2, 5, 17, {1, 7, 9}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}),
+    Geometry depthwise = padded(conv(2, 2, 3, 3, {1, 9, 21}, {1, 3, 3}), {0, 2, 2}, {0, 1, 2});
+    depthwise.groups = 3;
+    for (const Geometry& g : {padded(conv(2, 2, 5, 17, {1, 7, 9}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}), depthwise,
                               conv(2, 2, 19, 18, {1, 4, 5}, {1, 1, 1}), conv(1, 3, 6, 7, {1, 1, 53}, {1, 1, 5})})
         for (const Layout layout : both_layouts) {
             Geometry geometry = g;
@@ -418,6 +431,10 @@ TEST_CASE_TEMPLATE("weights and gradients that are not finite: padding never mak
     constexpr T infinity = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
     Random random(20);
     std::vector<Geometry> geometries{padded(conv(2, 2, 3, 5, {1, 6, 7}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1})};
+    for (const int64_t width : {7, 15, 33}) {
+        geometries.push_back(padded(conv(2, 2, 3, 3, {1, 6, width}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
+        geometries.back().groups = 3;
+    }
     for (int i = 0; i < 40; ++i) geometries.push_back(random_geometry(random, 2e4));
     for (Geometry g : geometries)
         for (const Layout layout : both_layouts) {

@@ -281,7 +281,7 @@ std::array<int64_t, 3> first_result(const MapPlan& m) {
     return {m.map.axis[0].result_start, m.map.axis[1].result_start, m.map.axis[2].result_start};
 }
 
-constexpr size_t feeds = 4;
+constexpr size_t feeds = 5;
 
 // How often each way of feeding is chosen.
 struct FeedCount {
@@ -567,8 +567,15 @@ TEST_CASE("typical layers are fed in the way that was measured as the fastest") 
                     for (const Pass pass : all_passes)
                         for (const int64_t stride : {1, 2}) {
                             INFO(std::string(name(pass)), ", ", std::string(name(layout)));
-                            CHECK(feed(conv2d(1, 32, 32, 56, 56, 3, stride, 1, 1, 32), pass, layout) ==
-                                  Feed::channel_vectors);
+                            const bool slides = layout == Layout::channels_first && stride == 1;
+                            const auto depthwise = [&](int64_t extent) {
+                                return feed(conv2d(1, 32, 32, extent, extent, 3, stride, 1, 1, 32), pass, layout);
+                            };
+                            CHECK(depthwise(56) == (slides && pass != Pass::weight_grad ? Feed::sliding_rows
+                                                                                        : Feed::channel_vectors));
+                            // Most of a vector of 16 would be empty.
+                            if (kernel_shapes(isa, dtype).shape[0].lanes == 16)
+                                CHECK(depthwise(7) == Feed::channel_vectors);
                         }
                 // Groups of 4 channels: a vector holds them in both types, or not (2 lanes).
                 const bool held = kernel_shapes(isa, dtype).shape[0].lanes >= 4;
@@ -677,7 +684,8 @@ TEST_CASE("random convolutions are fed in every way") {
                 INFO(std::string(name(isa)), ", ", std::string(name(pass)), ", ", std::string(name(layout)));
                 for (size_t feed = 0; feed < feeds; ++feed) {
                     CAPTURE(feed);
-                    CHECK(count.of[feed] >= 5);
+                    // (Layers whose rows slide are too special; test_convolution.cpp makes them on purpose.)
+                    if (feed != static_cast<size_t>(Feed::sliding_rows)) CHECK(count.of[feed] >= 5);
                 }
             }
     }

@@ -16,6 +16,7 @@
 //   pixel_vectors    row_task.hpp           vectors of pixels are read where they lie
 //   pixel_scalars    indirect_product.hpp   pixels are read one by one, vectors run along the result channels
 //   channel_vectors  channel_product.hpp    few channels a group: vectors run along the channels of several groups
+//   sliding_rows     slide_task.hpp         depthwise: rows of pixels that several rows of results read
 //
 // This file only takes the buffers that the way needs, packs the weights, and hands out the tasks.
 #include "algorithms/implicit_gemm.hpp"
@@ -29,6 +30,7 @@
 #include "algorithms/packed_weights.hpp"
 #include "algorithms/parallel.hpp"
 #include "algorithms/row_task.hpp"
+#include "algorithms/slide_task.hpp"
 #include "dispatch.hpp"
 
 namespace convpp {
@@ -61,6 +63,12 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
     run_channel_task(plan, kernel, operands, packed, bias, buffers, task);
 }
 
+template <class T>
+void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* packed,
+              const T* bias, const SlideBuffers<T>& buffers, const ProductTask& task) {
+    run_slide_task(plan, kernel, operands, packed, bias, buffers, task);
+}
+
 // Calls use(type) with the type of buffers that the plan's way of feeding the tile needs.
 template <class T>
 struct Of {
@@ -73,6 +81,7 @@ void with_buffers_of(const Plan& plan, const Use& use) {
         case Feed::pixel_vectors: return use(Of<RowBuffers<T>>());
         case Feed::pixel_scalars: return use(Of<IndirectBuffers<T>>());
         case Feed::channel_vectors: return use(Of<ChannelBuffers<T>>());
+        case Feed::sliding_rows: return use(Of<SlideBuffers<T>>());
     }
 }
 

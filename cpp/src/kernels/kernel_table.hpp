@@ -1,8 +1,8 @@
 // The contract of the kernels: what they are given, what they write, and nothing about convolutions.
 //
 // In:  panels and strided rows of memory.   Out: panels, and tiles of a matrix.
-// Implemented in tile.hpp, pack.hpp, dot.hpp and channel.hpp, compiled once per instruction set (ISA) by kernels.cpp,
-// called by algorithms/.
+// Implemented in tile.hpp, slide.hpp, pack.hpp, dot.hpp and channel.hpp, compiled once per instruction set (ISA) by
+// kernels.cpp, called by algorithms/.
 //
 //   The micro-kernel computes one tile of C += A * B from two packed panels:
 //
@@ -73,6 +73,28 @@ template <class T>
 using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* offsets, const VectorAt* vectors, T* c,
                            int64_t ldc, Start start, const T* bias);
 
+inline constexpr int strip_taps = 3;  // of a line
+inline constexpr int most_slide_lines = 3;
+inline constexpr int max_slide_vectors = 4;
+inline constexpr int slide_sizes = 5;
+inline constexpr int slide_rows[slide_sizes] = {8, 7, 4, 2, 1};
+
+// Some vectors of each row of a plane: result(r, column + lane) = start + the sum over lines and taps of weight *
+// source(first_row + direction*(r + line), column + lane + tap of the line).  Source elements outside of height x width
+// count as 0; outside of the width they are read all the same, as far as whole vectors reach.
+template <class T>
+struct Strip {
+    const T* source;  // of its plane: row 0, column 0
+    int64_t row_step, height, width;
+    int64_t first_row, direction;  // direction is 1 or -1: result rows are numbered with it
+    int64_t tap[strip_taps];
+    int64_t column[max_slide_vectors];
+    int64_t lines;
+    const T* weights;  // of line l and tap t: weights[(l*strip_taps + t)*PR], PR as in a row panel of family 0
+    T* result;         // of row 0, column 0
+    int64_t result_step;
+};
+
 inline constexpr int max_tile_rows = 14;
 inline constexpr int max_row_tile_rows = 8;
 inline constexpr int max_row_tile_vectors = 8;
@@ -97,6 +119,12 @@ struct KernelTable {
     // row_tile[r-1][v-1] for r <= family[0].rows and v <= row_tile_vectors[r-1].
     int row_tile_vectors[max_row_tile_rows];
     RowTileFn<T> row_tile[max_row_tile_rows][max_row_tile_vectors];
+
+    // slide_tiles[i][v-1]: result rows [first_row, first_row + tiles*slide_rows[i]) of a strip of v <= slide_vectors[i]
+    // vectors.  The bias is of all rows.
+    int slide_vectors[slide_sizes];
+    void (*slide_tiles[slide_sizes][max_slide_vectors])(const Strip<T>& strip, int64_t first_row, int64_t tiles,
+                                                        Start start, const T* bias);
 
     // dst[k*width + run.dst + i] = src[offsets[k] + run.src + i] for every k < rows, every run, every i < run.count.
     // Runs are in order of dst.  Writes up to lanes-1 elements past the last run of the last row (slack), never reads

@@ -22,6 +22,7 @@ inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vector
 
 #include "kernels/vector.hpp"
 #include "kernels/tile.hpp"
+#include "kernels/slide.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/dot.hpp"
 #include "kernels/channel.hpp"
@@ -34,6 +35,7 @@ KernelTable<T> make_table() {
     fill_family<T, tall_rows, 2>(table.family[1]);
     fill_family<T, third_rows, third_vectors>(table.family[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
+    fill_slide_tiles<T, wide_rows, accumulators * 2 / 3>(table);
     table.copy_rows = &copy_rows<T>;
     table.copy_bands = &copy_bands<T>;
     table.store_rows = &store_rows<T>;

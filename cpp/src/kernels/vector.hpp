@@ -89,6 +89,14 @@ inline __attribute__((always_inline)) auto lane_mask(int skip, int count, Lanes<
     return (lane >= static_cast<T>(skip)) & (lane < static_cast<T>(skip + count));
 }
 
+// The lanes of [lo, hi), which may lie anywhere.
+template <class T, int... J>
+inline __attribute__((always_inline)) auto lanes_between(int64_t lo, int64_t hi, Lanes<J...> all) {
+    constexpr int64_t lanes = sizeof...(J);
+    const int64_t skip = lo < 0 ? 0 : lo > lanes ? lanes : lo, end = hi < skip ? skip : hi > lanes ? lanes : hi;
+    return lane_mask<T>(static_cast<int>(skip), static_cast<int>(end - skip), all);
+}
+
 template <class T, class Mask>
 inline __attribute__((always_inline)) Vector<T> only_lanes(Vector<T> v, Mask mask) {
     return mask ? v : Vector<T>{};

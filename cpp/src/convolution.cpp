@@ -128,6 +128,13 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         reference::run(problem, plan.pass, arrays, result.data, accumulate, threads);
         return;
     }
+    // dw that is finite was not spoiled: where it is the smaller array, it is looked at instead of dy.
+    if (weights && !accumulate && problem.w_elems() < problem.y_elems()) {
+        run_direct<T>(problem, plan, arrays, result.data, nullptr, false, threads);
+        if (plan.reads_padding && !all_finite(result.data, result.size) && sums_need_repair(problem, plan, arrays.dy))
+            repair_sums(problem, plan, arrays, result.data, threads);
+        return;
+    }
     // Prepared weights that are not finite are not used packed: `packed` is null for them.
     if (packed != nullptr || !needs_repair(problem, plan, arrays)) {
         run_direct<T>(problem, plan, arrays, result.data, packed, accumulate, threads);

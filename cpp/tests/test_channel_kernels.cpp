@@ -20,45 +20,60 @@ void for_each_group(const KernelTable<T>& table, const Body& body) {
     }
 }
 
-// Where `count` pixels lie: in any order, two of them may be one.
-std::vector<int64_t> random_pixels(Random& random, int64_t count) {
-    std::vector<int64_t> at(static_cast<size_t>(count));
-    for (int64_t& pixel : at) pixel = random.integer(0, 150);
-    return at;
-}
-
 // Elements of a source whose last vector is the last one that is read.
 int64_t source_elems(const std::vector<int64_t>& pixels, const std::vector<int64_t>& offsets, int64_t lanes) {
     return pixels.empty() || offsets.empty() ? 0 : largest_of(pixels) + largest_of(offsets) + lanes;
 }
 
-// `count` pixels, whose results lie in any order with gaps between them.
+// Some rows of `count` pixels, `step` apart (it may be negative), each `pitch` and any elements behind another one.
+struct Rows {
+    std::vector<int64_t> first, pixels;  // of each row, of all rows
+
+    Rows(Random& random, int64_t rows, int64_t count, int64_t step, int64_t pitch) {
+        for (const int64_t row : shuffled(random, rows))
+            first.push_back(row * (count * std::abs(step) + pitch) + (step < 0 ? (count - 1) * -step : 0));
+        for (const int64_t at : first)
+            for (int64_t p = 0; p < count; ++p) pixels.push_back(at + p * step);
+    }
+};
+
+// Rows of pixels whose results lie elsewhere, with gaps between them; taps in lines.
 template <class T>
 struct ChannelTiles {
-    int64_t group, lanes, taps, count;
-    std::vector<int64_t> offsets, pixels, results;
+    int64_t group, lanes, line, taps, count, source_step, result_step;
+    std::vector<int64_t> offsets;
+    Rows pixels, results;
     Array<T> source, weights, bias, c;
 
-    ChannelTiles(const KernelTable<T>& table, int64_t of_group, int64_t tap_count, int64_t pixel_count, Random& random)
+    ChannelTiles(const KernelTable<T>& table, int64_t of_group, int64_t lines, int64_t of_line, int64_t pixel_count,
+                 Random& random)
         : group(of_group),
           lanes(table.lanes),
-          taps(tap_count),
+          line(of_line),
+          taps(lines * of_line),
           count(pixel_count),
-          offsets(random_offsets(random, taps)),
-          pixels(random_pixels(random, count)),
-          results(shuffled(random, count)),
-          source(source_elems(pixels, offsets, lanes)),
+          source_step(random.chance(2) ? lanes : -(lanes + 1)),
+          result_step(random.chance(2) ? lanes + 3 : -(lanes + 3)),
+          offsets(static_cast<size_t>(taps)),
+          pixels(random, 3, count, source_step, 5),
+          results(random, 3, count, result_step, 0),
+          source((line_offsets(random), source_elems(pixels.pixels, offsets, lanes))),
           weights(group * taps * lanes),
           bias(lanes),
-          c(count * (lanes + 3), guards) {
-        for (int64_t& at : results) at *= lanes + 3;
+          c(3 * count * (lanes + 3), guards) {}
+
+    void line_offsets(Random& random) {
+        for (int64_t k = 0; k < taps; k += line) {
+            const int64_t first = random.integer(0, 70) + (source_step < 0 ? (line - 1) * -source_step : 0);
+            for (int64_t t = 0; t < line; ++t) offsets[static_cast<size_t>(k + t)] = first + t * source_step;
+        }
     }
 
     template <class Fill, class Value>
     void fill(Start start, const Fill& fill_array, const Value& value) {
         for (Array<T>* array : {&source, &weights, &bias}) fill_array(*array);
         c.fill_nan();  // c is read only where the sums start from it
-        for (const int64_t at : results)
+        for (const int64_t at : results.pixels)
             for (int64_t lane = 0; start == Start::from_c && lane < lanes; ++lane)
                 c[at + lane] = static_cast<T>(value());
     }
@@ -66,42 +81,44 @@ struct ChannelTiles {
     // One sum after the other, through the channels of the group and their taps.
     std::vector<T> expected(Start start, bool fused) const {
         std::vector<T> result = contents(c);
-        for (size_t p = 0; p < pixels.size(); ++p)
+        for (size_t p = 0; p < pixels.pixels.size(); ++p)
             for (int64_t lane = 0; lane < lanes; ++lane) {
-                T& sum = result.at(static_cast<size_t>(results[p] + lane));
+                T& sum = result.at(static_cast<size_t>(results.pixels[p] + lane));
                 if (start == Start::zero) sum = T(0);
                 if (start == Start::column_bias) sum = bias[lane];
                 for (int64_t channel = 0; channel < group; ++channel)
                     for (int64_t t = 0; t < taps; ++t)
                         sum = multiply_add(
-                            source[pixels[p] + offsets[static_cast<size_t>(t)] + lane / group * group + channel],
+                            source[pixels.pixels[p] + offsets[static_cast<size_t>(t)] + lane / group * group + channel],
                             weights[(channel * taps + t) * lanes + lane], sum, fused);
             }
         return result;
     }
 
     void run(const KernelTable<T>& table, int index, Start start) {
-        std::vector<const T*> from;
-        std::vector<T*> to;
-        for (const int64_t at : pixels) from.push_back(source.data() + at);
-        for (const int64_t at : results) to.push_back(c.data() + at);
-        table.channel_tiles[index](taps, from.data(), offsets.data(), count, weights.data(), to.data(), start,
+        std::vector<kernels::VectorAt> rows;
+        for (size_t r = 0; r < pixels.first.size(); ++r) rows.push_back({pixels.first[r], results.first[r]});
+        table.channel_tiles[index](taps, line, offsets.data(),
+                                   {rows.data(), static_cast<int64_t>(rows.size()), count, source_step, result_step},
+                                   source.data(), weights.data(), c.data(), start,
                                    start == Start::column_bias ? bias.data() : nullptr);
     }
 };
 
 template <class T, class Fill, class Value>
-void check_channel_tiles(const KernelTable<T>& table, Isa isa, std::initializer_list<int64_t> most_taps, Random& random,
+void check_channel_tiles(const KernelTable<T>& table, Isa isa, std::initializer_list<int64_t> lines_of_taps, Random& random,
                          const Fill& fill, const Value& value) {
     for_each_group(table, [&](int index, int64_t group) {
-        for (const int64_t taps : most_taps)
+        for (const int64_t line : lines_of_taps)
             for (int64_t count = 0; count <= 2 * kernels::most_channel_pixels + 3; ++count)
                 for (const Start start : {Start::zero, Start::from_c, Start::column_bias}) {
-                    ChannelTiles<T> tiles(table, group, taps, count, random);
+                    const int64_t lines = random.integer(0, 3);
+                    ChannelTiles<T> tiles(table, group, lines, line, count, random);
                     tiles.fill(start, fill, value);
                     const std::vector<T> expected = tiles.expected(start, is_fused(isa));
                     tiles.run(table, index, start);
-                    CAPTURE(taps);
+                    CAPTURE(line);
+                    CAPTURE(lines);
                     CAPTURE(count);
                     CAPTURE(static_cast<int>(start));
                     CHECK(holds(tiles.c, expected));
@@ -127,7 +144,7 @@ TEST_CASE_TEMPLATE("channel_tiles multiply integers exactly and write nothing el
     Random random(41);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
         check_channel_tiles(
-            table, isa, {0, 1, 2, 9, 25}, random, [&](Array<T>& array) { array.fill_integers(random); },
+            table, isa, {1, 2, 3, 4, 5, 8}, random, [&](Array<T>& array) { array.fill_integers(random); },
             [&] { return random.integer(-9, 9); });
     });
 }
@@ -136,7 +153,7 @@ TEST_CASE_TEMPLATE("channel_tiles sum in the order of channels, then taps", T, f
     Random random(42);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
         check_channel_tiles(
-            table, isa, {13}, random, [&](Array<T>& array) { array.fill_reals(random); },
+            table, isa, {1, 3, 7}, random, [&](Array<T>& array) { array.fill_reals(random); },
             [&] { return random.real(); });
     });
 }
@@ -149,21 +166,25 @@ TEST_CASE_TEMPLATE("channel_sums", T, float, double) {
             for (int64_t taps = 0; taps <= 20; ++taps)
                 for (const int64_t pixels : {0, 1, 2, 7, 30}) {
                     const std::vector<int64_t> offsets = random_offsets(random, taps);
-                    const std::vector<int64_t> at = random_pixels(random, pixels);
-                    Array<T> x(source_elems(at, offsets, lanes)), dy(pixels * lanes);
+                    const int64_t x_step = random.integer(1, 20), dy_step = lanes + random.integer(0, 5);
+                    const Rows at(random, 2, pixels, x_step, 5), of_dy(random, 2, pixels, dy_step, 3);
+                    Array<T> x(source_elems(at.pixels, offsets, lanes));
+                    Array<T> dy(of_dy.pixels.empty() ? 0 : largest_of(of_dy.pixels) + lanes);
                     Array<T> sums(group * taps * lanes, guards);
                     for (Array<T>* array : {&x, &dy, &sums}) array->fill_integers(random);
                     std::vector<T> expected = contents(sums);
                     for (int64_t channel = 0; channel < group; ++channel)
                         for (int64_t t = 0; t < taps; ++t)
                             for (int64_t lane = 0; lane < lanes; ++lane)
-                                for (int64_t p = 0; p < pixels; ++p)
+                                for (size_t p = 0; p < at.pixels.size(); ++p)
                                     expected.at(static_cast<size_t>((channel * taps + t) * lanes + lane)) +=
-                                        dy[p * lanes + lane] *
-                                        x[at[static_cast<size_t>(p)] + offsets[static_cast<size_t>(t)] +
+                                        dy[of_dy.pixels[p] + lane] *
+                                        x[at.pixels[p] + offsets[static_cast<size_t>(t)] +
                                           lane / group * group + channel];
-                    table.channel_sums[index](taps, pixels, x.data(), at.data(), offsets.data(), dy.data(),
-                                              sums.data());
+                    const std::vector<kernels::VectorAt> rows{{at.first[0], of_dy.first[0]},
+                                                              {at.first[1], of_dy.first[1]}};
+                    table.channel_sums[index](taps, offsets.data(), {rows.data(), 2, pixels, x_step, dy_step}, x.data(),
+                                              dy.data(), sums.data());
                     CAPTURE(taps);
                     CAPTURE(pixels);
                     CHECK(first_difference(sums.data(), expected.data(), sums.size()) == -1);

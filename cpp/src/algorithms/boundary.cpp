@@ -17,20 +17,6 @@ bool is_finite(T value) {
     return value - value == T(0);
 }
 
-// Integer arithmetic on the bits: the compiler vectorises it, which it must not do with a sum of floats.
-template <class T>
-bool all_finite(const T* values, int64_t count) {
-    using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-    constexpr Bits exponent = sizeof(T) == 4 ? Bits(0x7f800000u) : static_cast<Bits>(0x7ff0000000000000u);
-    Bits found = 0;
-    for (int64_t i = 0; i < count; ++i) {
-        Bits bits;
-        std::memcpy(&bits, values + i, sizeof(T));
-        found |= static_cast<Bits>((bits & exponent) == exponent);
-    }
-    return found == 0;
-}
-
 // The pixels of an axis whose taps all read inside the source: [lo, hi).
 struct Interior {
     int64_t lo, hi;
@@ -79,6 +65,20 @@ int64_t at_pixel(const TensorStrides& strides, const Extents& p) {
 }
 
 }  // namespace
+
+// Integer arithmetic on the bits: the compiler vectorises it, which it must not do with a sum of floats.
+template <class T>
+bool all_finite(const T* values, int64_t count) {
+    using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+    constexpr Bits exponent = sizeof(T) == 4 ? Bits(0x7f800000u) : static_cast<Bits>(0x7ff0000000000000u);
+    Bits found = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        Bits bits;
+        std::memcpy(&bits, values + i, sizeof(T));
+        found |= static_cast<Bits>((bits & exponent) == exponent);
+    }
+    return found == 0;
+}
 
 template <class T>
 bool products_need_repair(const Plan& plan, const T* weights, int64_t count) {
@@ -162,6 +162,8 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
     });
 }
 
+template bool all_finite(const float*, int64_t);
+template bool all_finite(const double*, int64_t);
 template bool products_need_repair(const Plan&, const float*, int64_t);
 template bool products_need_repair(const Plan&, const double*, int64_t);
 template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<float>&, float*, int);

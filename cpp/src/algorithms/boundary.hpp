@@ -2,7 +2,7 @@
 //
 // The fast paths read padding as zeros, and 0 * Inf is NaN where the plain sum has no term at all.  This can only
 // happen if a factor that meets padding is not finite: a weight (forward, input_grad) or dy at a border (weight_grad).
-// That is looked for before each padded pass; the results it touches are then computed again by their definition.
+// That is looked for in each padded pass; the results it touches are then computed again by their definition.
 //
 // In:  the problem, its plan and arrays.   Out: whether to repair, and the repaired results.
 #pragma once
@@ -11,6 +11,9 @@
 #include "plan.hpp"
 
 namespace convpp {
+
+template <class T>
+bool all_finite(const T* values, int64_t count);
 
 // Forward and input_grad: depends on the weights alone, so a sample's bits do not depend on its batch.
 template <class T>

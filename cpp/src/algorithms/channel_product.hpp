@@ -80,29 +80,32 @@ struct ChannelCopy {
     }
 };
 
+inline int64_t most_rows(const Box& pixels) { return pixels.extent(0) * pixels.extent(1) * pixels.extent(2); }
+
 template <class T>
 struct ChannelBuffers {
     ChannelCopy<T> copy;
     int64_t* pairs = nullptr;  // offsets of a block's weights
     T* sums = nullptr;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
-    const T** source = nullptr;  // of each pixel
-    T** result = nullptr;  // of each pixel, in the result or in sums
-    T** rows = nullptr;  // of each pixel, in sums
+    kernels::VectorAt* rows = nullptr;  // of pixels
+    int64_t* result_rows = nullptr;     // where they begin in the result
+    T** in_order = nullptr;  // channels_first: of each pixel, in sums
     ResultRun* runs = nullptr;
 
     ChannelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes) {
-        int64_t pixels = 0, most_runs = 0, most_pairs = 0;
+        int64_t pixels = 0, most_runs = 0, most_pairs = 0, rows_most = 0;
         for (const MapPlan& m : plan.maps) {
             most_pairs = std::max(most_pairs, m.patches.largest());
             pixels = std::max(pixels, m.pixels.largest() * std::max<int64_t>(m.family, 1));
             most_runs = std::max(most_runs, most_result_runs(m));
+            rows_most = std::max(rows_most, most_rows(m.pixels.box(0)));
         }
         pairs = carver.take<int64_t>(most_pairs);
         sums = carver.take<T>(pixels * kernel.lanes);
-        source = carver.take<const T*>(pixels);
-        result = carver.take<T*>(pixels);
-        rows = carver.take<T*>(pixels);
+        rows = carver.take<kernels::VectorAt>(rows_most);
+        result_rows = carver.take<int64_t>(plan.channels_last ? rows_most : 0);
+        in_order = carver.take<T*>(plan.channels_last ? 0 : pixels);
         runs = carver.take<ResultRun>(plan.channels_last ? 0 : most_runs);
     }
 };
@@ -196,19 +199,43 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
     });
 }
 
-// The pixels of one map, for one vector of channels: their sources, and the tiles' results at `result`.
-template <class T>
+// Taps of a kernel's row that read neighbouring pixels, as neighbouring results do; otherwise they are lines of their own.
+inline bool taps_are_lines(const AxisMap& axis, const Box& taps) {
+    const auto offset = [&](int64_t t) { return axis.taps[static_cast<size_t>(t)].offset; };
+    const int64_t step = taps.extent(3) > 1 ? offset(taps.lo[3] + 1) - offset(taps.lo[3]) : 0;
+    for (int64_t t = taps.lo[3]; t + 1 < taps.hi[3]; ++t)
+        if (offset(t + 1) - offset(t) != step) return false;
+    return step == axis.source_step || step == -axis.source_step;
+}
+
+// The rows of a map's pixels: their sources in the padded copy.  `result(row)` is where the row's first result lies.  Where
+// later taps read earlier pixels, rows are gone through from their ends.
+template <class T, class Result>
+kernels::PixelRows pixel_rows(const Box& pixels, const PixelView<T>& view, bool backwards,
+                              int64_t result_step, const Result& result, kernels::VectorAt* rows) {
+    const int64_t last = backwards ? pixels.extent(3) - 1 : 0, sign = backwards ? -1 : 1;
+    int64_t count = 0;
+    for_each_row(pixels, {view.step[0], view.step[1], view.step[2]}, [&](int64_t alpha, int64_t) {
+        rows[count] = {alpha + last * view.step[3], result(count) + last * result_step};
+        ++count;
+    });
+    return {rows, count, pixels.extent(3), sign * view.step[3], sign * result_step};
+}
+
+// The pixels of one map, for one vector of channels, to `result`, where row i begins at result_row(i).
+template <class T, class ResultRow>
 void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const Box& pixels,
                        const PatchBlock& taps, const PaddedLayout& layout, const T* packed, int64_t channel,
-                       int64_t vector, kernels::Start start, const T* bias, T* const* result,
-                       const ChannelBuffers<T>& buffers) {
+                       int64_t vector, kernels::Start start, const T* bias, T* result, int64_t result_step,
+                       const ResultRow& result_row, const ChannelBuffers<T>& buffers) {
     const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.copy.padded);
-    const T* const base = view.base + vector * layout.elems;
-    const T** at = buffers.source;
-    for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = base + alpha; });
+    const bool lines = taps_are_lines(m.map.axis[2], taps.taps);
+    const int64_t* const offsets = buffers.copy.padded.offsets;
+    const bool backwards = lines && offsets[1] < offsets[0];
+    const kernels::PixelRows rows = pixel_rows(pixels, view, backwards, result_step, result_row, buffers.rows);
     const int64_t of_vector = plan.group_channels * kernel.lanes;
     kernel.channel_tiles[channel_kernel(plan.group_channels)](
-        taps.size(), buffers.source, buffers.copy.padded.offsets, pixels.elems(),
+        taps.size(), lines ? taps.taps.extent(3) : 1, offsets, rows, view.base + vector * layout.elems,
         packed + m.weights_at + channel * m.map.taps() * plan.group_channels + taps.start * of_vector, result, start,
         bias + channel);
 }
@@ -230,21 +257,24 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     // One vector of channels of a map's pixels.
     const auto multiply = [&](const MapPlan& m, int64_t b, const PaddedLayout& layout, int64_t channel, int64_t valid) {
         const Box pixels = pixels_of(m, task.pixels);
-        const int64_t step = m.map.axis[2].result_step * plan.result.axis[2];
+        const int64_t step = m.map.axis[2].result_step * plan.result.axis[2], columns = pixels.extent(3);
         const kernels::Start start = first_start(operands, b);
-        int64_t count = 0;
-        for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) {
-            for (int64_t w = 0; w < pixels.extent(3); ++w)
-                buffers.result[count++] = operands.result + channel + offset + w * step;
-        });
-        for (int64_t i = 0; valid < lanes && i < count; ++i) {
-            buffers.rows[i] = buffers.sums + i * lanes;
-            if (start == kernels::Start::from_c) std::copy_n(buffers.result[i], valid, buffers.rows[i]);
-        }
-        multiply_channels(plan, kernel, m, pixels, taps_of(m, b), layout, packed, channel,
-                          (channel - task.channel_lo) / lanes, start, bias,
-                          valid < lanes ? buffers.rows : buffers.result, buffers);
-        for (int64_t i = 0; valid < lanes && i < count; ++i) std::copy_n(buffers.rows[i], valid, buffers.result[i]);
+        const auto run = [&](T* result, int64_t result_step, const auto& result_row) {
+            multiply_channels(plan, kernel, m, pixels, taps_of(m, b), layout, packed, channel,
+                              (channel - task.channel_lo) / lanes, start, bias, result, result_step, result_row,
+                              buffers);
+        };
+        int64_t* at = buffers.result_rows;
+        for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) { *at++ = offset; });
+        T* const result = operands.result + channel;
+        if (valid == lanes) return run(result, step, [&](int64_t row) { return buffers.result_rows[row]; });
+        const auto for_each_result = [&](const auto& use) {  // use(where it is in sums, in the result)
+            for (int64_t i = 0; i < pixels.elems(); ++i)
+                use(buffers.sums + i * lanes, result + buffers.result_rows[i / columns] + i % columns * step);
+        };
+        if (start == kernels::Start::from_c) for_each_result([&](T* sum, const T* to) { std::copy_n(to, valid, sum); });
+        run(buffers.sums, lanes, [&](int64_t row) { return row * columns * lanes; });
+        for_each_result([&](const T* sum, T* to) { std::copy_n(sum, valid, to); });
     };
     for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
         const PaddedLayout layout = channel_layout(maps, task.map.family, task.pixels, b, lanes);
@@ -262,25 +292,30 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
     const MapPlan* const maps = &task.map;
     const int64_t lanes = kernel.lanes, end = task.channel_lo + task.channels;
     const Memory<const T> source{operands.source, operands.source + operands.source_elems};
-    const int64_t run_count = order_results(plan, task, buffers.sums, lanes, buffers.rows, buffers.runs);
+    const ResultBlock block(plan, task);
+    const int64_t run_count = block.whole ? block.order(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs)
+                                          : order_results(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs);
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
         T* const result = operands.result + channel * plan.result.channel;
-        if (operands.accumulate) read_results(plan, buffers.rows, buffers.runs, run_count, valid, result);
+        if (operands.accumulate) read_results(plan, buffers.in_order, buffers.runs, run_count, valid, result);
         for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
             const PaddedLayout layout = channel_layout(maps, task.map.family, task.pixels, b, lanes);
             copy_channels(plan, kernel, maps[0], source, task.pixels, layout, channel, valid, buffers.copy);
             T* sums = buffers.sums;
             for (const MapPlan* m = maps; m != maps + task.map.family; ++m) {
                 const Box pixels = pixels_of(*m, task.pixels);
-                const int64_t count = pixels.elems();
-                if (count == 0) continue;
-                for (int64_t i = 0; i < count; ++i, sums += lanes) buffers.result[i] = sums;
+                if (pixels.elems() == 0) continue;
+                const auto result_row = [&](int64_t row) {
+                    return lanes * (block.whole ? block.before_row(*m, task, pixels, row) : row * pixels.extent(3));
+                };
                 multiply_channels(plan, kernel, *m, pixels, taps_of(*m, b), layout, packed, channel, 0,
-                                  first_start(operands, b), bias, buffers.result, buffers);
+                                  first_start(operands, b), bias, sums,
+                                  block.whole ? m->map.axis[2].result_step * lanes : lanes, result_row, buffers);
+                if (!block.whole) sums += pixels.elems() * lanes;
             }
         }
-        write_results(plan, kernel, buffers.rows, buffers.runs, run_count, valid, result);
+        write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, valid, result);
     }
 }
 

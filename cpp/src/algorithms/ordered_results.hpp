@@ -91,6 +91,65 @@ int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_
     return run_count;
 }
 
+// The results of a task whose maps are all residue classes of its rows and planes (or the only one): a block without gaps.
+// Then sums can be in the order of the result from the beginning.
+struct ResultBlock {
+    bool whole = false;
+    int64_t row_lo = 0, rows = 0, column_lo = 0, columns = 0;
+
+    ResultBlock(const Plan& plan, const ProductTask& task) {
+        const MapPlan* const maps = &task.map;
+        const AxisMap &height = maps->map.axis[1], &width = maps->map.axis[2];
+        if (plan.result.axis[2] != 1 || task.map.family != height.result_step * width.result_step) return;
+        whole = true;
+        row_lo = first(maps[0], task, 1);
+        column_lo = first(maps[0], task, 2);
+        int64_t row_hi = 0, column_hi = 0;
+        for (const MapPlan* m = maps; m != maps + task.map.family; ++m) {
+            const Box pixels = pixels_of(*m, task.pixels);
+            row_lo = std::min(row_lo, first(*m, task, 1));
+            column_lo = std::min(column_lo, first(*m, task, 2));
+            row_hi = std::max(row_hi, first(*m, task, 1) + (pixels.extent(2) - 1) * height.result_step + 1);
+            column_hi = std::max(column_hi, first(*m, task, 2) + (pixels.extent(3) - 1) * width.result_step + 1);
+        }
+        rows = row_hi - row_lo;
+        columns = column_hi - column_lo;
+    }
+
+    // Where a map's first result lies along an axis.
+    static int64_t first(const MapPlan& m, const ProductTask& task, size_t axis) {
+        const AxisMap& a = m.map.axis[axis];
+        return a.result_start + task.pixels.lo[axis + 1] * a.result_step;
+    }
+
+    // Pixels of the block before the first one of row `row` (of all planes) of a map.
+    int64_t before_row(const MapPlan& m, const ProductTask& task, const Box& pixels, int64_t row) const {
+        const int64_t plane = row / pixels.extent(2), h = row % pixels.extent(2);
+        const int64_t in_plane = first(m, task, 1) - row_lo + h * m.map.axis[1].result_step;
+        return (plane * rows + in_plane) * columns + first(m, task, 2) - column_lo;
+    }
+
+    // As order_results.
+    template <class T>
+    int64_t order(const Plan& plan, const ProductTask& task, T* sums, int64_t pitch, T** in_order,
+                  ResultRun* runs) const {
+        const AxisMap& depth = task.map.map.axis[0];
+        int64_t run_count = 0, pixel = 0;
+        for (int64_t n = task.pixels.lo[0]; n < task.pixels.hi[0]; ++n)
+            for (int64_t d = task.pixels.lo[1]; d < task.pixels.hi[1]; ++d)
+                for (int64_t h = row_lo; h < row_lo + rows; ++h, pixel += columns) {
+                    const int64_t offset = n * plan.result.batch +
+                                           (depth.result_start + d * depth.result_step) * plan.result.axis[0] +
+                                           h * plan.result.axis[1] + column_lo;
+                    ResultRun& last = runs[run_count - (run_count > 0)];
+                    if (run_count > 0 && last.offset + last.count == offset) last.count += columns;
+                    else runs[run_count++] = {offset, pixel, columns};
+                }
+        for (int64_t i = 0; i < pixel; ++i) in_order[i] = sums + i * pitch;
+        return run_count;
+    }
+};
+
 // Sums that begin with what the result holds.
 template <class T>
 void read_results(const Plan& plan, T* const* in_order, const ResultRun* runs, int64_t run_count, int64_t channels,

@@ -45,7 +45,7 @@ struct SumBuffers {
     T* tile = nullptr;
     kernels::Run* runs = nullptr;
     int64_t* dy_offset = nullptr;       // of pixels, or of channels
-    int64_t* x_offset = nullptr;        // of pixels, where vectors run along the channels
+    kernels::VectorAt* pixel_rows = nullptr;  // where vectors run along the channels
     int64_t* row_offset = nullptr;      // of the sums
     int64_t* column_offset = nullptr;
     unsigned char* regular = nullptr;
@@ -78,7 +78,7 @@ struct SumBuffers {
         tile = carver.take<T>(layout.patch_width * layout.channel_width);
         runs = carver.take<kernels::Run>(most_runs(m.pixels.box(0), pixels));
         dy_offset = carver.take<int64_t>(std::max({pixels, layout.channel_width, most}));
-        x_offset = carver.take<int64_t>(plan.feed == Feed::channel_vectors ? pixels : 0);
+        pixel_rows = carver.take<kernels::VectorAt>(plan.feed == Feed::channel_vectors ? most_rows(m.pixels.box(0)) : 0);
         row_offset = carver.take<int64_t>(most);
         column_offset = carver.take<int64_t>(most);
         regular = carver.take<unsigned char>(most);

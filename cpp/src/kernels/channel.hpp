@@ -1,7 +1,7 @@
 // Tiles whose vectors run along the channels of a pixel, where a result channel reads only the few source channels of its
 // own group: depthwise layers, and grouped ones in channels_last.
 //
-// In:  pixels of the source, read where they lie, a vector of channels of each; weights[channel of the group][tap][lane].
+// In:  rows of pixels, a vector of channels of each; weights[channel of the group][tap][lane].
 // Out: pixels of the result, or sums[channel of the group][tap][lane].
 // With `Group` channels a group, lane l needs source lane l/Group*Group + channel: a shuffle that the compiler knows.
 #pragma once
@@ -12,82 +12,115 @@ inline __attribute__((always_inline)) Vector<T> of_group(Vector<T> v, Lanes<J...
     else return __builtin_shufflevector(v, v, (J / Group * Group + Channel)...);
 }
 
-template <class T, int Group, int Pixels, int Channel = 0>
-inline __attribute__((always_inline)) void add_channels(Vector<T> (&acc)[Pixels], int64_t taps, const T* const* pixels,
-                                                        const int64_t* offsets, const T* weights) {
+// `Taps` neighbouring taps of `Pixels` neighbouring pixels: pixel p reads at tap t what pixel p + 1 reads at tap t - 1, so
+// each vector, loaded (and shuffled) once, is added to all pixels it is for.
+template <class T, int Group, int Channel, int Taps, int Pixels>
+inline __attribute__((always_inline)) void add_taps(Vector<T> (&acc)[1][Pixels], const T* source, int64_t step,
+                                                    const T* weights) {
     constexpr int lanes = lanes_of<T>;
-    const T* at[Pixels];
-#pragma GCC unroll 8
-    for (int p = 0; p < Pixels; ++p) at[p] = pixels[p];
-    for (int64_t t = 0; t < taps; ++t) {
-        const int64_t offset = offsets[t];
-        const Vector<T> w = load(weights + t * lanes);
-#pragma GCC unroll 8
-        for (int p = 0; p < Pixels; ++p)
-            acc[p] += of_group<T, Group, Channel>(load(at[p] + offset), LanesOf<lanes>{}) * w;
+    Vector<T> w[Taps];
+#pragma GCC unroll 3
+    for (int t = 0; t < Taps; ++t) w[t] = load(weights + t * lanes);
+#pragma GCC unroll 10
+    for (int q = 0; q < Pixels + Taps - 1; ++q) {
+        const Vector<T> x = of_group<T, Group, Channel>(load(source + q * step), LanesOf<lanes>{});
+#pragma GCC unroll 3
+        for (int t = 0; t < Taps; ++t)
+            if (q >= t && q - t < Pixels) acc[0][q - t] += x * w[t];
+    }
+}
+
+template <class T, int Group, int Pixels, int Channel = 0>
+inline __attribute__((always_inline)) void add_channels(Vector<T> (&acc)[1][Pixels], int64_t taps, int64_t line,
+                                                        const int64_t* offsets, const T* source, int64_t step,
+                                                        const T* weights) {
+    constexpr int lanes = lanes_of<T>;
+    for (int64_t t = 0; t < taps;) {
+        int64_t left = line;
+        for (; left >= 3; left -= 3, t += 3)
+            add_taps<T, Group, Channel, 3>(acc, source + offsets[t], step, weights + t * lanes);
+        if (left == 2) add_taps<T, Group, Channel, 2>(acc, source + offsets[t], step, weights + t * lanes);
+        else if (left == 1) add_taps<T, Group, Channel, 1>(acc, source + offsets[t], step, weights + t * lanes);
+        t += left;
     }
     if constexpr (Channel + 1 < Group)
-        add_channels<T, Group, Pixels, Channel + 1>(acc, taps, pixels, offsets, weights + taps * lanes);
+        add_channels<T, Group, Pixels, Channel + 1>(acc, taps, line, offsets, source, step, weights + taps * lanes);
 }
 
 template <class T, int Group, int Pixels>
-void channel_tile(int64_t taps, const T* const* pixels, const int64_t* offsets, const T* weights, T* const* c,
-                  Start start, const T* bias) {
+void channel_tile(int64_t taps, int64_t line, const int64_t* offsets, const T* source, int64_t source_step,
+                  const T* weights, T* c, int64_t result_step, Start start, const T* bias) {
+    const auto at = [=](int, int p) { return c + p * result_step; };
     Vector<T> acc[1][Pixels] = {};
-    if (start == Start::from_c) {
-#pragma GCC unroll 8
-        for (int p = 0; p < Pixels; ++p) acc[0][p] = load(c[p]);
-    } else if (start == Start::column_bias) {
+    if (start == Start::column_bias) {
 #pragma GCC unroll 8
         for (int p = 0; p < Pixels; ++p) acc[0][p] = load(bias);
+    } else {
+        begin<T>(acc, start, bias, at);
     }
-    add_channels<T, Group, Pixels>(acc[0], taps, pixels, offsets, weights);
+    add_channels<T, Group, Pixels>(acc, taps, line, offsets, source, source_step, weights);
 #pragma GCC unroll 8
-    for (int p = 0; p < Pixels; ++p) store(c[p], acc[0][p]);
+    for (int p = 0; p < Pixels; ++p) store(at(0, p), acc[0][p]);
 }
 
-template <class T, int Group, int Pixels = most_channel_pixels>
-void channel_tiles(int64_t taps, const T* const* pixels, const int64_t* offsets, int64_t count, const T* weights,
-                   T* const* c, Start start, const T* bias) {
-    for (; count >= Pixels; count -= Pixels, pixels += Pixels, c += Pixels)
-        channel_tile<T, Group, Pixels>(taps, pixels, offsets, weights, c, start, bias);
-    if constexpr (Pixels > 1)
-        if (count > 0) channel_tiles<T, Group, Pixels / 2>(taps, pixels, offsets, count, weights, c, start, bias);
+// Tiles of 8 pixels; of 7, if rows are a multiple of that (the planes of many networks are); then smaller ones.
+template <class T, int Group>
+void channel_tiles(int64_t taps, int64_t line, const int64_t* offsets, const PixelRows& rows, const T* source,
+                   const T* weights, T* c, Start start, const T* bias) {
+    const bool sevens = rows.count % 8 != 0 && rows.count % 7 == 0;
+    for (int64_t r = 0; r < rows.rows; ++r) {
+        const T* from = source + rows.at[r].source;
+        T* to = c + rows.at[r].result;
+        int64_t left = rows.count;
+        const auto tile = [&](auto tile_of, int64_t pixels) __attribute__((always_inline)) {
+            tile_of(taps, line, offsets, from, rows.source_step, weights, to, rows.result_step, start, bias);
+            from += pixels * rows.source_step;
+            to += pixels * rows.result_step;
+            left -= pixels;
+        };
+        while (sevens && left > 0) tile(&channel_tile<T, Group, 7>, 7);
+        while (left >= 8) tile(&channel_tile<T, Group, 8>, 8);
+        if (left >= 4) tile(&channel_tile<T, Group, 4>, 4);
+        if (left >= 2) tile(&channel_tile<T, Group, 2>, 2);
+        if (left >= 1) tile(&channel_tile<T, Group, 1>, 1);
+    }
 }
 
 // sums[t][lane] += over the pixels: dy[lane] * x[lane's group, Channel], for `Taps` taps.
 template <class T, int Group, int Channel, int Taps>
-void channel_sum(int64_t pixels, const T* x, const int64_t* x_at, const int64_t* offsets, const T* dy, T* sums) {
+void channel_sum(const PixelRows& rows, const T* x, const int64_t* offsets, const T* dy, T* sums) {
     constexpr int lanes = lanes_of<T>;
     Vector<T> acc[Taps];
 #pragma GCC unroll 12
     for (int t = 0; t < Taps; ++t) acc[t] = load(sums + t * lanes);
-    for (int64_t p = 0; p < pixels; ++p) {
-        const Vector<T> d = load(dy + p * lanes);
-        const T* const at = x + x_at[p];
+    for (int64_t r = 0; r < rows.rows; ++r) {
+        const T* at = x + rows.at[r].source;
+        const T* d_at = dy + rows.at[r].result;
+        for (int64_t p = 0; p < rows.count; ++p, at += rows.source_step, d_at += rows.result_step) {
+            __builtin_prefetch(d_at + 16 * rows.result_step);
+            const Vector<T> d = load(d_at);
 #pragma GCC unroll 12
-        for (int t = 0; t < Taps; ++t)
-            acc[t] += of_group<T, Group, Channel>(load(at + offsets[t]), LanesOf<lanes>{}) * d;
+            for (int t = 0; t < Taps; ++t)
+                acc[t] += of_group<T, Group, Channel>(load(at + offsets[t]), LanesOf<lanes>{}) * d;
+        }
     }
 #pragma GCC unroll 12
     for (int t = 0; t < Taps; ++t) store(sums + t * lanes, acc[t]);
 }
 
 template <class T, int Group, int Channel, int Taps>
-void channel_sums_of(int64_t taps, int64_t pixels, const T* x, const int64_t* x_at, const int64_t* offsets, const T* dy,
-                     T* sums) {
+void channel_sums_of(int64_t taps, const PixelRows& rows, const T* x, const int64_t* offsets, const T* dy, T* sums) {
     for (; taps >= Taps; taps -= Taps, offsets += Taps, sums += Taps * lanes_of<T>)
-        channel_sum<T, Group, Channel, Taps>(pixels, x, x_at, offsets, dy, sums);
+        channel_sum<T, Group, Channel, Taps>(rows, x, offsets, dy, sums);
     if constexpr (Taps > 1)
-        if (taps > 0) channel_sums_of<T, Group, Channel, Taps / 2>(taps, pixels, x, x_at, offsets, dy, sums);
+        if (taps > 0) channel_sums_of<T, Group, Channel, Taps / 2>(taps, rows, x, offsets, dy, sums);
 }
 
 template <class T, int Group, int Channel = 0>
-void channel_sums(int64_t taps, int64_t pixels, const T* x, const int64_t* x_at, const int64_t* offsets, const T* dy,
-                  T* sums) {
-    channel_sums_of<T, Group, Channel, 9>(taps, pixels, x, x_at, offsets, dy, sums);
+void channel_sums(int64_t taps, const int64_t* offsets, const PixelRows& rows, const T* x, const T* dy, T* sums) {
+    channel_sums_of<T, Group, Channel, 9>(taps, rows, x, offsets, dy, sums);
     if constexpr (Channel + 1 < Group)
-        channel_sums<T, Group, Channel + 1>(taps, pixels, x, x_at, offsets, dy, sums + taps * lanes_of<T>);
+        channel_sums<T, Group, Channel + 1>(taps, offsets, rows, x, dy, sums + taps * lanes_of<T>);
 }
 
 template <class T>
@@ -97,7 +130,10 @@ void split_channels(const T* src, int64_t src_pitch, int64_t pixels, int64_t cha
     for (int64_t p = 0; p < pixels; ++p, src += src_pitch, dst += lanes) {
         T* to = dst;
         int64_t c = 0;
-        for (; c + lanes <= channels; c += lanes, to += dst_pitch) store(to, load(src + c));
+        for (; c + lanes <= channels; c += lanes, to += dst_pitch) {
+            __builtin_prefetch(src + c + 4 * src_pitch);
+            store(to, load(src + c));
+        }
         if (c < channels) store(to, load_before(src + c, src_end));
     }
 }

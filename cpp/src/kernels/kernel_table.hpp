@@ -53,6 +53,13 @@ struct VectorAt {
     int64_t source, result;
 };
 
+// Rows of `count` pixels: where each begins in the source and in the result (or dy), and how far its pixels are apart.
+struct PixelRows {
+    const VectorAt* at;
+    int64_t rows, count;
+    int64_t source_step, result_step;
+};
+
 // The vectors that a box of pixels consists of: first those whose lanes all count and lie together, then the others.
 struct RowVectors {
     VectorAt* at = nullptr;
@@ -101,7 +108,7 @@ inline constexpr int max_row_tile_vectors = 8;
 inline constexpr int max_tile_vectors = 4;
 inline constexpr int tile_families = 3;
 inline constexpr int channel_groups = 4;  // of 1, 2, 4, 8 channels
-inline constexpr int most_channel_pixels = 8;
+inline constexpr int most_channel_pixels = 8;  // of a tile
 
 template <class T>
 struct TileFamily {
@@ -177,13 +184,14 @@ struct KernelTable {
                            const T* src_end);
 
     // Groups of 2^i channels whose vectors run along the channels (channel.hpp); null where a vector holds no group.
-    // channel_tiles: c[p][lane] = start + the sum over channels of the group, then taps, of weights[channel][tap][lane] *
-    // pixels[p][offsets[tap] + lane's group + channel], for p < count.
-    // channel_sums: sums[channel][tap][lane] += sum over pixels of dy[p][lane] * x[x_at[p] + offsets[tap] + ..].
-    void (*channel_tiles[channel_groups])(int64_t taps, const T* const* pixels, const int64_t* offsets, int64_t count,
-                                          const T* weights, T* const* c, Start start, const T* bias);
-    void (*channel_sums[channel_groups])(int64_t taps, int64_t pixels, const T* x, const int64_t* x_at,
-                                         const int64_t* offsets, const T* dy, T* sums);
+    // channel_tiles: c[pixel][lane] = start + the sum over channels of the group, then taps, of weights[channel][tap][lane]
+    // * source[pixel + offsets[tap] + lane's group + channel], for the pixels of some rows.  Taps come in lines of `line`
+    // whose offsets are source_step apart.
+    // channel_sums: sums[channel][tap][lane] += sum over pixels of dy[pixel][lane] * x[pixel + offsets[tap] + ..].
+    void (*channel_tiles[channel_groups])(int64_t taps, int64_t line, const int64_t* offsets, const PixelRows& rows,
+                                          const T* source, const T* weights, T* c, Start start, const T* bias);
+    void (*channel_sums[channel_groups])(int64_t taps, const int64_t* offsets, const PixelRows& rows, const T* x,
+                                         const T* dy, T* sums);
 
     // dst[i] += src[i] for i < count.
     void (*add)(const T* src, int64_t count, T* dst);

@@ -1,0 +1,107 @@
+// Tiles of rows that slide over rows of the source (kernels/slide.hpp), on every instruction set of this machine and in
+// both types, against the plain loop of their contract (kernels/kernel_table.hpp).
+#include "kernel_cases.hpp"
+
+namespace convpp::test {
+namespace {
+
+using kernels::KernelTable;
+using kernels::Start;
+using kernels::Strip;
+
+// A strip of `vectors` vectors and `rows` rows of results, over a plane that it may reach beyond on all sides.
+template <class T>
+struct StripCase {
+    int64_t panel, lanes, rows;
+    Array<T> plane, weights, result;  // the plane with room around it: what vectors reach beyond it
+    T bias;
+    Strip<T> strip{};
+    int64_t vectors;
+
+    StripCase(const KernelTable<T>& table, int64_t vector_count, int64_t row_count, Random& random)
+        : panel(table.family[0].rows),
+          lanes(table.lanes),
+          rows(row_count),
+          plane(rows_most * pitch()),
+          weights(lines_most * kernels::strip_taps * panel),
+          result(row_count * (vector_count * lanes + 3), guards),
+          bias(static_cast<T>(random.integer(-9, 9))),
+          vectors(vector_count) {
+        const bool upwards = random.chance(2), mirrored = random.chance(2);
+        strip.row_step = pitch();
+        strip.height = random.integer(1, rows_most);
+        strip.width = random.integer(1, 5 * lanes);
+        strip.direction = upwards ? -1 : 1;
+        strip.first_row = random.integer(-3, 3) + (upwards ? strip.height : 0);
+        for (int64_t t = 0; t < kernels::strip_taps; ++t)
+            strip.tap[t] = (mirrored ? -t : t) + (mirrored ? 1 : -2);
+        for (int64_t v = 0; v < vectors; ++v) strip.column[v] = v * lanes;
+        strip.lines = random.integer(1, lines_most);
+        strip.source = plane.data() + room;
+        strip.weights = weights.data();
+        const int64_t step = vectors * lanes + 3;
+        strip.result_step = upwards ? -step : step;
+        strip.result = result.data() + (upwards ? (rows - 1) * step : 0);
+    }
+
+    static constexpr int64_t room = 8, rows_most = 20, lines_most = 7;
+    int64_t pitch() const { return 10 * lanes + 2 * room; }
+
+    std::vector<T> expected(Start start, bool fused) const {
+        std::vector<T> all = contents(result);
+        for (int64_t r = 0; r < rows; ++r)
+            for (int64_t column = 0; column < vectors * lanes; ++column) {
+                T& sum = all.at(static_cast<size_t>(strip.result - result.data() + r * strip.result_step + column));
+                if (start == Start::zero) sum = T(0);
+                if (start == Start::row_bias) sum = bias;
+                for (int64_t line = 0; line < strip.lines; ++line)
+                    for (int64_t t = 0; t < kernels::strip_taps; ++t) {
+                        const int64_t h = strip.first_row + strip.direction * (r + line), w = column + strip.tap[t];
+                        if (h < 0 || h >= strip.height) continue;  // left out
+                        const bool inside = w >= 0 && w < strip.width;
+                        sum = multiply_add(inside ? strip.source[h * strip.row_step + w] : T(0),
+                                           weights[(line * kernels::strip_taps + t) * panel], sum, fused);
+                    }
+            }
+        return all;
+    }
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("tables have tiles of all heights, as wide as the registers allow", T, float, double) {
+    for_each_isa<T>([](const KernelTable<T>& table, Isa) {
+        for (int size = 0; size < kernels::slide_sizes; ++size) {
+            REQUIRE(table.slide_vectors[size] >= 1);
+            for (int v = 0; v < kernels::max_slide_vectors; ++v)
+                CHECK((table.slide_tiles[size][v] != nullptr) == (v < table.slide_vectors[size]));
+        }
+    });
+}
+
+TEST_CASE_TEMPLATE("slide_tiles sum in the order of lines, then taps, and write nothing else", T, float, double) {
+    Random random(51);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
+        for (int size = 0; size < kernels::slide_sizes; ++size)
+            for (int64_t vectors = 1; vectors <= table.slide_vectors[size]; ++vectors)
+                for (const Start start : {Start::zero, Start::from_c, Start::row_bias})
+                    for (int repeat = 0; repeat < 12; ++repeat) {
+                        const int64_t tiles = random.integer(1, 2), height = kernels::slide_rows[size];
+                        StripCase<T> one(table, vectors, tiles * height, random);
+                        one.plane.fill_reals(random);
+                        one.weights.fill_reals(random);
+                        one.result.fill_nan();
+                        if (start == Start::from_c) one.result.fill_reals(random);
+                        const std::vector<T> expected = one.expected(start, is_fused(isa));
+                        table.slide_tiles[size][vectors - 1](one.strip, 0, tiles, start, &one.bias);
+                        CAPTURE(size);
+                        CAPTURE(vectors);
+                        CAPTURE(static_cast<int>(start));
+                        CAPTURE(one.strip.lines);
+                        CHECK(holds(one.result, expected));
+                        CHECK(one.result.guards_intact());
+                    }
+    });
+}
+
+}  // namespace convpp::test

@@ -27,7 +27,8 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
         const bool staged = plan.feed == Feed::packed_pixels || plan.tile.pixels_are_columns;
         const int64_t summed =
             std::min(sum_pixels, (staged ? staged_pixels_most : copied_pixels_most)(plan, m, elem_bytes));
-        m.pixels = split_pixels(plan, m.map, plan.feed == Feed::pixel_vectors ? rows : summed, 1);
+        const bool in_rows = plan.feed == Feed::pixel_vectors || plan.feed == Feed::sliding_rows;
+        m.pixels = split_pixels(plan, m.map, in_rows ? rows : summed, 1);
         // Rows shorter than a vector are read beyond their end, which only staged ones allow.
         if (plan.feed == Feed::pixel_vectors) m.in_place &= m.pixels.shortest_row() >= kernels.shape[0].lanes;
         const int64_t channel_panel = panel_width(plan, kernels.shape[plan.tile.family], false);

@@ -104,4 +104,37 @@ TEST_CASE_TEMPLATE("slide_tiles sum in the order of lines, then taps, and write 
     });
 }
 
+TEST_CASE_TEMPLATE("slide_sums are exact on integers, and read no dy beyond its end", T, float, double) {
+    Random random(52);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
+        for (int repeat = 0; repeat < 300; ++repeat) {
+            const int64_t rows = random.integer(1, 12), columns = random.integer(1, 4 * table.lanes + 1);
+            StripCase<T> one(table, 1, rows, random);
+            const Strip<T>& strip = one.strip;
+            const int64_t pitch = columns + random.integer(0, 3);
+            Array<T> dy((rows - 1) * pitch + columns), sums(strip.lines * kernels::strip_taps * table.lanes, guards);
+            for (Array<T>* array : {&one.plane, &dy, &sums}) array->fill_integers(random);
+            std::vector<T> expected = contents(sums);
+            const T* const first = dy.data() + (strip.direction < 0 ? (rows - 1) * pitch : 0);
+            const int64_t step = strip.direction * pitch;
+            for (int64_t line = 0; line < strip.lines; ++line)
+                for (int64_t t = 0; t < kernels::strip_taps; ++t)
+                    for (int64_t r = 0; r < rows; ++r)
+                        for (int64_t column = 0; column < columns; ++column) {
+                            const int64_t h = strip.first_row + strip.direction * (r + line);
+                            const int64_t w = column + strip.tap[t], k = line * kernels::strip_taps + t;
+                            if (h < 0 || h >= strip.height || w < 0 || w >= strip.width) continue;
+                            expected.at(static_cast<size_t>(k * table.lanes + column % table.lanes)) +=
+                                first[r * step + column] * strip.source[h * strip.row_step + w];
+                        }
+            table.slide_sums(strip, first, step, dy.data() + dy.size(), rows, columns, sums.data());
+            CAPTURE(rows);
+            CAPTURE(columns);
+            CAPTURE(strip.lines);
+            CHECK(first_difference(sums.data(), expected.data(), sums.size()) == -1);
+            CHECK(sums.guards_intact());
+        }
+    });
+}
+
 }  // namespace convpp::test

@@ -11,6 +11,7 @@
 #include "algorithms/padded_source.hpp"
 #include "algorithms/patches.hpp"
 #include "algorithms/row_product.hpp"
+#include "algorithms/slide_strip.hpp"
 #include "algorithms/weight_grad.hpp"
 
 namespace convpp {
@@ -31,6 +32,7 @@ struct SumLayout {
 
 // Whether x is read in patches.hpp's way; else in padded_source.hpp's.
 inline bool reads_patches(const Plan& plan) {
+    if (plan.feed == Feed::sliding_rows) return false;
     return plan.tile.pixels_are_columns || plan.feed == Feed::packed_pixels || plan.feed == Feed::pixel_vectors;
 }
 
@@ -63,7 +65,10 @@ struct SumBuffers {
         const bool packed = plan.feed == Feed::packed_pixels, by_patch = plan.tile.pixels_are_columns;
         const int64_t pixels = m.pixels.largest(), pairs = round_up(m.patches.largest(), layout.patch_width);
         const int64_t most = std::max(pairs, plan.channel_block) + kernel.lanes;
-        if (plan.feed == Feed::pixel_vectors) {
+        if (plan.feed == Feed::sliding_rows) {
+            patch_panels = carver.take<T>(slide_source_elems(plan, kernel.lanes));
+            channel_panels = carver.take<T>(pairs * kernel.lanes);
+        } else if (plan.feed == Feed::pixel_vectors) {
             const int64_t count = most_vectors(m.pixels.box(0), kernel.lanes);
             vectors.at = carver.take<kernels::VectorAt>(count);
             vectors.skip = carver.take<unsigned char>(count);

@@ -13,6 +13,7 @@
 //   pixel_scalars    sum_indirect   one side packed, the other read where it lies: a row of the tile is a pair of x
 //                                   or a channel of dy, and the offsets common to all rows are those of the pixels
 //   channel_vectors  sum_channels   vectors along the channels of several groups (kernels/channel.hpp)
+//   sliding_rows     sum_slides     rows of both where they lie, a row of x for several lines of taps (kernels/slide.hpp)
 //
 // The number of chunks comes from the shapes, never from the number of threads: so do the bits of dw.
 #include "algorithms/weight_grad.hpp"
@@ -26,6 +27,7 @@
 #include "algorithms/indirect_product.hpp"
 #include "algorithms/panel_product.hpp"
 #include "algorithms/parallel.hpp"
+#include "algorithms/slide_sum.hpp"
 #include "algorithms/sum_task.hpp"
 #include "dispatch.hpp"
 
@@ -238,6 +240,7 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
         const auto sum = plan.feed == Feed::packed_pixels   ? &sum_product<T>
                          : plan.feed == Feed::pixel_vectors ? &sum_rows<T>
                          : plan.feed == Feed::pixel_scalars ? &sum_indirect<T>
+                         : plan.feed == Feed::sliding_rows  ? &sum_slides<T>
                                                             : &sum_channels<T>;
         sum(plan, kernel, product, operands, boxes * chunk / chunks, boxes * (chunk + 1) / chunks, sums, own);
         if (chunks == 1) write_product(plan, kernel, product, sums, operands, own);

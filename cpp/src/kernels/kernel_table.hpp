@@ -133,6 +133,11 @@ struct KernelTable {
     void (*slide_tiles[slide_sizes][max_slide_vectors])(const Strip<T>& strip, int64_t first_row, int64_t tiles,
                                                         Start start, const T* bias);
 
+    // sums[line*strip_taps + tap][lane] += the sum over rows r and columns of dy[r*dy_step + column] * the strip's source at
+    // (first_row + direction*(r + line), column + tap), columns in turn along the lanes.  Reads no dy at or past dy_end.
+    void (*slide_sums)(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows,
+                       int64_t columns, T* sums);
+
     // dst[k*width + run.dst + i] = src[offsets[k] + run.src + i] for every k < rows, every run, every i < run.count.
     // Runs are in order of dst.  Writes up to lanes-1 elements past the last run of the last row (slack), never reads
     // at or past src_end.

@@ -36,6 +36,7 @@ KernelTable<T> make_table() {
     fill_family<T, third_rows, third_vectors>(table.family[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
     fill_slide_tiles<T, wide_rows, accumulators * 2 / 3>(table);
+    table.slide_sums = &slide_sums<T>;
     table.copy_rows = &copy_rows<T>;
     table.copy_bands = &copy_bands<T>;
     table.store_rows = &store_rows<T>;

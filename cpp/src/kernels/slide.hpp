@@ -106,3 +106,60 @@ void fill_slide_tiles(KernelTable<T>& table) {
         fill_slide_tiles<T, PanelRows, Registers, Index, Vectors + 1>(table);
     else if constexpr (Index + 1 < slide_sizes) fill_slide_tiles<T, PanelRows, Registers, Index + 1, 1>(table);
 }
+
+// The weight gradient of `Lines` lines: a source row meets the rows of dy that it was read for, which stay in registers
+// from one source row to the next.
+template <class T, int Lines>
+void slide_sums_of(const Strip<T>& strip, int64_t line, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows,
+                   int64_t columns, T* sums) {
+    constexpr int lanes = lanes_of<T>;
+    using Mask = decltype(lane_mask<T>(0, 0, LanesOf<lanes>{}));
+    Vector<T> acc[Lines][strip_taps];
+#pragma GCC unroll 3
+    for (int i = 0; i < Lines; ++i)
+#pragma GCC unroll 3
+        for (int s = 0; s < strip_taps; ++s) acc[i][s] = load(sums + ((line + i) * strip_taps + s) * lanes);
+    for (int64_t column = 0; column < columns; column += lanes) {
+        const int64_t count = columns - column;
+        const Mask counts = lanes_between<T>(0, count, LanesOf<lanes>{});
+        Mask inside[strip_taps];
+#pragma GCC unroll 3
+        for (int s = 0; s < strip_taps; ++s) {
+            const int64_t at = column + strip.tap[s], end = strip.width - at;
+            inside[s] = lanes_between<T>(-at, end < count ? end : count, LanesOf<lanes>{});
+        }
+        Vector<T> d[Lines] = {};  // of dy rows q, q - 1, ..
+        for (int64_t q = 0; q < rows + Lines - 1; ++q) {
+#pragma GCC unroll 3
+            for (int i = Lines - 1; i > 0; --i) d[i] = d[i - 1];
+            if (q < rows) d[0] = only_lanes<T>(load_before(dy + q * dy_step + column, dy_end), counts);
+            const int64_t row = strip.first_row + strip.direction * (q + line);
+            if (row < 0 || row >= strip.height) continue;
+            const T* const from = strip.source + row * strip.row_step + column;
+            __builtin_prefetch(from + 8 * strip.row_step);
+            __builtin_prefetch(dy + (q + 8) * dy_step + column);
+            Vector<T> x[strip_taps];
+#pragma GCC unroll 3
+            for (int s = 0; s < strip_taps; ++s) x[s] = only_lanes<T>(load(from + strip.tap[s]), inside[s]);
+#pragma GCC unroll 3
+            for (int i = 0; i < Lines; ++i) {
+                if (q < i || q - i >= rows) continue;
+#pragma GCC unroll 3
+                for (int s = 0; s < strip_taps; ++s) acc[i][s] += d[i] * x[s];
+            }
+        }
+    }
+#pragma GCC unroll 3
+    for (int i = 0; i < Lines; ++i)
+#pragma GCC unroll 3
+        for (int s = 0; s < strip_taps; ++s) store(sums + ((line + i) * strip_taps + s) * lanes, acc[i][s]);
+}
+
+template <class T>
+void slide_sums(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows, int64_t columns,
+                T* sums) {
+    int64_t line = 0;
+    for (; line + 3 <= strip.lines; line += 3)
+        slide_sums_of<T, 3>(strip, line, dy, dy_step, dy_end, rows, columns, sums);
+    for (; line < strip.lines; ++line) slide_sums_of<T, 1>(strip, line, dy, dy_step, dy_end, rows, columns, sums);
+}

@@ -40,6 +40,7 @@ struct AxisMap {
     int64_t result_step = 1;
     std::vector<Tap> taps;        // ascending in `weight`: the order of the sum
     std::vector<int64_t> phases;  // the residues of the taps' offsets modulo source_step
+    int64_t beyond = 0;           // joint maps: pixels behind the last one that are computed too
 
     bool reads_inside() const;  // no tap of any pixel falls outside the source (into the padding)
 };
@@ -62,6 +63,16 @@ struct InputGradMaps {
     bool covers_input = true;       // false: some input pixels are read by no output; their gradient is 0
 };
 InputGradMaps input_grad_maps(const ConvProblem& problem);
+
+// What residue classes read together.  On each axis their taps are equally far apart, in all classes alike, and there are
+// n or n + 1 of them (n, or none, where the kernel does not reach).  So with the first tap of each class laid upon those
+// of the others, all others coincide: tap j of a class is tap j of the joint map, whose taps are those of the class that
+// has the most.  Pixel u of a class is then pixel u + shift of the joint map.
+struct JointMap {
+    IndexMap map;                // its result pixels are no class's: result_start says nothing
+    std::vector<Extents> shift;  // of each class
+};
+JointMap joint_map(const std::vector<const IndexMap*>& classes);
 
 // The same map with rows joined into one, where kernels are 1x1 and nothing is skipped or padded: the pixels of a plane
 // lie together in the source and in the result.

@@ -273,7 +273,7 @@ TEST_CASE_TEMPLATE("row tiles read their columns where they lie, and sum as the 
                                                            b[offsets[static_cast<size_t>(k)] + vector.source + lane],
                                                            sum, is_fused(isa));
                                 }
-                        table.row_tile[rows - 1][count - 1](depth, a.data(), b.data(), offsets.data(), vectors.data(),
+                        table.row_tile[rows - 1][count - 1](depth, a.data(), b.data(), offsets.data(), nullptr, vectors.data(),
                                                             c.data(), ldc, start,
                                                             start == Start::row_bias ? bias.data() : nullptr);
                         CAPTURE(rows);

@@ -51,7 +51,7 @@ inline StagedAxis staged_axis(const AxisMap& axis, int64_t pixels, int64_t tap_l
         lo = std::min(lo, axis.taps[static_cast<size_t>(t)].shift);
         hi = std::max(hi, axis.taps[static_cast<size_t>(t)].shift);
     }
-    return {static_cast<int64_t>(axis.phases.size()), pixels + hi - lo, lo};
+    return {static_cast<int64_t>(axis.phases.size()), pixels + axis.beyond + hi - lo, lo};
 }
 
 // Elements of one channel's staged plane, with slack behind it for stores and loads of whole vectors.
@@ -140,9 +140,17 @@ struct PatchBuffers {
 
     // `staging` is needed only where stage_patches is not given another.
     PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true, bool own_staging = true) {
-        if (!used) return;
+        if (used) take(carver, plan.maps, lanes, own_staging);
+    }
+    PatchBuffers(Carver& carver, const std::vector<JointPlan>& joints, int64_t lanes) {
+        take(carver, joints, lanes, true);
+    }
+
+private:
+    template <class Maps>
+    void take(Carver& carver, const Maps& maps, int64_t lanes, bool own_staging) {
         int64_t staged_elems = 0, pairs = 0, row = 0, bands = 0;
-        for (const MapPlan& m : plan.maps) {
+        for (const MapPlan& m : maps) {
             pairs = std::max(pairs, m.patches.largest());
             if (m.in_place) continue;
             bands = std::max(bands, most_bands(m));

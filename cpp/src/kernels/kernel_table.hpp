@@ -48,7 +48,8 @@ using IndirectTileFn = void (*)(int64_t kc, const T* const* rows, const int64_t*
                                 int64_t column, Start start, const T* bias);
 
 // A tile that reads its columns where they lie: vector v of step k is at b + offsets[k] + vectors[v].source, and its
-// results go to c + row*ldc + vectors[v].result.  A is a row panel of family 0.
+// results go to c + row*ldc + vectors[v].result.  A is a row panel of family 0.  Bit r of active[k] says whether row r
+// takes part in step k; without `active`, all do.
 struct VectorAt {
     int64_t source, result;
 };
@@ -70,8 +71,8 @@ struct RowPair {
 };
 
 template <class T>
-using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* offsets, const VectorAt* vectors, T* c,
-                           int64_t ldc, Start start, const T* bias);
+using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
+                           const VectorAt* vectors, T* c, int64_t ldc, Start start, const T* bias);
 
 inline constexpr int max_tile_rows = 14;
 inline constexpr int max_row_tile_rows = 8;

@@ -100,7 +100,9 @@ bool computes_flat_rows(const Plan& plan, int64_t lanes) {
     return std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
         const AxisMap& row = m.map.axis[2];
         if (m.patches.taps.count() > 1) return false;
-        if (plan.result.axis[2] > 1) return plan.maps.size() > 1;  // for the sake of what the classes share
+        // Channels last: for the sake of what the classes share.  (With channels that fill a vector, pixels are better read
+        // one by one: measured, 17 channels at stride 3 are 1.1 times as fast.)
+        if (plan.result.axis[2] > 1) return plan.maps.size() > 1 && plan.result_channels < lanes;
         return row.result_step > 1 || (row.count < 3 * lanes && row.count % lanes != 0);
     });
 }

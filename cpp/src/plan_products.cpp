@@ -13,7 +13,7 @@ int64_t chunk_bytes(const Plan& plan) { return plan.cache_bytes * 7 / 16; }
 
 constexpr int64_t chunk_pixels_most = 1024;
 constexpr int64_t least_pixels = 32;          // fewer leave tiles partly filled, whatever the caches say
-constexpr int64_t joint_pixels_most = 8192;
+constexpr int64_t joint_pixels_most = 8192, joint_pixels_of_many_rows = 160;
 constexpr int64_t pixels_worth_a_task = 56;  // read one by one: 8 tiles, each of them 2 % of the task
 constexpr int64_t most_sum_channels = 512;  // result channels of a task, at most: their sums share the L2
 constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 channels costs less than 10 %
@@ -119,12 +119,15 @@ void plan_channel_products(Plan& plan, const KernelShapes& kernels, int64_t elem
     }
 }
 
-// Most pixels of a task that computes all classes: what it stages of a block of channels, and its flat results.
+// Most pixels of a task that computes all classes: what it stages of a block of channels and its flat results take the
+// chunk's share of the L2; with many rows, whose weights all pass by for each box, the flat results take more of it.
 int64_t joint_pixels(const Plan& plan, int64_t elem_bytes) {
     const JointPlan& joint = plan.joints.front();
     const auto classes = static_cast<int64_t>(joint.shift.size());
-    const int64_t each = joint.patches.channels_per_block + classes * plan.result_channels;
-    return classes * std::clamp(chunk_bytes(plan) / (each * elem_bytes), least_pixels, joint_pixels_most);
+    const int64_t rows = classes * plan.result_channels, each = joint.patches.channels_per_block + rows;
+    const int64_t of_many = std::min(joint_pixels_of_many_rows, plan.cache_bytes * 5 / 8 / (rows * elem_bytes));
+    return classes *
+           std::clamp(std::max(chunk_bytes(plan) / (each * elem_bytes), of_many), least_pixels, joint_pixels_most);
 }
 
 // Most pixels of a task.

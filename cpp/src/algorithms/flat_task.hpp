@@ -80,11 +80,20 @@ PanelSteps panel_steps(const JointPlan& joint, const PatchBlock& block, int64_t 
     if (std::all_of(active, active + taps, [&](unsigned char tap) { return tap == all; }))
         return {block.size(), offsets, nullptr};
     int64_t count = 0;
+    bool some = false;
     for_each_step(joint, block, panel, [&](int64_t k, unsigned char of_step) {
         buffers.offsets[count] = offsets[k];
         buffers.active[count++] = of_step;
+        some |= of_step != all;
     });
-    return {count, buffers.offsets, buffers.active};
+    return {count, buffers.offsets, some ? buffers.active : nullptr};
+}
+
+// Panels of one class have the same steps, one after the other.
+inline bool same_steps(const JointPlan& joint, int64_t panel) {
+    const int64_t taps = joint.map.taps();
+    const auto active = joint.active.begin() + panel * taps;
+    return std::equal(active, active + taps, active - taps);
 }
 
 template <class T>
@@ -116,11 +125,12 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
             staged = b;
             if (vector_count == 0) vector_count = find_flat_vectors(planes, view.step, kernel.lanes, buffers.vectors);
             const T* weights = packed + layout.of_task(task.map, group, task.channel_lo, block, b);
+            PanelSteps steps{};
             for (int64_t row = 0, panel = first_panel; row < rows;
                  row += joint.panel_rows, ++panel, weights += layout.pitch(block)) {
                 const int64_t count = std::min(joint.panel_rows, rows - row);
-                const PanelSteps steps =
-                    panel_steps(joint, block, panel, count, staging.offsets, buffers);
+                if (row == 0 || !same_steps(joint, panel))
+                    steps = panel_steps(joint, block, panel, count, staging.offsets, buffers);
                 const auto* tiles = kernel.row_tile[count - 1];
                 const int64_t most = kernel.row_tile_vectors[count - 1];
                 for (int64_t v = 0; v < vector_count; v += most)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "algorithms/implicit_gemm.hpp"
@@ -111,19 +112,23 @@ void pack_joint_weights(const Plan& plan, const JointPlan& joint, const MapPlan*
         return (taps[static_cast<size_t>(t)].weight - taps.front().weight) * plan.weight_axis[a];
     }, buffers.offsets);
     const int64_t rows = static_cast<int64_t>(joint.shift.size()) * plan.result_channels;
-    for (int64_t panel = panel_lo; panel < panel_hi; ++panel)
-        for (int64_t r = 0; r < joint.panel_rows && panel * joint.panel_rows + r < rows; ++r) {
-            const int64_t row = panel * joint.panel_rows + r;
-            const IndexMap& own = maps[row / plan.result_channels].map;
-            const T* from = weights.at + block.channel_lo * plan.weight_source_channel +
-                            row % plan.result_channels * plan.weight_result_channel;
-            for (size_t a = 0; a < 3; ++a) from += own.axis[a].taps.front().weight * plan.weight_axis[a];
-            T* to = packed + panel * pitch + r;
-            for_each_step(joint, block, panel, [&](int64_t k, unsigned char rows_of_step) {
-                if (rows_of_step >> r & 1) *to = from[buffers.offsets[k]];
-                to += width;
-            });
+    std::array<const T*, kernels::max_row_tile_rows> from;
+    for (int64_t panel = panel_lo; panel < panel_hi; ++panel) {
+        const int64_t first = panel * joint.panel_rows, count = std::min(joint.panel_rows, rows - first);
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t channel = (first + r) % plan.result_channels;
+            const IndexMap& own = maps[(first + r) / plan.result_channels].map;
+            const T* at = weights.at + block.channel_lo * plan.weight_source_channel + channel * plan.weight_result_channel;
+            for (size_t a = 0; a < 3; ++a) at += own.axis[a].taps.front().weight * plan.weight_axis[a];
+            from[static_cast<size_t>(r)] = at;
         }
+        T* to = packed + panel * pitch;
+        for_each_step(joint, block, panel, [&](int64_t k, unsigned char active) {
+            for (int64_t r = 0; r < count; ++r)
+                if (active >> r & 1) to[r] = from[static_cast<size_t>(r)][buffers.offsets[k]];
+            to += width;
+        });
+    }
 }
 
 // An item of packing is some panels of a block; a task is as many items as make it worth handing out.

@@ -243,9 +243,13 @@ template <class T>
 PatchView<T> stage_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& strides, Memory<const T> source,
                             int64_t channels, const Staging& staging, const PatchBuffers<T>& buffers) {
     if (strides.axis[2] == 1) {
-        for (int64_t c = 0; c < channels; ++c)
+        for (int64_t c = 0; c < channels; ++c) {
+            // A channel's part is short, and the next one's in other pages: memory streams only if it is asked for
+            // (measured: 26 MB in pieces of 3 KiB arrive at 53 GB/s instead of 35).
+            const int64_t ahead = c + 1 < channels ? strides.channel : 0;
             kernel.copy_bands(source.at + c * strides.channel, staging.bands, staging.band_count, staging.row_step,
-                              staging.step, buffers.staged + c * staging.plane, staging.band_pitch, source.end);
+                              staging.step, buffers.staged + c * staging.plane, staging.band_pitch, source.end, ahead);
+        }
     } else {
         stage_channels_last(kernel, staging, source.at, source.end, channels, buffers.columns, buffers.staged);
     }

@@ -122,9 +122,9 @@ struct KernelTable {
 
     // One band after the other, rows as in copy_rows.  Where a band's first row begins within a row
     // of the plane, zeros behind its last one reach as far into the next band, which is written later; behind the last band,
-    // that far and lanes-1 elements more.
+    // that far and lanes-1 elements more.  `ahead` elements on lies what is copied next: it is asked for meanwhile.
     void (*copy_bands)(const T* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
-                       int64_t dst_pitch, const T* src_end);
+                       int64_t dst_pitch, const T* src_end, int64_t ahead);
 
     // dst[i*dst_pitch + j] = src[i*src_pitch + j] for i < rows, j < count.  Reads whole vectors; in the end nothing else
     // is changed.

@@ -100,8 +100,8 @@ bool computes_flat_rows(const Plan& plan, int64_t lanes) {
     return std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
         const AxisMap& row = m.map.axis[2];
         if (m.patches.taps.count() > 1) return false;
-        // Channels last: for the sake of what the classes share.  (With channels that fill a vector, pixels are better read
-        // one by one: measured, 17 channels at stride 3 are 1.1 times as fast.)
+        // Channels last: for the sake of what the classes share.  (With channels that fill a vector, pixels are better
+        // read one by one: measured, 17 channels at stride 3 are 1.1 times as fast.)
         if (plan.result.axis[2] > 1) return plan.maps.size() > 1 && plan.result_channels < lanes;
         return row.result_step > 1 || (row.count < 3 * lanes && row.count % lanes != 0);
     });
@@ -131,14 +131,15 @@ TileChoice flat_product(const KernelShapes& kernels, const Plan& plan, const Map
     double cost = 0;
     for (const JointPlan& joint : join_maps(plan, shape.rows)) {
         const std::array<AxisMap, 3>& axis = joint.map.axis;
-        const auto extent = [&](size_t a) { return axis[a].count + axis[a].beyond; };
-        const int64_t pitch = extent(2) + static_cast<int64_t>(axis[2].taps.size()) - 1;
-        const int64_t planes = plan.batch * extent(0), channels = plan.result_channels * static_cast<int64_t>(joint.shift.size());
-        const double vectors = f(planes * ceil_div(extent(1) * pitch, shape.lanes));
+        const int64_t pitch = axis[2].count + static_cast<int64_t>(axis[2].taps.size()) - 1;
+        const int64_t planes = plan.batch * axis[0].count;
+        const int64_t channels = plan.result_channels * static_cast<int64_t>(joint.shift.size());
+        const double vectors = f(planes * ceil_div(axis[1].count * pitch, shape.lanes));
         cost += f(plan.source_channels) * joint_slots(kernels, joint) * vectors;
-        cost += copied_vector * f(channels) * (vectors + f(planes * extent(1)));
+        cost += copied_vector * f(channels) * (vectors + f(planes * axis[1].count));
         if (plan.result.axis[2] > 1) cost += strided_store * f(channels * plan.batch * joint.map.pixels());
-        if (plan.source.channel == 1 && plan.source_channels > 1) cost += transposed_vector * f(plan.source_channels) * vectors;
+        if (plan.source.channel == 1 && plan.source_channels > 1)
+            cost += transposed_vector * f(plan.source_channels) * vectors;
     }
     double work = 0;  // of all maps: the others' estimates are of this one
     for (const MapPlan& each : plan.maps) work += f(each.map.pixels() * each.map.taps());

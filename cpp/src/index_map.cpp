@@ -124,17 +124,21 @@ JointMap joint_map(const std::vector<const IndexMap*>& classes) {
         for (const IndexMap* m : classes) {
             lowest = std::min(lowest, first(m));
             if (m->axis[a].taps.size() > axis.taps.size()) axis.taps = m->axis[a].taps;
-            axis.count = std::max(axis.count, m->axis[a].count);
         }
         const int64_t moved = lowest - axis.taps.front().shift;
         for (Tap& tap : axis.taps) {
             tap.offset += moved * axis.source_step;
             tap.shift += moved;
         }
+        int64_t last_begin = 0, first_end = classes.front()->axis[a].count + first(classes.front()) - lowest;
         for (size_t i = 0; i < classes.size(); ++i) {
-            joint.shift[i][a] = first(classes[i]) - lowest;
-            axis.beyond = std::max(axis.beyond, joint.shift[i][a]);
+            const int64_t begin = first(classes[i]) - lowest, end = begin + classes[i]->axis[a].count;
+            joint.shift[i][a] = begin;
+            axis.count = std::max(axis.count, end);
+            last_begin = std::max(last_begin, begin);
+            first_end = std::min(first_end, end);
         }
+        joint.overlap &= last_begin < first_end;
     }
     return joint;
 }

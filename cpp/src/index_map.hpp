@@ -40,7 +40,6 @@ struct AxisMap {
     int64_t result_step = 1;
     std::vector<Tap> taps;        // ascending in `weight`: the order of the sum
     std::vector<int64_t> phases;  // the residues of the taps' offsets modulo source_step
-    int64_t beyond = 0;           // joint maps: pixels behind the last one that are computed too
 
     bool reads_inside() const;  // no tap of any pixel falls outside the source (into the padding)
 };
@@ -64,13 +63,14 @@ struct InputGradMaps {
 };
 InputGradMaps input_grad_maps(const ConvProblem& problem);
 
-// What residue classes read together.  On each axis their taps are equally far apart, in all classes alike, and there are
-// n or n + 1 of them (n, or none, where the kernel does not reach).  So with the first tap of each class laid upon those
-// of the others, all others coincide: tap j of a class is tap j of the joint map, whose taps are those of the class that
-// has the most.  Pixel u of a class is then pixel u + shift of the joint map.
+// What residue classes read together.  On each axis the taps of all classes are equally far apart, and a class has n or
+// n + 1 of them.  So with the first taps of the classes laid upon each other, all others coincide: tap j of a class is tap
+// j of the joint map, whose taps are those of the class that has the most.  Pixel u of a class is then pixel u + shift of
+// the joint map, whose pixels are those of all classes.
 struct JointMap {
-    IndexMap map;                // its result pixels are no class's: result_start says nothing
+    IndexMap map;                // where its results lie only the classes know
     std::vector<Extents> shift;  // of each class
+    bool overlap = true;         // on each axis, the classes' pixels have some in common
 };
 JointMap joint_map(const std::vector<const IndexMap*>& classes);
 

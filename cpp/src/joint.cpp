@@ -1,5 +1,7 @@
 // Products of several residue classes at once (plan.hpp: JointPlan).  index_map.hpp says why their taps coincide.
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "plan_parts.hpp"
 
@@ -16,13 +18,17 @@ bool can_join(const Plan& plan) {
     });
 }
 
-JointPlan joint_plan(const Plan& plan, size_t first, size_t count, int64_t most_rows) {
+// Nothing, if the maps' pixels lie apart, or their taps are not summed in one block of them (computes_flat_rows sees to
+// that for each alone).
+std::optional<JointPlan> joint_plan(const Plan& plan, size_t first, size_t count, int64_t most_rows) {
     std::vector<const IndexMap*> classes;
     for (size_t m = first; m < first + count; ++m) classes.push_back(&plan.maps[m].map);
     JointMap map = joint_map(classes);
+    if (!map.overlap) return {};  // there would be boxes with pixels of none
     JointPlan joint(std::move(map.map));
     joint.shift = std::move(map.shift);
     joint.patches = make_patch_blocks(plan.source_channels, joint.map);
+    if (joint.patches.taps.count() > 1) return {};
     const int64_t rows = static_cast<int64_t>(count) * plan.result_channels;
     joint.panels = ceil_div(rows, most_rows);
     joint.panel_rows = count == 1 ? most_rows : ceil_div(rows, joint.panels);  // alike, so that none is too small
@@ -46,12 +52,12 @@ JointPlan joint_plan(const Plan& plan, size_t first, size_t count, int64_t most_
 
 std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows) {
     std::vector<JointPlan> joints;
-    if (can_join(plan)) {
-        joints.push_back(joint_plan(plan, 0, plan.maps.size(), most_rows));
-        if (joints.front().patches.taps.count() == 1) return joints;
-        joints.clear();
-    }
-    for (size_t m = 0; m < plan.maps.size(); ++m) joints.push_back(joint_plan(plan, m, 1, most_rows));
+    if (can_join(plan))
+        if (std::optional<JointPlan> joint = joint_plan(plan, 0, plan.maps.size(), most_rows)) {
+            joints.push_back(std::move(*joint));
+            return joints;
+        }
+    for (size_t m = 0; m < plan.maps.size(); ++m) joints.push_back(*joint_plan(plan, m, 1, most_rows));
     return joints;
 }
 

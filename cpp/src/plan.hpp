@@ -80,6 +80,7 @@ struct MapPlan {
     int64_t weights_per_group = 0;
     int64_t first_task = 0;
     int64_t joint = 0;         // flat rows: its family's, in Plan::joints
+    Extents shift{0, 0, 0};    // its pixel u is pixel u + shift of `pixels` (of its family's product)
     int64_t family = 1;        // this map and the next ones whose pixels its tasks compute too; 0 for those
     int64_t first_packing_block = 0;  // of the weights: (group, block of patches)
 };
@@ -89,7 +90,7 @@ struct MapPlan {
 struct JointPlan : MapPlan {
     using MapPlan::MapPlan;
 
-    std::vector<Extents> shift;         // of each map: its pixel u is the product's pixel u + shift
+    std::vector<Extents> shift;         // of each map
     int64_t panels = 0, panel_rows = 0;  // the last panel may have fewer
     std::vector<unsigned char> active;  // [panel][tap]: a bit for each row of the panel whose map has the tap
 };
@@ -158,6 +159,9 @@ struct Plan {
 inline const MapPlan& multiplied(const Plan& plan, const MapPlan& m) {
     return plan.flat_rows ? plan.joints[static_cast<size_t>(m.joint)] : m;
 }
+
+// Whether one product computes several maps.
+inline bool joins_classes(const Plan& plan) { return plan.flat_rows && plan.joints.size() < plan.maps.size(); }
 
 // `threads`: how many the plan should have tasks for; they change how it is cut, never a bit of its results.
 Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads = 2);

@@ -29,7 +29,10 @@ constexpr int64_t channel_run_bytes = 1024;
 // Classes next to each other in `maps` that one task computes: those that together fill the rows of the result, and for
 // some ways also the columns.
 int64_t family_size(const Plan& plan, size_t leader) {
-    if (plan.flat_rows) return static_cast<int64_t>(plan.joints[static_cast<size_t>(plan.maps[leader].joint)].shift.size());
+    if (plan.flat_rows) {
+        const auto joint = static_cast<size_t>(plan.maps[leader].joint);
+        return static_cast<int64_t>(plan.joints[joint].shift.size());
+    }
     const int64_t step = plan.maps[leader].map.axis[2].result_step;
     const int64_t most = static_cast<int64_t>(most_family),
                   left = std::min(most + 1, static_cast<int64_t>(plan.maps.size() - leader));
@@ -61,12 +64,15 @@ void split_families(Plan& plan, int64_t limit, int64_t lanes) {
         const auto end = first + static_cast<std::ptrdiff_t>(family);
         const auto most = std::max_element(
             first, end, [](const MapPlan& a, const MapPlan& b) { return a.map.pixels() < b.map.pixels(); });
-        const BoxSplit split = split_pixels(plan, most->map, std::max<int64_t>(limit / family, 1), lanes);
+        JointPlan* const product = plan.flat_rows ? &plan.joints[static_cast<size_t>(joint)] : nullptr;
+        const IndexMap& map = product != nullptr ? product->map : most->map;
+        const BoxSplit split = split_pixels(plan, map, std::max<int64_t>(limit / family, 1), lanes);
         for (auto m = first; m != end; ++m) {
             m->pixels = split;
             m->family = m == first ? family : 0;
+            if (product != nullptr) m->shift = product->shift[static_cast<size_t>(m - first)];
         }
-        if (plan.flat_rows) plan.joints[static_cast<size_t>(joint)].pixels = split;
+        if (product != nullptr) product->pixels = split;
         leader += static_cast<size_t>(family);
     }
 }
@@ -140,7 +146,7 @@ int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel
         const int64_t most = std::min(chunk_pixels_most, copied_pixels_most(plan, plan.maps[0], elem_bytes));
         return std::max(std::min(chunk_bytes(plan) / (each * elem_bytes), most), least_pixels);
     }
-    if (plan.flat_rows && plan.maps.size() > plan.joints.size()) return joint_pixels(plan, elem_bytes);
+    if (joins_classes(plan)) return joint_pixels(plan, elem_bytes);
     int64_t terms = 1;
     for (const MapPlan& m : plan.maps) terms = std::max(terms, m.map.taps() * plan.source_channels);
     const int64_t packed = std::min({chunk_bytes(plan) / (std::min(patch_limit, terms) * elem_bytes), chunk_pixels_most,
@@ -194,14 +200,13 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         split_channels(2 * std::max(channel_panel, channels_worth_a_task));
         limit = std::min(limit, std::max(ceil_div(all * splits, plan.tasks_wanted), pixels_worth_a_task));
         split_channels(std::max(channel_panel, channels_worth_a_task));
-    } else if (plan.flat_rows && plan.maps.size() > plan.joints.size()) {  // the rows of a task are those of all classes
-        if (plan.parallel) limit = std::min(limit, std::max(ceil_div(pixels * plan.groups, plan.tasks_wanted), 4 * pixel_panel));
     } else if (plan.parallel) {
         // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
         // which fill fewer vectors.
         const int64_t chunks = plan.groups * ceil_div(pixels, limit);
         splits = std::clamp(ceil_div(plan.tasks_wanted, chunks), int64_t(1),
                             std::max<int64_t>(padded_channels / channels_worth_a_task, 1));
+        if (joins_classes(plan)) splits = 1;  // the rows of their one product are not cut
         limit = std::min(limit, std::max(ceil_div(pixels * plan.groups * splits, plan.tasks_wanted), 4 * pixel_panel));
     }
     const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
@@ -228,7 +233,8 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         m.weights_at = plan.packed_weight_elems;
         // Each panel of a block is followed by a vector of slack (packed_weights.hpp says why).
         m.weights_per_group =
-            checked_add(checked_mul(panels * channel_panel, product.map.taps() * plan.source_channels, "the packed weights"),
+            checked_add(checked_mul(panels * channel_panel, product.map.taps() * plan.source_channels,
+                                    "the packed weights"),
                         panels * product.patches.count() * shape.lanes, "the packed weights");
         plan.packed_weight_elems =
             checked_add(plan.packed_weight_elems, checked_mul(m.weights_per_group, plan.groups, "the packed weights"),

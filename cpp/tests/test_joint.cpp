@@ -18,20 +18,21 @@ bool joint_is_right(const std::vector<IndexMap>& classes) {
     bool right = joint.shift.size() == classes.size();
     for (size_t a = 0; a < 3; ++a) {
         const AxisMap& all = joint.map.axis[a];
-        bool first_begins = false;  // some class at pixel 0, or pixels would be computed for nobody
+        bool first_begins = false, last_ends = false;  // at other pixels, nobody's would be computed
         for (size_t i = 0; right && i < classes.size(); ++i) {
             const AxisMap& own = classes[i].axis[a];
             const int64_t shift = joint.shift[i][a];
-            right &= shift >= 0 && own.count <= all.count && shift <= all.beyond && own.taps.size() <= all.taps.size();
+            right &= shift >= 0 && own.count + shift <= all.count && own.taps.size() <= all.taps.size();
             right &= own.taps.size() + 1 >= all.taps.size() && own.source_extent == all.source_extent;
             first_begins |= shift == 0;
+            last_ends |= own.count + shift == all.count;
             for (size_t t = 0; right && t < own.taps.size(); ++t) {
                 const Tap &tap = own.taps[t], &same = all.taps[t];
                 right &= tap.offset == same.offset + shift * all.source_step && tap.shift == same.shift + shift;
                 right &= tap.weight - own.taps[0].weight == same.weight - all.taps[0].weight && tap.phase == same.phase;
             }
         }
-        right &= first_begins;
+        right &= first_begins && last_ends;
     }
     return right;
 }

@@ -2,8 +2,8 @@
 //
 // In:  the Plan (its joints), the operands, packed weights, a task.   Out: the task's results.
 //
-// Short rows would leave most lanes of their vectors unused, and results two pixels apart would be stored one by one.  So
-// the task goes through the staged planes from end to end (a few lanes between two rows compute what nobody reads) and
+// Short rows would leave most lanes of their vectors unused, and results two pixels apart would be stored one by one.
+// So the task goes through the staged planes from end to end (a few lanes between two rows compute what nobody reads) and
 // leaves flat results of the same shape, which flat_results.hpp moves into place.
 //
 // All residue classes of an input gradient are computed by one product: they are rows of the same tiles, which share the
@@ -102,10 +102,10 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
     const JointPlan& joint = plan.joints[static_cast<size_t>(task.map.joint)];
     const PackedWeights layout = packed_weights(plan, kernel);
     const FlatPlanes planes(joint, task.pixels, kernel.lanes);
-    const int64_t classes = task.map.family, rows = classes * task.channels, first_panel = task.channel_lo / layout.width;
+    const int64_t rows = task.map.family * task.channels, first_panel = task.channel_lo / layout.width;
     const auto for_each_channel = [&](T* result, const auto& use) {
         for (int64_t c = 0; c < task.channels; ++c)
-            use(FlatChannel<T>{plan, task, joint, planes, buffers.flat + c * planes.elems(),
+            use(FlatChannel<T>{plan, task, planes, buffers.flat + c * planes.elems(),
                                result + c * plan.result.channel});
     };
     Staging staging = buffers.patches.staging;

@@ -43,7 +43,8 @@ struct PackedWeights {
 template <class T>
 PackedWeights packed_weights(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     const int64_t width = panel_widths(plan, kernel).channels;
-    return {plan.flat_rows ? plan.joints.front().panels : ceil_div(plan.result_channels, width), width, kernel.lanes};
+    const int64_t panels = plan.flat_rows ? plan.joints.front().panels : ceil_div(plan.result_channels, width);
+    return {panels, width, kernel.lanes};
 }
 
 // What a thread needs for packing.
@@ -107,10 +108,11 @@ template <class T>
 void pack_joint_weights(const Plan& plan, const JointPlan& joint, const MapPlan* maps, const PatchBlock& block,
                         Memory<const T> weights, int64_t panel_lo, int64_t panel_hi, int64_t width, int64_t pitch,
                         T* packed, const PackingBuffers& buffers) {
-    fill_offsets(block, plan.weight_source_channel, [&](size_t a, int64_t t) {
+    const auto position = [&](size_t a, int64_t t) {
         const std::vector<Tap>& taps = joint.map.axis[a].taps;
         return (taps[static_cast<size_t>(t)].weight - taps.front().weight) * plan.weight_axis[a];
-    }, buffers.offsets);
+    };
+    fill_offsets(block, plan.weight_source_channel, position, buffers.offsets);
     const int64_t rows = static_cast<int64_t>(joint.shift.size()) * plan.result_channels;
     std::array<const T*, kernels::max_row_tile_rows> from;
     for (int64_t panel = panel_lo; panel < panel_hi; ++panel) {
@@ -118,7 +120,8 @@ void pack_joint_weights(const Plan& plan, const JointPlan& joint, const MapPlan*
         for (int64_t r = 0; r < count; ++r) {
             const int64_t channel = (first + r) % plan.result_channels;
             const IndexMap& own = maps[(first + r) / plan.result_channels].map;
-            const T* at = weights.at + block.channel_lo * plan.weight_source_channel + channel * plan.weight_result_channel;
+            const T* at =
+                weights.at + block.channel_lo * plan.weight_source_channel + channel * plan.weight_result_channel;
             for (size_t a = 0; a < 3; ++a) at += own.axis[a].taps.front().weight * plan.weight_axis[a];
             from[static_cast<size_t>(r)] = at;
         }

@@ -51,7 +51,7 @@ inline StagedAxis staged_axis(const AxisMap& axis, int64_t pixels, int64_t tap_l
         lo = std::min(lo, axis.taps[static_cast<size_t>(t)].shift);
         hi = std::max(hi, axis.taps[static_cast<size_t>(t)].shift);
     }
-    return {static_cast<int64_t>(axis.phases.size()), pixels + axis.beyond + hi - lo, lo};
+    return {static_cast<int64_t>(axis.phases.size()), pixels + hi - lo, lo};
 }
 
 // Elements of one channel's staged plane, with slack behind it for stores and loads of whole vectors.

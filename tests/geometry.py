@@ -187,6 +187,7 @@ def draw_candidate(rng: np.random.Generator) -> Geometry:
 LAYER_KINDS = (
     "vectors of channels",  # depthwise, and groups of 2, 4, 8 channels
     "residues",  # input gradients of strided layers: classes that fill the rows of dx, and some that do not
+    "joint residues",  # of few channels: all classes in one product
     "short rows",  # of fewer pixels than a vector has lanes
     "many taps",  # more than a block of the sum holds
     "wide",  # channels around the multiples of a vector, as many pixels as fill tiles
@@ -214,6 +215,10 @@ def _draw_layer(rng: np.random.Generator, kind: str) -> Geometry:
         strides = (1, 1, 2, 2, 3)
     elif kind == "residues":
         strides, dilations = (2, 2, 2, 3, 4, 5), (1, 1, 1, 1, 2, 3)
+    elif kind == "joint residues":
+        strides, dilations, kernels = (1, 2, 2, 3, 4, 5), (1, 1, 1, 2, 3), (1, 2, 3, 4, 5, 7)
+        groups = _pick(rng, (1, 1, 1, 2))
+        c, k = groups * int(rng.integers(1, 8)), groups * int(rng.integers(1, 12))
     elif kind == "short rows":
         spatial = (*spatial[:-1], int(rng.integers(1, 10)))
         dilations = (1,)

@@ -34,6 +34,8 @@ GEOMETRIES = {
     "3x3 strided": Geometry(4, 17, 35, (33, 31), (3, 3), stride=2, padding=1),
     "1x1": Geometry(5, 70, 49, (19, 18), (1, 1)),
     "first layer": Geometry(4, 3, 20, (41, 43), (7, 7), stride=2, padding=3),
+    "first layer dilated": Geometry(4, 2, 20, (41, 43), (5, 4), stride=(2, 3), padding=(1, 2), dilation=(3, 1)),
+    "one channel strided": Geometry(5, 1, 40, (1203,), (10,), stride=5, padding=(3,)),
     "dilated": Geometry(3, 20, 19, (25, 27), (3, 3), padding=(3, 2), dilation=(3, 2), stride=(1, 2)),
     "grouped": Geometry(4, 24, 36, (19, 23), (3, 3), padding=1, groups=4),
     "depthwise": Geometry(4, 21, 21, (29, 27), (5, 5), padding=2, groups=21),

@@ -31,6 +31,10 @@ FIELDS = [
     Geometry(2, 9, 17, (12, 13), (3, 3), padding=1),
     Geometry(2, 33, 5, (11, 10), (3, 3), stride=2, padding=1),
     Geometry(1, 3, 8, (21, 19), (5, 5), stride=3, padding=2, dilation=2),
+    Geometry(2, 3, 8, (23, 22), (7, 7), stride=2, padding=3),  # residue classes in one product: 4 and 3 taps an axis
+    Geometry(2, 1, 9, (120,), (7,), stride=5),
+    Geometry(1, 2, 5, (13, 15), (3, 5), stride=(2, 3), dilation=(3, 2), padding=(1, 2), flip=True),
+    Geometry(1, 2, 4, (7, 9, 8), (3, 2, 3), stride=2, padding=1),
     Geometry(2, 12, 12, (15, 14), (3, 3), padding=1, groups=12),
     Geometry(3, 8, 12, (9, 10), (3, 3), padding=((0, 2), (3, 1)), groups=4),
     Geometry(2, 17, 33, (13, 12), (1, 1)),

@@ -111,6 +111,7 @@ def ways(g: Geometry) -> dict[str, bool]:
     axes = list(zip(g.kernel, g.strides, g.dilations, strict=True))
     complete = all(len({d * r % s for r in range(kernel)}) == s for kernel, s, d in axes)
     row = g.spatial[-1]
+    few = strided and per_group < 8 and not in_vectors
     return {
         **{f"groups of {n}": in_vectors and per_group == n for n in (1, 2, 4, 8)},
         "groups of several vectors": in_vectors and g.c > 16,
@@ -124,6 +125,9 @@ def ways(g: Geometry) -> dict[str, bool]:
         "two classes in an even row": g.strides[-1] == 2 and complete and row % 2 == 0,
         "two classes in an odd row": g.strides[-1] == 2 and complete and row % 2 == 1,
         "three or more classes in a row": g.strides[-1] > 2 and complete,
+        "few channels, classes of as many taps": few and all(r % s == 0 for r, s, _ in axes),
+        "few channels, classes of unequal taps": few and any(s > 1 and 1 < s < r and r % s for r, s, _ in axes),
+        "few channels, strided and dilated": few and any(s > 1 and r > s and d > 1 for r, s, d in axes),
         "more classes than a task takes": math.prod(g.strides) > 16,
         "short rows": row < 8 and math.prod(g.spatial) >= 32,
         "short rows, many channels": row < 8 and min(per_group, filters) >= 32,

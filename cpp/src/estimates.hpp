@@ -15,9 +15,9 @@ TileChoice packed_product(const KernelShapes& kernels, const Plan& plan, const M
 TileChoice vector_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
 TileChoice scalar_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);
 
-// Whether rows of pixels, read as vectors, are better computed as one (row_task.hpp): they are short, or not consecutive
-// in the result.
-bool computes_flat_rows(const Plan& plan, const MapPlan& m, int64_t lanes);
+// Whether rows of pixels, read as vectors, are better computed as one (flat_task.hpp): they are short, not consecutive in
+// the result, or of classes that share them.
+bool computes_flat_rows(const Plan& plan, int64_t lanes);
 
 // Weight gradient.
 TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m);

@@ -113,9 +113,8 @@ void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     plan.feed = choice.feed;
     plan.tile = choice.tile;
     if (plan.feed == Feed::pixel_vectors && plan.pass != Pass::weight_grad)
-        plan.flat_rows = std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
-            return computes_flat_rows(plan, m, kernels.shape[0].lanes);
-        });
+        plan.flat_rows = computes_flat_rows(plan, kernels.shape[0].lanes);
+    if (plan.flat_rows) plan.joints = join_maps(plan, kernels.shape[0].rows);
     const bool scalars =
         plan.feed == Feed::pixel_scalars && !(plan.pass == Pass::weight_grad && plan.tile.pixels_are_columns);
     for (MapPlan& m : plan.maps) {

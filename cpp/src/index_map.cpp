@@ -115,6 +115,34 @@ InputGradMaps input_grad_maps(const ConvProblem& problem) {
     return maps;
 }
 
+JointMap joint_map(const std::vector<const IndexMap*>& classes) {
+    JointMap joint{*classes.front(), std::vector<Extents>(classes.size())};
+    for (size_t a = 0; a < 3; ++a) {
+        const auto first = [&](const IndexMap* m) { return m->axis[a].taps.front().shift; };
+        AxisMap& axis = joint.map.axis[a];
+        int64_t lowest = first(classes.front());
+        for (const IndexMap* m : classes) {
+            lowest = std::min(lowest, first(m));
+            if (m->axis[a].taps.size() > axis.taps.size()) axis.taps = m->axis[a].taps;
+        }
+        const int64_t moved = lowest - axis.taps.front().shift;
+        for (Tap& tap : axis.taps) {
+            tap.offset += moved * axis.source_step;
+            tap.shift += moved;
+        }
+        int64_t last_begin = 0, first_end = classes.front()->axis[a].count + first(classes.front()) - lowest;
+        for (size_t i = 0; i < classes.size(); ++i) {
+            const int64_t begin = first(classes[i]) - lowest, end = begin + classes[i]->axis[a].count;
+            joint.shift[i][a] = begin;
+            axis.count = std::max(axis.count, end);
+            last_begin = std::max(last_begin, begin);
+            first_end = std::min(first_end, end);
+        }
+        joint.overlap &= last_begin < first_end;
+    }
+    return joint;
+}
+
 namespace {
 
 // One tap that reads each result pixel's own source pixel, on the whole axis of both.

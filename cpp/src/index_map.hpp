@@ -63,6 +63,17 @@ struct InputGradMaps {
 };
 InputGradMaps input_grad_maps(const ConvProblem& problem);
 
+// What residue classes read together.  On each axis the taps of all classes are equally far apart, and a class has n or
+// n + 1 of them.  So with the first taps of the classes laid upon each other, all others coincide: tap j of a class is tap
+// j of the joint map, whose taps are those of the class that has the most.  Pixel u of a class is then pixel u + shift of
+// the joint map, whose pixels are those of all classes.
+struct JointMap {
+    IndexMap map;                // where its results lie only the classes know
+    std::vector<Extents> shift;  // of each class
+    bool overlap = true;         // on each axis, the classes' pixels have some in common
+};
+JointMap joint_map(const std::vector<const IndexMap*>& classes);
+
 // The same map with rows joined into one, where kernels are 1x1 and nothing is skipped or padded: the pixels of a plane
 // lie together in the source and in the result.
 IndexMap joined_rows(IndexMap map);

@@ -79,8 +79,20 @@ struct MapPlan {
     int64_t weights_at = 0;    // first element of its packed weights (all groups)
     int64_t weights_per_group = 0;
     int64_t first_task = 0;
+    int64_t joint = 0;         // flat rows: its family's, in Plan::joints
+    Extents shift{0, 0, 0};    // its pixel u is pixel u + shift of `pixels` (of its family's product)
     int64_t family = 1;        // this map and the next ones whose pixels its tasks compute too; 0 for those
     int64_t first_packing_block = 0;  // of the weights: (group, block of patches)
+};
+
+// Flat rows (flat_task.hpp): the product that a family of maps is computed by.  A row of it is a result channel of one of
+// the maps, the maps' rows follow each other.
+struct JointPlan : MapPlan {
+    using MapPlan::MapPlan;
+
+    std::vector<Extents> shift;         // of each map
+    int64_t panels = 0, panel_rows = 0;  // the last panel may have fewer
+    std::vector<unsigned char> active;  // [panel][tap]: a bit for each row of the panel whose map has the tap
 };
 
 struct TileChoice {
@@ -92,6 +104,9 @@ struct TileChoice {
 
 // Residue classes that one task may compute, at most: strides of 4 in a plane.  More would leave each of them few pixels.
 inline constexpr size_t most_family = 16;
+
+// The same for flat rows, which stage the source once for all classes: patches of 16x16.
+inline constexpr size_t most_joint = 256;
 
 // How far outside of its source row a vector of sliding_rows may begin.
 inline constexpr int64_t slide_reach = 16;
@@ -127,7 +142,8 @@ struct Plan {
     Feed feed = Feed::packed_pixels;
     bool packs_in_task = false;  // pixel_scalars: each task packs its own weights, block by block, into its L2
     int64_t group_channels = 1;  // channel_vectors: of a group; to the plan, all groups are one
-    bool flat_rows = false;     // pixel_vectors: rows are computed as one, through planes (row_task.hpp)
+    bool flat_rows = false;     // pixel_vectors: rows are computed as one, through planes (flat_task.hpp)
+    std::vector<JointPlan> joints;  // flat_rows: of each family
     int64_t group_block = 1;    // groups of a task
     int64_t channel_block = 0;  // result channels a task computes; a multiple of the panel's width
     int64_t channel_blocks = 0;
@@ -142,6 +158,14 @@ struct Plan {
     int64_t thread_bytes = 0;         // workspace of each thread
     int64_t shared_bytes = 0;
 };
+
+// What the weights of a map (the first of its family, where rows are flat) are multiplied with.
+inline const MapPlan& multiplied(const Plan& plan, const MapPlan& m) {
+    return plan.flat_rows ? plan.joints[static_cast<size_t>(m.joint)] : m;
+}
+
+// Whether one product computes several maps.
+inline bool joins_classes(const Plan& plan) { return plan.flat_rows && plan.joints.size() < plan.maps.size(); }
 
 // `threads`: how many the plan should have tasks for; they change how it is cut, never a bit of its results.
 Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads = 2);

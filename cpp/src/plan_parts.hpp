@@ -2,6 +2,7 @@
 //
 //   blocks.cpp         boxes of pixels and blocks of patches
 //   feed.cpp           the way of feeding the tile
+//   joint.cpp          residue classes as rows of one product
 //   plan_products.cpp  tasks of forward and input_grad
 //   plan_sums.cpp      tasks of weight_grad
 #pragma once
@@ -37,6 +38,9 @@ int64_t panel_width(const Plan& plan, const TileShape& shape, bool of_pixels);
 
 // Sets feed and tile, and what of the maps follows from them (in_place).
 void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
+
+// The maps of a plan as rows of one product, or each as one where they cannot be joined.  Panels have `most_rows` at most.
+std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows);
 
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);

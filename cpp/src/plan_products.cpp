@@ -13,6 +13,7 @@ int64_t chunk_bytes(const Plan& plan) { return plan.cache_bytes * 7 / 16; }
 
 constexpr int64_t chunk_pixels_most = 1024;
 constexpr int64_t least_pixels = 32;          // fewer leave tiles partly filled, whatever the caches say
+constexpr int64_t joint_pixels_most = 8192, joint_pixels_of_many_rows = 160;
 constexpr int64_t pixels_worth_a_task = 56;  // read one by one: 8 tiles, each of them 2 % of the task
 constexpr int64_t most_sum_channels = 512;  // result channels of a task, at most: their sums share the L2
 constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 channels costs less than 10 %
@@ -30,12 +31,15 @@ constexpr int64_t channel_run_bytes = 1024;
 // Classes next to each other in `maps` that one task computes: those that together fill the rows of the result, and for
 // some ways also the columns.
 int64_t family_size(const Plan& plan, size_t leader) {
+    if (plan.flat_rows) {
+        const auto joint = static_cast<size_t>(plan.maps[leader].joint);
+        return static_cast<int64_t>(plan.joints[joint].shift.size());
+    }
     const int64_t step = plan.maps[leader].map.axis[2].result_step;
     const int64_t most = static_cast<int64_t>(most_family),
                   left = std::min(most + 1, static_cast<int64_t>(plan.maps.size() - leader));
     const bool channels = plan.feed == Feed::channel_vectors;
-    const bool whole_planes = plan.flat_rows || channels;
-    if (plan.channels_last ? !channels : plan.feed != Feed::pixel_scalars && !whole_planes) return 1;
+    if (plan.channels_last ? !channels : plan.feed != Feed::pixel_scalars && !channels) return 1;
     if (channels &&
         std::any_of(plan.maps.begin(), plan.maps.end(), [](const MapPlan& m) { return m.patches.taps.count() != 1; }))
         return 1;
@@ -49,22 +53,28 @@ int64_t family_size(const Plan& plan, size_t leader) {
     };
     const int64_t in_row = alike(1), in_plane = alike(0);
     if (in_row != step || in_row > most) return 1;
-    return whole_planes && in_plane <= most ? in_plane : in_row;
+    return channels && in_plane <= most ? in_plane : in_row;
 }
 
 // Finds the families, and the boxes of pixels of each: of those of the map that has the most.
 void split_families(Plan& plan, int64_t limit, int64_t lanes) {
-    for (size_t leader = 0; leader < plan.maps.size();) {
+    int64_t joint = 0;
+    for (size_t leader = 0; leader < plan.maps.size(); ++joint) {
+        if (plan.flat_rows) plan.maps[leader].joint = joint;
         const int64_t family = family_size(plan, leader);
         const auto first = plan.maps.begin() + static_cast<std::ptrdiff_t>(leader);
         const auto end = first + static_cast<std::ptrdiff_t>(family);
         const auto most = std::max_element(
             first, end, [](const MapPlan& a, const MapPlan& b) { return a.map.pixels() < b.map.pixels(); });
-        const BoxSplit split = split_pixels(plan, most->map, std::max<int64_t>(limit / family, 1), lanes);
+        JointPlan* const product = plan.flat_rows ? &plan.joints[static_cast<size_t>(joint)] : nullptr;
+        const IndexMap& map = product != nullptr ? product->map : most->map;
+        const BoxSplit split = split_pixels(plan, map, std::max<int64_t>(limit / family, 1), lanes);
         for (auto m = first; m != end; ++m) {
             m->pixels = split;
             m->family = m == first ? family : 0;
+            if (product != nullptr) m->shift = product->shift[static_cast<size_t>(m - first)];
         }
+        if (product != nullptr) product->pixels = split;
         leader += static_cast<size_t>(family);
     }
 }
@@ -117,6 +127,17 @@ void plan_channel_products(Plan& plan, const KernelShapes& kernels, int64_t elem
     }
 }
 
+// Most pixels of a task that computes all classes: what it stages of a block of channels and its flat results take the
+// chunk's share of the L2; with many rows, whose weights all pass by for each box, the flat results take more of it.
+int64_t joint_pixels(const Plan& plan, int64_t elem_bytes) {
+    const JointPlan& joint = plan.joints.front();
+    const auto classes = static_cast<int64_t>(joint.shift.size());
+    const int64_t rows = classes * plan.result_channels, each = joint.patches.channels_per_block + rows;
+    const int64_t of_many = std::min(joint_pixels_of_many_rows, plan.cache_bytes * 5 / 8 / (rows * elem_bytes));
+    return classes *
+           std::clamp(std::max(chunk_bytes(plan) / (each * elem_bytes), of_many), least_pixels, joint_pixels_most);
+}
+
 // Most pixels of a task.
 int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel) {
     if (plan.feed == Feed::sliding_rows) return sliding_pixels;
@@ -128,6 +149,7 @@ int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel
         const int64_t most = std::min(chunk_pixels_most, copied_pixels_most(plan, plan.maps[0], elem_bytes));
         return std::max(std::min(chunk_bytes(plan) / (each * elem_bytes), most), least_pixels);
     }
+    if (joins_classes(plan)) return joint_pixels(plan, elem_bytes);
     int64_t terms = 1;
     for (const MapPlan& m : plan.maps) terms = std::max(terms, m.map.taps() * plan.source_channels);
     const int64_t packed = std::min({chunk_bytes(plan) / (std::min(patch_limit, terms) * elem_bytes), chunk_pixels_most,
@@ -187,6 +209,7 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         const int64_t chunks = plan.groups * ceil_div(pixels, limit);
         splits = std::clamp(ceil_div(plan.tasks_wanted, chunks), int64_t(1),
                             std::max<int64_t>(padded_channels / channels_worth_a_task, 1));
+        if (joins_classes(plan)) splits = 1;  // the rows of their one product are not cut
         limit = std::min(limit, std::max(ceil_div(pixels * plan.groups * splits, plan.tasks_wanted), 4 * pixel_panel));
     }
     const int64_t waste_unit = plan.tile.pixels_are_columns ? shape.lanes : shape.rows;
@@ -206,12 +229,16 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         if (m.family > 0)
             plan.tasks += ceil_div(plan.groups, plan.group_block) * m.pixels.count() * plan.channel_blocks;
         m.first_packing_block = plan.packing_blocks;
-        plan.packing_blocks += plan.groups * m.patches.count();
+        if (m.family == 0 && plan.flat_rows) continue;  // its weights are with those of the first one
+        const MapPlan& product = multiplied(plan, m);
+        const int64_t panels = plan.flat_rows ? plan.joints.front().panels : padded_channels / channel_panel;
+        plan.packing_blocks += plan.groups * product.patches.count();
         m.weights_at = plan.packed_weight_elems;
         // Each panel of a block is followed by a vector of slack (packed_weights.hpp says why).
         m.weights_per_group =
-            checked_add(checked_mul(padded_channels, m.map.taps() * plan.source_channels, "the packed weights"),
-                        padded_channels / channel_panel * m.patches.count() * shape.lanes, "the packed weights");
+            checked_add(checked_mul(panels * channel_panel, product.map.taps() * plan.source_channels,
+                                    "the packed weights"),
+                        panels * product.patches.count() * shape.lanes, "the packed weights");
         plan.packed_weight_elems =
             checked_add(plan.packed_weight_elems, checked_mul(m.weights_per_group, plan.groups, "the packed weights"),
                         "the packed weights");

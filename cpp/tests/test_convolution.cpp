@@ -177,6 +177,27 @@ TEST_CASE_TEMPLATE("convolutions that take every path equal the reference", T, f
     geometries.push_back(padded(conv(2, 2, 5, 7, {1, 13, 14}, {1, 3, 3}), {0, 2, 1}, {0, 2, 3}));
     geometries.back().stride = {1, 4, 6};
     geometries.back().dilation = {1, 2, 4};
+    // Few channels and a stride: residue classes in one product, with unequal taps, shifted by the dilation, some missing,
+    // one alone, more of them than rows of a panel, depths and heights among them.
+    geometries.push_back(padded(conv(1, 2, 1, 9, {1, 1, 203}, {1, 1, 10}), {0, 0, 3}, {0, 0, 1}));
+    geometries.back().stride[2] = 5;
+    for (const int64_t channels : {1, 2, 3, 5}) {
+        geometries.push_back(padded(conv(2, 2, channels, 6, {1, 37, 40}, {1, 7, 7}), {0, 3, 3}, {0, 3, 2}));
+        geometries.back().stride = {1, 2, 2};
+    }
+    geometries.push_back(padded(conv(2, 2, 2, 5, {1, 31, 33}, {1, 3, 5}), {0, 2, 4}, {0, 1, -1}));
+    geometries.back().stride = {1, 2, 3};
+    geometries.back().dilation = {1, 3, 2};
+    geometries.push_back(padded(conv(2, 2, 3, 4, {1, 40, 41}, {1, 4, 3}), {0, 1, 0}, {0, 2, 1}));
+    geometries.back().stride = {1, 5, 4};
+    geometries.push_back(conv(2, 1, 3, 20, {1, 34, 51}, {1, 17, 17}));  // more classes than are joined
+    geometries.back().stride = {1, 17, 17};
+    geometries.push_back(conv(2, 1, 3, 20, {1, 32, 48}, {1, 8, 8}));
+    geometries.back().stride = {1, 8, 8};
+    geometries.push_back(padded(conv(3, 2, 2, 3, {9, 10, 11}, {3, 3, 3}), {1, 1, 0}, {1, 0, 1}));
+    geometries.back().stride = {2, 2, 2};
+    geometries.push_back(padded(conv(3, 2, 2, 3, {9, 12, 11}, {5, 1, 1}), {2, 0, 0}, {1, 0, 0}));  // rows joined in some
+    geometries.back().stride = {3, 1, 1};
     // Depthwise, one channel, few channels, more channels than a task or a block of the sum takes.
     geometries.push_back(padded(conv(2, 2, 37, 37, {1, 9, 9}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
     geometries.back().groups = 37;

@@ -234,57 +234,85 @@ TEST_CASE_TEMPLATE("a tile without products is its start, to the sign of zero", 
     });
 }
 
+namespace {
+
+// Row tiles of all shapes, with all rows in each step, or with those of `active`: the others meet no element of a step, not
+// even one that is not finite.
+template <class T>
+void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& random) {
+    const int64_t lanes = table.lanes, panel_rows = table.family[0].rows;
+    for (int64_t rows = 1; rows <= panel_rows; ++rows)
+        for (int64_t count = 1; count <= table.row_tile_vectors[rows - 1]; ++count)
+            for (const int64_t depth : {0, 1, 2, 7, 64})
+                for (const Start start : {Start::zero, Start::from_c, Start::row_bias}) {
+                    // Sources may overlap, results lie apart and in any order.
+                    std::vector<int64_t> offsets = random_offsets(random, depth);
+                    std::vector<kernels::VectorAt> vectors;
+                    int64_t source_end = 0;
+                    for (int64_t v = 0; v < count; ++v) {
+                        vectors.push_back({random.integer(0, 50), (count - 1 - v) * (lanes + 3)});
+                        for (const int64_t offset : offsets)
+                            source_end = std::max(source_end, offset + vectors.back().source + lanes);
+                    }
+                    const int64_t ldc = count * (lanes + 3) + 2;
+                    Array<T> a(depth * panel_rows), b(source_end), bias(rows);
+                    Array<T> c((rows - 1) * ldc + (count - 1) * (lanes + 3) + lanes, guards);
+                    for (Array<T>* array : {&a, &b, &bias}) array->fill_reals(random);
+                    if (start == Start::from_c) c.fill_reals(random);
+                    std::vector<unsigned char> active;
+                    for (int64_t k = 0; k < depth; ++k)
+                        active.push_back(static_cast<unsigned char>(random.integer(0, (1 << rows) - 1)));
+                    const auto takes_part = [&](int64_t k, int64_t r) {
+                        return !some || (active[static_cast<size_t>(k)] >> r & 1) != 0;
+                    };
+                    std::vector<T> expected(c.data(), c.data() + c.size());
+                    for (int64_t r = 0; r < rows; ++r)
+                        for (const kernels::VectorAt& vector : vectors)
+                            for (int64_t lane = 0; lane < lanes; ++lane) {
+                                T& sum = expected[static_cast<size_t>(r * ldc + vector.result + lane)];
+                                if (start == Start::zero) sum = T(0);
+                                if (start == Start::row_bias) sum = bias[r];
+                                for (int64_t k = 0; k < depth; ++k)
+                                    if (takes_part(k, r))
+                                        sum = multiply_add(a[k * panel_rows + r],
+                                                           b[offsets[static_cast<size_t>(k)] + vector.source + lane],
+                                                           sum, is_fused(isa));
+                            }
+                    for (int64_t k = 0; k < depth; ++k)
+                        for (int64_t r = 0; r < rows; ++r)
+                            if (!takes_part(k, r)) a[k * panel_rows + r] = std::numeric_limits<T>::quiet_NaN();
+                    table.row_tile[rows - 1][count - 1](depth, a.data(), b.data(), offsets.data(),
+                                                        some ? active.data() : nullptr, vectors.data(), c.data(), ldc,
+                                                        start, start == Start::row_bias ? bias.data() : nullptr);
+                    CAPTURE(rows);
+                    CAPTURE(count);
+                    CAPTURE(depth);
+                    CAPTURE(static_cast<int>(start));
+                    CHECK(std::memcmp(expected.data(), c.data(), expected.size() * sizeof(T)) == 0);
+                    CHECK(c.guards_intact());
+                }
+}
+
+}  // namespace
+
 TEST_CASE_TEMPLATE("row tiles read their columns where they lie, and sum as the packed ones do", T, float, double) {
     Random random(7);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
-        const int64_t lanes = table.lanes, panel_rows = table.family[0].rows;
+        const int64_t panel_rows = table.family[0].rows;
         CHECK(panel_rows <= kernels::max_row_tile_rows);
         for (int64_t rows = 1; rows <= panel_rows; ++rows) {
             const int64_t most = table.row_tile_vectors[rows - 1];
             CHECK(most >= 1);
             CHECK(most <= kernels::max_row_tile_vectors);
             CHECK(kernel_shapes(isa, dtype_of<T>).row_tile_vectors[rows - 1] == most);
-            for (int64_t count = 1; count <= most; ++count)
-                for (const int64_t depth : {0, 1, 2, 7, 64})
-                    for (const Start start : {Start::zero, Start::from_c, Start::row_bias}) {
-                        // Sources may overlap, results lie apart and in any order.
-                        std::vector<int64_t> offsets = random_offsets(random, depth);
-                        std::vector<kernels::VectorAt> vectors;
-                        int64_t source_end = 0;
-                        for (int64_t v = 0; v < count; ++v) {
-                            vectors.push_back({random.integer(0, 50), (count - 1 - v) * (lanes + 3)});
-                            for (const int64_t offset : offsets)
-                                source_end = std::max(source_end, offset + vectors.back().source + lanes);
-                        }
-                        const int64_t ldc = count * (lanes + 3) + 2;
-                        Array<T> a(depth * panel_rows), b(source_end), bias(rows);
-                        Array<T> c((rows - 1) * ldc + (count - 1) * (lanes + 3) + lanes, guards);
-                        for (Array<T>* array : {&a, &b, &bias}) array->fill_reals(random);
-                        if (start == Start::from_c) c.fill_reals(random);
-                        std::vector<T> expected(c.data(), c.data() + c.size());
-                        for (int64_t r = 0; r < rows; ++r)
-                            for (const kernels::VectorAt& vector : vectors)
-                                for (int64_t lane = 0; lane < lanes; ++lane) {
-                                    T& sum = expected[static_cast<size_t>(r * ldc + vector.result + lane)];
-                                    if (start == Start::zero) sum = T(0);
-                                    if (start == Start::row_bias) sum = bias[r];
-                                    for (int64_t k = 0; k < depth; ++k)
-                                        sum = multiply_add(a[k * panel_rows + r],
-                                                           b[offsets[static_cast<size_t>(k)] + vector.source + lane],
-                                                           sum, is_fused(isa));
-                                }
-                        table.row_tile[rows - 1][count - 1](depth, a.data(), b.data(), offsets.data(), vectors.data(),
-                                                            c.data(), ldc, start,
-                                                            start == Start::row_bias ? bias.data() : nullptr);
-                        CAPTURE(rows);
-                        CAPTURE(count);
-                        CAPTURE(depth);
-                        CAPTURE(static_cast<int>(start));
-                        CHECK(std::memcmp(expected.data(), c.data(), expected.size() * sizeof(T)) == 0);
-                        CHECK(c.guards_intact());
-                    }
         }
+        check_row_tiles(table, isa, false, random);
     });
+}
+
+TEST_CASE_TEMPLATE("rows of a row tile that take no part in a step do not meet it", T, float, double) {
+    Random random(8);
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) { check_row_tiles(table, isa, true, random); });
 }
 
 TEST_CASE_TEMPLATE("copy_rows", T, float, double) {

@@ -138,7 +138,7 @@ void check_bands(const KernelTable<T>& table, int64_t band_count, int64_t step, 
         at += band.elems;
     }
     table.copy_bands(source.data(), bands.data(), band_count, src_pitch, step, plane.data(), pitch,
-                     source.data() + source.size());
+                     source.data() + source.size(), random.integer(0, 100));
     CAPTURE(band_count);
     CAPTURE(step);
     CAPTURE(count);

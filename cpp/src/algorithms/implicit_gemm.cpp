@@ -7,13 +7,14 @@
 //         bring the source to where the tile reads it                      (patches.hpp, padded_source.hpp)
 //         for each panel of channels, for some pixels at a time
 //           one tile: for each pair of the block, multiply and add         (kernels/tile.hpp)
-//     write what is not in its place yet                                   (row_task.hpp, ordered_results.hpp)
+//     write what is not in its place yet                                   (flat_results.hpp, ordered_results.hpp)
 //
 // The weights are packed once before (packed_weights.hpp).  How the tile is fed, and with it which of these lines there
 // are, is the plan's choice; each way is a header of its own:
 //
 //   packed_pixels    packed_task.hpp        pixels are packed into panels too
 //   pixel_vectors    row_task.hpp           vectors of pixels are read where they lie
+//                    flat_task.hpp          the same, through planes as if they were one row
 //   pixel_scalars    indirect_product.hpp   pixels are read one by one, vectors run along the result channels
 //   channel_vectors  channel_product.hpp    few channels a group: vectors run along the channels of several groups
 //   sliding_rows     slide_task.hpp         depthwise: rows of pixels that several rows of results read
@@ -25,6 +26,7 @@
 #include <vector>
 
 #include "algorithms/channel_product.hpp"
+#include "algorithms/flat_task.hpp"
 #include "algorithms/indirect_product.hpp"
 #include "algorithms/packed_task.hpp"
 #include "algorithms/packed_weights.hpp"
@@ -49,6 +51,12 @@ template <class T>
 void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* packed,
               const T* bias, RowBuffers<T>& buffers, const ProductTask& task) {
     run_row_task(plan, kernel, operands, packed, bias, buffers, task);
+}
+
+template <class T>
+void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* packed,
+              const T* bias, FlatBuffers<T>& buffers, const ProductTask& task) {
+    run_flat_task(plan, kernel, operands, packed, bias, buffers, task);
 }
 
 template <class T>
@@ -78,7 +86,7 @@ template <class T, class Use>
 void with_buffers_of(const Plan& plan, const Use& use) {
     switch (plan.feed) {
         case Feed::packed_pixels: return use(Of<PackedBuffers<T>>());
-        case Feed::pixel_vectors: return use(Of<RowBuffers<T>>());
+        case Feed::pixel_vectors: return plan.flat_rows ? use(Of<FlatBuffers<T>>()) : use(Of<RowBuffers<T>>());
         case Feed::pixel_scalars: return use(Of<IndirectBuffers<T>>());
         case Feed::channel_vectors: return use(Of<ChannelBuffers<T>>());
         case Feed::sliding_rows: return use(Of<SlideBuffers<T>>());

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "algorithms/implicit_gemm.hpp"
@@ -42,7 +43,8 @@ struct PackedWeights {
 template <class T>
 PackedWeights packed_weights(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     const int64_t width = panel_widths(plan, kernel).channels;
-    return {ceil_div(plan.result_channels, width), width, kernel.lanes};
+    const int64_t panels = plan.flat_rows ? plan.joints.front().panels : ceil_div(plan.result_channels, width);
+    return {panels, width, kernel.lanes};
 }
 
 // What a thread needs for packing.
@@ -54,6 +56,7 @@ struct PackingBuffers {
     PackingBuffers(Carver& carver, const Plan& plan, int64_t width) {
         int64_t pairs = 0;
         for (const MapPlan& m : plan.maps) pairs = std::max(pairs, m.patches.largest());
+        for (const JointPlan& joint : plan.joints) pairs = std::max(pairs, joint.patches.largest());
         offsets = carver.take<int64_t>(pairs);
         runs = carver.take<kernels::Run>(pairs);
         channel_offset = carver.take<int64_t>(width);
@@ -89,6 +92,48 @@ void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     }
 }
 
+// Calls step(position in the block, rows) for the block's pairs in which rows of the panel take part.
+template <class Step>
+void for_each_step(const JointPlan& joint, const PatchBlock& block, int64_t panel, const Step& step) {
+    const int64_t taps = joint.map.taps();
+    const unsigned char* const active = joint.active.data() + panel * taps;
+    for (int64_t c = block.channel_lo, k = 0; c < block.channel_hi; ++c)
+        for (int64_t tap = 0; tap < taps; ++tap, ++k)
+            if (active[tap] != 0) step(k, active[tap]);
+}
+
+// The same for some panels of the product of several maps: each map's weights lie as far apart as the others', from its
+// first tap on.  (Element by element: where this is done, channels are few.)
+template <class T>
+void pack_joint_weights(const Plan& plan, const JointPlan& joint, const MapPlan* maps, const PatchBlock& block,
+                        Memory<const T> weights, int64_t panel_lo, int64_t panel_hi, int64_t width, int64_t pitch,
+                        T* packed, const PackingBuffers& buffers) {
+    const auto position = [&](size_t a, int64_t t) {
+        const std::vector<Tap>& taps = joint.map.axis[a].taps;
+        return (taps[static_cast<size_t>(t)].weight - taps.front().weight) * plan.weight_axis[a];
+    };
+    fill_offsets(block, plan.weight_source_channel, position, buffers.offsets);
+    const int64_t rows = static_cast<int64_t>(joint.shift.size()) * plan.result_channels;
+    std::array<const T*, kernels::max_row_tile_rows> from;
+    for (int64_t panel = panel_lo; panel < panel_hi; ++panel) {
+        const int64_t first = panel * joint.panel_rows, count = std::min(joint.panel_rows, rows - first);
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t channel = (first + r) % plan.result_channels;
+            const IndexMap& own = maps[(first + r) / plan.result_channels].map;
+            const T* at =
+                weights.at + block.channel_lo * plan.weight_source_channel + channel * plan.weight_result_channel;
+            for (size_t a = 0; a < 3; ++a) at += own.axis[a].taps.front().weight * plan.weight_axis[a];
+            from[static_cast<size_t>(r)] = at;
+        }
+        T* to = packed + panel * pitch;
+        for_each_step(joint, block, panel, [&](int64_t k, unsigned char active) {
+            for (int64_t r = 0; r < count; ++r)
+                if (active >> r & 1) to[r] = from[static_cast<size_t>(r)][buffers.offsets[k]];
+            to += width;
+        });
+    }
+}
+
 // An item of packing is some panels of a block; a task is as many items as make it worth handing out.
 constexpr int64_t panels_of_item = 8;
 constexpr int64_t elems_of_packing_task = 8192;
@@ -108,15 +153,20 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
     const auto pack_item = [&](int64_t item, int thread) {
         const int64_t part = item % parts;
         const MapPlan& m = map_of(plan, &MapPlan::first_packing_block, item / parts);
-        const int64_t index = (item / parts - m.first_packing_block) % m.patches.count();
-        const int64_t group = (item / parts - m.first_packing_block) / m.patches.count();
-        const PatchBlock block = patch_block(m.patches, index);
+        const PatchBlocks& patches = multiplied(plan, m).patches;
+        const int64_t index = (item / parts - m.first_packing_block) % patches.count();
+        const int64_t group = (item / parts - m.first_packing_block) / patches.count();
+        const PatchBlock block = patch_block(patches, index);
         const Memory<const T> weights{operands.weights + group * plan.weight_group,
                                       operands.weights + operands.weight_elems};
-        pack_weights(plan, kernel, m, block, weights, part * panels_of_item,
-                     std::min((part + 1) * panels_of_item, layout.panels), layout.pitch(block),
-                     packed + m.weights_at + group * m.weights_per_group + layout.at(block, index),
-                     buffers[static_cast<size_t>(thread)].packing);
+        const int64_t panel_lo = part * panels_of_item, panel_hi = std::min(panel_lo + panels_of_item, layout.panels);
+        T* const to = packed + m.weights_at + group * m.weights_per_group + layout.at(block, index);
+        const PackingBuffers& own = buffers[static_cast<size_t>(thread)].packing;
+        if (!plan.flat_rows || m.family == 1)
+            pack_weights(plan, kernel, m, block, weights, panel_lo, panel_hi, layout.pitch(block), to, own);
+        else
+            pack_joint_weights(plan, plan.joints[static_cast<size_t>(m.joint)], &m, block, weights, panel_lo, panel_hi,
+                               layout.width, layout.pitch(block), to, own);
     };
     parallel_for(ceil_div(items, of_task), packing_threads(plan, threads), [&](int64_t task, int thread) {
         for (int64_t item = task * of_task; item < std::min(items, (task + 1) * of_task); ++item)

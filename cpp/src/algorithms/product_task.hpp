@@ -39,8 +39,8 @@ struct ProductTask {
 // The pixels of a map that a task of its family computes: the box may reach beyond a class with fewer pixels.
 inline Box pixels_of(const MapPlan& m, Box box) {
     for (size_t a = 0; a < 3; ++a) {
-        box.hi[a + 1] = std::min(box.hi[a + 1], m.map.axis[a].count);
-        box.lo[a + 1] = std::min(box.lo[a + 1], box.hi[a + 1]);
+        box.hi[a + 1] = std::clamp<int64_t>(box.hi[a + 1] - m.shift[a], 0, m.map.axis[a].count);
+        box.lo[a + 1] = std::clamp<int64_t>(box.lo[a + 1] - m.shift[a], 0, box.hi[a + 1]);
     }
     return box;
 }

@@ -71,8 +71,8 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T
         T* const to = result + row * channel_step;
         for (int64_t v = 0; v < vectors.whole; v += most) {
             const int64_t count = std::min(most, vectors.whole - v);
-            tiles[count - 1](depth, weights, view.base, offsets, vectors.at + v, to, channel_step, beginning.start,
-                             bias);
+            tiles[count - 1](depth, weights, view.base, offsets, nullptr, vectors.at + v, to, channel_step,
+                             beginning.start, bias);
         }
         for (int64_t v = vectors.whole; v < vectors.total; v += most) {
             const int64_t count = std::min(most, vectors.total - v), pitch = count * lanes;
@@ -92,8 +92,8 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T
                 std::fill_n(tile_buffer, rows * pitch, T(0));
                 results([](T& in, const T& out) { in = out; });
             }
-            tiles[count - 1](depth, weights, view.base, offsets, in_buffer.data(), tile_buffer, pitch, beginning.start,
-                             bias);
+            tiles[count - 1](depth, weights, view.base, offsets, nullptr, in_buffer.data(), tile_buffer, pitch,
+                             beginning.start, bias);
             results([](const T& in, T& out) { out = in; });
         }
     }

@@ -48,7 +48,8 @@ using IndirectTileFn = void (*)(int64_t kc, const T* const* rows, const int64_t*
                                 int64_t column, Start start, const T* bias);
 
 // A tile that reads its columns where they lie: vector v of step k is at b + offsets[k] + vectors[v].source, and its
-// results go to c + row*ldc + vectors[v].result.  A is a row panel of family 0.
+// results go to c + row*ldc + vectors[v].result.  A is a row panel of family 0.  Bit r of active[k] says whether row r
+// takes part in step k; without `active`, all do.
 struct VectorAt {
     int64_t source, result;
 };
@@ -77,8 +78,8 @@ struct RowPair {
 };
 
 template <class T>
-using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* offsets, const VectorAt* vectors, T* c,
-                           int64_t ldc, Start start, const T* bias);
+using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
+                           const VectorAt* vectors, T* c, int64_t ldc, Start start, const T* bias);
 
 inline constexpr int strip_taps = 3;  // of a line
 inline constexpr int most_slide_lines = 3;
@@ -161,9 +162,9 @@ struct KernelTable {
 
     // One band after the other, rows as in copy_rows.  Where a band's first row begins within a row
     // of the plane, zeros behind its last one reach as far into the next band, which is written later; behind the last band,
-    // that far and lanes-1 elements more.
+    // that far and lanes-1 elements more.  `ahead` elements on lies what is copied next: it is asked for meanwhile.
     void (*copy_bands)(const T* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
-                       int64_t dst_pitch, const T* src_end);
+                       int64_t dst_pitch, const T* src_end, int64_t ahead);
 
     // dst[i*dst_pitch + j] = src[i*src_pitch + j] for i < rows, j < count.  Reads whole vectors; in the end nothing else
     // is changed.

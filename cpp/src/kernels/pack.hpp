@@ -154,15 +154,19 @@ inline __attribute__((always_inline)) Vector<T> every_second(const T* p, Lanes<J
     return __builtin_shufflevector(load(p), load(p + lanes_of<T>), (2 * J)...);
 }
 
+// What is copied after this lies `ahead` elements on, and is asked for meanwhile.
 template <class T>
-void copy_rows(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst, int64_t dst_pitch,
-               const T* src_end) {
+inline void copy_rows_before(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
+                             int64_t dst_pitch, const T* src_end, int64_t ahead) {
     constexpr int lanes = lanes_of<T>;
     if (step == 1) {
         const int64_t full = count / lanes * lanes, rest = count - full;
         const auto mask = lane_mask<T>(0, static_cast<int>(rest), LanesOf<lanes>{});
         for (int64_t i = 0; i < rows; ++i, src += src_pitch, dst += dst_pitch) {
-            for (int64_t j = 0; j < full; j += lanes) store(dst + j, load(src + j));
+            for (int64_t j = 0; j < full; j += lanes) {
+                __builtin_prefetch(src + j + ahead);
+                store(dst + j, load(src + j));
+            }
             if (rest > 0) store(dst + full, only_lanes<T>(load_before(src + full, src_end), mask));
             for (int64_t j = full + (rest > 0 ? lanes : 0); j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
         }
@@ -176,6 +180,12 @@ void copy_rows(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int6
         for (; j < count; ++j) dst[j] = src[j * step];
         for (j = count; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
     }
+}
+
+template <class T>
+void copy_rows(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst, int64_t dst_pitch,
+               const T* src_end) {
+    copy_rows_before(src, src_pitch, step, rows, count, dst, dst_pitch, src_end, 0);
 }
 
 // Zeros in whole vectors: what follows is written later.
@@ -203,7 +213,7 @@ inline int64_t copy_short_rows(const T* src, int64_t src_pitch, int64_t step, in
 
 template <class T>
 void copy_bands(const T* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
-                int64_t dst_pitch, const T* src_end) {
+                int64_t dst_pitch, const T* src_end, int64_t ahead) {
     for (int64_t b = 0; b < band_count; ++b, ++bands) {
         zero_vectors(dst, bands->before);
         T* const to = dst + bands->before;
@@ -211,8 +221,8 @@ void copy_bands(const T* src, const Band* bands, int64_t band_count, int64_t src
         const int64_t rows = bands->rows;
         const int64_t done = copy_short_rows(from, src_pitch, step, rows, bands->count, to, dst_pitch, src_end);
         if (done < rows)
-            copy_rows(from + done * src_pitch, src_pitch, step, rows - done, bands->count, to + done * dst_pitch,
-                      dst_pitch, src_end);
+            copy_rows_before(from + done * src_pitch, src_pitch, step, rows - done, bands->count, to + done * dst_pitch,
+                             dst_pitch, src_end, ahead);
         const int64_t written = bands->before + rows * dst_pitch;
         if (written < bands->elems) zero_vectors(dst + written, bands->elems - written);
         dst += bands->elems;

@@ -100,10 +100,12 @@ void indirect_tile(int64_t kc, const T* const* rows, const int64_t* offsets, con
 }
 
 // The same sums in the same order, with columns read where they lie: no packing, one load of a vector for `Rows`
-// products.  (Start::column_bias does not occur.)
+// products.  (Start::column_bias does not occur.)  Which rows take part in a step is asked only where some do not: a
+// branch for each row then, whose pattern repeats from channel to channel.
 template <class T, int PanelRows, int Rows, int Vectors>
-void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const VectorAt* vectors, T* c, int64_t ldc,
-              Start start, const T* bias) {
+void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
+              const VectorAt* vectors, T* c, int64_t ldc, Start start, const T* bias) {
+    constexpr unsigned all = (1u << Rows) - 1;
     const auto at = [=](int r, int v) { return c + r * ldc + vectors[v].result; };
     const T* source[Vectors];
 #pragma GCC unroll 8
@@ -115,10 +117,20 @@ void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const 
         Vector<T> column[Vectors];
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) column[v] = load(source[v] + offset);
+        const unsigned rows = active == nullptr ? all : active[k];
+        if (rows == all) {
 #pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r)
+            for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
+                for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
+        } else {
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r)
+                if (rows >> r & 1) {
+#pragma GCC unroll 8
+                    for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
+                }
+        }
         a += PanelRows;
     }
 #pragma GCC unroll 16

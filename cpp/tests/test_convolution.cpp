@@ -110,6 +110,8 @@ std::vector<Geometry> parallel_geometries() {
     std::vector<Geometry> geometries;
     geometries.push_back(padded(conv(2, 4, 16, 20, {1, 14, 14}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
     geometries.push_back(conv(2, 2, 24, 130, {1, 15, 17}, {1, 1, 1}));  // read in place
+    geometries.push_back(conv(2, 2, 96, 21, {1, 40, 37}, {1, 1, 1}));   // the same, in several chunks of vectors
+    geometries.push_back(conv(2, 1, 40, 13, {1, 26, 60}, {1, 3, 3}));   // with taps and two blocks of pairs
     geometries.push_back(padded(conv(2, 3, 18, 27, {1, 19, 16}, {1, 3, 5}), {0, 2, 0}, {0, -1, 3}));
     geometries.back().groups = 3;
     geometries.back().stride = {1, 2, 3};

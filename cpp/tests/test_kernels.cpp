@@ -245,7 +245,7 @@ TEST_CASE_TEMPLATE("row tiles read their columns where they lie, and sum as the 
             CHECK(most <= kernels::max_row_tile_vectors);
             CHECK(kernel_shapes(isa, dtype_of<T>).row_tile_vectors[rows - 1] == most);
             for (int64_t count = 1; count <= most; ++count)
-                for (const int64_t depth : {0, 1, 2, 7, 64})
+                for (const int64_t depth : {0, 1, 2, 7, 64, 65, 130})
                     for (const Start start : {Start::zero, Start::from_c, Start::row_bias}) {
                         // Sources may overlap, results lie apart and in any order.
                         std::vector<int64_t> offsets = random_offsets(random, depth);

@@ -581,6 +581,28 @@ TEST_CASE("typical layers are fed in the way that was measured as the fastest") 
     }
 }
 
+TEST_CASE("boxes of rows that are read in place hold many chunks, as far as the tasks allow") {
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const DType dtype : {DType::float32, DType::float64})
+            for (const auto [channels, filters, extent] :
+                 {std::array<int64_t, 3>{64, 256, 56}, {256, 64, 56}, {32, 64, 112}, {128, 512, 28}})
+                for (const int64_t batch : {1, 8, 64}) {
+                    const Plan plan = plan_of(
+                        ConvProblem(conv2d(batch, channels, filters, extent, extent, 1, 1, 0)), Pass::forward, dtype);
+                    if (plan.feed != Feed::pixel_vectors) continue;
+                    const MapPlan& m = plan.maps[0];
+                    REQUIRE(m.in_place);
+                    const int64_t source = m.pixels.largest() * channels * (dtype == DType::float32 ? 4 : 8);
+                    INFO(std::string(name(isa)), " ", channels, "-", filters, "@", extent, " N ", batch, ": ", source);
+                    CHECK(source <= 32 * row_chunk_bytes(plan));
+                    CHECK(plan.tasks >= plan.tasks_wanted);
+                    // Boxes are cut below 8 chunks only where blocks of channels do not make the tasks either.
+                    if (source < 4 * row_chunk_bytes(plan)) CHECK(plan.channel_block < 2 * 64);
+                }
+    }
+}
+
 TEST_CASE("channels of their own for each sample, or unequal ones, are not fed in vectors of channels") {
     Geometry g = conv2d(2, 32, 32, 20, 20, 3, 1, 1, 1, 32);
     g.layout = Layout::channels_last;

@@ -196,6 +196,9 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             for (int64_t b = 0; b < m.patches.count(); ++b) {
                 const PatchBlock block = patch_block(m.patches, b);
                 const T* const weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
+                const int64_t row_chunk = row_chunk_bytes(plan);
+                // Along a row, the last tap reads what no tap has read before.
+                const int64_t ahead = m.in_place ? block.taps.extent(3) : 0;
                 const bool fresh = known.block != b;
                 known.block = b;
                 const PatchView<T> view = stage_patches(kernel, m, plan.source, own.source, pixels, block,
@@ -205,7 +208,7 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                         find_row_vectors(m.map, plan.result, pixels, view.step, kernel.lanes,
                                          m.patches.count() == 1 && !operands.accumulate, buffers.rows, known.vectors);
                     multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels,
-                                  plan.result.channel, view, known.staging.offsets, known.vectors, result_step,
+                                  plan.result.channel, view, known.staging.offsets, known.vectors, row_chunk, ahead, result_step,
                                   beginning, own.result, buffers.tile);
                 } else {
                     known.flat.pitch = view.step[2];
@@ -214,7 +217,7 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                         read_flat(plan, m, known.flat, own.result + c * plan.result.channel,
                                   buffers.flat + c * flat_elems);
                     multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels, flat_elems, view,
-                                  known.staging.offsets, known.vectors, 1, beginning, buffers.flat, buffers.tile);
+                                  known.staging.offsets, known.vectors, row_chunk, ahead, 1, beginning, buffers.flat, buffers.tile);
                 }
                 beginning.start = kernels::Start::from_c;
             }

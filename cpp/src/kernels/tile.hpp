@@ -110,7 +110,12 @@ void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const 
     for (int v = 0; v < Vectors; ++v) source[v] = b + vectors[v].source;
     Vector<T> acc[Rows][Vectors] = {};
     begin<T>(acc, start, bias, at);
+    // Asked for earlier, the results would be pushed out of the L1 by the columns before they are stored.
+    constexpr int64_t steps_ahead = 64;
+    const int64_t expect_at = kc > steps_ahead ? kc - steps_ahead : 0;
     for (int64_t k = 0; k < kc; ++k) {
+        if (__builtin_expect(k == expect_at, 0))  // the last elements: vectors mostly lie across two lines
+            expect_results<T, Rows, Vectors>([=](int r, int v) { return at(r, v) + lanes_of<T> - 1; });
         const int64_t offset = offsets[k];
         Vector<T> column[Vectors];
 #pragma GCC unroll 8

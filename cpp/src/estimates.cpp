@@ -11,6 +11,7 @@ namespace {
 
 constexpr double packed_row = 7.0;         // a packed vector (or part of one) of pixels, most of them in short runs
 constexpr double strided_store = 2.0;      // an element that is stored on its own
+constexpr double filled_vector = 20.0;       // of results that are filled in, go to memory, and come back to be written
 constexpr double copied_vector = 2.5;      // of a row that is copied with its padding
 constexpr double strided_vector = 30.0;      // of a row that is split into phases: its lines come from far, half used
 constexpr double transposed_vector = 7.0;  // a load, log2(lanes) shuffles, a store
@@ -74,7 +75,16 @@ double read_elems(const Plan& plan, const MapPlan& m) {
     return elems;
 }
 
-// Staging splits a source with strides into phases: the rows of one channel that are walked through, in vectors of pixels.
+// Vectors of results that are filled in before: a stride beyond the kernel's reach leaves most of them without terms.
+// (Single pixels write those with their own.)
+double filled_vectors(const Plan& plan, const MapPlan& m, int64_t lanes) {
+    if (!plan.fill_result || plan.channels_last || plan.maps.size() != 1) return 0.0;
+    double elems = f(plan.result_channels) * f(pixels_of_map(plan, m));
+    for (const AxisMap& axis : m.map.axis) elems *= f(axis.result_step);
+    return elems / f(lanes);
+}
+
+// Staging splits a source with strides into phases: the vectors of pixels of all rows of a channel that it walks through.
 double split_vectors(const MapPlan& m, double vectors) {
     double rows = 0;
     if (std::any_of(m.map.axis.begin(), m.map.axis.end(), [](const AxisMap& axis) { return axis.source_step > 1; }))
@@ -100,6 +110,7 @@ TileChoice packed_product(const KernelShapes& kernels, const Plan& plan, const M
         double cost = f(terms_of(m)) * (tile_cost(shape, rows, columns, packed_slots) + packed_row * again * f(packed));
         if (last) cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
         else cost += strided_vector * f(m.patches.channels) * split_vectors(m, f(pixels) / f(shape.lanes));
+        cost += filled_vector * filled_vectors(plan, m, shape.lanes);
         if (!contiguous || ragged) cost += strided_store * f(rows) * f(columns) * f(2 * m.patches.count() - 1);
         return cost;
     });
@@ -128,7 +139,7 @@ TileChoice vector_product(const KernelShapes& kernels, const Plan& plan, const M
     const int64_t planes = rows_of(plan, m) / m.map.axis[1].count;
     const double vectors = flat ? f(planes * ceil_div(m.map.axis[1].count * pitch, shape.lanes))
                                 : f(rows_of(plan, m) * ceil_div(length, shape.lanes));
-    double cost = f(terms_of(m)) * of_vector * vectors;
+    double cost = f(terms_of(m)) * of_vector * vectors + filled_vector * filled_vectors(plan, m, shape.lanes);
     if (flat) cost += copied_vector * f(channels) * (vectors + f(rows_of(plan, m)));
     else if (length < shape.lanes || !together(plan, m))
         cost += strided_store * vectors * f(channels * std::min(length, shape.lanes)) * f(2 * m.patches.count() - 1);

@@ -119,6 +119,7 @@ struct Plan {
     std::vector<MapPlan> maps;
     bool reads_padding = false;
     bool fill_result = false;   // some results have no terms: fill all before the maps write theirs
+    bool writes_gaps = false;   // the same results, where tasks write them between their own (ordered_results.hpp)
     TileChoice tile;
     Feed feed = Feed::packed_pixels;
     bool packs_in_task = false;  // pixel_scalars: each task packs its own weights, block by block, into its L2
@@ -138,6 +139,11 @@ struct Plan {
     int64_t thread_bytes = 0;         // workspace of each thread
     int64_t shared_bytes = 0;
 };
+
+// The result's extent along an axis, channels first.
+inline int64_t result_extent(const Plan& plan, size_t axis) {
+    return (axis == 0 ? plan.result.channel : plan.result.axis[axis - 1]) / plan.result.axis[axis];
+}
 
 // pixel_vectors: bytes of the vectors (pairs x pixels) that all result channels pass by before the next ones come.
 // 3/64 of the L2, 48 KiB of 1 MiB, leave room for the weights, the results, and the next vectors, which are asked for

@@ -122,6 +122,8 @@ std::vector<Geometry> parallel_geometries() {
     geometries.push_back(padded(conv(2, 3, 8, 12, {1, 16, 16}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
     geometries.back().per_sample = true;
     geometries.back().groups = 2;
+    geometries.push_back(conv(2, 2, 8, 12, {1, 100, 101}, {1, 1, 1}));  // most of dx is filled in, in several tasks
+    geometries.back().stride = {1, 5, 4};
     const size_t count = geometries.size();
     for (size_t i = 0; i < count; ++i) {
         geometries.push_back(geometries[i]);
@@ -175,6 +177,14 @@ TEST_CASE_TEMPLATE("convolutions that take every path equal the reference", T, f
     geometries.push_back(padded(conv(2, 2, 5, 7, {1, 13, 14}, {1, 3, 3}), {0, 2, 1}, {0, 2, 3}));
     geometries.back().stride = {1, 4, 6};
     geometries.back().dilation = {1, 2, 4};
+    // The same with many channels: tasks write the results between their own, but where padding is cropped.
+    geometries.push_back(conv(2, 2, 64, 96, {1, 13, 14}, {1, 1, 1}));
+    geometries.back().stride = {1, 2, 2};
+    geometries.push_back(padded(conv(3, 2, 48, 64, {5, 6, 10}, {1, 1, 1}), {1, 0, 1}, {0, 0, 2}));
+    geometries.back().stride = {2, 1, 3};
+    geometries.back().groups = 2;
+    geometries.push_back(padded(conv(2, 1, 64, 64, {1, 15, 14}, {1, 1, 1}), {0, -4, 0}, {0, 0, -1}));
+    geometries.back().stride = {1, 3, 3};
     // Depthwise, one channel, few channels, more channels than a task or a block of the sum takes.
     geometries.push_back(padded(conv(2, 2, 37, 37, {1, 9, 9}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
     geometries.back().groups = 37;

@@ -96,7 +96,7 @@ struct ChannelBuffers {
         for (const MapPlan& m : plan.maps) {
             most_pairs = std::max(most_pairs, m.patches.largest());
             pixels = std::max(pixels, m.pixels.largest() * std::max<int64_t>(m.family, 1));
-            most_runs = std::max(most_runs, most_result_runs(m));
+            most_runs = std::max(most_runs, most_result_runs(plan, m));
         }
         pairs = carver.take<int64_t>(most_pairs);
         sums = carver.take<T>(pixels * kernel.lanes);

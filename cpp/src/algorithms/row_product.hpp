@@ -4,7 +4,9 @@
 // Out: result[channel * channel_step + pixel], each element the same sum in the same order as in panel_product.hpp.
 //
 // Packing pays where many channels read each packed pixel.  Where they are few (depthwise, grouped and first layers), or
-// where rows fill whole vectors, the tile loads its vectors from the rows directly.
+// where rows fill whole vectors, the tile loads its vectors from the rows directly.  All channels pass by a chunk of
+// vectors before the next chunk comes; meanwhile the next one's source is asked for (SourceAhead), which lies in as many
+// places as there are channels, and which hardware does not foresee.
 #pragma once
 
 #include <algorithm>

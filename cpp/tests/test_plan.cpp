@@ -198,8 +198,8 @@ bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at
     std::vector<float> sums(static_cast<size_t>(pixels) + 1);  // and the gap
     std::vector<float*> in_order(static_cast<size_t>(results));
     std::vector<ResultRun> runs(static_cast<size_t>(most_result_runs(plan, task.map)));
-    const int64_t run_count = order_results_and_gaps(plan, task, sums.data(), 1, sums.data() + pixels, in_order.data(),
-                                                     runs.data());
+    const int64_t run_count =
+        order_results_and_gaps(plan, task, sums.data(), 1, sums.data() + pixels, in_order.data(), runs.data());
     std::vector<int64_t> offset(static_cast<size_t>(pixels));
     result_offsets(task.map.map, plan.result, task.pixels, offset.data());
     int64_t found = 0;
@@ -634,8 +634,8 @@ TEST_CASE("boxes of rows that are read in place hold many chunks, as far as the 
             for (const auto [channels, filters, extent] :
                  {std::array<int64_t, 3>{64, 256, 56}, {256, 64, 56}, {32, 64, 112}, {128, 512, 28}})
                 for (const int64_t batch : {1, 8, 64}) {
-                    const Plan plan = plan_of(
-                        ConvProblem(conv2d(batch, channels, filters, extent, extent, 1, 1, 0)), Pass::forward, dtype);
+                    const Plan plan = plan_of(ConvProblem(conv2d(batch, channels, filters, extent, extent, 1, 1, 0)),
+                                              Pass::forward, dtype);
                     if (plan.feed != Feed::pixel_vectors) continue;
                     const MapPlan& m = plan.maps[0];
                     REQUIRE(m.in_place);

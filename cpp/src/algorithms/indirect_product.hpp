@@ -103,7 +103,8 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     int64_t run_count = 0;
     const bool gaps = plan.writes_gaps && !operands.accumulate;
     if (gaps)
-        run_count = order_results_and_gaps(plan, task, buffers.sums, pitch, buffers.gap, buffers.in_order, buffers.runs);
+        run_count =
+            order_results_and_gaps(plan, task, buffers.sums, pitch, buffers.gap, buffers.in_order, buffers.runs);
     else if (!last) run_count = order_results(plan, task, buffers.sums, pitch, buffers.in_order, buffers.runs);
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {

@@ -149,8 +149,8 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T
                 std::fill_n(tile_buffer, rows * pitch, T(0));
                 results([](T& in, const T& out) { in = out; });
             }
-            kernel.row_tile[rows - 1][count - 1](depth, weights, view.base, offsets, in_buffer.data(), tile_buffer, pitch,
-                                                 beginning.start, bias_of(row));
+            kernel.row_tile[rows - 1][count - 1](depth, weights, view.base, offsets, in_buffer.data(), tile_buffer,
+                                                 pitch, beginning.start, bias_of(row));
             results([](const T& in, T& out) { out = in; });
         }
     }

@@ -208,8 +208,8 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                         find_row_vectors(m.map, plan.result, pixels, view.step, kernel.lanes,
                                          m.patches.count() == 1 && !operands.accumulate, buffers.rows, known.vectors);
                     multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels,
-                                  plan.result.channel, view, known.staging.offsets, known.vectors, row_chunk, ahead, result_step,
-                                  beginning, own.result, buffers.tile);
+                                  plan.result.channel, view, known.staging.offsets, known.vectors, row_chunk, ahead,
+                                  result_step, beginning, own.result, buffers.tile);
                 } else {
                     known.flat.pitch = view.step[2];
                     if (fresh) find_flat_vectors(known.flat, view.step, kernel.lanes, known.vectors);
@@ -217,7 +217,8 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                         read_flat(plan, m, known.flat, own.result + c * plan.result.channel,
                                   buffers.flat + c * flat_elems);
                     multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels, flat_elems, view,
-                                  known.staging.offsets, known.vectors, row_chunk, ahead, 1, beginning, buffers.flat, buffers.tile);
+                                  known.staging.offsets, known.vectors, row_chunk, ahead, 1, beginning, buffers.flat,
+                                  buffers.tile);
                 }
                 beginning.start = kernels::Start::from_c;
             }

@@ -9,11 +9,11 @@
 namespace convpp {
 namespace {
 
-constexpr double packed_row = 7.0;         // a packed vector (or part of one) of pixels, most of them in short runs
-constexpr double strided_store = 2.0;      // an element that is stored on its own
-constexpr double filled_vector = 20.0;      // of results that are filled in, go to memory, and come back to be written
-constexpr double copied_vector = 2.5;       // of a row that is copied with its padding
-constexpr double strided_vector = 30.0;     // of a row that is split into phases: its lines come from far, half used
+constexpr double packed_row = 7.0;  // a packed vector (or part of one) of pixels, most of them in short runs
+constexpr double strided_store = 2.0;  // an element that is stored on its own
+constexpr double filled_vector = 20.0;  // of results that are filled in, go to memory, and come back to be written
+constexpr double copied_vector = 2.5;  // of a row that is copied with its padding
+constexpr double strided_vector = 30.0;  // of a row that is split into phases: its lines come from far, half used
 constexpr double transposed_vector = 7.0;  // a load, log2(lanes) shuffles, a store
 
 double f(int64_t n) { return static_cast<double>(n); }

@@ -52,9 +52,11 @@ void check_type(DType planned) {
                          ", which this was planned for");
 }
 
+constexpr int64_t elems_of_filling_task = 1 << 16;  // takes longer than waking a thread
+
 // Every result is its bias, or zero: where sums have no terms.
 template <class T>
-void fill(const ConvProblem& problem, const Plan& plan, const T* bias, T* result) {
+void fill(const ConvProblem& problem, const Plan& plan, const T* bias, T* result, int threads) {
     const Geometry& g = problem.geometry();
     if (plan.pass == Pass::weight_grad) {
         std::fill_n(result, problem.w_elems(), T(0));
@@ -63,15 +65,18 @@ void fill(const ConvProblem& problem, const Plan& plan, const T* bias, T* result
     const bool forward = plan.pass == Pass::forward;
     const int64_t channels = forward ? g.out_channels : g.in_channels;
     const int64_t elems = forward ? problem.y_elems() : problem.x_elems();
-    if (elems == 0 || bias == nullptr) {
-        std::fill_n(result, elems, T(0));
-    } else if (g.layout == Layout::channels_last) {
-        for (T* at = result; at != result + elems; at += channels) std::copy_n(bias, channels, at);
-    } else {
-        const int64_t pixels = elems / g.batch / channels;
-        for (int64_t plane = 0; plane < g.batch * channels; ++plane)
-            std::fill_n(result + plane * pixels, pixels, bias[plane % channels]);
-    }
+    const bool last = g.layout == Layout::channels_last;
+    // Results of one pixel, or of one channel's plane.
+    const int64_t row = last ? channels : elems == 0 ? 0 : elems / g.batch / channels;
+    const int64_t rows = row == 0 ? 0 : elems / row, tasks = elems / elems_of_filling_task + 1;
+    parallel_for(tasks, threads, [&](int64_t task, int) {
+        const int64_t lo = rows * task / tasks, hi = rows * (task + 1) / tasks;
+        if (bias == nullptr) std::fill_n(result + lo * row, (hi - lo) * row, T(0));
+        for (int64_t i = lo; bias != nullptr && i < hi; ++i) {
+            if (last) std::copy_n(bias, row, result + i * row);
+            else std::fill_n(result + i * row, row, bias[i % channels]);
+        }
+    });
 }
 
 template <class T>
@@ -83,7 +88,7 @@ void run_direct(const ConvProblem& problem, const Plan& plan, const reference::A
                            threads, workspace.data());
         return;
     }
-    if (plan.fill_result && !accumulate) fill(problem, plan, arrays.bias, result);
+    if (plan.fill_result && !accumulate) fill(problem, plan, arrays.bias, result, threads);
     const bool forward = plan.pass == Pass::forward;
     run_implicit_gemm<T>(plan,
                          {forward ? arrays.x : arrays.dy, forward ? problem.x_elems() : problem.y_elems(), arrays.w,
@@ -121,7 +126,7 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
                                                 : nullptr,
                                       weights ? nullptr : second.data, forward ? nullptr : first.data, bias.data};
     if (plan.empty) {
-        if (!accumulate) fill(problem, plan, bias.data, result.data);
+        if (!accumulate) fill(problem, plan, bias.data, result.data, threads);
         return;
     }
     if (plan.algorithm == Algorithm::reference) {

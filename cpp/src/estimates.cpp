@@ -10,9 +10,11 @@
 namespace convpp {
 namespace {
 
-constexpr double packed_row = 7.0;         // a packed vector (or part of one) of pixels, most of them in short runs
-constexpr double strided_store = 2.0;      // an element that is stored on its own
-constexpr double copied_vector = 2.5;      // of a row that is copied with its padding
+constexpr double packed_row = 7.0;  // a packed vector (or part of one) of pixels, most of them in short runs
+constexpr double strided_store = 2.0;  // an element that is stored on its own
+constexpr double filled_vector = 20.0;  // of results that are filled in, go to memory, and come back to be written
+constexpr double copied_vector = 2.5;  // of a row that is copied with its padding
+constexpr double strided_vector = 30.0;  // of a row that is split into phases: its lines come from far, half used
 constexpr double transposed_vector = 7.0;  // a load, log2(lanes) shuffles, a store
 
 double f(int64_t n) { return static_cast<double>(n); }
@@ -74,6 +76,23 @@ double read_elems(const Plan& plan, const MapPlan& m) {
     return elems;
 }
 
+// Vectors of results that are filled in before: a stride beyond the kernel's reach leaves most of them without terms.
+// (Single pixels write those with their own.)
+double filled_vectors(const Plan& plan, const MapPlan& m, int64_t lanes) {
+    if (!plan.fill_result || plan.channels_last || plan.maps.size() != 1) return 0.0;
+    double elems = f(plan.result_channels) * f(pixels_of_map(plan, m));
+    for (const AxisMap& axis : m.map.axis) elems *= f(axis.result_step);
+    return elems / f(lanes);
+}
+
+// Staging splits a source with strides into phases: the vectors of pixels of all rows of a channel that it walks through.
+double split_vectors(const MapPlan& m, double vectors) {
+    double rows = 0;
+    if (std::any_of(m.map.axis.begin(), m.map.axis.end(), [](const AxisMap& axis) { return axis.source_step > 1; }))
+        rows = f(static_cast<int64_t>(m.map.axis[0].phases.size() * m.map.axis[1].phases.size()));
+    return rows * vectors;
+}
+
 }  // namespace
 
 TileChoice packed_product(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
@@ -91,6 +110,8 @@ TileChoice packed_product(const KernelShapes& kernels, const Plan& plan, const M
         const double again = std::clamp(6000.0 / f(pixels), 1.0, std::max(1.0, f(channels) / 64.0));
         double cost = f(terms_of(m)) * (tile_cost(shape, rows, columns, packed_slots) + packed_row * again * f(packed));
         if (last) cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
+        else cost += strided_vector * f(m.patches.channels) * split_vectors(m, f(pixels) / f(shape.lanes));
+        cost += filled_vector * filled_vectors(plan, m, shape.lanes);
         if (!contiguous || ragged) cost += strided_store * f(rows) * f(columns) * f(2 * m.patches.count() - 1);
         return cost;
     });
@@ -159,11 +180,12 @@ TileChoice vector_product(const KernelShapes& kernels, const Plan& plan, const M
     const int64_t full = channels / shape.rows, rest = channels % shape.rows;
     const double of_vector = f(full) * slots(shape.rows) + (rest > 0 ? slots(rest) : 0.0);
     const double vectors = f(rows_of(plan, m) * ceil_div(length, shape.lanes));
-    double cost = f(terms_of(m)) * of_vector * vectors;
+    double cost = f(terms_of(m)) * of_vector * vectors + filled_vector * filled_vectors(plan, m, shape.lanes);
     if (length < shape.lanes || !together(plan, m))
         cost += strided_store * vectors * f(channels * std::min(length, shape.lanes)) * f(2 * m.patches.count() - 1);
     if (plan.source.channel == 1 && m.patches.channels > 1)
         cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
+    else cost += strided_vector * f(m.patches.channels) * split_vectors(m, vectors);
     return {0, true, shape.rows, shape.vectors * shape.lanes, cost};
 }
 

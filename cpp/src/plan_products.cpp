@@ -158,6 +158,35 @@ int64_t chunk_pixels(const Plan& plan, int64_t elem_bytes, int64_t channel_panel
                                             : std::max(packed, chunk_pixels_of_rows(plan, plan.maps[0], elem_bytes));
 }
 
+// Vectors of pixels that are read where they lie: what a chunk of them reads is asked for during the one before it
+// (row_product.hpp), so boxes need not fit in a cache.  The source of a box is 8 to 32 chunks: the first of them, which
+// nobody asked for, should be a small part.  (Few channels: where a box's pixels lie should not take more memory.)
+struct RowBoxes {
+    int64_t least, most;  // pixels
+};
+RowBoxes row_boxes(const Plan& plan, int64_t elem_bytes) {
+    constexpr int64_t pixels_most = 8192;
+    const int64_t chunk = row_chunk_bytes(plan) / (plan.maps[0].patches.channels_per_block * elem_bytes);
+    return {std::clamp(8 * chunk, least_pixels, pixels_most), std::clamp(32 * chunk, least_pixels, pixels_most)};
+}
+
+// With a stride beyond the kernel's reach, most results have no terms.  Where results are transposed into place, a task
+// writes those around its own too, if together they are all: rows of memory are then written once, as a whole.
+// (Measured: the input gradient of 1x1 layers of stride 2, 256 to 1024 channels: 1.05 to 1.25 times as fast.)
+bool writes_gaps(const Plan& plan) {
+    if (plan.feed != Feed::pixel_scalars || plan.channels_last) return false;
+    if (!plan.fill_result || plan.maps.size() != 1) return false;
+    constexpr int64_t most_around = 16;  // as many as residue classes in a family, for the same reason
+    int64_t around = 1;
+    for (size_t a = 0; a < 3; ++a) {
+        const AxisMap& axis = plan.maps[0].map.axis[a];
+        if (axis.result_start >= axis.result_step || axis.result_step > most_around / around) return false;
+        if (axis.count * axis.result_step < result_extent(plan, a)) return false;
+        around *= axis.result_step;
+    }
+    return true;
+}
+
 // Few pixels and large weights: then a task takes all pixels and the fewest channels, and packs the weights that it alone
 // reads, block by block, where they stay in L2.  Packed by all threads before, they would go to memory and come back
 // (measured: 2 to 3 % of 3x3 512-512 at 7x7 and 14x14, far more while others fill the L3).
@@ -177,6 +206,8 @@ bool all_pixels_in_a_task(const Plan& plan, int64_t elem_bytes, int64_t pixels, 
 // Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     if (plan.feed == Feed::channel_vectors) return plan_channel_products(plan, kernels, elem_bytes);
+    plan.writes_gaps = writes_gaps(plan);
+    plan.fill_result &= !plan.writes_gaps;
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t pixel_panel = panel_width(plan, shape, true), channel_panel = panel_width(plan, shape, false);
     int64_t pixels = 0;
@@ -203,6 +234,17 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         split_channels(2 * std::max(channel_panel, channels_worth_a_task));
         limit = std::min(limit, std::max(ceil_div(all * splits, plan.tasks_wanted), pixels_worth_a_task));
         split_channels(std::max(channel_panel, channels_worth_a_task));
+    } else if (plan.feed == Feed::pixel_vectors && plan.maps[0].in_place) {
+        const RowBoxes boxes = row_boxes(plan, elem_bytes);
+        limit = boxes.most;
+        if (plan.parallel) {
+            // First smaller boxes; then the channels are split, which reads the source again.
+            const int64_t all = pixels * plan.groups;
+            limit = std::min(limit, std::max(ceil_div(all, plan.tasks_wanted), boxes.least));
+            splits = std::clamp(ceil_div(plan.tasks_wanted, ceil_div(all, limit)), int64_t(1),
+                                std::max<int64_t>(padded_channels / channels_worth_a_task, 1));
+            limit = std::min(limit, std::max(ceil_div(all * splits, plan.tasks_wanted), 4 * pixel_panel));
+        }
     } else if (plan.parallel) {
         // First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks,
         // which fill fewer vectors.

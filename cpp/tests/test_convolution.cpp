@@ -110,6 +110,8 @@ std::vector<Geometry> parallel_geometries() {
     std::vector<Geometry> geometries;
     geometries.push_back(padded(conv(2, 4, 16, 20, {1, 14, 14}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
     geometries.push_back(conv(2, 2, 24, 130, {1, 15, 17}, {1, 1, 1}));  // read in place
+    geometries.push_back(conv(2, 2, 96, 21, {1, 40, 37}, {1, 1, 1}));   // the same, in several chunks of vectors
+    geometries.push_back(conv(2, 1, 40, 13, {1, 26, 60}, {1, 3, 3}));   // with taps and two blocks of pairs
     geometries.push_back(padded(conv(2, 3, 18, 27, {1, 19, 16}, {1, 3, 5}), {0, 2, 0}, {0, -1, 3}));
     geometries.back().groups = 3;
     geometries.back().stride = {1, 2, 3};
@@ -124,6 +126,8 @@ std::vector<Geometry> parallel_geometries() {
         geometries.push_back(padded(conv(2, 3, 19, 19, {1, 37, width}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
         geometries.back().groups = 19;
     }
+    geometries.push_back(conv(2, 2, 8, 12, {1, 100, 101}, {1, 1, 1}));  // most of dx is filled in, in several tasks
+    geometries.back().stride = {1, 5, 4};
     const size_t count = geometries.size();
     for (size_t i = 0; i < count; ++i) {
         geometries.push_back(geometries[i]);
@@ -198,6 +202,14 @@ TEST_CASE_TEMPLATE("convolutions that take every path equal the reference", T, f
     geometries.back().stride = {2, 2, 2};
     geometries.push_back(padded(conv(3, 2, 2, 3, {9, 12, 11}, {5, 1, 1}), {2, 0, 0}, {1, 0, 0}));  // rows joined in some
     geometries.back().stride = {3, 1, 1};
+    // The same with many channels: tasks write the results between their own, but where padding is cropped.
+    geometries.push_back(conv(2, 2, 64, 96, {1, 13, 14}, {1, 1, 1}));
+    geometries.back().stride = {1, 2, 2};
+    geometries.push_back(padded(conv(3, 2, 48, 64, {5, 6, 10}, {1, 1, 1}), {1, 0, 1}, {0, 0, 2}));
+    geometries.back().stride = {2, 1, 3};
+    geometries.back().groups = 2;
+    geometries.push_back(padded(conv(2, 1, 64, 64, {1, 15, 14}, {1, 1, 1}), {0, -4, 0}, {0, 0, -1}));
+    geometries.back().stride = {1, 3, 3};
     // Depthwise, one channel, few channels, more channels than a task or a block of the sum takes.
     geometries.push_back(padded(conv(2, 2, 37, 37, {1, 9, 9}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
     geometries.back().groups = 37;

@@ -243,7 +243,7 @@ void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& ra
     const int64_t lanes = table.lanes, panel_rows = table.family[0].rows;
     for (int64_t rows = 1; rows <= panel_rows; ++rows)
         for (int64_t count = 1; count <= table.row_tile_vectors[rows - 1]; ++count)
-            for (const int64_t depth : {0, 1, 2, 7, 64})
+            for (const int64_t depth : {0, 1, 2, 7, 64, 65, 130})
                 for (const Start start : {Start::zero, Start::from_c, Start::row_bias}) {
                     // Sources may overlap, results lie apart and in any order.
                     std::vector<int64_t> offsets = random_offsets(random, depth);

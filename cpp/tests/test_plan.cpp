@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "algorithms/implicit_gemm.hpp"
+#include "algorithms/ordered_results.hpp"
 #include "algorithms/product_task.hpp"
 #include "algorithms/weight_grad.hpp"
 #include "checked.hpp"
@@ -191,6 +192,32 @@ bool blocks_are_right(const PatchBlocks& blocks, int64_t channels, const IndexMa
     return right && start == channels * map.taps() && static_cast<int64_t>(pairs.size()) == start;
 }
 
+// Counts the results that a task writes with plan.writes_gaps; false if its pixels are not where their map says.
+bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at, std::vector<int>& count) {
+    const int64_t pixels = task.pixels.elems(), results = pixels * results_of_pixel(plan, task.map);
+    std::vector<float> sums(static_cast<size_t>(pixels) + 1);  // and the gap
+    std::vector<float*> in_order(static_cast<size_t>(results));
+    std::vector<ResultRun> runs(static_cast<size_t>(most_result_runs(plan, task.map)));
+    const int64_t run_count =
+        order_results_and_gaps(plan, task, sums.data(), 1, sums.data() + pixels, in_order.data(), runs.data());
+    std::vector<int64_t> offset(static_cast<size_t>(pixels));
+    result_offsets(task.map.map, plan.result, task.pixels, offset.data());
+    int64_t found = 0;
+    for (int64_t r = 0; r < run_count; ++r) {
+        const ResultRun& run = runs.at(static_cast<size_t>(r));
+        for (int64_t i = 0; i < run.count; ++i) {
+            const int64_t pixel = in_order.at(static_cast<size_t>(run.first + i)) - sums.data();
+            if (pixel < pixels) {
+                if (pixel != found || offset[static_cast<size_t>(found)] != run.offset + i) return false;
+                ++found;
+            }
+            for (int64_t channel = task.channel_lo; channel < task.channel_lo + task.channels; ++channel)
+                ++count.at(static_cast<size_t>(group_at + run.offset + i + channel * plan.result.channel));
+        }
+    }
+    return found == pixels;
+}
+
 // Carries out the tasks of forward or input_grad on a count of each result: all become 1, but for the results that
 // are filled because nothing is summed into them.
 bool products_cover_results(const ConvProblem& problem, const Plan& plan) {
@@ -202,7 +229,8 @@ bool products_cover_results(const ConvProblem& problem, const Plan& plan) {
         for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
             const int64_t group_at = group / plan.groups_per_sample * plan.result.batch +
                                      group % plan.groups_per_sample * plan.result_channels * plan.result.channel;
-            for (const MapPlan* m = &task.map; m != &task.map + task.map.family; ++m)
+            if (plan.writes_gaps && !count_with_gaps(plan, task, group_at, count)) return false;
+            for (const MapPlan* m = &task.map; m != &task.map + task.map.family && !plan.writes_gaps; ++m)
                 for_each_of_box(pixels_of(*m, task.pixels), [&](const Extents4& u) {
                     int64_t at = group_at + u[0] * plan.result.batch;
                     for (size_t a = 0; a < 3; ++a)
@@ -457,6 +485,24 @@ TEST_CASE("blocks of (channel, tap) pairs hold each pair once, in the order of t
     }
 }
 
+TEST_CASE("results without terms are written by the tasks, or filled in before") {
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const Layout layout : both_layouts)
+            for (const DType dtype : {DType::float32, DType::float64})
+                for (const int64_t stride : {1, 2, 5}) {
+                    Geometry g = conv2d(8, 512, 1024, 28, 28, 1, stride, 0);
+                    g.layout = layout;
+                    const Plan plan = plan_of(ConvProblem(g), Pass::input_grad, dtype);
+                    INFO(std::string(name(isa)), " ", std::string(name(layout)), " stride ", stride);
+                    const bool transposes = layout == Layout::channels_first && plan.feed == Feed::pixel_scalars;
+                    CHECK(plan.writes_gaps == (stride == 2 && transposes));  // 5 x 5 would be too many for a task
+                    CHECK(plan.fill_result == (stride > 1 && !plan.writes_gaps));
+                    if (isa == Isa::avx512 && layout == Layout::channels_first && stride == 2) CHECK(transposes);
+                }
+    }
+}
+
 TEST_CASE("tasks compute each result once") {
     Random random(4);
     std::vector<Geometry> geometries;
@@ -584,6 +630,28 @@ TEST_CASE("typical layers are fed in the way that was measured as the fastest") 
                     CHECK(feed(grouped, pass, Layout::channels_first) != Feed::channel_vectors);
                 }
             }
+    }
+}
+
+TEST_CASE("boxes of rows that are read in place hold many chunks, as far as the tasks allow") {
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const DType dtype : {DType::float32, DType::float64})
+            for (const auto [channels, filters, extent] :
+                 {std::array<int64_t, 3>{64, 256, 56}, {256, 64, 56}, {32, 64, 112}, {128, 512, 28}})
+                for (const int64_t batch : {1, 8, 64}) {
+                    const Plan plan = plan_of(ConvProblem(conv2d(batch, channels, filters, extent, extent, 1, 1, 0)),
+                                              Pass::forward, dtype);
+                    if (plan.feed != Feed::pixel_vectors) continue;
+                    const MapPlan& m = plan.maps[0];
+                    REQUIRE(m.in_place);
+                    const int64_t source = m.pixels.largest() * channels * (dtype == DType::float32 ? 4 : 8);
+                    INFO(std::string(name(isa)), " ", channels, "-", filters, "@", extent, " N ", batch, ": ", source);
+                    CHECK(source <= 32 * row_chunk_bytes(plan));
+                    CHECK(plan.tasks >= plan.tasks_wanted);
+                    // Boxes are cut below 8 chunks only where blocks of channels do not make the tasks either.
+                    if (source < 4 * row_chunk_bytes(plan)) CHECK(plan.channel_block < 2 * 64);
+                }
     }
 }
 

@@ -202,7 +202,7 @@ TEST_CASE_TEMPLATE("indirect tiles read their rows where they lie, and multiply 
     Random random(31);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
         for_each_tile(table, [&](const TileFamily<T>& family, int rows, int vectors) {
-            for (const int64_t depth : {0, 1, 2, 7, 64})
+            for (const int64_t depth : {0, 1, 2, 7, 64, 65, 130})
                 for (const int64_t column : {0, 5}) {
                     IndirectOperands<T> operands(table, family, rows, vectors, depth, column, random);
                     operands.fill([&](Array<T>& array) { array.fill_integers(random); });

@@ -98,7 +98,7 @@ struct ChannelBuffers {
         for (const MapPlan& m : plan.maps) {
             most_pairs = std::max(most_pairs, m.patches.largest());
             pixels = std::max(pixels, m.pixels.largest() * std::max<int64_t>(m.family, 1));
-            most_runs = std::max(most_runs, most_result_runs(m));
+            most_runs = std::max(most_runs, most_result_runs(plan, m));
             rows_most = std::max(rows_most, most_rows(m.pixels.box(0)));
         }
         pairs = carver.take<int64_t>(most_pairs);

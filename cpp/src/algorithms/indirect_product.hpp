@@ -25,6 +25,7 @@ struct IndirectBuffers {
     PaddedBuffers<T> padded;
     T* weights = nullptr;       // of a block and a task's channels, where tasks pack them
     T* sums = nullptr;          // channels_first: of all pixels of a task
+    T* gap = nullptr;           // of each result that has no terms
     T* tail = nullptr;          // channels_last: of a tile whose last vector is partly filled
     const T** source = nullptr; // of each pixel
     T** result = nullptr;       // of each pixel, where tiles write
@@ -33,10 +34,11 @@ struct IndirectBuffers {
 
     IndirectBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : packing(carver, plan, panel_widths(plan, kernel).channels), padded(carver, plan, kernel.lanes) {
-        int64_t pixels = 0, most_runs = 0;  // of a task
+        int64_t pixels = 0, results = 0, most_runs = 0;  // of a task
         for (const MapPlan& m : plan.maps) {
             pixels = std::max(pixels, m.pixels.largest() * m.family);
-            most_runs = std::max(most_runs, most_result_runs(m));
+            results = std::max(results, m.pixels.largest() * m.family * results_of_pixel(plan, m));
+            most_runs = std::max(most_runs, most_result_runs(plan, m));
         }
         const bool last = plan.result.channel == 1;
         const auto& family = kernel.family[plan.tile.family];
@@ -46,10 +48,11 @@ struct IndirectBuffers {
             weights = carver.take<T>(ceil_div(plan.channel_block, width) * panel + kernel.lanes);
         }
         sums = carver.take<T>(last ? 0 : pixels * sum_pitch(plan, kernel));
+        gap = carver.take<T>(plan.writes_gaps ? sum_pitch(plan, kernel) : 0);
         tail = carver.take<T>(int64_t(family.rows) * family.vectors * kernel.lanes);
         source = carver.take<const T*>(pixels);
         result = carver.take<T*>(pixels);
-        in_order = carver.take<T*>(last ? 0 : pixels);
+        in_order = carver.take<T*>(last ? 0 : results);
         runs = carver.take<ResultRun>(last ? 0 : most_runs);
     }
 
@@ -98,13 +101,19 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const bool last = plan.result.channel == 1;
     const int64_t pitch = IndirectBuffers<T>::sum_pitch(plan, kernel);
     int64_t run_count = 0;
-    if (!last) run_count = order_results(plan, task, buffers.sums, pitch, buffers.in_order, buffers.runs);
+    const bool gaps = plan.writes_gaps && !operands.accumulate;
+    if (gaps)
+        run_count =
+            order_results_and_gaps(plan, task, buffers.sums, pitch, buffers.gap, buffers.in_order, buffers.runs);
+    else if (!last) run_count = order_results(plan, task, buffers.sums, pitch, buffers.in_order, buffers.runs);
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
         const Beginning<T> from_start = own.beginning(false);
         if (!last && operands.accumulate)
             read_results(plan, buffers.in_order, buffers.runs, run_count, task.channels, own.result);
+        if (gaps && own.bias != nullptr) std::copy_n(own.bias, task.channels, buffers.gap);
+        else if (gaps) std::fill_n(buffers.gap, task.channels, T(0));
         T* sums = buffers.sums;
         for (int64_t index = 0; index < map_count; ++index) {
             const MapPlan& m = maps[index];

@@ -17,10 +17,18 @@ struct ResultRun {
     int64_t offset, first, count;
 };
 
-inline int64_t most_result_runs(const MapPlan& m) {
+// Results that a task writes for each of its pixels, at most: with plan.writes_gaps also those around it without terms.
+inline int64_t results_of_pixel(const Plan& plan, const MapPlan& m) {
+    if (!plan.writes_gaps) return 1;
+    return m.map.axis[0].result_step * m.map.axis[1].result_step * m.map.axis[2].result_step;
+}
+
+inline int64_t most_result_runs(const Plan& plan, const MapPlan& m) {
     const Box box = m.pixels.box(0);
+    const int64_t rows = box.extent(0) * box.extent(1) * box.extent(2);
     // One for each row; one for each pixel where the maps of a task do not fill the rows.
-    return (box.extent(0) * box.extent(1) * box.extent(2) + box.elems()) * m.family;
+    const int64_t runs = (rows + box.elems()) * m.family;
+    return std::max(runs, rows * results_of_pixel(plan, m) / m.map.axis[2].result_step);
 }
 
 // The rows of sums in the order of the result, and the stretches that lie together in it.  Returns their number.
@@ -149,6 +157,31 @@ struct ResultBlock {
         return run_count;
     }
 };
+
+// The same for one map with plan.writes_gaps: every result around the pixels of the box is one of them, or `gap`.
+template <class T>
+int64_t order_results_and_gaps(const Plan& plan, const ProductTask& task, T* sums, int64_t pitch, T* gap, T** in_order,
+                               ResultRun* runs) {
+    const Box& box = task.pixels;
+    const auto axis = [&](size_t a) -> const AxisMap& { return task.map.map.axis[a]; };
+    const auto lo = [&](size_t a) { return box.lo[a + 1] * axis(a).result_step; };
+    const auto hi = [&](size_t a) { return std::min(box.hi[a + 1] * axis(a).result_step, result_extent(plan, a)); };
+    const auto is_pixel = [&](size_t a, int64_t at) { return (at - axis(a).result_start) % axis(a).result_step == 0; };
+    int64_t run_count = 0, pixel = 0;
+    for (int64_t n = box.lo[0]; n < box.hi[0]; ++n)
+        for (int64_t d = lo(0); d < hi(0); ++d)
+            for (int64_t h = lo(1); h < hi(1); ++h) {
+                const bool row = is_pixel(0, d) && is_pixel(1, h);
+                runs[run_count++] = {n * plan.result.batch + d * plan.result.axis[0] + h * plan.result.axis[1] + lo(2),
+                                     pixel, hi(2) - lo(2)};
+                for (int64_t w = lo(2); w < hi(2); ++w) {
+                    const bool own = row && is_pixel(2, w);
+                    in_order[pixel++] = own ? sums : gap;
+                    if (own) sums += pitch;
+                }
+            }
+    return run_count;
+}
 
 // Sums that begin with what the result holds.
 template <class T>

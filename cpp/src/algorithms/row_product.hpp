@@ -4,7 +4,9 @@
 // Out: result[channel * channel_step + pixel], each element the same sum in the same order as in panel_product.hpp.
 //
 // Packing pays where many channels read each packed pixel.  Where they are few (depthwise, grouped and first layers), or
-// where rows fill whole vectors, the tile loads its vectors from the rows directly.
+// where rows fill whole vectors, the tile loads its vectors from the rows directly.  All channels pass by a chunk of
+// vectors before the next chunk comes; meanwhile the next one's source is asked for (SourceAhead), which lies in as many
+// places as there are channels, and which hardware does not foresee.
 #pragma once
 
 #include <algorithm>
@@ -58,22 +60,77 @@ inline void find_row_vectors(const IndexMap& map, const TensorStrides& strides, 
     vectors.total = found;
 }
 
+// Asks for the source of some vectors before they are computed, a few cache lines before each tile until then.
+template <class T>
+class SourceAhead {
+public:
+    // Of vectors [first, end), the pairs every - 1, 2 * every - 1, .. below `depth`; `tiles` are computed meanwhile.
+    SourceAhead(const kernels::KernelTable<T>& kernel, const PatchView<T>& view, const int64_t* offsets, int64_t depth,
+                int64_t every, const RowVectors& vectors, int64_t first, int64_t end, int64_t tiles)
+        : view_(view),
+          offsets_(offsets),
+          at_(vectors.at),
+          first_(first),
+          end_(end),
+          step_(std::max<int64_t>(1, cache_line / (kernel.lanes * static_cast<int64_t>(sizeof(T))))),
+          last_lane_(kernel.lanes - 1),
+          every_(every),
+          pair_(every - 1),
+          vector_(first),
+          left_(first < end ? depth / every * ceil_div(end - first, step_) : 0),
+          each_(ceil_div(left_, tiles)) {}
+
+    void before_tile() {
+        for (int64_t i = std::min(each_, left_); i > 0; --i, --left_) {
+            // A vector mostly lies across two lines, and the one before it asks for its first.  Into the L2: in the L1 it
+            // would take the place of what the tiles read now (measured: 0.87 to 0.95 of the rate for 1x1 layers).
+            __builtin_prefetch(view_.base + offsets_[pair_] + at_[vector_].source + last_lane_, 0, 2);
+            if ((vector_ += step_) < end_) continue;
+            vector_ = first_;
+            pair_ += every_;
+        }
+    }
+
+private:
+    const PatchView<T>& view_;
+    const int64_t* offsets_;
+    const kernels::VectorAt* at_;
+    int64_t first_, end_, step_, last_lane_, every_, pair_, vector_, left_, each_;
+};
+
+// `offsets` of the pairs; `row_chunk`: bytes of the source's vectors that all channels pass by before the next ones.
+// `source_ahead`: 0 if the source is in the L2 cache, else every which pair reads what no other one has read before.
 template <class T>
 void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T* weights, int64_t panel_pitch,
                    int64_t channels, int64_t channel_step, const PatchView<T>& view, const int64_t* offsets,
-                   const RowVectors& vectors, int64_t result_step, Beginning<T> beginning, T* result, T* tile_buffer) {
+                   const RowVectors& vectors, int64_t row_chunk, int64_t source_ahead, int64_t result_step,
+                   Beginning<T> beginning, T* result, T* tile_buffer) {
     const int64_t panel_rows = kernel.family[0].rows, lanes = kernel.lanes;
+    const int64_t vector_bytes = lanes * static_cast<int64_t>(sizeof(T));
+    const int64_t widest = kernel.row_tile_vectors[std::min(panel_rows, channels) - 1];
+    const int64_t chunk = std::max<int64_t>(1, row_chunk / (depth * vector_bytes * widest)) * widest;
+    const auto bias_of = [&](int64_t row) { return beginning.bias != nullptr ? beginning.bias + row : nullptr; };
+    for (int64_t first = 0; first < vectors.whole; first += chunk) {
+        const int64_t end = std::min(first + chunk, vectors.whole);
+        const int64_t ahead_end = source_ahead > 0 ? std::min(end + chunk, vectors.whole) : end;
+        SourceAhead<T> ahead(kernel, view, offsets, depth, std::max<int64_t>(source_ahead, 1), vectors, end, ahead_end,
+                             ceil_div(channels, panel_rows) * ceil_div(end - first, widest));
+        const T* panel = weights;
+        for (int64_t row = 0; row < channels; row += panel_rows, panel += panel_pitch) {
+            const int64_t rows = std::min(panel_rows, channels - row), most = kernel.row_tile_vectors[rows - 1];
+            for (int64_t v = first; v < end; v += most) {
+                ahead.before_tile();
+                kernel.row_tile[rows - 1][std::min(most, end - v) - 1](
+                    depth, panel, view.base, offsets, nullptr, vectors.at + v, result + row * channel_step, channel_step,
+                    beginning.start, bias_of(row));
+            }
+        }
+    }
+    if (vectors.whole == vectors.total) return;
     std::array<kernels::VectorAt, kernels::max_row_tile_vectors> in_buffer;
     for (int64_t row = 0; row < channels; row += panel_rows, weights += panel_pitch) {
         const int64_t rows = std::min(panel_rows, channels - row), most = kernel.row_tile_vectors[rows - 1];
-        const auto* tiles = kernel.row_tile[rows - 1];
-        const T* bias = beginning.bias != nullptr ? beginning.bias + row : nullptr;
         T* const to = result + row * channel_step;
-        for (int64_t v = 0; v < vectors.whole; v += most) {
-            const int64_t count = std::min(most, vectors.whole - v);
-            tiles[count - 1](depth, weights, view.base, offsets, nullptr, vectors.at + v, to, channel_step,
-                             beginning.start, bias);
-        }
         for (int64_t v = vectors.whole; v < vectors.total; v += most) {
             const int64_t count = std::min(most, vectors.total - v), pitch = count * lanes;
             // Calls put(element of the buffer, element of the result) for every result of these vectors.
@@ -92,8 +149,8 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T
                 std::fill_n(tile_buffer, rows * pitch, T(0));
                 results([](T& in, const T& out) { in = out; });
             }
-            tiles[count - 1](depth, weights, view.base, offsets, nullptr, in_buffer.data(), tile_buffer, pitch,
-                             beginning.start, bias);
+            kernel.row_tile[rows - 1][count - 1](depth, weights, view.base, offsets, nullptr, in_buffer.data(),
+                                                 tile_buffer, pitch, beginning.start, bias_of(row));
             results([](const T& in, T& out) { out = in; });
         }
     }

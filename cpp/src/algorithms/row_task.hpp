@@ -58,8 +58,11 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             if (fresh)
                 find_row_vectors(m.map, plan.result, task.pixels, view.step, kernel.lanes,
                                  m.patches.count() == 1 && !operands.accumulate, buffers.rows, buffers.vectors);
+            // Along a row, the last tap reads what no tap has read before.
+            const int64_t ahead = m.in_place ? block.taps.extent(3) : 0;
             multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels, plan.result.channel, view,
-                          staging.offsets, buffers.vectors, result_step, beginning, own.result, buffers.tile);
+                          staging.offsets, buffers.vectors, row_chunk_bytes(plan), ahead, result_step, beginning,
+                          own.result, buffers.tile);
             beginning.start = kernels::Start::from_c;
         }
     }

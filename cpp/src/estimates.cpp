@@ -183,7 +183,9 @@ TileChoice scalar_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
                                           f(ceil_div(channels, shape.lanes)) * f(m.patches.count());
         cost += f(pixels) * (packs_patches ? tile_cost(shape, channels, columns, indirect_slots)
                                            : tile_cost(shape, columns, channels, indirect_slots));
-        if (!m.in_place) cost += copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
+        // Patches are packed from whole vectors of pixels, which lie together only where there is no stride.
+        const bool in_place = m.in_place && (!packs_patches || (m.map.axis[2].source_step == 1 && plan.source.axis[2] == 1));
+        if (!in_place) cost += copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
         return cost;
     });
 }

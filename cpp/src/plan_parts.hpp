@@ -22,7 +22,7 @@ inline constexpr int64_t tasks_of_thread = 8, least_tasks_wanted = 16, chunks_wa
 inline constexpr int64_t patch_limit = 288;
 
 PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map);
-BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes);
+BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes, int64_t chunks = 1);
 
 // Most pixels of a task that reads them as vectors: a chunk's staged channels are not multiplied by taps.
 int64_t chunk_pixels_of_rows(const Plan& plan, const MapPlan& m, int64_t elem_bytes);

@@ -1,5 +1,6 @@
 // Tasks of weight_grad: (group, block of result channels, block of patches, chunk of pixels).
 #include <algorithm>
+#include <cstdlib>
 
 #include "plan_parts.hpp"
 
@@ -8,7 +9,7 @@ namespace {
 
 // weight_grad: the pixels that a tile sums between loading and storing its accumulators.
 constexpr int64_t sum_pixels = 256;
-constexpr int64_t sum_channels = 256;  // 256 x 256 float32 of packed dy: 256 KiB of L2
+const int64_t sum_channels_bytes = getenv("SC")?atoi(getenv("SC")):1024;  // 256 x 256 float32 of packed dy: 256 KiB of L2
 
 // Partial sums of weight_grad's chunks, together.
 constexpr int64_t partial_bytes_most = int64_t(32) << 20;
@@ -25,14 +26,18 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
         const int64_t rows = std::min(chunk_pixels_of_rows(plan, m, elem_bytes),
                                       std::max(ceil_div(m.map.pixels() * plan.batch, chunks_wanted), sum_pixels));
         const bool staged = plan.feed == Feed::packed_pixels || plan.tile.pixels_are_columns;
-        const int64_t summed =
-            std::min(sum_pixels, (staged ? staged_pixels_most : copied_pixels_most)(plan, m, elem_bytes));
-        m.pixels = split_pixels(plan, m.map, plan.feed == Feed::pixel_vectors ? rows : summed, 1);
-        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
-        if (plan.feed == Feed::pixel_vectors) m.in_place &= m.pixels.shortest_row() >= kernels.shape[0].lanes;
+        const int64_t sum_channels=sum_channels_bytes/elem_bytes;
         const int64_t channel_panel = panel_width(plan, kernels.shape[plan.tile.family], false);
         const int64_t blocks = ceil_div(plan.result_channels, round_up(sum_channels, channel_panel));
         plan.channel_block = round_up(ceil_div(plan.result_channels, blocks), channel_panel);
+        static const int64_t box_bytes = (getenv("SB")?atoi(getenv("SB")):512)*1024, least=getenv("SL")?atoi(getenv("SL")):256, most=getenv("SM")?atoi(getenv("SM")):800;
+        const int64_t sum_pixels = std::clamp(box_bytes/elem_bytes/(plan.channel_block+m.patches.channels_per_block*m.map.source_elems_of_pixel()),least,most);
+        const int64_t summed =
+            std::min(sum_pixels, (staged ? staged_pixels_most : copied_pixels_most)(plan, m, elem_bytes));
+        const int64_t products = plan.groups * ceil_div(plan.result_channels, plan.channel_block) * m.patches.count();
+        m.pixels = split_pixels(plan, m.map, plan.feed == Feed::pixel_vectors ? rows : summed, 1, plan.parallel ? ceil_div(chunks_wanted, products) : 1);
+        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
+        if (plan.feed == Feed::pixel_vectors) m.in_place &= m.pixels.shortest_row() >= kernels.shape[0].lanes;
     }
     const int64_t patch_panel = panel_width(plan, kernels.shape[plan.tile.family], true);
     const auto count_products = [&] {

@@ -51,6 +51,7 @@ struct SumBuffers {
     unsigned char* regular = nullptr;
     const T** rows = nullptr;        // where rows of the tile are read in place: they, and their sums
     T** row_sums = nullptr;
+    int64_t next_product = 0, next_box = -1;
     RowVectors vectors;              // where pixels are read as vectors
     std::pair<int64_t, int64_t> known{-1, -1};  // box and first pair that `vectors` and patches.staging were found for
 

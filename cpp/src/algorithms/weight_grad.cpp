@@ -26,6 +26,7 @@
 #include "algorithms/indirect_product.hpp"
 #include "algorithms/panel_product.hpp"
 #include "algorithms/parallel.hpp"
+#include "algorithms/read_ahead.hpp"
 #include "algorithms/sum_task.hpp"
 #include "dispatch.hpp"
 
@@ -120,6 +121,37 @@ void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& 
     }
 }
 
+// What a box reads of x and of dy, for the next one to be asked for.
+template <class T>
+ReadAhead read_ahead(const Plan& plan, const Product& product, const SumOperands<T>& operands, const Box& pixels) {
+    const IndexMap& map = plan.maps[0].map;
+    static thread_local kernels::Stretch room[4096];
+    ReadAhead ahead(room, 4096);
+    std::array<int64_t, 4> count{pixels.extent(0), 1, 1, 1};
+    std::array<int64_t, 3> step{1, 1, 1};
+    const T* x = first_x(plan, product, operands).at + product.block.channel_lo * plan.source.channel +
+                 pixels.lo[0] * plan.source.batch;
+    for (size_t a = 0; a < 3; ++a) {
+        const AxisMap& axis = map.axis[a];
+        const ReadRange range = read_range(axis, pixels.lo[a + 1], pixels.hi[a + 1], product.block.taps.lo[a + 1],
+                                           product.block.taps.hi[a + 1]);
+        const int64_t lo = std::max<int64_t>(range.lo, 0), hi = std::min(range.lo + range.length, axis.source_extent);
+        if (product.block.taps.extent(a + 1) == 1) step[a] = axis.source_step;
+        count[a + 1] = hi > lo ? ceil_div(hi - lo, step[a]) : 0;
+        x += lo * plan.source.axis[a];
+    }
+    const bool by_patch = plan.tile.pixels_are_columns;
+    if (count[1] * count[2] * count[3] > 0 && (by_patch || !plan.maps[0].in_place || plan.channels_last))
+        ahead.add(x, plan.source, count, step, product.block.channel_hi - product.block.channel_lo);
+    const T* dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel +
+                  pixels.lo[0] * plan.result.batch;
+    for (size_t a = 0; a < 3; ++a) dy += pixels.lo[a + 1] * plan.result.axis[a];
+    if (!by_patch || plan.channels_last)
+    ahead.add(dy, plan.result, {pixels.extent(0), pixels.extent(1), pixels.extent(2), pixels.extent(3)}, {1, 1, 1},
+              product.channels);
+    return ahead;
+}
+
 // The same sums with only one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
 template <class T>
 void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
@@ -146,10 +178,16 @@ void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product&
             int64_t* offset = buffers.dy_offset;
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
         }
+        const auto& family = kernel.family[plan.tile.family];
+        const int64_t tiles = (rows / family.rows) * (columns / (family.vectors * kernel.lanes));
+        kernels::Ahead next;
+        const bool more = b + 1 < box_hi || buffers.next_box >= 0;
+        if (b + 1 < box_hi) next = read_ahead(plan, product, operands, plan.maps[0].pixels.box(b + 1)).over(tiles, count);
+        else if (more) next = read_ahead(plan, Product(plan, buffers.next_product), operands, plan.maps[0].pixels.box(buffers.next_box)).over(tiles, count);
         multiply_indirect(kernel, plan.tile.family, count, buffers.rows, buffers.dy_offset, rows,
                           by_patch ? buffers.patch_panels : buffers.channel_panels,
                           count * (by_patch ? layout.patch_width : layout.channel_width), columns, true, beginning,
-                          buffers.row_sums, buffers.tile);
+                          buffers.row_sums, buffers.tile, more ? &next : nullptr);
         beginning.start = Start::from_c;
     }
 }
@@ -233,6 +271,9 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
     parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
         SumBuffers<T>& own = buffers[static_cast<size_t>(thread)];
         const int64_t chunk = task % chunks;
+        const int64_t later = task + threads;
+        own.next_box = later < plan.tasks ? boxes * (later % chunks) / chunks : -1;
+        own.next_product = later / chunks;
         const Product product(plan, task / chunks);
         T* const sums = chunks > 1 ? shared.partial + task * elems : own.sums;
         const auto sum = plan.feed == Feed::packed_pixels   ? &sum_product<T>

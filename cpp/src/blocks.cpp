@@ -1,6 +1,5 @@
 // Boxes of pixels and blocks of patches.  plan.hpp says what they are; plan_parts.hpp what goes in.
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <limits>
 
@@ -82,7 +81,8 @@ BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t
     for (size_t a = 0; a < axis_; ++a) outer *= extents[a];
     const int64_t most = std::clamp<int64_t>(limit / inner, 1, extents[axis_]);
     // Among the larger steps, the one whose boxes fill up the fewest vectors (counting an eighth of a vector of fixed
-    // cost a box), in the largest chunk: candidates are tried on a coarse raster so that planning stays cheap.
+    // cost a box), times what the largest chunk has beyond its share: candidates are tried on a coarse raster so that
+    // planning stays cheap.
     double best_vectors = std::numeric_limits<double>::infinity();
     const int64_t raster = std::max<int64_t>(1, most / 128);
     const auto vectors_of = [&](int64_t step) {
@@ -93,8 +93,8 @@ BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t
         const int64_t step = ceil_div(extents[axis_], parts);
         if (step * 2 < most && tried > 0) break;
         const int64_t full = extents[axis_] / step, rest = extents[axis_] % step;
-        const double boxes = static_cast<double>(outer * ceil_div(extents[axis_], step));
-        const double uneven = chunks > 1 ? static_cast<double>(chunks) * std::ceil(boxes / static_cast<double>(chunks)) / boxes : 1.0;
+        const int64_t boxes = outer * ceil_div(extents[axis_], step);
+        const double uneven = static_cast<double>(round_up(boxes, chunks)) / static_cast<double>(boxes);
         const double vectors = uneven * (static_cast<double>(full) * vectors_of(step) + vectors_of(rest));
         if (vectors < best_vectors) {
             best_vectors = vectors;

@@ -93,7 +93,7 @@ void run_direct(const ConvProblem& problem, const Plan& plan, const reference::A
 
 template <class T>
 bool needs_repair(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays) {
-    return plan.pass == Pass::weight_grad ? sums_need_repair(problem, plan, arrays.dy)
+    return plan.pass == Pass::weight_grad ? sums_need_repair<T>(problem, plan, arrays.dy)
                                           : products_need_repair(plan, arrays.w, problem.w_elems());
 }
 
@@ -126,6 +126,12 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
     }
     if (plan.algorithm == Algorithm::reference) {
         reference::run(problem, plan.pass, arrays, result.data, accumulate, threads);
+        return;
+    }
+    if (weights && !accumulate) {
+        run_direct<T>(problem, plan, arrays, result.data, nullptr, false, threads);
+        if (sums_need_repair(problem, plan, arrays.dy, result.data))
+            repair_sums(problem, plan, arrays, result.data, threads);
         return;
     }
     // Prepared weights that are not finite are not used packed: `packed` is null for them.

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "checked.hpp"
+#include "plan_parts.hpp"
 
 namespace convpp {
 namespace {
@@ -158,7 +159,7 @@ TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
 // Dot products of rows of dy and of x, which both lie in memory as the vectors want them.
 TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     // The rows of a chunk stream from L2, but for taps that read the same ones again; vectors cross cache lines.
-    const double load = m.map.taps() >= 9 ? 2.2 : 3.5;
+    const double load = m.map.taps() >= 9 ? 2.65 : 3.5;
     constexpr double ragged_vector = 4.0;  // more of them, to blank the lanes of one that is partly filled
     const TileShape& shape = kernels.shape[0];
     const int64_t length = m.map.axis[2].count, lanes = shape.lanes;
@@ -178,13 +179,14 @@ TileChoice scalar_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
     const int64_t channels = plan.result_channels, columns = terms_of(m), pixels = pixels_of_map(plan, m);
     const double rows = read_elems(plan, m) / f(std::max<int64_t>(1, m.map.axis[2].source_extent));
     return cheapest(kernels, plan.result_channels, {true, false}, [&](const TileShape& shape, bool packs_patches) {
-        double cost = packs_patches ? (transposed_vector + 1) * f(pixels) * f(ceil_div(columns, shape.lanes))
-                                    : (plan.result.channel == 1 ? copied_vector : transposed_vector + 1) * f(pixels) *
-                                          f(ceil_div(channels, shape.lanes)) * f(m.patches.count());
+        const bool copies = packs_patches ? packs_straight(plan, m.map) : plan.result.channel == 1;
+        double cost = (copies ? copied_vector : transposed_vector + 3) * f(pixels) *
+                      (packs_patches ? f(ceil_div(columns, shape.lanes))
+                                     : f(ceil_div(channels, shape.lanes)) * f(m.patches.count()));
         cost += f(pixels) * (packs_patches ? tile_cost(shape, channels, columns, indirect_slots)
                                            : tile_cost(shape, columns, channels, indirect_slots));
-        // Patches are packed from whole vectors of pixels, which lie together only where there is no stride.
-        const bool in_place = m.in_place && (!packs_patches || (m.map.axis[2].source_step == 1 && plan.source.axis[2] == 1));
+        const bool in_place =
+            packs_patches ? packs_straight(plan, m.map) || (m.in_place && vectors_together(plan, m.map)) : m.in_place;
         if (!in_place) cost += copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
         return cost;
     });

@@ -35,6 +35,17 @@ int64_t copied_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_byte
 // Width of the panels of pixels, or of result channels.
 int64_t panel_width(const Plan& plan, const TileShape& shape, bool of_pixels);
 
+// The source's pixels of a row that neighbouring result pixels read are neighbours in memory.
+inline bool vectors_together(const Plan& plan, const IndexMap& map) {
+    return plan.source.axis[2] == 1 && map.axis[2].source_step == 1;
+}
+
+// weight_grad, channels_last: the pairs are channels of one tap, so that a panel [pixel][pair] is copied from the pixels.
+inline bool packs_straight(const Plan& plan, const IndexMap& map) {
+    return plan.pass == Pass::weight_grad && plan.source.channel == 1 && plan.source.axis[2] != 1 && map.taps() == 1 &&
+           map.reads_inside();
+}
+
 // Sets feed and tile, and what of the maps follows from them (in_place).
 void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 

@@ -1,49 +1,56 @@
 // Tasks of weight_grad: (group, block of result channels, block of patches, chunk of pixels).
 #include <algorithm>
-#include <cstdlib>
 
 #include "plan_parts.hpp"
 
 namespace convpp {
 namespace {
 
-// weight_grad: the pixels that a tile sums between loading and storing its accumulators.
-constexpr int64_t sum_pixels = 256;
-const int64_t sum_channels_bytes = getenv("SC")?atoi(getenv("SC")):1024;  // 256 x 256 float32 of packed dy: 256 KiB of L2
-
 // Partial sums of weight_grad's chunks, together.
 constexpr int64_t partial_bytes_most = int64_t(32) << 20;
+
+// Result channels of a product: with patch_limit pairs, 288 KiB of float32 sums in L2.
+constexpr int64_t sum_channels = 256;
+
+// Pixels of a box, which a tile sums between loading and storing its accumulators.  Long boxes spare borders that are
+// copied twice, and accumulators' loads; what they read of x and dy shares L2 with what is asked for of the next one.
+// Measured (float32, L2 of 1 MiB): from 256 to 800 pixels 3x3 and 1x1 layers of 64 and 128 channels gain 4-8 % of the
+// peak, beyond that nothing; with 384 and 512 channels of x and dy together, 512 KiB are 3 % better than 1 MiB.
+constexpr int64_t box_elems = 128 * 1024, least_box_pixels = 256, most_box_pixels = 800;
+
+int64_t box_pixels(const Plan& plan, const MapPlan& m) {
+    const int64_t elems_of_pixel = plan.channel_block + m.patches.channels_per_block * m.map.source_elems_of_pixel();
+    return std::clamp(box_elems / elems_of_pixel, least_box_pixels, most_box_pixels);
+}
 
 }  // namespace
 
 // Weight gradient: tasks are (group, block of out channels, block of patches, chunk of pixels).
 void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     MapPlan& m = plan.maps[0];
-    if (plan.feed == Feed::channel_vectors) {
-        block_channel_vectors(plan, kernels, elem_bytes);
-    } else {
-        // Boxes of rows are large, but there are enough of them for chunks that are alike.
-        const int64_t rows = std::min(chunk_pixels_of_rows(plan, m, elem_bytes),
-                                      std::max(ceil_div(m.map.pixels() * plan.batch, chunks_wanted), sum_pixels));
-        const bool staged = plan.feed == Feed::packed_pixels || plan.tile.pixels_are_columns;
-        const int64_t sum_channels=sum_channels_bytes/elem_bytes;
-        const int64_t channel_panel = panel_width(plan, kernels.shape[plan.tile.family], false);
-        const int64_t blocks = ceil_div(plan.result_channels, round_up(sum_channels, channel_panel));
-        plan.channel_block = round_up(ceil_div(plan.result_channels, blocks), channel_panel);
-        static const int64_t box_bytes = (getenv("SB")?atoi(getenv("SB")):512)*1024, least=getenv("SL")?atoi(getenv("SL")):256, most=getenv("SM")?atoi(getenv("SM")):800;
-        const int64_t sum_pixels = std::clamp(box_bytes/elem_bytes/(plan.channel_block+m.patches.channels_per_block*m.map.source_elems_of_pixel()),least,most);
-        const int64_t summed =
-            std::min(sum_pixels, (staged ? staged_pixels_most : copied_pixels_most)(plan, m, elem_bytes));
-        const int64_t products = plan.groups * ceil_div(plan.result_channels, plan.channel_block) * m.patches.count();
-        m.pixels = split_pixels(plan, m.map, plan.feed == Feed::pixel_vectors ? rows : summed, 1, plan.parallel ? ceil_div(chunks_wanted, products) : 1);
-        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
-        if (plan.feed == Feed::pixel_vectors) m.in_place &= m.pixels.shortest_row() >= kernels.shape[0].lanes;
-    }
-    const int64_t patch_panel = panel_width(plan, kernels.shape[plan.tile.family], true);
     const auto count_products = [&] {
         plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
         return plan.groups * plan.channel_blocks * m.patches.count();
     };
+    if (plan.feed == Feed::channel_vectors) {
+        block_channel_vectors(plan, kernels, elem_bytes);
+    } else {
+        const int64_t channel_panel = panel_width(plan, kernels.shape[plan.tile.family], false);
+        const int64_t blocks = ceil_div(plan.result_channels, round_up(sum_channels, channel_panel));
+        plan.channel_block = round_up(ceil_div(plan.result_channels, blocks), channel_panel);
+        const int64_t chunks = plan.parallel ? ceil_div(chunks_wanted, count_products()) : 1;
+        const bool staged = plan.feed == Feed::packed_pixels || plan.tile.pixels_are_columns;
+        const int64_t most = plan.feed == Feed::pixel_vectors
+                                 ? chunk_pixels_of_rows(plan, m, elem_bytes)
+                                 : std::min(box_pixels(plan, m),
+                                            (staged ? staged_pixels_most : copied_pixels_most)(plan, m, elem_bytes));
+        // Boxes may be large, but there are enough of them for chunks that are alike.
+        const int64_t of_chunk = std::max(ceil_div(m.map.pixels() * plan.batch, chunks), least_box_pixels);
+        m.pixels = split_pixels(plan, m.map, std::min(most, of_chunk), 1, chunks);
+        // Rows shorter than a vector are read beyond their end, which only staged ones allow.
+        if (plan.feed == Feed::pixel_vectors) m.in_place &= m.pixels.shortest_row() >= kernels.shape[0].lanes;
+    }
+    const int64_t patch_panel = panel_width(plan, kernels.shape[plan.tile.family], true);
     int64_t products = count_products();
     if (plan.parallel) {
         const int64_t sums = products * plan.channel_block * round_up(m.patches.largest(), patch_panel);

@@ -11,7 +11,8 @@
 //   packed_pixels    sum_product    panels of both: x as [pixel][pair], dy as [pixel][out channel]
 //   pixel_vectors    sum_rows       rows of both where they lie, pixels along the lanes (kernels/dot.hpp)
 //   pixel_scalars    sum_indirect   one side packed, the other read where it lies: a row of the tile is a pair of x
-//                                   or a channel of dy, and the offsets common to all rows are those of the pixels
+//                                   or a channel of dy, and the offsets common to all rows are those of the pixels;
+//                                   meanwhile the next box is asked for (read_ahead.hpp)
 //   channel_vectors  sum_channels   vectors along the channels of several groups (kernels/channel.hpp)
 //
 // The number of chunks comes from the shapes, never from the number of threads: so do the bits of dw.
@@ -72,9 +73,22 @@ void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& prod
 template <class T>
 void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
                   const SumOperands<T>& operands, const Box& pixels, int64_t width, const SumBuffers<T>& buffers) {
+    const int64_t count = pixels.elems(), pairs = product.block.size();
+    if (copies_patches(plan)) {
+        const PixelView<T> view = view_pixels(kernel, plan.maps[0], plan.source, first_x(plan, product, operands), pixels,
+                                              product.block, buffers.padded);
+        int64_t* offset = buffers.x_offset;
+        for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha + buffers.padded.offsets[0]; });
+        for (int64_t first = 0; first < pairs; first += width) {
+            const Run run{first, 0, std::min(width, pairs - first)};
+            T* panel = buffers.patch_panels + first * count;
+            if (run.count < width) std::fill_n(panel, count * width, T(0));
+            kernel.copy_panel(view.base, buffers.x_offset, count, &run, 1, panel, width, operands.x + operands.x_elems);
+        }
+        return;
+    }
     const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, first_x(plan, product, operands), pixels,
                                             product.block, buffers.patches);
-    const int64_t count = pixels.elems(), pairs = product.block.size();
     int64_t first_run[2] = {0, 0};
     panel_runs(pixels, view.step, count, buffers.runs, first_run);
     for (int64_t first = 0; first < pairs; first += width) {
@@ -121,35 +135,23 @@ void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& 
     }
 }
 
-// What a box reads of x and of dy, for the next one to be asked for.
+// What the tiles of box b (rows x columns, `depth` pixels) ask for: the next box of this task, or the first one of the
+// next task.  False if there is none.
 template <class T>
-ReadAhead read_ahead(const Plan& plan, const Product& product, const SumOperands<T>& operands, const Box& pixels) {
-    const IndexMap& map = plan.maps[0].map;
-    static thread_local kernels::Stretch room[4096];
-    ReadAhead ahead(room, 4096);
-    std::array<int64_t, 4> count{pixels.extent(0), 1, 1, 1};
-    std::array<int64_t, 3> step{1, 1, 1};
-    const T* x = first_x(plan, product, operands).at + product.block.channel_lo * plan.source.channel +
-                 pixels.lo[0] * plan.source.batch;
-    for (size_t a = 0; a < 3; ++a) {
-        const AxisMap& axis = map.axis[a];
-        const ReadRange range = read_range(axis, pixels.lo[a + 1], pixels.hi[a + 1], product.block.taps.lo[a + 1],
-                                           product.block.taps.hi[a + 1]);
-        const int64_t lo = std::max<int64_t>(range.lo, 0), hi = std::min(range.lo + range.length, axis.source_extent);
-        if (product.block.taps.extent(a + 1) == 1) step[a] = axis.source_step;
-        count[a + 1] = hi > lo ? ceil_div(hi - lo, step[a]) : 0;
-        x += lo * plan.source.axis[a];
+bool ask_for_next(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
+                  const SumOperands<T>& operands, int64_t b, int64_t box_hi, int64_t depth, int64_t rows,
+                  int64_t columns, const SumBuffers<T>& buffers, kernels::Ahead& ahead) {
+    const kernels::TileFamily<T>& family = kernel.family[plan.tile.family];
+    const int64_t tiles = rows / family.rows * (columns / (family.vectors * kernel.lanes));  // the full ones
+    const BoxSplit& boxes = plan.maps[0].pixels;
+    if (tiles == 0 || (b + 1 == box_hi && buffers.next_task < 0)) return false;
+    if (b + 1 < box_hi) {
+        ahead = read_ahead(plan, product, operands, boxes.box(b + 1), tiles, depth, buffers.stretches);
+    } else {
+        const SumTask next(plan, buffers.next_task);
+        ahead = read_ahead(plan, next.product, operands, boxes.box(next.box_lo), tiles, depth, buffers.stretches);
     }
-    const bool by_patch = plan.tile.pixels_are_columns;
-    if (count[1] * count[2] * count[3] > 0 && (by_patch || !plan.maps[0].in_place || plan.channels_last))
-        ahead.add(x, plan.source, count, step, product.block.channel_hi - product.block.channel_lo);
-    const T* dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel +
-                  pixels.lo[0] * plan.result.batch;
-    for (size_t a = 0; a < 3; ++a) dy += pixels.lo[a + 1] * plan.result.axis[a];
-    if (!by_patch || plan.channels_last)
-    ahead.add(dy, plan.result, {pixels.extent(0), pixels.extent(1), pixels.extent(2), pixels.extent(3)}, {1, 1, 1},
-              product.channels);
-    return ahead;
+    return true;
 }
 
 // The same sums with only one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
@@ -178,16 +180,12 @@ void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product&
             int64_t* offset = buffers.dy_offset;
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
         }
-        const auto& family = kernel.family[plan.tile.family];
-        const int64_t tiles = (rows / family.rows) * (columns / (family.vectors * kernel.lanes));
-        kernels::Ahead next;
-        const bool more = b + 1 < box_hi || buffers.next_box >= 0;
-        if (b + 1 < box_hi) next = read_ahead(plan, product, operands, plan.maps[0].pixels.box(b + 1)).over(tiles, count);
-        else if (more) next = read_ahead(plan, Product(plan, buffers.next_product), operands, plan.maps[0].pixels.box(buffers.next_box)).over(tiles, count);
+        kernels::Ahead ahead;
+        const bool asks = ask_for_next(plan, kernel, product, operands, b, box_hi, count, rows, columns, buffers, ahead);
         multiply_indirect(kernel, plan.tile.family, count, buffers.rows, buffers.dy_offset, rows,
                           by_patch ? buffers.patch_panels : buffers.channel_panels,
                           count * (by_patch ? layout.patch_width : layout.channel_width), columns, true, beginning,
-                          buffers.row_sums, buffers.tile, more ? &next : nullptr);
+                          buffers.row_sums, buffers.tile, asks ? &ahead : nullptr);
         beginning.start = Start::from_c;
     }
 }
@@ -224,22 +222,21 @@ void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product
     const int64_t channel_step = by_patch ? pitch : 1, pair_step = by_patch ? 1 : pitch;
     T* const dw = operands.dw + product.group * plan.weight_group + product.channel_lo * plan.weight_result_channel +
                   product.block.channel_lo * plan.weight_source_channel;
-    if (!by_patch && !operands.accumulate) {  // whole squares are transposed, for pairs that lie together in dw
-        for (int64_t k = 0; k < pairs; ++k) buffers.rows[k] = sums + k * pitch;
-        for (int64_t first = 0, end = 1; first < pairs; first = end++) {
-            while (end < pairs && offsets[end] == offsets[end - 1] + 1) ++end;
-            kernel.transpose_rows(buffers.rows + first, end - first, product.channels, dw + offsets[first],
-                                  plan.weight_result_channel);
-        }
+    if (operands.accumulate) {
+        for (int64_t c = 0; c < product.channels; ++c)
+            for (int64_t k = 0; k < pairs; ++k)
+                dw[c * plan.weight_result_channel + offsets[k]] += sums[c * channel_step + k * pair_step];
         return;
     }
-    for (int64_t c = 0; c < product.channels; ++c) {
-        T* const to = dw + c * plan.weight_result_channel;
-        const T* const from = sums + c * channel_step;
-        for (int64_t k = 0; k < pairs; ++k) {
-            T& target = to[offsets[k]];
-            target = operands.accumulate ? target + from[k * pair_step] : from[k * pair_step];
-        }
+    if (!by_patch)
+        for (int64_t k = 0; k < pairs; ++k) buffers.rows[k] = sums + k * pitch;
+    for (int64_t first = 0, end = 1; first < pairs; first = end++) {  // pairs that lie together in dw
+        while (end < pairs && offsets[end] == offsets[end - 1] + 1) ++end;
+        T* const to = dw + offsets[first];
+        if (by_patch)
+            kernel.store_rows(sums + first, pitch, product.channels, end - first, to, plan.weight_result_channel);
+        else
+            kernel.transpose_rows(buffers.rows + first, end - first, product.channels, to, plan.weight_result_channel);
     }
 }
 
@@ -267,21 +264,19 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
     const SharedBuffers<T> shared(carver, plan);
     std::vector<SumBuffers<T>> buffers;
     for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
-    const int64_t chunks = plan.chunks, boxes = plan.maps[0].pixels.count(), elems = SumLayout(plan, kernel).elems;
-    parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
+    const int64_t chunks = plan.chunks, elems = SumLayout(plan, kernel).elems;
+    parallel_for(plan.tasks, threads, [&](int64_t index, int thread) {
         SumBuffers<T>& own = buffers[static_cast<size_t>(thread)];
-        const int64_t chunk = task % chunks;
-        const int64_t later = task + threads;
-        own.next_box = later < plan.tasks ? boxes * (later % chunks) / chunks : -1;
-        own.next_product = later / chunks;
-        const Product product(plan, task / chunks);
-        T* const sums = chunks > 1 ? shared.partial + task * elems : own.sums;
+        const SumTask task(plan, index);
+        // Threads take turns, for the most part.  Where they do not, another one finds its box in a cache that is shared.
+        own.next_task = index + threads < plan.tasks ? index + threads : -1;
+        T* const sums = chunks > 1 ? shared.partial + index * elems : own.sums;
         const auto sum = plan.feed == Feed::packed_pixels   ? &sum_product<T>
                          : plan.feed == Feed::pixel_vectors ? &sum_rows<T>
                          : plan.feed == Feed::pixel_scalars ? &sum_indirect<T>
                                                             : &sum_channels<T>;
-        sum(plan, kernel, product, operands, boxes * chunk / chunks, boxes * (chunk + 1) / chunks, sums, own);
-        if (chunks == 1) write_product(plan, kernel, product, sums, operands, own);
+        sum(plan, kernel, task.product, operands, task.box_lo, task.box_hi, sums, own);
+        if (chunks == 1) write_product(plan, kernel, task.product, sums, operands, own);
     });
     if (chunks == 1) return;
     parallel_for(plan.tasks / chunks, threads, [&](int64_t index, int thread) {

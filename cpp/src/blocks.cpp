@@ -30,11 +30,12 @@ int64_t taps_limit(const IndexMap& map) {
 
 }  // namespace
 
-PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map) {
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t least_channels) {
     const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
     PatchBlocks blocks;
     blocks.channels = channels;
-    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, taps_limit(map), 1);
+    const int64_t most_taps = std::min(taps_limit(map), patch_limit / std::min(channels, least_channels));
+    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, most_taps, 1);
     const int64_t fit = std::max<int64_t>(1, patch_limit / blocks.taps.largest());
     blocks.channel_blocks = ceil_div(channels, fit);
     blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);

@@ -147,11 +147,13 @@ TileChoice scalar_product(const KernelShapes& kernels, const Plan& plan, const M
 
 TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     const int64_t channels = plan.result_channels, columns = terms_of(m);
+    const double again = f(ceil_div(channels, sum_channels));
     return cheapest(kernels, plan.result_channels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
         const double multiply = pixels_are_columns ? tile_cost(shape, channels, columns, packed_slots)
                                                    : tile_cost(shape, columns, channels, packed_slots);
-        const double pack = 2 * transposed_vector *  // short runs take about twice as long
-                            f(ceil_div(columns, shape.lanes) + ceil_div(channels, shape.lanes));
+        // x is packed anew for each block of result channels, dy for each block of pairs; short runs take twice as long.
+        const double pack = 2 * transposed_vector * (again * f(ceil_div(columns, shape.lanes)) +
+                                                     f(m.patches.count()) * f(ceil_div(channels, shape.lanes)));
         return f(pixels_of_map(plan, m)) * (multiply + pack);
     });
 }
@@ -178,16 +180,18 @@ TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
 TileChoice scalar_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     const int64_t channels = plan.result_channels, columns = terms_of(m), pixels = pixels_of_map(plan, m);
     const double rows = read_elems(plan, m) / f(std::max<int64_t>(1, m.map.axis[2].source_extent));
+    const double again = f(ceil_div(channels, sum_channels));  // x is brought for each block of result channels
     return cheapest(kernels, plan.result_channels, {true, false}, [&](const TileShape& shape, bool packs_patches) {
         const bool copies = packs_patches ? packs_straight(plan, m.map) : plan.result.channel == 1;
         double cost = (copies ? copied_vector : transposed_vector + 3) * f(pixels) *
-                      (packs_patches ? f(ceil_div(columns, shape.lanes))
+                      (packs_patches ? again * f(ceil_div(columns, shape.lanes))
                                      : f(ceil_div(channels, shape.lanes)) * f(m.patches.count()));
         cost += f(pixels) * (packs_patches ? tile_cost(shape, channels, columns, indirect_slots)
                                            : tile_cost(shape, columns, channels, indirect_slots));
         const bool in_place =
             packs_patches ? packs_straight(plan, m.map) || (m.in_place && vectors_together(plan, m.map)) : m.in_place;
-        if (!in_place) cost += copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
+        if (!in_place)
+            cost += again * copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
         return cost;
     });
 }

@@ -21,7 +21,11 @@ inline constexpr int64_t tasks_of_thread = 8, least_tasks_wanted = 16, chunks_wa
 // accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
 inline constexpr int64_t patch_limit = 288;
 
-PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map);
+// Result channels of a product of weight_grad, at most: with patch_limit pairs, 288 KiB of float32 sums in L2.
+inline constexpr int64_t sum_channels = 256;
+
+// `least_channels`: of a block, if there are so many; for fewer taps.
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t least_channels = 1);
 BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes, int64_t chunks = 1);
 
 // Most pixels of a task that reads them as vectors: a chunk's staged channels are not multiplied by taps.

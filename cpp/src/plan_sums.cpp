@@ -9,9 +9,6 @@ namespace {
 // Partial sums of weight_grad's chunks, together.
 constexpr int64_t partial_bytes_most = int64_t(32) << 20;
 
-// Result channels of a product: with patch_limit pairs, 288 KiB of float32 sums in L2.
-constexpr int64_t sum_channels = 256;
-
 // Pixels of a box, which a tile sums between loading and storing its accumulators.  Long boxes spare borders that are
 // copied twice, and accumulators' loads; what they read of x and dy shares L2 with what is asked for of the next one.
 // Measured (float32, L2 of 1 MiB): from 256 to 800 pixels 3x3 and 1x1 layers of 64 and 128 channels gain 4-8 % of the
@@ -19,7 +16,12 @@ constexpr int64_t sum_channels = 256;
 constexpr int64_t box_elems = 128 * 1024, least_box_pixels = 256, most_box_pixels = 800;
 
 int64_t box_pixels(const Plan& plan, const MapPlan& m) {
-    const int64_t elems_of_pixel = plan.channel_block + m.patches.channels_per_block * m.map.source_elems_of_pixel();
+    // Planes that tiles read where they lie stream through, and are not asked for.
+    const bool x_streams = plan.feed == Feed::pixel_scalars && m.in_place && m.map.axis[2].source_step == 1 &&
+                           !plan.channels_last && !plan.tile.pixels_are_columns;
+    const bool dy_streams = plan.feed == Feed::pixel_scalars && !plan.channels_last && plan.tile.pixels_are_columns;
+    const int64_t elems_of_pixel = (x_streams ? 0 : m.patches.channels_per_block * m.map.source_elems_of_pixel()) +
+                                   (dy_streams ? 0 : plan.channel_block);
     return std::clamp(box_elems / elems_of_pixel, least_box_pixels, most_box_pixels);
 }
 

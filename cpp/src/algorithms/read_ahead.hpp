@@ -84,7 +84,7 @@ kernels::Ahead read_ahead(const Plan& plan, const Product& product, const SumOpe
     const PatchBlock& block = product.block;
     const bool by_patch = plan.tile.pixels_are_columns;
     ReadAhead ahead(room);
-    if (by_patch || !m.in_place || plan.channels_last) {
+    if (by_patch || !m.in_place || plan.channels_last || m.map.axis[2].source_step > 1) {
         std::array<int64_t, 4> count{pixels.extent(0), 1, 1, 1};
         std::array<int64_t, 3> step{1, 1, 1};
         const T* x = first_x(plan, product, operands).at + block.channel_lo * plan.source.channel +

@@ -211,33 +211,59 @@ void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& pro
     }
 }
 
+// Rows [row_lo, row_hi) of a product's sums become dw.
 template <class T>
-void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums,
-                   const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
-    if (plan.feed == Feed::channel_vectors) return write_channels(plan, kernel, product, sums, operands, buffers);
+void write_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums, int64_t row_lo,
+                int64_t row_hi, const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
     const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
     int64_t* const offsets = buffers.dy_offset;
     fill_offsets(product.block, plan.weight_source_channel, weight_position(plan, plan.maps[0]), offsets);
     const bool by_patch = plan.tile.pixels_are_columns;
     const int64_t channel_step = by_patch ? pitch : 1, pair_step = by_patch ? 1 : pitch;
+    const int64_t channel_lo = by_patch ? row_lo : 0, channel_hi = by_patch ? row_hi : product.channels;
+    const int64_t pair_lo = by_patch ? 0 : row_lo, pair_hi = by_patch ? pairs : row_hi;
     T* const dw = operands.dw + product.group * plan.weight_group + product.channel_lo * plan.weight_result_channel +
                   product.block.channel_lo * plan.weight_source_channel;
     if (operands.accumulate) {
-        for (int64_t c = 0; c < product.channels; ++c)
-            for (int64_t k = 0; k < pairs; ++k)
+        for (int64_t c = channel_lo; c < channel_hi; ++c)
+            for (int64_t k = pair_lo; k < pair_hi; ++k)
                 dw[c * plan.weight_result_channel + offsets[k]] += sums[c * channel_step + k * pair_step];
         return;
     }
     if (!by_patch)
-        for (int64_t k = 0; k < pairs; ++k) buffers.rows[k] = sums + k * pitch;
-    for (int64_t first = 0, end = 1; first < pairs; first = end++) {  // pairs that lie together in dw
-        while (end < pairs && offsets[end] == offsets[end - 1] + 1) ++end;
-        T* const to = dw + offsets[first];
+        for (int64_t k = pair_lo; k < pair_hi; ++k) buffers.rows[k] = sums + k * pitch;
+    for (int64_t first = pair_lo, end = first + 1; first < pair_hi; first = end++) {  // pairs that lie together in dw
+        while (end < pair_hi && offsets[end] == offsets[end - 1] + 1) ++end;
+        T* const to = dw + channel_lo * plan.weight_result_channel + offsets[first];
         if (by_patch)
-            kernel.store_rows(sums + first, pitch, product.channels, end - first, to, plan.weight_result_channel);
+            kernel.store_rows(sums + channel_lo * pitch + first, pitch, channel_hi - channel_lo, end - first, to,
+                              plan.weight_result_channel);
         else
             kernel.transpose_rows(buffers.rows + first, end - first, product.channels, to, plan.weight_result_channel);
     }
+}
+
+// The rows of a product's sums.
+int64_t sum_rows_of(const Plan& plan, const Product& product) {
+    return plan.tile.pixels_are_columns ? product.channels : product.block.size();
+}
+
+template <class T>
+void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums,
+                   const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
+    if (plan.feed == Feed::channel_vectors) write_channels(plan, kernel, product, sums, operands, buffers);
+    else write_rows(plan, kernel, product, sums, 0, sum_rows_of(plan, product), operands, buffers);
+}
+
+// Adds the chunks' sums from `from` on into those of the first chunk, in a tree; a piece that stays in L1 at a time.
+template <class T>
+void add_chunks(const Plan& plan, const KernelTable<T>& kernel, int64_t elems, int64_t from, int64_t count, T* sums) {
+    constexpr int64_t piece = 512;
+    for (int64_t end = from + count; from < end; from += piece)
+        for (int64_t distance = 1; distance < plan.chunks; distance *= 2)
+            for (int64_t chunk = 0; chunk + distance < plan.chunks; chunk += 2 * distance)
+                kernel.add(sums + (chunk + distance) * elems + from, std::min(piece, end - from),
+                           sums + chunk * elems + from);
 }
 
 template <class T>
@@ -279,15 +305,22 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
         if (chunks == 1) write_product(plan, kernel, task.product, sums, operands, own);
     });
     if (chunks == 1) return;
-    parallel_for(plan.tasks / chunks, threads, [&](int64_t index, int thread) {
-        T* const sums = shared.partial + index * chunks * elems;
-        const Product product(plan, index);
-        const int64_t rows = plan.tile.pixels_are_columns ? product.channels : product.block.size();
-        const int64_t used = rows * sum_pitch(plan, kernel, product);
-        for (int64_t distance = 1; distance < chunks; distance *= 2)
-            for (int64_t chunk = 0; chunk + distance < chunks; chunk += 2 * distance)
-                kernel.add(sums + (chunk + distance) * elems, used, sums + chunk * elems);
-        write_product(plan, kernel, product, sums, operands, buffers[static_cast<size_t>(thread)]);
+    // Few large products are cut into parts of their rows.
+    constexpr int64_t elems_of_part = 1 << 15;
+    const int64_t products = plan.tasks / chunks;
+    const int64_t parts = plan.feed == Feed::channel_vectors
+                              ? 1
+                              : std::clamp(elems * chunks / elems_of_part, int64_t(1), ceil_div(plan.tasks_wanted, products));
+    parallel_for(products * parts, threads, [&](int64_t index, int thread) {
+        const int64_t part = index % parts;
+        T* const sums = shared.partial + index / parts * chunks * elems;
+        const Product product(plan, index / parts);
+        const SumBuffers<T>& own = buffers[static_cast<size_t>(thread)];
+        const int64_t rows = sum_rows_of(plan, product), pitch = sum_pitch(plan, kernel, product);
+        const int64_t lo = rows * part / parts, hi = rows * (part + 1) / parts;
+        add_chunks(plan, kernel, elems, lo * pitch, (hi - lo) * pitch, sums);
+        if (parts == 1) write_product(plan, kernel, product, sums, operands, own);
+        else write_rows(plan, kernel, product, sums, lo, hi, operands, own);
     });
 }
 

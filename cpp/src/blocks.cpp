@@ -85,7 +85,7 @@ BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t
     // cost a box), times what the largest chunk has beyond its share: candidates are tried on a coarse raster so that
     // planning stays cheap.
     double best_vectors = std::numeric_limits<double>::infinity();
-    const int64_t raster = std::max<int64_t>(1, most / 128);
+    const int64_t raster = chunks > 1 ? 1 : std::max<int64_t>(1, most / 128);
     const auto vectors_of = [&](int64_t step) {
         const int64_t elems = step * inner;
         return elems == 0 ? 0.0 : static_cast<double>(ceil_div(elems, lanes)) + 0.125;

@@ -44,7 +44,7 @@ inline bool vectors_together(const Plan& plan, const IndexMap& map) {
     return plan.source.axis[2] == 1 && map.axis[2].source_step == 1;
 }
 
-// weight_grad, channels_last: the pairs are channels of one tap, so that a panel [pixel][pair] is copied from the pixels.
+// weight_grad, channels_last: the pairs are channels of one tap, so that a panel [pixel][pair] is copied from pixels.
 inline bool packs_straight(const Plan& plan, const IndexMap& map) {
     return plan.pass == Pass::weight_grad && plan.source.channel == 1 && plan.source.axis[2] != 1 && map.taps() == 1 &&
            map.reads_inside();

@@ -77,7 +77,8 @@ void multiply_indirect(const kernels::KernelTable<T>& kernel, int family_index, 
             const int64_t rows = std::min<int64_t>(family.rows, pixels - pixel);
             const auto tile = family.indirect[rows - 1][vectors - 1];
             if (whole && ahead != nullptr && rows == family.rows && vectors == family.vectors) {
-                family.asking(depth, source + pixel, offsets, weights, c + pixel, column, beginning.start, bias, *ahead);
+                family.asking(depth, source + pixel, offsets, weights, c + pixel, column, beginning.start, bias,
+                              *ahead);
                 continue;
             }
             if (whole) {

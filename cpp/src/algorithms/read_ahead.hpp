@@ -4,9 +4,9 @@
 // Next: weight_grad.cpp, which asks; kernels/tile.hpp (asking_tile), where that happens.
 //
 // The weight gradient reads each element of x and dy a few times at most, in stretches that are too short for the
-// processor to foresee them.  Copying or packing such a box would wait for memory at every one of them.  Asked for while
-// the tiles have work for as long as it takes, it comes for nothing.  (Asked for between two tiles, it does not: the
-// lines on their way leave no room for what the next tile loads.)
+// processor to foresee them.  Copying or packing such a box would wait for memory at every one of them.  Asked for
+// while the tiles multiply, line by line, it costs nearly nothing.  (Asked for between two tiles, all at once, it costs
+// what it saves: the lines on their way leave no room for what the next tile loads.)
 #pragma once
 
 #include <algorithm>
@@ -32,6 +32,7 @@ public:
     template <class T>
     void add(const T* at, const TensorStrides& strides, const std::array<int64_t, 4>& count,
              const std::array<int64_t, 3>& step, int64_t channels) {
+        if (*std::min_element(count.begin(), count.end()) <= 0) return;  // all of it is padding
         const bool channels_lie_together = strides.channel == 1;
         const Dim sample{count[0], strides.batch}, depth{count[1], step[0] * strides.axis[0]},
             row{count[2], step[1] * strides.axis[1]}, pixel{count[3], step[2] * strides.axis[2]};
@@ -49,11 +50,12 @@ public:
                         add(at + i * dims[0].step + j * dims[1].step + k * dims[2].step + l * dims[3].step, elems);
     }
 
-    // The list, asked for by `tiles` tiles of `depth` steps.
+    // The list, asked for by `tiles` tiles of `depth` steps; null if it is empty.
     kernels::Ahead over(int64_t tiles, int64_t depth) const {
-        stretches_[count_] = {nullptr, nullptr};
-        const int64_t period = lines_ == 0 ? depth : tiles * depth / lines_;
-        return {stretches_, nullptr, nullptr, std::max<int64_t>(1, period)};
+        if (lines_ == 0) return {};
+        const char* const last = stretches_[count_ - 1].at;
+        stretches_[count_] = {last, last};
+        return {stretches_, last, last, std::max<int64_t>(1, tiles * depth / lines_)};
     }
 
 private:
@@ -94,9 +96,9 @@ kernels::Ahead read_ahead(const Plan& plan, const Product& product, const SumOpe
             const ReadRange range =
                 read_range(axis, pixels.lo[a + 1], pixels.hi[a + 1], block.taps.lo[a + 1], block.taps.hi[a + 1]);
             if (block.taps.extent(a + 1) == 1) step[a] = axis.source_step;
-            const int64_t lo = std::clamp<int64_t>(range.lo, 0, axis.source_extent);
-            const int64_t hi = std::clamp<int64_t>(range.lo + range.length, lo, axis.source_extent);
-            count[a + 1] = ceil_div(hi - lo, step[a]);
+            const int64_t lo = range.lo + std::max<int64_t>(0, ceil_div(-range.lo, step[a])) * step[a];
+            const int64_t hi = std::min(range.lo + range.length, axis.source_extent);
+            count[a + 1] = std::max<int64_t>(0, ceil_div(hi - lo, step[a]));
             x += lo * plan.source.axis[a];
         }
         ahead.add(x, plan.source, count, step, block.channel_hi - block.channel_lo);

@@ -29,7 +29,7 @@ struct SumLayout {
     }
 };
 
-// Whether x is read in patches.hpp's way; else in padded_source.hpp's.
+// Whether patches of x are packed, or read as vectors.
 inline bool reads_patches(const Plan& plan) {
     return plan.tile.pixels_are_columns || plan.feed == Feed::packed_pixels || plan.feed == Feed::pixel_vectors;
 }
@@ -40,7 +40,12 @@ inline bool copies_patches(const Plan& plan) {
     return plan.feed != Feed::channel_vectors && reads_patches(plan) && m.in_place && plan.source.axis[2] != 1;
 }
 
-// Stretches of memory that are asked for ahead, at most.
+// Whether x is read by pixels one by one, in padded_source.hpp's way.
+inline bool reads_pixels(const Plan& plan) {
+    return copies_patches(plan) || (plan.feed == Feed::pixel_scalars && !reads_patches(plan));
+}
+
+// Stretches of memory that are asked for ahead, at most (a list of 32 KiB).
 inline constexpr int64_t most_stretches = 2048;
 
 template <class T>
@@ -67,7 +72,7 @@ struct SumBuffers {
 
     SumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : patches(carver, plan, kernel.lanes, reads_patches(plan)),
-          padded(carver, plan, kernel.lanes, copies_patches(plan) || (plan.feed == Feed::pixel_scalars && !reads_patches(plan))),
+          padded(carver, plan, kernel.lanes, reads_pixels(plan)),
           channel_copy(carver, plan, kernel.lanes) {
         const MapPlan& m = plan.maps[0];
         const SumLayout layout(plan, kernel);

@@ -75,8 +75,8 @@ void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product&
                   const SumOperands<T>& operands, const Box& pixels, int64_t width, const SumBuffers<T>& buffers) {
     const int64_t count = pixels.elems(), pairs = product.block.size();
     if (copies_patches(plan)) {
-        const PixelView<T> view = view_pixels(kernel, plan.maps[0], plan.source, first_x(plan, product, operands), pixels,
-                                              product.block, buffers.padded);
+        const PixelView<T> view = view_pixels(kernel, plan.maps[0], plan.source, first_x(plan, product, operands),
+                                              pixels, product.block, buffers.padded);
         int64_t* offset = buffers.x_offset;
         for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha + buffers.padded.offsets[0]; });
         for (int64_t first = 0; first < pairs; first += width) {
@@ -136,22 +136,18 @@ void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& 
 }
 
 // What the tiles of box b (rows x columns, `depth` pixels) ask for: the next box of this task, or the first one of the
-// next task.  False if there is none.
+// next task; null if there is none.
 template <class T>
-bool ask_for_next(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
-                  const SumOperands<T>& operands, int64_t b, int64_t box_hi, int64_t depth, int64_t rows,
-                  int64_t columns, const SumBuffers<T>& buffers, kernels::Ahead& ahead) {
+kernels::Ahead ahead_of(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
+                        const SumOperands<T>& operands, int64_t b, int64_t box_hi, int64_t depth, int64_t rows,
+                        int64_t columns, const SumBuffers<T>& buffers) {
     const kernels::TileFamily<T>& family = kernel.family[plan.tile.family];
     const int64_t tiles = rows / family.rows * (columns / (family.vectors * kernel.lanes));  // the full ones
     const BoxSplit& boxes = plan.maps[0].pixels;
-    if (tiles == 0 || (b + 1 == box_hi && buffers.next_task < 0)) return false;
-    if (b + 1 < box_hi) {
-        ahead = read_ahead(plan, product, operands, boxes.box(b + 1), tiles, depth, buffers.stretches);
-    } else {
-        const SumTask next(plan, buffers.next_task);
-        ahead = read_ahead(plan, next.product, operands, boxes.box(next.box_lo), tiles, depth, buffers.stretches);
-    }
-    return true;
+    if (tiles == 0 || (b + 1 == box_hi && buffers.next_task < 0)) return {};
+    if (b + 1 < box_hi) return read_ahead(plan, product, operands, boxes.box(b + 1), tiles, depth, buffers.stretches);
+    const SumTask next(plan, buffers.next_task);
+    return read_ahead(plan, next.product, operands, boxes.box(next.box_lo), tiles, depth, buffers.stretches);
 }
 
 // The same sums with only one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
@@ -180,12 +176,12 @@ void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product&
             int64_t* offset = buffers.dy_offset;
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
         }
-        kernels::Ahead ahead;
-        const bool asks = ask_for_next(plan, kernel, product, operands, b, box_hi, count, rows, columns, buffers, ahead);
+        kernels::Ahead ahead =
+            ahead_of(plan, kernel, product, operands, b, box_hi, count, rows, columns, buffers);
         multiply_indirect(kernel, plan.tile.family, count, buffers.rows, buffers.dy_offset, rows,
                           by_patch ? buffers.patch_panels : buffers.channel_panels,
                           count * (by_patch ? layout.patch_width : layout.channel_width), columns, true, beginning,
-                          buffers.row_sums, buffers.tile, asks ? &ahead : nullptr);
+                          buffers.row_sums, buffers.tile, ahead.next != nullptr ? &ahead : nullptr);
         beginning.start = Start::from_c;
     }
 }
@@ -294,7 +290,7 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
     parallel_for(plan.tasks, threads, [&](int64_t index, int thread) {
         SumBuffers<T>& own = buffers[static_cast<size_t>(thread)];
         const SumTask task(plan, index);
-        // Threads take turns, for the most part.  Where they do not, another one finds its box in a cache that is shared.
+        // Threads take turns, for the most part.  Where they do not, another one finds its box in a shared cache.
         own.next_task = index + threads < plan.tasks ? index + threads : -1;
         T* const sums = chunks > 1 ? shared.partial + index * elems : own.sums;
         const auto sum = plan.feed == Feed::packed_pixels   ? &sum_product<T>
@@ -308,9 +304,8 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
     // Few large products are cut into parts of their rows.
     constexpr int64_t elems_of_part = 1 << 15;
     const int64_t products = plan.tasks / chunks;
-    const int64_t parts = plan.feed == Feed::channel_vectors
-                              ? 1
-                              : std::clamp(elems * chunks / elems_of_part, int64_t(1), ceil_div(plan.tasks_wanted, products));
+    const int64_t most_parts = plan.feed == Feed::channel_vectors ? 1 : ceil_div(plan.tasks_wanted, products);
+    const int64_t parts = std::clamp(elems * chunks / elems_of_part, int64_t(1), most_parts);
     parallel_for(products * parts, threads, [&](int64_t index, int thread) {
         const int64_t part = index % parts;
         T* const sums = shared.partial + index / parts * chunks * elems;

@@ -47,8 +47,9 @@ template <class T>
 using IndirectTileFn = void (*)(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
                                 int64_t column, Start start, const T* bias);
 
-// Memory that is read soon.  Every `period` steps a tile asks for the next cache line of it: at a time, and while it
-// multiplies, which is what hides the time that a line takes.  The list ends with an empty stretch.
+// Memory that is read soon.  Every `period` steps a tile asks for the next cache line of it: one at a time and while it
+// multiplies, which hides the time that a line takes.  The list ends with an empty stretch, whose line is asked for
+// when there is nothing else.
 struct Stretch {
     const char *at, *end;
 };

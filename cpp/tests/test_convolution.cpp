@@ -121,8 +121,8 @@ std::vector<Geometry> parallel_geometries() {
     geometries.back().per_sample = true;
     geometries.back().groups = 2;
     // Several chunks, whose sums are added in parts: rows of pairs, and of filters.
-    geometries.push_back(padded(conv(2, 4, 48, 96, {1, 17, 19}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
-    geometries.push_back(conv(2, 6, 40, 200, {1, 17, 19}, {1, 1, 1}));
+    geometries.push_back(padded(conv(2, 4, 40, 72, {1, 17, 19}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
+    geometries.push_back(conv(2, 6, 64, 256, {1, 17, 19}, {1, 1, 1}));
     const size_t count = geometries.size();
     for (size_t i = 0; i < count; ++i) {
         geometries.push_back(geometries[i]);

@@ -30,11 +30,12 @@ int64_t taps_limit(const IndexMap& map) {
 
 }  // namespace
 
-PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map) {
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t least_channels) {
     const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
     PatchBlocks blocks;
     blocks.channels = channels;
-    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, taps_limit(map), 1);
+    const int64_t most_taps = std::min(taps_limit(map), patch_limit / std::min(channels, least_channels));
+    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, most_taps, 1);
     const int64_t fit = std::max<int64_t>(1, patch_limit / blocks.taps.largest());
     blocks.channel_blocks = ceil_div(channels, fit);
     blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
@@ -45,8 +46,8 @@ int64_t panel_width(const Plan& plan, const TileShape& shape, bool of_pixels) {
     return of_pixels == plan.tile.pixels_are_columns ? shape.vectors * shape.lanes : shape.rows;
 }
 
-BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes) {
-    return BoxSplit({plan.batch, map.axis[0].count, map.axis[1].count, map.axis[2].count}, limit, lanes);
+BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes, int64_t chunks) {
+    return BoxSplit({plan.batch, map.axis[0].count, map.axis[1].count, map.axis[2].count}, limit, lanes, chunks);
 }
 
 // Where pixels are not packed, a chunk's staged channels are not multiplied by taps: 8192 pixels of one channel are
@@ -71,17 +72,20 @@ int64_t copied_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_byte
     return std::max<int64_t>(1, most / m.map.source_elems_of_pixel());
 }
 
-BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes) : extents_(extents) {
-    int64_t inner = 1;
+BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes, int64_t chunks)
+    : extents_(extents) {
+    int64_t inner = 1, outer = 1;
     for (const int64_t extent : extents)
         if (extent == 0) return;
     axis_ = 3;
     while (axis_ > 0 && inner * extents[axis_] <= limit) inner *= extents[axis_--];
+    for (size_t a = 0; a < axis_; ++a) outer *= extents[a];
     const int64_t most = std::clamp<int64_t>(limit / inner, 1, extents[axis_]);
     // Among the larger steps, the one whose boxes fill up the fewest vectors (counting an eighth of a vector of fixed
-    // cost a box): candidates are tried on a coarse raster so that planning stays cheap.
+    // cost a box), times what the largest chunk has beyond its share: candidates are tried on a coarse raster so that
+    // planning stays cheap.
     double best_vectors = std::numeric_limits<double>::infinity();
-    const int64_t raster = std::max<int64_t>(1, most / 128);
+    const int64_t raster = chunks > 1 ? 1 : std::max<int64_t>(1, most / 128);
     const auto vectors_of = [&](int64_t step) {
         const int64_t elems = step * inner;
         return elems == 0 ? 0.0 : static_cast<double>(ceil_div(elems, lanes)) + 0.125;
@@ -90,7 +94,9 @@ BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t
         const int64_t step = ceil_div(extents[axis_], parts);
         if (step * 2 < most && tried > 0) break;
         const int64_t full = extents[axis_] / step, rest = extents[axis_] % step;
-        const double vectors = static_cast<double>(full) * vectors_of(step) + vectors_of(rest);
+        const int64_t boxes = outer * ceil_div(extents[axis_], step);
+        const double uneven = static_cast<double>(round_up(boxes, chunks)) / static_cast<double>(boxes);
+        const double vectors = uneven * (static_cast<double>(full) * vectors_of(step) + vectors_of(rest));
         if (vectors < best_vectors) {
             best_vectors = vectors;
             step_ = step;

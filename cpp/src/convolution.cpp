@@ -98,7 +98,7 @@ void run_direct(const ConvProblem& problem, const Plan& plan, const reference::A
 
 template <class T>
 bool needs_repair(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays) {
-    return plan.pass == Pass::weight_grad ? sums_need_repair(problem, plan, arrays.dy)
+    return plan.pass == Pass::weight_grad ? sums_need_repair<T>(problem, plan, arrays.dy)
                                           : products_need_repair(plan, arrays.w, problem.w_elems());
 }
 
@@ -133,10 +133,9 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         reference::run(problem, plan.pass, arrays, result.data, accumulate, threads);
         return;
     }
-    // dw that is finite was not spoiled: where it is the smaller array, it is looked at instead of dy.
-    if (weights && !accumulate && problem.w_elems() < problem.y_elems()) {
+    if (weights && !accumulate) {
         run_direct<T>(problem, plan, arrays, result.data, nullptr, false, threads);
-        if (plan.reads_padding && !all_finite(result.data, result.size) && sums_need_repair(problem, plan, arrays.dy))
+        if (sums_need_repair(problem, plan, arrays.dy, result.data))
             repair_sums(problem, plan, arrays, result.data, threads);
         return;
     }

@@ -208,11 +208,13 @@ TileChoice scalar_product(const KernelShapes& kernels, const Plan& plan, const M
 
 TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     const int64_t channels = plan.result_channels, columns = terms_of(m);
+    const double again = f(ceil_div(channels, sum_channels));
     return cheapest(kernels, plan.result_channels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
         const double multiply = pixels_are_columns ? tile_cost(shape, channels, columns, packed_slots)
                                                    : tile_cost(shape, columns, channels, packed_slots);
-        const double pack = 2 * transposed_vector *  // short runs take about twice as long
-                            f(ceil_div(columns, shape.lanes) + ceil_div(channels, shape.lanes));
+        // x is packed for each block of result channels, dy for each block of pairs; short runs take twice as long.
+        const double pack = 2 * transposed_vector * (again * f(ceil_div(columns, shape.lanes)) +
+                                                     f(m.patches.count()) * f(ceil_div(channels, shape.lanes)));
         return f(pixels_of_map(plan, m)) * (multiply + pack);
     });
 }
@@ -220,7 +222,7 @@ TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
 // Dot products of rows of dy and of x, which both lie in memory as the vectors want them.
 TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     // The rows of a chunk stream from L2, but for taps that read the same ones again; vectors cross cache lines.
-    const double load = m.map.taps() >= 9 ? 2.2 : 3.5;
+    const double load = m.map.taps() >= 9 ? 2.65 : 3.5;
     constexpr double ragged_vector = 4.0;  // more of them, to blank the lanes of one that is partly filled
     const TileShape& shape = kernels.shape[0];
     const int64_t length = m.map.axis[2].count, lanes = shape.lanes;
@@ -239,13 +241,18 @@ TileChoice vector_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
 TileChoice scalar_sum(const KernelShapes& kernels, const Plan& plan, const MapPlan& m) {
     const int64_t channels = plan.result_channels, columns = terms_of(m), pixels = pixels_of_map(plan, m);
     const double rows = read_elems(plan, m) / f(std::max<int64_t>(1, m.map.axis[2].source_extent));
+    const double again = f(ceil_div(channels, sum_channels));  // x is brought for each block of result channels
     return cheapest(kernels, plan.result_channels, {true, false}, [&](const TileShape& shape, bool packs_patches) {
-        double cost = packs_patches ? (transposed_vector + 1) * f(pixels) * f(ceil_div(columns, shape.lanes))
-                                    : (plan.result.channel == 1 ? copied_vector : transposed_vector + 1) * f(pixels) *
-                                          f(ceil_div(channels, shape.lanes)) * f(m.patches.count());
+        const bool copies = packs_patches ? packs_straight(plan, m.map) : plan.result.channel == 1;
+        double cost = (copies ? copied_vector : transposed_vector + 3) * f(pixels) *
+                      (packs_patches ? again * f(ceil_div(columns, shape.lanes))
+                                     : f(ceil_div(channels, shape.lanes)) * f(m.patches.count()));
         cost += f(pixels) * (packs_patches ? tile_cost(shape, channels, columns, indirect_slots)
                                            : tile_cost(shape, columns, channels, indirect_slots));
-        if (!m.in_place) cost += copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
+        const bool in_place =
+            packs_patches ? packs_straight(plan, m.map) || (m.in_place && vectors_together(plan, m.map)) : m.in_place;
+        if (!in_place)
+            cost += again * copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
         return cost;
     });
 }

@@ -11,7 +11,7 @@ namespace {
 // Where taps of any pixel stay inside the source, pixels can be read where they lie: as vectors if they are consecutive
 // there; one by one from anywhere, except that planes a multiple of many cache sets apart would push each other out.
 bool vectors_in_place(const Plan& plan, const IndexMap& map) {
-    return plan.source.axis[2] == 1 && map.axis[2].source_step == 1 && map.reads_inside();
+    return vectors_together(plan, map) && map.reads_inside();
 }
 
 bool scalars_in_place(const Plan& plan, const IndexMap& map, int64_t elem_bytes) {
@@ -118,7 +118,10 @@ void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     const bool scalars =
         plan.feed == Feed::pixel_scalars && !(plan.pass == Pass::weight_grad && plan.tile.pixels_are_columns);
     for (MapPlan& m : plan.maps) {
-        m.in_place = scalars ? scalars_in_place(plan, m.map, elem_bytes) : vectors_in_place(plan, m.map);
+        if (scalars) m.in_place = scalars_in_place(plan, m.map, elem_bytes);
+        else
+            m.in_place = vectors_in_place(plan, m.map) ||
+                         (plan.feed != Feed::pixel_vectors && packs_straight(plan, m.map));
         // Flat rows are read beyond their end, which only staged ones allow.
         m.in_place &= !plan.flat_rows;
     }

@@ -60,7 +60,10 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
                                                        : problem.w_elems();
     plan.empty = problem.flops() == 0 || results == 0 || plan.maps.empty();
     if (plan.empty || plan.algorithm == Algorithm::reference) return plan;
-    for (MapPlan& m : plan.maps) m.patches = make_patch_blocks(plan.source_channels, m.map);
+    // The weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them
+    // would take long (there, blocks are no part of the order of the sum).
+    const int64_t least_channels = pass == Pass::weight_grad && plan.channels_last ? 32 : 1;
+    for (MapPlan& m : plan.maps) m.patches = make_patch_blocks(plan.source_channels, m.map, least_channels);
     choose_feed(plan, kernels, elem_bytes);
     if (pass == Pass::weight_grad) plan_sums(plan, kernels, elem_bytes);
     else plan_products(plan, kernels, elem_bytes);

@@ -33,7 +33,8 @@ class BoxSplit {
 public:
     BoxSplit() = default;
     // Boxes of at most `limit` elements (but whole on the innermost axis down to 1), whose sizes waste few of `lanes`.
-    BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes);
+    // Shared out to `chunks`, the largest chunk has few pixels more than its share.
+    BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes, int64_t chunks = 1);
     int64_t count() const { return count_; }
     int64_t largest() const { return largest_; }  // elements of the largest box
     Box box(int64_t index) const;  // the first one is the largest

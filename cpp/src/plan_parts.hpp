@@ -22,8 +22,12 @@ inline constexpr int64_t tasks_of_thread = 8, least_tasks_wanted = 16, chunks_wa
 // accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
 inline constexpr int64_t patch_limit = 288;
 
-PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map);
-BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes);
+// Result channels of a product of weight_grad, at most: with patch_limit pairs, 288 KiB of float32 sums in L2.
+inline constexpr int64_t sum_channels = 256;
+
+// `least_channels`: of a block, if there are so many; for fewer taps.
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t least_channels = 1);
+BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes, int64_t chunks = 1);
 
 // Most pixels of a task that reads them as vectors: a chunk's staged channels are not multiplied by taps.
 int64_t chunk_pixels_of_rows(const Plan& plan, const MapPlan& m, int64_t elem_bytes);
@@ -35,6 +39,17 @@ int64_t copied_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_byte
 
 // Width of the panels of pixels, or of result channels.
 int64_t panel_width(const Plan& plan, const TileShape& shape, bool of_pixels);
+
+// The source's pixels of a row that neighbouring result pixels read are neighbours in memory.
+inline bool vectors_together(const Plan& plan, const IndexMap& map) {
+    return plan.source.axis[2] == 1 && map.axis[2].source_step == 1;
+}
+
+// weight_grad, channels_last: the pairs are channels of one tap, so that a panel [pixel][pair] is copied from pixels.
+inline bool packs_straight(const Plan& plan, const IndexMap& map) {
+    return plan.pass == Pass::weight_grad && plan.source.channel == 1 && plan.source.axis[2] != 1 && map.taps() == 1 &&
+           map.reads_inside();
+}
 
 // Sets feed and tile, and what of the maps follows from them (in_place).
 void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);

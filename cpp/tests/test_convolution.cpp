@@ -128,6 +128,9 @@ std::vector<Geometry> parallel_geometries() {
     }
     geometries.push_back(conv(2, 2, 8, 12, {1, 100, 101}, {1, 1, 1}));  // most of dx is filled in, in several tasks
     geometries.back().stride = {1, 5, 4};
+    // Several chunks, whose sums are added in parts: rows of pairs, and of filters.
+    geometries.push_back(padded(conv(2, 4, 40, 72, {1, 17, 19}, {1, 3, 3}), {0, 1, 1}, {0, 1, 1}));
+    geometries.push_back(conv(2, 6, 64, 256, {1, 17, 19}, {1, 1, 1}));
     const size_t count = geometries.size();
     for (size_t i = 0; i < count; ++i) {
         geometries.push_back(geometries[i]);

@@ -465,6 +465,37 @@ TEST_CASE("boxes partition the extents in order, below the limit") {
     CHECK(huge.box(huge.count() - 1).hi == Extents4{int64_t(1) << 20, 1, int64_t(1) << 20, int64_t(1) << 20});
 }
 
+// Pixels of the largest chunk of boxes, beyond its share of all.
+double unevenness(const BoxSplit& boxes, int64_t chunks) {
+    int64_t most = 0, all = 0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        int64_t pixels = 0;
+        for (int64_t b = boxes.count() * chunk / chunks; b < boxes.count() * (chunk + 1) / chunks; ++b)
+            pixels += boxes.box(b).elems();
+        most = std::max(most, pixels);
+        all += pixels;
+    }
+    return static_cast<double>(most * chunks) / static_cast<double>(all) - 1.0;
+}
+
+TEST_CASE("boxes are cut so that chunks of them are alike") {
+    // 13 boxes of 242 for each of 8 planes would make chunks of six and of seven.
+    CHECK(unevenness(BoxSplit({8, 1, 1, 3136}, 256, 1), 16) > 0.07);
+    CHECK(unevenness(BoxSplit({8, 1, 1, 3136}, 256, 1, 16), 16) < 0.01);
+    Random random(8);
+    double of_alike = 0, of_any = 0;
+    for (int i = 0; i < 1000; ++i) {
+        const Extents4 extents{random.integer(1, 16), 1, random.integer(1, 100), random.integer(1, 100)};
+        const int64_t limit = random.integer(16, 800), chunks = random.integer(1, 16);
+        const BoxSplit alike(extents, limit, 1, chunks), any(extents, limit, 1);
+        CHECK(split_is_right(alike, extents, limit));
+        if (any.count() < 2 * chunks) continue;
+        of_alike += unevenness(alike, chunks);
+        of_any += unevenness(any, chunks);
+    }
+    CHECK(of_alike < 0.7 * of_any);
+}
+
 TEST_CASE("blocks of (channel, tap) pairs hold each pair once, in the order of the sum") {
     Random random(3);
     std::vector<Geometry> geometries;

@@ -74,11 +74,14 @@ struct IndirectOperands {
         return result;
     }
 
-    void run(const TileFamily<T>& family, int vectors, Start start) {
+    void run(const TileFamily<T>& family, int vectors, Start start, kernels::Ahead* ahead = nullptr) {
         std::vector<const T*> from;
         std::vector<T*> to;
         for (const int64_t at : row_at) from.push_back(source.data() + at);
         for (const int64_t at : result_at) to.push_back(c.data() + at);
+        if (ahead != nullptr)
+            return family.asking(depth, from.data(), offsets.data(), b.data(), to.data(), column, start, bias(start),
+                                 *ahead);
         family.indirect[rows - 1][vectors - 1](depth, from.data(), offsets.data(), b.data(), to.data(), column, start,
                                                bias(start));
     }
@@ -235,6 +238,42 @@ TEST_CASE_TEMPLATE("indirect tiles sum in the order of k: the bits of the packed
                 CHECK(holds(operands.c, expected));
             }
         });
+    });
+}
+
+TEST_CASE_TEMPLATE("asking tiles sum as the others do, and go through the list a line every period", T, float, double) {
+    Random random(34);
+    constexpr int64_t line = 64;
+    for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
+        for (const TileFamily<T>& family : table.family)
+            for (const int64_t depth : {0, 1, 2, 7, 64})
+                for (const int64_t period : {1, 2, 5, 64, 100}) {
+                    IndirectOperands<T> operands(table, family, family.rows, family.vectors, depth, 2, random);
+                    operands.fill([&](Array<T>& array) { array.fill_reals(random); });
+                    // Some stretches, the last one not whole lines; then the end.  Their memory is never touched.
+                    std::vector<char> memory(4096);
+                    std::vector<kernels::Stretch> list;
+                    std::vector<const char*> lines;
+                    const char* at = memory.data();
+                    for (const int64_t bytes : {line, 3 * line, 2 * line - 7}) {
+                        list.push_back({at, at + bytes});
+                        for (int64_t i = 0; i < bytes; i += line) lines.push_back(at + i);
+                        at += 5 * line;
+                    }
+                    list.push_back({lines.back(), lines.back()});
+                    operands.begin(Start::zero, [] { return 0.0; });
+                    const std::vector<T> expected = operands.expected(Start::zero, is_fused(isa));
+                    kernels::Ahead ahead{list.data(), lines.back(), lines.back(), period};
+                    operands.run(family, family.vectors, Start::zero, &ahead);
+                    CAPTURE(depth);
+                    CAPTURE(period);
+                    CHECK(holds(operands.c, expected));
+                    CHECK(operands.c.guards_intact());
+                    const int64_t asked = (depth + period - 1) / period, most = static_cast<int64_t>(lines.size());
+                    if (asked > 0) CHECK(ahead.at - line == lines[static_cast<size_t>(std::min(asked, most) - 1)]);
+                    CHECK(ahead.next <= &list.back());
+                    CHECK((ahead.next == &list.back() || asked < most));
+                }
     });
 }
 

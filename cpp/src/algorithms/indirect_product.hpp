@@ -61,11 +61,13 @@ struct IndirectBuffers {
     }
 };
 
-// One tile after the other: c[pixel][column] for `pixels` rows and `channels` columns.
+// One tile after the other: c[pixel][column] for `pixels` rows and `channels` columns.  Full tiles ask for what `ahead`
+// lists, if anything.
 template <class T>
 void multiply_indirect(const kernels::KernelTable<T>& kernel, int family_index, int64_t depth, const T* const* source,
                        const int64_t* offsets, int64_t pixels, const T* weights, int64_t pitch, int64_t channels,
-                       bool whole_vectors, Beginning<T> beginning, T* const* c, T* tail) {
+                       bool whole_vectors, Beginning<T> beginning, T* const* c, T* tail,
+                       kernels::Ahead* ahead = nullptr) {
     const kernels::TileFamily<T>& family = kernel.family[family_index];
     const int64_t width = int64_t(family.vectors) * kernel.lanes;
     std::array<T*, kernels::max_tile_rows> in_tail;
@@ -77,6 +79,11 @@ void multiply_indirect(const kernels::KernelTable<T>& kernel, int family_index, 
         for (int64_t pixel = 0; pixel < pixels; pixel += family.rows) {
             const int64_t rows = std::min<int64_t>(family.rows, pixels - pixel);
             const auto tile = family.indirect[rows - 1][vectors - 1];
+            if (whole && ahead != nullptr && rows == family.rows && vectors == family.vectors) {
+                family.asking(depth, source + pixel, offsets, weights, c + pixel, column, beginning.start, bias,
+                              *ahead);
+                continue;
+            }
             if (whole) {
                 tile(depth, source + pixel, offsets, weights, c + pixel, column, beginning.start, bias);
                 continue;

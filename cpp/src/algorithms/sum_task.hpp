@@ -30,11 +30,25 @@ struct SumLayout {
     }
 };
 
-// Whether x is read in patches.hpp's way; else in padded_source.hpp's.
+// Whether patches of x are packed, or read as vectors.
 inline bool reads_patches(const Plan& plan) {
     if (plan.feed == Feed::sliding_rows) return false;
     return plan.tile.pixels_are_columns || plan.feed == Feed::packed_pixels || plan.feed == Feed::pixel_vectors;
 }
+
+// Whether a panel of patches is copied straight from the pixels, all channels of each.
+inline bool copies_patches(const Plan& plan) {
+    const MapPlan& m = plan.maps[0];
+    return plan.feed != Feed::channel_vectors && reads_patches(plan) && m.in_place && plan.source.axis[2] != 1;
+}
+
+// Whether x is read by pixels one by one, in padded_source.hpp's way.
+inline bool reads_pixels(const Plan& plan) {
+    return copies_patches(plan) || (plan.feed == Feed::pixel_scalars && !reads_patches(plan));
+}
+
+// Stretches of memory that are asked for ahead, at most (a list of 32 KiB).
+inline constexpr int64_t most_stretches = 2048;
 
 template <class T>
 struct SumBuffers {
@@ -47,18 +61,21 @@ struct SumBuffers {
     T* tile = nullptr;
     kernels::Run* runs = nullptr;
     int64_t* dy_offset = nullptr;       // of pixels, or of channels
+    int64_t* x_offset = nullptr;        // of pixels, where patches are copied
     kernels::VectorAt* pixel_rows = nullptr;  // where vectors run along the channels
     int64_t* row_offset = nullptr;      // of the sums
     int64_t* column_offset = nullptr;
     unsigned char* regular = nullptr;
     const T** rows = nullptr;        // where rows of the tile are read in place: they, and their sums
     T** row_sums = nullptr;
+    kernels::Stretch* stretches = nullptr;  // of what the next box reads (read_ahead.hpp)
+    int64_t next_task = -1;                 // that this thread probably takes after its own
     RowVectors vectors;              // where pixels are read as vectors
     std::pair<int64_t, int64_t> known{-1, -1};  // box and first pair that `vectors` and patches.staging were found for
 
     SumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : patches(carver, plan, kernel.lanes, reads_patches(plan)),
-          padded(carver, plan, kernel.lanes, plan.feed == Feed::pixel_scalars && !reads_patches(plan)),
+          padded(carver, plan, kernel.lanes, reads_pixels(plan)),
           channel_copy(carver, plan, kernel.lanes) {
         const MapPlan& m = plan.maps[0];
         const SumLayout layout(plan, kernel);
@@ -84,6 +101,8 @@ struct SumBuffers {
         runs = carver.take<kernels::Run>(most_runs(m.pixels.box(0), pixels));
         dy_offset = carver.take<int64_t>(std::max({pixels, layout.channel_width, most}));
         pixel_rows = carver.take<kernels::VectorAt>(plan.feed == Feed::channel_vectors ? most_rows(m.pixels.box(0)) : 0);
+        x_offset = carver.take<int64_t>(copies_patches(plan) ? pixels : 0);
+        stretches = carver.take<kernels::Stretch>(plan.feed == Feed::pixel_scalars ? most_stretches : 0);
         row_offset = carver.take<int64_t>(most);
         column_offset = carver.take<int64_t>(most);
         regular = carver.take<unsigned char>(most);
@@ -104,6 +123,19 @@ struct Product {
         channel_lo = index % plan.channel_blocks * plan.channel_block;
         channels = std::min(plan.channel_block, plan.result_channels - channel_lo);
         group = index / plan.channel_blocks;
+    }
+};
+
+// A task: a product over the boxes of a chunk.
+struct SumTask {
+    int64_t chunk;
+    Product product;
+    int64_t box_lo, box_hi;
+
+    SumTask(const Plan& plan, int64_t index) : chunk(index % plan.chunks), product(plan, index / plan.chunks) {
+        const int64_t boxes = plan.maps[0].pixels.count();
+        box_lo = boxes * chunk / plan.chunks;
+        box_hi = boxes * (chunk + 1) / plan.chunks;
     }
 };
 

@@ -11,7 +11,8 @@
 //   packed_pixels    sum_product    panels of both: x as [pixel][pair], dy as [pixel][out channel]
 //   pixel_vectors    sum_rows       rows of both where they lie, pixels along the lanes (kernels/dot.hpp)
 //   pixel_scalars    sum_indirect   one side packed, the other read where it lies: a row of the tile is a pair of x
-//                                   or a channel of dy, and the offsets common to all rows are those of the pixels
+//                                   or a channel of dy, and the offsets common to all rows are those of the pixels;
+//                                   meanwhile the next box is asked for (read_ahead.hpp)
 //   channel_vectors  sum_channels   vectors along the channels of several groups (kernels/channel.hpp)
 //   sliding_rows     sum_slides     rows of both where they lie, a row of x for several lines of taps (kernels/slide.hpp)
 //
@@ -27,6 +28,7 @@
 #include "algorithms/indirect_product.hpp"
 #include "algorithms/panel_product.hpp"
 #include "algorithms/parallel.hpp"
+#include "algorithms/read_ahead.hpp"
 #include "algorithms/slide_sum.hpp"
 #include "algorithms/sum_task.hpp"
 #include "dispatch.hpp"
@@ -73,9 +75,22 @@ void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& prod
 template <class T>
 void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
                   const SumOperands<T>& operands, const Box& pixels, int64_t width, const SumBuffers<T>& buffers) {
+    const int64_t count = pixels.elems(), pairs = product.block.size();
+    if (copies_patches(plan)) {
+        const PixelView<T> view = view_pixels(kernel, plan.maps[0], plan.source, first_x(plan, product, operands),
+                                              pixels, product.block, buffers.padded);
+        int64_t* offset = buffers.x_offset;
+        for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha + buffers.padded.offsets[0]; });
+        for (int64_t first = 0; first < pairs; first += width) {
+            const Run run{first, 0, std::min(width, pairs - first)};
+            T* panel = buffers.patch_panels + first * count;
+            if (run.count < width) std::fill_n(panel, count * width, T(0));
+            kernel.copy_panel(view.base, buffers.x_offset, count, &run, 1, panel, width, operands.x + operands.x_elems);
+        }
+        return;
+    }
     const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source, first_x(plan, product, operands), pixels,
                                             product.block, buffers.patches);
-    const int64_t count = pixels.elems(), pairs = product.block.size();
     int64_t first_run[2] = {0, 0};
     panel_runs(pixels, view.step, count, buffers.runs, first_run);
     for (int64_t first = 0; first < pairs; first += width) {
@@ -122,6 +137,21 @@ void sum_product(const Plan& plan, const KernelTable<T>& kernel, const Product& 
     }
 }
 
+// What the tiles of box b (rows x columns, `depth` pixels) ask for: the next box of this task, or the first one of the
+// next task; null if there is none.
+template <class T>
+kernels::Ahead ahead_of(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
+                        const SumOperands<T>& operands, int64_t b, int64_t box_hi, int64_t depth, int64_t rows,
+                        int64_t columns, const SumBuffers<T>& buffers) {
+    const kernels::TileFamily<T>& family = kernel.family[plan.tile.family];
+    const int64_t tiles = rows / family.rows * (columns / (family.vectors * kernel.lanes));  // the full ones
+    const BoxSplit& boxes = plan.maps[0].pixels;
+    if (tiles == 0 || (b + 1 == box_hi && buffers.next_task < 0)) return {};
+    if (b + 1 < box_hi) return read_ahead(plan, product, operands, boxes.box(b + 1), tiles, depth, buffers.stretches);
+    const SumTask next(plan, buffers.next_task);
+    return read_ahead(plan, next.product, operands, boxes.box(next.box_lo), tiles, depth, buffers.stretches);
+}
+
 // The same sums with only one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
 template <class T>
 void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product& product,
@@ -148,10 +178,12 @@ void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product&
             int64_t* offset = buffers.dy_offset;
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
         }
+        kernels::Ahead ahead =
+            ahead_of(plan, kernel, product, operands, b, box_hi, count, rows, columns, buffers);
         multiply_indirect(kernel, plan.tile.family, count, buffers.rows, buffers.dy_offset, rows,
                           by_patch ? buffers.patch_panels : buffers.channel_panels,
                           count * (by_patch ? layout.patch_width : layout.channel_width), columns, true, beginning,
-                          buffers.row_sums, buffers.tile);
+                          buffers.row_sums, buffers.tile, ahead.next != nullptr ? &ahead : nullptr);
         beginning.start = Start::from_c;
     }
 }
@@ -177,34 +209,59 @@ void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& pro
     }
 }
 
+// Rows [row_lo, row_hi) of a product's sums become dw.
 template <class T>
-void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums,
-                   const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
-    if (plan.feed == Feed::channel_vectors) return write_channels(plan, kernel, product, sums, operands, buffers);
+void write_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums, int64_t row_lo,
+                int64_t row_hi, const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
     const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
     int64_t* const offsets = buffers.dy_offset;
     fill_offsets(product.block, plan.weight_source_channel, weight_position(plan, plan.maps[0]), offsets);
     const bool by_patch = plan.tile.pixels_are_columns;
     const int64_t channel_step = by_patch ? pitch : 1, pair_step = by_patch ? 1 : pitch;
+    const int64_t channel_lo = by_patch ? row_lo : 0, channel_hi = by_patch ? row_hi : product.channels;
+    const int64_t pair_lo = by_patch ? 0 : row_lo, pair_hi = by_patch ? pairs : row_hi;
     T* const dw = operands.dw + product.group * plan.weight_group + product.channel_lo * plan.weight_result_channel +
                   product.block.channel_lo * plan.weight_source_channel;
-    if (!by_patch && !operands.accumulate) {  // whole squares are transposed, for pairs that lie together in dw
-        for (int64_t k = 0; k < pairs; ++k) buffers.rows[k] = sums + k * pitch;
-        for (int64_t first = 0, end = 1; first < pairs; first = end++) {
-            while (end < pairs && offsets[end] == offsets[end - 1] + 1) ++end;
-            kernel.transpose_rows(buffers.rows + first, end - first, product.channels, dw + offsets[first],
-                                  plan.weight_result_channel);
-        }
+    if (operands.accumulate) {
+        for (int64_t c = channel_lo; c < channel_hi; ++c)
+            for (int64_t k = pair_lo; k < pair_hi; ++k)
+                dw[c * plan.weight_result_channel + offsets[k]] += sums[c * channel_step + k * pair_step];
         return;
     }
-    for (int64_t c = 0; c < product.channels; ++c) {
-        T* const to = dw + c * plan.weight_result_channel;
-        const T* const from = sums + c * channel_step;
-        for (int64_t k = 0; k < pairs; ++k) {
-            T& target = to[offsets[k]];
-            target = operands.accumulate ? target + from[k * pair_step] : from[k * pair_step];
-        }
+    if (!by_patch)
+        for (int64_t k = pair_lo; k < pair_hi; ++k) buffers.rows[k] = sums + k * pitch;
+    for (int64_t first = pair_lo, end = first + 1; first < pair_hi; first = end++) {  // pairs that lie together in dw
+        while (end < pair_hi && offsets[end] == offsets[end - 1] + 1) ++end;
+        T* const to = dw + channel_lo * plan.weight_result_channel + offsets[first];
+        if (by_patch)
+            kernel.store_rows(sums + channel_lo * pitch + first, pitch, channel_hi - channel_lo, end - first, to,
+                              plan.weight_result_channel);
+        else
+            kernel.transpose_rows(buffers.rows + first, end - first, product.channels, to, plan.weight_result_channel);
     }
+}
+
+// The rows of a product's sums.
+int64_t sum_rows_of(const Plan& plan, const Product& product) {
+    return plan.tile.pixels_are_columns ? product.channels : product.block.size();
+}
+
+template <class T>
+void write_product(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const T* sums,
+                   const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
+    if (plan.feed == Feed::channel_vectors) write_channels(plan, kernel, product, sums, operands, buffers);
+    else write_rows(plan, kernel, product, sums, 0, sum_rows_of(plan, product), operands, buffers);
+}
+
+// Adds the chunks' sums from `from` on into those of the first chunk, in a tree; a piece that stays in L1 at a time.
+template <class T>
+void add_chunks(const Plan& plan, const KernelTable<T>& kernel, int64_t elems, int64_t from, int64_t count, T* sums) {
+    constexpr int64_t piece = 512;
+    for (int64_t end = from + count; from < end; from += piece)
+        for (int64_t distance = 1; distance < plan.chunks; distance *= 2)
+            for (int64_t chunk = 0; chunk + distance < plan.chunks; chunk += 2 * distance)
+                kernel.add(sums + (chunk + distance) * elems + from, std::min(piece, end - from),
+                           sums + chunk * elems + from);
 }
 
 template <class T>
@@ -231,30 +288,37 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
     const SharedBuffers<T> shared(carver, plan);
     std::vector<SumBuffers<T>> buffers;
     for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
-    const int64_t chunks = plan.chunks, boxes = plan.maps[0].pixels.count(), elems = SumLayout(plan, kernel).elems;
-    parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
+    const int64_t chunks = plan.chunks, elems = SumLayout(plan, kernel).elems;
+    parallel_for(plan.tasks, threads, [&](int64_t index, int thread) {
         SumBuffers<T>& own = buffers[static_cast<size_t>(thread)];
-        const int64_t chunk = task % chunks;
-        const Product product(plan, task / chunks);
-        T* const sums = chunks > 1 ? shared.partial + task * elems : own.sums;
+        const SumTask task(plan, index);
+        // Threads take turns, for the most part.  Where they do not, another one finds its box in a shared cache.
+        own.next_task = index + threads < plan.tasks ? index + threads : -1;
+        T* const sums = chunks > 1 ? shared.partial + index * elems : own.sums;
         const auto sum = plan.feed == Feed::packed_pixels   ? &sum_product<T>
                          : plan.feed == Feed::pixel_vectors ? &sum_rows<T>
                          : plan.feed == Feed::pixel_scalars ? &sum_indirect<T>
                          : plan.feed == Feed::sliding_rows  ? &sum_slides<T>
                                                             : &sum_channels<T>;
-        sum(plan, kernel, product, operands, boxes * chunk / chunks, boxes * (chunk + 1) / chunks, sums, own);
-        if (chunks == 1) write_product(plan, kernel, product, sums, operands, own);
+        sum(plan, kernel, task.product, operands, task.box_lo, task.box_hi, sums, own);
+        if (chunks == 1) write_product(plan, kernel, task.product, sums, operands, own);
     });
     if (chunks == 1) return;
-    parallel_for(plan.tasks / chunks, threads, [&](int64_t index, int thread) {
-        T* const sums = shared.partial + index * chunks * elems;
-        const Product product(plan, index);
-        const int64_t rows = plan.tile.pixels_are_columns ? product.channels : product.block.size();
-        const int64_t used = rows * sum_pitch(plan, kernel, product);
-        for (int64_t distance = 1; distance < chunks; distance *= 2)
-            for (int64_t chunk = 0; chunk + distance < chunks; chunk += 2 * distance)
-                kernel.add(sums + (chunk + distance) * elems, used, sums + chunk * elems);
-        write_product(plan, kernel, product, sums, operands, buffers[static_cast<size_t>(thread)]);
+    // Few large products are cut into parts of their rows.
+    constexpr int64_t elems_of_part = 1 << 15;
+    const int64_t products = plan.tasks / chunks;
+    const int64_t most_parts = plan.feed == Feed::channel_vectors ? 1 : ceil_div(plan.tasks_wanted, products);
+    const int64_t parts = std::clamp(elems * chunks / elems_of_part, int64_t(1), most_parts);
+    parallel_for(products * parts, threads, [&](int64_t index, int thread) {
+        const int64_t part = index % parts;
+        T* const sums = shared.partial + index / parts * chunks * elems;
+        const Product product(plan, index / parts);
+        const SumBuffers<T>& own = buffers[static_cast<size_t>(thread)];
+        const int64_t rows = sum_rows_of(plan, product), pitch = sum_pitch(plan, kernel, product);
+        const int64_t lo = rows * part / parts, hi = rows * (part + 1) / parts;
+        add_chunks(plan, kernel, elems, lo * pitch, (hi - lo) * pitch, sums);
+        if (parts == 1) write_product(plan, kernel, product, sums, operands, own);
+        else write_rows(plan, kernel, product, sums, lo, hi, operands, own);
     });
 }
 

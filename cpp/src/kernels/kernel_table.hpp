@@ -47,6 +47,22 @@ template <class T>
 using IndirectTileFn = void (*)(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
                                 int64_t column, Start start, const T* bias);
 
+// Memory that is read soon.  Every `period` steps a tile asks for the next cache line of it: one at a time and while it
+// multiplies, which hides the time that a line takes.  The list ends with an empty stretch, whose line is asked for
+// when there is nothing else.
+struct Stretch {
+    const char *at, *end;
+};
+struct Ahead {
+    const Stretch* next = nullptr;
+    const char *at = nullptr, *end = nullptr;  // of the stretch that is being asked for
+    int64_t period = 0;
+};
+
+template <class T>
+using AskingTileFn = void (*)(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
+                              int64_t column, Start start, const T* bias, Ahead& ahead);
+
 // A tile that reads its columns where they lie: vector v of step k is at b + offsets[k] + vectors[v].source, and its
 // results go to c + row*ldc + vectors[v].result.  A is a row panel of family 0.  Bit r of active[k] says whether row r
 // takes part in step k; without `active`, all do.
@@ -117,6 +133,7 @@ struct TileFamily {
     int vectors;  // PV: width of a column panel, in vectors
     TileFn<T> fn[max_tile_rows][max_tile_vectors];  // fn[r-1][v-1] computes r rows and v vectors
     IndirectTileFn<T> indirect[max_tile_rows][max_tile_vectors];
+    AskingTileFn<T> asking;  // the full indirect tile, asking for memory
 };
 
 template <class T>

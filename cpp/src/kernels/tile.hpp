@@ -76,9 +76,10 @@ void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, co
 
 // The same sums in the same order, with rows read where they lie: a pointer for each row, offsets common to all (the
 // indirection of Dukhan 2019, one level of it).  The pointers cost a load each, which the loads' ports have to spare.
-template <class T, int PanelVectors, int Rows, int Vectors>
-void indirect_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
-                   Start start, const T* bias) {
+template <class T, int PanelVectors, int Rows, int Vectors, class Ask>
+inline __attribute__((always_inline)) void indirect_steps(int64_t kc, const T* const* rows, const int64_t* offsets,
+                                                          const T* b, T* const* c, int64_t column, Start start,
+                                                          const T* bias, int64_t period, const Ask& ask) {
     constexpr int lanes = lanes_of<T>;
     const auto at = [=](int r, int v) { return c[r] + column + v * lanes; };
     Vector<T> acc[Rows][Vectors] = {};
@@ -87,24 +88,53 @@ void indirect_tile(int64_t kc, const T* const* rows, const int64_t* offsets, con
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) a[r] = rows[r];
     const int64_t expect_at = start == Start::from_c ? -1 : expecting_step(kc);
-    for (int64_t k = 0; k < kc; ++k) {
-        if (__builtin_expect(k == expect_at, 0)) expect_results<T, Rows, Vectors>(at);
-        const int64_t offset = offsets[k];
-        Vector<T> row_of_b[Vectors];
+    for (int64_t k = 0; k < kc;) {
+        ask();
+        for (const int64_t stop = kc - k > period ? k + period : kc; k < stop; ++k) {
+            if (__builtin_expect(k == expect_at, 0)) expect_results<T, Rows, Vectors>(at);
+            const int64_t offset = offsets[k];
+            Vector<T> row_of_b[Vectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) row_of_b[v] = load(b + v * lanes);
+            for (int v = 0; v < Vectors; ++v) row_of_b[v] = load(b + v * lanes);
 #pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r) {
-            const T factor = a[r][offset];
+            for (int r = 0; r < Rows; ++r) {
+                const T factor = a[r][offset];
 #pragma GCC unroll 4
-            for (int v = 0; v < Vectors; ++v) acc[r][v] += factor * row_of_b[v];
+                for (int v = 0; v < Vectors; ++v) acc[r][v] += factor * row_of_b[v];
+            }
+            b += PanelVectors * lanes;
         }
-        b += PanelVectors * lanes;
     }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+}
+
+template <class T, int PanelVectors, int Rows, int Vectors>
+void indirect_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
+                   Start start, const T* bias) {
+    indirect_steps<T, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias, kc, [] {});
+}
+
+template <class T, int PanelVectors, int Rows, int Vectors>
+void asking_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
+                 Start start, const T* bias, Ahead& ahead) {
+    constexpr int line = 64;
+    const char *at = ahead.at, *end = ahead.end;
+    const Stretch* next = ahead.next;
+    indirect_steps<T, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias, ahead.period, [&] {
+        if (at >= end) {
+            at = next->at;
+            end = next->end;
+            next += at < end;
+        }
+        __builtin_prefetch(at, 0, 2);
+        at += line;
+    });
+    ahead.at = at;
+    ahead.end = end;
+    ahead.next = next;
 }
 
 // The same sums in the same order, with columns read where they lie: no packing, one load of a vector for `Rows`
@@ -158,6 +188,8 @@ void fill_family(TileFamily<T>& family) {
     family.vectors = PanelVectors;
     family.fn[Rows - 1][Vectors - 1] = &tile<T, PanelRows, PanelVectors, Rows, Vectors>;
     family.indirect[Rows - 1][Vectors - 1] = &indirect_tile<T, PanelVectors, Rows, Vectors>;
+    if constexpr (Rows == PanelRows && Vectors == PanelVectors)
+        family.asking = &asking_tile<T, PanelVectors, Rows, Vectors>;
     if constexpr (Vectors > 1) fill_family<T, PanelRows, PanelVectors, Rows, Vectors - 1>(family);
     else if constexpr (Rows > 1) fill_family<T, PanelRows, PanelVectors, Rows - 1, PanelVectors>(family);
 }

@@ -161,7 +161,9 @@ TileChoice flat_product(const KernelShapes& kernels, const Plan& plan, const Map
         if (plan.result.axis[2] > 1) cost += strided_store * f(channels * plan.batch * joint.map.pixels());
         if (plan.source.channel == 1 && plan.source_channels > 1)
             cost += transposed_vector * f(plan.source_channels) * vectors;
+        else cost += strided_vector * f(plan.source_channels) * split_vectors(m, vectors);
     }
+    cost += filled_vector * filled_vectors(plan, m, shape.lanes);
     double work = 0;  // of all maps: the others' estimates are of this one
     for (const MapPlan& each : plan.maps) work += f(each.map.pixels() * each.map.taps());
     cost *= f(m.map.pixels() * m.map.taps()) / work;

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,20 @@ def measured(args: argparse.Namespace, machine: Machine) -> Iterator[Case]:
                 )
 
 
+def keep_memory() -> None:
+    """Have glibc keep the memory that results leave behind, so that new ones find warm pages, whoever makes them.
+
+    It does so by itself once large arrays have been freed, but for what lies at the end of its heap: whether that is
+    given back to the system and comes again as zeroed pages, which can take longer than a small layer, would depend on
+    what was measured before.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # of mallopt(3)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(mmap_threshold, 32 << 20)  # the largest that glibc sets by itself
+        mallopt(trim_threshold, 2**31 - 1)
+
+
 def line(case: Case) -> str:
     """A case in words."""
     words = f"{case.row} {case.op} {case.dtype} {case.layout} {case.threads}t"
@@ -112,6 +127,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw PICTURE.png and PICTURE.svg")
     args = parser.parse_args()
 
+    keep_memory()
     convpp.show_config()
     machine = Machine()
     for threads in args.threads:

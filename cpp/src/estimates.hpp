@@ -1,7 +1,7 @@
 // What a way of feeding the tile would cost, so that the plan can choose.
 //
 // In:  the tile shapes, the operands and an index map with its blocks.   Out: costs, in slots of a multiply-add unit.
-// They need not be right, only order the ways as measurements do.  (Feed::channel_vectors is chosen by a rule.)
+// They need not be right, only order the ways as measurements do.  (Feed::channel_vectors and Feed::sliding_rows are chosen by rules.)
 // Next: feed.cpp.
 #pragma once
 

@@ -73,8 +73,10 @@ void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
     }
 }
 
-// The taps of an axis read neighbouring source elements, not far from the result's own, and nothing is skipped.
+// The taps of an axis read neighbouring source elements, not far from the result's own, and nothing is skipped.  Results
+// are about as many as source elements: what vectors read beyond a row's ends is bounded.
 bool slides(const AxisMap& axis) {
+    if (std::llabs(axis.count - axis.source_extent) > 2 * slide_reach) return false;
     const int64_t direction = axis.taps.back().offset < axis.taps.front().offset ? -1 : 1;
     for (size_t t = 0; t < axis.taps.size(); ++t)
         if (axis.taps[t].offset != axis.taps.front().offset + direction * static_cast<int64_t>(t) ||

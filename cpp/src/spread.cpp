@@ -11,7 +11,7 @@ namespace {
 
 double as_double(int64_t n) { return static_cast<double>(n); }
 
-// Result channels in each block of them: what `struct Product` of weight_grad.cpp takes.
+// Result channels in each block of them: what `struct Product` of sum_task.hpp takes.
 int64_t channels_of_block(const Plan& plan, int64_t block) {
     return std::min(plan.channel_block, plan.result_channels - block * plan.channel_block);
 }

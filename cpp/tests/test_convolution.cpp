@@ -220,6 +220,9 @@ TEST_CASE_TEMPLATE("convolutions that take every path equal the reference", T, f
     geometries.push_back(conv(2, 3, 300, 4, {1, 2, 3}, {1, 1, 1}));
     geometries.push_back(conv(2, 1, 4, 530, {1, 3, 3}, {1, 2, 2}));
     geometries.push_back(conv(1, 300, 2, 3, {1, 1, 2}, {1, 1, 2}));  // many samples of one pixel
+    // One channel and far more results than source elements in a row, or far fewer: nothing for rows that slide.
+    geometries.push_back(padded(conv(2, 1, 1, 1, {1, 10, 10}, {1, 3, 3}), {0, 1, 1}, {0, 2, 7991}));
+    geometries.push_back(padded(conv(2, 1, 1, 1, {1, 40, 3000}, {1, 3, 3}), {0, 1, 1}, {0, 1, -2990}));
     // All of x cropped away but one element; an image that is padding alone.
     geometries.push_back(padded(conv(2, 2, 3, 4, {1, 6, 7}, {1, 1, 1}), {0, -3, -6}, {0, -2, 0}));
     geometries.push_back(padded(conv(2, 2, 3, 4, {1, 0, 3}, {1, 2, 2}), {0, 2, 1}, {0, 1, 1}));

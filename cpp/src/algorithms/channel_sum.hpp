@@ -37,7 +37,7 @@ void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, c
     }
 }
 
-// The same where vectors run along the channels: sums[vector][pair][lane].
+// The sums of a product, in vectors of channels: sums[vector][pair][lane].
 template <class T>
 void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product,
                   const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, SumBuffers<T>& buffers) {

@@ -14,12 +14,14 @@ namespace convpp {
 // Rows that stay in L1, their source and results, while one strip after the other goes through them, have so many elements.
 inline constexpr int64_t slide_elems = 4096;
 
-// Elements that the rows of a task's source take, copied, with room before and behind for vectors that reach beyond them.
+// Elements that the rows of a task's source take, copied, with room before and behind for vectors that reach beyond them:
+// `before` is at most slide_reach; `behind` that, a vector, and what results are more than source elements, at most
+// 2*slide_reach (feed.cpp).
 inline int64_t slide_source_elems(const Plan& plan, int64_t lanes) {
     const MapPlan& m = plan.maps[0];
     const int64_t lines = static_cast<int64_t>(m.map.axis[1].taps.size());
     const int64_t rows = std::min(m.pixels.box(0).extent(2) + lines - 1, m.map.axis[1].source_extent);
-    return rows * plan.source.axis[1] + 2 * (slide_reach + lanes);
+    return rows * plan.source.axis[1] + 4 * slide_reach + lanes;
 }
 
 template <class T>

@@ -90,7 +90,7 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
                 T* const first = direct ? to : buffers.result;
                 const int64_t step = direct ? pitch : buffer_pitch;
                 for (int64_t h = 0; !direct && operands.accumulate && h < rows; ++h)
-                    std::copy_n(to + h * pitch, columns, first + h * step);
+                    std::fill(std::copy_n(to + h * pitch, columns, first + h * step), first + (h + 1) * step, T(0));
                 strip.result = first + (upwards ? (rows - 1) * step : 0);
                 strip.result_step = upwards ? -step : step;
                 slide(kernel, strip, pixels, direct, own.beginning(true));

@@ -159,7 +159,7 @@ template <class T>
 void slide_sums(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows, int64_t columns,
                 T* sums) {
     int64_t line = 0;
-    for (; line + 3 <= strip.lines; line += 3)
-        slide_sums_of<T, 3>(strip, line, dy, dy_step, dy_end, rows, columns, sums);
+    for (; line + most_slide_lines <= strip.lines; line += most_slide_lines)
+        slide_sums_of<T, most_slide_lines>(strip, line, dy, dy_step, dy_end, rows, columns, sums);
     for (; line < strip.lines; ++line) slide_sums_of<T, 1>(strip, line, dy, dy_step, dy_end, rows, columns, sums);
 }

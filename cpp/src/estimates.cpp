@@ -215,8 +215,9 @@ TileChoice packed_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
         const double multiply = pixels_are_columns ? tile_cost(shape, channels, columns, packed_slots)
                                                    : tile_cost(shape, columns, channels, packed_slots);
         // x is packed for each block of result channels, dy for each block of pairs; short runs take twice as long.
-        const double pack = 2 * transposed_vector * (again * f(ceil_div(columns, shape.lanes)) +
-                                                     f(m.patches.count()) * f(ceil_div(channels, shape.lanes)));
+        const double pack =
+            2 * transposed_vector *
+            (again * f(ceil_div(columns, shape.lanes)) + f(m.patches.count()) * f(ceil_div(channels, shape.lanes)));
         return f(pixels_of_map(plan, m)) * (multiply + pack);
     });
 }

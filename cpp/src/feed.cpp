@@ -122,8 +122,8 @@ void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     for (MapPlan& m : plan.maps) {
         if (scalars) m.in_place = scalars_in_place(plan, m.map, elem_bytes);
         else
-            m.in_place = vectors_in_place(plan, m.map) ||
-                         (plan.feed != Feed::pixel_vectors && packs_straight(plan, m.map));
+            m.in_place =
+                vectors_in_place(plan, m.map) || (plan.feed != Feed::pixel_vectors && packs_straight(plan, m.map));
         // Flat rows are read beyond their end, which only staged ones allow.
         m.in_place &= !plan.flat_rows;
     }

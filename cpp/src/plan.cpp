@@ -102,8 +102,7 @@ std::string describe_blocking(const Plan& plan) {
            text(m.pixels.largest()) + " pixels; " + text(m.patches.count()) + " blocks of up to " +
            text(m.patches.largest()) + " (channel, tap) pairs; " + text(static_cast<int64_t>(plan.maps.size())) +
            (plan.maps.size() == 1 ? " index map" : " residue classes") +
-           (joins_classes(plan) ? " as one product; " : "; ") + name(plan.feed) +
-           (m.in_place ? ", read in place" : "");
+           (joins_classes(plan) ? " as one product; " : "; ") + name(plan.feed) + (m.in_place ? ", read in place" : "");
 }
 
 }  // namespace convpp

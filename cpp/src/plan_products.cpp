@@ -277,10 +277,9 @@ void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) 
         plan.packing_blocks += plan.groups * product.patches.count();
         m.weights_at = plan.packed_weight_elems;
         // Each panel of a block is followed by a vector of slack (packed_weights.hpp says why).
-        m.weights_per_group =
-            checked_add(checked_mul(panels * channel_panel, product.map.taps() * plan.source_channels,
-                                    "the packed weights"),
-                        panels * product.patches.count() * shape.lanes, "the packed weights");
+        m.weights_per_group = checked_add(
+            checked_mul(panels * channel_panel, product.map.taps() * plan.source_channels, "the packed weights"),
+            panels * product.patches.count() * shape.lanes, "the packed weights");
         plan.packed_weight_elems =
             checked_add(plan.packed_weight_elems, checked_mul(m.weights_per_group, plan.groups, "the packed weights"),
                         "the packed weights");

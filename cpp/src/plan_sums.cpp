@@ -44,10 +44,9 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
         const int64_t chunks = plan.parallel ? ceil_div(chunks_wanted, count_products()) : 1;
         const bool staged = plan.feed == Feed::packed_pixels || plan.tile.pixels_are_columns;
         const bool in_rows = plan.feed == Feed::pixel_vectors || plan.feed == Feed::sliding_rows;
-        const int64_t most =
-            in_rows ? chunk_pixels_of_rows(plan, m, elem_bytes)
-                    : std::min(box_pixels(plan, m),
-                               (staged ? staged_pixels_most : copied_pixels_most)(plan, m, elem_bytes));
+        const int64_t most = in_rows ? chunk_pixels_of_rows(plan, m, elem_bytes)
+                                     : std::min(box_pixels(plan, m), (staged ? staged_pixels_most : copied_pixels_most)(
+                                                                         plan, m, elem_bytes));
         // Boxes may be large, but there are enough of them for chunks that are alike.
         const int64_t of_chunk = std::max(ceil_div(m.map.pixels() * plan.batch, chunks), least_box_pixels);
         m.pixels = split_pixels(plan, m.map, std::min(most, of_chunk), 1, chunks);

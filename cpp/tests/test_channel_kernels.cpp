@@ -106,8 +106,8 @@ struct ChannelTiles {
 };
 
 template <class T, class Fill, class Value>
-void check_channel_tiles(const KernelTable<T>& table, Isa isa, std::initializer_list<int64_t> lines_of_taps, Random& random,
-                         const Fill& fill, const Value& value) {
+void check_channel_tiles(const KernelTable<T>& table, Isa isa, std::initializer_list<int64_t> lines_of_taps,
+                         Random& random, const Fill& fill, const Value& value) {
     for_each_group(table, [&](int index, int64_t group) {
         for (const int64_t line : lines_of_taps)
             for (int64_t count = 0; count <= 2 * kernels::most_channel_pixels + 3; ++count)
@@ -178,9 +178,8 @@ TEST_CASE_TEMPLATE("channel_sums", T, float, double) {
                             for (int64_t lane = 0; lane < lanes; ++lane)
                                 for (size_t p = 0; p < at.pixels.size(); ++p)
                                     expected.at(static_cast<size_t>((channel * taps + t) * lanes + lane)) +=
-                                        dy[of_dy.pixels[p] + lane] *
-                                        x[at.pixels[p] + offsets[static_cast<size_t>(t)] +
-                                          lane / group * group + channel];
+                                        dy[of_dy.pixels[p] + lane] * x[at.pixels[p] + offsets[static_cast<size_t>(t)] +
+                                                                       lane / group * group + channel];
                     const std::vector<kernels::VectorAt> rows{{at.first[0], of_dy.first[0]},
                                                               {at.first[1], of_dy.first[1]}};
                     table.channel_sums[index](taps, offsets.data(), {rows.data(), 2, pixels, x_step, dy_step}, x.data(),

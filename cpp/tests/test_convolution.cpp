@@ -203,7 +203,8 @@ TEST_CASE_TEMPLATE("convolutions that take every path equal the reference", T, f
     geometries.back().stride = {1, 8, 8};
     geometries.push_back(padded(conv(3, 2, 2, 3, {9, 10, 11}, {3, 3, 3}), {1, 1, 0}, {1, 0, 1}));
     geometries.back().stride = {2, 2, 2};
-    geometries.push_back(padded(conv(3, 2, 2, 3, {9, 12, 11}, {5, 1, 1}), {2, 0, 0}, {1, 0, 0}));  // rows joined in some
+    geometries.push_back(
+        padded(conv(3, 2, 2, 3, {9, 12, 11}, {5, 1, 1}), {2, 0, 0}, {1, 0, 0}));  // rows joined in some
     geometries.back().stride = {3, 1, 1};
     // The same with many channels: tasks write the results between their own, but where padding is cropped.
     geometries.push_back(conv(2, 2, 64, 96, {1, 13, 14}, {1, 1, 1}));

@@ -136,7 +136,8 @@ TEST_CASE("first layers with a stride are computed with all residue classes in o
             for (const Layout layout : {Layout::channels_first, Layout::channels_last})
                 for (const int64_t channels : {1, 3}) {
                     // (Channels last with channels that fill a vector is better read pixel by pixel.)
-                    if (layout == Layout::channels_last && channels >= kernel_shapes(isa, dtype).shape[0].lanes) continue;
+                    if (layout == Layout::channels_last && channels >= kernel_shapes(isa, dtype).shape[0].lanes)
+                        continue;
                     Geometry g;
                     g.batch = 2;
                     g.in_channels = channels;

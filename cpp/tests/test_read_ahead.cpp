@@ -101,8 +101,7 @@ TEST_CASE("what is asked for is what the box reads, but for planes that tiles re
 
         const Read read = lines_read(plan, task.product, operands, pixels);
         const bool first = !plan.channels_last, by_patch = plan.tile.pixels_are_columns;
-        const bool wants_x =
-            by_patch || !plan.maps[0].in_place || !first || plan.maps[0].map.axis[2].source_step > 1;
+        const bool wants_x = by_patch || !plan.maps[0].in_place || !first || plan.maps[0].map.axis[2].source_step > 1;
         const bool wants_dy = !by_patch || !first;
         const auto all_asked = [&](const Lines& lines) {
             return std::includes(asked.begin(), asked.end(), lines.begin(), lines.end());

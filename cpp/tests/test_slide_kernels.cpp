@@ -33,8 +33,7 @@ struct StripCase {
         strip.width = random.integer(1, 5 * lanes);
         strip.direction = upwards ? -1 : 1;
         strip.first_row = random.integer(-3, 3) + (upwards ? strip.height : 0);
-        for (int64_t t = 0; t < kernels::strip_taps; ++t)
-            strip.tap[t] = (mirrored ? -t : t) + (mirrored ? 1 : -2);
+        for (int64_t t = 0; t < kernels::strip_taps; ++t) strip.tap[t] = (mirrored ? -t : t) + (mirrored ? 1 : -2);
         for (int64_t v = 0; v < vectors; ++v) strip.column[v] = v * lanes;
         strip.lines = random.integer(1, lines_most);
         strip.source = plane.data() + room;

@@ -88,7 +88,7 @@ struct ChannelBuffers {
     int64_t* pairs = nullptr;  // offsets of a block's weights
     T* sums = nullptr;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
     kernels::VectorAt* rows = nullptr;  // of pixels
-    int64_t* result_rows = nullptr;     // where they begin in the result
+    int64_t* result_rows = nullptr;  // where they begin in the result
     T** in_order = nullptr;  // channels_first: of each pixel, in sums
     ResultRun* runs = nullptr;
 
@@ -211,8 +211,8 @@ inline bool taps_are_lines(const AxisMap& axis, const Box& taps) {
 // The rows of a map's pixels: their sources in the padded copy.  `result(row)` is where the row's first result lies.  Where
 // later taps read earlier pixels, rows are gone through from their ends.
 template <class T, class Result>
-kernels::PixelRows pixel_rows(const Box& pixels, const PixelView<T>& view, bool backwards,
-                              int64_t result_step, const Result& result, kernels::VectorAt* rows) {
+kernels::PixelRows pixel_rows(const Box& pixels, const PixelView<T>& view, bool backwards, int64_t result_step,
+                              const Result& result, kernels::VectorAt* rows) {
     const int64_t last = backwards ? pixels.extent(3) - 1 : 0, sign = backwards ? -1 : 1;
     int64_t count = 0;
     for_each_row(pixels, {view.step[0], view.step[1], view.step[2]}, [&](int64_t alpha, int64_t) {
@@ -293,8 +293,9 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
     const int64_t lanes = kernel.lanes, end = task.channel_lo + task.channels;
     const Memory<const T> source{operands.source, operands.source + operands.source_elems};
     const ResultBlock block(plan, task);
-    const int64_t run_count = block.whole ? block.order(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs)
-                                          : order_results(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs);
+    const int64_t run_count = block.whole
+                                  ? block.order(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs)
+                                  : order_results(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs);
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
         T* const result = operands.result + channel * plan.result.channel;

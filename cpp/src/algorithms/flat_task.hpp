@@ -29,7 +29,7 @@ struct FlatBuffers {
     T* flat = nullptr;  // [row of the product][plane]
     T* bias = nullptr;  // of each row
     kernels::VectorAt* vectors = nullptr;
-    int64_t* offsets = nullptr;       // of the pairs in which some row of a panel takes part
+    int64_t* offsets = nullptr;  // of the pairs in which some row of a panel takes part
     unsigned char* active = nullptr;  // which ones
 
     FlatBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)

@@ -124,9 +124,9 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T
             const int64_t rows = std::min(panel_rows, channels - row), most = kernel.row_tile_vectors[rows - 1];
             for (int64_t v = first; v < end; v += most) {
                 ahead.before_tile();
-                kernel.row_tile[rows - 1][std::min(most, end - v) - 1](
-                    depth, panel, view.base, offsets, nullptr, vectors.at + v, result + row * channel_step, channel_step,
-                    beginning.start, bias_of(row));
+                kernel.row_tile[rows - 1][std::min(most, end - v) - 1](depth, panel, view.base, offsets, nullptr,
+                                                                       vectors.at + v, result + row * channel_step,
+                                                                       channel_step, beginning.start, bias_of(row));
             }
         }
     }

@@ -53,8 +53,8 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             const T* const weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
             const bool fresh = known != b;
             known = b;
-            const PatchView<T> view = stage_patches(kernel, m, plan.source, own.source, task.pixels, block, staging,
-                                                    fresh, buffers.patches);
+            const PatchView<T> view =
+                stage_patches(kernel, m, plan.source, own.source, task.pixels, block, staging, fresh, buffers.patches);
             if (fresh)
                 find_row_vectors(m.map, plan.result, task.pixels, view.step, kernel.lanes,
                                  m.patches.count() == 1 && !operands.accumulate, buffers.rows, buffers.vectors);

@@ -27,8 +27,8 @@ inline int64_t slide_source_elems(const Plan& plan, int64_t lanes) {
 template <class T>
 struct SlideStrip {
     kernels::Strip<T> strip;
-    bool upwards;            // later lines read earlier rows: result rows are numbered from the last one
-    int64_t lo, hi;          // rows of the source that are read
+    bool upwards;  // later lines read earlier rows: result rows are numbered from the last one
+    int64_t lo, hi;  // rows of the source that are read
     int64_t before, behind;  // elements that vectors read before a row's first one, and behind its last
 
     SlideStrip(const Plan& plan, const MapPlan& m, const Box& pixels, int64_t lanes) {

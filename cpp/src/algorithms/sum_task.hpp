@@ -100,7 +100,8 @@ struct SumBuffers {
         tile = carver.take<T>(layout.patch_width * layout.channel_width);
         runs = carver.take<kernels::Run>(most_runs(m.pixels.box(0), pixels));
         dy_offset = carver.take<int64_t>(std::max({pixels, layout.channel_width, most}));
-        pixel_rows = carver.take<kernels::VectorAt>(plan.feed == Feed::channel_vectors ? most_rows(m.pixels.box(0)) : 0);
+        pixel_rows =
+            carver.take<kernels::VectorAt>(plan.feed == Feed::channel_vectors ? most_rows(m.pixels.box(0)) : 0);
         x_offset = carver.take<int64_t>(copies_patches(plan) ? pixels : 0);
         stretches = carver.take<kernels::Stretch>(plan.feed == Feed::pixel_scalars ? most_stretches : 0);
         row_offset = carver.take<int64_t>(most);

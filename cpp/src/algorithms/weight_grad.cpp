@@ -178,8 +178,7 @@ void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product&
             int64_t* offset = buffers.dy_offset;
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
         }
-        kernels::Ahead ahead =
-            ahead_of(plan, kernel, product, operands, b, box_hi, count, rows, columns, buffers);
+        kernels::Ahead ahead = ahead_of(plan, kernel, product, operands, b, box_hi, count, rows, columns, buffers);
         multiply_indirect(kernel, plan.tile.family, count, buffers.rows, buffers.dy_offset, rows,
                           by_patch ? buffers.patch_panels : buffers.channel_panels,
                           count * (by_patch ? layout.patch_width : layout.channel_width), columns, true, beginning,
@@ -236,8 +235,7 @@ void write_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& p
         if (by_patch)
             kernel.store_rows(sums + channel_lo * pitch + first, pitch, channel_hi - channel_lo, end - first, to,
                               plan.weight_result_channel);
-        else
-            kernel.transpose_rows(buffers.rows + first, end - first, product.channels, to, plan.weight_result_channel);
+        else kernel.transpose_rows(buffers.rows + first, end - first, product.channels, to, plan.weight_result_channel);
     }
 }
 

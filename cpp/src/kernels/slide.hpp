@@ -36,8 +36,7 @@ inline __attribute__((always_inline)) void add_source_rows(Vector<T> (&acc)[Rows
                 for (int v = 0; v < Vectors; ++v) acc[r][v] += w[(Q - r) * strip_taps + s] * column[v];
         }
     }
-    if constexpr (Q + 2 < Rows + Lines)
-        add_source_rows<T, Lines, Q + 1>(acc, strip, inside, w, row + strip.direction);
+    if constexpr (Q + 2 < Rows + Lines) add_source_rows<T, Lines, Q + 1>(acc, strip, inside, w, row + strip.direction);
 }
 
 template <class T, int PanelRows, int Lines, int Rows, int Vectors, class Mask>
@@ -77,7 +76,8 @@ void slide_tiles(const Strip<T>& strip, int64_t first_row, int64_t tiles, Start 
             begin<T>(acc, Start::from_c, bias, at);
         }
         // The rows below, which the next tile reads, and its results are asked for while this one is computed.
-        const int64_t below = strip.direction > 0 ? strip.first_row + row + Rows + strip.lines - 1 : strip.first_row - row + 1;
+        const int64_t below =
+            strip.direction > 0 ? strip.first_row + row + Rows + strip.lines - 1 : strip.first_row - row + 1;
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8

@@ -668,9 +668,10 @@ TEST_CASE("boxes of rows that are read in place hold many chunks, as far as the 
     for (const Isa isa : available_isas()) {
         const IsaScope scope(isa);
         for (const DType dtype : {DType::float32, DType::float64})
-            for (const auto [channels, filters, extent] :
+            for (const auto& layer :
                  {std::array<int64_t, 3>{64, 256, 56}, {256, 64, 56}, {32, 64, 112}, {128, 512, 28}})
                 for (const int64_t batch : {1, 8, 64}) {
+                    const int64_t channels = layer[0], filters = layer[1], extent = layer[2];
                     const Plan plan = plan_of(ConvProblem(conv2d(batch, channels, filters, extent, extent, 1, 1, 0)),
                                               Pass::forward, dtype);
                     if (plan.feed != Feed::pixel_vectors) continue;

@@ -77,7 +77,7 @@ double read_elems(const Plan& plan, const MapPlan& m) {
 }
 
 // Vectors of results that are filled in before: a stride beyond the kernel's reach leaves most of them without terms.
-// (Single pixels write those with their own.)
+// (Single pixels write those with their own, unless they are too many for a task.)
 double filled_vectors(const Plan& plan, const MapPlan& m, int64_t lanes) {
     if (!plan.fill_result || plan.channels_last || plan.maps.size() != 1) return 0.0;
     double elems = f(plan.result_channels) * f(pixels_of_map(plan, m));

@@ -138,17 +138,14 @@ struct PatchBuffers {
     int64_t* columns = nullptr;   // of the pixels of a row in a channels_last source
     Staging staging;
 
-    // `staging` is needed only where stage_patches is not given another.
-    PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true, bool own_staging = true) {
-        if (used) take(carver, plan.maps, lanes, own_staging);
+    PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true) {
+        if (used) take(carver, plan.maps, lanes);
     }
-    PatchBuffers(Carver& carver, const std::vector<JointPlan>& joints, int64_t lanes) {
-        take(carver, joints, lanes, true);
-    }
+    PatchBuffers(Carver& carver, const std::vector<JointPlan>& joints, int64_t lanes) { take(carver, joints, lanes); }
 
 private:
     template <class Maps>
-    void take(Carver& carver, const Maps& maps, int64_t lanes, bool own_staging) {
+    void take(Carver& carver, const Maps& maps, int64_t lanes) {
         int64_t staged_elems = 0, pairs = 0, row = 0, bands = 0;
         for (const MapPlan& m : maps) {
             pairs = std::max(pairs, m.patches.largest());
@@ -166,7 +163,7 @@ private:
         offsets = carver.take<int64_t>(pairs);
         columns = carver.take<int64_t>(row);
         staging.offsets = offsets;
-        staging.bands = carver.take<kernels::Band>(own_staging ? bands : 0);
+        staging.bands = carver.take<kernels::Band>(bands);
     }
 };
 

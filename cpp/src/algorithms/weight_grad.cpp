@@ -290,7 +290,8 @@ void run_weight_grad(const Plan& plan, const SumOperands<T>& operands, int threa
     parallel_for(plan.tasks, threads, [&](int64_t index, int thread) {
         SumBuffers<T>& own = buffers[static_cast<size_t>(thread)];
         const SumTask task(plan, index);
-        // Threads take turns, for the most part.  Where they do not, another one finds its box in a shared cache.
+        // A guess: threads take turns, but where there are so many tasks that several are handed out at once.  Then
+        // another thread finds its box in a shared cache, or nobody does: it costs time alone.
         own.next_task = index + threads < plan.tasks ? index + threads : -1;
         T* const sums = chunks > 1 ? shared.partial + index * elems : own.sums;
         const auto sum = plan.feed == Feed::packed_pixels   ? &sum_product<T>

@@ -12,6 +12,7 @@
 #include "algorithms/parallel.hpp"
 #include "algorithms/reference.hpp"
 #include "algorithms/weight_grad.hpp"
+#include "algorithms/winograd_product.hpp"
 #include "convpp/error.hpp"
 #include "plan.hpp"
 #include "runtime_state.hpp"
@@ -133,6 +134,15 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         reference::run(problem, plan.pass, arrays, result.data, accumulate, threads);
         return;
     }
+    if (plan.algorithm == Algorithm::winograd) {
+        std::vector<std::atomic<unsigned char>> spoiled(static_cast<size_t>(g.batch));
+        const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+        run_winograd_product<T>(plan,
+                                {forward ? arrays.x : arrays.dy, forward ? problem.x_elems() : problem.y_elems(),
+                                 arrays.w, problem.w_elems(), packed, arrays.bias, result.data, accumulate},
+                                threads, workspace.data(), spoiled.data());
+        return;
+    }
     if (weights && !accumulate) {
         run_direct<T>(problem, plan, arrays, result.data, nullptr, false, threads);
         if (sums_need_repair(problem, plan, arrays.dy, result.data))
@@ -158,6 +168,7 @@ const char* name(Algorithm algorithm) noexcept {
     switch (algorithm) {
         case Algorithm::automatic: return "auto";
         case Algorithm::direct: return "direct";
+        case Algorithm::winograd: return "winograd";
         case Algorithm::reference: return "reference";
     }
     return "?";
@@ -165,6 +176,10 @@ const char* name(Algorithm algorithm) noexcept {
 
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm) {
     Plan plan = make_plan(problem, pass, dtype, algorithm, active_isa(), num_threads());
+    if (!plan.empty && plan.algorithm == Algorithm::winograd) {
+        if (dtype == DType::float32) measure_winograd_product<float>(plan);
+        else measure_winograd_product<double>(plan);
+    }
     if (!plan.empty && plan.algorithm == Algorithm::direct) {
         const bool sums = pass == Pass::weight_grad;
         if (dtype == DType::float32) sums ? measure_weight_grad<float>(plan) : measure_implicit_gemm<float>(plan);

@@ -17,6 +17,7 @@
 
 #include "convpp/convolution.hpp"
 #include "index_map.hpp"
+#include "winograd_plan.hpp"
 
 namespace convpp {
 
@@ -152,6 +153,8 @@ struct Plan {
     int64_t chunks = 1;         // weight_grad: chunks of the pixels, each summed on its own, then added in a tree
     int64_t tasks = 0, tasks_wanted = 0;
     bool parallel = false;      // enough work for more than one thread
+
+    WinogradPlan winograd;      // if it is the algorithm: maps[0].pixels are then boxes of its units
 
     int64_t cache_bytes = 0;    // of L2, that blocks are made for
     int64_t packing_blocks = 0;

@@ -5,6 +5,7 @@
 //   joint.cpp          residue classes as rows of one product
 //   plan_products.cpp  tasks of forward and input_grad
 //   plan_sums.cpp      tasks of weight_grad
+//   plan_winograd.cpp  the same for Winograd's algorithm
 #pragma once
 
 #include "checked.hpp"
@@ -59,6 +60,8 @@ std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows);
 
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
+
+void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 
 // The blocks of a plan whose feed is channel_vectors, in any pass.
 void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);

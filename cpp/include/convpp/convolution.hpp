@@ -20,7 +20,7 @@
 
 namespace convpp {
 
-enum class Algorithm { automatic, direct, reference };
+enum class Algorithm { automatic, direct, winograd, reference };
 
 const char* name(Algorithm algorithm) noexcept;
 

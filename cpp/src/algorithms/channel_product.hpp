@@ -73,8 +73,18 @@ struct ChannelCopy {
             }
         }
         const int64_t vectors = plan.channels_last ? ceil_div(plan.channel_block, lanes) : 1;
-        padded.copy = carver.take<T>(checked_mul(elems, vectors, "the padded input"));
+        take(carver, checked_mul(elems, vectors, "the padded input"), rows, lanes);
         padded.offsets = carver.take<int64_t>(taps);
+    }
+    // Of so many elements, and rows of a plane.
+    ChannelCopy(Carver& carver, const Plan& plan, int64_t elems, int64_t rows, int64_t lanes)
+        : padded(carver, plan, lanes, false) {
+        take(carver, elems, rows, lanes);
+    }
+
+private:
+    void take(Carver& carver, int64_t elems, int64_t rows, int64_t lanes) {
+        padded.copy = carver.take<T>(elems);
         runs = carver.take<kernels::Run>(rows);
         channel_offset = carver.take<int64_t>(lanes);
     }

@@ -1,7 +1,7 @@
 // The contract of the kernels: what they are given, what they write, and nothing about convolutions.
 //
 // In:  panels and strided rows of memory.   Out: panels, and tiles of a matrix.
-// Implemented in tile.hpp, slide.hpp, pack.hpp, dot.hpp and channel.hpp, compiled once per instruction set (ISA) by
+// Implemented in tile.hpp, slide.hpp, pack.hpp, dot.hpp, channel.hpp and winograd.hpp, compiled once per instruction set (ISA) by
 // kernels.cpp, called by algorithms/.
 //
 //   The micro-kernel computes one tile of C += A * B from two packed panels:
@@ -119,6 +119,28 @@ struct Strip {
     int64_t result_step;
 };
 
+// Winograd's F(outputs, taps): sizes of its tiles.
+inline constexpr int winograd_sizes = 3;
+inline constexpr int winograd_outputs[winograd_sizes] = {2, 4, 2};
+inline constexpr int winograd_taps[winograd_sizes] = {3, 3, 5};
+
+// From a tile's element to the next one along its two axes.  (Tiles along one axis have it as `b`.)
+struct TileSteps {
+    int64_t a, b;
+};
+
+// Some tiles of vectors: the matrix along both axes of the tile at src + from[t], plus the bias (or none), goes to
+// dst + to[t].  Returns whether all results are finite.
+template <class T>
+using TransformFn = bool (*)(const T* src, const int64_t* from, TileSteps in, int64_t count, const T* bias, T* dst,
+                             const int64_t* to, TileSteps out);
+
+template <class T>
+struct WinogradKernels {
+    TransformFn<T> source, weights, results;  // B^T d B, G g G^T, A^T m A
+    TransformFn<T> results_adjoint, weights_adjoint;  // A dy A^T, G^T s G
+};
+
 inline constexpr int max_tile_rows = 14;
 inline constexpr int max_row_tile_rows = 8;
 inline constexpr int max_row_tile_vectors = 8;
@@ -215,6 +237,9 @@ struct KernelTable {
                                           const T* source, const T* weights, T* c, Start start, const T* bias);
     void (*channel_sums[channel_groups])(int64_t taps, const int64_t* offsets, const PixelRows& rows, const T* x,
                                          const T* dy, T* sums);
+
+    // winograd[size][axes - 1]: along one axis of the tile, or two.
+    WinogradKernels<T> winograd[winograd_sizes][2];
 
     // dst[i] += src[i] for i < count.
     void (*add)(const T* src, int64_t count, T* dst);

@@ -26,6 +26,8 @@ inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vector
 #include "kernels/pack.hpp"
 #include "kernels/dot.hpp"
 #include "kernels/channel.hpp"
+#include "kernels/winograd_transforms.hpp"
+#include "kernels/winograd.hpp"
 
 template <class T>
 KernelTable<T> make_table() {
@@ -49,6 +51,7 @@ KernelTable<T> make_table() {
     table.dot_rows = &dot_rows<T>;
     table.split_channels = &split_channels<T>;
     fill_channel_tiles<T>(table);
+    fill_winograd<T>(table);
     table.add = &add<T>;
     table.multiply_add_rounds = &multiply_add_rounds<T>;
     return table;

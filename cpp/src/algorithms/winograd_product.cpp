@@ -1,0 +1,352 @@
+// Forward and input gradient by Winograd's algorithm:
+//
+//   U = G w G^T, for each pair of channels                          parallel, once for a call
+//   for each group, box of tiles, block of result channels          parallel: the tasks
+//     for each block of source channels                             serial: one sum in one order
+//       for each vector of them: V = B^T x B, for each tile         (kernels/winograd.hpp)
+//       for each point of the tiles: M += V U                       the indirect tile (indirect_product.hpp)
+//     for each vector of result channels: y = A^T M A               the same transform with another matrix
+//
+// All vectors run along channels, so a tile's form, spacing and neighbours do not matter to them.  channels_first planes
+// are transposed on the way in and on the way out.   Read before: winograd_tiles.hpp.
+#include "algorithms/winograd_product.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "algorithms/indirect_product.hpp"
+#include "algorithms/winograd_tiles.hpp"
+#include "dispatch.hpp"
+
+namespace convpp {
+namespace {
+
+using kernels::KernelTable;
+using kernels::TileSteps;
+using kernels::WinogradKernels;
+
+template <class T>
+const WinogradKernels<T>& transforms(const Plan& plan, const KernelTable<T>& kernel) {
+    return kernel.winograd[plan.winograd.size][plan.winograd.planes() ? 1 : 0];
+}
+
+// From point to point of the tiles, along each axis.
+TileSteps point_steps(const WinogradPlan& plan, int64_t pitch) {
+    return {plan.axis[plan.along_b].points * pitch, pitch};
+}
+
+// The transformed weights: [group][block of source channels][point][panel][tap, source channel][result channel].
+struct WinogradWeights {
+    int64_t panels, width, slack, taps;
+
+    template <class T>
+    WinogradWeights(const Plan& plan, const KernelTable<T>& kernel)
+        : width(panel_widths(plan, kernel).channels), slack(kernel.lanes), taps(plan.winograd.outer_taps()) {
+        panels = ceil_div(plan.result_channels, width);
+    }
+    int64_t pitch(int64_t channels) const { return taps * channels * width + slack; }  // of panels
+    int64_t point_pitch(int64_t channels) const { return panels * pitch(channels); }
+    int64_t block_at(const Plan& plan, int64_t group, int64_t block) const {
+        return plan.maps[0].weights_at + group * plan.maps[0].weights_per_group +
+               plan.winograd.points() * block * point_pitch(plan.winograd.source_block);
+    }
+};
+
+template <class T>
+struct WinogradBuffers {
+    PackingBuffers packing;
+    ChannelCopy<T> copy;
+    T* panel = nullptr;  // of packed weights
+    T* v = nullptr;  // transformed source: [point][place][channel]
+    T* m = nullptr;  // products: [point][tile][channel]
+    T* results = nullptr;  // of one vector of channels
+    T* tail = nullptr;
+    int64_t* places = nullptr;  // where they begin in the copy
+    int64_t* place_to = nullptr;  // and in a point of V
+    int64_t* first_place = nullptr;  // of each tile
+    int64_t* tile_from = nullptr;  // where it begins in a point of M
+    int64_t* tile_to = nullptr;  // and in `results`
+    int64_t* taps = nullptr;
+    int64_t* offsets = nullptr;  // of the contraction, in V
+    const T** rows = nullptr;  // of each tile, in V
+    T** products = nullptr;  // in M
+    T** in_order = nullptr;  // channels_first: results in the order of the planes
+    ResultRun* runs = nullptr;
+    int64_t v_pitch = 0, m_pitch = 0, v_point = 0, m_point = 0;
+
+    WinogradBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
+        : WinogradBuffers(carver, plan, kernel, WinogradBox(plan.winograd, plan.maps[0].pixels.box(0), kernel.lanes)) {}
+
+private:
+    WinogradBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel, const WinogradBox& box)
+        : packing(carver, plan, panel_widths(plan, kernel).channels),
+          copy(carver, plan, box.source.elems, box.source.range[1].length, kernel.lanes) {
+        const WinogradPlan& w = plan.winograd;
+        const int64_t place_count = box.place_count(), tile_count = box.tile_count(),
+                      width = panel_widths(plan, kernel).channels;
+        v_pitch = w.source_block;
+        m_pitch = round_up(std::min(plan.channel_block, plan.result_channels), kernel.lanes);
+        v_point = apart_by_odd_lines<T>(place_count * v_pitch);
+        m_point = apart_by_odd_lines<T>(tile_count * m_pitch);
+        panel = carver.take<T>(plan.maps[0].patches.largest() * width + kernel.lanes);
+        v = carver.take<T>(w.points() * v_point);
+        m = carver.take<T>(w.points() * m_point);
+        results = carver.take<T>(box.results.elems);
+        tail = carver.take<T>(int64_t(kernel.family[plan.tile.family].rows) * width);
+        places = carver.take<int64_t>(place_count);
+        place_to = carver.take<int64_t>(std::max(place_count, plan.maps[0].patches.channels_per_block));
+        first_place = carver.take<int64_t>(tile_count);
+        tile_from = carver.take<int64_t>(std::max(tile_count, plan.maps[0].patches.channels_per_block));
+        tile_to = carver.take<int64_t>(tile_count);
+        taps = carver.take<int64_t>(w.outer_taps());
+        offsets = carver.take<int64_t>(w.outer_taps() * w.source_block);
+        rows = carver.take<const T*>(tile_count);
+        products = carver.take<T*>(tile_count);
+        const int64_t pixels = box.results.elems / kernel.lanes;
+        in_order = carver.take<T*>(plan.channels_last ? 0 : pixels);
+        runs = carver.take<ResultRun>(pixels / box.results.range[2].length);
+    }
+};
+
+template <class T>
+struct SharedTransformed {
+    T* weights = nullptr;
+    T* bias = nullptr;
+    SharedTransformed(Carver& carver, const Plan& plan, const KernelTable<T>& kernel) {
+        weights = carver.take<T>(plan.packed_weight_elems + kernel.lanes);
+        bias = carver.take<T>(plan.groups_per_sample * plan.result_channels + kernel.lanes);
+    }
+};
+
+// One panel of result channels, with a block of packing's source channels: packed, then transformed.
+template <class T>
+void transform_panel(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, int64_t group,
+                     const PatchBlock& block, int64_t panel, T* transformed, const WinogradBuffers<T>& buffers) {
+    const WinogradPlan& w = plan.winograd;
+    const MapPlan& m = plan.maps[0];
+    const WinogradWeights layout(plan, kernel);
+    const int64_t width = layout.width;
+    const Memory<const T> weights{operands.weights + group * plan.weight_group,
+                                  operands.weights + operands.weight_elems};
+    pack_weights(plan, kernel, m, block, weights, panel, panel + 1, 0, buffers.panel, buffers.packing);
+    // The packed taps of each axis, in the order of the source.
+    std::array<int64_t, 3> step{}, first{};
+    for (int64_t a = 2, taps = 1; a >= 0; --a) {
+        const auto axis = static_cast<size_t>(a);
+        const auto count = static_cast<int64_t>(m.map.axis[axis].taps.size());
+        const bool reversed = w.axis[axis].transformed && w.axis[axis].reversed;
+        step[axis] = taps * width * (reversed ? -1 : 1);
+        first[axis] = reversed ? (count - 1) * taps * width : 0;
+        taps *= count;
+    }
+    const TileSteps in{step[w.along_a], step[w.along_b]};
+    const int64_t taps = m.map.taps(), valid = std::min(width, plan.result_channels - panel * width);
+    for (int64_t c = block.channel_lo; c < block.channel_hi;) {
+        const int64_t index = c / w.source_block, block_lo = index * w.source_block;
+        const int64_t channels = std::min(w.source_block, plan.source_channels - block_lo);
+        const int64_t here = std::min(block.channel_hi, block_lo + channels) - c;
+        T* const to =
+            transformed + layout.block_at(plan, group, index) + panel * layout.pitch(channels) + (c - block_lo) * width;
+        for (int64_t i = 0; i < here; ++i) {
+            buffers.place_to[i] = (c - block.channel_lo + i) * taps * width;
+            buffers.tile_from[i] = i * width;
+        }
+        int64_t tap = 0;
+        for_each_index({1, static_cast<int64_t>(w.axis[0].offsets.size()),
+                        static_cast<int64_t>(w.axis[1].offsets.size()), static_cast<int64_t>(w.axis[2].offsets.size())},
+                       [&](int64_t, int64_t i, int64_t j, int64_t k) {
+                           int64_t from = first[0] + first[1] + first[2];
+                           if (!w.axis[0].transformed) from += i * step[0];
+                           if (!w.axis[1].transformed) from += j * step[1];
+                           if (!w.axis[2].transformed) from += k * step[2];
+                           for (int64_t v = 0; v < valid; v += kernel.lanes)
+                               transforms(plan, kernel)
+                                   .weights(buffers.panel + from + v, buffers.place_to, in, here, nullptr,
+                                            to + tap * channels * width + v, buffers.tile_from,
+                                            point_steps(w, layout.point_pitch(channels)));
+                           ++tap;
+                       });
+        c += here;
+    }
+}
+
+template <class T>
+void transform_all_weights(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                           int threads, T* transformed, const std::vector<WinogradBuffers<T>>& buffers) {
+    const WinogradWeights layout(plan, kernel);
+    const PatchBlocks& patches = plan.maps[0].patches;
+    parallel_for(plan.groups * patches.channel_blocks * layout.panels, packing_threads(plan, threads),
+                 [&](int64_t task, int thread) {
+                     const int64_t panel = task % layout.panels, index = task / layout.panels;
+                     PatchBlock block = patch_block(patches, index % patches.channel_blocks);
+                     transform_panel(plan, kernel, operands, index / patches.channel_blocks, block, panel, transformed,
+                                     buffers[static_cast<size_t>(thread)]);
+                 });
+}
+
+// Transforms the source's channels [lo, lo + channels) for all places of the box.
+template <class T>
+void transform_source(const Plan& plan, const KernelTable<T>& kernel, Memory<const T> source, const Box& pixels,
+                      const WinogradBox& box, int64_t lo, int64_t channels, const WinogradBuffers<T>& buffers) {
+    const WinogradPlan& w = plan.winograd;
+    for (int64_t c = 0; c < channels; c += kernel.lanes) {
+        copy_channels(plan, kernel, plan.maps[0], source, pixels, box.source, lo + c,
+                      std::min<int64_t>(kernel.lanes, channels - c), buffers.copy);
+        transforms(plan, kernel)
+            .source(buffers.copy.padded.copy, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
+                    nullptr, buffers.v + c, buffers.place_to, point_steps(w, buffers.v_point));
+    }
+}
+
+// The results of one vector of channels go where they belong.
+template <class T>
+struct ResultWriter {
+    const Plan& plan;
+    const KernelTable<T>& kernel;
+    const WinogradBuffers<T>& buffers;
+    int64_t run_count = 0;
+
+    ResultWriter(const Plan& p, const KernelTable<T>& k, const Box& pixels, const WinogradBox& box,
+                 const WinogradBuffers<T>& own)
+        : plan(p), kernel(k), buffers(own) {
+        const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+        std::array<int64_t, 3> valid{};
+        for (size_t a = 0; a < 3; ++a)
+            valid[a] = std::min(box.results.range[a].length, axis[a].count - box.results.range[a].lo);
+        const TensorStrides& s = box.results.strides;
+        int64_t pixel = 0;
+        for_each_index({pixels.extent(0), valid[0], valid[1], 1}, [&](int64_t n, int64_t d, int64_t h, int64_t) {
+            const int64_t offset = (pixels.lo[0] + n) * plan.result.batch +
+                                   (axis[0].result_start + box.results.range[0].lo + d) * plan.result.axis[0] +
+                                   (axis[1].result_start + box.results.range[1].lo + h) * plan.result.axis[1] +
+                                   (axis[2].result_start + box.results.range[2].lo) * plan.result.axis[2];
+            const int64_t row = n * s.batch + d * s.axis[0] + h * s.axis[1];
+            if (plan.channels_last) {
+                buffers.runs[run_count++] = {offset, row, valid[2]};
+                return;
+            }
+            ResultRun& last = buffers.runs[run_count - (run_count > 0)];
+            if (run_count > 0 && last.offset + last.count == offset) last.count += valid[2];
+            else buffers.runs[run_count++] = {offset, pixel, valid[2]};
+            for (int64_t w = 0; w < valid[2]; ++w) buffers.in_order[pixel++] = buffers.results + row + w * s.axis[2];
+        });
+    }
+
+    void write(int64_t channels, T* result) const {
+        if (!plan.channels_last) {
+            write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, channels, result);
+            return;
+        }
+        for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run)
+            kernel.store_rows(buffers.results + run->first, kernel.lanes, run->count, channels, result + run->offset,
+                              plan.result.axis[2]);
+    }
+};
+
+template <class T>
+void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* weights,
+              const T* bias, const WinogradBuffers<T>& buffers, const ProductTask& task,
+              std::atomic<unsigned char>* spoiled) {
+    const WinogradPlan& w = plan.winograd;
+    const WinogradWeights layout(plan, kernel);
+    const WinogradBox box(w, task.pixels, kernel.lanes);
+    const int64_t places = box.place_count(), tiles = box.tile_count(), points = w.points();
+    box.find_places(w, buffers.places);
+    box.find_tiles(w, buffers.tile_to);
+    box.find_first_places(w, buffers.first_place);
+    box.find_taps(w, buffers.taps);
+    for (int64_t i = 0; i < places; ++i) buffers.place_to[i] = i * buffers.v_pitch;
+    for (int64_t i = 0; i < tiles; ++i) buffers.tile_from[i] = i * buffers.m_pitch;
+    const ResultWriter<T> writer(plan, kernel, task.pixels, box, buffers);
+    const int64_t group = task.group_lo;
+    const GroupOperands<T> own(plan, operands, bias, task, group);
+    Beginning<T> beginning;
+    for (int64_t lo = 0, index = 0; lo < plan.source_channels; lo += w.source_block, ++index) {
+        const int64_t channels = std::min(w.source_block, plan.source_channels - lo);
+        transform_source(plan, kernel, own.source, task.pixels, box, lo, channels, buffers);
+        for (int64_t t = 0, k = 0; t < layout.taps; ++t)
+            for (int64_t c = 0; c < channels; ++c) buffers.offsets[k++] = buffers.taps[t] * buffers.v_pitch + c;
+        const T* u =
+            weights + layout.block_at(plan, group, index) + task.channel_lo / layout.width * layout.pitch(channels);
+        for (int64_t e = 0; e < points; ++e, u += layout.point_pitch(channels)) {
+            for (int64_t i = 0; i < tiles; ++i) {
+                buffers.rows[i] = buffers.v + e * buffers.v_point + buffers.first_place[i] * buffers.v_pitch;
+                buffers.products[i] = buffers.m + e * buffers.m_point + buffers.tile_from[i];
+            }
+            multiply_indirect(kernel, plan.tile.family, layout.taps * channels, buffers.rows, buffers.offsets, tiles, u,
+                              layout.pitch(channels), task.channels, true, beginning, buffers.products, buffers.tail);
+        }
+        beginning.start = kernels::Start::from_c;
+    }
+    const int64_t samples = task.pixels.extent(0), of_sample = tiles / samples;
+    const int64_t first_sample = group / plan.groups_per_sample + task.pixels.lo[0];
+    for (int64_t c = 0; c < task.channels; c += kernel.lanes) {
+        const T* const own_bias = own.bias != nullptr ? own.bias + c : nullptr;
+        for (int64_t n = 0; n < samples; ++n)
+            if (!transforms(plan, kernel)
+                     .results(buffers.m + c, buffers.tile_from + n * of_sample, point_steps(w, buffers.m_point),
+                              of_sample, own_bias, buffers.results, buffers.tile_to + n * of_sample,
+                              WinogradBox::steps(w, box.results)))
+                spoiled[first_sample + n].store(1, std::memory_order_relaxed);
+        writer.write(std::min<int64_t>(kernel.lanes, task.channels - c), own.result + c * plan.result.channel);
+    }
+}
+
+template <class T>
+std::vector<WinogradBuffers<T>> buffers_of_threads(Carver& carver, const Plan& plan, const KernelTable<T>& kernel,
+                                                   int threads) {
+    std::vector<WinogradBuffers<T>> buffers;
+    buffers.reserve(static_cast<size_t>(threads));
+    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
+    return buffers;
+}
+
+}  // namespace
+
+template <class T>
+void measure_winograd_product(Plan& plan) {
+    const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver shared(nullptr), thread(nullptr);
+    SharedTransformed<T>(shared, plan, kernel);
+    WinogradBuffers<T>(thread, plan, kernel);
+    plan.shared_bytes = shared.used();
+    plan.thread_bytes = thread.used();
+}
+
+template <class T>
+void transform_product_weights(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace,
+                               T* transformed) {
+    const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver carver(workspace);
+    SharedTransformed<T>(carver, plan, kernel);
+    transform_all_weights(plan, kernel, operands, threads, transformed,
+                          buffers_of_threads(carver, plan, kernel, threads));
+}
+
+template <class T>
+void run_winograd_product(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace,
+                          std::atomic<unsigned char>* spoiled) {
+    const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver carver(workspace);
+    const SharedTransformed<T> shared(carver, plan, kernel);
+    const std::vector<WinogradBuffers<T>> buffers = buffers_of_threads(carver, plan, kernel, threads);
+    if (operands.bias != nullptr)
+        std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
+    if (operands.packed == nullptr) transform_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
+    const T* const weights = operands.packed != nullptr ? operands.packed : shared.weights;
+    parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
+        run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)],
+                 ProductTask(plan, task), spoiled);
+    });
+}
+
+template void measure_winograd_product<float>(Plan&);
+template void measure_winograd_product<double>(Plan&);
+template void transform_product_weights<float>(const Plan&, const ProductOperands<float>&, int, std::byte*, float*);
+template void transform_product_weights<double>(const Plan&, const ProductOperands<double>&, int, std::byte*, double*);
+template void run_winograd_product<float>(const Plan&, const ProductOperands<float>&, int, std::byte*,
+                                          std::atomic<unsigned char>*);
+template void run_winograd_product<double>(const Plan&, const ProductOperands<double>&, int, std::byte*,
+                                           std::atomic<unsigned char>*);
+
+}  // namespace convpp

@@ -57,6 +57,8 @@ int64_t WinogradPlan::outer_taps() const {
 std::string winograd_axes(const IndexMap& map, int size, WinogradPlan& plan) {
     plan.size = size;
     int axes = 0;
+    for (const AxisMap& axis : map.axis)
+        if (axis.result_step != 1) return "its input gradient needs stride 1";
     for (size_t a = 3; a-- > 0;) {
         const bool here = axes < 2 && transformable(map.axis[a], kernels::winograd_taps[size]);
         plan.axis[a] = here ? transformed_axis(map.axis[a], size) : outer_axis(map.axis[a]);
@@ -87,23 +89,32 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
     plan.tile.columns = shape.vectors * shape.lanes;
     const int64_t panel = panel_width(plan, shape, false);
     m.patches = make_patch_blocks(plan.source_channels, m.map);  // of packing
-    w.source_block = std::min(plan.source_channels, tuned("WG_CB", 256) / elem_bytes);
-    const int64_t blocks = ceil_div(plan.source_channels, w.source_block);
-    w.source_block = round_up(ceil_div(plan.source_channels, blocks), shape.lanes);
-    const int64_t padded = round_up(plan.result_channels, panel);
-    int64_t splits = ceil_div(padded, tuned("WG_KB", 512) / elem_bytes);
-    plan.channel_block = round_up(ceil_div(padded, splits), panel);
-    const int64_t each = w.points() * (w.source_block + plan.channel_block) * elem_bytes;
-    int64_t limit = std::max<int64_t>(tuned("WG_BYTES", 600 << 10) / each, tuned("WG_T", 28));
-    for (const WinogradAxis& a : w.axis) limit = std::max<int64_t>(1, limit / a.phases);
+    const int64_t padded = round_up(plan.result_channels, panel), bytes = w.points() * elem_bytes;
+    int64_t tiles = plan.batch;
+    for (const WinogradAxis& a : w.axis) tiles *= a.tiles(a.units);
+    int64_t limit = 0;
+    const bool large = plan.source_channels * padded * bytes > tuned("WG_LARGE", 4 << 20);
+    plan.packs_in_task = large && tiles <= tuned("WG_FEW", 64);
+    if (plan.packs_in_task) {
+        limit = tiles;
+        plan.channel_block = round_up(tuned("WG_FKB", 256) / elem_bytes, panel);
+        w.source_block = tuned("WG_FCB", 128) / elem_bytes;
+    } else {
+        w.source_block = tuned("WG_CB", 256) / elem_bytes;
+        plan.channel_block = round_up(ceil_div(padded, ceil_div(padded, tuned("WG_KB", 512) / elem_bytes)), panel);
+        limit = std::max<int64_t>(tuned("WG_BYTES", 600 << 10) / (bytes * (w.source_block + plan.channel_block)), tuned("WG_T", 28));
+        for (const WinogradAxis& a : w.axis) limit = std::max<int64_t>(1, limit / a.phases);
+    }
+    w.source_block = std::min(plan.source_channels, w.source_block);
+    w.source_block = round_up(ceil_div(plan.source_channels, ceil_div(plan.source_channels, w.source_block)), shape.lanes);
     m.pixels = BoxSplit({plan.batch, w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, shape.rows);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
     plan.group_block = 1;
     plan.tasks = plan.groups * m.pixels.count() * plan.channel_blocks;
     plan.packing_blocks = plan.groups * m.patches.count();
-    m.weights_per_group = w.points() * (padded / panel) *
-                          (w.outer_taps() * round_up(plan.source_channels, 1) * panel +
-                           shape.lanes * ceil_div(plan.source_channels, w.source_block));
+    const int64_t panels = (plan.packs_in_task ? plan.channel_block : padded) / panel;
+    const int64_t of_panel = w.outer_taps() * w.source_block * panel + shape.lanes;
+    m.weights_per_group = w.points() * panels * of_panel * ceil_div(plan.source_channels, w.source_block);
     plan.packed_weight_elems = checked_mul(m.weights_per_group, plan.groups, "the transformed weights");
 }
 

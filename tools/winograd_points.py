@@ -41,10 +41,8 @@ Single = npt.NDArray[np.float32]
 Double = npt.NDArray[np.float64]
 
 #: The magnitudes that are tried as points. All but 2/3 and 4/3 are exact in binary, and so are their products.
-MAGNITUDES = [Fraction(k, 8) for k in (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24)] + [Fraction(2, 3), Fraction(4, 3)]
-    Fraction(v)
-    for v in ["1/4", "3/8", "1/2", "5/8", "2/3", "3/4", "7/8", "1", "9/8", "5/4", "4/3", "3/2", "7/4", "2", "5/2", "3"]
-]
+EIGHTHS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24)
+MAGNITUDES = sorted([*(Fraction(k, 8) for k in EIGHTHS), Fraction(2, 3), Fraction(4, 3)])
 FILTERS = 8  # of each measurement
 TILES = 64
 

@@ -99,8 +99,8 @@ double f(int64_t n) { return static_cast<double>(n); }
 // the direct algorithm does.  (Measured by profile, 3x3 64-64 at 56x56 and 512-512 at 14x14, AVX-512.)
 constexpr double source_point = 5.5, result_point = 3.0, weight_point = 8.0, copied_elem = 12.0, written_elem = 4.0;
 
-// Weights are transformed once for a batch.  The choice must not depend on the batch, so it supposes one of 4.
-constexpr double supposed_batch = 4.0;
+// Weights are transformed once for a batch.  The choice must not depend on the batch, so it supposes one of 2.
+constexpr double supposed_batch = 2.0;
 
 constexpr double product_slot = 1.06, direct_slot = 1.1;  // a slot's worth of each, edges and loads included
 

@@ -227,9 +227,8 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
                         std::max<int64_t>(limit / phases, 1), shape.rows);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
     plan.tasks = plan.groups * m.pixels.count() * plan.channel_blocks;
-    const int64_t panels = (plan.packs_in_task ? plan.channel_block : padded) / panel;
     const int64_t of_panel = w.outer_taps() * w.source_block * panel + shape.lanes;
-    m.weights_per_group = checked_mul(checked_mul(w.points() * panels, of_panel, "the transformed weights"),
+    m.weights_per_group = checked_mul(checked_mul(w.points() * (padded / panel), of_panel, "the transformed weights"),
                                       ceil_div(plan.source_channels, w.source_block), "the transformed weights");
     plan.packed_weight_elems = checked_mul(m.weights_per_group, plan.groups, "the transformed weights");
 }

@@ -8,7 +8,7 @@
 //     for each vector of result channels: y = A^T M A               the same transform with another matrix
 //
 // All vectors run along channels, so a tile's form, spacing and neighbours do not matter to them.  channels_first planes
-// are transposed on the way in and on the way out.   Read before: winograd_tiles.hpp.
+// are transposed on the way in and on the way out.   Read before: winograd_tiles.hpp, winograd_weights.hpp.
 #include "algorithms/winograd_product.hpp"
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 
 #include "algorithms/indirect_product.hpp"
 #include "algorithms/read_ahead.hpp"
-#include "algorithms/winograd_tiles.hpp"
+#include "algorithms/winograd_weights.hpp"
 #include "dispatch.hpp"
 
 namespace convpp {
@@ -24,51 +24,11 @@ namespace {
 
 using kernels::KernelTable;
 using kernels::TileSteps;
-using kernels::WinogradKernels;
-
-template <class T>
-const WinogradKernels<T>& transforms(const Plan& plan, const KernelTable<T>& kernel) {
-    return kernel.winograd[plan.winograd.size][plan.winograd.planes() ? 1 : 0];
-}
-
-// From point to point of the tiles, along each axis.
-TileSteps point_steps(const WinogradPlan& plan, int64_t pitch) {
-    return {plan.axis[plan.along_b].points * pitch, pitch};
-}
-
-// The transformed weights: [group][block of source channels][point][panel][tap, source channel][result channel].  Where
-// tasks transform their own, it is one block, with the panels of a task.
-struct WinogradWeights {
-    int64_t panels, width, slack, taps;
-
-    template <class T>
-    WinogradWeights(const Plan& plan, const KernelTable<T>& kernel)
-        : width(panel_widths(plan, kernel).channels), slack(kernel.lanes), taps(plan.winograd.outer_taps()) {
-        panels = ceil_div(plan.packs_in_task ? plan.channel_block : plan.result_channels, width);
-    }
-    int64_t pitch(int64_t channels) const { return taps * channels * width + slack; }  // of panels
-    int64_t point_pitch(int64_t channels) const { return panels * pitch(channels); }
-    int64_t block_at(const Plan& plan, int64_t group, int64_t block) const {
-        return group * plan.maps[0].weights_per_group +
-               plan.winograd.points() * block * point_pitch(plan.winograd.source_block);
-    }
-};
-
-// Source channels that are transformed before they are multiplied.
-struct SourceBlock {
-    int64_t index, lo, channels;
-    SourceBlock(const Plan& plan, int64_t i)
-        : index(i),
-          lo(i * plan.winograd.source_block),
-          channels(std::min(plan.winograd.source_block, plan.source_channels - lo)) {}
-    static int64_t count(const Plan& plan) { return ceil_div(plan.source_channels, plan.winograd.source_block); }
-};
 
 template <class T>
 struct WinogradBuffers {
-    PackingBuffers packing;
+    WeightBuffers<T> transforming;
     ChannelCopy<T> copy;
-    T* panel = nullptr;  // of packed weights
     T* weights = nullptr;  // transformed, of a block and a task, where tasks transform them
     T* v = nullptr;  // transformed source: [point][place][channel]
     T* m = nullptr;  // products: [point][tile][channel]
@@ -79,8 +39,6 @@ struct WinogradBuffers {
     int64_t* first_place = nullptr;  // of each tile
     int64_t* tile_from = nullptr;  // where it begins in a point of M
     int64_t* tile_to = nullptr;  // and in `results`
-    int64_t* weight_from = nullptr;  // where the kernels of a panel begin, packed
-    int64_t* weight_to = nullptr;  // and transformed
     int64_t* taps = nullptr;
     int64_t* offsets = nullptr;  // of the contraction, in V
     const T** rows = nullptr;  // of each tile, in V
@@ -95,7 +53,7 @@ struct WinogradBuffers {
 
 private:
     WinogradBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel, const WinogradBox& box)
-        : packing(carver, plan, panel_widths(plan, kernel).channels),
+        : transforming(carver, plan, kernel),
           copy(carver, plan, box.source.elems, box.source.range[1].length, kernel.lanes) {
         const WinogradPlan& w = plan.winograd;
         const int64_t place_count = box.place_count(), tile_count = box.tile_count(),
@@ -104,8 +62,7 @@ private:
         m_pitch = round_up(std::min(plan.channel_block, plan.result_channels), kernel.lanes);
         v_point = apart_by_odd_lines<T>(place_count * v_pitch);
         m_point = apart_by_odd_lines<T>(tile_count * m_pitch);
-        panel = carver.take<T>(plan.maps[0].patches.largest() * width + kernel.lanes);
-        const WinogradWeights layout(plan, kernel);
+        const WinogradWeights layout(plan, kernel, plan.channel_block);
         weights =
             carver.take<T>(plan.packs_in_task ? w.points() * layout.point_pitch(w.source_block) + kernel.lanes : 0);
         v = carver.take<T>(w.points() * v_point);
@@ -117,8 +74,6 @@ private:
         first_place = carver.take<int64_t>(tile_count);
         tile_from = carver.take<int64_t>(tile_count);
         tile_to = carver.take<int64_t>(tile_count);
-        weight_from = carver.take<int64_t>(plan.maps[0].patches.channels_per_block);
-        weight_to = carver.take<int64_t>(plan.maps[0].patches.channels_per_block);
         taps = carver.take<int64_t>(w.outer_taps());
         offsets = carver.take<int64_t>(w.outer_taps() * w.source_block);
         rows = carver.take<const T*>(tile_count);
@@ -139,84 +94,6 @@ struct SharedTransformed {
         bias = carver.take<T>(plan.groups_per_sample * plan.result_channels + kernel.lanes);
     }
 };
-
-// Transforms the weights of one panel of result channels with some channels of a source block; `to`: the block's and the
-// panel's first element.
-template <class T>
-void transform_panel(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, int64_t group,
-                     const SourceBlock& block, int64_t channel_lo, int64_t channels, int64_t panel, T* to,
-                     const WinogradBuffers<T>& buffers) {
-    const WinogradPlan& w = plan.winograd;
-    const MapPlan& m = plan.maps[0];
-    const WinogradWeights layout(plan, kernel);
-    const int64_t width = layout.width, taps = m.map.taps();
-    const Memory<const T> weights{operands.weights + group * plan.weight_group,
-                                  operands.weights + operands.weight_elems};
-    PatchBlock packed = patch_block(m.patches, 0);
-    packed.channel_lo = channel_lo;
-    packed.channel_hi = channel_lo + channels;
-    pack_weights(plan, kernel, m, packed, weights, panel, panel + 1, 0, buffers.panel, buffers.packing);
-    // The packed taps of each axis, in the order of the source; those of the other axes stay in theirs.
-    std::array<int64_t, 3> step{}, count{};
-    int64_t first = 0;
-    for (size_t a = 3, inner = 1; a-- > 0;) {
-        const auto of_axis = static_cast<int64_t>(m.map.axis[a].taps.size());
-        step[a] = static_cast<int64_t>(inner) * width;
-        count[a] = static_cast<int64_t>(w.axis[a].offsets.size());
-        if (w.axis[a].transformed && w.axis[a].reversed) {
-            first += (of_axis - 1) * step[a];
-            step[a] = -step[a];
-        }
-        inner *= m.map.axis[a].taps.size();
-    }
-    for (int64_t i = 0; i < channels; ++i) {
-        buffers.weight_from[i] = i * taps * width;
-        buffers.weight_to[i] = i * width;
-    }
-    const TileSteps in{step[w.along_a], step[w.along_b]}, out = point_steps(w, layout.point_pitch(block.channels));
-    const int64_t valid = std::min(width, plan.result_channels - panel * width);
-    to += (channel_lo - block.lo) * width;
-    for_each_index({1, count[0], count[1], count[2]}, [&](int64_t, int64_t i, int64_t j, int64_t k) {
-        const T* const from = buffers.panel + first + i * step[0] + j * step[1] + k * step[2];
-        for (int64_t v = 0; v < valid; v += kernel.lanes)
-            transforms(plan, kernel)
-                .weights(from + v, buffers.weight_from, in, channels, nullptr, to + v, buffers.weight_to, out);
-        to += block.channels * width;
-    });
-}
-
-template <class T>
-void transform_all_weights(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                           int threads, T* transformed, const std::vector<WinogradBuffers<T>>& buffers) {
-    const WinogradWeights layout(plan, kernel);
-    const int64_t most = plan.maps[0].patches.channels_per_block, blocks = SourceBlock::count(plan);
-    const int64_t parts = ceil_div(plan.winograd.source_block, most);
-    parallel_for(
-        plan.groups * blocks * parts * layout.panels, packing_threads(plan, threads), [&](int64_t task, int thread) {
-            const int64_t panel = task % layout.panels, part = task / layout.panels % parts;
-            const SourceBlock block(plan, task / layout.panels / parts % blocks);
-            const int64_t group = task / layout.panels / parts / blocks;
-            const int64_t lo = block.lo + part * most, channels = std::min(most, block.lo + block.channels - lo);
-            if (channels <= 0) return;
-            T* const to =
-                transformed + layout.block_at(plan, group, block.index) + panel * layout.pitch(block.channels);
-            transform_panel(plan, kernel, operands, group, block, lo, channels, panel, to,
-                            buffers[static_cast<size_t>(thread)]);
-        });
-}
-
-// The weights of a source block and a task's channels, where they stay in L2.
-template <class T>
-void transform_own_weights(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                           const ProductTask& task, const SourceBlock& block, const WinogradBuffers<T>& buffers) {
-    const WinogradWeights layout(plan, kernel);
-    const int64_t most = plan.maps[0].patches.channels_per_block, first = task.channel_lo / layout.width;
-    for (int64_t panel = 0; panel * layout.width < task.channels; ++panel)
-        for (int64_t c = 0; c < block.channels; c += most)
-            transform_panel(plan, kernel, operands, task.group_lo, block, block.lo + c,
-                            std::min(most, block.channels - c), first + panel,
-                            buffers.weights + panel * layout.pitch(block.channels), buffers);
-}
 
 // Transforms a block of the source's channels for all places of the box.
 template <class T>
@@ -331,7 +208,7 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
               const T* bias, const WinogradBuffers<T>& buffers, const ProductTask& task, int64_t next_task,
               std::atomic<unsigned char>* spoiled) {
     const WinogradPlan& w = plan.winograd;
-    const WinogradWeights layout(plan, kernel);
+    const WinogradWeights layout(plan, kernel, weights == nullptr ? plan.channel_block : plan.result_channels);
     const WinogradBox box(w, task.pixels, kernel.lanes);
     const int64_t places = box.place_count(), tiles = box.tile_count(), points = w.points();
     box.find_places(w, buffers.places);
@@ -351,7 +228,8 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
         for (int64_t t = 0, k = 0; t < layout.taps; ++t)
             for (int64_t c = 0; c < channels; ++c) buffers.offsets[k++] = buffers.taps[t] * buffers.v_pitch + c;
         const T* u = buffers.weights;
-        if (weights == nullptr) transform_own_weights(plan, kernel, operands, task, block, buffers);
+        if (weights == nullptr)
+            transform_own_weights(plan, kernel, operands, task, block, buffers.weights, buffers.transforming);
         else
             u = weights + layout.block_at(plan, group, index) + task.channel_lo / layout.width * layout.pitch(channels);
         kernels::Ahead ahead = ahead_of(plan, kernel, operands, own, task, box, block, next_task, buffers);

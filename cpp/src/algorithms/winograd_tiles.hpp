@@ -23,6 +23,26 @@ int64_t apart_by_odd_lines(int64_t elems) {
     return (ceil_div(elems, line) | 1) * line;
 }
 
+template <class T>
+const kernels::WinogradKernels<T>& transforms(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    return kernel.winograd[plan.winograd.size][plan.winograd.planes() ? 1 : 0];
+}
+
+// From point to point of the tiles, along each axis.
+inline kernels::TileSteps point_steps(const WinogradPlan& plan, int64_t pitch) {
+    return {plan.axis[plan.along_b].points * pitch, pitch};
+}
+
+// Source channels that are transformed before they are multiplied.
+struct SourceBlock {
+    int64_t index, lo, channels;
+    SourceBlock(const Plan& plan, int64_t i)
+        : index(i),
+          lo(i * plan.winograd.source_block),
+          channels(std::min(plan.winograd.source_block, plan.source_channels - lo)) {}
+    static int64_t count(const Plan& plan) { return ceil_div(plan.source_channels, plan.winograd.source_block); }
+};
+
 // Calls visit(n, a, b, c) for all indices below some counts, in order.
 template <class Visit>
 void for_each_index(const std::array<int64_t, 4>& counts, const Visit& visit) {

@@ -133,6 +133,7 @@ void register_convolution(py::module_& module) {
             out["flops"] = static_cast<int64_t>(s.flops);
             out["tasks"] = s.tasks;
             out["parallel"] = s.parallel;
+            out["weight_share"] = s.weight_share;
             out["workspace_bytes"] = s.workspace_bytes;
             out["workspace_bytes_per_thread"] = s.workspace_bytes_per_thread;
             return out;

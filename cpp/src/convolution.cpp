@@ -255,6 +255,7 @@ Summary Convolution::summary(int threads) const {
     summary.flops = problem().flops();
     summary.tasks = plan.tasks;
     summary.parallel = plan.parallel;
+    summary.weight_share = plan.pass == Pass::forward ? plan.weight_share : 0;
     summary.workspace_bytes = plan.shared_bytes + summary.threads * plan.thread_bytes;
     summary.workspace_bytes_per_thread = plan.thread_bytes;
     return summary;

@@ -153,6 +153,7 @@ struct Plan {
     int64_t chunks = 1;         // weight_grad: chunks of the pixels, each summed on its own, then added in a tree
     int64_t tasks = 0, tasks_wanted = 0;
     bool parallel = false;      // enough work for more than one thread
+    double weight_share = 0;    // forward: of the time, for packing or transforming the weights; an estimate
 
     WinogradPlan winograd;      // if it is the algorithm: maps[0].pixels are then boxes of its units
 

@@ -104,8 +104,12 @@ constexpr double supposed_batch = 2.0;
 
 constexpr double product_slot = 1.06, direct_slot = 1.1;  // a slot's worth of each, edges and loads included
 
-// Slots for a group of one sample.
-double winograd_slots(const Plan& plan, const WinogradPlan& w, int64_t lanes) {
+// Slots for a group: of the weights' transform, and of all else for one sample.
+struct WinogradSlots {
+    double weights, sample;
+};
+
+WinogradSlots winograd_slots(const Plan& plan, const WinogradPlan& w, int64_t lanes) {
     double places = 1, tiles = 1, source = 1;
     for (const WinogradAxis& a : w.axis) {
         places *= f(a.places(a.units));
@@ -115,14 +119,13 @@ double winograd_slots(const Plan& plan, const WinogradPlan& w, int64_t lanes) {
     const double points = f(w.points()), outputs = w.planes() ? f(w.axis[w.along_a].outputs * w.axis[w.along_b].outputs)
                                                               : f(w.axis[w.along_b].outputs);
     const double in = f(ceil_div(plan.source_channels, lanes)), out = f(ceil_div(plan.result_channels, lanes));
-    const double terms = f(plan.source_channels) * out;
+    const double terms = f(plan.source_channels) * out * f(w.outer_taps()) * points;
     const bool sums = plan.pass == Pass::weight_grad;
-    const double weights = terms * f(w.outer_taps()) * points * weight_point / (sums ? f(plan.batch) : supposed_batch);
-    return tiles * points * f(w.outer_taps()) * terms * product_slot +
-           in * (places * points * source_point + source * copied_elem) +
-           out * tiles *
-               (sums ? points * source_point + outputs * copied_elem : points * result_point + outputs * written_elem) +
-           weights;
+    const double of_result =
+        sums ? points * source_point + outputs * copied_elem : points * result_point + outputs * written_elem;
+    return {terms * weight_point, tiles * terms * product_slot +
+                                      in * (places * points * source_point + source * copied_elem) +
+                                      out * tiles * of_result};
 }
 
 double direct_slots(const Plan& plan, const IndexMap& map, int64_t lanes) {
@@ -156,10 +159,12 @@ std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_i
             if (why_not.empty() || reason < why_not) why_not = reason;
             continue;
         }
-        const double slots = winograd_slots(plan, candidate, lanes);
-        if (slots >= best) continue;
-        best = slots;
+        const WinogradSlots slots = winograd_slots(plan, candidate, lanes);
+        const double batch = plan.pass == Pass::weight_grad ? f(plan.batch) : supposed_batch;
+        if (slots.sample + slots.weights / batch >= best) continue;
+        best = slots.sample + slots.weights / batch;
         plan.winograd = candidate;
+        plan.weight_share = slots.weights / (slots.weights + slots.sample * f(plan.batch));
     }
     return plan.winograd.points() > 1 ? "" : why_not.empty() ? "slower" : why_not;
 }

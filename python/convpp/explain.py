@@ -23,7 +23,9 @@ class Explanation:
 
     ``flops`` counts a multiply-add as two; ``workspace_bytes`` is the memory for packed operands with ``threads``
     threads (it does not grow with N), ``workspace_bytes_per_thread`` what each of them has for itself;
-    ``parallel`` tells whether there is enough work for more than one; ``blocking`` says how the work is cut.
+    ``parallel`` tells whether there is enough work for more than one; ``weight_share`` (forward) estimates the share
+    of the time that packing or transforming the weights takes, which ``prepare_weights`` saves; ``blocking`` says how
+    the work is cut.
     """
 
     op: str
@@ -37,6 +39,7 @@ class Explanation:
     dtype: str
     tasks: int
     parallel: bool
+    weight_share: float
     blocking: str
 
     def __str__(self) -> str:
@@ -49,8 +52,11 @@ class Explanation:
             "threads": str(self.threads),
             "work": f"{self.flops / 1e9:.3f} GFLOP",
             "workspace": f"{self.workspace_bytes / 2**20:.2f} MiB",
+            "weights": f"about {self.weight_share:.0%} of the time, which prepare_weights saves",
             "blocking": self.blocking,
         }
+        if self.op != "forward":
+            del rows["weights"]
         return "\n".join(f"{key:13} {value}" for key, value in rows.items())
 
 
@@ -95,7 +101,7 @@ def explain(
     >>> import convpp
     >>> e = convpp.explain((8, 64, 56, 56), (64, 64, 3, 3), padding=1)
     >>> e.algorithm, e.flops, e.output_shape
-    ('direct', 1849688064, (8, 64, 56, 56))
+    ('winograd', 1849688064, (8, 64, 56, 56))
     """
     choice(op, "op", PASSES)
     key = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)

@@ -43,6 +43,7 @@ struct Summary {
     double flops = 0;
     int64_t tasks = 0;
     bool parallel = false;  // enough work for more than one thread
+    double weight_share = 0;  // forward: an estimate of the share of the time that `prepare` saves
     int64_t workspace_bytes = 0, workspace_bytes_per_thread = 0;  // the first: of all threads, and what they share
 };
 
@@ -81,8 +82,8 @@ public:
     void execute(View<const double> first, View<const double> second, View<const double> bias, View<double> result,
                  const Execution& how = {}) const;
 
-    // Forward only: the weights as this plan reads them, and the pass with them.  Packing costs about as much as
-    // multiplying with one pixel for each of the result's vectors: preparing pays for few pixels and many channels.
+    // Forward only: the weights as this plan reads them, packed or transformed, and the pass with them.  Preparing pays for
+    // few pixels and many channels; Summary::weight_share estimates how much.
     PreparedWeights prepare(View<const float> w, int threads = 0) const;
     PreparedWeights prepare(View<const double> w, int threads = 0) const;
     void execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,

@@ -175,16 +175,18 @@ namespace {
 // all tiles and some result channels, and transforms the weights that it alone reads, block by block, where they stay in L2.
 // (Measured, 3x3 512-512 float32: 14x14 1.7 times as fast, 7x7 1.6 times, four images of 28x28 1.15 times; 256-256 at
 // 14x14, whose transformed weights are 9 MiB: alike.)
-bool transforms_in_tasks(int64_t weight_bytes, int64_t tiles) {
-    constexpr int64_t large_weights = int64_t(16) << 20, few_tiles = 256;
+bool transforms_in_tasks(double weight_bytes, int64_t tiles) {
+    constexpr double large_weights = 16 << 20;
+    constexpr int64_t few_tiles = 256;
     return weight_bytes > large_weights && tiles <= few_tiles;
 }
 
 // Tiles of a box: the transformed source and the products take 9/16 of L2.  But a block of weights passes by for each box:
 // from L3 that is worth 32 tiles; 98, if they are so large that they come from memory.  (Measured, 3x3 float32: 64-64 at
 // 56x56 is within 5 % from 28 tiles to 56, 6 % slower with 14; 512-512 at 28x28 15 % faster with 98 than with 28.)
-int64_t tiles_of_box(const Plan& plan, int64_t bytes_of_channel, int64_t weight_bytes) {
-    constexpr int64_t from_l3 = 32, from_memory = 98, most_in_l3 = int64_t(16) << 20;
+int64_t tiles_of_box(const Plan& plan, int64_t bytes_of_channel, double weight_bytes) {
+    constexpr int64_t from_l3 = 32, from_memory = 98;
+    constexpr double most_in_l3 = 16 << 20;
     const int64_t in_l2 =
         plan.cache_bytes * 9 / 16 / (bytes_of_channel * (plan.winograd.source_block + plan.channel_block));
     return std::max(in_l2, weight_bytes > most_in_l3 ? from_memory : from_l3);
@@ -213,7 +215,7 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
         tiles *= a.tiles(a.units);
         phases *= a.phases;
     }
-    const int64_t weight_bytes = w.points() * w.outer_taps() * plan.source_channels * padded * elem_bytes;
+    const double weight_bytes = f(w.points() * w.outer_taps() * elem_bytes) * f(plan.source_channels) * f(padded);
     plan.packs_in_task = transforms_in_tasks(weight_bytes, tiles);
     int64_t limit = plan.packs_in_task ? tiles : tiles_of_box(plan, w.points() * elem_bytes, weight_bytes);
     if (plan.parallel) {

@@ -217,6 +217,7 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
     }
     const double weight_bytes = f(w.points() * w.outer_taps() * elem_bytes) * f(plan.source_channels) * f(padded);
     plan.packs_in_task = transforms_in_tasks(weight_bytes, tiles);
+    if (plan.packs_in_task) plan.weight_share = 0;  // preparing would not help
     int64_t limit = plan.packs_in_task ? tiles : tiles_of_box(plan, w.points() * elem_bytes, weight_bytes);
     if (plan.parallel) {
         // First smaller boxes, down to what fills a register tile twice or so; then fewer channels, for each block of which

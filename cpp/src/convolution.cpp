@@ -13,6 +13,7 @@
 #include "algorithms/reference.hpp"
 #include "algorithms/weight_grad.hpp"
 #include "algorithms/winograd_product.hpp"
+#include "algorithms/winograd_sum.hpp"
 #include "convpp/error.hpp"
 #include "plan.hpp"
 #include "runtime_state.hpp"
@@ -134,6 +135,15 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         reference::run(problem, plan.pass, arrays, result.data, accumulate, threads);
         return;
     }
+    if (plan.algorithm == Algorithm::winograd && weights) {
+        std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);
+        const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+        T* const to = accumulate ? apart.data() : result.data;
+        run_winograd_sum<T>(plan, {arrays.dy, problem.y_elems(), arrays.x, problem.x_elems(), to, false}, threads,
+                            workspace.data());
+        for (size_t i = 0; i < apart.size(); ++i) result.data[i] += apart[i];
+        return;
+    }
     if (plan.algorithm == Algorithm::winograd) {
         std::vector<std::atomic<unsigned char>> spoiled(static_cast<size_t>(g.batch));
         const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
@@ -177,8 +187,9 @@ const char* name(Algorithm algorithm) noexcept {
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm) {
     Plan plan = make_plan(problem, pass, dtype, algorithm, active_isa(), num_threads());
     if (!plan.empty && plan.algorithm == Algorithm::winograd) {
-        if (dtype == DType::float32) measure_winograd_product<float>(plan);
-        else measure_winograd_product<double>(plan);
+        const bool sums = pass == Pass::weight_grad;
+        if (dtype == DType::float32) sums ? measure_winograd_sum<float>(plan) : measure_winograd_product<float>(plan);
+        else sums ? measure_winograd_sum<double>(plan) : measure_winograd_product<double>(plan);
     }
     if (!plan.empty && plan.algorithm == Algorithm::direct) {
         const bool sums = pass == Pass::weight_grad;

@@ -62,12 +62,12 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     plan.empty = problem.flops() == 0 || results == 0 || plan.maps.empty();
     if (plan.empty || plan.algorithm == Algorithm::reference) return plan;
     if (plan.algorithm == Algorithm::winograd) {
-        const std::string why_not = plan.maps.size() == 1 && pass != Pass::weight_grad
-                                        ? winograd_axes(plan.maps[0].map, 1, plan.winograd)
-                                        : "stride";
+        const std::string why_not =
+            plan.maps.size() == 1 ? winograd_axes(plan.maps[0].map, 1, plan.winograd) : "stride";
         if (!why_not.empty())
             throw std::invalid_argument("algorithm is 'winograd', which does not serve this: " + why_not);
-        plan_winograd_products(plan, kernels, elem_bytes);
+        if (pass == Pass::weight_grad) plan_winograd_sums(plan, kernels, elem_bytes);
+        else plan_winograd_products(plan, kernels, elem_bytes);
         return plan;
     }
     // The weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them

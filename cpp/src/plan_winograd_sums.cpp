@@ -39,8 +39,8 @@ void plan_winograd_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_by
     const auto of_axis = [&](size_t a) { return static_cast<int64_t>(m.map.axis[a].taps.size()); };
     m.patches.channels = plan.source_channels;
     m.patches.taps = BoxSplit({1, of_axis(0), of_axis(1), of_axis(2)}, m.map.taps(), 1);
-    int64_t source_block = block_of(plan.source_channels, tuned("WS_C", 256) / elem_bytes, lanes);
-    int64_t filter_block = block_of(plan.result_channels, tuned("WS_K", 256) / elem_bytes, lanes);
+    int64_t source_block = block_of(plan.source_channels, tuned("WS_C", 512) / elem_bytes, lanes);
+    int64_t filter_block = block_of(plan.result_channels, tuned("WS_K", 512) / elem_bytes, lanes);
     // S: of all points and outer taps.
     constexpr int64_t most_bytes = int64_t(4) << 20;
     while (w.points() * w.outer_taps() * source_block * filter_block * elem_bytes > most_bytes &&
@@ -62,12 +62,14 @@ void plan_winograd_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_by
         tiles *= axis.tiles(axis.units);
         limit = std::max<int64_t>(1, limit / axis.phases);
     }
-    plan.chunks = plan.parallel ? std::clamp<int64_t>(tiles / tuned("WS_CHUNK", 200), 1,
-                                                      ceil_div(tuned("WS_CHUNKS", 16), products))
-                                : 1;
+    // A power of two, so that threads share them evenly.
+    plan.chunks = 1;
+    while (plan.parallel && plan.chunks * products < tuned("WS_CHUNKS", 16) &&
+           plan.chunks * 2 * tuned("WS_CHUNK", 128) <= tiles)
+        plan.chunks *= 2;
     m.pixels = BoxSplit({plan.batch, w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, 1, plan.chunks);
     plan.chunks = std::min(plan.chunks, m.pixels.count());
-    const int64_t wanted = plan.tasks_wanted / tuned("WS_WANT", 2);
+    const int64_t wanted = plan.tasks_wanted / tuned("WS_WANT", 4);
     while (plan.parallel && products * plan.chunks < wanted && std::max(source_block, filter_block) > 2 * lanes) {
         int64_t& larger = source_block > filter_block ? source_block : filter_block;
         larger = round_up(larger / 2, lanes);

@@ -83,7 +83,7 @@ struct WinogradSumBuffers {
     int64_t* taps = nullptr;  // places from there to those of outer taps
     const T** rows = nullptr;  // of the tile: source channels
     T** row_sums = nullptr;
-    int64_t* sum_from = nullptr;  // of source channels, in a point of S
+    int64_t* sum_from = nullptr;  // of source channels and vectors of filters, in a point of S
     int64_t* sum_to = nullptr;  // and in a vector's sums
     const T** in_order = nullptr;  // a vector's sums in the order of dw
 
@@ -111,8 +111,8 @@ private:
         taps = carver.take<int64_t>(winograd.outer_taps());
         rows = carver.take<const T*>(channels);
         row_sums = carver.take<T*>(channels);
-        sum_from = carver.take<int64_t>(channels);
-        sum_to = carver.take<int64_t>(channels);
+        sum_from = carver.take<int64_t>(channels * layout.filter_pitch / kernel.lanes);
+        sum_to = carver.take<int64_t>(channels * layout.filter_pitch / kernel.lanes);
         in_order = carver.take<const T*>(channels * layout.taps);
     }
 };
@@ -190,10 +190,13 @@ bool transform_sums(const Plan& plan, const KernelTable<T>& kernel, const Winogr
     const WinogradPlan& winograd = plan.winograd;
     const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
     const int64_t channels = product.block.channel_hi - product.block.channel_lo, lanes = kernel.lanes;
-    for (int64_t c = 0; c < channels; ++c) {
-        buffers.sum_from[c] = c * layout.filter_pitch;
-        buffers.sum_to[c] = c * layout.taps * lanes;
-    }
+    // In the order of S, so that each of its points is read from front to back.
+    int64_t vectors = 0;
+    for (int64_t c = 0; c < channels; ++c)
+        for (int64_t k = 0; k < product.channels; k += lanes, ++vectors) {
+            buffers.sum_from[vectors] = c * layout.filter_pitch + k;
+            buffers.sum_to[vectors] = k / lanes * layout.vector_elems + c * layout.taps * lanes;
+        }
     // Where a tap lies along an axis, and from there to the next one: of transformed axes, in the order of the source.
     const auto place = [&](size_t a, int64_t tap) {
         const auto last = static_cast<int64_t>(axis[a].taps.size()) - 1;
@@ -203,18 +206,14 @@ bool transform_sums(const Plan& plan, const KernelTable<T>& kernel, const Winogr
     const auto step = [&](size_t a) { return place(a, 1) - place(a, 0); };
     const TileSteps to_steps{step(winograd.along_a), step(winograd.along_b)};
     bool finite = true;
-    for (int64_t k = 0; k < product.channels; k += lanes) {
-        T* const to = sums + k / lanes * layout.vector_elems;
-        const T* s = buffers.s + k;
-        const auto count = [&](size_t a) { return static_cast<int64_t>(winograd.axis[a].offsets.size()); };
-        for_each_index({1, count(0), count(1), count(2)}, [&](int64_t, int64_t a, int64_t b, int64_t c) {
-            finite &=
-                transforms(plan, kernel)
-                    .weights_adjoint(s, buffers.sum_from, point_steps(winograd, layout.s_point), channels, nullptr,
-                                     to + place(0, a) + place(1, b) + place(2, c), buffers.sum_to, to_steps);
-            s += layout.s_taps;
-        });
-    }
+    const T* s = buffers.s;
+    const auto count = [&](size_t a) { return static_cast<int64_t>(winograd.axis[a].offsets.size()); };
+    for_each_index({1, count(0), count(1), count(2)}, [&](int64_t, int64_t a, int64_t b, int64_t c) {
+        finite &= transforms(plan, kernel)
+                      .weights_adjoint(s, buffers.sum_from, point_steps(winograd, layout.s_point), vectors, nullptr,
+                                       sums + place(0, a) + place(1, b) + place(2, c), buffers.sum_to, to_steps);
+        s += layout.s_taps;
+    });
     return finite;
 }
 

@@ -56,7 +56,7 @@ struct WinogradSumLayout {
         width = panel_widths(plan, kernel).channels;
         lanes = kernel.lanes;
         taps = m.map.taps();
-        source_pitch = round_up(m.patches.channels_per_block, lanes);
+        source_pitch = apart_by_odd_lines<T>(round_up(m.patches.channels_per_block, lanes));
         filter_pitch = round_up(std::min(plan.channel_block, plan.result_channels), lanes);
         v_point = apart_by_odd_lines<T>(box.place_count() * source_pitch);
         w_point = apart_by_odd_lines<T>(box.tile_count() * round_up(filter_pitch, width));

@@ -8,6 +8,8 @@ In: layers.csv.
 Out: a line for each case: GFLOP/s of convpp, its share of what is attainable (the lower of the peak of multiply-adds
 and bandwidth times operations a byte, both measured in this run), and peer's time / convpp's time (above 1: convpp
 is faster); at the end totals of networks and means of groups of rows; all in a CSV and a picture too, if asked for.
+Where convpp takes another algorithm than the direct one, rates and shares are effective ones and marked so, and the
+direct one is a contestant too.
 
 Read next: ``contestants.py`` (what each library runs), ``machine.py`` (peak, bandwidth), ``results.py`` (the tables).
 """
@@ -22,15 +24,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from contestants import contestants
+from contestants import contestants, names, with_direct
 from machine import SIZES, Machine, attainable
-from results import PEERS, Case, Writer, by_configuration, markdown, summaries, title, totals
+from results import DIRECT, PEERS, Case, Writer, by_configuration, markdown, notes, summaries, title, totals
 
 import convpp
-from convpp.bench import best_times, explain_pass
+from convpp.bench import best_times, explain_pass, is_effective, marked
 from convpp.suite import PASSES, Array, Layer, read_layers
 
-#: Largest relative L2 difference between two libraries' results: sums of up to millions of terms in other orders.
+#: Largest relative L2 difference between two libraries' results: sums of up to millions of terms in other orders, and
+#: by Winograd's transforms, whose errors are some times larger.
 AGREEMENT = {"float32": 2e-4, "float64": 1e-11}
 
 
@@ -64,7 +67,9 @@ def measured(args: argparse.Namespace, machine: Machine) -> Iterator[Case]:
             peak = machine.peak(dtype, threads)
             bandwidth = machine.bandwidth(layer.traffic(dtype), threads)
             for op in args.passes:
-                runs = contestants(layer, op, dtype, layout, threads, args.algorithm, args.peers)
+                chosen = explain_pass(layer, op, dtype, layout, threads, args.algorithm[0]).algorithm
+                algorithms = with_direct(args.algorithm) if is_effective(chosen) else args.algorithm
+                runs = contestants(layer, op, dtype, layout, threads, algorithms, args.peers)
                 words = f"{layer.row_id} {op} {dtype} {layout} {threads}t"
                 check_agreement({name: run() for name, run in runs.items()}, dtype, words)
                 yield Case(
@@ -75,7 +80,7 @@ def measured(args: argparse.Namespace, machine: Machine) -> Iterator[Case]:
                     dtype=dtype,
                     layout=layout,
                     threads=threads,
-                    algorithm=explain_pass(layer, op, dtype, layout, threads, args.algorithm[0]).algorithm,
+                    algorithm=chosen,
                     flops=layer.flops,
                     traffic=layer.traffic(dtype),
                     peak=peak,
@@ -103,12 +108,17 @@ def keep_memory() -> None:
 def line(case: Case) -> str:
     """A case in words."""
     words = f"{case.row} {case.op} {case.dtype} {case.layout} {case.threads}t"
-    unit = "GFLOP/s" if case.algorithm == "direct" else f"GFLOP/s (effective: {case.algorithm})"
-    ratios = [f"   {name} {case.ratio(name):6.2f}x" for name in list(case.seconds)[1:]]
+    rate, share = marked(f"{case.rate:7.1f}", case.effective), marked(f"{case.share:4.0%}", case.effective)
+    ratios = [f"   {name}{time_of_direct(case, name)} {case.ratio(name):6.2f}x" for name in list(case.seconds)[1:]]
     return (
-        f"{words:74} {case.rate:7.1f} {unit}, {case.share:4.0%} of the attainable {case.attainable:5.0f} "
+        f"{words:74} {rate:11} GFLOP/s, {share:8} of the attainable {case.attainable:5.0f} "
         f"(peak {case.peak:.0f})" + "".join(ratios)
     )
+
+
+def time_of_direct(case: Case, name: str) -> str:
+    """Said of the direct algorithm, where convpp takes another one."""
+    return f" {1e3 * case.seconds[name]:.3f} ms" if name == DIRECT and case.direct_ratio is not None else ""
 
 
 def main() -> None:
@@ -121,7 +131,7 @@ def main() -> None:
     parser.add_argument("--layout", nargs="*", default=["channels_first"], choices=["channels_first", "channels_last"])
     parser.add_argument("--threads", nargs="*", type=int, default=[convpp.get_num_threads()])
     parser.add_argument("--peers", nargs="*", default=PEERS)
-    parser.add_argument("--algorithm", nargs="*", default=["direct"])
+    parser.add_argument("--algorithm", nargs="+", default=["auto"], help="the first one is convpp's (default: auto)")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each case, all contestants together")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--picture", type=Path, help="draw PICTURE.png and PICTURE.svg")
@@ -138,8 +148,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         writer = None
         if args.csv:
-            names = ["convpp", *(f"convpp {a}" for a in args.algorithm[1:]), *args.peers]
-            writer = Writer(stack.enter_context(args.csv.open("w", newline="", encoding="utf-8")), names)
+            columns = [*names(with_direct(args.algorithm)), *args.peers]
+            writer = Writer(stack.enter_context(args.csv.open("w", newline="", encoding="utf-8")), columns)
         for case in measured(args, machine):
             print(line(case), flush=True)
             cases.append(case)
@@ -149,6 +159,7 @@ def main() -> None:
         for table in (totals(chosen), summaries(chosen)):
             if len(table) > 1:
                 print(f"\n{title(configuration)}\n\n{markdown(table)}")
+        print("".join(f"\n{note}\n" for note in notes(chosen)), end="")
     if args.picture:
         from picture import draw
 

@@ -55,7 +55,7 @@ def onnxruntime_pass(layer: Layer, threads: int, arrays: dict[str, Array]) -> Ru
     from onnx import TensorProto, helper, numpy_helper
 
     x, w, dy = arrays["x"], arrays["w"], arrays["dy"]
-    attributes = {
+    attributes: dict[str, Any] = {
         "strides": layer.stride,
         "pads": layer.padding * 2,
         "dilations": layer.dilation,
@@ -91,14 +91,24 @@ def scipy_pass(layer: Layer, op: str, arrays: dict[str, Array]) -> Run | None:
     return lambda: convolve(padded, rotated, mode="valid").reshape(shape)
 
 
+def with_direct(algorithms: list[str]) -> list[str]:
+    """The algorithms, and the direct one behind them if it is not there."""
+    return algorithms if "direct" in algorithms else [*algorithms, "direct"]
+
+
+def names(algorithms: list[str]) -> list[str]:
+    """What convpp's contestants are called: the first algorithm's plainly "convpp"."""
+    return ["convpp", *(f"convpp {algorithm}" for algorithm in algorithms[1:])]
+
+
 def contestants(
     layer: Layer, op: str, dtype: str, layout: str, threads: int, algorithms: list[str], peers: list[str]
 ) -> dict[str, Run]:
     """All that can run this case, convpp first."""
     arrays = layer.arrays(dtype, layout)
     runs = {
-        "convpp" if a == algorithms[0] else f"convpp {a}": layer_pass(layer, op, layout, threads, arrays, a)
-        for a in algorithms
+        name: layer_pass(layer, op, layout, threads, arrays, algorithm)
+        for name, algorithm in zip(names(algorithms), algorithms, strict=True)
     }
     if "torch" in peers:
         runs["torch"] = torch_pass(layer, op, layout, threads, arrays)

@@ -6,13 +6,15 @@ In: nothing but the machine.
 Out: for each extent and pass the nanoseconds of 1000 operations, and the share of the peak of multiply-adds, measured
 in the same run: a table, a CSV, and a picture, if asked for.
 
-An ideal library would have one straight line: twice the work in twice the time, at the machine's peak.
+An ideal library would have one straight line: twice the work in twice the time, at the machine's peak.  Where convpp
+does fewer operations than the direct sum has, those of the direct sum are counted, and shares are marked as effective.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from picture import save
 from results import Table, markdown
 
 import convpp
-from convpp.bench import measure
+from convpp.bench import is_effective, legend, marked, measure
 from convpp.suite import PASSES, Layer
 
 BASE = Layer("growth", "base", 1, 1, 64, 64, (56, 56), (3, 3), (1, 1), (1, 1), (1, 1), 1)
@@ -48,6 +50,7 @@ class Point:
     flops: int
     peak: float  # GFLOP/s
     seconds: float
+    algorithm: str = "direct"
 
     @property
     def share(self) -> float:
@@ -59,12 +62,16 @@ class Point:
         """Nanoseconds of 1000 operations."""
         return 1e12 * self.seconds / self.flops
 
+    @property
+    def share_in_words(self) -> str:
+        """Marked, if it is an effective one."""
+        return marked(f"{self.share:.0%}", is_effective(self.algorithm))
+
 
 def grown(extent: str, value: int) -> Layer:
     """The base layer with one other extent."""
-    if extent == "H = W":
-        return replace(BASE, input=(value, value))
-    return replace(BASE, **{extent.lower(): value})
+    changed: dict[str, Any] = {"input": (value, value)} if extent == "H = W" else {extent.lower(): value}
+    return replace(BASE, **changed)
 
 
 def measured(dtype: str, threads: int, seconds: float) -> Iterator[Point]:
@@ -76,7 +83,7 @@ def measured(dtype: str, threads: int, seconds: float) -> Iterator[Point]:
             peak = machine.peak(dtype, threads)
             for op in PASSES:
                 found = measure(layer, op, dtype, "channels_first", threads, seconds)
-                yield Point(extent, value, op, dtype, threads, layer.flops, peak, found.seconds)
+                yield Point(extent, value, op, dtype, threads, layer.flops, peak, found.seconds, found.algorithm)
 
 
 def growth_table(points: Sequence[Point]) -> Table:
@@ -86,7 +93,7 @@ def growth_table(points: Sequence[Point]) -> Table:
         row = [f"{extent} = {value}"]
         for op in PASSES:
             (point,) = (p for p in points if (p.extent, p.value, p.op) == (extent, value, op))
-            row += [f"{point.cost:.2f}", f"{point.share:.0%}"]
+            row += [f"{point.cost:.2f}", point.share_in_words]
         table.append(row)
     return table
 
@@ -103,6 +110,8 @@ def draw(points: Sequence[Point], stem: Path, endings: Sequence[str] = ("png", "
 
     extents = list(dict.fromkeys(point.extent for point in points))
     figure = Figure(figsize=(3.4 * len(extents), 3.4), layout="constrained")
+    top = max([1.0, *(point.share for point in points)])  # effective shares may be higher
+    shares = [quarter / 4 for quarter in range(math.floor(4 * top) + 1)]
     panels: Any = figure.subplots(1, len(extents), sharey=True, squeeze=False)[0]
     figure.suptitle(base_in_words(points))
     for panel, extent in zip(panels, extents, strict=True):
@@ -110,10 +119,10 @@ def draw(points: Sequence[Point], stem: Path, endings: Sequence[str] = ("png", "
             line = [p for p in points if (p.extent, p.op) == (extent, op)]
             panel.plot([p.value for p in line], [p.share for p in line], marker=mark, ms=4, label=op)
         ticks = sorted({p.value for p in points if p.extent == extent})
-        panel.set(xscale="log", ylim=(0, 1.02), title=f"{extent} grows")
+        panel.set(xscale="log", ylim=(0, 1.02 * top), title=f"{extent} grows")
         panel.set_xticks(ticks, map(str, ticks), fontsize=8)
         panel.set_xticks([], minor=True)
-        panel.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+        panel.set_yticks(shares, [f"{100 * share:.0f} %" if share else "0" for share in shares])
         panel.grid(color="0.9")
     panels[0].set_ylabel("share of the peak")
     panels[0].legend(frameon=False, fontsize=8)
@@ -122,28 +131,28 @@ def draw(points: Sequence[Point], stem: Path, endings: Sequence[str] = ("png", "
 
 FIELDS = {"extent": str, "value": int, "op": str, "dtype": str, "threads": int, "flops": int}
 NUMBERS = ("peak", "seconds")
+ALGORITHM = "algorithm"  # older files lack it: all direct
 
 
 def write_csv(points: Iterable[Point], path: Path) -> None:
     """For ``report.py``."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*FIELDS, *NUMBERS])
+        writer.writerow([*FIELDS, *NUMBERS, ALGORITHM])
         for point in points:
             numbers = [f"{getattr(point, name):.6g}" for name in NUMBERS]
-            writer.writerow([*(getattr(point, name) for name in FIELDS), *numbers])
+            writer.writerow([*(getattr(point, name) for name in FIELDS), *numbers, point.algorithm])
 
 
 def read_csv(path: Path) -> list[Point]:
     """What ``write_csv`` wrote."""
+    points = []
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Point(
-                **{name: kind(row[name]) for name, kind in FIELDS.items()},
-                **{name: float(row[name]) for name in NUMBERS},
-            )
-            for row in csv.DictReader(file)
-        ]
+        for row in csv.DictReader(file):
+            fields: dict[str, Any] = {name: kind(row[name]) for name, kind in FIELDS.items()}
+            fields |= {name: float(row[name]) for name in NUMBERS}
+            points.append(Point(**fields, algorithm=row.get(ALGORITHM, "direct")))
+    return points
 
 
 def main() -> None:
@@ -157,9 +166,11 @@ def main() -> None:
     args = parser.parse_args()
     points = []
     for point in measured(args.dtype, args.threads, args.seconds):
-        print(f"{point.extent} = {point.value:4} {point.op:11} {point.share:4.0%} of {point.peak:.0f}", flush=True)
+        share = f"{point.share_in_words:>8} of {point.peak:.0f}"
+        print(f"{point.extent} = {point.value:4} {point.op:11} {share}", flush=True)
         points.append(point)
     print(f"\n{base_in_words(points)}\n\n{markdown(growth_table(points))}")
+    print("".join(f"\n{note}\n" for note in legend(point.algorithm for point in points)), end="")
     if args.csv:
         write_csv(points, args.csv)
     if args.picture:

@@ -22,6 +22,7 @@ from convpp.suite import PASSES
 #: Colours that people who see few of them can tell apart (Okabe and Ito).
 MARKS = {"torch": ("o", "#0072B2"), "onnxruntime": ("D", "#CC79A7"), "scipy": ("^", "#009E73")}
 FASTER, SLOWER = "#9CCDE8", "#F0A070"
+HATCH = "////"
 SUITES = ("#4C72B0", "#DD8452", "#55A868", "#8172B3", "#937860")
 ROW_INCHES, HEAD_INCHES = 0.19, 1.3
 
@@ -78,6 +79,10 @@ def draw_configuration(configuration: Configuration, cases: Sequence[Case]) -> A
         panels[0].barh([0], [0], color=colour, label=words)
         for words, colour in (("faster than the best peer", FASTER), ("slower", SLOWER))
     ]
+    if any(case.effective for case in cases):
+        handles.append(
+            panels[1].barh([0], [0], color="0.7", hatch=HATCH, label="effective: fewer operations than counted")
+        )
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
@@ -142,13 +147,16 @@ def draw_ratios(panel: Any, cases: Sequence[Case], places: dict[str, float], spa
 
 def draw_shares(panel: Any, cases: Sequence[Case], places: dict[str, float]) -> None:
     """A bar for each row, up to its share of what is attainable; hatched where the rate is an effective one."""
-    panel.set(xlim=(0, max([1.0, *(case.share for case in cases)])))
-    panel.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"], fontsize=8)
+    highest = max([1.0, *(case.share for case in cases)])
+    panel.set(xlim=(0, highest))
+    step = 0.5 if highest < 1.5 else 1.0  # effective shares may be above 1
+    ticks = [step * i for i in range(math.floor(highest / step) + 1)]
+    panel.set_xticks(ticks, [f"{100 * tick:.0f} %" if tick else "0" for tick in ticks], fontsize=8)
     panel.xaxis.set_tick_params(top=True, labeltop=True)
     panel.grid(axis="x", color="0.9", lw=0.6)
     panel.set_axisbelow(True)
     for case in cases:
-        hatch = None if case.algorithm == "direct" else "////"
+        hatch = HATCH if case.effective else None
         colour = colour_of(case.row, places)
         panel.barh(places[case.row], case.share, height=0.72, color=colour, alpha=0.8, hatch=hatch)
     frame_suites(panel, places)

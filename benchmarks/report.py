@@ -12,14 +12,28 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import growth
 import picture
 import spread
 import workspace
-from results import behind, by_configuration, markdown, read_cases, summaries, title, totals
+from results import (
+    Case,
+    Table,
+    behind,
+    by_configuration,
+    markdown,
+    notes,
+    read_cases,
+    slowest,
+    summaries,
+    title,
+    totals,
+)
+
+from convpp.bench import legend
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS_BEHIND = 20
@@ -47,13 +61,20 @@ def compared(files: list[Path], pictures: Path) -> Iterator[tuple[str, str]]:
         peaks = [case.peak for case in cases]
         lines.append(f"| {title(configuration)} | {len(cases)} | {min(peaks):.0f} to {max(peaks):.0f} |")
     yield "runs", "\n".join(lines)
-    for name, tabulate in {
-        "totals": totals,
-        "summaries": summaries,
-        "behind": lambda cases: behind(cases, ROWS_BEHIND),
-    }.items():
-        tables = {title(configuration): tabulate(cases) for configuration, cases in groups.items()}
-        parts = [f"**{words}**\n\n{markdown(table)}" for words, table in tables.items() if len(table) > 1]
+    made: dict[str, Callable[[Sequence[Case]], tuple[Table, list[str]]]] = {
+        "totals": lambda cases: (totals(cases), []),
+        "summaries": lambda cases: (summaries(cases), notes(cases)),
+        "behind": lambda cases: (
+            behind(cases, ROWS_BEHIND),
+            legend(case.algorithm for case in slowest(cases, ROWS_BEHIND)),
+        ),
+    }
+    for name, make in made.items():
+        parts = []
+        for configuration, cases in groups.items():
+            table, below = make(cases)
+            if len(table) > 1:
+                parts += [f"**{title(configuration)}**", markdown(table), *below]
         yield name, "\n\n".join(parts) or "None."
     pictures.mkdir(exist_ok=True)
     drawn = []
@@ -69,7 +90,8 @@ def grown(path: Path, pictures: Path) -> str:
     pictures.mkdir(exist_ok=True)
     (drawn,) = growth.draw(points, pictures / "growth", ["png"])
     words = growth.base_in_words(points)
-    return f"{words}\n\n![{words}]({pictures.name}/{drawn.name})\n\n{markdown(growth.growth_table(points))}"
+    parts = [words, f"![{words}]({pictures.name}/{drawn.name})", markdown(growth.growth_table(points))]
+    return "\n\n".join([*parts, *legend(point.algorithm for point in points)])
 
 
 def replaced(page: str, name: str, text: str) -> str:

@@ -3,7 +3,8 @@
 In: cases as ``compare.py`` measures them, or its CSV files.
 Out: totals of networks and summaries of groups of rows, as tables of text.   Next: ``picture.py``, ``report.py``.
 
-A ratio is a peer's time / convpp's time: above 1, convpp is faster.
+A ratio is a peer's time / convpp's time: above 1, convpp is faster.  convpp's own direct algorithm is a peer of another
+one that convpp takes.
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from convpp.bench import is_effective, legend, marked
 from convpp.suite import NETWORKS, PASSES, read_layers
 
 PEERS = ("torch", "onnxruntime", "scipy")
 #: The best peer of a row is the faster one of these; SciPy's filters answer another question (one image, one kernel).
 BEST_OF = ("torch", "onnxruntime")
+#: convpp's direct algorithm beside another one.
+DIRECT = "convpp direct"
+#: What is promised of the algorithm that convpp chooses: not slower than the direct one by more than that.
+SLOWER_AT_MOST = 0.03
+#: The layers for which other algorithms than the direct one are made, for each pass a group of its own.
+WIDE_3X3 = "3x3, stride 1, C and K >= 64, H >= 14"
 
 Configuration = tuple[str, str, int]  # dtype, layout, threads
 Table = list[list[str]]  # the first row is the head
@@ -36,7 +44,7 @@ class Case:
     dtype: str
     layout: str
     threads: int
-    algorithm: str  # convpp's; of another one than direct, rates are effective ones: the direct sum's operations
+    algorithm: str  # convpp's
     flops: int
     traffic: int  # bytes: the operands and the result, each once
     peak: float  # GFLOP/s
@@ -71,6 +79,11 @@ class Case:
         return self.flops / self.ours / 1e9
 
     @property
+    def effective(self) -> bool:
+        """Whether rate and share are effective ones: operations of the direct sum, of which convpp does fewer."""
+        return is_effective(self.algorithm)
+
+    @property
     def share(self) -> float:
         """convpp's share of what is attainable."""
         return self.rate / self.attainable
@@ -78,6 +91,11 @@ class Case:
     def ratio(self, peer: str) -> float | None:
         """The peer's time / convpp's; None where it did not take part."""
         return self.seconds[peer] / self.ours if peer in self.seconds else None
+
+    @property
+    def direct_ratio(self) -> float | None:
+        """The direct algorithm's time / convpp's; None where that is the direct one, or it did not take part."""
+        return None if self.algorithm == "direct" else self.ratio(DIRECT)
 
     @property
     def best_ratio(self) -> float | None:
@@ -104,6 +122,7 @@ FIELDS = {
     "attainable": float,
 }
 SECONDS = " seconds"
+DIRECT_RATIO = "direct / convpp"  # for people: it follows from the seconds
 
 
 class Writer:
@@ -111,7 +130,7 @@ class Writer:
 
     def __init__(self, file: TextIO, contestants: Sequence[str]) -> None:
         self._file = file
-        columns = [*FIELDS, "classes", *(name + SECONDS for name in contestants)]
+        columns = [*FIELDS, "classes", *(name + SECONDS for name in contestants), DIRECT_RATIO]
         self._writer = csv.DictWriter(file, columns, lineterminator="\n")
         self._writer.writeheader()
 
@@ -120,6 +139,7 @@ class Writer:
         row: dict[str, Any] = {name: getattr(case, name) for name in FIELDS}
         row = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
         row["classes"] = "; ".join(case.classes)
+        row[DIRECT_RATIO] = "" if case.direct_ratio is None else f"{case.direct_ratio:.4g}"
         self._writer.writerow(row | {name + SECONDS: f"{value:.6g}" for name, value in case.seconds.items()})
         self._file.flush()
 
@@ -194,11 +214,15 @@ def totals(cases: Sequence[Case]) -> Table:
 
 
 def groups_of(cases: Sequence[Case]) -> Iterator[tuple[str, list[Case]]]:
-    """The cases of each suite, of each class, and all."""
+    """The cases of each suite, of each class, of each pass of wide 3x3 layers, of each pass, and all."""
     for suite in dict.fromkeys(case.suite for case in cases):
         yield f"suite {suite}", [case for case in cases if case.suite == suite]
     for kind in dict.fromkeys(kind for case in cases for kind in case.classes):
         yield kind, [case for case in cases if kind in case.classes]
+    wide = {layer.row_id for layer in read_layers() if layer.is_wide_3x3}  # not a class: older files do not know it
+    for op in PASSES:
+        if chosen := [case for case in cases if case.op == op and case.row in wide]:
+            yield f"{WIDE_3X3}, {op}", chosen
     for op in PASSES:
         if chosen := [case for case in cases if case.op == op]:
             yield op, chosen
@@ -215,17 +239,43 @@ def summaries(cases: Sequence[Case]) -> Table:
             every = [case.best_ratio if column == "best peer" else case.ratio(column) for case in group]
             row.append(mean_and_lowest([ratio for ratio in every if ratio is not None], ".2f"))
         row.append(str(sum(1 for case in group if case.best_ratio is not None and case.best_ratio < 1)))
-        row.append(mean_and_lowest([case.share for case in group], ".0%"))
+        shares = mean_and_lowest([case.share for case in group], ".0%")
+        row.append(marked(shares, any(case.effective for case in group)))
         table.append(row)
     return table
 
 
-def behind(cases: Sequence[Case], most: int) -> Table:
+def notes(cases: Sequence[Case]) -> list[str]:
+    """What stands below the summaries: convpp beside its direct algorithm, and what marks mean."""
+    return [*beside_direct(cases), *legend(case.algorithm for case in cases)]
+
+
+def beside_direct(cases: Sequence[Case]) -> list[str]:
+    """A line about the cases where convpp takes another algorithm and the direct one was measured too."""
+    found = [(ratio, f"{case.row}, {case.op}") for case in cases if (ratio := case.direct_ratio) is not None]
+    if not found:
+        return []
+    ratios = [ratio for ratio, _ in found]
+    slower = sum(1 for ratio in ratios if ratio * (1 + SLOWER_AT_MOST) < 1)
+    return [
+        f"Time of direct / time of convpp, over the {len(found)} case{'s'[: len(found) > 1]} not direct: "
+        f"geometric mean {mean_and_lowest(ratios, '.2f')} ({min(found)[1]}); "
+        f"slower than direct by more than {SLOWER_AT_MOST:.0%}: {slower}."
+    ]
+
+
+def slowest(cases: Sequence[Case], most: int) -> list[Case]:
     """The cases in which the best peer is fastest beside convpp, the worst first."""
-    table = [["row, pass", "best peer", "share of attainable", "classes"]]
     slower = [case for case in cases if case.best_ratio is not None and case.best_ratio < 1]
-    for case in sorted(slower, key=lambda case: case.best_ratio or 1)[:most]:
-        table.append([f"{case.row}, {case.op}", f"{case.best_ratio:.2f}", f"{case.share:.0%}", ", ".join(case.classes)])
+    return sorted(slower, key=lambda case: case.best_ratio or 1)[:most]
+
+
+def behind(cases: Sequence[Case], most: int) -> Table:
+    """The cases that ``slowest`` finds."""
+    table = [["row, pass", "best peer", "share of attainable", "classes"]]
+    for case in slowest(cases, most):
+        share = marked(f"{case.share:.0%}", case.effective)
+        table.append([f"{case.row}, {case.op}", f"{case.best_ratio:.2f}", share, ", ".join(case.classes)])
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,22 @@ def test_shapes_and_work_are_those_of_convpp() -> None:
         assert layer.flops == convpp.explain(layer.x_shape, layer.w_shape, **layer.geometry).flops
 
 
+def test_wide_3x3_layers() -> None:
+    wide = [row for row, layer in LAYERS.items() if layer.is_wide_3x3]
+    assert wide == [
+        *(f"resnet50/conv3x3_{c}-{c}@{h}" for c, h in ((64, 56), (128, 28), (256, 14))),
+        *(row for row in LAYERS if row.startswith("vgg16/") and "_3-64" not in row),
+        *("dilated/aspp_d2_256@28", "dilated/rfcn_d3_512@38x57"),
+    ]
+    layer = LAYERS[wide[0]]
+    for other in (
+        {"c": 63}, {"k": 63}, {"input": (13, 56)}, {"kernel": (3, 5)}, {"kernel": (3, 3, 3)},
+        {"stride": (1, 2)}, {"groups": 2},
+    ):  # fmt: skip
+        assert not replace(layer, **other).is_wide_3x3
+    assert replace(layer, c=128, k=128, groups=2, input=(14, 13)).is_wide_3x3
+
+
 @pytest.mark.parametrize(
     ("row", "op", "classes"),
     [
@@ -92,11 +109,12 @@ def test_the_table_has_a_line_for_each_layer_and_pass(capsys: pytest.CaptureFixt
     assert lines[0] == f"convpp {info['version']}, {info['isa']}, 1 thread, float64, channels_last"
     assert re.fullmatch(r"peak of multiply-adds: \d+ GFLOP/s", lines[1])
     assert lines[3] == bench.HEADER
-    found = [re.fullmatch(r"(\S+) +(\w+) +\d+\.\d{3} +\d+\.\d  +\d+%", line) for line in lines[4:13]]
+    row = r"(\S+) +(\w+) +\d+\.\d{3} +\d+\.\d(?: eff)? +\d+%(?: eff)?"
+    found = [re.fullmatch(row, line) for line in lines[4:13]]
     rows = [f"lenet/{name}" for name in ("conv1", "conv2", "question")]
     assert [match and match.groups() for match in found] == [(row, op) for row in rows for op in PASSES]
     assert lines[14] == "total of lenet: 3 layers, N = 1, 64"
-    assert [line.split("  ")[18].strip() for line in lines[15:]] == [*PASSES, "all passes"]
+    assert [line.split("  ")[18].strip() for line in lines[15:19]] == [*PASSES, "all passes"]
 
 
 def test_totals_are_weighted_by_count() -> None:
@@ -124,8 +142,30 @@ def test_totals_are_weighted_by_count() -> None:
 def test_rates_of_another_algorithm_are_marked() -> None:
     layer = LAYERS["lenet/question"]
     direct, other = (bench.Measured(layer, "forward", name, 1e-3) for name in ("direct", "winograd"))
-    assert "*" not in bench.line(direct, 1.0)
-    assert bench.line(other, 1.0).split()[3] == f"{layer.flops / 1e6:.1f}*"
+    rate, share = f"{layer.flops / 1e6:.1f}", f"{layer.flops / 1e6:.0%}"
+    assert bench.line(direct, 1.0).split()[3:] == [rate, share]
+    assert bench.line(other, 1.0).split()[3:] == [rate, "eff", share, "eff"]
+    assert bench.line(direct, 1.0).index(share) == bench.line(other, 1.0).index(share)  # in one column
+    # A sum is marked if one of its terms is, and the definition itself does all operations.
+    others = [
+        bench.Measured(layer, op, name, 1e-3) for op, name in zip(PASSES[1:], ("direct", "reference"), strict=True)
+    ]
+    totals = [line.split() for line in bench.total_lines([other, *others], 1.0)[2:]]
+    assert [words.count("eff") for words in totals] == [2, 0, 0, 2]
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_a_legend_says_what_the_mark_means(
+    algorithm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tqdm")
+    explain = bench.explain
+    monkeypatch.setattr(bench, "explain", lambda *a, **k: replace(explain(*a, **k), algorithm=algorithm))
+    bench.main("lenet", "float32", "channels_first", 1, 1e-9)
+    lines = capsys.readouterr().out.splitlines()
+    effective = algorithm == "winograd"
+    assert [line.count(" eff") for line in lines[4:13] + lines[15:19]] == [2 * effective] * 13
+    assert lines[19:] == (["", bench.LEGEND] if effective else [])
 
 
 def test_all_is_every_layer() -> None:

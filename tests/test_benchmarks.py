@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import growth
@@ -14,31 +15,9 @@ import spread
 import workspace
 from machine import MEASURES, SIZES, Machine, attainable
 
-from convpp.suite import PASSES, read_layers
-
-LAYERS = {layer.row_id: layer for layer in read_layers()}
-
-
-def a_case(row: str, op: str, threads: int = 1, algorithm: str = "direct", **seconds: float) -> results.Case:
-    layer = LAYERS[row]
-    return results.Case(
-        suite=layer.suite,
-        layer=layer.name,
-        count=layer.count,
-        op=op,
-        dtype="float32",
-        layout="channels_first",
-        threads=threads,
-        algorithm=algorithm,
-        flops=layer.flops,
-        traffic=layer.traffic("float32"),
-        peak=100.0,
-        bandwidth=10.0,
-        attainable=attainable(layer, "float32", 100.0, 10.0),
-        classes=layer.classes(op),
-        seconds=seconds,
-    )
-
+from cases import GROUP, LAYERS, WIDE, a_case
+from convpp import bench
+from convpp.suite import PASSES
 
 VGG = [row for row in LAYERS if row.startswith("vgg16/")]
 
@@ -126,6 +105,33 @@ def test_summaries() -> None:
     assert [row[:2] for row in results.behind(cases, 9)[1:]] == [["lenet/conv1, forward", "0.50"]]
 
 
+def test_wide_3x3_layers_are_a_group_for_each_pass() -> None:
+    cases = [
+        *(a_case(WIDE[0], op, convpp=1.0, torch=4.0) for op in ("forward", "weight_grad")),
+        a_case(WIDE[1], "forward", convpp=2.0, torch=2.0, onnxruntime=1.0),
+        a_case("resnet50/conv3x3_512-512@7", "forward", convpp=1.0, torch=9.0),
+        a_case("resnet50/conv3x3s2_128-128@56", "forward", convpp=1.0, torch=9.0),
+    ]
+    table = {row[0]: row[1:4] for row in results.summaries(cases)}
+    assert list(table)[2:] == ["regular", f"{GROUP}, forward", f"{GROUP}, weight_grad", "forward", "weight_grad", "all"]
+    assert table[f"{GROUP}, forward"] == ["2", "2.00, lowest 1.00", "0.50, lowest 0.50"]
+    assert table[f"{GROUP}, weight_grad"] == ["1", "4.00, lowest 4.00", ""]
+
+
+def test_rates_of_another_algorithm_are_marked_in_all_tables() -> None:
+    seconds = LAYERS[WIDE[0]].flops / 100e9  # at the peak
+    direct = a_case(WIDE[0], "forward", convpp=seconds, torch=seconds / 2)
+    other = a_case(WIDE[0], "weight_grad", algorithm="winograd", convpp=seconds / 2, torch=seconds / 8)
+    assert (direct.effective, other.effective) == (False, True)
+    assert not a_case(WIDE[0], "forward", algorithm="reference", convpp=1.0).effective
+    shares = {row[0]: row[-1] for row in results.summaries([direct, other])}
+    assert (shares["forward"], shares["weight_grad"]) == ("100%, lowest 100%", "200%, lowest 200% eff")
+    assert shares["all"] == "141%, lowest 100% eff"
+    assert [row[2] for row in results.behind([direct, other], 9)[1:]] == ["200% eff", "100%"]
+    assert results.notes([direct]) == []
+    assert results.notes([direct, other]) == [bench.LEGEND]
+
+
 def test_markdown() -> None:
     assert results.markdown([["a", "bcd"], ["efg", "1"]]) == "| a   | bcd |\n|-----|----:|\n| efg |   1 |"
 
@@ -195,6 +201,67 @@ def test_the_page_has_the_sections_that_the_report_writes(tmp_path: Path) -> Non
     assert all(f"](performance/{name})" in page for name in pictures)
     with pytest.raises(SystemExit, match="expected one"):
         report.replaced(page, "unknown", "")
+
+
+def test_the_page_can_be_written_from_older_files(tmp_path: Path) -> None:
+    """Files that know of no direct algorithm beside convpp's, and of growth without algorithms."""
+    pytest.importorskip("matplotlib")
+    cases = [a_case(row, op, convpp=0.25, torch=0.5) for row in VGG for op in PASSES]
+    points = [
+        growth.Point("N", value, op, "float32", 2, growth.grown("N", value).flops, 100.0, 0.5)
+        for value in growth.GROWTH["N"]
+        for op in PASSES
+    ]
+    with (tmp_path / "new.csv").open("w", encoding="utf-8") as file:
+        writer = results.Writer(file, ["convpp", "torch"])
+        for case in cases:
+            writer.write(case)
+    growth.write_csv(points, tmp_path / "new_growth.csv")
+    without_last_column(tmp_path / "new.csv", tmp_path / "compare_old.csv")
+    without_last_column(tmp_path / "new_growth.csv", tmp_path / "growth.csv")
+    assert results.read_cases([tmp_path / "compare_old.csv"]) == cases
+    assert growth.read_csv(tmp_path / "growth.csv") == points
+    text = dict(report.sections(tmp_path, tmp_path / "performance"))
+    assert "eff" not in " ".join(text.values()).split()
+    assert all(f"| {GROUP}, {op} " in text["summaries"] for op in PASSES)
+
+    # Beside a younger file, whose case counts, and is marked.
+    seconds = {"convpp": 0.25, results.DIRECT: 0.5, "torch": 0.5}
+    case = replace(cases[0], algorithm="winograd", seconds=seconds)
+    with (tmp_path / "compare_younger.csv").open("w", encoding="utf-8") as file:
+        results.Writer(file, list(seconds)).write(case)
+    growth.write_csv([replace(point, algorithm="winograd") for point in points], tmp_path / "growth.csv")
+    newer = dict(report.sections(tmp_path, tmp_path / "performance"))
+    assert newer["totals"] == text["totals"]
+    assert newer["summaries"].endswith(f" |\n\n{results.beside_direct([case])[0]}\n\n{bench.LEGEND}")
+    assert newer["growth"].endswith(f"% eff |\n\n{bench.LEGEND}")
+
+
+def without_last_column(source: Path, target: Path) -> None:
+    lines = source.read_text(encoding="utf-8").splitlines()
+    target.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines), encoding="utf-8")
+
+
+def test_the_results_that_are_kept_can_be_read() -> None:
+    kept = Path(__file__).parents[1] / "benchmarks" / "results"
+    cases = results.read_cases(sorted(kept.glob("compare*.csv")))
+    assert cases
+    assert {case.row for case in cases} <= set(LAYERS)
+    assert growth.read_csv(kept / "growth.csv")
+
+
+def test_effective_shares_above_all_that_is_attainable_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    seconds = LAYERS[WIDE[0]].flops / 100e9
+    cases = [a_case(WIDE[0], op, algorithm="winograd", convpp=seconds / 2.4, torch=seconds) for op in PASSES]
+    picture.draw(cases, tmp_path / "a", ["svg"])
+    drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert all(f"<!-- {words} -->" in drawn for words in ("100 %", "200 %", "effective: fewer operations than counted"))
+    cases = [replace(case, algorithm="direct", seconds={"convpp": seconds}) for case in cases]
+    picture.draw(cases, tmp_path / "b", ["svg"])
+    drawn = (tmp_path / "b.svg").read_text(encoding="utf-8")
+    assert "<!-- 50 % -->" in drawn
+    assert "effective" not in drawn
 
 
 def test_the_same_data_are_the_same_picture(tmp_path: Path) -> None:

@@ -50,9 +50,10 @@ convpp::Pass pass_from(const std::string& text) {
 }
 
 convpp::Algorithm algorithm_from(const std::string& text) {
-    for (const auto algorithm : {convpp::Algorithm::automatic, convpp::Algorithm::direct, convpp::Algorithm::reference})
+    for (const auto algorithm : {convpp::Algorithm::automatic, convpp::Algorithm::direct, convpp::Algorithm::winograd,
+                                 convpp::Algorithm::reference})
         if (text == convpp::name(algorithm)) return algorithm;
-    throw std::invalid_argument("algorithm is '" + text + "', expected auto, direct or reference");
+    throw std::invalid_argument("algorithm is '" + text + "', expected auto, direct, winograd or reference");
 }
 
 convpp::DType dtype_from(const std::string& text) {

@@ -2,6 +2,7 @@
 #include "convpp/convolution.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <utility>
@@ -35,6 +36,22 @@ struct Convolution::Implementation {
 };
 
 namespace {
+
+Plan planned(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads) {
+    Plan plan = make_plan(problem, pass, dtype, algorithm, isa, threads);
+    if (plan.empty) return plan;
+    const auto measure = [&](auto measured) {
+        using T = decltype(measured);
+        const bool winograd = plan.algorithm == Algorithm::winograd;
+        if (winograd && pass == Pass::weight_grad) measure_winograd_sum<T>(plan);
+        else if (winograd) measure_winograd_product<T>(plan);
+        else if (plan.algorithm == Algorithm::direct && pass == Pass::weight_grad) measure_weight_grad<T>(plan);
+        else if (plan.algorithm == Algorithm::direct) measure_implicit_gemm<T>(plan);
+    };
+    if (dtype == DType::float32) measure(float());
+    else measure(double());
+    return plan;
+}
 
 template <class T>
 void check_view(const View<T>& view, int64_t expected, const char* argument) {
@@ -106,6 +123,75 @@ bool needs_repair(const ConvProblem& problem, const Plan& plan, const reference:
 
 template <class T>
 void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
+             View<const T> bias, View<T> result, bool accumulate, int threads);
+
+template <class T>
+void add_all(View<const T> from, T* to, int threads) {
+    const int64_t tasks = from.size / elems_of_filling_task + 1;
+    parallel_for(tasks, threads, [&](int64_t task, int) {
+        for (int64_t i = from.size * task / tasks; i < from.size * (task + 1) / tasks; ++i) to[i] += from.data[i];
+    });
+}
+
+// A sample is computed again by the direct algorithm if not all of its results are finite: a NaN or Inf spoils the whole
+// tile that it is in, and transforms overflow where plain sums do not.
+template <class T>
+void repair_samples(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
+                    View<const T> bias, T* result, const std::vector<std::atomic<unsigned char>>& spoiled,
+                    int threads) {
+    Geometry g = problem.geometry();
+    const int64_t batch = std::exchange(g.batch, 1), source = first.size / batch;
+    const int64_t weights = g.per_sample ? second.size / batch : second.size;
+    const int64_t results = (plan.pass == Pass::forward ? problem.y_elems() : problem.x_elems()) / batch;
+    const ConvProblem sample(g);
+    Plan direct;
+    for (int64_t n = 0; n < batch; ++n) {
+        if (spoiled[static_cast<size_t>(n)].load(std::memory_order_relaxed) == 0) continue;
+        if (direct.tasks == 0)
+            direct = planned(sample, plan.pass, sizeof(T) == sizeof(float) ? DType::float32 : DType::float64,
+                             Algorithm::direct, plan.isa, threads);
+        execute<T>(sample, direct, {first.data + n * source, source},
+                   {second.data + (g.per_sample ? n * weights : 0), weights}, nullptr, bias,
+                   {result + n * results, results}, false, threads);
+    }
+}
+
+// All of dw is computed again by the direct algorithm if not all of it is finite.
+template <class T>
+void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, View<const T> dy, View<const T> x, View<T> dw,
+                           bool accumulate, int threads) {
+    std::vector<T> apart(accumulate ? static_cast<size_t>(dw.size) : 0);  // what is added must be whole first
+    T* const to = accumulate ? apart.data() : dw.data;
+    bool finite = false;
+    {
+        const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+        finite = run_winograd_sum<T>(plan, {dy.data, dy.size, x.data, x.size, to, false}, threads, workspace.data());
+    }
+    if (!finite) {
+        const DType dtype = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+        const Plan direct = planned(problem, plan.pass, dtype, Algorithm::direct, plan.isa, threads);
+        execute<T>(problem, direct, dy, x, nullptr, {}, {to, dw.size}, false, threads);
+    }
+    if (accumulate) add_all<T>({to, dw.size}, dw.data, threads);
+}
+
+template <class T>
+void run_winograd(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
+                  const T* packed, View<const T> bias, View<T> result, bool accumulate, int threads) {
+    std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);  // what is added must be whole first
+    T* const to = accumulate ? apart.data() : result.data;
+    std::vector<std::atomic<unsigned char>> spoiled(static_cast<size_t>(problem.geometry().batch));
+    {
+        const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+        run_winograd_product<T>(plan, {first.data, first.size, second.data, second.size, packed, bias.data, to, false},
+                                threads, workspace.data(), spoiled.data());
+    }
+    repair_samples<T>(problem, plan, first, second, bias, to, spoiled, threads);
+    if (accumulate) add_all<T>({to, result.size}, result.data, threads);
+}
+
+template <class T>
+void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
              View<const T> bias, View<T> result, bool accumulate, int threads) {
     const Geometry& g = problem.geometry();
     const bool forward = plan.pass == Pass::forward, weights = plan.pass == Pass::weight_grad;
@@ -135,22 +221,9 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         reference::run(problem, plan.pass, arrays, result.data, accumulate, threads);
         return;
     }
-    if (plan.algorithm == Algorithm::winograd && weights) {
-        std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);
-        const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
-        T* const to = accumulate ? apart.data() : result.data;
-        run_winograd_sum<T>(plan, {arrays.dy, problem.y_elems(), arrays.x, problem.x_elems(), to, false}, threads,
-                            workspace.data());
-        for (size_t i = 0; i < apart.size(); ++i) result.data[i] += apart[i];
-        return;
-    }
     if (plan.algorithm == Algorithm::winograd) {
-        std::vector<std::atomic<unsigned char>> spoiled(static_cast<size_t>(g.batch));
-        const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
-        run_winograd_product<T>(plan,
-                                {forward ? arrays.x : arrays.dy, forward ? problem.x_elems() : problem.y_elems(),
-                                 arrays.w, problem.w_elems(), packed, arrays.bias, result.data, accumulate},
-                                threads, workspace.data(), spoiled.data());
+        if (weights) run_winograd_gradient<T>(problem, plan, first, second, result, accumulate, threads);
+        else run_winograd<T>(problem, plan, first, second, packed, bias, result, accumulate, threads);
         return;
     }
     if (weights && !accumulate) {
@@ -185,18 +258,8 @@ const char* name(Algorithm algorithm) noexcept {
 }
 
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm) {
-    Plan plan = make_plan(problem, pass, dtype, algorithm, active_isa(), num_threads());
-    if (!plan.empty && plan.algorithm == Algorithm::winograd) {
-        const bool sums = pass == Pass::weight_grad;
-        if (dtype == DType::float32) sums ? measure_winograd_sum<float>(plan) : measure_winograd_product<float>(plan);
-        else sums ? measure_winograd_sum<double>(plan) : measure_winograd_product<double>(plan);
-    }
-    if (!plan.empty && plan.algorithm == Algorithm::direct) {
-        const bool sums = pass == Pass::weight_grad;
-        if (dtype == DType::float32) sums ? measure_weight_grad<float>(plan) : measure_implicit_gemm<float>(plan);
-        else sums ? measure_weight_grad<double>(plan) : measure_implicit_gemm<double>(plan);
-    }
-    implementation_ = std::make_shared<const Implementation>(Implementation{problem, dtype, std::move(plan)});
+    implementation_ = std::make_shared<const Implementation>(
+        Implementation{problem, dtype, planned(problem, pass, dtype, algorithm, active_isa(), num_threads())});
 }
 
 const ConvProblem& Convolution::problem() const noexcept { return implementation_->problem; }
@@ -231,7 +294,8 @@ struct PreparedWeights::Implementation {
     std::shared_ptr<const Convolution::Implementation> made_for;
     int64_t bytes = 0;
     // One of the two: the packed weights, or a plain copy where the plan does not read packed ones (reference,
-    // nothing to sum) or where weights that are not finite meet padding.
+    // nothing to sum) or where weights that are not finite meet padding.  Winograd's algorithm has both: samples that are
+    // not finite are computed again from the plain ones.
     AlignedBlock packed, plain;
 };
 
@@ -250,20 +314,25 @@ PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
     check_view(w, problem().w_elems(), "w");
     auto prepared = std::make_shared<PreparedWeights::Implementation>();
     prepared->made_for = implementation_;
-    if (plan.empty || plan.algorithm == Algorithm::reference || products_need_repair(plan, w.data, w.size)) {
-        prepared->bytes = w.size * static_cast<int64_t>(sizeof(T));
-        prepared->plain = AlignedBlock(prepared->bytes);
+    const bool winograd = !plan.empty && plan.algorithm == Algorithm::winograd;
+    const bool packs = winograd || !(plan.empty || plan.algorithm == Algorithm::reference ||
+                                     products_need_repair(plan, w.data, w.size));
+    if (!packs || winograd) {
+        prepared->plain = AlignedBlock(w.size * static_cast<int64_t>(sizeof(T)));
         std::copy_n(w.data, w.size, reinterpret_cast<T*>(prepared->plain.data()));
-    } else {
-        prepared->bytes = plan.packed_weight_elems * static_cast<int64_t>(sizeof(T)) + cache_line;
-        prepared->packed = AlignedBlock(prepared->bytes);
+    }
+    if (packs) {
+        prepared->packed = AlignedBlock(plan.packed_weight_elems * static_cast<int64_t>(sizeof(T)) + cache_line);
         const int count = implementation_->threads(threads);
         const Workspace workspace(plan.shared_bytes + count * plan.thread_bytes);
         ProductOperands<T> operands;
         operands.weights = w.data;
         operands.weight_elems = w.size;
-        pack_product_weights(plan, operands, count, workspace.data(), reinterpret_cast<T*>(prepared->packed.data()));
+        T* const to = reinterpret_cast<T*>(prepared->packed.data());
+        if (winograd) transform_product_weights(plan, operands, count, workspace.data(), to);
+        else pack_product_weights(plan, operands, count, workspace.data(), to);
     }
+    prepared->bytes = prepared->packed.bytes() + prepared->plain.bytes();
     return PreparedWeights(std::move(prepared));
 }
 
@@ -281,12 +350,9 @@ void Convolution::execute_prepared(View<const T> x, const PreparedWeights& w, Vi
     const PreparedWeights::Implementation& prepared = *w.implementation_;
     if (prepared.made_for != implementation_)
         throw std::invalid_argument("w was prepared by another Convolution, expected weights prepared by this one");
-    if (prepared.packed.bytes() > 0) {
-        execute_typed<T>(x, {}, reinterpret_cast<const T*>(prepared.packed.data()), bias, y, how);
-    } else {
-        execute_typed<T>(x, {reinterpret_cast<const T*>(prepared.plain.data()), problem().w_elems()}, nullptr, bias, y,
-                         how);
-    }
+    const View<const T> plain{reinterpret_cast<const T*>(prepared.plain.data()),
+                              prepared.plain.bytes() > 0 ? problem().w_elems() : 0};
+    execute_typed<T>(x, plain, reinterpret_cast<const T*>(prepared.packed.data()), bias, y, how);
 }
 
 void Convolution::execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,

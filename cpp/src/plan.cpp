@@ -60,12 +60,15 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
                             : pass == Pass::input_grad ? problem.x_elems()
                                                        : problem.w_elems();
     plan.empty = problem.flops() == 0 || results == 0 || plan.maps.empty();
+    if (algorithm == Algorithm::automatic && !plan.empty && choose_winograd(plan, kernels, true).empty())
+        plan.algorithm = Algorithm::winograd;
+    if (algorithm == Algorithm::winograd && !plan.maps.empty()) {
+        const std::string why_not = choose_winograd(plan, kernels, false);
+        if (!why_not.empty())
+            throw std::invalid_argument("algorithm is 'winograd', which does not serve this geometry: " + why_not);
+    }
     if (plan.empty || plan.algorithm == Algorithm::reference) return plan;
     if (plan.algorithm == Algorithm::winograd) {
-        const std::string why_not =
-            plan.maps.size() == 1 ? winograd_axes(plan.maps[0].map, 1, plan.winograd) : "stride";
-        if (!why_not.empty())
-            throw std::invalid_argument("algorithm is 'winograd', which does not serve this: " + why_not);
         if (pass == Pass::weight_grad) plan_winograd_sums(plan, kernels, elem_bytes);
         else plan_winograd_products(plan, kernels, elem_bytes);
         return plan;

@@ -62,6 +62,9 @@ std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows);
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 
+// Sets plan.winograd; or leaves it and says why Winograd's algorithm cannot serve the plan's map (or would not be faster).
+// The choice depends on one sample (weight_grad: on the batch), never on threads or caches.
+std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_if_faster);
 void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 void plan_winograd_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 

@@ -1,12 +1,28 @@
 // Winograd's algorithm: axes, blocks and tasks.   winograd_plan.hpp and plan.hpp say what comes in and goes out.
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
+#include <string>
 
 #include "plan_parts.hpp"
 #include "winograd_plan.hpp"
 
 namespace convpp {
 namespace {
+
+constexpr double least_flops = 1.5e6;  // of a sample: with less, a call is over before transforms pay
+constexpr double least_gain = 1.1;     // that the estimate promises, before Winograd's algorithm is chosen
+constexpr int64_t most_terms = 576;    // of a product's contraction: taps times channels
+
+TileChoice winograd_tile(const Plan& plan, const KernelShapes& kernels) {
+    const auto wasted = [&](int family) {
+        const int64_t width = kernels.shape[family].vectors * kernels.shape[family].lanes;
+        return round_up(plan.result_channels, width) - plan.result_channels;
+    };
+    const int family = wasted(2) <= wasted(0) ? 2 : 0;
+    const TileShape& shape = kernels.shape[family];
+    return {family, false, shape.rows, shape.vectors * shape.lanes, 0};
+}
 
 // The taps of an axis that a transform of `taps` taps serves: equally far apart, at unit stride.
 bool transformable(const AxisMap& axis, int64_t taps) {
@@ -55,17 +71,98 @@ int64_t WinogradPlan::outer_taps() const {
 }
 
 std::string winograd_axes(const IndexMap& map, int size, WinogradPlan& plan) {
+    // A box holds all tiles of a dilation's phases.  (Beyond that, tiles would have to be told apart in the results.)
+    constexpr int64_t most_phases = 64;
     plan.size = size;
     int axes = 0;
+    int64_t phases = 1;
     for (size_t a = 3; a-- > 0;) {
         const bool here = axes < 2 && transformable(map.axis[a], kernels::winograd_taps[size]);
         plan.axis[a] = here ? transformed_axis(map.axis[a], size) : outer_axis(map.axis[a]);
+        phases = std::min(phases * plan.axis[a].phases, most_phases + 1);
         if (!here) continue;
         if (axes == 0) plan.along_b = a;
         plan.along_a = a;
         ++axes;
     }
-    return axes > 0 ? "" : "it needs a kernel extent of 3 or 5 at stride 1";
+    if (axes == 0) return "no kernel extent is 3 or 5 at stride 1, expected one at least";
+    if (phases > most_phases)
+        return "the dilation makes more than " + std::to_string(most_phases) + " interleaved parts, expected fewer";
+    return "";
+}
+
+namespace {
+
+double f(int64_t n) { return static_cast<double>(n); }
+
+// What transforms cost, in slots of a multiply-add unit, for a vector of channels: each point of the source, the results and
+// the weights (arithmetic and stores); each element copied on the way in, and put into order on the way out beyond what
+// the direct algorithm does.  (Measured by profile, 3x3 64-64 at 56x56 and 512-512 at 14x14, AVX-512.)
+constexpr double source_point = 5.5, result_point = 3.0, weight_point = 8.0, copied_elem = 12.0, written_elem = 4.0;
+
+// Weights are transformed once for a batch.  The choice must not depend on the batch, so it supposes one of 4.
+constexpr double supposed_batch = 4.0;
+
+constexpr double product_slot = 1.06, direct_slot = 1.1;  // a slot's worth of each, edges and loads included
+
+// Slots for a group of one sample.
+double winograd_slots(const Plan& plan, const WinogradPlan& w, int64_t lanes) {
+    double places = 1, tiles = 1, source = 1;
+    for (const WinogradAxis& a : w.axis) {
+        places *= f(a.places(a.units));
+        tiles *= f(a.tiles(a.units));
+        source *= f(a.source_length(a.units));
+    }
+    const double points = f(w.points()), outputs = w.planes() ? f(w.axis[w.along_a].outputs * w.axis[w.along_b].outputs)
+                                                              : f(w.axis[w.along_b].outputs);
+    const double in = f(ceil_div(plan.source_channels, lanes)), out = f(ceil_div(plan.result_channels, lanes));
+    const double terms = f(plan.source_channels) * out;
+    const bool sums = plan.pass == Pass::weight_grad;
+    const double weights = terms * f(w.outer_taps()) * points * weight_point / (sums ? f(plan.batch) : supposed_batch);
+    return tiles * points * f(w.outer_taps()) * terms * product_slot +
+           in * (places * points * source_point + source * copied_elem) +
+           out * tiles *
+               (sums ? points * source_point + outputs * copied_elem : points * result_point + outputs * written_elem) +
+           weights;
+}
+
+double direct_slots(const Plan& plan, const IndexMap& map, int64_t lanes) {
+    return f(map.pixels()) * f(map.taps()) * f(plan.source_channels) * f(plan.result_channels) / f(lanes) * direct_slot;
+}
+
+}  // namespace
+
+std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_if_faster) {
+    if (plan.pass == Pass::weight_grad && only_if_faster) return "not yet";
+    if (plan.maps.size() != 1) return "the input gradient has a stride, expected stride 1";
+    const IndexMap& map = plan.maps[0].map;
+    for (const AxisMap& axis : map.axis)
+        if (axis.result_step != 1) return "the input gradient has a stride, expected stride 1";
+    const int64_t lanes = kernels.shape[0].lanes;
+    std::string why_not;
+    double best = std::numeric_limits<double>::infinity();
+    if (only_if_faster) {
+        // Fewer channels leave vectors empty, or the transforms without products to pay for them; and small sums stay
+        // exact on whole numbers.
+        constexpr int64_t least_channels = 16;
+        if (std::min(plan.source_channels, plan.result_channels) < least_channels) return "few channels";
+        best = direct_slots(plan, map, lanes);
+        if (best * 2 * f(lanes) < least_flops) return "little work";
+        best /= least_gain;
+    }
+    for (int size = 0; size < kernels::winograd_sizes; ++size) {
+        WinogradPlan candidate;
+        const std::string reason = winograd_axes(map, size, candidate);
+        if (!reason.empty()) {
+            if (why_not.empty() || reason < why_not) why_not = reason;
+            continue;
+        }
+        const double slots = winograd_slots(plan, candidate, lanes);
+        if (slots >= best) continue;
+        best = slots;
+        plan.winograd = candidate;
+    }
+    return plan.winograd.points() > 1 ? "" : why_not.empty() ? "slower" : why_not;
 }
 
 namespace {
@@ -79,31 +176,39 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
     WinogradPlan& w = plan.winograd;
     MapPlan& m = plan.maps[0];
     plan.feed = Feed::pixel_scalars;
-    plan.tile.pixels_are_columns = false;
-    plan.tile.family = static_cast<int>(
-        tuned("WG_FAMILY", plan.result_channels % (kernels.shape[2].vectors * kernels.shape[2].lanes) == 0 ? 2 : 0));
+    plan.tile = winograd_tile(plan, kernels);
     const TileShape& shape = kernels.shape[plan.tile.family];
-    plan.tile.rows = shape.rows;
-    plan.tile.columns = shape.vectors * shape.lanes;
     const int64_t panel = panel_width(plan, shape, false);
     m.patches = make_patch_blocks(plan.source_channels, m.map);  // of packing
-    w.source_block = std::min(plan.source_channels, tuned("WG_CB", 256) / elem_bytes);
-    const int64_t blocks = ceil_div(plan.source_channels, w.source_block);
-    w.source_block = round_up(ceil_div(plan.source_channels, blocks), shape.lanes);
-    const int64_t padded = round_up(plan.result_channels, panel);
-    int64_t splits = ceil_div(padded, tuned("WG_KB", 512) / elem_bytes);
-    plan.channel_block = round_up(ceil_div(padded, splits), panel);
-    const int64_t each = w.points() * (w.source_block + plan.channel_block) * elem_bytes;
-    int64_t limit = std::max<int64_t>(tuned("WG_BYTES", 600 << 10) / each, tuned("WG_T", 28));
-    for (const WinogradAxis& a : w.axis) limit = std::max<int64_t>(1, limit / a.phases);
+    const int64_t padded = round_up(plan.result_channels, panel), bytes = w.points() * elem_bytes;
+    int64_t tiles = plan.batch;
+    for (const WinogradAxis& a : w.axis) tiles *= a.tiles(a.units);
+    const int64_t weights = plan.source_channels * padded * bytes * w.outer_taps();
+    const int64_t most_depth = std::max(shape.lanes, most_terms / w.outer_taps());
+    int64_t limit = 0;
+    plan.packs_in_task = weights > tuned("WG_LARGE", 16 << 20) && tiles <= tuned("WG_FEW", 256);
+    if (plan.packs_in_task) {
+        limit = tiles;
+        plan.channel_block = round_up(tuned("WG_FKB", 512) / elem_bytes, panel);
+        w.source_block = tuned("WG_FCB", 256) / elem_bytes;
+    } else {
+        w.source_block = tuned("WG_CB", 256) / elem_bytes;
+        plan.channel_block = round_up(ceil_div(padded, ceil_div(padded, tuned("WG_KB", 512) / elem_bytes)), panel);
+        limit = std::max<int64_t>(tuned("WG_BYTES", 600 << 10) / (bytes * (w.source_block + plan.channel_block)),
+                                  tuned("WG_T", weights > 16 << 20 ? 98 : 28));
+        for (const WinogradAxis& a : w.axis) limit = std::max<int64_t>(1, limit / a.phases);
+    }
+    w.source_block = std::min({plan.source_channels, w.source_block, most_depth});
+    w.source_block =
+        round_up(ceil_div(plan.source_channels, ceil_div(plan.source_channels, w.source_block)), shape.lanes);
     m.pixels = BoxSplit({plan.batch, w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, shape.rows);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
     plan.group_block = 1;
     plan.tasks = plan.groups * m.pixels.count() * plan.channel_blocks;
-    plan.packing_blocks = plan.groups * m.patches.count();
-    m.weights_per_group = w.points() * (padded / panel) *
-                          (w.outer_taps() * round_up(plan.source_channels, 1) * panel +
-                           shape.lanes * ceil_div(plan.source_channels, w.source_block));
+    const int64_t panels = (plan.packs_in_task ? plan.channel_block : padded) / panel;
+    const int64_t of_panel = w.outer_taps() * w.source_block * panel + shape.lanes;
+    m.weights_per_group = checked_mul(checked_mul(w.points() * panels, of_panel, "the transformed weights"),
+                                      ceil_div(plan.source_channels, w.source_block), "the transformed weights");
     plan.packed_weight_elems = checked_mul(m.weights_per_group, plan.groups, "the transformed weights");
 }
 

@@ -108,9 +108,7 @@ def check_padding_mode(value: Any) -> None:
 
 def check_algorithm(value: Any) -> str:
     """The algorithm's name."""
-    if choice(value, "algorithm", ALGORITHMS) == "winograd":
-        raise not_available("algorithm='winograd'")
-    return str(value)
+    return choice(value, "algorithm", ALGORITHMS)
 
 
 def check_shape(actual: Shape, expected: Shape, argument: str, meaning: str) -> None:

@@ -2,7 +2,8 @@
 
 In: a suite of layers.csv, dtype, layout, threads, seconds for each case.
 Out: a table, a line for each layer and pass: milliseconds, GFLOP/s, and the share of the peak of multiply-adds, which
-is measured in the same run; and the sum over the network, each layer counted as often as the network has it.
+is measured in the same run; and the sum over the network, each layer counted as often as the network has it.  Where
+convpp does fewer operations than the direct sum has, rates and shares are effective ones, and marked so.
 
 Read next: ``suite.py`` (the layers).  Beside other libraries, the same is measured by ``benchmarks/compare.py``.
 """
@@ -27,6 +28,9 @@ Run = Callable[[], Array]
 
 PAUSE_SECONDS = 0.003
 
+#: The algorithms that do all the operations of the definition, which is what rates count.
+DIRECT_SUMS = ("direct", "reference")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -39,7 +43,7 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """GFLOP/s; of another algorithm than direct these are effective ones: the operations of the direct sum."""
+        """GFLOP/s, by the operations of the direct sum."""
         return self.layer.flops / self.seconds / 1e9
 
 
@@ -63,8 +67,7 @@ def main(network: str, dtype: str, layout: str, threads: int | None, seconds: fl
             bar.write(line(measured[-1], peak))
             bar.update()
     print("\n".join(total_lines(measured, peak)))
-    if any(m.algorithm != "direct" for m in measured):
-        print(f"{EFFECTIVE} effective: not the direct algorithm; its operations are counted nevertheless")
+    print("".join(f"\n{words}\n" for words in legend(m.algorithm for m in measured)), end="")
     return measured
 
 
@@ -142,17 +145,38 @@ def best_times(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
 
 # -------------------------------------------------------------------------------------------- printing
 
-EFFECTIVE = "*"
-HEADER = f"{'layer':36} {'pass':11} {'ms':>10} {'GFLOP/s':>9}  {'of peak':>8}"
+EFFECTIVE = "eff"
+LEGEND = (
+    f"{EFFECTIVE}: effective. The algorithm (winograd) does fewer operations than the direct sum, whose operations are "
+    "counted nevertheless: a rate may exceed the peak. A mean or sum with such rates among its terms is marked too."
+)
+HEADER = f"{'layer':36} {'pass':11} {'ms':>10} {'GFLOP/s':>9}     {'of peak':>8}"
+
+
+def is_effective(algorithm: str) -> bool:
+    """Whether rates of this algorithm count more operations than it does."""
+    return algorithm not in DIRECT_SUMS
+
+
+def marked(number: str, effective: bool) -> str:
+    """A rate or share, with the mark of effective ones."""
+    return f"{number} {EFFECTIVE}" if effective else number
+
+
+def legend(algorithms: Iterable[str]) -> list[str]:
+    """What the mark means, where there is one."""
+    return [LEGEND] if any(map(is_effective, algorithms)) else []
 
 
 def line(measured: Measured, peak: float) -> str:
     """A row of the table."""
-    mark = EFFECTIVE if measured.algorithm != "direct" else " "
-    return (
-        f"{measured.layer.row_id:36} {measured.op:11} {1e3 * measured.seconds:10.3f} "
-        f"{measured.rate:9.1f}{mark} {measured.rate / peak:8.0%}"
-    )
+    numbers = _numbers(measured.seconds, measured.rate, peak, is_effective(measured.algorithm))
+    return f"{measured.layer.row_id:36} {measured.op:11} {numbers}"
+
+
+def _numbers(seconds: float, rate: float, peak: float, effective: bool) -> str:
+    of_rate, of_share = marked(f"{rate:9.1f}", effective), marked(f"{rate / peak:8.0%}", effective)
+    return f"{1e3 * seconds:10.3f} {of_rate:13} {of_share}"
 
 
 def total_lines(measured: Iterable[Measured], peak: float) -> list[str]:
@@ -168,7 +192,8 @@ def total_lines(measured: Iterable[Measured], peak: float) -> list[str]:
         for name, group in groups.items():
             seconds = sum(m.layer.count * m.seconds for m in group)
             rate = sum(m.layer.count * m.layer.flops for m in group) / seconds / 1e9
-            lines.append(f"{'':36} {name:11} {1e3 * seconds:10.3f} {rate:9.1f}  {rate / peak:8.0%}")
+            effective = any(is_effective(m.algorithm) for m in group)
+            lines.append(f"{'':36} {name:11} {_numbers(seconds, rate, peak, effective)}")
     return lines
 
 

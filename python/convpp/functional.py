@@ -90,7 +90,9 @@ def conv(
     layout : "channels_first" or "channels_last"
     activation, add
         Not available yet.
-    algorithm : "auto", "direct" or "reference"
+    algorithm : "auto", "direct", "winograd" or "reference"
+        "winograd" does fewer multiplications, with errors about 4x direct's (see docs/accuracy.md); where it does not
+        serve the geometry, a ValueError says why: it needs a kernel extent of 3 or 5 at stride 1.
     out : array of the result's shape and dtype, C-contiguous, optional
         The result is written here; it may overlap the inputs.
     threads : int, optional

@@ -107,6 +107,12 @@ class Layer:
         return tuple(kind for kind, holds in kinds.items() if holds) or ("other",)
 
     @property
+    def is_wide_3x3(self) -> bool:
+        """3x3 at any dilation, stride 1, C and K of a group at least 64, H at least 14."""
+        few = min(self.c, self.k) // self.groups
+        return self.kernel == (3, 3) and set(self.stride) == {1} and few >= 64 and self.input[0] >= 14
+
+    @property
     def geometry(self) -> dict[str, Any]:
         """The geometry arguments of convpp's functions."""
         return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}

@@ -35,21 +35,32 @@ TileSteps point_steps(const WinogradPlan& plan, int64_t pitch) {
     return {plan.axis[plan.along_b].points * pitch, pitch};
 }
 
-// The transformed weights: [group][block of source channels][point][panel][tap, source channel][result channel].
+// The transformed weights: [group][block of source channels][point][panel][tap, source channel][result channel].  Where
+// tasks transform their own, it is one block, with the panels of a task.
 struct WinogradWeights {
     int64_t panels, width, slack, taps;
 
     template <class T>
     WinogradWeights(const Plan& plan, const KernelTable<T>& kernel)
         : width(panel_widths(plan, kernel).channels), slack(kernel.lanes), taps(plan.winograd.outer_taps()) {
-        panels = ceil_div(plan.result_channels, width);
+        panels = ceil_div(plan.packs_in_task ? plan.channel_block : plan.result_channels, width);
     }
     int64_t pitch(int64_t channels) const { return taps * channels * width + slack; }  // of panels
     int64_t point_pitch(int64_t channels) const { return panels * pitch(channels); }
     int64_t block_at(const Plan& plan, int64_t group, int64_t block) const {
-        return plan.maps[0].weights_at + group * plan.maps[0].weights_per_group +
+        return group * plan.maps[0].weights_per_group +
                plan.winograd.points() * block * point_pitch(plan.winograd.source_block);
     }
+};
+
+// Source channels that are transformed before they are multiplied.
+struct SourceBlock {
+    int64_t index, lo, channels;
+    SourceBlock(const Plan& plan, int64_t i)
+        : index(i),
+          lo(i * plan.winograd.source_block),
+          channels(std::min(plan.winograd.source_block, plan.source_channels - lo)) {}
+    static int64_t count(const Plan& plan) { return ceil_div(plan.source_channels, plan.winograd.source_block); }
 };
 
 template <class T>
@@ -57,6 +68,7 @@ struct WinogradBuffers {
     PackingBuffers packing;
     ChannelCopy<T> copy;
     T* panel = nullptr;  // of packed weights
+    T* weights = nullptr;  // transformed, of a block and a task, where tasks transform them
     T* v = nullptr;  // transformed source: [point][place][channel]
     T* m = nullptr;  // products: [point][tile][channel]
     T* results = nullptr;  // of one vector of channels
@@ -66,6 +78,8 @@ struct WinogradBuffers {
     int64_t* first_place = nullptr;  // of each tile
     int64_t* tile_from = nullptr;  // where it begins in a point of M
     int64_t* tile_to = nullptr;  // and in `results`
+    int64_t* weight_from = nullptr;  // where the kernels of a panel begin, packed
+    int64_t* weight_to = nullptr;  // and transformed
     int64_t* taps = nullptr;
     int64_t* offsets = nullptr;  // of the contraction, in V
     const T** rows = nullptr;  // of each tile, in V
@@ -89,15 +103,20 @@ private:
         v_point = apart_by_odd_lines<T>(place_count * v_pitch);
         m_point = apart_by_odd_lines<T>(tile_count * m_pitch);
         panel = carver.take<T>(plan.maps[0].patches.largest() * width + kernel.lanes);
+        const WinogradWeights layout(plan, kernel);
+        weights =
+            carver.take<T>(plan.packs_in_task ? w.points() * layout.point_pitch(w.source_block) + kernel.lanes : 0);
         v = carver.take<T>(w.points() * v_point);
         m = carver.take<T>(w.points() * m_point);
         results = carver.take<T>(box.results.elems);
         tail = carver.take<T>(int64_t(kernel.family[plan.tile.family].rows) * width);
         places = carver.take<int64_t>(place_count);
-        place_to = carver.take<int64_t>(std::max(place_count, plan.maps[0].patches.channels_per_block));
+        place_to = carver.take<int64_t>(place_count);
         first_place = carver.take<int64_t>(tile_count);
-        tile_from = carver.take<int64_t>(std::max(tile_count, plan.maps[0].patches.channels_per_block));
+        tile_from = carver.take<int64_t>(tile_count);
         tile_to = carver.take<int64_t>(tile_count);
+        weight_from = carver.take<int64_t>(plan.maps[0].patches.channels_per_block);
+        weight_to = carver.take<int64_t>(plan.maps[0].patches.channels_per_block);
         taps = carver.take<int64_t>(w.outer_taps());
         offsets = carver.take<int64_t>(w.outer_taps() * w.source_block);
         rows = carver.take<const T*>(tile_count);
@@ -113,85 +132,97 @@ struct SharedTransformed {
     T* weights = nullptr;
     T* bias = nullptr;
     SharedTransformed(Carver& carver, const Plan& plan, const KernelTable<T>& kernel) {
-        weights = carver.take<T>(plan.packed_weight_elems + kernel.lanes);
+        weights = carver.take<T>(plan.packs_in_task ? 0 : plan.packed_weight_elems + kernel.lanes);
         bias = carver.take<T>(plan.groups_per_sample * plan.result_channels + kernel.lanes);
     }
 };
 
-// One panel of result channels, with a block of packing's source channels: packed, then transformed.
+// Transforms the weights of one panel of result channels with some channels of a source block; `to`: the block's and the
+// panel's first element.
 template <class T>
 void transform_panel(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, int64_t group,
-                     const PatchBlock& block, int64_t panel, T* transformed, const WinogradBuffers<T>& buffers) {
+                     const SourceBlock& block, int64_t channel_lo, int64_t channels, int64_t panel, T* to,
+                     const WinogradBuffers<T>& buffers) {
     const WinogradPlan& w = plan.winograd;
     const MapPlan& m = plan.maps[0];
     const WinogradWeights layout(plan, kernel);
-    const int64_t width = layout.width;
+    const int64_t width = layout.width, taps = m.map.taps();
     const Memory<const T> weights{operands.weights + group * plan.weight_group,
                                   operands.weights + operands.weight_elems};
-    pack_weights(plan, kernel, m, block, weights, panel, panel + 1, 0, buffers.panel, buffers.packing);
-    // The packed taps of each axis, in the order of the source.
-    std::array<int64_t, 3> step{}, first{};
-    for (int64_t a = 2, taps = 1; a >= 0; --a) {
-        const auto axis = static_cast<size_t>(a);
-        const auto count = static_cast<int64_t>(m.map.axis[axis].taps.size());
-        const bool reversed = w.axis[axis].transformed && w.axis[axis].reversed;
-        step[axis] = taps * width * (reversed ? -1 : 1);
-        first[axis] = reversed ? (count - 1) * taps * width : 0;
-        taps *= count;
-    }
-    const TileSteps in{step[w.along_a], step[w.along_b]};
-    const int64_t taps = m.map.taps(), valid = std::min(width, plan.result_channels - panel * width);
-    for (int64_t c = block.channel_lo; c < block.channel_hi;) {
-        const int64_t index = c / w.source_block, block_lo = index * w.source_block;
-        const int64_t channels = std::min(w.source_block, plan.source_channels - block_lo);
-        const int64_t here = std::min(block.channel_hi, block_lo + channels) - c;
-        T* const to =
-            transformed + layout.block_at(plan, group, index) + panel * layout.pitch(channels) + (c - block_lo) * width;
-        for (int64_t i = 0; i < here; ++i) {
-            buffers.place_to[i] = (c - block.channel_lo + i) * taps * width;
-            buffers.tile_from[i] = i * width;
+    PatchBlock packed = patch_block(m.patches, 0);
+    packed.channel_lo = channel_lo;
+    packed.channel_hi = channel_lo + channels;
+    pack_weights(plan, kernel, m, packed, weights, panel, panel + 1, 0, buffers.panel, buffers.packing);
+    // The packed taps of each axis, in the order of the source; those of the other axes stay in theirs.
+    std::array<int64_t, 3> step{}, count{};
+    int64_t first = 0;
+    for (size_t a = 3, inner = 1; a-- > 0;) {
+        const auto of_axis = static_cast<int64_t>(m.map.axis[a].taps.size());
+        step[a] = static_cast<int64_t>(inner) * width;
+        count[a] = static_cast<int64_t>(w.axis[a].offsets.size());
+        if (w.axis[a].transformed && w.axis[a].reversed) {
+            first += (of_axis - 1) * step[a];
+            step[a] = -step[a];
         }
-        int64_t tap = 0;
-        for_each_index({1, static_cast<int64_t>(w.axis[0].offsets.size()),
-                        static_cast<int64_t>(w.axis[1].offsets.size()), static_cast<int64_t>(w.axis[2].offsets.size())},
-                       [&](int64_t, int64_t i, int64_t j, int64_t k) {
-                           int64_t from = first[0] + first[1] + first[2];
-                           if (!w.axis[0].transformed) from += i * step[0];
-                           if (!w.axis[1].transformed) from += j * step[1];
-                           if (!w.axis[2].transformed) from += k * step[2];
-                           for (int64_t v = 0; v < valid; v += kernel.lanes)
-                               transforms(plan, kernel)
-                                   .weights(buffers.panel + from + v, buffers.place_to, in, here, nullptr,
-                                            to + tap * channels * width + v, buffers.tile_from,
-                                            point_steps(w, layout.point_pitch(channels)));
-                           ++tap;
-                       });
-        c += here;
+        inner *= m.map.axis[a].taps.size();
     }
+    for (int64_t i = 0; i < channels; ++i) {
+        buffers.weight_from[i] = i * taps * width;
+        buffers.weight_to[i] = i * width;
+    }
+    const TileSteps in{step[w.along_a], step[w.along_b]}, out = point_steps(w, layout.point_pitch(block.channels));
+    const int64_t valid = std::min(width, plan.result_channels - panel * width);
+    to += (channel_lo - block.lo) * width;
+    for_each_index({1, count[0], count[1], count[2]}, [&](int64_t, int64_t i, int64_t j, int64_t k) {
+        const T* const from = buffers.panel + first + i * step[0] + j * step[1] + k * step[2];
+        for (int64_t v = 0; v < valid; v += kernel.lanes)
+            transforms(plan, kernel)
+                .weights(from + v, buffers.weight_from, in, channels, nullptr, to + v, buffers.weight_to, out);
+        to += block.channels * width;
+    });
 }
 
 template <class T>
 void transform_all_weights(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
                            int threads, T* transformed, const std::vector<WinogradBuffers<T>>& buffers) {
     const WinogradWeights layout(plan, kernel);
-    const PatchBlocks& patches = plan.maps[0].patches;
-    parallel_for(plan.groups * patches.channel_blocks * layout.panels, packing_threads(plan, threads),
-                 [&](int64_t task, int thread) {
-                     const int64_t panel = task % layout.panels, index = task / layout.panels;
-                     PatchBlock block = patch_block(patches, index % patches.channel_blocks);
-                     transform_panel(plan, kernel, operands, index / patches.channel_blocks, block, panel, transformed,
-                                     buffers[static_cast<size_t>(thread)]);
-                 });
+    const int64_t most = plan.maps[0].patches.channels_per_block, blocks = SourceBlock::count(plan);
+    const int64_t parts = ceil_div(plan.winograd.source_block, most);
+    parallel_for(
+        plan.groups * blocks * parts * layout.panels, packing_threads(plan, threads), [&](int64_t task, int thread) {
+            const int64_t panel = task % layout.panels, part = task / layout.panels % parts;
+            const SourceBlock block(plan, task / layout.panels / parts % blocks);
+            const int64_t group = task / layout.panels / parts / blocks;
+            const int64_t lo = block.lo + part * most, channels = std::min(most, block.lo + block.channels - lo);
+            if (channels <= 0) return;
+            T* const to =
+                transformed + layout.block_at(plan, group, block.index) + panel * layout.pitch(block.channels);
+            transform_panel(plan, kernel, operands, group, block, lo, channels, panel, to,
+                            buffers[static_cast<size_t>(thread)]);
+        });
 }
 
-// Transforms the source's channels [lo, lo + channels) for all places of the box.
+// The weights of a source block and a task's channels, where they stay in L2.
+template <class T>
+void transform_own_weights(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                           const ProductTask& task, const SourceBlock& block, const WinogradBuffers<T>& buffers) {
+    const WinogradWeights layout(plan, kernel);
+    const int64_t most = plan.maps[0].patches.channels_per_block, first = task.channel_lo / layout.width;
+    for (int64_t panel = 0; panel * layout.width < task.channels; ++panel)
+        for (int64_t c = 0; c < block.channels; c += most)
+            transform_panel(plan, kernel, operands, task.group_lo, block, block.lo + c,
+                            std::min(most, block.channels - c), first + panel,
+                            buffers.weights + panel * layout.pitch(block.channels), buffers);
+}
+
+// Transforms a block of the source's channels for all places of the box.
 template <class T>
 void transform_source(const Plan& plan, const KernelTable<T>& kernel, Memory<const T> source, const Box& pixels,
-                      const WinogradBox& box, int64_t lo, int64_t channels, const WinogradBuffers<T>& buffers) {
+                      const WinogradBox& box, const SourceBlock& block, const WinogradBuffers<T>& buffers) {
     const WinogradPlan& w = plan.winograd;
-    for (int64_t c = 0; c < channels; c += kernel.lanes) {
-        copy_channels(plan, kernel, plan.maps[0], source, pixels, box.source, lo + c,
-                      std::min<int64_t>(kernel.lanes, channels - c), buffers.copy);
+    for (int64_t c = 0; c < block.channels; c += kernel.lanes) {
+        copy_channels(plan, kernel, plan.maps[0], source, pixels, box.source, block.lo + c,
+                      std::min<int64_t>(kernel.lanes, block.channels - c), buffers.copy);
         transforms(plan, kernel)
             .source(buffers.copy.padded.copy, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
                     nullptr, buffers.v + c, buffers.place_to, point_steps(w, buffers.v_point));
@@ -261,13 +292,16 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
     const int64_t group = task.group_lo;
     const GroupOperands<T> own(plan, operands, bias, task, group);
     Beginning<T> beginning;
-    for (int64_t lo = 0, index = 0; lo < plan.source_channels; lo += w.source_block, ++index) {
-        const int64_t channels = std::min(w.source_block, plan.source_channels - lo);
-        transform_source(plan, kernel, own.source, task.pixels, box, lo, channels, buffers);
+    for (int64_t index = 0; index < SourceBlock::count(plan); ++index) {
+        const SourceBlock block(plan, index);
+        const int64_t channels = block.channels;
+        transform_source(plan, kernel, own.source, task.pixels, box, block, buffers);
         for (int64_t t = 0, k = 0; t < layout.taps; ++t)
             for (int64_t c = 0; c < channels; ++c) buffers.offsets[k++] = buffers.taps[t] * buffers.v_pitch + c;
-        const T* u =
-            weights + layout.block_at(plan, group, index) + task.channel_lo / layout.width * layout.pitch(channels);
+        const T* u = buffers.weights;
+        if (weights == nullptr) transform_own_weights(plan, kernel, operands, task, block, buffers);
+        else
+            u = weights + layout.block_at(plan, group, index) + task.channel_lo / layout.width * layout.pitch(channels);
         for (int64_t e = 0; e < points; ++e, u += layout.point_pitch(channels)) {
             for (int64_t i = 0; i < tiles; ++i) {
                 buffers.rows[i] = buffers.v + e * buffers.v_point + buffers.first_place[i] * buffers.v_pitch;
@@ -332,8 +366,9 @@ void run_winograd_product(const Plan& plan, const ProductOperands<T>& operands, 
     const std::vector<WinogradBuffers<T>> buffers = buffers_of_threads(carver, plan, kernel, threads);
     if (operands.bias != nullptr)
         std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
-    if (operands.packed == nullptr) transform_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
-    const T* const weights = operands.packed != nullptr ? operands.packed : shared.weights;
+    const bool transforms_all = operands.packed == nullptr && !plan.packs_in_task;
+    if (transforms_all) transform_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
+    const T* const weights = transforms_all ? shared.weights : operands.packed;
     parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
         run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)],
                  ProductTask(plan, task), spoiled);

@@ -57,7 +57,7 @@ void plan_winograd_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_by
         return plan.groups * plan.channel_blocks * m.patches.count();
     };
     int64_t products = count_products();
-    int64_t tiles = plan.batch, limit = tuned("WS_T", 64);
+    int64_t tiles = plan.batch, limit = tuned("WS_T", 96);
     for (const WinogradAxis& axis : w.axis) {
         tiles *= axis.tiles(axis.units);
         limit = std::max<int64_t>(1, limit / axis.phases);
@@ -65,7 +65,7 @@ void plan_winograd_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_by
     // A power of two, so that threads share them evenly.
     plan.chunks = 1;
     while (plan.parallel && plan.chunks * products < tuned("WS_CHUNKS", 16) &&
-           plan.chunks * 2 * tuned("WS_CHUNK", 128) <= tiles)
+           plan.chunks * 2 * tuned("WS_CHUNK", 256) <= tiles)
         plan.chunks *= 2;
     m.pixels = BoxSplit({plan.batch, w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, 1, plan.chunks);
     plan.chunks = std::min(plan.chunks, m.pixels.count());

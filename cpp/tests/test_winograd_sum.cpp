@@ -85,7 +85,7 @@ std::vector<Geometry> small_geometries() {
 // Several chunks, several boxes in each, several blocks.
 std::vector<Geometry> larger_geometries() {
     std::vector<Geometry> all;
-    all.push_back(conv(2, 4, 24, 40, {1, 60, 64}, {1, 3, 3}, {0, 1, 1}));
+    all.push_back(conv(2, 5, 24, 40, {1, 60, 64}, {1, 3, 3}, {0, 1, 1}));
     all.push_back(conv(2, 2, 8, 9, {1, 75, 81}, {1, 3, 3}, {0, 2, 2}));
     all.back().dilation = {1, 2, 2};
     all.push_back(conv(2, 2, 150, 140, {1, 14, 13}, {1, 3, 3}, {0, 1, 1}));
@@ -225,25 +225,45 @@ TEST_CASE("what is not finite is told") {
 }
 
 TEST_CASE("sums of finite chunks that overflow are told") {
-    const Geometry g = larger_geometries()[0];
-    const ConvProblem problem(g);
+    const ConvProblem problem(larger_geometries()[0]);
     REQUIRE(make_plan(problem, Pass::weight_grad, DType::float32, Algorithm::winograd, active_isa()).chunks >= 4);
     // The last result and the last source element of every second tile alone: the one point that they have in common is
     // a result too, and has no factors.  So their sum overflows, but none before it.
-    const double products = 4.0 * 8 * 8;
+    const double products = 5.0 * 8 * 8;
     const auto value = static_cast<float>(std::sqrt(2.0 * std::numeric_limits<float>::max() / products));
     Operands<float> operands(problem);
-    const auto fill = [&](Array<float>& array, int64_t channels, int64_t first) {
-        for (int64_t i = 0; i < 4 * channels * 60 * 64; ++i)
+    const auto fill = [&](Array<float>& array, int64_t first) {
+        for (int64_t i = 0; i < array.size(); ++i)
             array[i] = i / 64 % 60 % 8 == first && i % 64 % 8 == first ? value : 0.0f;
     };
-    fill(operands.x, g.in_channels, 4);
-    fill(operands.dy, g.out_channels, 3);
+    fill(operands.x, 4);
+    fill(operands.dy, 3);
     Array<float> dw(problem.w_elems(), guards);
     CHECK_FALSE(run_planned(problem, operands, 2, dw));
     for (Array<float>* const array : {&operands.x, &operands.dy})  // half of it
         for (int64_t i = 0; i < array->size(); ++i) (*array)[i] *= 0.6f;
     CHECK(run_planned(problem, operands, 2, dw));
+}
+
+TEST_CASE("the tasks' operations add up") {
+    std::vector<Geometry> geometries = small_geometries();
+    const std::vector<Geometry> larger = larger_geometries();
+    geometries.insert(geometries.end(), larger.begin(), larger.end());
+    for (const Geometry& g : geometries)
+        for (const Pass pass : all_passes) {
+            if (pass == Pass::input_grad && g.stride != Extents{1, 1, 1}) continue;
+            INFO(std::string(name(pass)), ": ", describe(g));
+            const ConvProblem problem(g);
+            const Convolution winograd(problem, pass, DType::float32, Algorithm::winograd);
+            const Convolution direct(problem, pass, DType::float32, Algorithm::direct);
+            const auto sum = [](const Convolution& convolution) {
+                double flops = 0;
+                for (const double of_task : convolution.task_flops()) flops += of_task;
+                return flops;
+            };
+            CHECK(static_cast<int64_t>(winograd.task_flops().size()) == winograd.summary().tasks);
+            CHECK(sum(winograd) == sum(direct));
+        }
 }
 
 }  // namespace

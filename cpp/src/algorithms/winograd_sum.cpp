@@ -173,15 +173,7 @@ kernels::Ahead ahead_of(const Plan& plan, const KernelTable<T>& kernel, const Su
     const int64_t tiles = channels / family.rows * (product.channels / (family.vectors * kernel.lanes)) *
                           plan.winograd.points() * plan.winograd.outer_taps();  // the full ones
     if (tiles == 0) return {};
-    const WinogradBox next_box(plan.winograd, next, kernel.lanes);
-    Box pixels = next;
-    for (size_t a = 0; a < 3; ++a) {
-        const int64_t count = plan.maps[0].map.axis[a].count;
-        const ReadRange& range = next_box.results.range[a];
-        pixels.lo[a + 1] = std::min(range.lo, count);
-        pixels.hi[a + 1] = std::min(range.lo + range.length, count);
-    }
-    return read_ahead(plan, product, operands, pixels, tiles, box.tile_count(), buffers.stretches);
+    return read_ahead(plan, product, operands, results_of(plan, next), tiles, box.tile_count(), buffers.stretches);
 }
 
 // S of each point and outer tap, over the tiles of a box.

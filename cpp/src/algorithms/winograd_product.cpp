@@ -364,8 +364,11 @@ void run_winograd_product(const Plan& plan, const ProductOperands<T>& operands, 
     Carver carver(workspace);
     const SharedTransformed<T> shared(carver, plan, kernel);
     const std::vector<WinogradBuffers<T>> buffers = buffers_of_threads(carver, plan, kernel, threads);
-    if (operands.bias != nullptr)
-        std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
+    if (operands.bias != nullptr) {
+        const int64_t channels = plan.groups_per_sample * plan.result_channels;
+        std::copy_n(operands.bias, channels, shared.bias);
+        std::fill_n(shared.bias + channels, kernel.lanes, T(0));  // read in whole vectors, and looked at for NaN
+    }
     const bool transforms_all = operands.packed == nullptr && !plan.packs_in_task;
     if (transforms_all) transform_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
     const T* const weights = transforms_all ? shared.weights : operands.packed;

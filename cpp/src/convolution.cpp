@@ -14,6 +14,7 @@
 #include "algorithms/reference.hpp"
 #include "algorithms/weight_grad.hpp"
 #include "algorithms/winograd_product.hpp"
+#include "algorithms/winograd_sum.hpp"
 #include "convpp/error.hpp"
 #include "plan.hpp"
 #include "runtime_state.hpp"
@@ -41,7 +42,9 @@ Plan planned(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algor
     if (plan.empty) return plan;
     const auto measure = [&](auto measured) {
         using T = decltype(measured);
-        if (plan.algorithm == Algorithm::winograd) measure_winograd_product<T>(plan);
+        const bool winograd = plan.algorithm == Algorithm::winograd;
+        if (winograd && pass == Pass::weight_grad) measure_winograd_sum<T>(plan);
+        else if (winograd) measure_winograd_product<T>(plan);
         else if (plan.algorithm == Algorithm::direct && pass == Pass::weight_grad) measure_weight_grad<T>(plan);
         else if (plan.algorithm == Algorithm::direct) measure_implicit_gemm<T>(plan);
     };
@@ -153,6 +156,25 @@ void repair_samples(const ConvProblem& problem, const Plan& plan, View<const T> 
     }
 }
 
+// All of dw is computed again by the direct algorithm if not all of it is finite.
+template <class T>
+void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, View<const T> dy, View<const T> x, View<T> dw,
+                           bool accumulate, int threads) {
+    std::vector<T> apart(accumulate ? static_cast<size_t>(dw.size) : 0);  // what is added must be whole first
+    T* const to = accumulate ? apart.data() : dw.data;
+    bool finite = false;
+    {
+        const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+        finite = run_winograd_sum<T>(plan, {dy.data, dy.size, x.data, x.size, to, false}, threads, workspace.data());
+    }
+    if (!finite) {
+        const DType dtype = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+        const Plan direct = planned(problem, plan.pass, dtype, Algorithm::direct, plan.isa, threads);
+        execute<T>(problem, direct, dy, x, nullptr, {}, {to, dw.size}, false, threads);
+    }
+    if (accumulate) add_all<T>({to, dw.size}, dw.data, threads);
+}
+
 template <class T>
 void run_winograd(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
                   const T* packed, View<const T> bias, View<T> result, bool accumulate, int threads) {
@@ -200,7 +222,8 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         return;
     }
     if (plan.algorithm == Algorithm::winograd) {
-        run_winograd<T>(problem, plan, first, second, packed, bias, result, accumulate, threads);
+        if (weights) run_winograd_gradient<T>(problem, plan, first, second, result, accumulate, threads);
+        else run_winograd<T>(problem, plan, first, second, packed, bias, result, accumulate, threads);
         return;
     }
     if (weights && !accumulate) {

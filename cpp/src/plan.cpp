@@ -69,7 +69,8 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     }
     if (plan.empty || plan.algorithm == Algorithm::reference) return plan;
     if (plan.algorithm == Algorithm::winograd) {
-        plan_winograd_products(plan, kernels, elem_bytes);
+        if (pass == Pass::weight_grad) plan_winograd_sums(plan, kernels, elem_bytes);
+        else plan_winograd_products(plan, kernels, elem_bytes);
         return plan;
     }
     // The weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them

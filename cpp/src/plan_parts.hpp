@@ -5,7 +5,8 @@
 //   joint.cpp          residue classes as rows of one product
 //   plan_products.cpp  tasks of forward and input_grad
 //   plan_sums.cpp      tasks of weight_grad
-//   plan_winograd.cpp  the same for Winograd's algorithm
+//   plan_winograd.cpp  forward and input_grad by Winograd's algorithm
+//   plan_winograd_sums.cpp  weight_grad by it
 #pragma once
 
 #include "checked.hpp"
@@ -65,6 +66,7 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 // The choice depends on one sample (weight_grad: on the batch), never on threads or caches.
 std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_if_faster);
 void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
+void plan_winograd_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 
 // The blocks of a plan whose feed is channel_vectors, in any pass.
 void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);

@@ -135,7 +135,6 @@ double direct_slots(const Plan& plan, const IndexMap& map, int64_t lanes) {
 }  // namespace
 
 std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_if_faster) {
-    if (plan.pass == Pass::weight_grad) return "not yet";
     if (plan.maps.size() != 1) return "the input gradient has a stride, expected stride 1";
     const IndexMap& map = plan.maps[0].map;
     for (const AxisMap& axis : map.axis)

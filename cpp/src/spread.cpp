@@ -4,12 +4,18 @@
 #include <algorithm>
 
 #include "algorithms/product_task.hpp"
+#include "algorithms/winograd_tiles.hpp"
 #include "plan.hpp"
 
 namespace convpp {
 namespace {
 
 double as_double(int64_t n) { return static_cast<double>(n); }
+
+// Pixels of a map in a box of its product.
+double pixels_in(const Plan& plan, const MapPlan& m, const Box& box) {
+    return as_double((plan.algorithm == Algorithm::winograd ? results_of(plan, box) : pixels_of(m, box)).elems());
+}
 
 // Result channels in each block of them: what `struct Product` of sum_task.hpp takes.
 int64_t channels_of_block(const Plan& plan, int64_t block) {
@@ -22,7 +28,7 @@ void add_products(const Plan& plan, std::vector<double>& flops) {
         const ProductTask task(plan, index);
         double multiplications = 0;
         for (const MapPlan* m = &task.map; m != &task.map + task.map.family; ++m)
-            multiplications += as_double(m->map.taps()) * as_double(pixels_of(*m, task.pixels).elems());
+            multiplications += as_double(m->map.taps()) * pixels_in(plan, *m, task.pixels);
         flops.push_back(2 * multiplications * as_double(plan.source_channels) * as_double(task.channels) *
                         as_double(task.group_hi - task.group_lo));
     }
@@ -35,7 +41,7 @@ void add_sums(const Plan& plan, std::vector<double>& flops) {
     const int64_t boxes = m.pixels.count();
     for (int64_t chunk = 0; chunk < plan.chunks; ++chunk)
         for (int64_t box = boxes * chunk / plan.chunks; box < boxes * (chunk + 1) / plan.chunks; ++box)
-            pixels[static_cast<size_t>(chunk)] += as_double(m.pixels.box(box).elems());
+            pixels[static_cast<size_t>(chunk)] += pixels_in(plan, m, m.pixels.box(box));
     for (int64_t group = 0; group < plan.groups; ++group)
         for (int64_t block = 0; block < plan.channel_blocks; ++block)
             for (int64_t pairs = 0; pairs < m.patches.count(); ++pairs) {

@@ -129,16 +129,15 @@ inline PatchBlock taps_of(const MapPlan& m, int64_t index) {
     return block;
 }
 
-// Copies `channels` channels from `channel` on of the part of the source that `layout` describes.
+// Copies `channels` channels from `channel` on of the part of a tensor that `layout` describes.
 template <class T>
-void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, Memory<const T> source,
-                   const Box& box, const PaddedLayout& layout, int64_t channel, int64_t channels,
-                   const ChannelCopy<T>& copy) {
+void copy_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& from, const Extents& extents,
+                   Memory<const T> source, const Box& box, const PaddedLayout& layout, int64_t channel,
+                   int64_t channels, bool channels_last, const ChannelCopy<T>& copy) {
     const int64_t lanes = kernel.lanes, vectors = ceil_div(channels, lanes);
-    const std::array<AxisMap, 3>& axis = m.map.axis;
-    const std::array<Segment, 3> inside = inside_parts(axis, layout);
-    const TensorStrides &to = layout.strides, &from = plan.source;
-    const bool first = !plan.channels_last;
+    const std::array<Segment, 3> inside = inside_parts(extents, layout);
+    const TensorStrides& to = layout.strides;
+    const bool first = !channels_last;
     const auto zero = [&](T* at, int64_t count) {
         for (int64_t v = 0; count > 0 && v < vectors; ++v) std::fill_n(at + v * layout.elems, count, T(0));
     };
@@ -152,7 +151,7 @@ void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
         for (int64_t d = 0; d < layout.range[0].length; ++d) {
             T* const plane = copy.padded.copy + n * to.batch + d * to.axis[0];
             const int64_t depth = layout.range[0].lo + d;
-            if (depth < 0 || depth >= axis[0].source_extent || inside[1].count == 0 || inside[2].count == 0) {
+            if (depth < 0 || depth >= extents[0] || inside[1].count == 0 || inside[2].count == 0) {
                 zero(plane, to.axis[0]);
                 continue;
             }
@@ -176,6 +175,15 @@ void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
             T* const behind = body + inside[1].count * to.axis[1];
             zero(behind, plane + to.axis[0] - behind);
         }
+}
+
+// The same of the source.
+template <class T>
+void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, Memory<const T> source,
+                   const Box& box, const PaddedLayout& layout, int64_t channel, int64_t channels,
+                   const ChannelCopy<T>& copy) {
+    copy_channels(kernel, plan.source, source_extents(m.map), source, box, layout, channel, channels,
+                  plan.channels_last, copy);
 }
 
 // weights[channel of the group][tap][lane], one vector of result channels and box of taps after the other.

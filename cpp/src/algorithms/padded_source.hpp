@@ -91,13 +91,17 @@ struct PaddedBuffers {
     }
 };
 
+inline Extents source_extents(const IndexMap& map) {
+    return {map.axis[0].source_extent, map.axis[1].source_extent, map.axis[2].source_extent};
+}
+
 // What of the copy lies inside the source, on each axis.
-inline std::array<Segment, 3> inside_parts(const std::array<AxisMap, 3>& axis, const PaddedLayout& layout) {
+inline std::array<Segment, 3> inside_parts(const Extents& source, const PaddedLayout& layout) {
     std::array<Segment, 3> inside;
     for (size_t a = 0; a < 3; ++a) {
         const ReadRange& range = layout.range[a];
         const int64_t lo = std::clamp<int64_t>(-range.lo, 0, range.length);
-        const int64_t hi = std::clamp<int64_t>(axis[a].source_extent - range.lo, lo, range.length);
+        const int64_t hi = std::clamp<int64_t>(source[a] - range.lo, lo, range.length);
         inside[a] = {lo, hi - lo, range.lo + lo};
     }
     return inside;
@@ -108,7 +112,7 @@ template <class T>
 void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
                  Memory<const T> source, const Box& pixels, int64_t channels, const PaddedLayout& layout, T* copy) {
     const std::array<AxisMap, 3>& axis = plan.map.axis;
-    const std::array<Segment, 3> inside = inside_parts(axis, layout);
+    const std::array<Segment, 3> inside = inside_parts(source_extents(plan.map), layout);
     const TensorStrides& to = layout.strides;
     const bool channels_lie_together = strides.channel == 1;
     // A slab is what is copied by rows: a plane of one channel, or a row of pixels with all channels.

@@ -52,6 +52,19 @@ void for_each_index(const std::array<int64_t, 4>& counts, const Visit& visit) {
                 for (int64_t c = 0; c < counts[3]; ++c) visit(n, a, b, c);
 }
 
+// The results of a box of units, as far as there are any.
+inline Box results_of(const Plan& plan, const Box& units) {
+    Box results = units;
+    for (size_t a = 0; a < 3; ++a) {
+        const WinogradAxis& axis = plan.winograd.axis[a];
+        const int64_t count = plan.maps[0].map.axis[a].count;
+        const int64_t lo = units.lo[a + 1] * (axis.transformed ? axis.step : 1);
+        results.lo[a + 1] = std::min(lo, count);
+        results.hi[a + 1] = std::min(lo + axis.result_length(units.extent(a + 1)), count);
+    }
+    return results;
+}
+
 // What a box of units reads and writes, one vector of channels of it.
 struct WinogradBox {
     PaddedLayout source, results;  // dense, in vectors

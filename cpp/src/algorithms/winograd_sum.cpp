@@ -30,17 +30,6 @@ namespace {
 
 using kernels::KernelTable;
 using kernels::TileSteps;
-using kernels::WinogradKernels;
-
-template <class T>
-const WinogradKernels<T>& transforms(const Plan& plan, const KernelTable<T>& kernel) {
-    return kernel.winograd[plan.winograd.size][plan.winograd.planes() ? 1 : 0];
-}
-
-// From point to point of the tiles, along each axis.
-TileSteps point_steps(const WinogradPlan& plan, int64_t pitch) {
-    return {plan.axis[plan.along_b].points * pitch, pitch};
-}
 
 // How the largest task's operands and sums lie in memory.  A chunk's sums are [vector of filters][source channel][tap]
 // [filter]: the taps of a filter lie in the order of dw, which a transpose makes of each vector.
@@ -302,7 +291,7 @@ bool run_winograd_sum(const Plan& plan, const SumOperands<T>& operands, int thre
             if (plan.channels_last && b + 1 < task.box_hi)
                 ahead = ahead_of(plan, kernel, operands, task.product, box, boxes.box(b + 1), own);
             multiply_box(plan, kernel, layout, task.product, box, beginning, ahead, own);
-            beginning.start = kernels::Start::from_c;
+            beginning.start = kernels::Start::onto_c;  // each box's sum on its own: it rounds less
         }
         T* const sums = plan.chunks > 1 ? shared.partial + index * layout.elems : own.sums;
         if (!transform_sums(plan, kernel, layout, task.product, sums, own))

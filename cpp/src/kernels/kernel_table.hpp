@@ -35,8 +35,9 @@ struct Band {
     int64_t elems;
 };
 
-// What the accumulators hold before the first product.  C is read only for `from_c`.
-enum class Start : int { zero, from_c, row_bias, column_bias };
+// What the accumulators hold before the first product.  C is read only for `from_c`, and for `onto_c` (indirect tiles): there
+// they begin with zero, and are added to C in the end, so that long sums are made of shorter ones, which round less.
+enum class Start : int { zero, from_c, row_bias, column_bias, onto_c };
 
 template <class T>
 using TileFn = void (*)(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias);

@@ -10,7 +10,8 @@
 template <class T, int Rows, int Vectors, class At>
 inline __attribute__((always_inline)) void begin(Vector<T> (&acc)[Rows][Vectors], Start start, const T* bias, At at) {
     switch (start) {
-        case Start::zero: break;
+        case Start::zero:
+        case Start::onto_c: break;
         case Start::from_c:
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r)
@@ -109,6 +110,12 @@ inline __attribute__((always_inline)) void indirect_steps(int64_t kc, const T* c
             }
             b += PanelVectors * lanes;
         }
+    }
+    if (start == Start::onto_c) {
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) acc[r][v] += load(at(r, v));
     }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)

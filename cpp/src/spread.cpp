@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "algorithms/product_task.hpp"
+#include "algorithms/winograd_tiles.hpp"
 #include "plan.hpp"
 
 namespace convpp {
@@ -16,13 +17,26 @@ int64_t channels_of_block(const Plan& plan, int64_t block) {
     return std::min(plan.channel_block, plan.result_channels - block * plan.channel_block);
 }
 
+// Results of one channel that a task computes by Winograd's algorithm: its units reach beyond the last ones.
+double results_of_units(const MapPlan& m, const WinogradPlan& winograd, const Box& units) {
+    const WinogradBox box(winograd, units, 1);
+    double results = as_double(units.extent(0));
+    for (size_t a = 0; a < 3; ++a)
+        results *= as_double(std::min(box.results.range[a].length, m.map.axis[a].count - box.results.range[a].lo));
+    return results;
+}
+
 // Forward and input_grad: of each map of a task's family, its terms for each of the task's results.
 void add_products(const Plan& plan, std::vector<double>& flops) {
     for (int64_t index = 0; index < plan.tasks; ++index) {
         const ProductTask task(plan, index);
         double multiplications = 0;
-        for (const MapPlan* m = &task.map; m != &task.map + task.map.family; ++m)
-            multiplications += as_double(m->map.taps()) * as_double(pixels_of(*m, task.pixels).elems());
+        for (const MapPlan* m = &task.map; m != &task.map + task.map.family; ++m) {
+            const double results = plan.algorithm == Algorithm::winograd
+                                       ? results_of_units(*m, plan.winograd, task.pixels)
+                                       : as_double(pixels_of(*m, task.pixels).elems());
+            multiplications += as_double(m->map.taps()) * results;
+        }
         flops.push_back(2 * multiplications * as_double(plan.source_channels) * as_double(task.channels) *
                         as_double(task.group_hi - task.group_lo));
     }

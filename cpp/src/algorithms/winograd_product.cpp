@@ -365,8 +365,9 @@ void run_winograd_product(const Plan& plan, const ProductOperands<T>& operands, 
     const SharedTransformed<T> shared(carver, plan, kernel);
     const std::vector<WinogradBuffers<T>> buffers = buffers_of_threads(carver, plan, kernel, threads);
     if (operands.bias != nullptr) {
-        T* const end = std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
-        std::fill_n(end, kernel.lanes, T(0));  // the last vector's rest, which must not look like spoiled results
+        const int64_t channels = plan.groups_per_sample * plan.result_channels;
+        std::copy_n(operands.bias, channels, shared.bias);
+        std::fill_n(shared.bias + channels, kernel.lanes, T(0));  // read in whole vectors, and looked at for NaN
     }
     const bool transforms_all = operands.packed == nullptr && !plan.packs_in_task;
     if (transforms_all) transform_all_weights(plan, kernel, operands, threads, shared.weights, buffers);

@@ -166,6 +166,18 @@ std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_i
 }
 
 namespace {
+
+// Blocks of packing: a channel's kernel is transformed as a whole, however many taps it has, and however far apart.
+PatchBlocks whole_kernels(int64_t channels, const IndexMap& map) {
+    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
+    PatchBlocks blocks;
+    blocks.channels = channels;
+    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, map.taps(), 1);
+    blocks.channel_blocks = ceil_div(channels, std::max<int64_t>(1, patch_limit / map.taps()));
+    blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
+    return blocks;
+}
+
 int64_t tuned(const char* name, int64_t value) {
     const char* const text = std::getenv(name);
     return text ? std::atoll(text) : value;
@@ -179,7 +191,7 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
     plan.tile = winograd_tile(plan, kernels);
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t panel = panel_width(plan, shape, false);
-    m.patches = make_patch_blocks(plan.source_channels, m.map);  // of packing
+    m.patches = whole_kernels(plan.source_channels, m.map);
     const int64_t padded = round_up(plan.result_channels, panel), bytes = w.points() * elem_bytes;
     int64_t tiles = plan.batch;
     for (const WinogradAxis& a : w.axis) tiles *= a.tiles(a.units);

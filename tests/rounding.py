@@ -12,7 +12,7 @@ import numpy as np
 
 import convpp
 from convpp.testing import reference_conv, reference_input_grad, reference_weight_grad
-from geometry import FUNCTIONS, Array, Case, Geometry, check_passes, failures_name, in_layout, nan_out, normal
+from geometry import FUNCTIONS, Array, Case, Geometry, Shape, check_passes, failures_name, in_layout, nan_out, normal
 
 PASSES = tuple(FUNCTIONS)
 #: An error (L2, relative) may be FACTOR times that of the direct algorithm, and ADDED more: a few rounding errors of
@@ -65,22 +65,32 @@ def check_auto(case: Case, layout: str, *, fill: bool = True, **options: Any) ->
             check_rounded(g, layout, op, "auto", np.random.default_rng(90), **options)
 
 
+def oracle(op: str, x: Array, w: Array, bias: Array | None, dy: Array, **keywords: Any) -> Array:
+    """A pass, channels first."""
+    if op == "forward":
+        return reference_conv(x, w, bias, **keywords)
+    if op == "input_grad":
+        return reference_input_grad(dy, w, x.shape, **keywords)
+    return reference_weight_grad(dy, x, w.shape, **keywords)
+
+
 def arguments_of(
-    g: Geometry, layout: str, op: str, rng: np.random.Generator, w_shape: tuple[int, ...] | None = None
+    g: Geometry, layout: str, op: str, rng: np.random.Generator, w_shape: Shape | None = None
 ) -> tuple[tuple[Any, ...], dict[str, Any], Array]:
-    """Arguments and keywords of a pass on normal numbers, and its result in float64."""
+    """Arguments and keywords of a pass on normal numbers, and its result in float64; w_shape: weights per sample."""
     x, w, dy = (normal(rng, shape, g.dtype) for shape in (g.x_shape(), w_shape or g.w_shape, g.y_shape()))
     bias = normal(rng, (g.k,), g.dtype) if g.bias else None
-    more: dict[str, Any] = {"per_sample": True} if w_shape else {}
-    x_last, dy_last = in_layout(x, layout, g.rank), in_layout(dy, layout, g.rank)
-    keywords = g.keywords(layout) | more
-    plain = g.keywords() | more
-    if op == "forward":
-        return (x_last, w, bias), keywords, in_layout(reference_conv(x, w, bias, **plain), layout, g.rank)
-    if op == "input_grad":
-        dx = reference_input_grad(dy, w, x.shape, **plain)
-        return (dy_last, w, x_last.shape), keywords, in_layout(dx, layout, g.rank)
-    return (dy_last, x_last, w.shape), keywords, reference_weight_grad(dy, x, w.shape, **plain)
+    if w_shape:
+        parts = [oracle(op, x[n : n + 1], w[n], bias, dy[n : n + 1], **g.keywords()) for n in range(len(w))]
+        want = np.stack(parts) if op == "weight_grad" else np.concatenate(parts)
+    else:
+        want = oracle(op, x, w, bias, dy, **g.keywords())
+    keywords = {**g.keywords(layout), "per_sample": w_shape is not None}
+    x, dy = in_layout(x, layout, g.rank), in_layout(dy, layout, g.rank)
+    if op == "weight_grad":
+        return (dy, x, w.shape), keywords, want
+    want = in_layout(want, layout, g.rank)
+    return ((x, w, bias) if op == "forward" else (dy, w, x.shape)), keywords, want
 
 
 def check_rounded(
@@ -91,7 +101,7 @@ def check_rounded(
     rng: np.random.Generator,
     *,
     accumulate: bool = False,
-    w_shape: tuple[int, ...] | None = None,
+    w_shape: Shape | None = None,
     **options: Any,
 ) -> None:
     """A pass on normal numbers (``accumulate``: added to others) against the oracle and the direct algorithm."""

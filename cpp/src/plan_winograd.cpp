@@ -154,7 +154,7 @@ std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_i
         WinogradPlan candidate;
         const std::string reason = winograd_axes(map, size, candidate);
         if (!reason.empty()) {
-            if (why_not.empty() || reason < why_not) why_not = reason;
+            if (reason > why_not) why_not = reason;  // "the dilation", which other sizes do not come to, is last
             continue;
         }
         const double slots = winograd_slots(plan, candidate, lanes);

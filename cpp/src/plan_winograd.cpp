@@ -1,6 +1,5 @@
 // Winograd's algorithm: axes, blocks and tasks.   winograd_plan.hpp and plan.hpp say what comes in and goes out.
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 #include <string>
 
@@ -100,8 +99,8 @@ double f(int64_t n) { return static_cast<double>(n); }
 // the direct algorithm does.  (Measured by profile, 3x3 64-64 at 56x56 and 512-512 at 14x14, AVX-512.)
 constexpr double source_point = 5.5, result_point = 3.0, weight_point = 8.0, copied_elem = 12.0, written_elem = 4.0;
 
-// Weights are transformed once for a batch.  The choice must not depend on the batch, so it supposes one of 4.
-constexpr double supposed_batch = 4.0;
+// Weights are transformed once for a batch.  The choice must not depend on the batch, so it supposes one of 2.
+constexpr double supposed_batch = 2.0;
 
 constexpr double product_slot = 1.06, direct_slot = 1.1;  // a slot's worth of each, edges and loads included
 
@@ -147,7 +146,7 @@ std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_i
         constexpr int64_t least_channels = 16;
         if (std::min(plan.source_channels, plan.result_channels) < least_channels) return "few channels";
         best = direct_slots(plan, map, lanes);
-        if (best * 2 * f(lanes) < least_flops) return "little work";
+        if (best * 2 * f(lanes * plan.groups_per_sample) < least_flops) return "little work";
         best /= least_gain;
     }
     for (int size = 0; size < kernels::winograd_sizes; ++size) {
@@ -178,44 +177,66 @@ PatchBlocks whole_kernels(int64_t channels, const IndexMap& map) {
     return blocks;
 }
 
-int64_t tuned(const char* name, int64_t value) {
-    const char* const text = std::getenv(name);
-    return text ? std::atoll(text) : value;
+// Few tiles and large weights: transformed by all threads before, they would go to memory and come back.  So a task takes
+// all tiles and some result channels, and transforms the weights that it alone reads, block by block, where they stay in L2.
+// (Measured, 3x3 512-512 float32: 14x14 1.7 times as fast, 7x7 1.6 times, four images of 28x28 1.15 times; 256-256 at
+// 14x14, whose transformed weights are 9 MiB: alike.)
+bool transforms_in_tasks(int64_t weight_bytes, int64_t tiles) {
+    constexpr int64_t large_weights = int64_t(16) << 20, few_tiles = 256;
+    return weight_bytes > large_weights && tiles <= few_tiles;
 }
+
+// Tiles of a box: the transformed source and the products take 9/16 of L2.  But a block of weights passes by for each box:
+// from L3 that is worth 32 tiles; 98, if they are so large that they come from memory.  (Measured, 3x3 float32: 64-64 at
+// 56x56 is within 5 % from 28 tiles to 56, 6 % slower with 14; 512-512 at 28x28 15 % faster with 98 than with 28.)
+int64_t tiles_of_box(const Plan& plan, int64_t bytes_of_channel, int64_t weight_bytes) {
+    constexpr int64_t from_l3 = 32, from_memory = 98, most_in_l3 = int64_t(16) << 20;
+    const int64_t in_l2 =
+        plan.cache_bytes * 9 / 16 / (bytes_of_channel * (plan.winograd.source_block + plan.channel_block));
+    return std::max(in_l2, weight_bytes > most_in_l3 ? from_memory : from_l3);
+}
+
 }  // namespace
 
+// Forward and input gradient: tasks are (group, box of tiles, block of result channels).
 void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
+    // Source and result channels of a block: 64 and 128 of float32.  A product of 64 terms costs 9 % more than a longer one
+    // for its sums, which are loaded and stored; V and M stay the nearer for it.
+    constexpr int64_t source_bytes = 256, result_bytes = 512;
+    constexpr int64_t least_tiles = 16;  // fewer leave the register tile partly filled
     WinogradPlan& w = plan.winograd;
     MapPlan& m = plan.maps[0];
     plan.feed = Feed::pixel_scalars;
     plan.tile = winograd_tile(plan, kernels);
     const TileShape& shape = kernels.shape[plan.tile.family];
-    const int64_t panel = panel_width(plan, shape, false);
+    const int64_t panel = panel_width(plan, shape, false), padded = round_up(plan.result_channels, panel);
     m.patches = whole_kernels(plan.source_channels, m.map);
-    const int64_t padded = round_up(plan.result_channels, panel), bytes = w.points() * elem_bytes;
-    int64_t tiles = plan.batch;
-    for (const WinogradAxis& a : w.axis) tiles *= a.tiles(a.units);
-    const int64_t weights = plan.source_channels * padded * bytes * w.outer_taps();
-    const int64_t most_depth = std::max(shape.lanes, most_terms / w.outer_taps());
-    int64_t limit = 0;
-    plan.packs_in_task = weights > tuned("WG_LARGE", 16 << 20) && tiles <= tuned("WG_FEW", 256);
-    if (plan.packs_in_task) {
-        limit = tiles;
-        plan.channel_block = round_up(tuned("WG_FKB", 512) / elem_bytes, panel);
-        w.source_block = tuned("WG_FCB", 256) / elem_bytes;
-    } else {
-        w.source_block = tuned("WG_CB", 256) / elem_bytes;
-        plan.channel_block = round_up(ceil_div(padded, ceil_div(padded, tuned("WG_KB", 512) / elem_bytes)), panel);
-        limit = std::max<int64_t>(tuned("WG_BYTES", 600 << 10) / (bytes * (w.source_block + plan.channel_block)),
-                                  tuned("WG_T", weights > 16 << 20 ? 98 : 28));
-        for (const WinogradAxis& a : w.axis) limit = std::max<int64_t>(1, limit / a.phases);
+    const int64_t most_source = std::max(shape.lanes, std::min(source_bytes / elem_bytes, most_terms / w.outer_taps()));
+    w.source_block = round_up(ceil_div(plan.source_channels, ceil_div(plan.source_channels, most_source)), shape.lanes);
+    plan.channel_block = round_up(ceil_div(padded, ceil_div(padded, result_bytes / elem_bytes)), panel);
+    int64_t tiles = plan.batch, phases = 1;
+    for (const WinogradAxis& a : w.axis) {
+        tiles *= a.tiles(a.units);
+        phases *= a.phases;
     }
-    w.source_block = std::min({plan.source_channels, w.source_block, most_depth});
-    w.source_block =
-        round_up(ceil_div(plan.source_channels, ceil_div(plan.source_channels, w.source_block)), shape.lanes);
-    m.pixels = BoxSplit({plan.batch, w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, shape.rows);
+    const int64_t weight_bytes = w.points() * w.outer_taps() * plan.source_channels * padded * elem_bytes;
+    plan.packs_in_task = transforms_in_tasks(weight_bytes, tiles);
+    int64_t limit = plan.packs_in_task ? tiles : tiles_of_box(plan, w.points() * elem_bytes, weight_bytes);
+    if (plan.parallel) {
+        // First smaller boxes, down to what fills a register tile twice or so; then fewer channels, for each block of which
+        // the source is transformed again.  (Half of the tasks that other ways want: transforms make these long anyway.)
+        const int64_t wanted = plan.tasks_wanted / 2;
+        if (!plan.packs_in_task) {
+            const int64_t all = tiles * plan.groups * ceil_div(padded, plan.channel_block);
+            limit = std::min(limit, std::max(ceil_div(all, wanted), least_tiles));
+        }
+        const int64_t boxes = plan.groups * ceil_div(tiles, limit);
+        const int64_t blocks = std::min(ceil_div(wanted / (plan.packs_in_task ? 2 : 1), boxes), padded / panel);
+        plan.channel_block = std::min(plan.channel_block, round_up(ceil_div(padded, blocks), panel));
+    }
+    m.pixels = BoxSplit({plan.batch, w.axis[0].units, w.axis[1].units, w.axis[2].units},
+                        std::max<int64_t>(limit / phases, 1), shape.rows);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
-    plan.group_block = 1;
     plan.tasks = plan.groups * m.pixels.count() * plan.channel_blocks;
     const int64_t panels = (plan.packs_in_task ? plan.channel_block : padded) / panel;
     const int64_t of_panel = w.outer_taps() * w.source_block * panel + shape.lanes;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "algorithms/indirect_product.hpp"
+#include "algorithms/read_ahead.hpp"
 #include "algorithms/winograd_tiles.hpp"
 #include "dispatch.hpp"
 
@@ -86,6 +87,7 @@ struct WinogradBuffers {
     T** products = nullptr;  // in M
     T** in_order = nullptr;  // channels_first: results in the order of the planes
     ResultRun* runs = nullptr;
+    kernels::Stretch* stretches = nullptr;  // of what is read and written next
     int64_t v_pitch = 0, m_pitch = 0, v_point = 0, m_point = 0;
 
     WinogradBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
@@ -123,6 +125,7 @@ private:
         products = carver.take<T*>(tile_count);
         const int64_t pixels = box.results.elems / kernel.lanes;
         in_order = carver.take<T*>(plan.channels_last ? 0 : pixels);
+        stretches = carver.take<kernels::Stretch>(plan.channels_last ? most_stretches : 0);
         runs = carver.take<ResultRun>(pixels / box.results.range[2].length);
     }
 };
@@ -274,9 +277,58 @@ struct ResultWriter {
     }
 };
 
+// What a source block of a task reads.
+template <class T>
+void add_source(const Plan& plan, const ProductOperands<T>& operands, const ProductTask& task, const WinogradBox& box,
+                const SourceBlock& block, ReadAhead& ahead) {
+    const int64_t sample = task.group_lo / plan.groups_per_sample, group = task.group_lo % plan.groups_per_sample;
+    const T* at = operands.source + (sample + task.pixels.lo[0]) * plan.source.batch +
+                  (group * plan.source_channels + block.lo) * plan.source.channel;
+    std::array<int64_t, 4> count{task.pixels.extent(0), 1, 1, 1};
+    for (size_t a = 0; a < 3; ++a) {
+        const ReadRange& range = box.source.range[a];
+        const int64_t lo = std::max<int64_t>(range.lo, 0);
+        count[a + 1] = std::min(range.lo + range.length, plan.maps[0].map.axis[a].source_extent) - lo;
+        at += lo * plan.source.axis[a];
+    }
+    ahead.add(at, plan.source, count, {1, 1, 1}, block.channels);
+}
+
+// While tiles multiply, they ask for what comes next: the next block's source, or the results, and the source of the
+// task that the thread probably takes then.  Only in channels_last, where one vector of channels after the other is taken
+// out of each pixel.  (Measured, 3x3 float32: 1.03 to 1.23 times as fast; rows of channels_first the processor foresees:
+// 0.95 to 1.0 times.)
+template <class T>
+kernels::Ahead ahead_of(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                        const GroupOperands<T>& own, const ProductTask& task, const WinogradBox& box,
+                        const SourceBlock& block, int64_t next_task, const WinogradBuffers<T>& buffers) {
+    if (!plan.channels_last) return {};
+    ReadAhead ahead(buffers.stretches);
+    if (block.index + 1 < SourceBlock::count(plan)) {
+        add_source(plan, operands, task, box, SourceBlock(plan, block.index + 1), ahead);
+    } else {
+        T* to = own.result + task.pixels.lo[0] * plan.result.batch;
+        std::array<int64_t, 4> count{task.pixels.extent(0), 1, 1, 1};
+        for (size_t a = 0; a < 3; ++a) {
+            const ReadRange& range = box.results.range[a];
+            count[a + 1] = std::min(range.length, plan.maps[0].map.axis[a].count - range.lo);
+            to += range.lo * plan.result.axis[a];
+        }
+        ahead.add(to, plan.result, count, {1, 1, 1}, task.channels);
+        if (next_task < plan.tasks) {
+            const ProductTask next(plan, next_task);
+            add_source(plan, operands, next, WinogradBox(plan.winograd, next.pixels, kernel.lanes),
+                       SourceBlock(plan, 0), ahead);
+        }
+    }
+    const auto& family = kernel.family[plan.tile.family];
+    const int64_t full_tiles = box.tile_count() / family.rows * (task.channels / (family.vectors * kernel.lanes));
+    return ahead.over(plan.winograd.points() * full_tiles, plan.winograd.outer_taps() * block.channels);
+}
+
 template <class T>
 void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* weights,
-              const T* bias, const WinogradBuffers<T>& buffers, const ProductTask& task,
+              const T* bias, const WinogradBuffers<T>& buffers, const ProductTask& task, int64_t next_task,
               std::atomic<unsigned char>* spoiled) {
     const WinogradPlan& w = plan.winograd;
     const WinogradWeights layout(plan, kernel);
@@ -302,13 +354,15 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
         if (weights == nullptr) transform_own_weights(plan, kernel, operands, task, block, buffers);
         else
             u = weights + layout.block_at(plan, group, index) + task.channel_lo / layout.width * layout.pitch(channels);
+        kernels::Ahead ahead = ahead_of(plan, kernel, operands, own, task, box, block, next_task, buffers);
         for (int64_t e = 0; e < points; ++e, u += layout.point_pitch(channels)) {
             for (int64_t i = 0; i < tiles; ++i) {
                 buffers.rows[i] = buffers.v + e * buffers.v_point + buffers.first_place[i] * buffers.v_pitch;
                 buffers.products[i] = buffers.m + e * buffers.m_point + buffers.tile_from[i];
             }
             multiply_indirect(kernel, plan.tile.family, layout.taps * channels, buffers.rows, buffers.offsets, tiles, u,
-                              layout.pitch(channels), task.channels, true, beginning, buffers.products, buffers.tail);
+                              layout.pitch(channels), task.channels, true, beginning, buffers.products, buffers.tail,
+                              ahead.next != nullptr ? &ahead : nullptr);
         }
         beginning.start = kernels::Start::from_c;
     }
@@ -374,7 +428,7 @@ void run_winograd_product(const Plan& plan, const ProductOperands<T>& operands, 
     const T* const weights = transforms_all ? shared.weights : operands.packed;
     parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
         run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)],
-                 ProductTask(plan, task), spoiled);
+                 ProductTask(plan, task), task + threads, spoiled);
     });
 }
 

@@ -94,7 +94,7 @@ def test_tasks_hold_all_the_work() -> None:
         tasks = {op: bench.task_flops(layer, op, "float32", "channels_first", 2) for op in PASSES}
         assert sum(tasks["forward"]) == sum(tasks["weight_grad"]) == layer.flops
         for op in PASSES:
-            assert len(tasks[op]) == bench.explain_pass(layer, op, "float32", "channels_first", 2, "direct").tasks
+            assert len(tasks[op]) == bench.explain_pass(layer, op, "float32", "channels_first", 2, "auto").tasks
 
 
 # --------------------------------------------------------------------------------------------- the command

@@ -13,6 +13,7 @@ import pytest
 
 import convpp
 from convpp import check, cli, runtime
+from rounding import WINOGRAD_PASSES
 
 
 def failing(*words: str) -> int:
@@ -61,20 +62,32 @@ def test_check_passes_on_every_isa(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     isas = convpp.runtime_info()["isas_available"]
-    assert [line.split()[:2] for line in lines] == [[isa, "right:"] for isa in isas]
+    assert [line.split()[:2] for line in lines[::2]] == [[isa, "right:"] for isa in isas]
+    counts = [re.fullmatch(COUNTS, line) for line in lines[1::2]]
+    assert all(counts)
+    assert {count[1] for count in counts if count} == {str((check.CASES + len(check.LARGE)) * 3 * 2 * 2)}
+    assert all(int(count[2]) > 100 for count in counts if count)  # one kernel in three has an extent of 3 at stride 1
     assert last.startswith("check passed")
     assert convpp.runtime_info()["isa"] == before
 
 
+COUNTS = r" +direct: (\d+) results, equal to the reference; winograd: (\d+), with relative errors up to .*"
+DIFFERENCES = {"direct": "first difference at (", "winograd": "relative error "}
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 @pytest.mark.parametrize("pass_name", ["conv", "conv_input_grad", "conv_weight_grad"])
 def test_check_finds_one_wrong_number(
-    pass_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pass_name: str, algorithm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if (pass_name, algorithm) == ("conv_weight_grad", "winograd") and "weight_grad" not in WINOGRAD_PASSES:
+        pytest.skip("Winograd's algorithm does not serve the weight gradient")
     right = getattr(check, pass_name)
 
     def wrong(*operands: Any, out: Any, **geometry: Any) -> Any:
         right(*operands, out=out, **geometry)
-        if convpp.runtime_info()["isa"] == convpp.runtime_info()["isas_available"][-1] and out.size:
+        last = convpp.runtime_info()["isa"] == convpp.runtime_info()["isas_available"][-1]
+        if last and out.size and geometry["algorithm"] == algorithm:
             out.flat[-1] += 1
         return out
 
@@ -87,7 +100,9 @@ def test_check_finds_one_wrong_number(
     assert f"{isas[-1]:8} WRONG:" in printed
     assert printed.count("right:") == len(isas) - 1
     assert f"check failed: {isas[-1]}" in printed
-    assert "first difference at (" in printed
+    assert f", {algorithm}, " in printed
+    assert DIFFERENCES[algorithm] in printed
+    assert DIFFERENCES["direct" if algorithm == "winograd" else "winograd"] not in printed
     assert convpp.runtime_info()["isa"] == before
 
 

@@ -193,8 +193,6 @@ def test_large_numbers_that_are_legal() -> None:
 
 
 def test_not_available_yet() -> None:
-    for name in FUNCTIONS:
-        refuse(name, ValueError, "winograd", "not available yet", algorithm="winograd")
     for activation in ("relu", "leaky_relu", "silu", "gelu", ("clip", 0, 6)):
         refuse("conv", ValueError, "activation", "not available yet", activation=activation)
     refuse("conv", ValueError, "add", "not available yet", add=arguments_of("conv")["out"])

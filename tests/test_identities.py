@@ -1,4 +1,5 @@
-"""What must hold between convpp's own functions, whatever their values; exact, since the data are integers.
+"""What must hold between convpp's own functions, whatever their values; exact, since the data are integers and the
+algorithm is the direct one (test_winograd.py: the other one).
 
 Adjointness (one inner product for all three passes), linearity, groups, flip, layouts, transposed
 convolution, the backward pass as a whole, mixed floats, accumulation, and where the project starts from:
@@ -41,7 +42,7 @@ def inner(a: Array, b: Array) -> float:
 
 
 def test_adjointness(case: Case) -> None:
-    g, keywords = case.geometry, case.geometry.keywords()
+    g, keywords = case.geometry, case.geometry.exact_keywords()
     y = convpp.conv(case.x, case.w, **keywords, out=nan_out(g.y_shape(), g.dtype))
     dx = convpp.conv_input_grad(case.dy, case.w, g.x_shape(), **keywords, out=nan_out(g.x_shape(), g.dtype))
     dw = convpp.conv_weight_grad(case.dy, case.x, g.w_shape, **keywords, out=nan_out(g.w_shape, g.dtype))
@@ -50,7 +51,7 @@ def test_adjointness(case: Case) -> None:
 
 
 def test_linearity(case: Case, rng: np.random.Generator) -> None:
-    g, keywords = case.geometry, case.geometry.keywords()
+    g, keywords = case.geometry, case.geometry.exact_keywords()
     other_x, other_w = integers(rng, g.x_shape(), g.dtype), integers(rng, g.w_shape, g.dtype)
     y = convpp.conv(case.x, case.w, **keywords)
     with failures_name(g):
@@ -67,7 +68,7 @@ def test_groups_are_single_convolutions_side_by_side(groups: int, layout: str, r
     axis = 1 if layout == "channels_first" else -1
     x, dy = integers(rng, g.x_shape(layout)), integers(rng, g.y_shape(layout))
     w, bias = integers(rng, g.w_shape), integers(rng, (g.k,))
-    keywords = g.keywords(layout)
+    keywords = g.exact_keywords(layout)
     single = {**keywords, "groups": 1}
     parts = list(
         zip(
@@ -84,7 +85,7 @@ def test_groups_are_single_convolutions_side_by_side(groups: int, layout: str, r
 
 
 def test_flip_rotates_the_kernel(case: Case) -> None:
-    g, keywords = case.geometry, case.geometry.keywords()
+    g, keywords = case.geometry, case.geometry.exact_keywords()
     spatial = tuple(range(2, case.w.ndim))
     other = {**keywords, "flip": not g.flip}
     rotated = np.flip(case.w, spatial)
@@ -104,7 +105,7 @@ def test_true_convolution_is_numpys() -> None:
 
 def test_layouts_are_transposed(case: Case) -> None:
     g = case.geometry
-    last = g.keywords("channels_last")
+    last = g.exact_keywords("channels_last")
     x, dy = in_layout(case.x, "channels_last", g.rank), in_layout(case.dy, "channels_last", g.rank)
     with failures_name(g):
         assert_exact(convpp.conv(x, case.w, case.bias, **last), in_layout(case.y, "channels_last", g.rank))
@@ -129,7 +130,7 @@ def test_backward_gives_what_is_needed(needs: tuple[str, ...], layout: str, rng:
         case = make_case(g, rng)
         x, dy = in_layout(case.x, layout, g.rank), in_layout(case.dy, layout, g.rank)
         want = (in_layout(case.dx, layout, g.rank), case.dw, case.db)
-        got = convpp.conv_backward(dy, x, case.w, **g.keywords(layout), needs=needs, threads=2)
+        got = convpp.conv_backward(dy, x, case.w, **g.exact_keywords(layout), needs=needs, threads=2)
         assert len(got) == 3
         with failures_name(g, layout):
             for name, gradient, expected in zip(("x", "w", "bias"), got, want, strict=True):
@@ -144,8 +145,8 @@ def test_transposed_convolution_is_the_input_gradient(case: Case, layout: str) -
     g = case.geometry
     dy = in_layout(case.dy, layout, g.rank)
     with failures_name(g, layout):
-        dx = convpp.conv_transpose(dy, case.w, **g.transposed_keywords(layout))
-        assert_exact(dx, convpp.conv_input_grad(dy, case.w, g.x_shape(layout), **g.keywords(layout)))
+        dx = convpp.conv_transpose(dy, case.w, **g.transposed_keywords(layout), algorithm="direct")
+        assert_exact(dx, convpp.conv_input_grad(dy, case.w, g.x_shape(layout), **g.exact_keywords(layout)))
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -201,8 +202,8 @@ def test_accumulate_adds_over_several_blocks(rng: np.random.Generator) -> None:
     ):
         case = make_case(g, rng)
         dx, dw = np.full_like(case.dx, 2), np.full_like(case.dw, -3)
-        convpp.conv_input_grad(case.dy, case.w, dx.shape, **g.keywords(), out=dx, accumulate=True, threads=2)
-        convpp.conv_weight_grad(case.dy, case.x, dw.shape, **g.keywords(), out=dw, accumulate=True, threads=2)
+        convpp.conv_input_grad(case.dy, case.w, dx.shape, **g.exact_keywords(), out=dx, accumulate=True, threads=2)
+        convpp.conv_weight_grad(case.dy, case.x, dw.shape, **g.exact_keywords(), out=dw, accumulate=True, threads=2)
         assert_exact(dx, case.dx + 2)
         assert_exact(dw, case.dw - 3)
 

@@ -1,4 +1,6 @@
-"""The three passes of random geometries, in both layouts, exactly equal to the float64 oracle.
+"""The three passes of random geometries, in both layouts, exactly equal to the float64 oracle by the direct algorithm.
+
+Each runs under "auto" too: exactly, where that is the direct algorithm, else within a bound (rounding.py).
 
 5,000 small geometries hit the edges (see `test_the_drawing_hits_its_edges`); 1,200 layers are drawn for the ways
 in which pixels reach the register tile (`test_the_layers_take_every_way`); the large ones exceed every blocking.
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from geometry import LAYOUTS, Geometry, check_accumulation, check_passes, draw_geometry, draw_layer, make_case
+from rounding import check_auto
 
 BATCHES = 100
 BATCH_SIZE = 50
@@ -33,7 +36,9 @@ def test_small_geometries(batch: int) -> None:
         case = make_case(geometry, rng)
         for layout in LAYOUTS:
             # Without out= the result is allocated inside: seen in one call of eight.
-            check_passes(case, layout, threads=int(rng.integers(1, 4)), fill=bool(rng.random() < 7 / 8))
+            how = {"threads": int(rng.integers(1, 4)), "fill": bool(rng.random() < 7 / 8)}
+            check_passes(case, layout, **how)
+            check_auto(case, layout, **how)
 
 
 def test_the_drawing_hits_its_edges() -> None:
@@ -90,7 +95,9 @@ def test_layers(batch: int) -> None:
         case = make_case(geometry, rng)
         for layout in LAYOUTS:
             threads = int(rng.integers(1, 4))
-            check_passes(case, layout, threads=threads, fill=bool(rng.random() < 3 / 4))
+            fill = bool(rng.random() < 3 / 4)
+            check_passes(case, layout, threads=threads, fill=fill)
+            check_auto(case, layout, threads=threads, fill=fill)
             check_accumulation(case, layout, rng, threads=threads)
 
 
@@ -212,6 +219,7 @@ def test_large_geometries(number: int, dtype: str) -> None:
     case = make_case(geometry, np.random.default_rng((3, number)))
     for layout in LAYOUTS:
         check_passes(case, layout, threads=2)
+        check_auto(case, layout, threads=2)
 
 
 @pytest.mark.parametrize("batch", range(8))
@@ -222,6 +230,7 @@ def test_large_random_geometries(batch: int) -> None:
         case = make_case(geometry, rng)
         for layout in LAYOUTS:
             check_passes(case, layout, threads=2)
+        check_auto(case, layout, threads=2)
 
 
 @pytest.mark.parametrize("algorithm", ["reference", "direct"])

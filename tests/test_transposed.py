@@ -1,5 +1,7 @@
 """Transposed convolution and its gradients, exactly equal to the crop of the full result.
 
+That is by the direct algorithm; where "auto" takes another one, its results on normal numbers are within a bound.
+
 The oracle spreads every input over a canvas of ``stride*(in - 1) + dilation*(k - 1) + 1`` (the input gradient
 of an unpadded convolution) and takes from it the window that padding and output_padding leave; beyond the
 canvas lie zeros.  The gradients put ``dy`` back into that canvas and convolve it.
@@ -7,6 +9,7 @@ canvas lie zeros.  The gradients put ``dy`` back into that canvas and convolve i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +25,15 @@ from geometry import (
     Shape,
     all_axes_but_channels,
     assert_exact,
+    assert_same_bits,
     draw_candidate,
     failures_name,
     in_layout,
     integers,
     nan_out,
+    normal,
 )
+from rounding import assert_rounded
 
 
 @dataclass(frozen=True)
@@ -93,11 +99,12 @@ def window(array: Array, starts: Shape, extents: Shape) -> Array:
     return result
 
 
-def make_case(t: Transposed, rng: np.random.Generator) -> Case:
+def make_case(t: Transposed, rng: np.random.Generator, numbers: Callable[..., Array] = integers) -> Case:
+    """Integers; of normal numbers, the results stay float64."""
     g = t.base
-    x, w = integers(rng, g.x_shape(), g.dtype), integers(rng, t.w_shape, g.dtype)
-    bias = integers(rng, (g.k,), g.dtype) if g.bias else None
-    dy = integers(rng, t.y_shape(t.out), g.dtype)
+    x, w = numbers(rng, g.x_shape(), g.dtype), numbers(rng, t.w_shape, g.dtype)
+    bias = numbers(rng, (g.k,), g.dtype) if g.bias else None
+    dy = numbers(rng, t.y_shape(t.out), g.dtype)
     lo = tuple(pads[0] for pads in g.pads)
     plain = {"stride": g.stride, "dilation": g.dilation, "groups": g.groups, "flip": g.flip}
 
@@ -111,7 +118,8 @@ def make_case(t: Transposed, rng: np.random.Generator) -> Case:
         reference_weight_grad(x, spread, w.shape, **plain),
         dy.sum(axis=all_axes_but_channels(dy.ndim, g.rank), dtype="float64"),
     )
-    return Case(t, x, w, bias, dy, *(result.astype(g.dtype) for result in results))
+    exact = numbers is integers
+    return Case(t, x, w, bias, dy, *(result.astype(g.dtype) if exact else result for result in results))
 
 
 def draw(rng: np.random.Generator) -> Transposed:
@@ -129,21 +137,41 @@ def draw(rng: np.random.Generator) -> Transposed:
             return t
 
 
-def check(case: Case, layout: str, **options: Any) -> None:
+def calls(case: Case, layout: str, **options: Any) -> list[tuple[Callable[..., Array], Array]]:
+    """The three functions, each taking algorithm=, with their results."""
     t, g = case.geometry, case.geometry.base
     keywords = {**t.keywords(layout), **options}
     x, dy = in_layout(case.x, layout, g.rank), in_layout(case.dy, layout, g.rank)
     y, dx = in_layout(case.y, layout, g.rank), in_layout(case.dx, layout, g.rank)
 
-    def one(function: Any, want: Array, *arguments: Any) -> None:
-        out = nan_out(want.shape, want.dtype)
-        with failures_name(f"convpp.{function.__name__} with {keywords}", t):
-            assert function(*arguments, **keywords, out=out) is out
-            assert_exact(out, want)
+    def one(function: Any, want: Array, *arguments: Any) -> tuple[Callable[..., Array], Array]:
+        def run(algorithm: str) -> Array:
+            out = nan_out(want.shape, g.dtype)
+            with failures_name(f"convpp.{function.__name__} by {algorithm} with {keywords}", t):
+                assert function(*arguments, **keywords, algorithm=algorithm, out=out) is out
+            return out
 
-    one(convpp.conv_transpose, y, x, case.w, case.bias)
-    one(convpp.conv_transpose_input_grad, dx, dy, case.w, x.shape)
-    one(convpp.conv_transpose_weight_grad, case.dw, dy, x, case.w.shape)
+        return run, want
+
+    return [
+        one(convpp.conv_transpose, y, x, case.w, case.bias),
+        one(convpp.conv_transpose_input_grad, dx, dy, case.w, x.shape),
+        one(convpp.conv_transpose_weight_grad, case.dw, dy, x, case.w.shape),
+    ]
+
+
+def check(case: Case, layout: str, **options: Any) -> None:
+    with failures_name(case.geometry, layout, options):
+        rounded = False
+        for run, want in calls(case, layout, **options):
+            assert_exact(run("direct"), want)
+            if not np.array_equal(run("auto"), want):  # "auto" takes an algorithm that rounds: no other excuse counts
+                assert_same_bits(run("auto"), run("winograd"))
+                rounded = True
+        if rounded:
+            other = make_case(case.geometry, np.random.default_rng(32), normal)
+            for run, want in calls(other, layout, **options):
+                assert_rounded(run("auto"), run("direct"), want)
 
 
 @pytest.mark.parametrize("batch", range(40))
@@ -184,7 +212,7 @@ def test_output_size_sets_output_padding(layout: str, rng: np.random.Generator) 
         keywords = t.base.keywords(layout)
         x = in_layout(case.x, layout, t.base.rank)
         with failures_name(t, layout):
-            y = convpp.conv_transpose(x, case.w, case.bias, **keywords, output_size=t.out)
+            y = convpp.conv_transpose(x, case.w, case.bias, **keywords, output_size=t.out, algorithm="direct")
             assert_exact(y, in_layout(case.y, layout, t.base.rank))
             shape = convpp.conv_transpose_output_shape(x.shape, case.w.shape, **keywords, output_size=t.out)
             assert shape == y.shape
@@ -224,7 +252,7 @@ def test_backward_gives_what_is_needed(needs: tuple[str, ...], layout: str, rng:
     for t in (draw(rng) for _ in range(5)):
         case, rank = make_case(t, rng), t.base.rank
         x, dy = in_layout(case.x, layout, rank), in_layout(case.dy, layout, rank)
-        got = convpp.conv_transpose_backward(dy, x, case.w, **t.keywords(layout), needs=needs)
+        got = convpp.conv_transpose_backward(dy, x, case.w, **t.keywords(layout), needs=needs, algorithm="direct")
         want = (in_layout(case.dx, layout, rank), case.dw, case.db)
         with failures_name(t, layout):
             for name, gradient, expected in zip(("x", "w", "bias"), got, want, strict=True):
@@ -240,7 +268,7 @@ def test_accumulate_adds(layout: str, rng: np.random.Generator) -> None:
         case, rank = make_case(t, rng), t.base.rank
         x, dy = in_layout(case.x, layout, rank), in_layout(case.dy, layout, rank)
         dx, dw = in_layout(case.dx, layout, rank), case.dw
-        keywords = {**t.keywords(layout), "accumulate": True}
+        keywords = {**t.keywords(layout), "accumulate": True, "algorithm": "direct"}
         before_dx, before_dw = integers(rng, dx.shape, dx.dtype), integers(rng, dw.shape, dw.dtype)
         with failures_name(t, layout):
             out = before_dx.copy()

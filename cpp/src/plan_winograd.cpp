@@ -155,7 +155,7 @@ std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_i
         WinogradPlan candidate;
         const std::string reason = winograd_axes(map, size, candidate);
         if (!reason.empty()) {
-            if (why_not.empty() || reason < why_not) why_not = reason;
+            if (reason > why_not) why_not = reason;  // "the dilation", which other sizes do not come to, is last
             continue;
         }
         const WinogradSlots slots = winograd_slots(plan, candidate, lanes);
@@ -169,6 +169,17 @@ std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_i
 }
 
 namespace {
+
+// Blocks of packing: a channel's kernel is transformed as a whole, however many taps it has, and however far apart.
+PatchBlocks whole_kernels(int64_t channels, const IndexMap& map) {
+    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
+    PatchBlocks blocks;
+    blocks.channels = channels;
+    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, map.taps(), 1);
+    blocks.channel_blocks = ceil_div(channels, std::max<int64_t>(1, patch_limit / map.taps()));
+    blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
+    return blocks;
+}
 
 // Few tiles and large weights: transformed by all threads before, they would go to memory and come back.  So a task takes
 // all tiles and some result channels, and transforms the weights that it alone reads, block by block, where they stay in L2.
@@ -205,7 +216,7 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
     plan.tile = winograd_tile(plan, kernels);
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t panel = panel_width(plan, shape, false), padded = round_up(plan.result_channels, panel);
-    m.patches = make_patch_blocks(plan.source_channels, m.map);  // of packing
+    m.patches = whole_kernels(plan.source_channels, m.map);
     const int64_t most_source = std::max(shape.lanes, std::min(source_bytes / elem_bytes, most_terms / w.outer_taps()));
     w.source_block = round_up(ceil_div(plan.source_channels, ceil_div(plan.source_channels, most_source)), shape.lanes);
     plan.channel_block = round_up(ceil_div(padded, ceil_div(padded, result_bytes / elem_bytes)), panel);

@@ -1,4 +1,4 @@
-// Index maps, blocks and plans against counting, and bounds of what a plan asks for.
+// Index maps, blocks and plans of the direct algorithm against counting, and bounds of what a plan asks for.
 #include "plan.hpp"
 
 #include <algorithm>
@@ -160,8 +160,9 @@ bool split_is_right(const BoxSplit& split, const Extents4& extents, int64_t limi
     return elems == extents[0] * extents[1] * extents[2] * extents[3] && split.extents() == extents;
 }
 
+// The direct algorithm's.  (The other one's: test_winograd_plan.cpp.)
 Plan plan_of(const ConvProblem& problem, Pass pass, DType dtype = DType::float32) {
-    Plan plan = make_plan(problem, pass, dtype, Algorithm::automatic, active_isa());
+    Plan plan = make_plan(problem, pass, dtype, Algorithm::direct, active_isa());
     if (plan.empty) return plan;
     const bool sums = pass == Pass::weight_grad;
     if (dtype == DType::float32) sums ? measure_weight_grad<float>(plan) : measure_implicit_gemm<float>(plan);

@@ -170,7 +170,7 @@ TEST_CASE("a summary says what a call will do") {
     g.kernel = {1, 3, 3};
     const ConvProblem problem(g);
     for (const Pass pass : all_passes) {
-        const Convolution convolution(problem, pass, DType::float64);
+        const Convolution convolution(problem, pass, DType::float64, Algorithm::direct);
         const Summary three = convolution.summary(3), one = convolution.summary(1);
         CHECK(three.algorithm == "direct");
         CHECK(three.op == name(pass));

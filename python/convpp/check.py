@@ -1,7 +1,8 @@
 """The self-test behind ``python -m convpp check``: every instruction set of this machine.
 
 In: a seed.  Out: a line for each, and whether all agree with the reference.  The data are small integers,
-so that every sum is exact in float32 and float64 and results must be equal, not close.
+so that every sum is exact in float32 and float64 and results of the direct algorithm must be equal, not close.
+Winograd's algorithm rounds: where it serves a geometry, its results must be close.
 
 Read next: ``reference.py`` (what is compared with), ``runtime.py`` (how kernels are chosen).
 """
@@ -9,7 +10,7 @@ Read next: ``reference.py`` (what is compared with), ``runtime.py`` (how kernels
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,16 @@ import numpy.typing as npt
 from convpp import runtime
 from convpp.errors import ShapeError
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
+from convpp.planning import PASSES
 from convpp.reference import reference_conv, reference_input_grad, reference_weight_grad
 
 Array = npt.NDArray[Any]
 
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)  # around the widths of vectors and tiles
 CASES = 120
+#: Of Winograd's algorithm, relative to the result (L2): ten times what these cases come to.  One result that is wrong
+#: by one is more.
+BOUNDS = {"float32": 1e-5, "float64": 2e-14}
 LARGE: list[dict[str, Any]] = [  # sizes that make several blocks of everything
     {"x": (2, 64, 20, 20), "w": (70, 64, 3, 3), "padding": 1},
     {"x": (1, 3, 61, 59), "w": (33, 3, 7, 7), "padding": 3, "stride": 2},
@@ -57,9 +62,15 @@ def main(seed: int = 0) -> bool:
     try:
         for isa in isas:
             runtime._select_isa(isa)
-            wrong = [message for case in cases for message in _differences(case)]
+            checks = [check for case in cases for check in _checks(case)]
+            wrong = [message for _, message in checks if message]
             found = "WRONG" if wrong else "right"
             print(f"{isa:8} {found}: {len(cases)} geometries, 3 passes, 2 layouts, float32 and float64")
+            rounded = sum(algorithm == "winograd" for algorithm, _ in checks)
+            print(
+                f"{'':8} direct: {len(checks) - rounded} results, equal to the reference; winograd: {rounded}, with "
+                f"relative errors up to {BOUNDS['float32']:g} (float32) and {BOUNDS['float64']:g} (float64)"
+            )
             for message in wrong[:3]:
                 print(f"    {message}")
             if wrong:
@@ -113,26 +124,47 @@ def _case(
     return Case(geometry, x, w, bias, dy, y, dx, dw)
 
 
-def _differences(case: Case) -> Iterator[str]:
-    """What differs from the reference, in words, for both dtypes, both layouts and all passes."""
+def _checks(case: Case) -> Iterator[tuple[str, str]]:
+    """The algorithm of each result, and what is wrong with it in words: both dtypes, both layouts, all passes."""
     for dtype in (np.float32, np.float64):
         w, bias = case.w.astype(dtype), case.bias.astype(dtype)
         for layout in ("channels_first", "channels_last"):
             x, dy, y, dx = (_lay(a, layout).astype(dtype) for a in (case.x, case.dy, case.y, case.dx))
             geometry = case.geometry | {"layout": layout}
-            outputs = [np.full_like(a, np.nan) for a in (y, dx, case.dw.astype(dtype))]
-            conv(x, w, bias, **geometry, out=outputs[0])
-            conv_input_grad(dy, w, x.shape, **geometry, out=outputs[1])
-            conv_weight_grad(dy, x, w.shape, **geometry, out=outputs[2])
-            for name, got, expected in zip(
-                ("forward", "input_grad", "weight_grad"), outputs, (y, dx, case.dw), strict=True
-            ):
-                if not np.array_equal(got, expected):
-                    index = tuple(int(i) for i in np.argwhere(got != expected)[0])
-                    yield (
-                        f"{name}, {np.dtype(dtype)}, x {case.x.shape}, w {case.w.shape}, {geometry}: "
-                        f"first difference at {index}: got {got[index]}, expected {expected[index]}"
-                    )
+            calls: list[tuple[Callable[..., Array], tuple[Any, ...], Array]] = [
+                (conv, (x, w, bias), y),
+                (conv_input_grad, (dy, w, x.shape), dx),
+                (conv_weight_grad, (dy, x, w.shape), case.dw.astype(dtype)),
+            ]
+            for name, (function, operands, expected) in zip(PASSES, calls, strict=True):
+                for algorithm in ("direct", "winograd"):
+                    got = np.full_like(expected, np.nan)
+                    try:
+                        function(*operands, **geometry, algorithm=algorithm, out=got)
+                    except ValueError:
+                        if algorithm == "direct":
+                            raise
+                        continue  # Winograd's algorithm does not serve every geometry
+                    difference = _difference(got, expected) if algorithm == "direct" else _error(got, expected)
+                    shapes = f"{np.dtype(dtype)}, x {case.x.shape}, w {case.w.shape}"
+                    place = f"{name}, {algorithm}, {shapes}, {geometry}: "
+                    yield algorithm, difference and place + difference
+
+
+def _difference(got: Array, expected: Array) -> str:
+    """The first difference, or nothing."""
+    if np.array_equal(got, expected):
+        return ""
+    index = tuple(int(i) for i in np.argwhere(got != expected)[0])
+    return f"first difference at {index}: got {got[index]}, expected {expected[index]}"
+
+
+def _error(got: Array, expected: Array) -> str:
+    """The relative error if it is above the bound, or nothing."""
+    size = float(np.linalg.norm(expected))
+    error = float(np.linalg.norm(got.astype(np.float64) - expected)) / (size if size > 0 else 1.0)
+    bound = BOUNDS[expected.dtype.name]
+    return "" if error <= bound else f"relative error {error:.1e}, expected at most {bound:g}"
 
 
 def _lay(array: Array, layout: str) -> Array:

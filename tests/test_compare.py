@@ -94,7 +94,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
     def explain(x_shape: object, w_shape: object, *, algorithm: str, op: str, **how: object) -> bench.Explanation:
         named = algorithms[op] if algorithm == "auto" else algorithm
-        return bench.Explanation(op, named, "", 1, 0, 0, 0, (), "float32", 1, False, "")
+        return bench.Explanation(op, named, "", 1, 0, 0, 0, (), "float32", 1, False, 0.0, "")
 
     def times(runs: dict[str, bench.Run], seconds: float) -> dict[str, float]:
         return {name: 1.0 if name == "convpp" else 2.0 for name in runs}

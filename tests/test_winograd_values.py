@@ -300,16 +300,6 @@ def test_errors_name_the_argument_and_the_reason(name: str, layout: str, rng: np
             convpp.prepare_weights(w, g.x_shape(layout), **g.keywords(layout), algorithm="winograd")
 
 
-@pytest.mark.skipif("weight_grad" in WINOGRAD_PASSES, reason="it is served")
-def test_the_weight_gradient_says_not_yet() -> None:
-    g = GEOMETRIES["3x3"]
-    x, dy = np.ones(g.x_shape(), "f4"), np.ones(g.y_shape(), "f4")
-    with pytest.raises(ValueError, match=r"algorithm is 'winograd'.*not yet"):
-        convpp.conv_weight_grad(dy, x, g.w_shape, **g.keywords(), algorithm="winograd")
-    with pytest.raises(ValueError, match=r"algorithm is 'winograd'.*not yet"):
-        convpp.conv_backward(dy, x, np.ones(g.w_shape, "f4"), **g.keywords(), algorithm="winograd")
-
-
 def test_an_unknown_algorithm_is_told_of_winograd() -> None:
     with pytest.raises(ValueError, match=r"algorithm is 'fast'.*'winograd'|algorithm.*fast.*winograd"):
         convpp.conv(np.ones((1, 1, 5)), np.ones((1, 1, 3)), algorithm="fast")

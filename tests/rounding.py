@@ -21,20 +21,6 @@ FACTOR = 4
 ADDED = {"float32": 5e-7, "float64": 1e-13}
 
 
-def _serves(op: str) -> bool:
-    try:
-        convpp.explain((1, 16, 8, 8), (16, 16, 3, 3), op=op, algorithm="winograd")
-    except ValueError as error:
-        if "not yet" in str(error):
-            return False
-        raise
-    return True
-
-
-#: What algorithm="winograd" serves.
-WINOGRAD_PASSES = tuple(op for op in PASSES if _serves(op))
-
-
 def relative_error(got: Array, want: Array) -> float:
     """In the L2 norm; NaN where something is NaN."""
     size = float(np.linalg.norm(want))

@@ -30,11 +30,11 @@ from geometry import (
     nan_out,
     normal,
 )
-from rounding import WINOGRAD_PASSES, arguments_of, check_rounded, chosen_by_auto
+from rounding import PASSES, arguments_of, check_rounded, chosen_by_auto
 
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
-every_pass = pytest.mark.parametrize("op", WINOGRAD_PASSES)
+every_pass = pytest.mark.parametrize("op", PASSES)
 
 
 @pytest.fixture(params=convpp.runtime_info()["isas_available"])
@@ -103,7 +103,7 @@ def geometries(draw: st.DrawFn) -> Geometry:
 @given(g=geometries(), layout=st.sampled_from(LAYOUTS), per_sample=st.integers(0, 7), threads=st.integers(1, 3))
 def test_random_geometries(isa: str, g: Geometry, layout: str, per_sample: int, threads: int) -> None:
     w_shape = (g.n, *g.w_shape) if per_sample == 0 and g.n else None
-    for op in WINOGRAD_PASSES:
+    for op in PASSES:
         if serves(g, op):
             rng = np.random.default_rng(100)
             check_rounded(g, layout, op, "winograd", rng, w_shape=w_shape, threads=threads)
@@ -144,7 +144,7 @@ NAMED = {
 @both_layouts
 @pytest.mark.parametrize("name", NAMED)
 def test_named_geometries(isa: str, name: str, layout: str, rng: np.random.Generator) -> None:
-    served = [op for op in WINOGRAD_PASSES if serves(NAMED[name], op)]
+    served = [op for op in PASSES if serves(NAMED[name], op)]
     assert "forward" in served
     for op in served:
         for dtype in DTYPES:
@@ -177,7 +177,7 @@ def test_adjointness(name: str, layout: str, rng: np.random.Generator) -> None:
             dy,
             rtol=1e-12,
         )
-    if "weight_grad" in WINOGRAD_PASSES and serves(g, "weight_grad"):
+    if serves(g, "weight_grad"):
         assert adjoint_test(
             lambda a: convpp.conv(x, a, **how),
             lambda a: convpp.conv_weight_grad(a, x, w.shape, **how),
@@ -208,9 +208,9 @@ BITS = {
 @pytest.mark.parametrize("name", BITS)
 def test_bits(name: str, algorithm: str, dtype: str, layout: str, rng: np.random.Generator) -> None:
     g = replace(BITS[name], dtype=dtype)
-    chosen = [op for op in WINOGRAD_PASSES if chosen_by_auto(g, layout, op) == "winograd"]
+    chosen = [op for op in PASSES if chosen_by_auto(g, layout, op) == "winograd"]
     assert chosen
-    for op in chosen if algorithm == "auto" else WINOGRAD_PASSES:
+    for op in chosen if algorithm == "auto" else PASSES:
         arguments, keywords, want = arguments_of(g, layout, op, rng)
         how = {**keywords, "algorithm": algorithm}
         alone = run(op, arguments, want, **how, threads=1)
@@ -232,7 +232,7 @@ def samples(op: str, arguments: tuple[Any, ...], chosen: list[int]) -> tuple[Any
     return (first[chosen], w, (len(chosen), *last[1:]) if op == "input_grad" else last)
 
 
-@pytest.mark.parametrize("op", [op for op in WINOGRAD_PASSES if op != "weight_grad"])
+@pytest.mark.parametrize("op", [op for op in PASSES if op != "weight_grad"])
 def test_bits_of_large_weights(op: str, rng: np.random.Generator) -> None:
     """Tasks transform them on their own where pixels are few, and share them where they are many."""
     g = Geometry(1, 512, 512, (7, 7), (3, 3), padding=1)

@@ -23,7 +23,7 @@ from geometry import (
     nan_out,
     normal,
 )
-from rounding import WINOGRAD_PASSES, arguments_of, check_rounded
+from rounding import PASSES, arguments_of, check_rounded
 
 GEOMETRIES = {
     "3x3": Geometry(3, 18, 21, (11, 13), (3, 3), padding=1, bias=True),
@@ -37,7 +37,7 @@ GEOMETRIES = {
 
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
-every_pass = pytest.mark.parametrize("op", WINOGRAD_PASSES)
+every_pass = pytest.mark.parametrize("op", PASSES)
 every_geometry = pytest.mark.parametrize("name", GEOMETRIES)
 
 
@@ -89,7 +89,7 @@ def test_what_is_not_finite_goes_where_the_plain_sum_takes_it(
 
 @both_layouts
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("op", [op for op in WINOGRAD_PASSES if op != "weight_grad"])
+@pytest.mark.parametrize("op", [op for op in PASSES if op != "weight_grad"])
 def test_padding_makes_no_nan(op: str, value: float, layout: str) -> None:
     """Taps that only ever meet padding may be anything."""
     for extents, kernel in (((1, 1), (3, 3)), ((1, 1), (5, 5)), ((1, 7), (3, 3))):
@@ -156,7 +156,7 @@ def test_denormals(name: str, op: str, dtype: str, rng: np.random.Generator) -> 
 
 @both_layouts
 @both_dtypes
-@pytest.mark.parametrize("op", [op for op in WINOGRAD_PASSES if op != "forward"])
+@pytest.mark.parametrize("op", [op for op in PASSES if op != "forward"])
 @every_geometry
 def test_accumulate(name: str, op: str, dtype: str, layout: str, rng: np.random.Generator) -> None:
     check_rounded(replace(GEOMETRIES[name], dtype=dtype), layout, op, "winograd", rng, accumulate=True, threads=2)
@@ -281,7 +281,7 @@ REFUSED = {
 def test_errors_name_the_argument_and_the_reason(name: str, layout: str, rng: np.random.Generator) -> None:
     g, passes, reason = REFUSED[name]
     for op in FUNCTIONS:
-        if op not in WINOGRAD_PASSES or (passes != "all" and op not in passes):
+        if passes != "all" and op not in passes:
             continue
         arguments, keywords, want = arguments_of(g, layout, op, rng)
         out = np.full(want.shape, 98765, g.dtype)

@@ -215,6 +215,7 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
     // for its sums, which are loaded and stored; V and M stay the nearer for it.
     constexpr int64_t source_bytes = 256, result_bytes = 512;
     constexpr int64_t least_tiles = 16;  // fewer leave the register tile partly filled
+    constexpr int64_t fewest_tiles = 4;
     WinogradPlan& w = plan.winograd;
     MapPlan& m = plan.maps[0];
     plan.feed = Feed::pixel_scalars;
@@ -231,27 +232,31 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
         phases *= a.phases;
     }
     const double weight_bytes = f(w.points() * w.outer_taps() * elem_bytes) * f(plan.source_channels) * f(padded);
-    plan.packs_in_task = transforms_in_tasks(weight_bytes, tiles);
+    // (Where there are fewer panels than threads, tasks have to share them.)
+    const int64_t panels = padded / panel, threads = plan.tasks_wanted / tasks_of_thread;
+    plan.packs_in_task = transforms_in_tasks(weight_bytes, tiles) && plan.groups * panels >= threads;
     if (plan.packs_in_task) plan.weight_share = 0;  // preparing would not help
     int64_t limit = plan.packs_in_task ? tiles : tiles_of_box(plan, w.points() * elem_bytes, weight_bytes);
     if (plan.parallel) {
         // First smaller boxes, down to what fills a register tile twice or so; then fewer channels, for each block of which
-        // the source is transformed again.  (Half of the tasks that other ways want: transforms make these long anyway.)
-        const int64_t wanted = plan.tasks_wanted / 2;
-        if (!plan.packs_in_task) {
-            const int64_t all = tiles * plan.groups * ceil_div(padded, plan.channel_block);
-            limit = std::min(limit, std::max(ceil_div(all, wanted), least_tiles));
-        }
+        // the source is transformed again; and only where threads would have nothing to do, the smallest boxes.  (Half of the
+        // tasks that other ways want: transforms make these long anyway.)
+        const int64_t wanted = plan.tasks_wanted / 2, all = tiles * plan.groups;
+        const auto shrink = [&](int64_t tasks, int64_t least) {
+            if (!plan.packs_in_task) limit = std::min(limit, std::max(ceil_div(all, tasks), least));
+        };
+        shrink(ceil_div(wanted, ceil_div(padded, plan.channel_block)), least_tiles);
         const int64_t boxes = plan.groups * ceil_div(tiles, limit);
-        const int64_t blocks = std::min(ceil_div(wanted / (plan.packs_in_task ? 2 : 1), boxes), padded / panel);
+        const int64_t blocks = std::min(ceil_div(wanted / (plan.packs_in_task ? 2 : 1), boxes), panels);
         plan.channel_block = std::min(plan.channel_block, round_up(ceil_div(padded, blocks), panel));
+        shrink(ceil_div(threads, ceil_div(padded, plan.channel_block)), fewest_tiles);
     }
     m.pixels = BoxSplit({plan.batch, w.axis[0].units, w.axis[1].units, w.axis[2].units},
                         std::max<int64_t>(limit / phases, 1), shape.rows);
     plan.channel_blocks = ceil_div(plan.result_channels, plan.channel_block);
     plan.tasks = plan.groups * m.pixels.count() * plan.channel_blocks;
     const int64_t of_panel = w.outer_taps() * w.source_block * panel + shape.lanes;
-    m.weights_per_group = checked_mul(checked_mul(w.points() * (padded / panel), of_panel, "the transformed weights"),
+    m.weights_per_group = checked_mul(checked_mul(w.points() * panels, of_panel, "the transformed weights"),
                                       ceil_div(plan.source_channels, w.source_block), "the transformed weights");
     plan.packed_weight_elems = checked_mul(m.weights_per_group, plan.groups, "the transformed weights");
 }

@@ -89,8 +89,7 @@ void plan_winograd_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_by
         else halve(w.source_block);
     }
     plan.chunks = std::min(plan.chunks, m.pixels.count());
-    while (plan.parallel && products() * plan.chunks < plan.tasks_wanted / tasks_of_wanted &&
-           larger_block() > 2 * lanes)
+    while (plan.parallel && products() * plan.chunks < plan.tasks_wanted / tasks_of_wanted && larger_block() > lanes)
         halve_larger();
     const int family = filling_family(kernels, plan.channel_block / lanes);
     const TileShape& shape = kernels.shape[family];

@@ -170,6 +170,7 @@ def test_explain_channels_last_and_groups(capsys: pytest.CaptureFixture[str]) ->
     [
         ("--x 1,3,5,5 --w 2,3,7,7", "convpp explain: .*longer than the padded input"),
         ("--x 1,3,5,5 --w 2,4,3,3", "convpp explain: .*channels"),
+        ("--x 1,3,5,5 --w 2,3,1,1 --algorithm winograd", "convpp explain: algorithm is 'winograd'.*3 or 5"),
         ("--x 1,3,5,5 --w 2,3,3,3 --padding some", "convpp explain: .*some"),
         ("--x 1,3,5,5 --w 2,3,3,3 --dtype int32", "convpp explain: .*int32"),
         ("--x 1,3,5,5 --w 2,3,3,3 --stride 0", "convpp explain: .*stride"),

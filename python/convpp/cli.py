@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--op", choices=("forward", "input_grad", "weight_grad"), default="forward")
     explain.add_argument("--dtype", default="float32", help="default: %(default)s")
     explain.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
+    explain.add_argument(
+        "--algorithm", default="auto", help="auto, direct, winograd or reference; default: %(default)s"
+    )
     explain.add_argument("--threads", type=_positive)
     explain.set_defaults(run=_explain, expected=(ValueError, TypeError))
 
@@ -112,7 +115,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     import convpp
 
-    names = ("stride", "padding", "dilation", "groups", "op", "dtype", "layout", "threads")
+    names = ("stride", "padding", "dilation", "groups", "op", "dtype", "layout", "algorithm", "threads")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     print(convpp.explain(arguments.x, arguments.w, **options))
     return 0

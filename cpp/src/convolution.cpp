@@ -15,6 +15,7 @@
 #include "algorithms/weight_grad.hpp"
 #include "algorithms/winograd_product.hpp"
 #include "algorithms/winograd_sum.hpp"
+#include "checked.hpp"
 #include "convpp/error.hpp"
 #include "plan.hpp"
 #include "runtime_state.hpp"
@@ -51,6 +52,11 @@ Plan planned(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algor
     if (dtype == DType::float32) measure(float());
     else measure(double());
     return plan;
+}
+
+int64_t workspace_bytes(const Plan& plan, int threads) {
+    constexpr const char* what = "the workspace";
+    return checked_add(plan.shared_bytes, checked_mul(threads, plan.thread_bytes, what), what);
 }
 
 template <class T>
@@ -101,7 +107,7 @@ void fill(const ConvProblem& problem, const Plan& plan, const T* bias, T* result
 template <class T>
 void run_direct(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* result,
                 const T* packed, bool accumulate, int threads) {
-    const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+    const Workspace workspace(workspace_bytes(plan, threads));
     if (plan.pass == Pass::weight_grad) {
         run_weight_grad<T>(plan, {arrays.dy, problem.y_elems(), arrays.x, problem.x_elems(), result, accumulate},
                            threads, workspace.data());
@@ -164,7 +170,7 @@ void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, View<co
     T* const to = accumulate ? apart.data() : dw.data;
     bool finite = false;
     {
-        const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+        const Workspace workspace(workspace_bytes(plan, threads));
         finite = run_winograd_sum<T>(plan, {dy.data, dy.size, x.data, x.size, to, false}, threads, workspace.data());
     }
     if (!finite) {
@@ -182,7 +188,7 @@ void run_winograd(const ConvProblem& problem, const Plan& plan, View<const T> fi
     T* const to = accumulate ? apart.data() : result.data;
     std::vector<std::atomic<unsigned char>> spoiled(static_cast<size_t>(problem.geometry().batch));
     {
-        const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+        const Workspace workspace(workspace_bytes(plan, threads));
         run_winograd_product<T>(plan, {first.data, first.size, second.data, second.size, packed, bias.data, to, false},
                                 threads, workspace.data(), spoiled.data());
     }
@@ -279,7 +285,7 @@ Summary Convolution::summary(int threads) const {
     summary.tasks = plan.tasks;
     summary.parallel = plan.parallel;
     summary.weight_share = plan.pass == Pass::forward ? plan.weight_share : 0;
-    summary.workspace_bytes = plan.shared_bytes + summary.threads * plan.thread_bytes;
+    summary.workspace_bytes = workspace_bytes(plan, summary.threads);
     summary.workspace_bytes_per_thread = plan.thread_bytes;
     return summary;
 }
@@ -327,7 +333,7 @@ PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
     if (packs) {
         prepared->packed = AlignedBlock(plan.packed_weight_elems * static_cast<int64_t>(sizeof(T)) + cache_line);
         const int count = implementation_->threads(threads);
-        const Workspace workspace(plan.shared_bytes + count * plan.thread_bytes);
+        const Workspace workspace(workspace_bytes(plan, count));
         ProductOperands<T> operands;
         operands.weights = w.data;
         operands.weight_elems = w.size;

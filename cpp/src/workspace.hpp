@@ -5,16 +5,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <new>
 #include <utility>
+
+#include "checked.hpp"
 
 namespace convpp {
 
 inline constexpr int64_t cache_line = 64;
 
 // Carves typed arrays out of a block.  With a null block it only measures, so that the same code that lays a workspace
-// out also says how large it is.
+// out also says how large it is.  Sizes that 64 bits do not hold are a ShapeError, while it measures.
 class Carver {
 public:
     explicit Carver(void* block) : at_(static_cast<std::byte*>(block)) {}
@@ -22,12 +25,15 @@ public:
     template <class T>
     T* take(int64_t count) {
         T* const here = at_ ? reinterpret_cast<T*>(at_ + used_) : nullptr;
-        used_ += (count * static_cast<int64_t>(sizeof(T)) + cache_line - 1) / cache_line * cache_line;
+        const int64_t bytes = checked_mul(count, static_cast<int64_t>(sizeof(T)), what);
+        used_ = checked_add(used_, checked_add(bytes, cache_line - 1, what) / cache_line * cache_line, what);
         return here;
     }
     int64_t used() const { return used_; }
 
 private:
+    static constexpr const char* what = "the workspace";
+
     std::byte* at_;
     int64_t used_ = 0;
 };
@@ -37,7 +43,9 @@ class AlignedBlock {
 public:
     AlignedBlock() = default;
     // Throws std::bad_alloc.
-    explicit AlignedBlock(int64_t bytes) : bytes_((bytes / cache_line + 1) * cache_line) {
+    explicit AlignedBlock(int64_t bytes) {
+        if (bytes > std::numeric_limits<int64_t>::max() - cache_line) throw std::bad_alloc();
+        bytes_ = (bytes / cache_line + 1) * cache_line;
         block_.reset(
             static_cast<std::byte*>(std::aligned_alloc(static_cast<size_t>(cache_line), static_cast<size_t>(bytes_))));
         if (block_ == nullptr) throw std::bad_alloc();

@@ -327,6 +327,25 @@ TEST_CASE("the workspace is bounded, whatever the batch") {
     }
 }
 
+TEST_CASE("a workspace that no integer holds is refused") {
+    Geometry g = conv2d(1, 64, 64, 4, 4, 3, 3, 0);  // 4x4 results of taps that lie far apart, in the padding
+    g.dilation = {1, int64_t(1) << 28, int64_t(1) << 27};
+    g.pad_lo = g.pad_hi = {0, g.dilation[1], g.dilation[2]};
+    Geometry outer = g;  // taps of an axis that is not transformed
+    outer.kernel = {1, 2, 3};
+    outer.dilation = {1, int64_t(1) << 55, 1};
+    outer.pad_lo = outer.pad_hi = {0, int64_t(1) << 54, 1};
+    for (const Pass pass : {Pass::forward, Pass::input_grad, Pass::weight_grad})
+        for (const DType dtype : {DType::float32, DType::float64})
+            for (const Geometry& far : {g, outer}) {
+                INFO(std::string(name(pass)), ": ", describe(far));
+                const auto summary = [&] {
+                    return Convolution(ConvProblem(far), pass, dtype, Algorithm::winograd).summary(2);
+                };
+                CHECK_THROWS_AS(summary(), ShapeError);
+            }
+}
+
 TEST_CASE("what is not served is refused with the reason") {
     const auto refused = [](const Geometry& g, Pass pass, const std::string& reason) {
         INFO(describe(g));

@@ -60,12 +60,13 @@ private:
                       width = panel_widths(plan, kernel).channels;
         v_pitch = w.source_block;
         m_pitch = round_up(std::min(plan.channel_block, plan.result_channels), kernel.lanes);
-        v_point = apart_by_odd_lines<T>(place_count * v_pitch);
+        constexpr const char* what = "the transformed input";
+        v_point = apart_by_odd_lines<T>(checked_mul(place_count, v_pitch, what));
         m_point = apart_by_odd_lines<T>(tile_count * m_pitch);
         const WinogradWeights layout(plan, kernel, plan.channel_block);
         weights =
             carver.take<T>(plan.packs_in_task ? w.points() * layout.point_pitch(w.source_block) + kernel.lanes : 0);
-        v = carver.take<T>(w.points() * v_point);
+        v = carver.take<T>(checked_mul(w.points(), v_point, what));
         m = carver.take<T>(w.points() * m_point);
         results = carver.take<T>(box.results.elems);
         tail = carver.take<T>(int64_t(kernel.family[plan.tile.family].rows) * width);

@@ -48,7 +48,7 @@ struct WinogradSumLayout {
         taps = m.map.taps();
         source_pitch = apart_by_odd_lines<T>(round_up(m.patches.channels_per_block, lanes));
         filter_pitch = round_up(std::min(plan.channel_block, plan.result_channels), lanes);
-        v_point = apart_by_odd_lines<T>(box.place_count() * source_pitch);
+        v_point = apart_by_odd_lines<T>(checked_mul(box.place_count(), source_pitch, "the transformed input"));
         w_point = apart_by_odd_lines<T>(box.tile_count() * round_up(filter_pitch, width));
         s_point = apart_by_odd_lines<T>(m.patches.channels_per_block * filter_pitch);
         s_taps = plan.winograd.points() * s_point;
@@ -89,7 +89,7 @@ private:
         const WinogradPlan& winograd = plan.winograd;
         const WinogradSumLayout layout(plan, kernel, box);
         const int64_t channels = plan.maps[0].patches.channels_per_block;
-        v = carver.take<T>(winograd.points() * layout.v_point);
+        v = carver.take<T>(checked_mul(winograd.points(), layout.v_point, "the transformed input"));
         w = carver.take<T>(winograd.points() * layout.w_point);
         s = carver.take<T>(winograd.outer_taps() * layout.s_taps);
         sums = carver.take<T>(plan.chunks > 1 ? 0 : layout.elems);

@@ -20,7 +20,7 @@ namespace convpp {
 template <class T>
 int64_t apart_by_odd_lines(int64_t elems) {
     constexpr int64_t line = cache_line / static_cast<int64_t>(sizeof(T));
-    return (ceil_div(elems, line) | 1) * line;
+    return checked_mul(ceil_div(elems, line) | 1, line, "the transformed input");
 }
 
 template <class T>

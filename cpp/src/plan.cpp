@@ -67,6 +67,7 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
         if (!why_not.empty())
             throw std::invalid_argument("algorithm is 'winograd', which does not serve this geometry: " + why_not);
     }
+    if (plan.empty) plan.weight_share = 0;  // nothing is transformed
     if (plan.empty || plan.algorithm == Algorithm::reference) return plan;
     if (plan.algorithm == Algorithm::winograd) {
         if (pass == Pass::weight_grad) plan_winograd_sums(plan, kernels, elem_bytes);

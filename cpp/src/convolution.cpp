@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -127,6 +128,17 @@ bool needs_repair(const ConvProblem& problem, const Plan& plan, const reference:
                                           : products_need_repair(plan, arrays.w, problem.w_elems());
 }
 
+// The operands of a pass as the definition names them.
+template <class T>
+reference::Arrays<T> arrays_of(Pass pass, View<const T> first, View<const T> second, View<const T> bias) {
+    switch (pass) {
+        case Pass::forward: return {first.data, second.data, nullptr, bias.data};
+        case Pass::input_grad: return {nullptr, second.data, first.data, bias.data};
+        case Pass::weight_grad: return {second.data, nullptr, first.data, bias.data};
+    }
+    return {};
+}
+
 template <class T>
 void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
              View<const T> bias, View<T> result, bool accumulate, int threads);
@@ -139,8 +151,22 @@ void add_all(View<const T> from, T* to, int threads) {
     });
 }
 
-// A sample is computed again by the direct algorithm if not all of its results are finite: a NaN or Inf spoils the whole
-// tile that it is in, and transforms overflow where plain sums do not.
+// Computes again, by the direct algorithm, what has been written already: so it must not fail.  Plain loops take no memory.
+template <class T>
+void compute_again(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
+                   View<const T> bias, View<T> result, int threads) {
+    const DType dtype = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+    try {
+        const Plan direct = planned(problem, plan.pass, dtype, Algorithm::direct, plan.isa, threads);
+        execute<T>(problem, direct, first, second, nullptr, bias, result, false, threads);
+    } catch (const std::bad_alloc&) {
+        const reference::Arrays<T> arrays = arrays_of(plan.pass, first, second, bias);
+        reference::run(problem, plan.pass, arrays, result.data, false, threads);
+    }
+}
+
+// A sample is computed again if not all of its results are finite: a NaN or Inf spoils the whole tile that it is in, and
+// transforms overflow where plain sums do not.
 template <class T>
 void repair_samples(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
                     View<const T> bias, T* result, const std::vector<std::atomic<unsigned char>>& spoiled,
@@ -150,35 +176,27 @@ void repair_samples(const ConvProblem& problem, const Plan& plan, View<const T> 
     const int64_t weights = g.per_sample ? second.size / batch : second.size;
     const int64_t results = (plan.pass == Pass::forward ? problem.y_elems() : problem.x_elems()) / batch;
     const ConvProblem sample(g);
-    Plan direct;
-    for (int64_t n = 0; n < batch; ++n) {
-        if (spoiled[static_cast<size_t>(n)].load(std::memory_order_relaxed) == 0) continue;
-        if (direct.tasks == 0)
-            direct = planned(sample, plan.pass, sizeof(T) == sizeof(float) ? DType::float32 : DType::float64,
-                             Algorithm::direct, plan.isa, threads);
-        execute<T>(sample, direct, {first.data + n * source, source},
-                   {second.data + (g.per_sample ? n * weights : 0), weights}, nullptr, bias,
-                   {result + n * results, results}, false, threads);
-    }
+    for (int64_t n = 0; n < batch; ++n)
+        if (spoiled[static_cast<size_t>(n)].load(std::memory_order_relaxed) != 0)
+            compute_again<T>(sample, plan, {first.data + n * source, source},
+                             {second.data + (g.per_sample ? n * weights : 0), weights}, bias,
+                             {result + n * results, results}, threads);
 }
 
-// All of dw is computed again by the direct algorithm if not all of it is finite.
+// All of dw is computed again if not all of it is finite.
 template <class T>
 void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, View<const T> dy, View<const T> x, View<T> dw,
                            bool accumulate, int threads) {
     std::vector<T> apart(accumulate ? static_cast<size_t>(dw.size) : 0);  // what is added must be whole first
-    T* const to = accumulate ? apart.data() : dw.data;
+    const View<T> to{accumulate ? apart.data() : dw.data, dw.size};
     bool finite = false;
     {
         const Workspace workspace(workspace_bytes(plan, threads));
-        finite = run_winograd_sum<T>(plan, {dy.data, dy.size, x.data, x.size, to, false}, threads, workspace.data());
+        const SumOperands<T> operands{dy.data, dy.size, x.data, x.size, to.data, false};
+        finite = run_winograd_sum<T>(plan, operands, threads, workspace.data());
     }
-    if (!finite) {
-        const DType dtype = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
-        const Plan direct = planned(problem, plan.pass, dtype, Algorithm::direct, plan.isa, threads);
-        execute<T>(problem, direct, dy, x, nullptr, {}, {to, dw.size}, false, threads);
-    }
-    if (accumulate) add_all<T>({to, dw.size}, dw.data, threads);
+    if (!finite) compute_again<T>(problem, plan, dy, x, {}, to, threads);
+    if (accumulate) add_all<T>({to.data, to.size}, dw.data, threads);
 }
 
 template <class T>
@@ -215,10 +233,7 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         if (accumulate) throw std::invalid_argument("bias is given, expected none together with accumulate");
         check_view(bias, forward ? g.out_channels : g.in_channels, "bias");
     }
-    const reference::Arrays<T> arrays{forward   ? first.data
-                                      : weights ? second.data
-                                                : nullptr,
-                                      weights ? nullptr : second.data, forward ? nullptr : first.data, bias.data};
+    const reference::Arrays<T> arrays = arrays_of(plan.pass, first, second, bias);
     if (plan.empty) {
         if (!accumulate) fill(problem, plan, bias.data, result.data, threads);
         return;

@@ -81,7 +81,7 @@ struct PixelRows {
 // The vectors that a box of pixels consists of: first those whose lanes all count and lie together, then the others.
 struct RowVectors {
     VectorAt* at = nullptr;
-    unsigned char* skip = nullptr;   // lanes in front that do not count
+    unsigned char* skip = nullptr;  // lanes in front that do not count
     unsigned char* count = nullptr;  // lanes after them that do
     int64_t whole = 0, total = 0;
 };
@@ -116,7 +116,7 @@ struct Strip {
     int64_t column[max_slide_vectors];
     int64_t lines;
     const T* weights;  // of line l and tap t: weights[(l*strip_taps + t)*PR], PR as in a row panel of family 0
-    T* result;         // of row 0, column 0
+    T* result;  // of row 0, column 0
     int64_t result_step;
 };
 
@@ -152,7 +152,7 @@ inline constexpr int most_channel_pixels = 8;  // of a tile
 
 template <class T>
 struct TileFamily {
-    int rows;     // PR: width of a row panel
+    int rows;  // PR: width of a row panel
     int vectors;  // PV: width of a column panel, in vectors
     TileFn<T> fn[max_tile_rows][max_tile_vectors];  // fn[r-1][v-1] computes r rows and v vectors
     IndirectTileFn<T> indirect[max_tile_rows][max_tile_vectors];

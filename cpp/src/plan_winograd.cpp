@@ -11,7 +11,7 @@ namespace {
 
 constexpr double least_flops = 1.5e6;  // of a sample: with less, a call is over before transforms pay
 constexpr double least_gain = 1.1;     // that the estimate promises, before Winograd's algorithm is chosen
-constexpr int64_t most_terms = 576;    // of a product's contraction: taps times channels
+constexpr int64_t most_terms = 576;    // of a product's contraction, taps times channels: two blocks of patch_limit
 
 TileChoice winograd_tile(const Plan& plan, const KernelShapes& kernels) {
     const auto wasted = [&](int family) {
@@ -186,14 +186,16 @@ PatchBlocks whole_kernels(int64_t channels, const IndexMap& map) {
     return blocks;
 }
 
+// More bytes of transformed weights than this are not found in an L3 that others use too: half of 32 MiB.
+constexpr double weights_in_l3 = 16 << 20;
+
 // Few tiles and large weights: transformed by all threads before, they would go to memory and come back.  So a task takes
 // all tiles and some result channels, and transforms the weights that it alone reads, block by block, where they stay in L2.
 // (Measured, 3x3 512-512 float32: 14x14 1.7 times as fast, 7x7 1.6 times, four images of 28x28 1.15 times; 256-256 at
 // 14x14, whose transformed weights are 9 MiB: alike.)
 bool transforms_in_tasks(double weight_bytes, int64_t tiles) {
-    constexpr double large_weights = 16 << 20;
-    constexpr int64_t few_tiles = 256;
-    return weight_bytes > large_weights && tiles <= few_tiles;
+    constexpr int64_t few_tiles = 256;  // V and M of more take 7 MiB and more of L3 a thread
+    return weight_bytes > weights_in_l3 && tiles <= few_tiles;
 }
 
 // Tiles of a box: the transformed source and the products take 9/16 of L2.  But a block of weights passes by for each box:
@@ -201,10 +203,9 @@ bool transforms_in_tasks(double weight_bytes, int64_t tiles) {
 // 56x56 is within 5 % from 28 tiles to 56, 6 % slower with 14; 512-512 at 28x28 15 % faster with 98 than with 28.)
 int64_t tiles_of_box(const Plan& plan, int64_t bytes_of_channel, double weight_bytes) {
     constexpr int64_t from_l3 = 32, from_memory = 98;
-    constexpr double most_in_l3 = 16 << 20;
     const int64_t in_l2 =
         plan.cache_bytes * 9 / 16 / (bytes_of_channel * (plan.winograd.source_block + plan.channel_block));
-    return std::max(in_l2, weight_bytes > most_in_l3 ? from_memory : from_l3);
+    return std::max(in_l2, weight_bytes > weights_in_l3 ? from_memory : from_l3);
 }
 
 }  // namespace
@@ -215,7 +216,7 @@ void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t ele
     // for its sums, which are loaded and stored; V and M stay the nearer for it.
     constexpr int64_t source_bytes = 256, result_bytes = 512;
     constexpr int64_t least_tiles = 16;  // fewer leave the register tile partly filled
-    constexpr int64_t fewest_tiles = 4;
+    constexpr int64_t fewest_tiles = 4;  // of a thread that would have none
     WinogradPlan& w = plan.winograd;
     MapPlan& m = plan.maps[0];
     plan.feed = Feed::pixel_scalars;

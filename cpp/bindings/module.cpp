@@ -62,23 +62,32 @@ convpp::DType dtype_from(const std::string& text) {
     throw convpp::DTypeError("dtype is '" + text + "', expected float32 or float64");
 }
 
+convpp::Activation activation_from(const std::string& text, double lo, double hi) {
+    using Kind = convpp::Activation::Kind;
+    for (const auto kind : {Kind::none, Kind::relu, Kind::leaky_relu, Kind::silu, Kind::gelu, Kind::clip})
+        if (text == convpp::name(kind)) return {kind, lo, hi};
+    throw std::invalid_argument("activation is '" + text + "', expected none, relu, leaky_relu, silu, gelu or clip");
+}
+
 template <class T>
 void execute(const convpp::Convolution& convolution, const py::handle& first, const py::handle& second,
-             const py::handle& bias, const py::handle& result, const convpp::Execution& how) {
+             const py::handle& bias, const py::handle& residual, const py::handle& result,
+             const convpp::Execution& how) {
     const auto a = input<T>(first, "the first operand"), b = input<T>(second, "the second operand");
-    const auto c = input<T>(bias, "bias");
+    const auto c = input<T>(bias, "bias"), add = input<T>(residual, "add");
     const auto out = output<T>(result, "out");
     const py::gil_scoped_release unlocked;
-    convolution.execute(a, b, c, out, how);
+    convolution.execute(a, b, c, out, how, add);
 }
 
 template <class T>
 void execute_prepared(const convpp::Convolution& convolution, const py::handle& x, const convpp::PreparedWeights& w,
-                      const py::handle& bias, const py::handle& result, const convpp::Execution& how) {
-    const auto a = input<T>(x, "x"), c = input<T>(bias, "bias");
+                      const py::handle& bias, const py::handle& residual, const py::handle& result,
+                      const convpp::Execution& how) {
+    const auto a = input<T>(x, "x"), c = input<T>(bias, "bias"), add = input<T>(residual, "add");
     const auto out = output<T>(result, "out");
     const py::gil_scoped_release unlocked;
-    convolution.execute(a, w, c, out, how);
+    convolution.execute(a, w, c, out, how, add);
 }
 
 void register_convolution(py::module_& module) {
@@ -100,9 +109,20 @@ void register_convolution(py::module_& module) {
         .def("execute",
              [](const Convolution& self, const py::handle& first, const py::handle& second, const py::handle& bias,
                 const py::handle& result, bool accumulate, int threads) {
-                 const convpp::Execution how{threads, accumulate};
-                 if (self.dtype() == convpp::DType::float32) execute<float>(self, first, second, bias, result, how);
-                 else execute<double>(self, first, second, bias, result, how);
+                 const convpp::Execution how{threads, accumulate, {}};
+                 const py::none none;
+                 if (self.dtype() == convpp::DType::float32)
+                     execute<float>(self, first, second, bias, none, result, how);
+                 else execute<double>(self, first, second, bias, none, result, how);
+             })
+        .def("execute_fused",
+             [](const Convolution& self, const py::handle& first, const py::handle& second, const py::handle& bias,
+                const py::handle& residual, const std::string& kind, double lo, double hi, const py::handle& result,
+                int threads) {
+                 const convpp::Execution how{threads, false, activation_from(kind, lo, hi)};
+                 if (self.dtype() == convpp::DType::float32)
+                     execute<float>(self, first, second, bias, residual, result, how);
+                 else execute<double>(self, first, second, bias, residual, result, how);
              })
         .def("prepare",
              [](const Convolution& self, const py::handle& w, int threads) {
@@ -115,10 +135,12 @@ void register_convolution(py::module_& module) {
              })
         .def("execute_prepared",
              [](const Convolution& self, const py::handle& x, const convpp::PreparedWeights& w, const py::handle& bias,
-                const py::handle& result, int threads) {
-                 const convpp::Execution how{threads, false};
-                 if (self.dtype() == convpp::DType::float32) execute_prepared<float>(self, x, w, bias, result, how);
-                 else execute_prepared<double>(self, x, w, bias, result, how);
+                const py::handle& residual, const std::string& kind, double lo, double hi, const py::handle& result,
+                int threads) {
+                 const convpp::Execution how{threads, false, activation_from(kind, lo, hi)};
+                 if (self.dtype() == convpp::DType::float32)
+                     execute_prepared<float>(self, x, w, bias, residual, result, how);
+                 else execute_prepared<double>(self, x, w, bias, residual, result, how);
              })
         .def("task_flops", &Convolution::task_flops, py::arg("threads") = 0)
         .def("summary", [](const Convolution& self, int threads) {
@@ -138,6 +160,30 @@ void register_convolution(py::module_& module) {
             out["workspace_bytes_per_thread"] = s.workspace_bytes_per_thread;
             return out;
         });
+}
+
+// y = activation(z), or dz = dy * activation'(value) where dy is given.
+template <class T>
+void apply_activation(const py::handle& dy, const py::handle& value, const convpp::Activation& activation,
+                      const py::handle& result, int threads) {
+    const auto first = input<T>(dy, "dy"), of = input<T>(value, "value");
+    const auto out = output<T>(result, "out");
+    const bool derivative = !dy.is_none();
+    const py::gil_scoped_release unlocked;
+    if (derivative) convpp::activation_grad<T>(first, of, activation, out, {threads, false, {}});
+    else convpp::activate<T>(of, activation, out, {threads, false, {}});
+}
+
+void register_activation(py::module_& module) {
+    module.def("apply_activation", [](const py::handle& dy, const py::handle& value, const std::string& kind, double lo,
+                                      double hi, const py::handle& result, int threads) {
+        const convpp::Activation activation = activation_from(kind, lo, hi);
+        if (py::isinstance<py::array_t<float>>(value)) apply_activation<float>(dy, value, activation, result, threads);
+        else apply_activation<double>(dy, value, activation, result, threads);
+    });
+    module.def("derivative_needs_only_result", [](const std::string& kind, double lo, double hi) {
+        return convpp::derivative_needs_only_result(activation_from(kind, lo, hi));
+    });
 }
 
 template <class T>
@@ -170,7 +216,7 @@ void register_runtime(py::module_& module) {
     module.def("measure_bandwidth", &convpp::measure_bandwidth, py::call_guard<py::gil_scoped_release>());
     module.def("bias_grad", [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels,
                                bool channels_last, const py::handle& db, bool accumulate, int threads) {
-        const convpp::Execution how{threads, accumulate};
+        const convpp::Execution how{threads, accumulate, {}};
         if (py::isinstance<py::array_t<float>>(dy))
             bias_grad<float>(dy, batch, channels, pixels, channels_last, db, how);
         else bias_grad<double>(dy, batch, channels, pixels, channels_last, db, how);
@@ -196,5 +242,6 @@ PYBIND11_MODULE(_core, module) {
         }
     });
     register_convolution(module);
+    register_activation(module);
     register_runtime(module);
 }

@@ -18,6 +18,7 @@
 #include "algorithms/winograd_sum.hpp"
 #include "checked.hpp"
 #include "convpp/error.hpp"
+#include "dispatch.hpp"
 #include "plan.hpp"
 #include "runtime_state.hpp"
 #include "spread.hpp"
@@ -78,16 +79,28 @@ void check_type(DType planned) {
                          ", which this was planned for");
 }
 
+template <class T>
+void check_epilogue(Pass pass, const Epilogue<T>& epilogue, bool accumulate) {
+    if (epilogue.none()) return;
+    const char* const argument = epilogue.residual != nullptr ? "add" : "activation";
+    if (pass == Pass::weight_grad)
+        throw std::invalid_argument(std::string(argument) + " is given, expected none: a weight gradient has none");
+    if (accumulate)
+        throw std::invalid_argument(std::string(argument) + " is given, expected none together with accumulate");
+}
+
 constexpr int64_t elems_of_filling_task = 1 << 16;  // takes longer than waking a thread
 
-// Every result is its bias, or zero: where sums have no terms.
+// Every result is its bias, or zero (finished): where sums have no terms.
 template <class T>
-void fill(const ConvProblem& problem, const Plan& plan, const T* bias, T* result, int threads) {
+void fill(const ConvProblem& problem, const Plan& plan, const T* bias, const Epilogue<T>& epilogue, T* result,
+          int threads) {
     const Geometry& g = problem.geometry();
     if (plan.pass == Pass::weight_grad) {
         std::fill_n(result, problem.w_elems(), T(0));
         return;
     }
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     const bool forward = plan.pass == Pass::forward;
     const int64_t channels = forward ? g.out_channels : g.in_channels;
     const int64_t elems = forward ? problem.y_elems() : problem.x_elems();
@@ -96,29 +109,46 @@ void fill(const ConvProblem& problem, const Plan& plan, const T* bias, T* result
     const int64_t row = last ? channels : elems == 0 ? 0 : elems / g.batch / channels;
     const int64_t rows = row == 0 ? 0 : elems / row, tasks = elems / elems_of_filling_task + 1;
     parallel_for(tasks, threads, [&](int64_t task, int) {
-        const int64_t lo = rows * task / tasks, hi = rows * (task + 1) / tasks;
-        if (bias == nullptr) std::fill_n(result + lo * row, (hi - lo) * row, T(0));
-        for (int64_t i = lo; bias != nullptr && i < hi; ++i) {
-            if (last) std::copy_n(bias, row, result + i * row);
-            else std::fill_n(result + i * row, row, bias[i % channels]);
+        constexpr int64_t piece = 256;  // in L1
+        T sums[piece] = {};
+        for (int64_t i = rows * task / tasks; i < rows * (task + 1) / tasks; ++i) {
+            if (bias != nullptr && !last) std::fill_n(sums, piece, bias[i % channels]);
+            for (int64_t j = 0; j < row; j += piece) {
+                const int64_t count = std::min(piece, row - j), at = i * row + j;
+                kernel.finish_rows(bias != nullptr && last ? bias + j : sums, count, epilogue.from(at).residual,
+                                   result + at, count, 1, count, epilogue.activation);
+            }
         }
     });
 }
 
+// Whole sums become results.
 template <class T>
-void run_direct(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* result,
-                const T* packed, bool accumulate, int threads) {
+void finish_all(const Plan& plan, const Epilogue<T>& epilogue, View<T> sums, int threads) {
+    if (epilogue.none()) return;
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const int64_t tasks = sums.size / elems_of_filling_task + 1;
+    parallel_for(tasks, threads, [&](int64_t task, int) {
+        const int64_t lo = sums.size * task / tasks, count = sums.size * (task + 1) / tasks - lo;
+        kernel.finish_rows(sums.data + lo, count, epilogue.from(lo).residual, sums.data + lo, count, 1, count,
+                           epilogue.activation);
+    });
+}
+
+template <class T>
+void run_direct(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
+                const Epilogue<T>& epilogue, T* result, const T* packed, bool accumulate, int threads) {
     const Workspace workspace(workspace_bytes(plan, threads));
     if (plan.pass == Pass::weight_grad) {
         run_weight_grad<T>(plan, {arrays.dy, problem.y_elems(), arrays.x, problem.x_elems(), result, accumulate},
                            threads, workspace.data());
         return;
     }
-    if (plan.fill_result && !accumulate) fill(problem, plan, arrays.bias, result, threads);
+    if (plan.fill_result && !accumulate) fill(problem, plan, arrays.bias, epilogue, result, threads);
     const bool forward = plan.pass == Pass::forward;
     run_implicit_gemm<T>(plan,
                          {forward ? arrays.x : arrays.dy, forward ? problem.x_elems() : problem.y_elems(), arrays.w,
-                          problem.w_elems(), packed, arrays.bias, result, accumulate},
+                          problem.w_elems(), packed, arrays.bias, result, accumulate, epilogue},
                          threads, workspace.data());
 }
 
@@ -141,7 +171,7 @@ reference::Arrays<T> arrays_of(Pass pass, View<const T> first, View<const T> sec
 
 template <class T>
 void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
-             View<const T> bias, View<T> result, bool accumulate, int threads);
+             View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate, int threads);
 
 template <class T>
 void add_all(View<const T> from, T* to, int threads) {
@@ -154,14 +184,15 @@ void add_all(View<const T> from, T* to, int threads) {
 // Computes again, by the direct algorithm, what has been written already: so it must not fail.  Plain loops take no memory.
 template <class T>
 void compute_again(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
-                   View<const T> bias, View<T> result, int threads) {
+                   View<const T> bias, const Epilogue<T>& epilogue, View<T> result, int threads) {
     const DType dtype = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
     try {
         const Plan direct = planned(problem, plan.pass, dtype, Algorithm::direct, plan.isa, threads);
-        execute<T>(problem, direct, first, second, nullptr, bias, result, false, threads);
+        execute<T>(problem, direct, first, second, nullptr, bias, epilogue, result, false, threads);
     } catch (const std::bad_alloc&) {
         const reference::Arrays<T> arrays = arrays_of(plan.pass, first, second, bias);
         reference::run(problem, plan.pass, arrays, result.data, false, threads);
+        finish_all(plan, epilogue, result, threads);
     }
 }
 
@@ -169,8 +200,8 @@ void compute_again(const ConvProblem& problem, const Plan& plan, View<const T> f
 // transforms overflow where plain sums do not.
 template <class T>
 void repair_samples(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
-                    View<const T> bias, T* result, const std::vector<std::atomic<unsigned char>>& spoiled,
-                    int threads) {
+                    View<const T> bias, const Epilogue<T>& epilogue, T* result,
+                    const std::vector<std::atomic<unsigned char>>& spoiled, int threads) {
     Geometry g = problem.geometry();
     const int64_t batch = std::exchange(g.batch, 1), source = first.size / batch;
     const int64_t weights = g.per_sample ? second.size / batch : second.size;
@@ -180,7 +211,7 @@ void repair_samples(const ConvProblem& problem, const Plan& plan, View<const T> 
         if (spoiled[static_cast<size_t>(n)].load(std::memory_order_relaxed) != 0)
             compute_again<T>(sample, plan, {first.data + n * source, source},
                              {second.data + (g.per_sample ? n * weights : 0), weights}, bias,
-                             {result + n * results, results}, threads);
+                             epilogue.from(n * results), {result + n * results, results}, threads);
 }
 
 // All of dw is computed again if not all of it is finite.
@@ -195,28 +226,30 @@ void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, View<co
         const SumOperands<T> operands{dy.data, dy.size, x.data, x.size, to.data, false};
         finite = run_winograd_sum<T>(plan, operands, threads, workspace.data());
     }
-    if (!finite) compute_again<T>(problem, plan, dy, x, {}, to, threads);
+    if (!finite) compute_again<T>(problem, plan, dy, x, {}, {}, to, threads);
     if (accumulate) add_all<T>({to.data, to.size}, dw.data, threads);
 }
 
 template <class T>
 void run_winograd(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
-                  const T* packed, View<const T> bias, View<T> result, bool accumulate, int threads) {
+                  const T* packed, View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate,
+                  int threads) {
     std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);  // what is added must be whole first
     T* const to = accumulate ? apart.data() : result.data;
     std::vector<std::atomic<unsigned char>> spoiled(static_cast<size_t>(problem.geometry().batch));
     {
         const Workspace workspace(workspace_bytes(plan, threads));
-        run_winograd_product<T>(plan, {first.data, first.size, second.data, second.size, packed, bias.data, to, false},
-                                threads, workspace.data(), spoiled.data());
+        run_winograd_product<T>(
+            plan, {first.data, first.size, second.data, second.size, packed, bias.data, to, false, epilogue}, threads,
+            workspace.data(), spoiled.data());
     }
-    repair_samples<T>(problem, plan, first, second, bias, to, spoiled, threads);
+    repair_samples<T>(problem, plan, first, second, bias, epilogue, to, spoiled, threads);
     if (accumulate) add_all<T>({to, result.size}, result.data, threads);
 }
 
 template <class T>
 void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
-             View<const T> bias, View<T> result, bool accumulate, int threads) {
+             View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate, int threads) {
     const Geometry& g = problem.geometry();
     const bool forward = plan.pass == Pass::forward, weights = plan.pass == Pass::weight_grad;
     check_view(first, forward ? problem.x_elems() : problem.y_elems(), forward ? "x" : "dy");
@@ -233,36 +266,38 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         if (accumulate) throw std::invalid_argument("bias is given, expected none together with accumulate");
         check_view(bias, forward ? g.out_channels : g.in_channels, "bias");
     }
+    check_epilogue(plan.pass, epilogue, accumulate);
     const reference::Arrays<T> arrays = arrays_of(plan.pass, first, second, bias);
     if (plan.empty) {
-        if (!accumulate) fill(problem, plan, bias.data, result.data, threads);
+        if (!accumulate) fill(problem, plan, bias.data, epilogue, result.data, threads);
         return;
     }
     if (plan.algorithm == Algorithm::reference) {
         reference::run(problem, plan.pass, arrays, result.data, accumulate, threads);
+        finish_all(plan, epilogue, result, threads);
         return;
     }
     if (plan.algorithm == Algorithm::winograd) {
         if (weights) run_winograd_gradient<T>(problem, plan, first, second, result, accumulate, threads);
-        else run_winograd<T>(problem, plan, first, second, packed, bias, result, accumulate, threads);
+        else run_winograd<T>(problem, plan, first, second, packed, bias, epilogue, result, accumulate, threads);
         return;
     }
     if (weights && !accumulate) {
-        run_direct<T>(problem, plan, arrays, result.data, nullptr, false, threads);
+        run_direct<T>(problem, plan, arrays, {}, result.data, nullptr, false, threads);
         if (sums_need_repair(problem, plan, arrays.dy, result.data))
             repair_sums(problem, plan, arrays, result.data, threads);
         return;
     }
     // Prepared weights that are not finite are not used packed: `packed` is null for them.
     if (packed != nullptr || !needs_repair(problem, plan, arrays)) {
-        run_direct<T>(problem, plan, arrays, result.data, packed, accumulate, threads);
+        run_direct<T>(problem, plan, arrays, epilogue, result.data, packed, accumulate, threads);
         return;
     }
     std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);  // what is added must be whole first
     T* const to = accumulate ? apart.data() : result.data;
-    run_direct<T>(problem, plan, arrays, to, nullptr, false, threads);
+    run_direct<T>(problem, plan, arrays, epilogue, to, nullptr, false, threads);
     if (weights) repair_sums(problem, plan, arrays, to, threads);
-    else repair_products(problem, plan, arrays, to, threads);
+    else repair_products(problem, plan, arrays, epilogue, to, threads);
     for (size_t i = 0; i < apart.size(); ++i) result.data[i] += apart[i];
 }
 
@@ -362,31 +397,32 @@ PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
 
 template <class T>
 void Convolution::execute_typed(View<const T> first, View<const T> second, const T* packed, View<const T> bias,
-                                View<T> result, const Execution& how) const {
+                                View<T> result, const Execution& how, View<const T> residual) const {
     check_type<T>(dtype());
-    convpp::execute(problem(), implementation_->plan, first, second, packed, bias, result, how.accumulate,
-                    implementation_->threads(how.threads));
+    if (residual.data != nullptr || residual.size != 0) check_view(residual, result.size, "add");
+    convpp::execute<T>(problem(), implementation_->plan, first, second, packed, bias, {residual.data, how.activation},
+                       result, how.accumulate, implementation_->threads(how.threads));
 }
 
 template <class T>
 void Convolution::execute_prepared(View<const T> x, const PreparedWeights& w, View<const T> bias, View<T> y,
-                                   const Execution& how) const {
+                                   const Execution& how, View<const T> residual) const {
     const PreparedWeights::Implementation& prepared = *w.implementation_;
     if (prepared.made_for != implementation_)
         throw std::invalid_argument("w was prepared by another Convolution, expected weights prepared by this one");
     const View<const T> plain{reinterpret_cast<const T*>(prepared.plain.data()),
                               prepared.plain.bytes() > 0 ? problem().w_elems() : 0};
-    execute_typed<T>(x, plain, reinterpret_cast<const T*>(prepared.packed.data()), bias, y, how);
+    execute_typed<T>(x, plain, reinterpret_cast<const T*>(prepared.packed.data()), bias, y, how, residual);
 }
 
 void Convolution::execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
-                          const Execution& how) const {
-    execute_typed<float>(first, second, nullptr, bias, result, how);
+                          const Execution& how, View<const float> residual) const {
+    execute_typed<float>(first, second, nullptr, bias, result, how, residual);
 }
 
 void Convolution::execute(View<const double> first, View<const double> second, View<const double> bias,
-                          View<double> result, const Execution& how) const {
-    execute_typed<double>(first, second, nullptr, bias, result, how);
+                          View<double> result, const Execution& how, View<const double> residual) const {
+    execute_typed<double>(first, second, nullptr, bias, result, how, residual);
 }
 
 PreparedWeights Convolution::prepare(View<const float> w, int threads) const {
@@ -398,13 +434,13 @@ PreparedWeights Convolution::prepare(View<const double> w, int threads) const {
 }
 
 void Convolution::execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
-                          const Execution& how) const {
-    execute_prepared<float>(x, w, bias, y, how);
+                          const Execution& how, View<const float> residual) const {
+    execute_prepared<float>(x, w, bias, y, how, residual);
 }
 
 void Convolution::execute(View<const double> x, const PreparedWeights& w, View<const double> bias, View<double> y,
-                          const Execution& how) const {
-    execute_prepared<double>(x, w, bias, y, how);
+                          const Execution& how, View<const double> residual) const {
+    execute_prepared<double>(x, w, bias, y, how, residual);
 }
 
 }  // namespace convpp

@@ -26,7 +26,7 @@ void describe_operands(Plan& plan, const ConvProblem& problem) {
     const TensorStrides x = tensor_strides(g.layout, g.in_channels, g.input);
     const TensorStrides y = tensor_strides(g.layout, g.out_channels, problem.output());
     plan.source = to_input ? y : x;
-    plan.result = to_input ? x : y;
+    plan.result = plan.task_result = to_input ? x : y;
     plan.weight_group = in * out * problem.taps();
     const int64_t per_out = in * problem.taps(), per_in = problem.taps();
     plan.weight_result_channel = to_input ? per_in : per_out;

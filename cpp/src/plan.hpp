@@ -134,6 +134,7 @@ struct Plan {
     int64_t result_channels = 0, source_channels = 0;  // of a group
     bool channels_last = false;
     TensorStrides source, result;                      // weight_grad: of x and dy
+    TensorStrides task_result;  // where tasks compute: `result`, or those of a buffer of each thread
     int64_t weight_group = 0, weight_result_channel = 0, weight_source_channel = 0;  // strides in elements
     Extents weight_axis{0, 0, 0};
 
@@ -143,6 +144,8 @@ struct Plan {
     bool writes_gaps = false;   // the same results, where tasks write them between their own (ordered_results.hpp)
     TileChoice tile;
     Feed feed = Feed::packed_pixels;
+    bool buffered = false;      // results are not computed where they belong (algorithms/task_results.hpp)
+    int64_t buffer_elems = 0;
     bool packs_in_task = false;  // pixel_scalars: each task packs its own weights, block by block, into its L2
     int64_t group_channels = 1;  // channel_vectors: of a group; to the plan, all groups are one
     bool flat_rows = false;     // pixel_vectors: rows are computed as one, through planes (flat_task.hpp)

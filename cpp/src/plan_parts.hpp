@@ -4,6 +4,7 @@
 //   feed.cpp           the way of feeding the tile
 //   joint.cpp          residue classes as rows of one product
 //   plan_products.cpp  tasks of forward and input_grad
+//   plan_results.cpp   buffers for results that are not computed in place
 //   plan_sums.cpp      tasks of weight_grad
 //   plan_winograd.cpp  forward and input_grad by Winograd's algorithm
 //   plan_winograd_sums.cpp  weight_grad by it
@@ -60,6 +61,9 @@ void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows);
 
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
+// Lets the tasks of a planned product compute into buffers of their own.
+void buffer_results(Plan& plan);
+
 void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 
 // Sets plan.winograd; or leaves it and says why Winograd's algorithm cannot serve the plan's map (or would not be faster).

@@ -7,6 +7,7 @@ transposed namesakes (transposed.py), the layers (layers.py), and ``convpp.testi
 from types import ModuleType
 
 from convpp import _core
+from convpp.activation import activate, activation_grad
 from convpp.derivatives import conv_double_backward, conv_jvp
 from convpp.errors import DTypeError, ShapeError
 from convpp.explain import Explanation, explain
@@ -50,6 +51,8 @@ __all__ = [
     "Explanation",
     "PreparedWeights",
     "ShapeError",
+    "activate",
+    "activation_grad",
     "adjoint_kernel",
     "conv",
     "conv_backward",

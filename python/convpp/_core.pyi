@@ -39,13 +39,40 @@ class Convolution:
     def execute(
         self, first: _Array, second: _Array, bias: _Array | None, result: _Array, accumulate: bool, threads: int, /
     ) -> None: ...
+    def execute_fused(
+        self,
+        first: _Array,
+        second: _Array,
+        bias: _Array | None,
+        residual: _Array | None,
+        kind: str,
+        lo: float,
+        hi: float,
+        result: _Array,
+        threads: int,
+        /,
+    ) -> None: ...
     def prepare(self, w: _Array, threads: int, /) -> PreparedWeights: ...
     def execute_prepared(
-        self, x: _Array, w: PreparedWeights, bias: _Array | None, result: _Array, threads: int, /
+        self,
+        x: _Array,
+        w: PreparedWeights,
+        bias: _Array | None,
+        residual: _Array | None,
+        kind: str,
+        lo: float,
+        hi: float,
+        result: _Array,
+        threads: int,
+        /,
     ) -> None: ...
     def task_flops(self, threads: int = 0) -> list[float]: ...
     def summary(self, threads: int, /) -> dict[str, Any]: ...
 
+def apply_activation(
+    dy: _Array | None, value: _Array, kind: str, lo: float, hi: float, result: _Array, threads: int, /
+) -> None: ...
+def derivative_needs_only_result(kind: str, lo: float, hi: float, /) -> bool: ...
 def bias_grad(
     dy: npt.NDArray[np.floating[Any]],
     batch: int,

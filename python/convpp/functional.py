@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp import _core
+from convpp.activation import Activation, run_fused, with_residual
 from convpp.arguments import (
     LAYOUTS,
     Layout,
@@ -31,7 +32,6 @@ from convpp.arguments import (
     check_shape,
     choice,
     flag,
-    not_available,
     shape,
 )
 from convpp.calls import copied, geometry_key, run
@@ -56,7 +56,7 @@ def conv(
     padding_mode: str = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
-    activation: Any = None,
+    activation: Activation | None = None,
     add: npt.ArrayLike | None = None,
     per_sample: bool = False,
     algorithm: str = "auto",
@@ -88,8 +88,11 @@ def conv(
     flip : bool
         True rotates the filters by 180 degrees: convolution as in signal processing (``scipy.signal.convolve``).
     layout : "channels_first" or "channels_last"
-    activation, add
-        Not available yet.
+    activation : "relu", "leaky_relu", "silu", "gelu", ("leaky_relu", slope) or ("clip", lo, hi), optional
+        Applied to the results before they are written; ``activate`` has the equations, ``activation_grad`` the
+        derivatives.
+    add : array of the result's shape, optional
+        A residual: ``y = activation(conv(x, w) + bias + add)``.
     algorithm : "auto", "direct", "winograd" or "reference"
         "winograd" does fewer multiplications, with errors about 4x direct's (see docs/accuracy.md); where it does not
         serve the geometry, a ValueError says why: it needs a kernel extent of 3 or 5 at stride 1.
@@ -122,18 +125,18 @@ def conv(
     ----------
     Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285.
     """
-    if activation is not None:
-        raise not_available("activation")
-    if add is not None:
-        raise not_available("add")
     if isinstance(w, PreparedWeights):
         geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-        return w.run(x, bias, geometry, algorithm, out, threads)
+        return w.run(x, bias, activation, add, geometry, algorithm, out, threads)
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
+    if add is not None:
+        x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
     geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
     planned = plan_conv("forward", dtype, check_algorithm(algorithm), x.shape, w.shape, *geometry)
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.out_channels,), "bias", "(K,), one for each filter")
+    if activation is not None or add is not None:
+        return run_fused(planned, x, w, bias, add, activation, planned.y_shape, dtype, out, threads)
     return run(planned, x, w, bias, planned.y_shape, dtype, out, False, threads)
 
 

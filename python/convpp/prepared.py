@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy.typing as npt
 
+from convpp.activation import Activation, run_fused
 from convpp.arguments import Layout, Padding, PerAxis, check_algorithm, check_shape, shape
-from convpp.calls import copied, geometry_key
+from convpp.calls import geometry_key
 from convpp.errors import DTypeError, ShapeError
 from convpp.planning import plan_conv
 from convpp.runtime import threads_of_call
-from convpp.validation import Array, as_float, plain, result
+from convpp.validation import Array, as_float, plain
 
 #: What a call without geometry arguments passes.
 _UNSAID = geometry_key(1, 0, 1, 1, "zeros", False, "channels_first", False)
@@ -56,6 +57,8 @@ class PreparedWeights:
         self,
         x: npt.ArrayLike,
         bias: npt.ArrayLike | None,
+        activation: Activation | None,
+        add: npt.ArrayLike | None,
         geometry: tuple[Any, ...],
         algorithm: str,
         out: Array | None,
@@ -76,9 +79,10 @@ class PreparedWeights:
         if bias is not None:
             bias = plain(self._same_dtype(bias, "bias"), self.dtype)
             check_shape(bias.shape, (self._planned.geometry.out_channels,), "bias", "(K,), one for each filter")
-        target, copy_to = result(out, self._planned.y_shape, self.dtype.name, False, (x, bias))
-        self._planned.convolution.execute_prepared(x, self._prepared, bias, target, threads_of_call(threads))
-        return target if copy_to is None else copied(target, copy_to)
+        if add is not None:
+            add = plain(self._same_dtype(add, "add"), self.dtype)
+        y_shape, dtype = self._planned.y_shape, self.dtype.name
+        return run_fused(self._planned, x, self._prepared, bias, add, activation, y_shape, dtype, out, threads)
 
     def _same_dtype(self, value: npt.ArrayLike, argument: str) -> Array:
         array = as_float(value, argument)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convpp.activation import Activation, run_fused, with_residual
 from convpp.arguments import Layout, Padding, PerAxis, Shape, check_algorithm, check_shape, per_axis, shape
 from convpp.calls import geometry_key, run
 from convpp.errors import ShapeError
@@ -41,6 +42,8 @@ def conv_transpose(
     padding_mode: str = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
+    activation: Activation | None = None,
+    add: npt.ArrayLike | None = None,
     algorithm: str = "auto",
     out: Array | None = None,
     threads: int | None = None,
@@ -61,7 +64,7 @@ def conv_transpose(
         Extends the output on the high side, by values that are computed; less than stride or dilation.
     output_size : spatial extents of the output, optional
         Sets output_padding; batch and channels in front are ignored.
-    stride, dilation, groups, padding_mode, flip, layout, algorithm, out, threads
+    stride, dilation, groups, padding_mode, flip, layout, activation, add, algorithm, out, threads
         As in ``conv``.
 
     Returns
@@ -88,10 +91,14 @@ def conv_transpose(
     Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285, chapter 4.
     """
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
+    if add is not None:
+        x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
     key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
     planned = _plan("input_grad", dtype, algorithm, x.shape, w.shape, key)
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.in_channels,), "bias", "(C_out,), one for each output channel")
+    if activation is not None or add is not None:
+        return run_fused(planned, x, w, bias, add, activation, planned.x_shape, dtype, out, threads)
     return run(planned, x, w, bias, planned.x_shape, dtype, out, False, threads)
 
 

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "convpp/activation.hpp"
 #include "convpp/problem.hpp"
 #include "convpp/runtime.hpp"
 
@@ -36,6 +37,7 @@ struct View {
 struct Execution {
     int threads = 0;  // 0: num_threads()
     bool accumulate = false;  // add to the result instead of overwriting it
+    Activation activation = {};  // forward and input_grad: applied to each result before it is written
 };
 
 // What a pass will do, as text and numbers (see Convolution::summary).
@@ -77,21 +79,23 @@ public:
     // `threads`: of a plan made for so many threads (0: this one).
     std::vector<double> task_flops(int threads = 0) const;
 
+    // `residual` (forward and input_grad; as many elements as results, or none) is added before the activation:
+    // result = activation(sum + bias + residual).
     // Throws ShapeError if a size does not fit, DTypeError if the plan is for another type, std::bad_alloc if there is
     // no memory for the workspace; the result is then untouched.
     void execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
-                 const Execution& how = {}) const;
+                 const Execution& how = {}, View<const float> residual = {}) const;
     void execute(View<const double> first, View<const double> second, View<const double> bias, View<double> result,
-                 const Execution& how = {}) const;
+                 const Execution& how = {}, View<const double> residual = {}) const;
 
     // Forward only: the weights as this plan reads them, packed or transformed, and the pass with them.  Preparing pays for
     // few pixels and many channels; Summary::weight_share estimates how much.
     PreparedWeights prepare(View<const float> w, int threads = 0) const;
     PreparedWeights prepare(View<const double> w, int threads = 0) const;
     void execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
-                 const Execution& how = {}) const;
+                 const Execution& how = {}, View<const float> residual = {}) const;
     void execute(View<const double> x, const PreparedWeights& w, View<const double> bias, View<double> y,
-                 const Execution& how = {}) const;
+                 const Execution& how = {}, View<const double> residual = {}) const;
 
     struct Implementation;
 
@@ -100,10 +104,10 @@ private:
     PreparedWeights prepare_typed(View<const T> w, int threads) const;
     template <class T>
     void execute_typed(View<const T> first, View<const T> second, const T* packed, View<const T> bias, View<T> result,
-                       const Execution& how) const;
+                       const Execution& how, View<const T> residual) const;
     template <class T>
     void execute_prepared(View<const T> x, const PreparedWeights& w, View<const T> bias, View<T> y,
-                          const Execution& how) const;
+                          const Execution& how, View<const T> residual) const;
 
     std::shared_ptr<const Implementation> implementation_;
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "algorithms/parallel.hpp"
+#include "dispatch.hpp"
 
 namespace convpp {
 namespace {
@@ -86,20 +87,23 @@ bool products_need_repair(const Plan& plan, const T* weights, int64_t count) {
 }
 
 template <class T>
-void repair_products(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* result,
-                     int threads) {
+void repair_products(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
+                     const Epilogue<T>& epilogue, T* result, int threads) {
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     const Geometry& g = problem.geometry();
     const int64_t channels = plan.pass == Pass::forward ? g.out_channels : g.in_channels;
     parallel_for(g.batch * channels, threads, [&](int64_t task, int) {
         const int64_t n = task / channels, channel = task % channels;
-        T* const to = result + n * plan.result.batch + channel * plan.result.channel;
+        const int64_t plane = n * plan.result.batch + channel * plan.result.channel;
         for (const MapPlan& m : plan.maps)
             for_each_border_pixel(m.map, inside_of(m.map), [&](const Extents& u) {
                 Extents at{};
                 for (size_t a = 0; a < 3; ++a) at[a] = m.map.axis[a].result_start + u[a] * m.map.axis[a].result_step;
-                to[at_pixel(plan.result, at)] = plan.pass == Pass::forward
-                                                    ? reference::forward_at(problem, arrays, n, channel, at)
-                                                    : reference::input_grad_at(problem, arrays, n, channel, at);
+                const T sum = plan.pass == Pass::forward ? reference::forward_at(problem, arrays, n, channel, at)
+                                                         : reference::input_grad_at(problem, arrays, n, channel, at);
+                const int64_t offset = plane + at_pixel(plan.result, at);
+                kernel.finish_rows(&sum, 1, epilogue.from(offset).residual, result + offset, 1, 1, 1,
+                                   epilogue.activation);
                 return true;
             });
     });
@@ -173,8 +177,10 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
 
 template bool products_need_repair(const Plan&, const float*, int64_t);
 template bool products_need_repair(const Plan&, const double*, int64_t);
-template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<float>&, float*, int);
-template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<double>&, double*, int);
+template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<float>&, const Epilogue<float>&,
+                              float*, int);
+template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<double>&,
+                              const Epilogue<double>&, double*, int);
 template bool sums_need_repair(const ConvProblem&, const Plan&, const float*, const float*);
 template bool sums_need_repair(const ConvProblem&, const Plan&, const double*, const double*);
 template void repair_sums(const ConvProblem&, const Plan&, const reference::Arrays<float>&, float*, int);

@@ -7,6 +7,7 @@
 // In:  the problem, its plan and arrays.   Out: whether to repair, and the repaired results.
 #pragma once
 
+#include "algorithms/implicit_gemm.hpp"
 #include "algorithms/reference.hpp"
 #include "plan.hpp"
 
@@ -17,8 +18,8 @@ template <class T>
 bool products_need_repair(const Plan& plan, const T* weights, int64_t count);
 
 template <class T>
-void repair_products(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* result,
-                     int threads);
+void repair_products(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
+                     const Epilogue<T>& epilogue, T* result, int threads);
 
 // `dw`: the sums, if they are computed already (and nothing else was in them): looking at them is often cheaper.
 template <class T>

@@ -275,7 +275,7 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     // One vector of channels of a map's pixels.
     const auto multiply = [&](const MapPlan& m, int64_t b, const PaddedLayout& layout, int64_t channel, int64_t valid) {
         const Box pixels = pixels_of(m, task.pixels);
-        const int64_t step = m.map.axis[2].result_step * plan.result.axis[2], columns = pixels.extent(3);
+        const int64_t step = m.map.axis[2].result_step * plan.task_result.axis[2], columns = pixels.extent(3);
         const kernels::Start start = first_start(operands, b);
         const auto run = [&](T* result, int64_t result_step, const auto& result_row) {
             multiply_channels(plan, kernel, m, pixels, taps_of(m, b), layout, packed, channel,
@@ -283,7 +283,7 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                               buffers);
         };
         int64_t* at = buffers.result_rows;
-        for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) { *at++ = offset; });
+        for_each_result_row(m.map, plan.task_result, pixels, [&](int64_t offset) { *at++ = offset; });
         T* const result = operands.result + channel;
         if (valid == lanes) return run(result, step, [&](int64_t row) { return buffers.result_rows[row]; });
         const auto for_each_result = [&](const auto& use) {  // use(where it is in sums, in the result)
@@ -316,7 +316,7 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
                                   : order_results(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs);
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
-        T* const result = operands.result + channel * plan.result.channel;
+        T* const result = operands.result + channel * plan.task_result.channel;
         if (operands.accumulate) read_results(plan, buffers.in_order, buffers.runs, run_count, valid, result);
         for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
             const PaddedLayout layout = channel_layout(maps, task.map.family, task.pixels, b, lanes);

@@ -106,7 +106,7 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
     const auto for_each_channel = [&](T* result, const auto& use) {
         for (int64_t c = 0; c < task.channels; ++c)
             use(FlatChannel<T>{plan, task, planes, buffers.flat + c * planes.elems(),
-                               result + c * plan.result.channel});
+                               result + c * plan.task_result.channel});
     };
     Staging staging = buffers.patches.staging;
     int64_t vector_count = 0, staged = -1;  // the block that the staging was found for

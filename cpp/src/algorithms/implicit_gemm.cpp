@@ -8,6 +8,7 @@
 //         for each panel of channels, for some pixels at a time
 //           one tile: for each pair of the block, multiply and add         (kernels/tile.hpp)
 //     write what is not in its place yet                                   (flat_results.hpp, ordered_results.hpp)
+//   residual, activation                                                   (task_results.hpp)
 //
 // The weights are packed once before (packed_weights.hpp).  How the tile is fed, and with it which of these lines there
 // are, is the plan's choice; each way is a header of its own:
@@ -33,6 +34,7 @@
 #include "algorithms/parallel.hpp"
 #include "algorithms/row_task.hpp"
 #include "algorithms/slide_task.hpp"
+#include "algorithms/task_results.hpp"
 #include "dispatch.hpp"
 
 namespace convpp {
@@ -101,20 +103,32 @@ std::vector<Buffers> thread_buffers(Carver& carver, const Plan& plan, const Kern
     return buffers;
 }
 
+template <class T>
+std::vector<ResultBuffer<T>> result_buffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel,
+                                            int threads) {
+    std::vector<ResultBuffer<T>> buffers;
+    buffers.reserve(static_cast<size_t>(threads));
+    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel.lanes);
+    return buffers;
+}
+
 template <class Buffers, class T>
 void run_tasks(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, int threads,
                std::byte* workspace) {
     Carver carver(workspace);
     SharedWeights<T> shared(carver, plan, kernel);
     std::vector<Buffers> buffers = thread_buffers<Buffers>(carver, plan, kernel, threads);
+    const std::vector<ResultBuffer<T>> results = result_buffers(carver, plan, kernel, threads);
     if (operands.bias != nullptr)
         std::copy_n(operands.bias, plan.groups_per_sample * plan.result_channels, shared.bias);
     const bool packs = operands.packed == nullptr && !plan.packs_in_task;
     if (packs) pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
     const T* const weights = packs ? shared.weights : operands.packed;
-    parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
-        run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)],
-                 ProductTask(plan, task));
+    parallel_for(plan.tasks, threads, [&](int64_t index, int thread) {
+        const ProductTask task(plan, index);
+        const TaskResults<T> own(plan, kernel, operands, results[static_cast<size_t>(thread)], task);
+        run_task(plan, kernel, own.operands(), weights, shared.bias, buffers[static_cast<size_t>(thread)], task);
+        own.finish();
     });
 }
 
@@ -126,6 +140,7 @@ void measure_implicit_gemm(Plan& plan) {
     Carver shared(nullptr), thread(nullptr);
     SharedWeights<T>(shared, plan, kernel);
     with_buffers_of<T>(plan, [&](auto of) { typename decltype(of)::type(thread, plan, kernel); });
+    ResultBuffer<T>(thread, plan, kernel.lanes);
     plan.shared_bytes = shared.used();
     plan.thread_bytes = thread.used();
 }

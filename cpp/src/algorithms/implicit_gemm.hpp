@@ -7,6 +7,17 @@
 
 namespace convpp {
 
+// What becomes of whole sums: activation(sum + residual).
+template <class T>
+struct Epilogue {
+    const T* residual = nullptr;  // as many as results, or null
+    Activation activation;
+
+    bool none() const { return residual == nullptr && activation.kind == Activation::Kind::none; }
+    // The same for results from `offset` on.
+    Epilogue from(int64_t offset) const { return {residual != nullptr ? residual + offset : nullptr, activation}; }
+};
+
 template <class T>
 struct ProductOperands {
     const T* source = nullptr;
@@ -17,6 +28,7 @@ struct ProductOperands {
     const T* bias = nullptr;  // of the result's channels, or null
     T* result = nullptr;
     bool accumulate = false;
+    Epilogue<T> epilogue;
 };
 
 // Bytes of workspace: of all threads together, and of each.

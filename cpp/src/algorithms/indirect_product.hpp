@@ -40,7 +40,7 @@ struct IndirectBuffers {
             results = std::max(results, m.pixels.largest() * m.family * results_of_pixel(plan, m));
             most_runs = std::max(most_runs, most_result_runs(plan, m));
         }
-        const bool last = plan.result.channel == 1;
+        const bool last = plan.task_result.channel == 1;
         const auto& family = kernel.family[plan.tile.family];
         if (plan.packs_in_task) {
             const int64_t width = packed_weights(plan, kernel).width;
@@ -105,7 +105,7 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const MapPlan* const maps = &task.map;
     const int64_t map_count = task.map.family;
     const PackedWeights layout = packed_weights(plan, kernel);
-    const bool last = plan.result.channel == 1;
+    const bool last = plan.task_result.channel == 1;
     const int64_t pitch = IndirectBuffers<T>::sum_pitch(plan, kernel);
     int64_t run_count = 0;
     const bool gaps = plan.writes_gaps && !operands.accumulate;
@@ -129,8 +129,8 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
             if (count == 0) continue;
             if (last) {
                 T** to = buffers.result;
-                const int64_t step = m.map.axis[2].result_step * plan.result.axis[2];
-                for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) {
+                const int64_t step = m.map.axis[2].result_step * plan.task_result.axis[2];
+                for_each_result_row(m.map, plan.task_result, pixels, [&](int64_t offset) {
                     for (int64_t w = 0; w < pixels.extent(3); ++w) *to++ = own.result + offset + w * step;
                 });
             } else {

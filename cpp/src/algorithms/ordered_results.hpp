@@ -48,8 +48,9 @@ int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_
         else runs[run_count++] = {offset, pixel, count};
         pixel += count;
     };
-    if (task.map.family == 1 && task.map.map.axis[2].result_step * plan.result.axis[2] == 1) {  // they are in order
-        for_each_result_row(task.map.map, plan.result, box, [&](int64_t offset) { put(offset, box.extent(3)); });
+    if (task.map.family == 1 &&
+        task.map.map.axis[2].result_step * plan.task_result.axis[2] == 1) {  // they are in order
+        for_each_result_row(task.map.map, plan.task_result, box, [&](int64_t offset) { put(offset, box.extent(3)); });
         for (int64_t i = 0; i < pixel; ++i) in_order[i] = sums + i * pitch;
         return run_count;
     }
@@ -76,19 +77,20 @@ int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_
 
     for (int64_t n = 0; n < box.extent(0); ++n)
         for (int64_t d = 0; d < box.extent(1); ++d) {
-            const int64_t plane = (box.lo[0] + n) * plan.result.batch +
-                                  (depth.result_start + (box.lo[1] + d) * depth.result_step) * plan.result.axis[0];
+            const int64_t plane = (box.lo[0] + n) * plan.task_result.batch +
+                                  (depth.result_start + (box.lo[1] + d) * depth.result_step) * plan.task_result.axis[0];
             for (int64_t h = 0; h < box.extent(2); ++h)
                 for (int64_t r = 0; r < row_classes; ++r) {
                     const Class& row = rows[static_cast<size_t>(r)];
                     if (h >= row.count) continue;
-                    const int64_t line = plane + (row.start + h * height.result_step) * plan.result.axis[1];
+                    const int64_t line = plane + (row.start + h * height.result_step) * plan.task_result.axis[1];
                     const int64_t row_index = (n * box.extent(1) + d) * row.count + h;
                     for (int64_t w = 0; w < box.extent(3); ++w)
                         for (int64_t c = 0; c < column_classes; ++c) {
                             const Class& column = columns[static_cast<size_t>(c)];
                             if (w >= column.count) continue;
-                            const int64_t offset = line + (column.start + w * width.result_step) * plan.result.axis[2];
+                            const int64_t offset =
+                                line + (column.start + w * width.result_step) * plan.task_result.axis[2];
                             in_order[pixel] = sums + (first_row[static_cast<size_t>(row.map + column.map)] +
                                                       row_index * column.count + w) *
                                                          pitch;
@@ -108,7 +110,7 @@ struct ResultBlock {
     ResultBlock(const Plan& plan, const ProductTask& task) {
         const MapPlan* const maps = &task.map;
         const AxisMap &height = maps->map.axis[1], &width = maps->map.axis[2];
-        if (plan.result.axis[2] != 1 || task.map.family != height.result_step * width.result_step) return;
+        if (plan.task_result.axis[2] != 1 || task.map.family != height.result_step * width.result_step) return;
         whole = true;
         row_lo = first(maps[0], task, 1);
         column_lo = first(maps[0], task, 2);
@@ -146,9 +148,9 @@ struct ResultBlock {
         for (int64_t n = task.pixels.lo[0]; n < task.pixels.hi[0]; ++n)
             for (int64_t d = task.pixels.lo[1]; d < task.pixels.hi[1]; ++d)
                 for (int64_t h = row_lo; h < row_lo + rows; ++h, pixel += columns) {
-                    const int64_t offset = n * plan.result.batch +
-                                           (depth.result_start + d * depth.result_step) * plan.result.axis[0] +
-                                           h * plan.result.axis[1] + column_lo;
+                    const int64_t offset = n * plan.task_result.batch +
+                                           (depth.result_start + d * depth.result_step) * plan.task_result.axis[0] +
+                                           h * plan.task_result.axis[1] + column_lo;
                     ResultRun& last = runs[run_count - (run_count > 0)];
                     if (run_count > 0 && last.offset + last.count == offset) last.count += columns;
                     else runs[run_count++] = {offset, pixel, columns};
@@ -172,8 +174,9 @@ int64_t order_results_and_gaps(const Plan& plan, const ProductTask& task, T* sum
         for (int64_t d = lo(0); d < hi(0); ++d)
             for (int64_t h = lo(1); h < hi(1); ++h) {
                 const bool row = is_pixel(0, d) && is_pixel(1, h);
-                runs[run_count++] = {n * plan.result.batch + d * plan.result.axis[0] + h * plan.result.axis[1] + lo(2),
-                                     pixel, hi(2) - lo(2)};
+                runs[run_count++] = {
+                    n * plan.task_result.batch + d * plan.task_result.axis[0] + h * plan.task_result.axis[1] + lo(2),
+                    pixel, hi(2) - lo(2)};
                 for (int64_t w = lo(2); w < hi(2); ++w) {
                     const bool own = row && is_pixel(2, w);
                     in_order[pixel++] = own ? sums : gap;
@@ -190,14 +193,15 @@ void read_results(const Plan& plan, T* const* in_order, const ResultRun* runs, i
     for (const ResultRun* run = runs; run != runs + run_count; ++run)
         for (int64_t i = 0; i < run->count; ++i)
             for (int64_t c = 0; c < channels; ++c)
-                in_order[run->first + i][c] = result[run->offset + i + c * plan.result.channel];
+                in_order[run->first + i][c] = result[run->offset + i + c * plan.task_result.channel];
 }
 
 template <class T>
 void write_results(const Plan& plan, const kernels::KernelTable<T>& kernel, const T* const* in_order,
                    const ResultRun* runs, int64_t run_count, int64_t channels, T* result) {
     for (const ResultRun* run = runs; run != runs + run_count; ++run)
-        kernel.transpose_rows(in_order + run->first, run->count, channels, result + run->offset, plan.result.channel);
+        kernel.transpose_rows(in_order + run->first, run->count, channels, result + run->offset,
+                              plan.task_result.channel);
 }
 
 }  // namespace convpp

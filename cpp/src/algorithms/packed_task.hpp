@@ -55,8 +55,8 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
     const bool by_pixel = plan.tile.pixels_are_columns;
 
     // Where the results lie is the same for all groups.
-    result_offsets(m.map, plan.result, task.pixels, buffers.pixel_offset);
-    for (int64_t c = 0; c < task.channels; ++c) buffers.channel_offset[c] = c * plan.result.channel;
+    result_offsets(m.map, plan.task_result, task.pixels, buffers.pixel_offset);
+    for (int64_t c = 0; c < task.channels; ++c) buffers.channel_offset[c] = c * plan.task_result.channel;
     find_regular(buffers.pixel_offset, count, width.pixels, by_pixel, buffers.regular_pixels);
     find_regular(buffers.channel_offset, task.channels, width.channels, !by_pixel, buffers.regular_channels);
     Side<T> pixel_side{buffers.panels, 0, width.pixels, count, buffers.pixel_offset, buffers.regular_pixels};

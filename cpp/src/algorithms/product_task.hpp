@@ -60,7 +60,7 @@ struct GroupOperands {
         const int64_t first_channel = of_sample * plan.result_channels + task.channel_lo;
         source = {operands.source + sample * plan.source.batch + of_sample * plan.source_channels * plan.source.channel,
                   operands.source + operands.source_elems};
-        result = operands.result + sample * plan.result.batch + first_channel * plan.result.channel;
+        result = operands.result + sample * plan.task_result.batch + first_channel * plan.task_result.channel;
         bias = operands.bias != nullptr ? all_bias + first_channel : nullptr;
     }
 

@@ -42,7 +42,7 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                   const T* packed, const T* bias, RowBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan& m = task.map;
     const PackedWeights layout = packed_weights(plan, kernel);
-    const int64_t result_step = m.map.axis[2].result_step * plan.result.axis[2];
+    const int64_t result_step = m.map.axis[2].result_step * plan.task_result.axis[2];
     Staging staging = buffers.patches.staging;
     int64_t known = -1;  // the block of patches that staging and vectors were found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
@@ -56,12 +56,12 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             const PatchView<T> view =
                 stage_patches(kernel, m, plan.source, own.source, task.pixels, block, staging, fresh, buffers.patches);
             if (fresh)
-                find_row_vectors(m.map, plan.result, task.pixels, view.step, kernel.lanes,
+                find_row_vectors(m.map, plan.task_result, task.pixels, view.step, kernel.lanes,
                                  m.patches.count() == 1 && !operands.accumulate, buffers.rows, buffers.vectors);
             // Along a row, the last tap reads what no tap has read before.
             const int64_t ahead = m.in_place ? block.taps.extent(3) : 0;
-            multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels, plan.result.channel, view,
-                          staging.offsets, buffers.vectors, row_chunk_bytes(plan), ahead, result_step, beginning,
+            multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels, plan.task_result.channel,
+                          view, staging.offsets, buffers.vectors, row_chunk_bytes(plan), ahead, result_step, beginning,
                           own.result, buffers.tile);
             beginning.start = kernels::Start::from_c;
         }

@@ -76,7 +76,7 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
 
     // A row's last vector is shifted back to end with the row, where its results may be written twice.
     const bool direct = columns >= lanes && (columns % lanes == 0 || !operands.accumulate);
-    const int64_t pitch = plan.result.axis[1], buffer_pitch = round_up(columns, lanes);
+    const int64_t pitch = plan.task_result.axis[1], buffer_pitch = round_up(columns, lanes);
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
@@ -85,7 +85,8 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
             for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
                 slides.read(own.source.at + n * plan.source.batch + d * plan.source.axis[0], operands.source,
                             own.source.end, buffers.source);
-                T* const to = own.result + n * plan.result.batch + (depth.result_start + d) * plan.result.axis[0] +
+                T* const to = own.result + n * plan.task_result.batch +
+                              (depth.result_start + d) * plan.task_result.axis[0] +
                               (height.result_start + pixels.lo[2]) * pitch + width.result_start + pixels.lo[3];
                 T* const first = direct ? to : buffers.result;
                 const int64_t step = direct ? pitch : buffer_pitch;

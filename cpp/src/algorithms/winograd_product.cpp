@@ -153,6 +153,20 @@ struct ResultWriter {
             kernel.store_rows(buffers.results + run->first, kernel.lanes, run->count, channels, result + run->offset,
                               plan.result.axis[2]);
     }
+
+    // What was written last becomes results; `at`: its first element in the tensor.
+    void finish(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
+        if (operands.epilogue.none()) return;
+        const auto rows = [&](int64_t offset, int64_t pitch, int64_t row_count, int64_t count) {
+            T* const to = operands.result + at + offset;
+            kernel.finish_rows(to, pitch, operands.epilogue.from(at + offset).residual, to, pitch, row_count, count,
+                               operands.epilogue.activation);
+        };
+        for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run) {
+            if (plan.channels_last) rows(run->offset, plan.result.axis[2], run->count, channels);
+            else rows(run->offset, plan.result.channel, channels, run->count);
+        }
+    }
 };
 
 // What a source block of a task reads.
@@ -255,7 +269,10 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
                               of_sample, own_bias, buffers.results, buffers.tile_to + n * of_sample,
                               WinogradBox::steps(w, box.results)))
                 spoiled[first_sample + n].store(1, std::memory_order_relaxed);
-        writer.write(std::min<int64_t>(kernel.lanes, task.channels - c), own.result + c * plan.result.channel);
+        const int64_t channels = std::min<int64_t>(kernel.lanes, task.channels - c);
+        T* const to = own.result + c * plan.result.channel;
+        writer.write(channels, to);
+        writer.finish(channels, operands, to - operands.result);
     }
 }
 

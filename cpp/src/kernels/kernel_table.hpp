@@ -1,8 +1,8 @@
 // The contract of the kernels: what they are given, what they write, and nothing about convolutions.
 //
 // In:  panels and strided rows of memory.   Out: panels, and tiles of a matrix.
-// Implemented in tile.hpp, slide.hpp, pack.hpp, dot.hpp, channel.hpp and winograd.hpp, compiled once per instruction set (ISA) by
-// kernels.cpp, called by algorithms/.
+// Implemented in tile.hpp, slide.hpp, pack.hpp, dot.hpp, channel.hpp, winograd.hpp and finish.hpp, compiled once per
+// instruction set (ISA) by kernels.cpp, called by algorithms/.
 //
 //   The micro-kernel computes one tile of C += A * B from two packed panels:
 //
@@ -17,6 +17,8 @@
 #pragma once
 
 #include <cstdint>
+
+#include "convpp/activation.hpp"
 
 namespace convpp::kernels {
 
@@ -241,6 +243,14 @@ struct KernelTable {
 
     // winograd[size][axes - 1]: along one axis of the tile, or two.
     WinogradKernels<T> winograd[winograd_sizes][2];
+
+    // result[i*pitch + j] = activation(src[i*src_pitch + j] + residual[i*pitch + j]) for i < rows, j < count; without a
+    // residual (null), of src alone.  The result may be src.
+    void (*finish_rows)(const T* src, int64_t src_pitch, const void* residual, void* result, int64_t pitch,
+                        int64_t rows, int64_t count, const Activation& activation);
+
+    // dz[i] = dy[i] * activation'(value[i]) for i < count; activation.hpp says which value.  dz may be dy or value.
+    void (*multiply_derivative)(const T* dy, const T* value, int64_t count, const Activation& activation, T* dz);
 
     // dst[i] += src[i] for i < count.
     void (*add)(const T* src, int64_t count, T* dst);

@@ -28,6 +28,8 @@ inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vector
 #include "kernels/channel.hpp"
 #include "kernels/winograd_transforms.hpp"
 #include "kernels/winograd.hpp"
+#include "kernels/activation_polynomials.hpp"
+#include "kernels/finish.hpp"
 
 template <class T>
 KernelTable<T> make_table() {
@@ -52,6 +54,8 @@ KernelTable<T> make_table() {
     table.split_channels = &split_channels<T>;
     fill_channel_tiles<T>(table);
     fill_winograd<T>(table);
+    table.finish_rows = &finish_rows<T, T>;
+    table.multiply_derivative = &multiply_derivative<T>;
     table.add = &add<T>;
     table.multiply_add_rounds = &multiply_add_rounds<T>;
     return table;

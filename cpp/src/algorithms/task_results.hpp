@@ -1,0 +1,190 @@
+// The last step of a task of forward or input_grad: its sums become results.
+//
+// In:  a task that has been computed, the residual and the activation of the operands.   Out: the results, where they belong.
+//
+// Sums are finished while they are in the caches of the thread that computed them, not in the tiles: those have many ways of
+// leaving sums (in place, flat, transposed), and results of half types need whole sums before they are rounded.  What lies
+// in the caches is read and written again in a few percent of the time that it took to compute.
+//
+// Where a plan is `buffered`, tasks compute into a buffer of their own, whose strides are Plan::task_result: those of the
+// largest box.  To the task it looks like the whole tensor: TaskResults puts the tensor's first element in front of it.
+// Next: kernels/finish.hpp.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "algorithms/product_task.hpp"
+
+namespace convpp {
+
+// Results along sample, depth, height and width that are `step` apart.
+struct ResultArea {
+    std::array<int64_t, 4> lo{0, 0, 0, 0}, count{0, 0, 0, 0}, step{1, 1, 1, 1};
+    int64_t elems() const { return count[0] * count[1] * count[2] * count[3]; }
+};
+
+// The results of one map.
+inline ResultArea area_of(const MapPlan& m, const Box& box) {
+    const Box pixels = pixels_of(m, box);
+    ResultArea area;
+    area.lo[0] = pixels.lo[0];
+    area.count[0] = pixels.extent(0);
+    for (size_t a = 0; a < 3; ++a) {
+        const AxisMap& axis = m.map.axis[a];
+        area.lo[a + 1] = axis.result_start + pixels.lo[a + 1] * axis.result_step;
+        area.count[a + 1] = pixels.extent(a + 1);
+        area.step[a + 1] = axis.result_step;
+    }
+    return area;
+}
+
+// The smallest area without gaps that holds all results of a task's maps.
+inline ResultArea bounding_area(const ProductTask& task) {
+    ResultArea bounds;
+    std::array<int64_t, 4> hi{0, 0, 0, 0};
+    bool first = true;
+    for (const MapPlan* m = &task.map; m != &task.map + task.map.family; ++m) {
+        const ResultArea area = area_of(*m, task.pixels);
+        if (area.elems() == 0) continue;
+        for (size_t a = 0; a < 4; ++a) {
+            const int64_t end = area.lo[a] + (area.count[a] - 1) * area.step[a] + 1;
+            bounds.lo[a] = first ? area.lo[a] : std::min(bounds.lo[a], area.lo[a]);
+            hi[a] = first ? end : std::max(hi[a], end);
+        }
+        first = false;
+    }
+    for (size_t a = 0; a < 4; ++a) bounds.count[a] = hi[a] - bounds.lo[a];
+    return bounds;
+}
+
+// Calls use(area) for areas that together are the task's results, and nothing else.
+template <class Use>
+void for_each_area(const Plan& plan, const ProductTask& task, bool with_gaps, const Use& use) {
+    const MapPlan* const maps = &task.map;
+    if (with_gaps) {  // between its own (order_results_and_gaps)
+        ResultArea area = area_of(maps[0], task.pixels);
+        for (size_t a = 0; a < 3; ++a) {
+            const int64_t step = maps[0].map.axis[a].result_step;
+            area.lo[a + 1] = task.pixels.lo[a + 1] * step;
+            area.count[a + 1] = std::min(task.pixels.hi[a + 1] * step, result_extent(plan, a)) - area.lo[a + 1];
+            area.step[a + 1] = 1;
+        }
+        return use(area);
+    }
+    const ResultArea bounds = bounding_area(task);
+    int64_t own = 0;
+    for (int64_t m = 0; m < task.map.family; ++m) own += pixels_of(maps[m], task.pixels).elems();
+    if (own == bounds.elems()) return use(bounds);
+    for (int64_t m = 0; m < task.map.family; ++m)
+        if (pixels_of(maps[m], task.pixels).elems() > 0) use(area_of(maps[m], task.pixels));
+}
+
+// One rank of memory in another: rows of `count` results, for each channel or pixel.
+struct ResultRows {
+    int64_t at, task_at;  // the first one, in the tensor and where the task computed it
+    int64_t rows, count, pitch, task_pitch;
+};
+
+// Calls use(ResultRows) for an area of the channels [channel, channel + channels).
+template <class Use>
+void for_each_rows(const Plan& plan, const ResultArea& area, int64_t channel, int64_t channels, const Use& use) {
+    const TensorStrides &tensor = plan.result, &own = plan.task_result;
+    const auto at = [&](const TensorStrides& s, int64_t n, int64_t d, int64_t h) {
+        return (area.lo[0] + n * area.step[0]) * s.batch + (area.lo[1] + d * area.step[1]) * s.axis[0] +
+               (area.lo[2] + h * area.step[2]) * s.axis[1] + area.lo[3] * s.axis[2] + channel * s.channel;
+    };
+    const bool rows_together = !plan.channels_last && area.step[3] == 1;
+    for (int64_t n = 0; n < area.count[0]; ++n)
+        for (int64_t d = 0; d < area.count[1]; ++d) {
+            if (rows_together) {
+                for (int64_t c = 0; c < channels; ++c)
+                    use(ResultRows{at(tensor, n, d, 0) + c * tensor.channel, at(own, n, d, 0) + c * own.channel,
+                                   area.count[2], area.count[3], area.step[2] * tensor.axis[1],
+                                   area.step[2] * own.axis[1]});
+                continue;
+            }
+            for (int64_t h = 0; h < area.count[2]; ++h) {
+                const ResultRows row{at(tensor, n, d, h),           at(own, n, d, h),          area.count[3], 1,
+                                     area.step[3] * tensor.axis[2], area.step[3] * own.axis[2]};
+                if (plan.channels_last) {
+                    ResultRows pixels = row;
+                    pixels.count = channels;
+                    use(pixels);
+                    continue;
+                }
+                for (int64_t c = 0; c < channels; ++c) {
+                    ResultRows single = row;
+                    single.at += c * tensor.channel;
+                    single.task_at += c * own.channel;
+                    use(single);
+                }
+            }
+        }
+}
+
+// Calls use(ResultRows) for all results of a task, group by group.
+template <class Use>
+void for_each_result_rows(const Plan& plan, const ProductTask& task, bool with_gaps, const Use& use) {
+    for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
+        const int64_t sample = group / plan.groups_per_sample, of_sample = group % plan.groups_per_sample;
+        for_each_area(plan, task, with_gaps, [&](ResultArea area) {
+            area.lo[0] += sample;
+            for_each_rows(plan, area, of_sample * plan.result_channels + task.channel_lo, task.channels, use);
+        });
+    }
+}
+
+// The buffer of one thread.
+template <class T>
+struct ResultBuffer {
+    T* at = nullptr;
+    ResultBuffer(Carver& carver, const Plan& plan, int64_t lanes) {
+        if (plan.buffered) at = carver.take<T>(plan.buffer_elems + 2 * lanes);
+    }
+};
+
+template <class T>
+class TaskResults {
+public:
+    TaskResults(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                const ResultBuffer<T>& buffer, const ProductTask& task)
+        : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands) {
+        if (!plan.buffered) return;
+        const ResultArea area = bounding_area(task);
+        const TensorStrides& s = plan.task_result;
+        const int64_t sample = task.group_lo / plan.groups_per_sample;
+        const int64_t channel = task.group_lo % plan.groups_per_sample * plan.result_channels + task.channel_lo;
+        int64_t origin = (area.lo[0] + sample) * s.batch + channel * s.channel;
+        for (size_t a = 0; a < 3; ++a) origin += area.lo[a + 1] * s.axis[a];
+        own_.result = buffer.at - origin;
+        if (operands.accumulate)
+            for_each_result_rows(plan, task, false, [&](const ResultRows& r) {
+                for (int64_t i = 0; i < r.rows; ++i)
+                    std::copy_n(stored_.result + r.at + i * r.pitch, r.count,
+                                own_.result + r.task_at + i * r.task_pitch);
+            });
+    }
+
+    // What the task computes with.
+    const ProductOperands<T>& operands() const { return own_; }
+
+    void finish() const {
+        if (!plan_.buffered && stored_.epilogue.none()) return;
+        const bool with_gaps = plan_.writes_gaps && !stored_.accumulate;
+        for_each_result_rows(plan_, task_, with_gaps, [&](const ResultRows& r) {
+            kernel_.finish_rows(own_.result + r.task_at, r.task_pitch, stored_.epilogue.from(r.at).residual,
+                                stored_.result + r.at, r.pitch, r.rows, r.count, stored_.epilogue.activation);
+        });
+    }
+
+private:
+    const Plan& plan_;
+    const kernels::KernelTable<T>& kernel_;
+    const ProductTask& task_;
+    const ProductOperands<T>& stored_;
+    ProductOperands<T> own_;
+};
+
+}  // namespace convpp

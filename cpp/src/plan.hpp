@@ -168,6 +168,11 @@ struct Plan {
     int64_t shared_bytes = 0;
 };
 
+// Whether a task may compute groups of several samples.
+inline bool groups_of_samples(const Plan& plan) {
+    return plan.groups != plan.groups_per_sample && plan.group_block > 1;
+}
+
 // What the weights of a map (the first of its family, where rows are flat) are multiplied with.
 inline const MapPlan& multiplied(const Plan& plan, const MapPlan& m) {
     return plan.flat_rows ? plan.joints[static_cast<size_t>(m.joint)] : m;

@@ -155,7 +155,9 @@ public:
         const ResultArea area = bounding_area(task);
         const TensorStrides& s = plan.task_result;
         const int64_t sample = task.group_lo / plan.groups_per_sample;
-        const int64_t channel = task.group_lo % plan.groups_per_sample * plan.result_channels + task.channel_lo;
+        const int64_t channel = groups_of_samples(plan)
+                                    ? 0
+                                    : task.group_lo % plan.groups_per_sample * plan.result_channels + task.channel_lo;
         int64_t origin = (area.lo[0] + sample) * s.batch + channel * s.channel;
         for (size_t a = 0; a < 3; ++a) origin += area.lo[a + 1] * s.axis[a];
         own_.result = buffer.at - origin;

@@ -98,13 +98,37 @@ private:
     int64_t first_, end_, step_, last_lane_, every_, pair_, vector_, left_, each_;
 };
 
+// Turns whole sums into results (implicit_gemm.hpp: Epilogue) while a panel's rows are in the L1 cache: boxes of rows that
+// are read in place are larger than the other caches.
+template <class T>
+struct RowFinish {
+    const kernels::KernelTable<T>& kernel;
+    const Epilogue<T>& epilogue;
+    const T* first;  // of the whole result
+
+    void rows(T* at, int64_t pitch, int64_t count, int64_t columns) const {
+        kernel.finish_rows(at, pitch, epilogue.from(at - first).residual, at, pitch, count, columns,
+                           epilogue.activation);
+    }
+    // Those of vectors [lo, end), each element once: vectors may overlap.
+    void vectors(const kernels::VectorAt* lo, const kernels::VectorAt* end, T* at, int64_t pitch, int64_t count) const {
+        while (lo != end) {
+            const int64_t begin = lo->result;
+            int64_t stop = begin + kernel.lanes;
+            for (++lo; lo != end && lo->result <= stop && lo->result >= begin; ++lo) stop = lo->result + kernel.lanes;
+            rows(at + begin, pitch, count, stop - begin);
+        }
+    }
+};
+
 // `offsets` of the pairs; `row_chunk`: bytes of the source's vectors that all channels pass by before the next ones.
+// `finish`: these are the sums' last steps; or null.
 // `source_ahead`: 0 if the source is in the L2 cache, else every which pair reads what no other one has read before.
 template <class T>
 void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T* weights, int64_t panel_pitch,
                    int64_t channels, int64_t channel_step, const PatchView<T>& view, const int64_t* offsets,
                    const RowVectors& vectors, int64_t row_chunk, int64_t source_ahead, int64_t result_step,
-                   Beginning<T> beginning, T* result, T* tile_buffer) {
+                   Beginning<T> beginning, T* result, T* tile_buffer, const RowFinish<T>* finish) {
     const int64_t panel_rows = kernel.family[0].rows, lanes = kernel.lanes;
     const int64_t vector_bytes = lanes * static_cast<int64_t>(sizeof(T));
     const int64_t widest = kernel.row_tile_vectors[std::min(panel_rows, channels) - 1];
@@ -128,6 +152,8 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T
                                                                        vectors.at + v, result + row * channel_step,
                                                                        channel_step, beginning.start, bias_of(row));
             }
+            if (finish != nullptr)
+                finish->vectors(vectors.at + first, vectors.at + end, result + row * channel_step, channel_step, rows);
         }
     }
     if (vectors.whole == vectors.total) return;
@@ -156,6 +182,7 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T
             kernel.row_tile[rows - 1][count - 1](depth, weights, view.base, offsets, nullptr, in_buffer.data(),
                                                  tile_buffer, pitch, beginning.start, bias_of(row));
             results([](const T& in, T& out) { out = in; });
+            if (finish != nullptr) results([&](const T&, T& out) { finish->rows(&out, 1, 1, 1); });
         }
     }
 }

@@ -44,6 +44,7 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     const PackedWeights layout = packed_weights(plan, kernel);
     const int64_t result_step = m.map.axis[2].result_step * plan.task_result.axis[2];
     Staging staging = buffers.patches.staging;
+    const RowFinish<T> finish{kernel, operands.epilogue, operands.result};
     int64_t known = -1;  // the block of patches that staging and vectors were found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
@@ -62,7 +63,8 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             const int64_t ahead = m.in_place ? block.taps.extent(3) : 0;
             multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels, plan.task_result.channel,
                           view, staging.offsets, buffers.vectors, row_chunk_bytes(plan), ahead, result_step, beginning,
-                          own.result, buffers.tile);
+                          own.result, buffers.tile,
+                          operands.epilogue.none() || b + 1 < m.patches.count() ? nullptr : &finish);
             beginning.start = kernels::Start::from_c;
         }
     }

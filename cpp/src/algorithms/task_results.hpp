@@ -161,6 +161,7 @@ public:
         int64_t origin = (area.lo[0] + sample) * s.batch + channel * s.channel;
         for (size_t a = 0; a < 3; ++a) origin += area.lo[a + 1] * s.axis[a];
         own_.result = buffer.at - origin;
+        own_.epilogue = {};
         if (operands.accumulate)
             for_each_result_rows(plan, task, false, [&](const ResultRows& r) {
                 for (int64_t i = 0; i < r.rows; ++i)
@@ -173,7 +174,7 @@ public:
     const ProductOperands<T>& operands() const { return own_; }
 
     void finish() const {
-        if (!plan_.buffered && stored_.epilogue.none()) return;
+        if (!plan_.buffered && (stored_.epilogue.none() || rows_are_finished())) return;
         const bool with_gaps = plan_.writes_gaps && !stored_.accumulate;
         for_each_result_rows(plan_, task_, with_gaps, [&](const ResultRows& r) {
             kernel_.finish_rows(own_.result + r.task_at, r.task_pitch, stored_.epilogue.from(r.at).residual,
@@ -182,6 +183,9 @@ public:
     }
 
 private:
+    // By the tiles' caller, sooner (row_product.hpp).
+    bool rows_are_finished() const { return plan_.feed == Feed::pixel_vectors && !plan_.flat_rows; }
+
     const Plan& plan_;
     const kernels::KernelTable<T>& kernel_;
     const ProductTask& task_;

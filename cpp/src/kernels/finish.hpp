@@ -72,8 +72,10 @@ template <class T>
 inline __attribute__((always_inline)) Vector<T> normal_distribution(Vector<T> x, Vector<T> of_gauss) {
     const Vector<T> positive = x < T(0) ? -x : x, z = positive * static_cast<T>(0.70710678118654752440);
     const T k = static_cast<T>(erfc_center);
-    const Vector<T> t = (z - k) / (z + k);
-    const Vector<T> tail = T(0.5) * of_gauss * horner(Polynomials<T>::erfc_polynomial, t) / (z * T(2) + T(1));
+    // Two quotients by one division: t, and 1/(2 (1 + 2z)).
+    const Vector<T> sum = z + k, twice = z * T(4) + T(2), inverse = T(1) / (sum * twice);
+    const Vector<T> t = (z - k) * twice * inverse;
+    const Vector<T> tail = of_gauss * horner(Polynomials<T>::erfc_polynomial, t) * sum * inverse;
     return x < T(0) ? tail : T(1) - tail;
 }
 

@@ -377,7 +377,9 @@ def conv_backward(
         "layout": layout,
     }
     key = geometry_key(**geometry, per_sample=False)
-    planned = plan_conv("input_grad", common_dtype(dy.dtype, w.dtype).name, check_algorithm(algorithm), x.shape, w.shape, *key)
+    planned = plan_conv(
+        "input_grad", common_dtype(dy.dtype, w.dtype).name, check_algorithm(algorithm), x.shape, w.shape, *key
+    )
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy, planned)
     how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}

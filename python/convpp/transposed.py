@@ -25,7 +25,7 @@ from convpp.calls import geometry_key, run
 from convpp.errors import ShapeError
 from convpp.functional import NEEDS, conv_bias_grad, wanted_gradients
 from convpp.planning import Planned, plan_conv_transpose
-from convpp.validation import Array, as_float, operands
+from convpp.validation import Array, as_float, common_dtype, operands
 
 
 def conv_transpose(
@@ -272,7 +272,9 @@ def conv_transpose_backward(
         "flip": flip,
         "layout": layout,
     }
-    planned = _plan("forward", np.result_type(dy, w).name, algorithm, x.shape, w.shape, transpose_key(**geometry))
+    planned = _plan(
+        "forward", common_dtype(dy.dtype, w.dtype).name, algorithm, x.shape, w.shape, transpose_key(**geometry)
+    )
     if dy.shape != planned.x_shape:
         raise _wrong_dy(dy, planned)
     how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}

@@ -90,10 +90,9 @@ class WeightAndBias:
             array = arrays[name]
             if array.shape != parameter.shape:
                 raise ShapeError(f"{name} has shape {array.shape}, expected {parameter.shape}")
-            real = (
-                FLOAT32 if parameter.dtype.name in HALVES else parameter.dtype
-            )  # which casts bfloat16 has, NumPy says not
-            if not np.can_cast(array.dtype, real, "same_kind"):
+            # (Which casts bfloat16 has, NumPy does not say in every version.)
+            real = FLOAT32 if parameter.dtype.name in HALVES else parameter.dtype
+            if not np.can_cast(FLOAT32 if array.dtype.name in HALVES else array.dtype, real, "same_kind"):
                 raise DTypeError(f"{name} has dtype {array.dtype}, expected real numbers")
         for name, parameter in parameters.items():
             parameter[...] = arrays[name]

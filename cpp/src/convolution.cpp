@@ -449,8 +449,8 @@ void Convolution::execute_typed(View<const S> first, View<const S> second, const
     finish_all(plan, sums.plain(), result.size, before, to, threads);
 }
 
-template <class S>
-void Convolution::execute_prepared(View<const S> x, const PreparedWeights& w, View<const S> bias, View<S> y,
+template <class S, class R>
+void Convolution::execute_prepared(View<const S> x, const PreparedWeights& w, View<const S> bias, View<R> y,
                                    const Execution& how, View<const S> residual) const {
     const PreparedWeights::Implementation& prepared = *w.implementation_;
     if (prepared.made_for != implementation_)
@@ -522,6 +522,16 @@ void Convolution::execute(View<const bfloat16> x, const PreparedWeights& w, View
 }
 
 void Convolution::execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float16> y,
+                          const Execution& how, View<const float16> residual) const {
+    execute_prepared(x, w, bias, y, how, residual);
+}
+
+void Convolution::execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<float> y,
+                          const Execution& how, View<const bfloat16> residual) const {
+    execute_prepared(x, w, bias, y, how, residual);
+}
+
+void Convolution::execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float> y,
                           const Execution& how, View<const float16> residual) const {
     execute_prepared(x, w, bias, y, how, residual);
 }

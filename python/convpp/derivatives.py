@@ -15,7 +15,7 @@ import numpy.typing as npt
 from convpp.arguments import Layout, Padding, PerAxis, check_shape
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
 from convpp.shapes import conv_output_shape
-from convpp.validation import Array, as_float
+from convpp.validation import FLOAT32, HALVES, Array, as_float, common_dtype
 
 
 def conv_double_backward(
@@ -75,14 +75,13 @@ def conv_double_backward(
     ddw = _like(ddw, w.shape, "ddw", "the shape of w")
     ddb = _like(ddb, w.shape[:1], "ddb", "(K,)")
     how = {**geometry, "threads": threads}
-    dtype = np.result_type(*(a for a in (ddx, ddw, ddb, dy, x, w) if a is not None))
-    ddy = np.zeros(dy.shape, dtype)
+    dtype = common_dtype(*(a.dtype for a in (ddx, ddw, ddb, dy, x, w) if a is not None))
+    terms: list[tuple[Array, Array]] = []
     if ddx is not None:
-        ddy += conv(ddx, w, **how)
+        terms.append((ddx, w))
     if ddw is not None:
-        ddy += conv(x, ddw, **how)
-    if ddb is not None:
-        ddy += _per_channel(ddb, w.ndim - 2, layout)
+        terms.append((x, ddw))
+    ddy = _sum_of_convs(terms, dy.shape, dtype, ddb, w.ndim - 2, layout, how)
     dx = np.zeros(x.shape, dtype) if ddw is None else conv_input_grad(dy, ddw, x.shape, **how)
     dw = np.zeros(w.shape, dtype) if ddx is None else conv_weight_grad(dy, ddx, w.shape, **how)
     return ddy, dx, dw
@@ -135,14 +134,13 @@ def conv_jvp(
     w_dot = _like(tangents[1], w.shape, "w_dot", "the shape of w")
     bias_dot = _like(tangents[2], w.shape[:1], "bias_dot", "(K,)")
     y = conv(x, w, primals[2], **how)
-    y_dot = np.zeros(y.shape, np.result_type(y, *(a for a in (x_dot, w_dot, bias_dot) if a is not None)))
+    dtype = common_dtype(y.dtype, *(a.dtype for a in (x_dot, w_dot, bias_dot) if a is not None))
+    terms: list[tuple[Array, Array]] = []
     if x_dot is not None:
-        y_dot += conv(x_dot, w, **how)
+        terms.append((x_dot, w))
     if w_dot is not None:
-        y_dot += conv(x, w_dot, **how)
-    if bias_dot is not None:
-        y_dot += _per_channel(bias_dot, w.ndim - 2, layout)
-    return y, y_dot
+        terms.append((x, w_dot))
+    return y, _sum_of_convs(terms, y.shape, dtype, bias_dot, w.ndim - 2, layout, how)
 
 
 def _geometry(
@@ -163,6 +161,26 @@ def _geometry(
         "flip": flip,
         "layout": layout,
     }
+
+
+def _sum_of_convs(
+    terms: list[tuple[Array, Array]],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    bias: Array | None,
+    rank: int,
+    layout: Layout,
+    how: dict[str, Any],
+) -> Array:
+    """The sum of some convolutions and a bias: of halves in float32, rounded once."""
+    half = dtype.name in HALVES
+    total = np.zeros(shape, FLOAT32 if half else dtype)
+    for x, w in terms:
+        term = np.empty(shape, FLOAT32) if common_dtype(x.dtype, w.dtype).name in HALVES else None
+        total += conv(x, w, **how, out=term)
+    if bias is not None:
+        total += _per_channel(bias, rank, layout)
+    return total.astype(dtype) if half else total
 
 
 def _per_channel(values: Array, rank: int, layout: Layout) -> Array:

@@ -22,6 +22,7 @@ from convpp.functional import conv, conv_bias_grad, conv_input_grad, conv_weight
 from convpp.geometry import explicit_pads
 from convpp.parameters import Rng, WeightAndBias
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
+from convpp.validation import FLOAT32, HALVES, as_float, common_dtype
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
@@ -138,7 +139,8 @@ class _Layer(WeightAndBias, ABC):
 
 def _add_to(total: Array, gradient: Callable[..., Array], *operands: Array, **arguments: Any) -> None:
     """``total += gradient(*operands)``; where the dtypes agree, without a temporary array."""
-    if np.result_type(*operands) == total.dtype:
+    dtype = common_dtype(*(as_float(operand, "dy").dtype for operand in operands))
+    if dtype == total.dtype or (dtype.name in HALVES and total.dtype == FLOAT32):
         gradient(*operands, **arguments, out=total, accumulate=True)
     else:
         total += gradient(*operands, **arguments)

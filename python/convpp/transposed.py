@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from convpp.activation import Activation, run_fused, with_residual
@@ -25,7 +24,7 @@ from convpp.calls import geometry_key, run
 from convpp.errors import ShapeError
 from convpp.functional import NEEDS, conv_bias_grad, wanted_gradients
 from convpp.planning import Planned, plan_conv_transpose
-from convpp.validation import Array, as_float, operands
+from convpp.validation import Array, as_float, common_dtype, operands
 
 
 def conv_transpose(
@@ -55,7 +54,7 @@ def conv_transpose(
     Parameters
     ----------
     x : (N, C_in, \\*spatial), or without N for one sample
-        float32 or float64; with ``layout="channels_last"``: (N, \\*spatial, C_in).
+        of the types of ``conv``; with ``layout="channels_last"``: (N, \\*spatial, C_in).
     w : (C_in, C_out/groups, \\*kernel)
     bias : (C_out,), optional
     padding : as in ``conv``
@@ -272,7 +271,9 @@ def conv_transpose_backward(
         "flip": flip,
         "layout": layout,
     }
-    planned = _plan("forward", np.result_type(dy, w).name, algorithm, x.shape, w.shape, transpose_key(**geometry))
+    planned = _plan(
+        "forward", common_dtype(dy.dtype, w.dtype).name, algorithm, x.shape, w.shape, transpose_key(**geometry)
+    )
     if dy.shape != planned.x_shape:
         raise _wrong_dy(dy, planned)
     how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}

@@ -112,6 +112,10 @@ public:
                  const Execution& how = {}, View<const bfloat16> residual = {}) const;
     void execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float16> y,
                  const Execution& how = {}, View<const float16> residual = {}) const;
+    void execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<float> y,
+                 const Execution& how = {}, View<const bfloat16> residual = {}) const;
+    void execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float> y,
+                 const Execution& how = {}, View<const float16> residual = {}) const;
 
     struct Implementation;
 
@@ -121,8 +125,8 @@ private:
     template <class S, class T, class R>
     void execute_typed(View<const S> first, View<const S> second, const T* packed, View<const S> bias, View<R> result,
                        const Execution& how, View<const S> residual) const;
-    template <class S>
-    void execute_prepared(View<const S> x, const PreparedWeights& w, View<const S> bias, View<S> y,
+    template <class S, class R>
+    void execute_prepared(View<const S> x, const PreparedWeights& w, View<const S> bias, View<R> y,
                           const Execution& how, View<const S> residual) const;
 
     std::shared_ptr<const Implementation> implementation_;

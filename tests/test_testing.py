@@ -1,4 +1,4 @@
-"""The references against sums done by hand and by NumPy; the checks against right and wrong gradients."""
+"""The references against sums done by hand and by NumPy; `adjoint_test` against right and wrong adjoints."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convpp import DTypeError, ShapeError
+from convpp import ShapeError
 from convpp.testing import (
     adjoint_test,
-    gradcheck,
     reference_conv,
     reference_input_grad,
     reference_weight_grad,
@@ -237,126 +236,6 @@ def test_the_references_do_not_need_the_compiled_core() -> None:
         "assert 'convpp._core' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-# -------------------------------------------------------------------------------------- gradcheck
-
-
-class Scale:
-    """``y = scale * x**2``, a layer with one parameter; ``wrong`` spoils one entry of one gradient."""
-
-    def __init__(self, wrong: str = "", dtype: Any = np.float64) -> None:
-        self.scale: Any = np.array([2.0, -3.0], dtype)
-        self.scale_grad: Any = np.array([7.0, 7.0], dtype)
-        self.wrong = wrong
-
-    def forward(self, x: Any) -> Any:
-        self.x = x.copy()
-        return self.scale * x**2
-
-    def backward(self, dy: Any) -> Any:
-        dx = 2 * dy * self.scale * self.x
-        dscale = np.sum(dy * self.x**2, axis=0)
-        if self.wrong == "x":
-            dx[1, 0] *= 1.001
-        if self.wrong == "scale":
-            dscale[1] += 0.01
-        self.scale_grad += dscale
-        return dx
-
-    def parameters(self) -> list[Any]:
-        return [self.scale]
-
-    def gradients(self) -> list[Any]:
-        return [self.scale_grad]
-
-
-X = np.array([[1.0, 2.0], [-1.5, 0.5], [0.25, -3.0]])
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_gradcheck_accepts_a_right_layer_and_leaves_it(dtype: Any) -> None:
-    layer, x = Scale(dtype=dtype), X.copy()
-    assert gradcheck(layer, x) is True
-    np.testing.assert_array_equal(x, X)
-    np.testing.assert_array_equal(layer.scale, [2.0, -3.0])
-    np.testing.assert_array_equal(layer.scale_grad, [7.0, 7.0])
-
-
-@pytest.mark.parametrize(("wrong", "place"), [("x", r"x\[1, 0\]"), ("scale", r"scale\[1\]")])
-def test_gradcheck_says_where_a_layer_is_wrong(wrong: str, place: str) -> None:
-    with pytest.raises(AssertionError, match=rf"worst at {place}: backward gives .* differences give"):
-        gradcheck(Scale(wrong), X)
-
-
-def test_gradcheck_of_a_function() -> None:
-    def product(a: Any, b: Any) -> Any:
-        return a * b, lambda dy: (dy * b, dy * a)
-
-    def spoilt(a: Any, b: Any) -> Any:
-        return a * b, lambda dy: (dy * b, dy * a * np.array([1.0, 1.0, 1.01]))
-
-    a, b = np.arange(3.0), np.array([1.0, -2.0, 4.0])
-    assert gradcheck(product, a, b)
-    with pytest.raises(AssertionError, match=r"array 1\[2\]"):
-        gradcheck(spoilt, a, b)
-    assert gradcheck(lambda x: (np.sin(x), lambda dy: dy * np.cos(x.copy())), a)
-
-
-def test_gradcheck_skips_none() -> None:
-    assert gradcheck(lambda a, b: (a * b, lambda dy: (dy * b, None)), np.ones(2), np.ones(2))
-
-
-def test_gradcheck_reports_the_worst_of_many() -> None:
-    def several(x: Any) -> Any:
-        return x**2, lambda dy: 2 * dy * x * np.array([1.01, 1.0, 3.0, 1.02])
-
-    with pytest.raises(AssertionError, match=r"worst at x\[2\]"):
-        gradcheck(several, np.ones(4))
-
-
-def test_gradcheck_fails_on_nan_and_shapes_and_counts() -> None:
-    with pytest.raises(AssertionError, match=r"x\[0\].*nan"):
-        gradcheck(lambda x: (x * 1.0, lambda dy: dy * np.nan), np.ones(1))
-    with pytest.raises(AssertionError, match=r"shape \(\), expected \(2,\)"):
-        gradcheck(lambda x: (x * 1.0, lambda dy: dy.sum()), np.ones(2))
-    with pytest.raises(AssertionError, match="returned 1 gradients, expected 2"):
-        gradcheck(lambda x, y: (x * y, lambda dy: dy * y), np.ones(2), np.ones(2))
-
-
-def test_gradcheck_wrong_calls() -> None:
-    with pytest.raises(DTypeError, match="float32"):
-        gradcheck(lambda x: (x.astype(np.float32), lambda dy: dy), np.ones(2))
-    with pytest.raises(ValueError, match="at least one array"):
-        gradcheck(lambda: (np.ones(1), lambda dy: ()))
-    with pytest.raises(ValueError, match="one array, got 2"):
-        gradcheck(Scale(), X, X)
-
-
-def test_gradcheck_samples_limits_the_work() -> None:
-    calls = 0
-
-    def counted(x: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return x * 2, lambda dy: dy * 2
-
-    assert gradcheck(counted, np.ones(1000), samples=5)
-    assert calls == 1 + 2 * 5
-
-
-def test_gradcheck_of_the_references(rng: np.random.Generator) -> None:
-    options: Any = {"stride": 2, "padding": ((1, 2), (0, 1)), "dilation": (1, 2), "groups": 2}
-
-    def function(x: Any, w: Any, b: Any) -> Any:
-        def backward(dy: Any) -> Any:
-            dx = reference_input_grad(dy, w, x.shape, **options)
-            return dx, reference_weight_grad(dy, x, w.shape, **options), dy.sum(axis=(0, 2, 3))
-
-        return reference_conv(x, w, b, **options), backward
-
-    shapes = ((2, 4, 5, 6), (4, 2, 2, 3), (4,))
-    assert gradcheck(function, *(rng.standard_normal(shape) for shape in shapes))
 
 
 # ------------------------------------------------------------------------------------ adjoint_test

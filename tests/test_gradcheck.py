@@ -1,0 +1,434 @@
+"""`gradcheck` accepts right gradients, and finds wrong ones: in functions, in layers, and where they are wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convpp
+from convpp import DTypeError
+from convpp.testing import GradientError, Layer, gradcheck, reference_conv, reference_input_grad, reference_weight_grad
+
+X = np.array([[1.0, 2.0], [-1.5, 0.5], [0.25, -3.0]])
+
+
+class Scale:
+    """``y = scale * x**2``, a layer with one parameter; ``wrong`` spoils one entry of one gradient."""
+
+    def __init__(self, wrong: str = "", dtype: Any = np.float64) -> None:
+        self.scale: Any = np.array([2.0, -3.0], dtype)
+        self.scale_grad: Any = np.array([7.0, 7.0], dtype)
+        self.wrong = wrong
+
+    def forward(self, x: Any) -> Any:
+        self.x = x.copy()
+        return self.scale * x**2
+
+    def backward(self, dy: Any) -> Any:
+        dx = 2 * dy * self.scale * self.x
+        dscale = np.sum(dy * self.x**2, axis=0)
+        if self.wrong == "x":
+            dx[1, 0] *= 1.001
+        if self.wrong == "scale":
+            dscale[1] += 0.01
+        self.scale_grad += dscale
+        return dx
+
+    def parameters(self) -> list[Any]:
+        return [self.scale]
+
+    def gradients(self) -> list[Any]:
+        return [self.scale_grad]
+
+
+# ------------------------------------------------------------------------------------------- layers
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_right_layer_is_accepted_and_left_as_it_was(dtype: Any) -> None:
+    layer, x = Scale(dtype=dtype), X.copy()
+    assert gradcheck(layer, x) is True
+    assert gradcheck(layer, x, jacobian=True) is True
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(layer.scale, [2.0, -3.0])
+    np.testing.assert_array_equal(layer.scale_grad, [7.0, 7.0])
+
+
+@pytest.mark.parametrize(("wrong", "place"), [("x", r"x\[1, 0\]"), ("scale", r"scale\[1\]")])
+def test_the_message_says_where_a_layer_is_wrong(wrong: str, place: str) -> None:
+    with pytest.raises(AssertionError, match=rf"worst at {place}: backward gives .* differences give"):
+        gradcheck(Scale(wrong), X)
+
+
+def test_a_layer_is_left_as_it_was_by_a_failure(rng: np.random.Generator) -> None:
+    layer = Scale("scale")
+    with pytest.raises(GradientError):
+        gradcheck(layer, X)
+    np.testing.assert_array_equal(layer.scale, [2.0, -3.0])
+    np.testing.assert_array_equal(layer.scale_grad, [7.0, 7.0])
+
+
+def test_the_error_holds_the_worst_entry_and_the_counts() -> None:
+    with pytest.raises(GradientError) as caught:
+        gradcheck(Scale("scale"), X)
+    worst = caught.value.worst
+    assert (worst.argument, worst.index, worst.output) == ("scale", (1,), None)
+    assert worst.error == pytest.approx(0.01, rel=1e-5)
+    assert abs(worst.analytic - worst.numeric) == worst.error > worst.bound > 0
+    assert caught.value.counts == {"x": (0, 6), "scale": (1, 2)}
+    assert "scale  1 of 2 wrong" in str(caught.value)
+
+
+class Affine(convpp.Conv2d):
+    """convpp's own layer in float64, for others to spoil."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 4, 3, padding=1, stride=(2, 1), groups=2, dtype=np.float64, rng=0)
+
+
+class MissingFlip(Affine):
+    def backward(self, dy: Any) -> Any:
+        super().backward(dy)
+        return convpp.conv_input_grad(dy, self.weight, self._x.shape, **self._geometry(), flip=True)
+
+
+class WrongPadding(Affine):
+    def backward(self, dy: Any) -> Any:
+        super().backward(dy)
+        return np.roll(convpp.conv_input_grad(dy, self.weight, self._x.shape, **self._geometry()), 1, axis=-1)
+
+
+class MissingFactor(Affine):
+    def _add_weight_grad(self, dy: Any, x: Any) -> None:
+        super()._add_weight_grad(dy / 2, x)
+
+
+class WrongGroup(Affine):
+    def _add_weight_grad(self, dy: Any, x: Any) -> None:
+        super()._add_weight_grad(dy, x[:, ::-1])
+
+
+class OneWrongEntry(Affine):
+    def _add_weight_grad(self, dy: Any, x: Any) -> None:
+        super()._add_weight_grad(dy, x)
+        self.weight_grad[2, 0, 1, 2] *= 1 + 1e-4
+
+
+class WrongBias(Affine):
+    def backward(self, dy: Any) -> Any:
+        dx = super().backward(dy)
+        self.bias_grad += np.sum(dy[0], axis=(1, 2))  # the first sample twice
+        return dx
+
+
+class Overwrites(Affine):
+    def _add_weight_grad(self, dy: Any, x: Any) -> None:
+        self.weight_grad[...] = convpp.conv_weight_grad(dy, x, self.weight.shape, **self._geometry())
+
+
+@pytest.mark.parametrize(
+    ("layer", "argument", "index"),
+    [
+        (MissingFlip, "x", None),
+        (WrongPadding, "x", None),
+        (MissingFactor, "weight", None),
+        (WrongGroup, "weight", None),
+        (OneWrongEntry, "weight", (2, 0, 1, 2)),
+        (WrongBias, "bias", None),
+    ],
+)
+@pytest.mark.parametrize("jacobian", [False, True])
+def test_broken_layers_are_caught(layer: Any, argument: str, index: Any, jacobian: bool) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 2, 5, 4))
+    assert gradcheck(Affine(), x, jacobian=jacobian)
+    with pytest.raises(GradientError) as caught:
+        gradcheck(layer(), x, jacobian=jacobian)
+    error = caught.value
+    assert error.worst.argument == argument
+    assert index in (None, error.worst.index)
+    wrong = {name for name, (count, _) in error.counts.items() if count}
+    assert wrong == {argument}  # and nothing else is blamed
+    if index is not None:
+        assert error.counts[argument][0] == 1
+    assert (error.worst.output is not None) == jacobian
+
+
+def test_gradients_that_are_overwritten_are_caught() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 2, 5, 4))
+    with pytest.raises(
+        AssertionError, match=r"does not add to the gradient of weight: after two, weight\[0, 0, 0, 0\]"
+    ):
+        gradcheck(Overwrites(), x)
+    assert gradcheck(Overwrites(), x, accumulates=False)
+
+
+class Weighted:
+    """Two inputs, a part of its own, gradients that are new arrays each time, and no ``gradients()``."""
+
+    def __init__(self) -> None:
+        self.gain = np.array([1.0, 2.0, -0.5])
+        self.gain_grad = np.zeros(3)
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.inputs = a, b
+        return self.gain * a * b
+
+    def backward(self, dy: Any) -> Any:
+        a, b = self.inputs
+        self.gain_grad = self.gain_grad + dy * a * b
+        return dy * self.gain * b, dy * self.gain * a
+
+    def parameters(self) -> list[Any]:
+        return [self.gain]
+
+
+def test_a_layer_may_take_several_arrays_and_keep_gradients_beside_parameters() -> None:
+    layer = Weighted()
+    assert isinstance(layer, Layer)
+    assert gradcheck(layer, [1.0, 2.0, 3.0], [-1.0, 0.5, 2.0])
+    np.testing.assert_array_equal(layer.gain_grad, 0)
+
+
+def test_parameters_may_be_a_dict_or_belong_to_parts() -> None:
+    class Twice:
+        def __init__(self, spoil: float) -> None:
+            self.inner, self.spoil = Scale(), spoil
+
+        def forward(self, x: Any) -> Any:
+            return self.inner.forward(x)
+
+        def backward(self, dy: Any) -> Any:
+            dx = self.inner.backward(dy)
+            self.inner.scale_grad *= self.spoil
+            return dx
+
+        def parameters(self) -> Any:
+            return self.inner.parameters()
+
+    class Named(Twice):
+        def parameters(self) -> Any:
+            return {"factor": self.inner.scale}
+
+        def gradients(self) -> Any:
+            return {"factor": self.inner.scale_grad}
+
+    assert gradcheck(Twice(1), X)
+    assert gradcheck(Named(1), X)
+    with pytest.raises(GradientError, match=r"worst at inner\.scale\["):
+        gradcheck(Twice(2), X)
+    with pytest.raises(GradientError, match=r"worst at factor\["):
+        gradcheck(Named(2), X)
+
+
+# ---------------------------------------------------------------------------------------- functions
+
+
+def test_functions() -> None:
+    def product(a: Any, b: Any) -> Any:
+        return a * b, lambda dy: (dy * b, dy * a)
+
+    def spoilt(a: Any, b: Any) -> Any:
+        return a * b, lambda dy: (dy * b, dy * a * np.array([1.0, 1.0, 1.01]))
+
+    a, b = np.arange(3.0), np.array([1.0, -2.0, 4.0])
+    assert gradcheck(product, a, b)
+    with pytest.raises(AssertionError, match=r"array 1\[2\]"):
+        gradcheck(spoilt, a, b)
+    with pytest.raises(AssertionError, match=r"array 1\[2\], of output \[2\]"):
+        gradcheck(spoilt, a, b, jacobian=True)
+    assert gradcheck(lambda x: (np.sin(x), lambda dy: dy * np.cos(x.copy())), a)
+
+
+def test_float32_and_integers_are_promoted() -> None:
+    def square(x: Any) -> Any:
+        assert x.dtype == np.float64
+        return x**2, lambda dy: 2 * dy * x
+
+    assert gradcheck(square, X.astype(np.float32))
+    assert gradcheck(square, [1, 2, 3])
+
+
+def test_none_is_skipped() -> None:
+    assert gradcheck(lambda a, b: (a * b, lambda dy: (dy * b, None)), np.ones(2), np.ones(2))
+
+
+def test_the_worst_of_many_is_reported() -> None:
+    def several(x: Any) -> Any:
+        return x**2, lambda dy: 2 * dy * x * np.array([1.01, 1.0, 3.0, 1.02])
+
+    with pytest.raises(GradientError, match=r"worst at x\[2\]") as caught:
+        gradcheck(several, np.ones(4))
+    assert caught.value.counts == {"x": (3, 4)}
+
+
+def test_nan_shapes_and_counts() -> None:
+    with pytest.raises(AssertionError, match=r"x\[0\].*nan"):
+        gradcheck(lambda x: (x * 1.0, lambda dy: dy * np.nan), np.ones(1))
+    with pytest.raises(AssertionError, match=r"x\[0\].*nan"):
+        gradcheck(lambda x: (x * np.nan, lambda dy: dy), np.ones(1))
+    with pytest.raises(AssertionError, match=r"shape \(\), expected \(2,\)"):
+        gradcheck(lambda x: (x * 1.0, lambda dy: dy.sum()), np.ones(2))
+    with pytest.raises(AssertionError, match="returned 1 gradients, expected 2"):
+        gradcheck(lambda x, y: (x * y, lambda dy: dy * y), np.ones(2), np.ones(2))
+
+
+def test_empty_arrays() -> None:
+    for jacobian in (False, True):
+        assert gradcheck(lambda x: (x * 2, lambda dy: dy * 2), np.ones((0, 3)), jacobian=jacobian)
+        assert gradcheck(lambda x: (x[:0], lambda dy: np.zeros(2)), np.ones(2), jacobian=jacobian)
+
+
+# -------------------------------------------------------------------------------- bounds, steps, samples
+
+
+def test_the_bound_is_relative_to_the_terms_of_each_entry() -> None:
+    factors = np.array([1e-5, 1.0, 1e6])
+
+    def linear(x: Any) -> Any:
+        return x * factors, lambda dy: dy * factors * (1 + errors)
+
+    for place in range(3):  # a relative error of 1e-2 is one, in the small entry as in the large one
+        errors = np.zeros(3)
+        errors[place] = 1e-2
+        with pytest.raises(GradientError, match=rf"worst at x\[{place}\]"):
+            gradcheck(linear, np.ones(3))
+    errors = np.full(3, 1e-8)
+    assert gradcheck(linear, np.ones(3))
+    with pytest.raises(GradientError):
+        gradcheck(linear, np.ones(3), rtol=1e-10, atol=0)
+
+
+def test_sums_that_cancel_may_err_by_as_much_as_their_terms_round() -> None:
+    ones = np.ones(10_000)
+
+    def much_cancels(x: Any) -> Any:  # d(sum of dy * y) is the sum of dy, times 1e6
+        return 1e6 * x * ones, lambda dy: np.array([1e6 * dy.sum()])
+
+    assert gradcheck(much_cancels, np.array([0.3]))
+
+
+def test_values_of_every_size(rng: np.random.Generator) -> None:
+    for size in (1e-3, 1.0, 1e4):
+        x = size * rng.standard_normal(20)
+        assert gradcheck(lambda x: (x**3 / 3, lambda dy: dy * x**2), x)
+    assert gradcheck(lambda x: (np.sin(1e6 * x), lambda dy: 1e6 * dy * np.cos(1e6 * x)), 1e-6 * X, step=1e-11)
+
+
+def test_the_message_suspects_kinks_and_rounding() -> None:
+    def relu(x: Any) -> Any:
+        return np.maximum(x, 0), lambda dy: dy * (x > 0)
+
+    assert gradcheck(relu, [1.0, -1.0, 0.1])
+    with pytest.raises(GradientError, match=r"x\[1\].*is there a kink"):
+        gradcheck(relu, [1.0, 0.0, 0.1])
+    with pytest.raises(GradientError, match="rounding of y alone"):
+        gradcheck(lambda x: (x + 1e9, lambda dy: dy), [0.5])
+    with pytest.raises(GradientError) as caught:
+        gradcheck(lambda x: (x**2, lambda dy: dy * x), [0.5])
+    assert caught.value.worst.hint == ""
+
+
+def test_samples_limit_the_work() -> None:
+    calls = 0
+
+    def counted(x: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return x * 2, lambda dy: dy * 2
+
+    assert gradcheck(counted, np.ones(1000), samples=5)
+    assert calls == 3 + 2 * 5 + 2  # y twice, backward, the samples, the direction
+
+
+def test_what_is_not_sampled_is_checked_along_a_direction() -> None:
+    def spoilt(x: Any) -> Any:
+        return 2 * x, lambda dy: 2 * dy * (np.arange(1000) != 456)
+
+    with pytest.raises(GradientError, match="worst at a random direction of x") as caught:
+        gradcheck(spoilt, np.ones(1000), samples=3)
+    assert caught.value.worst.index is None
+    assert caught.value.counts == {"x": (1, 4)}
+
+
+def test_the_same_seed_samples_the_same_entries() -> None:
+    def spoilt(x: Any) -> Any:
+        return x * 2, lambda dy: dy * np.linspace(1, 3, 1000)
+
+    def worst(rng: Any) -> Any:
+        with pytest.raises(GradientError) as caught:
+            gradcheck(spoilt, np.ones(1000), samples=20, rng=rng)
+        return caught.value.worst
+
+    assert worst(3) == worst(3) == worst(np.random.default_rng(3))
+    assert worst(3) != worst(4)
+
+
+# --------------------------------------------------------------------------------------- wrong calls
+
+
+def test_a_forward_pass_that_is_random_or_changes_its_input_is_said() -> None:
+    random = np.random.default_rng(0)
+    with pytest.raises(AssertionError, match="two results for the same input"):
+        gradcheck(lambda x: (x * random.random(), lambda dy: dy), np.ones(2))
+
+    def in_place(x: Any) -> Any:
+        def backward(dy: Any) -> Any:
+            x[0] = 0
+            return dy
+
+        return x * 1.0, backward
+
+    with pytest.raises(AssertionError, match="x was changed"):
+        gradcheck(in_place, np.ones(2))
+
+
+def test_wrong_calls() -> None:
+    with pytest.raises(DTypeError, match="float32"):
+        gradcheck(lambda x: (x.astype(np.float32), lambda dy: dy), np.ones(2))
+    with pytest.raises(DTypeError, match="tuple"):
+        gradcheck(lambda x: ((x, x), lambda dy: dy), np.ones(2))
+    with pytest.raises(DTypeError, match=r"array 1 has dtype complex128"):
+        gradcheck(lambda x, z: (x, lambda dy: dy), np.ones(2), np.ones(2) * 1j)
+    with pytest.raises(DTypeError, match=r"scale is float16.*build the layer in float64"):
+        gradcheck(Scale(dtype=np.float16), X)
+    with pytest.raises(ValueError, match="at least one array"):
+        gradcheck(lambda: (np.ones(1), lambda dy: ()))
+    for bounds in ({"rtol": -1.0}, {"atol": np.nan}, {"rtol": 0.0, "atol": 0.0}):
+        with pytest.raises(ValueError, match=r"rtol is .* and atol is"):
+            gradcheck(lambda x: (x, lambda dy: dy), np.ones(1), **bounds)
+    with pytest.raises(ValueError, match="step is 1e-17, expected one that changes x"):
+        gradcheck(lambda x: (x, lambda dy: dy), np.ones(1), step=1e-17)
+
+
+def test_parameters_without_gradients_are_said() -> None:
+    class Bare:
+        def __init__(self) -> None:
+            self.gain = np.ones(2)
+
+        def forward(self, x: Any) -> Any:
+            return self.gain * x
+
+        def backward(self, dy: Any) -> Any:
+            return dy * self.gain
+
+        def parameters(self) -> Any:
+            return [self.gain]
+
+    with pytest.raises(ValueError, match=r"gradient of gain is None.*attribute gain_grad"):
+        gradcheck(Bare(), np.ones(2))
+
+
+def test_the_references(rng: np.random.Generator) -> None:
+    options: Any = {"stride": 2, "padding": ((1, 2), (0, 1)), "dilation": (1, 2), "groups": 2}
+
+    def function(x: Any, w: Any, b: Any) -> Any:
+        def backward(dy: Any) -> Any:
+            dx = reference_input_grad(dy, w, x.shape, **options)
+            return dx, reference_weight_grad(dy, x, w.shape, **options), dy.sum(axis=(0, 2, 3))
+
+        return reference_conv(x, w, b, **options), backward
+
+    shapes = ((2, 4, 5, 6), (4, 2, 2, 3), (4,))
+    assert gradcheck(function, *(rng.standard_normal(shape) for shape in shapes))

@@ -2,7 +2,7 @@
 
 In: README.md, the other pages beside it, and every page of docs/.  The blocks of one page run in order and
 share their names, as a reader would type them.  A block under a line `<!-- needs: PACKAGE -->` runs where
-that package is installed, after the blocks above it that need nothing.
+that package is installed, after the blocks above it that need nothing, or the same.
 """
 
 from __future__ import annotations
@@ -11,43 +11,11 @@ import importlib.util
 import re
 import runpy
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 import convpp
-
-ROOT = Path(__file__).parents[1]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-BLOCK = re.compile(r"^(?:<!-- needs: (?P<needs>\w+) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`[^`\n]+`")
-
-
-class Block(NamedTuple):
-    """One piece of code; `line` is where it starts in its page, so that a traceback points there."""
-
-    needs: str | None
-    code: str
-    line: int
-
-
-def blocks(page: Path) -> list[Block]:
-    text = page.read_text(encoding="utf-8")
-    return [
-        Block(match["needs"], match["code"], text.count("\n", 0, match.start("code"))) for match in BLOCK.finditer(text)
-    ]
-
-
-def run(page: Path, *pieces: Block) -> None:
-    names: dict[str, Any] = {"__name__": "__main__"}
-    for piece in pieces:
-        exec(compile("\n" * piece.line + piece.code, str(page), "exec"), names)
+from pages import FENCED, INLINE, PAGES, ROOT, Block, blocks, run
 
 
 def page_id(value: object) -> str | None:
@@ -72,7 +40,7 @@ def test_the_code_of_a_page_runs(page: Path) -> None:
 @pytest.mark.parametrize(("page", "block"), OPTIONAL, ids=[f"{page.name}-{block.needs}" for page, block in OPTIONAL])
 def test_the_code_for_another_library_runs(page: Path, block: Block) -> None:
     pytest.importorskip(str(block.needs))
-    run(page, *(other for other in blocks(page) if not other.needs and other.line < block.line), block)
+    run(page, *(other for other in blocks(page) if other.needs in (None, block.needs) and other.line <= block.line))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

@@ -1,7 +1,8 @@
 """convpp: convolutions and their gradients for NumPy arrays.
 
 Start with ``conv``, ``conv_input_grad``, ``conv_weight_grad`` and ``conv_backward`` (functional.py), their
-transposed namesakes (transposed.py), the layers (layers.py), and ``convpp.testing`` for the readable reference.
+transposed namesakes (transposed.py), the layers (layers.py), ``convpp.testing`` for the readable reference,
+and ``convpp.conventions`` for weights and arguments of other libraries.
 """
 
 from types import ModuleType
@@ -80,9 +81,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """``convpp.testing``, imported when it is first asked for."""
-    if name == "testing":
+    """``convpp.conventions`` and ``convpp.testing``, imported when they are first asked for."""
+    if name in ("conventions", "testing"):
         from importlib import import_module
 
-        return import_module("convpp.testing")
+        return import_module(f"convpp.{name}")
     raise AttributeError(f"module 'convpp' has no attribute {name!r}")

@@ -121,6 +121,15 @@ def aarch64(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Check that the figures are what the script draws, and run the code of the pages and docstrings."""
     need_compiler_for_python(session)
-    session.install(".[test]", *session.posargs)  # nox -s docs -- torch: the blocks that need PyTorch, too
+    session.install(".[test]")
     session.run("python", "-m", "pytest", "tests/test_docs.py")
     session.run("python", "-m", "pytest", "--doctest-modules", "--pyargs", "convpp")
+
+
+@nox.session
+def conventions(session: nox.Session) -> None:
+    """Hold every call in docs/conventions.md to PyTorch, JAX and ONNX Runtime; more libraries may be named."""
+    need_compiler_for_python(session)
+    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "conventions"), *session.posargs)
+    session.run("python", "-c", "import torch, jax, onnxruntime")  # a library that is missing must not be skipped
+    session.run("python", "-m", "pytest", "tests/test_conventions.py", "tests/test_docs.py")

@@ -26,6 +26,13 @@ class Explanation:
     ``parallel`` tells whether there is enough work for more than one; ``weight_share`` (forward) estimates the share
     of the time that packing or transforming the weights takes, which ``prepare_weights`` saves; ``blocking`` says how
     the work is cut.
+
+    Examples
+    --------
+    >>> import convpp
+    >>> e = convpp.explain((1, 8, 7, 7), (16, 8, 3, 3), op="weight_grad", algorithm="direct")
+    >>> e.op, e.algorithm, e.output_shape
+    ('weight_grad', 'direct', (16, 8, 3, 3))
     """
 
     op: str

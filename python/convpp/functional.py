@@ -342,6 +342,8 @@ def conv_backward(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """All gradients of ``conv`` at once: (dx, dw, db).
 
+    Those of ``conv_input_grad``, ``conv_weight_grad`` and ``conv_bias_grad``, where the equations are.
+
     Parameters
     ----------
     dy : (N, K, \\*out)
@@ -351,6 +353,10 @@ def conv_backward(
         What is left out comes back as None and costs nothing.
     stride, padding, dilation, groups, padding_mode, flip, layout, algorithm, threads
         As in ``conv``.
+
+    Returns
+    -------
+    (dx, dw, db), shaped like x, w and (K,); None for what ``needs`` leaves out
 
     Raises
     ------
@@ -403,6 +409,10 @@ def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
     w : (K, C/groups, \\*kernel), any dtype
     groups : int
         Must divide K.
+
+    Returns
+    -------
+    (C, K/groups, \\*kernel), a C-contiguous copy
 
     Raises
     ------

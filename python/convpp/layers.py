@@ -191,7 +191,7 @@ class _Conv(_Layer):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype, rng)
 
     def forward(self, x: npt.ArrayLike) -> Array:
-        """Return ``conv(x, weight, bias)`` and keep x for ``backward``."""
+        """Return ``conv(x, weight, bias)`` and keep x for ``backward``; ShapeError or DTypeError if x does not fit."""
         x = np.asarray(x)
         y = conv(x, self.weight, self.bias, **self._geometry())
         self._x = x
@@ -261,7 +261,7 @@ class _ConvTranspose(_Layer):
         """Return ``conv_transpose(x, weight, bias)`` and keep x for ``backward``.
 
         ``output_size``, one extent per spatial axis, sets the output's extents in place of
-        ``output_padding``.
+        ``output_padding``.  ShapeError, DTypeError or ValueError if x or it does not fit.
         """
         x = np.asarray(x)
         y = conv_transpose(x, self.weight, self.bias, **self._geometry(output_size))

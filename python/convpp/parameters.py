@@ -51,20 +51,43 @@ class WeightAndBias:
 
         One step of gradient descent is
         ``for p, g in zip(layer.parameters(), layer.gradients()): p -= rate * g``.
+
+        >>> import convpp
+        >>> [p.shape for p in convpp.Conv2d(3, 8, (3, 5)).parameters()]
+        [(8, 3, 3, 5), (8,)]
         """
         return [self.weight] if self.bias is None else [self.weight, self.bias]
 
     def gradients(self) -> list[Array]:
-        """``[weight_grad, bias_grad]``, or ``[weight_grad]``, in the order of ``parameters()``."""
+        """``[weight_grad, bias_grad]``, or ``[weight_grad]``, in the order of ``parameters()``.
+
+        >>> import convpp
+        >>> layer = convpp.Conv2d(3, 8, 3)
+        >>> layer.gradients()[1] is layer.bias_grad
+        True
+        """
         return [self.weight_grad] if self.bias_grad is None else [self.weight_grad, self.bias_grad]
 
     def zero_grad(self) -> None:
-        """Set the gradients to zero, in place."""
+        """Set the gradients to zero, in place.
+
+        >>> import convpp
+        >>> layer = convpp.Conv1d(1, 2, 3)
+        >>> layer.bias_grad += 5
+        >>> layer.zero_grad()
+        >>> layer.bias_grad
+        array([0., 0.], dtype=float32)
+        """
         for gradient in self.gradients():
             gradient[...] = 0
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of the parameters, ``{"weight": ..., "bias": ...}``; no "bias" for ``bias=False``."""
+        """Copies of the parameters, ``{"weight": ..., "bias": ...}``; no "bias" for ``bias=False``.
+
+        >>> import convpp
+        >>> sorted(convpp.Conv1d(1, 2, 3).state_dict())
+        ['bias', 'weight']
+        """
         return {name: parameter.copy() for name, parameter in self._named_parameters().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -81,6 +104,12 @@ class WeightAndBias:
         ShapeError, DTypeError : an array has another shape, or is not of real numbers.
 
         Nothing has been changed when an error is raised.
+
+        >>> import convpp
+        >>> old, new = convpp.Conv1d(1, 2, 3), convpp.Conv1d(1, 2, 3)
+        >>> new.load_state_dict(old.state_dict())
+        >>> bool((new.weight == old.weight).all())
+        True
         """
         parameters = self._named_parameters()
         if set(state) != set(parameters):

@@ -26,6 +26,16 @@ class PreparedWeights:
     """Weights of ``conv`` as its kernels read them; made by ``prepare_weights``.
 
     It keeps its own copy: changing ``w`` afterwards has no effect.  ``nbytes`` is the memory it holds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> prepared = convpp.prepare_weights(np.ones((16, 8, 3, 3)), (1, 8, 7, 7))
+    >>> prepared
+    PreparedWeights(shape=(16, 8, 3, 3), x_shape=(1, 8, 7, 7), dtype=float64)
+    >>> convpp.conv(np.ones((1, 8, 7, 7)), prepared).shape
+    (1, 16, 5, 5)
     """
 
     def __init__(self, w: Array, x_shape: tuple[int, ...], geometry: tuple[Any, ...], algorithm: str) -> None:

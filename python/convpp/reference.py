@@ -123,11 +123,15 @@ def reference_input_grad(
     w : (K, C/groups, *kernel).
     x_shape : the full shape of ``x``.
 
-    The other arguments and the errors are those of `reference_conv`.
+    The other parameters are those of `reference_conv`.
 
     Returns
     -------
     dx : float64, of shape ``x_shape``; 0 where no output reads the input.
+
+    Raises
+    ------
+    ShapeError, ValueError : as in `reference_conv`; ``dy`` is not shaped like its result.
 
     Examples
     --------
@@ -168,11 +172,15 @@ def reference_weight_grad(
     x : (N, C, *spatial) in ``layout``.
     w_shape : the full shape (K, C/groups, *kernel).
 
-    The other arguments and the errors are those of `reference_conv`.
+    The other parameters are those of `reference_conv`.
 
     Returns
     -------
     dw : float64, of shape ``w_shape``.
+
+    Raises
+    ------
+    ShapeError, ValueError : as in `reference_conv`; ``dy`` is not shaped like its result.
 
     Examples
     --------

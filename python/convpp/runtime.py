@@ -37,6 +37,12 @@ def threads_of_call(threads: Any) -> int:
 def get_num_threads() -> int:
     """The number of threads a call uses at most (small calls use one).
 
+    Returns
+    -------
+    int
+
+    Examples
+    --------
     >>> import convpp
     >>> convpp.get_num_threads() >= 1
     True
@@ -48,6 +54,19 @@ def set_num_threads(n: int) -> None:
     """Sets the number of threads for the whole process.
 
     Results do not depend on it: their bits are the same for every number of threads.
+
+    Parameters
+    ----------
+    n : int, 1 to 1024
+
+    Raises
+    ------
+    ValueError : another value.
+
+    Examples
+    --------
+    >>> import convpp
+    >>> convpp.set_num_threads(convpp.get_num_threads())
     """
     _core.set_num_threads(_checked(n))
     forget_plans()
@@ -57,6 +76,16 @@ def set_num_threads(n: int) -> None:
 def threads(n: int) -> Iterator[None]:
     """Within ``with convpp.threads(n):`` calls of this Python thread use at most ``n`` threads.
 
+    Parameters
+    ----------
+    n : int, 1 to 1024
+
+    Raises
+    ------
+    ValueError : another value.
+
+    Examples
+    --------
     >>> import convpp
     >>> with convpp.threads(1):
     ...     convpp.get_num_threads()
@@ -72,6 +101,12 @@ def threads(n: int) -> Iterator[None]:
 def runtime_info() -> dict[str, Any]:
     """What this build and this machine are: version, isa, isas_available, num_threads, openmp, compiler.
 
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
     >>> import convpp
     >>> sorted(convpp.runtime_info())
     ['compiler', 'isa', 'isas_available', 'num_threads', 'openmp', 'version']
@@ -87,18 +122,57 @@ def runtime_info() -> dict[str, Any]:
 
 
 def show_config() -> None:
-    """Prints ``runtime_info()``, a line each."""
+    """Prints ``runtime_info()``, a line each.
+
+    Examples
+    --------
+    >>> import convpp
+    >>> convpp.show_config()  # doctest: +ELLIPSIS
+    version         ...
+    """
     for key, value in runtime_info().items():
         print(f"{key:15} {', '.join(value) if isinstance(value, list) else value}")
 
 
 def get_include() -> str:
-    """The directory of the C++ headers (``#include <convpp/convpp.hpp>``)."""
+    """The directory of the C++ headers (``#include <convpp/convpp.hpp>``).
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    FileNotFoundError : convpp was installed without its C++ files.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import convpp
+    >>> pathlib.Path(convpp.get_include(), "convpp", "convpp.hpp").exists()
+    True
+    """
     return str(_installed("include"))
 
 
 def get_cmake_dir() -> str:
-    """The directory of convpp's CMake package, for ``find_package(convpp)`` (as ``convpp_DIR``)."""
+    """The directory of convpp's CMake package, for ``find_package(convpp)`` (as ``convpp_DIR``).
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    FileNotFoundError : convpp was installed without its C++ files.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import convpp
+    >>> pathlib.Path(convpp.get_cmake_dir(), "convppConfig.cmake").exists()
+    True
+    """
     return str(_installed("lib", "cmake", "convpp"))
 
 

@@ -26,9 +26,15 @@ def conv_output_shape(
     layout: Layout = "channels_first",
     per_sample: bool = False,
 ) -> tuple[int, ...]:
-    """Shape of ``conv``'s result: ``floor((in + lo + hi - dilation*(k-1) - 1) / stride) + 1`` on each axis.
+    """Shape of ``conv``'s result, without computing it.
+
+    ``out = floor((in + lo + hi - dilation*(k-1) - 1) / stride) + 1`` on each spatial axis
 
     Parameters are those of ``conv``, with shapes for arrays.
+
+    Returns
+    -------
+    (N, K, \\*out), without N if x has none
 
     Raises
     ------
@@ -72,8 +78,13 @@ def conv_transpose_output_shape(
 ) -> tuple[int, ...]:
     """Shape of ``conv_transpose``'s result.
 
-    ``stride*(in-1) + dilation*(k-1) + 1 + output_padding - lo - hi`` on each axis.  Parameters are those of
-    ``conv_transpose``, with shapes for arrays.
+    ``out = stride*(in-1) + dilation*(k-1) + 1 + output_padding - lo - hi`` on each spatial axis
+
+    Parameters are those of ``conv_transpose``, with shapes for arrays.
+
+    Returns
+    -------
+    (N, C_out, \\*out), without N if x has none
 
     Raises
     ------

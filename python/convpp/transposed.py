@@ -235,6 +235,8 @@ def conv_transpose_backward(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """All gradients of ``conv_transpose`` at once: (dx, dw, db).
 
+    Those of ``conv_transpose_input_grad``, ``conv_transpose_weight_grad`` and ``conv_bias_grad``.
+
     Parameters
     ----------
     dy : (N, C_out, \\*out)
@@ -244,6 +246,10 @@ def conv_transpose_backward(
         What is left out comes back as None.
     stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, threads
         As in ``conv_transpose``.
+
+    Returns
+    -------
+    (dx, dw, db), shaped like x, w and (C_out,); None for what ``needs`` leaves out
 
     Raises
     ------

@@ -120,8 +120,8 @@ convpp::Algorithm algorithm_from(const std::string& text) {
 
 convpp::Boundary boundary_from(const std::string& text) {
     using convpp::Boundary;
-    for (const auto boundary : {Boundary::zeros, Boundary::reflect, Boundary::replicate, Boundary::circular,
-                                Boundary::symmetric})
+    for (const auto boundary :
+         {Boundary::zeros, Boundary::reflect, Boundary::replicate, Boundary::circular, Boundary::symmetric})
         if (text == convpp::name(boundary)) return boundary;
     throw std::invalid_argument("padding_mode is '" + text +
                                 "', expected zeros, reflect, replicate, circular or symmetric");
@@ -176,8 +176,19 @@ void register_convolution(py::module_& module) {
                          const convpp::Extents& pad_hi, bool flip, bool per_sample, bool channels_last,
                          const std::array<std::string, 3>& padding_mode) {
             const convpp::ConvProblem problem(
-                {rank, batch, in_channels, out_channels, groups, input_extents, kernel, stride, dilation, pad_lo,
-                 pad_hi, flip, per_sample,
+                {rank,
+                 batch,
+                 in_channels,
+                 out_channels,
+                 groups,
+                 input_extents,
+                 kernel,
+                 stride,
+                 dilation,
+                 pad_lo,
+                 pad_hi,
+                 flip,
+                 per_sample,
                  channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first,
                  {boundary_from(padding_mode[0]), boundary_from(padding_mode[1]), boundary_from(padding_mode[2])}});
             return Convolution(problem, pass_from(pass), dtype_from(dtype), algorithm_from(algorithm));

@@ -71,7 +71,8 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     const int64_t results = pass == Pass::forward      ? problem.y_elems()
                             : pass == Pass::input_grad ? problem.x_elems()
                                                        : problem.w_elems();
-    plan.empty = problem.flops() == 0 || results == 0 || plan.maps.empty();
+    // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
+    plan.empty = problem.flops() == 0 || results == 0 || (plan.maps.empty() && algorithm != Algorithm::reference);
     if (algorithm == Algorithm::automatic && !plan.empty && choose_winograd(plan, kernels, true).empty())
         plan.algorithm = Algorithm::winograd;
     if (algorithm == Algorithm::winograd && !plan.maps.empty()) {

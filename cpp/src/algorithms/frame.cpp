@@ -164,8 +164,11 @@ void add_gradients(const ConvProblem& problem, const Slab& slab, int64_t samples
                 const T* const row = source + d * from.axis[0] + h * from.axis[1];
                 T* const into = target + folded_offset(problem, 0, slab.lo[0] + d, to) +
                                 folded_offset(problem, 1, slab.lo[1] + h, to);
-                for (int64_t w = 0; w < slab.extent[2]; ++w)
-                    for (int64_t c = 0; c < count; ++c) into[columns[w] + c] += row[w * from.axis[2] + c];
+                if (count == 1)
+                    for (int64_t w = 0; w < slab.extent[2]; ++w) into[columns[w]] += row[w * from.axis[2]];
+                else
+                    for (int64_t w = 0; w < slab.extent[2]; ++w)
+                        for (int64_t c = 0; c < count; ++c) into[columns[w] + c] += row[w * from.axis[2] + c];
             }
     });
 }
@@ -182,6 +185,8 @@ void Frame::add(const T* dy, const T* w, T* dx, int threads, std::byte* workspac
     T* const gradients = carver.take<T>(gradient_bytes_ / static_cast<int64_t>(sizeof(T)));
     int64_t* const columns = carver.take<int64_t>(column_bytes_ / static_cast<int64_t>(sizeof(int64_t)));
     std::byte* const rest = workspace + carver.used();
+    const bool spoils = std::any_of(slabs_.begin(), slabs_.end(), [](const Slab& s) { return s.plan.reads_padding; }) &&
+                        !all_finite(w, problem.w_elems());
     for (const Slab& slab : slabs_)
         for (int64_t n = 0; n < g.batch; n += slab.samples) {
             const int64_t samples = std::min(slab.samples, g.batch - n);
@@ -193,7 +198,7 @@ void Frame::add(const T* dy, const T* w, T* dx, int threads, std::byte* workspac
             if (plan.fill_result) std::fill_n(gradients, x_elems, T(0));
             run_implicit_gemm<T>(plan, {own_dy, y_elems, own_w, w_elems, nullptr, nullptr, gradients, false},
                                  threads_of(plan, threads), rest);
-            if (products_need_repair(plan, own_w, w_elems)) {
+            if (plan.reads_padding && spoils) {
                 Geometry some = slab.problem.geometry();
                 some.batch = samples;
                 repair_products(ConvProblem(some), plan, {nullptr, own_w, own_dy, nullptr}, gradients, threads);

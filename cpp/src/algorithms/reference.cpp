@@ -104,13 +104,13 @@ T input_grad_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n, 
     const int64_t in = g.in_channels / g.groups, out = g.out_channels / g.groups, first = c / in * out;
     T sum = arrays.bias ? arrays.bias[c] : T(0);
     Extents p{};
-    for (int64_t k = first; k < first + out; ++k)
-        for_each_position(problem, h, [&](const Extents& at) {
+    for_each_position(problem, h, [&](const Extents& at) {
+        for (int64_t k = first; k < first + out; ++k)
             for_each(g.kernel, [&](const Extents& r) {
                 if (output_of(problem, at, r, p))
                     sum += arrays.dy[offset(y, n, k, p)] * arrays.w[weight_offset(problem, n, k, c % in, r)];
             });
-        });
+    });
     return sum;
 }
 

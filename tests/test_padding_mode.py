@@ -63,9 +63,7 @@ def test_padding_far_beyond_the_extent(mode: str, extent: int) -> None:
         "replicate": there,
     }[mode]
     lo, hi = 11, 13
-    at = [
-        min(max(i, 0), extent - 1) if mode == "replicate" else cycle[i % len(cycle)] for i in range(-lo, extent + hi)
-    ]
+    at = [min(max(i, 0), extent - 1) if mode == "replicate" else cycle[i % len(cycle)] for i in range(-lo, extent + hi)]
     x, one = np.arange(1.0, extent + 1).reshape(1, 1, extent), np.ones((1, 1, 1))
     y = convpp.conv(x, one, padding=((lo, hi),), padding_mode=mode)
     assert_exact(y, x[..., at])
@@ -196,7 +194,9 @@ def test_where_no_padding_is_read_a_mode_changes_nothing() -> None:
         assert plans[::2] == plans[1::2]
     empty = convpp.conv(np.ones((0, 3, 5)), np.ones((2, 3, 3)), padding=4, padding_mode="symmetric")
     assert empty.shape == (0, 2, 11)
-    nothing = convpp.conv_input_grad(np.ones((2, 4, 9)), np.ones((4, 0, 3)), (2, 0, 5), padding=3, padding_mode="reflect")
+    nothing = convpp.conv_input_grad(
+        np.ones((2, 4, 9)), np.ones((4, 0, 3)), (2, 0, 5), padding=3, padding_mode="reflect"
+    )
     assert nothing.shape == (2, 0, 5)
 
 
@@ -246,5 +246,7 @@ def test_errors_leave_out_untouched() -> None:
 
 def test_workspace_of_a_large_frame_is_bounded() -> None:
     for shape, padding in (((4, 64, 9, 9), 80), ((1, 1, 300, 300), 700)):
-        plan = convpp.explain(shape, (shape[1], shape[1], 3, 3), op="input_grad", padding=padding, padding_mode="reflect")
+        plan = convpp.explain(
+            shape, (shape[1], shape[1], 3, 3), op="input_grad", padding=padding, padding_mode="reflect"
+        )
         assert plan.workspace_bytes < 8 << 20

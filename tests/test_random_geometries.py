@@ -15,7 +15,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from geometry import LAYOUTS, MODES, Geometry, check_accumulation, check_passes, draw_geometry, draw_layer, make_case, with_modes
+from geometry import (
+    LAYOUTS,
+    MODES,
+    Geometry,
+    check_accumulation,
+    check_passes,
+    draw_geometry,
+    draw_layer,
+    make_case,
+    with_modes,
+)
 from rounding import check_auto
 
 BATCHES = 100

@@ -249,6 +249,24 @@ TEST_CASE("a large frame is computed in parts, in bounded memory") {
     CHECK(first_difference(run(direct, operands, false, 2), run(reference, operands)) == -1);
 }
 
+TEST_CASE("the input gradient is finished after its frame has been added") {
+    Random random(83);
+    const ConvProblem problem(plane(2, 3, 4, 1, 6, 7, 3, Boundary::circular, Layout::channels_last));
+    const Operands<float> operands(problem, random);
+    Array<float> bias(3), residual(problem.x_elems());
+    bias.fill_integers(random);
+    residual.fill_integers(random);
+    Execution how;
+    how.activation.kind = Activation::Kind::relu;
+    std::vector<Array<float>> results;
+    for (const Algorithm algorithm : {Algorithm::reference, Algorithm::direct}) {
+        results.emplace_back(problem.x_elems(), guards);
+        Convolution(problem, Pass::input_grad, DType::float32, algorithm)
+            .execute(operands.dy.in(), operands.w.in(), bias.in(), results.back().out(), how, residual.in());
+    }
+    CHECK(first_difference(results[0], results[1]) == -1);
+}
+
 TEST_CASE("what lies beyond a boundary are terms of the sum, also where they are not finite") {
     Geometry g = plane(1, 2, 3, 1, 6, 7, 3, Boundary::reflect, Layout::channels_first);
     g.boundary[2] = Boundary::zeros;

@@ -9,8 +9,8 @@ The operation is cross-correlation, as in every deep-learning library::
 
     y[n, k, p] = bias[k] + sum over c, r of  x[n, c, p * stride - lo + r * dilation] * w[k, c, r]
 
-with p, r running over 1, 2 or 3 spatial axes and c over the channels of k's group; elements outside x add nothing, or are
-what ``padding_mode`` says.
+with p, r running over 1, 2 or 3 spatial axes and c over the channels of k's group; elements outside x add nothing, or
+are what ``padding_mode`` says.
 """
 
 from __future__ import annotations
@@ -87,10 +87,10 @@ def conv(
     groups : int
         Channels of group g of x meet only the filters of group g.
     padding_mode : a name, or one for each spatial axis
-        What padding holds: "zeros", or x as it goes on beyond its ends: "reflect" (mirrored at its last element, without
-        repeating it), "symmetric" (mirrored, the last element repeated), "replicate" (the last element), "circular" (x
-        from its other end).  ``np.pad`` calls them constant, reflect, symmetric, edge and wrap.  Any amount is fine:
-        mirrors reflect each other.  x is not copied for it.
+        What padding holds: "zeros", or x as it goes on beyond its ends: "reflect" (mirrored at its last element,
+        which is not repeated), "symmetric" (mirrored, the last element repeated), "replicate" (the last element),
+        "circular" (x from its other end).  ``np.pad`` calls them constant, reflect, symmetric, edge and wrap.
+        Any amount is fine: mirrors reflect each other.  x is not copied for it.
     flip : bool
         True rotates the filters by 180 degrees: convolution as in signal processing (``scipy.signal.convolve``).
     layout : "channels_first" or "channels_last"
@@ -172,8 +172,9 @@ def conv_input_grad(
 
     The adjoint of ``conv`` in x.  At stride 1 it is a convolution itself, of dy with the filters rotated by 180
     degrees and their depth and number swapped: ``conv(dy, adjoint_kernel(w), padding="full")``.  At other strides
-    each residue class of the input pixel is one, with some of the taps; no zeros are inserted.  With a ``padding_mode``,
-    h runs over the padded x, and what belongs to padding is added to the element of x that was read there.
+    each residue class of the input pixel is one, with some of the taps; no zeros are inserted.  With a
+    ``padding_mode``, h runs over the padded x, and what belongs to padding is added to the element of x that was read
+    there.
 
     Parameters
     ----------

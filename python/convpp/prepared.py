@@ -67,8 +67,8 @@ class PreparedWeights:
         """``conv`` with these weights."""
         if geometry not in (_UNSAID, self.geometry):
             raise ValueError(
-                f"w was prepared for the geometry (stride, padding, dilation, groups, flip, layout, per_sample, padding_mode) = "
-                f"{self.geometry}, expected that or no geometry arguments, got {geometry}"
+                "w was prepared for the geometry (stride, padding, dilation, groups, flip, layout, per_sample, "
+                f"padding_mode) = {self.geometry}, expected that or no geometry arguments, got {geometry}"
             )
         if check_algorithm(algorithm) not in ("auto", self.algorithm):
             raise ValueError(f"algorithm is {algorithm!r}, expected {self.algorithm!r}, which w was prepared for")

@@ -196,12 +196,12 @@ void Frame::add(const T* dy, const T* w, T* dx, int threads, std::byte* workspac
             const int64_t w_elems = g.per_sample ? samples * w_sample : problem.w_elems();
             const T *const own_dy = dy + n * y_sample, *const own_w = w + n * w_sample;
             if (plan.fill_result) std::fill_n(gradients, x_elems, T(0));
-            run_implicit_gemm<T>(plan, {own_dy, y_elems, own_w, w_elems, nullptr, nullptr, gradients, false},
+            run_implicit_gemm<T>(plan, {own_dy, y_elems, own_w, w_elems, nullptr, nullptr, gradients, false, {}},
                                  threads_of(plan, threads), rest);
             if (plan.reads_padding && spoils) {
                 Geometry some = slab.problem.geometry();
                 some.batch = samples;
-                repair_products(ConvProblem(some), plan, {nullptr, own_w, own_dy, nullptr}, gradients, threads);
+                repair_products<T>(ConvProblem(some), plan, {nullptr, own_w, own_dy, nullptr}, {}, gradients, threads);
             }
             add_gradients(problem, slab, samples, gradients, dx + n * x_sample, plan.parallel ? threads : 1, columns);
         }

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ Shape = tuple[int, ...]
 
 FUNCTIONS = {"forward": convpp.conv, "input_grad": convpp.conv_input_grad, "weight_grad": convpp.conv_weight_grad}
 LAYOUTS = ("channels_first", "channels_last")
+MODES = ("reflect", "replicate", "circular", "symmetric")
 DTYPES = ("float32", "float64")
 #: Channel counts around the widths of vectors (4, 8, 16, 32) and of tiles made of them.
 EDGES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 70)
@@ -55,6 +56,7 @@ class Geometry:
     flip: bool = False
     bias: bool = False
     dtype: str = "float32"
+    padding_mode: Any = "zeros"
 
     @property
     def rank(self) -> int:
@@ -82,6 +84,11 @@ class Geometry:
         return tuple((p, p) if isinstance(p, int) else (int(p[0]), int(p[1])) for p in entries)
 
     @property
+    def modes(self) -> tuple[str, ...]:
+        """The padding mode of each axis."""
+        return (self.padding_mode,) * self.rank if isinstance(self.padding_mode, str) else self.padding_mode
+
+    @property
     def padded(self) -> Shape:
         return tuple(i + lo + hi for i, (lo, hi) in zip(self.spatial, self.pads, strict=True))
 
@@ -105,7 +112,7 @@ class Geometry:
         return self._with_batch(self.k, self.out, layout)
 
     def keywords(self, layout: str = "channels_first") -> dict[str, Any]:
-        names = ("stride", "padding", "dilation", "groups", "flip")
+        names = ("stride", "padding", "dilation", "groups", "flip", "padding_mode")
         return {**{name: getattr(self, name) for name in names}, "layout": layout}
 
     def exact_keywords(self, layout: str = "channels_first") -> dict[str, Any]:
@@ -120,7 +127,7 @@ class Geometry:
         """
         axes = zip(self.padded, self.spans, self.strides, strict=True)
         unread = tuple((extent - span) % stride for extent, span, stride in axes)
-        return {**self.keywords(layout), "padding": self.pads, "output_padding": unread}
+        return {**self.keywords(layout), "padding": self.pads, "output_padding": unread, "padding_mode": "zeros"}
 
     def _with_batch(self, channels: int, spatial: Shape, layout: str) -> Shape:
         sample = (channels, *spatial) if layout == "channels_first" else (*spatial, channels)
@@ -187,6 +194,12 @@ def draw_candidate(rng: np.random.Generator) -> Geometry:
         bias=bool(rng.random() < 0.5),
         dtype=_pick(rng, DTYPES),
     )
+
+
+def with_modes(rng: np.random.Generator, geometry: Geometry) -> Geometry:
+    """The same with padding modes: one, or one for each axis."""
+    each = tuple(_pick(rng, (*MODES, "zeros")) for _ in range(geometry.rank))
+    return replace(geometry, padding_mode=_pick(rng, (_pick(rng, MODES), each)))
 
 
 #: Kinds of `draw_layer`, each with the ways of feeding the register tile that it is there for.

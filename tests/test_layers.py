@@ -318,9 +318,24 @@ def test_wrong_constructor_arguments(
         make(name, **arguments)
 
 
-def test_padding_modes_to_come() -> None:
-    with pytest.raises(ValueError, match="not available yet"):
-        make("Conv2d", padding_mode="reflect")(an_input("Conv2d"))
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular", "symmetric", ("zeros", "reflect")])
+def test_padding_modes(mode: Any) -> None:
+    layer, x = make("Conv2d", padding=2, padding_mode=mode), an_input("Conv2d")
+    y = layer(x)
+    geometry: dict[str, Any] = {"padding": 2, "padding_mode": mode}
+    np.testing.assert_array_equal(y, convpp.conv(x, layer.weight, layer.bias, **geometry))
+    dx = layer.backward(y)
+    np.testing.assert_array_equal(dx, convpp.conv_input_grad(y, layer.weight, x.shape, **geometry))
+    np.testing.assert_array_equal(layer.weight_grad, convpp.conv_weight_grad(y, x, layer.weight.shape, **geometry))
+    assert f"padding_mode={mode!r}" in repr(layer)
+    assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+def test_padding_modes_that_do_not_exist() -> None:
+    with pytest.raises(ValueError, match="'mirror'"):
+        make("Conv2d", padding_mode="mirror")
+    with pytest.raises(ValueError, match="2 names"):
+        make("Conv2d", padding_mode=("reflect", "zeros", "zeros"))
     with pytest.raises(ValueError, match="zeros"):
         make("ConvTranspose2d", padding_mode="reflect")
 

@@ -15,7 +15,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from geometry import LAYOUTS, Geometry, check_accumulation, check_passes, draw_geometry, draw_layer, make_case
+from geometry import (
+    LAYOUTS,
+    MODES,
+    Geometry,
+    check_accumulation,
+    check_passes,
+    draw_geometry,
+    draw_layer,
+    make_case,
+    with_modes,
+)
 from rounding import check_auto
 
 BATCHES = 100
@@ -26,7 +36,8 @@ LAYER_BATCH_SIZE = 20
 
 def drawn(batch: int) -> list[Geometry]:
     rng = np.random.default_rng((1, batch))
-    return [draw_geometry(rng) for _ in range(BATCH_SIZE)]
+    geometries = [draw_geometry(rng) for _ in range(BATCH_SIZE)]
+    return [with_modes(rng, g) if i % 3 == 0 else g for i, g in enumerate(geometries)]
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
@@ -75,6 +86,9 @@ def features(g: Geometry) -> dict[str, bool]:
         "cropping": any(min(pads) < 0 for *_, pads in axes),
         "padding above kernel": any(max(pads) >= span for _, span, _, _, pads in axes),
         "input unread at the end": any((i + sum(p) - span) % s for i, span, s, _, p in axes),
+        **{f"padding mode {mode}": mode in g.modes and any(max(pads) > 0 for *_, pads in axes) for mode in MODES},
+        "modes of axes": len(set(g.modes)) > 1,
+        "padding above image": set(g.modes) != {"zeros"} and any(max(pads) > i for i, *_, pads in axes),
         "bias": g.bias,
         "flip": g.flip,
         "float64": g.dtype == "float64",
@@ -85,7 +99,8 @@ def features(g: Geometry) -> dict[str, bool]:
 
 def drawn_layers(batch: int) -> list[Geometry]:
     rng = np.random.default_rng((6, batch))
-    return [draw_layer(rng) for _ in range(LAYER_BATCH_SIZE)]
+    layers = [draw_layer(rng) for _ in range(LAYER_BATCH_SIZE)]
+    return [with_modes(rng, g) if i % 3 == 0 else g for i, g in enumerate(layers)]
 
 
 @pytest.mark.parametrize("batch", range(LAYER_BATCHES))

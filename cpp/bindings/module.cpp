@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <atomic>
 #include <stdexcept>
 #include <string>
@@ -117,6 +118,15 @@ convpp::Algorithm algorithm_from(const std::string& text) {
     throw std::invalid_argument("algorithm is '" + text + "', expected auto, direct, winograd or reference");
 }
 
+convpp::Boundary boundary_from(const std::string& text) {
+    using convpp::Boundary;
+    for (const auto boundary :
+         {Boundary::zeros, Boundary::reflect, Boundary::replicate, Boundary::circular, Boundary::symmetric})
+        if (text == convpp::name(boundary)) return boundary;
+    throw std::invalid_argument("padding_mode is '" + text +
+                                "', expected zeros, reflect, replicate, circular or symmetric");
+}
+
 convpp::DType dtype_from(const std::string& text) {
     for (const auto dtype :
          {convpp::DType::float32, convpp::DType::float64, convpp::DType::bfloat16, convpp::DType::float16})
@@ -163,11 +173,24 @@ void register_convolution(py::module_& module) {
                          int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups,
                          const convpp::Extents& input_extents, const convpp::Extents& kernel,
                          const convpp::Extents& stride, const convpp::Extents& dilation, const convpp::Extents& pad_lo,
-                         const convpp::Extents& pad_hi, bool flip, bool per_sample, bool channels_last) {
+                         const convpp::Extents& pad_hi, bool flip, bool per_sample, bool channels_last,
+                         const std::array<std::string, 3>& padding_mode) {
             const convpp::ConvProblem problem(
-                {rank, batch, in_channels, out_channels, groups, input_extents, kernel, stride, dilation, pad_lo,
-                 pad_hi, flip, per_sample,
-                 channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first});
+                {rank,
+                 batch,
+                 in_channels,
+                 out_channels,
+                 groups,
+                 input_extents,
+                 kernel,
+                 stride,
+                 dilation,
+                 pad_lo,
+                 pad_hi,
+                 flip,
+                 per_sample,
+                 channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first,
+                 {boundary_from(padding_mode[0]), boundary_from(padding_mode[1]), boundary_from(padding_mode[2])}});
             return Convolution(problem, pass_from(pass), dtype_from(dtype), algorithm_from(algorithm));
         }))
         .def("execute",

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "algorithms/boundary.hpp"
+#include "algorithms/frame.hpp"
 #include "algorithms/implicit_gemm.hpp"
 #include "algorithms/parallel.hpp"
 #include "algorithms/reference.hpp"
@@ -30,7 +31,9 @@ namespace convpp {
 struct Convolution::Implementation {
     ConvProblem problem;
     DType dtype;
+    ConvProblem inner;  // what the plan computes: the problem, but for an input gradient, whose x has zeros around it
     Plan plan;
+    Frame frame;  // what such a gradient receives from outside x
 
     int threads(int requested) const {
         const int usable = usable_threads(requested);
@@ -136,12 +139,12 @@ void fill(const ConvProblem& problem, const Plan& plan, const Stored<T>& bias, c
 // Adds to results, or rounds to them; not before all has been computed.
 template <class T>
 void finish_all(const Plan& plan, const T* sums, int64_t size, const Stored<T>& add_to, const Results<T>& result,
-                int threads) {
+                int threads, const Activation& activation = {}) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     const int64_t tasks = size / elems_of_filling_task + 1;
     parallel_for(tasks, threads, [&](int64_t task, int) {
         const int64_t lo = size * task / tasks, count = size * (task + 1) / tasks - lo;
-        finish_rows(kernel, sums + lo, count, add_to ? add_to + lo : add_to, result + lo, count, 1, count, {});
+        finish_rows(kernel, sums + lo, count, add_to ? add_to + lo : add_to, result + lo, count, 1, count, activation);
     });
 }
 
@@ -328,6 +331,17 @@ void execute(const ConvProblem& problem, const Plan& plan, const Operands<T>& op
     });
 }
 
+// The frame's memory is made sure of before the first result is written.
+template <class T>
+void execute_with_frame(const ConvProblem& inner, const Plan& plan, const Frame& frame, const Operands<T>& operands,
+                        const Results<T>& dx, bool accumulate, int threads, int frame_threads) {
+    const int64_t bytes = frame.workspace_bytes(frame_threads);
+    AlignedBlock reserved = Workspace::reserve(bytes);
+    execute<T>(inner, plan, operands, dx, accumulate, threads);
+    const Workspace workspace(std::move(reserved), bytes);
+    frame.add(operands.first, operands.second, dx.plain(), frame_threads, workspace.data());
+}
+
 }  // namespace
 
 const char* name(Algorithm algorithm) noexcept {
@@ -341,8 +355,12 @@ const char* name(Algorithm algorithm) noexcept {
 }
 
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm) {
+    const bool apart = pass == Pass::input_grad && algorithm != Algorithm::reference;
+    const ConvProblem inner = apart ? with_zeros_around(problem) : problem;
+    const int threads = num_threads();
     implementation_ = std::make_shared<const Implementation>(
-        Implementation{problem, dtype, planned(problem, pass, dtype, algorithm, active_isa(), num_threads())});
+        Implementation{problem, dtype, inner, planned(inner, pass, dtype, algorithm, active_isa(), threads),
+                       apart ? Frame(problem, dtype, active_isa(), threads) : Frame()});
 }
 
 const ConvProblem& Convolution::problem() const noexcept { return implementation_->problem; }
@@ -362,7 +380,8 @@ Summary Convolution::summary(int threads) const {
     summary.tasks = plan.tasks;
     summary.parallel = plan.parallel;
     summary.weight_share = plan.pass == Pass::forward ? plan.weight_share : 0;
-    summary.workspace_bytes = workspace_bytes(plan, summary.threads);
+    summary.workspace_bytes = std::max(workspace_bytes(plan, summary.threads),
+                                       implementation_->frame.workspace_bytes(usable_threads(threads)));
     summary.workspace_bytes_per_thread = plan.thread_bytes;
     return summary;
 }
@@ -371,7 +390,7 @@ std::vector<double> Convolution::task_flops(int threads) const {
     if (threads == 0) return convpp::task_flops(implementation_->plan);
     check_threads(threads);
     const Plan& plan = implementation_->plan;
-    return convpp::task_flops(make_plan(problem(), plan.pass, dtype(), plan.algorithm, plan.isa, threads));
+    return convpp::task_flops(make_plan(implementation_->inner, plan.pass, dtype(), plan.algorithm, plan.isa, threads));
 }
 
 struct PreparedWeights::Implementation {
@@ -429,24 +448,31 @@ void Convolution::execute_typed(View<const S> first, View<const S> second, const
     check_type<S>(dtype());
     const Plan& plan = implementation_->plan;
     if (residual.data != nullptr || residual.size != 0) check_view(residual, result.size, "add");
-    check_arrays(problem(), plan.pass, first, second, packed != nullptr, bias, result, how.accumulate);
-    const int threads = implementation_->threads(how.threads);
-    const Operands<T> operands{{first.data, first.size},
-                               {second.data, second.size},
-                               {bias.data, bias.size},
-                               packed,
-                               {{residual.data, residual.size}, how.activation}};
+    const Implementation& own = *implementation_;
+    check_arrays(own.problem, plan.pass, first, second, packed != nullptr, bias, result, how.accumulate);
+    const int threads = own.threads(how.threads);
+    Operands<T> operands{{first.data, first.size},
+                         {second.data, second.size},
+                         {bias.data, bias.size},
+                         packed,
+                         {{residual.data, residual.size}, how.activation}};
     check_epilogue(plan.pass, operands.epilogue, how.accumulate);
+    const auto run = [&](const Results<T>& sums, bool accumulate) {
+        if (own.frame.empty()) convpp::execute<T>(own.inner, plan, operands, sums, accumulate, threads);
+        else execute_with_frame(own.inner, plan, own.frame, operands, sums, accumulate, threads, usable_threads(how.threads));
+    };
     const Results<T> to(result.data);
-    if (to.as == Storage::plain || plan.pass != Pass::weight_grad)
-        return convpp::execute<T>(problem(), plan, operands, to, how.accumulate, threads);
-    // Sums of halves are whole before they are rounded.
+    const bool rounds = to.as != Storage::plain;
+    if (own.frame.empty() ? !rounds || plan.pass != Pass::weight_grad : !rounds && operands.epilogue.none())
+        return run(to, how.accumulate);
+    // Sums of halves are whole before they are rounded, and those that a frame is added to before they are finished.
     const AlignedBlock whole(result.size * static_cast<int64_t>(sizeof(T)));
     const Results<T> sums(reinterpret_cast<T*>(whole.data()));
-    convpp::execute<T>(problem(), plan, operands, sums, false, threads);
-    Stored<T> before;
-    if (how.accumulate) before = {result.data, result.size};
-    finish_all(plan, sums.plain(), result.size, before, to, threads);
+    const Epilogue<T> epilogue = std::exchange(operands.epilogue, {});
+    run(sums, false);
+    Stored<T> added = epilogue.residual;
+    if (how.accumulate) added = {result.data, result.size};
+    finish_all(plan, sums.plain(), result.size, added, to, threads, epilogue.activation);
 }
 
 template <class S, class R>

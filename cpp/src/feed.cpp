@@ -95,6 +95,7 @@ bool uses_sliding_rows(const Plan& plan, const KernelShapes& kernels) {
     constexpr int64_t most_columns = 8192, most_lines = 8;  // what a task may have to copy is bounded by them
     if (plan.channels_last || plan.result_channels != 1 || plan.source_channels != 1 || plan.maps.size() != 1)
         return false;
+    if (plan.maps[0].map.folds()) return false;  // columns outside are blanked as they are loaded
     const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
     const int64_t columns = axis[2].count, lanes = kernels.shape[0].lanes;
     const bool filled = 4 * columns >= 3 * round_up(columns, lanes);

@@ -32,14 +32,23 @@ AxisMap forward_axis(const ConvProblem& problem, size_t axis) {
     map.count = problem.output()[axis];
     map.source_step = g.stride[axis];
     map.source_extent = g.input[axis];
+    map.boundary = g.boundary[axis];
     for (int64_t r = 0; r < g.kernel[axis]; ++r)
         map.taps.push_back({stored_tap(g, axis, r), r * g.dilation[axis] - g.pad_lo[axis], 0, 0});
     finish_taps(map);
     return map;
 }
 
+// Takes out the taps that read outside the source at all pixels.
+void keep_read_taps(AxisMap& map) {
+    const auto unread = [&](const Tap& tap) {
+        return tap.offset >= map.source_extent || tap.offset + (map.count - 1) * map.source_step < 0;
+    };
+    map.taps.erase(std::remove_if(map.taps.begin(), map.taps.end(), unread), map.taps.end());
+}
+
 // The residue classes (h + lo) mod stride that have taps, in ascending order; pixels of other classes are read by none.
-std::vector<AxisMap> input_grad_axis(const ConvProblem& problem, size_t axis) {
+std::vector<AxisMap> input_grad_axis(const ConvProblem& problem, size_t axis, bool only_read) {
     const Geometry& g = problem.geometry();
     const int64_t step = g.stride[axis], lo = g.pad_lo[axis];
     std::map<int64_t, std::vector<int64_t>> taps_of;  // of each residue
@@ -56,13 +65,32 @@ std::vector<AxisMap> input_grad_axis(const ConvProblem& problem, size_t axis) {
         map.result_start = step * first + residue - lo;
         for (const int64_t r : taps)
             map.taps.push_back({stored_tap(g, axis, r), first + (residue - r * g.dilation[axis]) / step, 0, 0});
+        if (only_read) keep_read_taps(map);
+        if (map.taps.empty()) continue;
         finish_taps(map);
         classes.push_back(map);
     }
     return classes;
 }
 
+int64_t residue(int64_t at, int64_t period) { return at - floor_div(at, period) * period; }
+
 }  // namespace
+
+int64_t folded(Boundary boundary, int64_t at, int64_t n) {
+    if (at >= 0 && at < n) return at;
+    switch (boundary) {
+        case Boundary::zeros: return -1;
+        case Boundary::replicate: return at < 0 ? 0 : n - 1;
+        case Boundary::circular: return residue(at, n);
+        case Boundary::symmetric: at = residue(at, 2 * n); return std::min(at, 2 * n - 1 - at);
+        case Boundary::reflect:
+            if (n == 1) return 0;
+            at = residue(at, 2 * (n - 1));
+            return std::min(at, 2 * (n - 1) - at);
+    }
+    return -1;
+}
 
 bool AxisMap::reads_inside() const {
     for (const Tap& tap : taps)
@@ -96,13 +124,22 @@ bool IndexMap::reads_inside() const {
     return axis[0].reads_inside() && axis[1].reads_inside() && axis[2].reads_inside();
 }
 
+bool IndexMap::reads_padding() const {
+    return std::any_of(axis.begin(), axis.end(), [](const AxisMap& a) { return a.reads_padding(); });
+}
+
+bool IndexMap::folds() const {
+    return std::any_of(axis.begin(), axis.end(), [](const AxisMap& a) { return a.folds(); });
+}
+
 IndexMap forward_map(const ConvProblem& problem) {
     return {{forward_axis(problem, 0), forward_axis(problem, 1), forward_axis(problem, 2)}};
 }
 
-InputGradMaps input_grad_maps(const ConvProblem& problem) {
-    const std::array<std::vector<AxisMap>, 3> axes{input_grad_axis(problem, 0), input_grad_axis(problem, 1),
-                                                   input_grad_axis(problem, 2)};
+InputGradMaps input_grad_maps(const ConvProblem& problem, bool only_read) {
+    const std::array<std::vector<AxisMap>, 3> axes{input_grad_axis(problem, 0, only_read),
+                                                   input_grad_axis(problem, 1, only_read),
+                                                   input_grad_axis(problem, 2, only_read)};
     InputGradMaps maps;
     for (size_t axis = 0; axis < 3; ++axis) {
         int64_t covered = 0;

@@ -34,9 +34,18 @@ void describe_operands(Plan& plan, const ConvProblem& problem) {
     plan.weight_axis = {g.kernel[1] * g.kernel[2], g.kernel[2], 1};
 }
 
+// Of the maps' pixels and taps alone.
+double read_flops(const Plan& plan) {
+    double terms = 0;
+    for (const MapPlan& m : plan.maps) terms += static_cast<double>(m.map.pixels()) * static_cast<double>(m.map.taps());
+    return 2 * terms * static_cast<double>(plan.batch * plan.groups) * static_cast<double>(plan.result_channels) *
+           static_cast<double>(plan.source_channels);
+}
+
 }  // namespace
 
-Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads) {
+Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
+               bool only_read) {
     const KernelShapes kernels = kernel_shapes(isa, dtype);
     const int64_t elem_bytes = dtype == DType::float64 ? 8 : 4;
     Plan plan;
@@ -51,17 +60,19 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     plan.tasks_wanted = std::max(least_tasks_wanted, tasks_of_thread * threads);
     describe_operands(plan, problem);
     if (pass == Pass::input_grad) {
-        InputGradMaps maps = input_grad_maps(problem);
+        InputGradMaps maps = input_grad_maps(problem, only_read);
         plan.fill_result = !maps.covers_input;
         for (IndexMap& map : maps.classes) plan.maps.emplace_back(joined_rows(std::move(map)));
+        if (only_read) plan.parallel = read_flops(plan) > serial_flops;
     } else {
         plan.maps.emplace_back(joined_rows(forward_map(problem)));
     }
-    for (const MapPlan& m : plan.maps) plan.reads_padding |= !m.map.reads_inside();
+    for (const MapPlan& m : plan.maps) plan.reads_padding |= m.map.reads_padding();
     const int64_t results = pass == Pass::forward      ? problem.y_elems()
                             : pass == Pass::input_grad ? problem.x_elems()
                                                        : problem.w_elems();
-    plan.empty = problem.flops() == 0 || results == 0 || plan.maps.empty();
+    // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
+    plan.empty = problem.flops() == 0 || results == 0 || (plan.maps.empty() && algorithm != Algorithm::reference);
     if (algorithm == Algorithm::automatic && !plan.empty && choose_winograd(plan, kernels, true).empty())
         plan.algorithm = Algorithm::winograd;
     if (algorithm == Algorithm::winograd && !plan.maps.empty()) {

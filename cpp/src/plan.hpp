@@ -141,7 +141,7 @@ struct Plan {
     Extents weight_axis{0, 0, 0};
 
     std::vector<MapPlan> maps;
-    bool reads_padding = false;
+    bool reads_padding = false;  // zeros, not what is beyond other boundaries
     bool fill_result = false;   // some results have no terms: fill all before the maps write theirs
     bool writes_gaps = false;   // the same results, where tasks write them between their own (ordered_results.hpp)
     TileChoice tile;
@@ -195,7 +195,9 @@ inline int64_t result_extent(const Plan& plan, size_t axis) {
 inline int64_t row_chunk_bytes(const Plan& plan) { return plan.cache_bytes * 3 / 64; }
 
 // `threads`: how many the plan should have tasks for; they change how it is cut, never a bit of its results.
-Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads = 2);
+// `only_read`: see input_grad_maps.  An input gradient's plan is that of an x with zeros around it (algorithms/frame.hpp).
+Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads = 2,
+               bool only_read = false);
 std::string describe_blocking(const Plan& plan);
 
 }  // namespace convpp

@@ -56,6 +56,7 @@ ConvProblem::ConvProblem(const Geometry& geometry) : geometry_(geometry) {
                 g.pad_hi[a] != 0)
                 throw ShapeError("an axis beyond the rank (" + std::to_string(g.rank) +
                                  ") has an extent, stride, dilation or padding; expected 1, 1, 1 and 0");
+            geometry_.boundary[a] = Boundary::zeros;
             continue;
         }
         check_range(g.input[a], 0, at_axis("input extent", axis, g.rank));
@@ -71,6 +72,11 @@ ConvProblem::ConvProblem(const Geometry& geometry) : geometry_(geometry) {
                              std::to_string(axis - (3 - g.rank)) + ": dilation * (kernel - 1) + 1 is " +
                              std::to_string(reach + 1) + ", input + padding is " + std::to_string(padded));
         output_[a] = (padded - reach - 1) / g.stride[a] + 1;
+        if (g.boundary[a] != Boundary::zeros && g.input[a] == 0)
+            throw ShapeError("the input extent of axis " + std::to_string(axis - (3 - g.rank)) +
+                             " is 0, expected 1 or more for the boundary " + name(g.boundary[a]));
+        const int64_t last = (output_[a] - 1) * g.stride[a] - g.pad_lo[a] + reach;
+        if (g.pad_lo[a] <= 0 && last < g.input[a]) geometry_.boundary[a] = Boundary::zeros;
     }
     taps_ = array_elems({g.kernel[0], g.kernel[1], g.kernel[2]}, "the kernel");
     if (taps_ > most_taps)
@@ -106,6 +112,17 @@ const char* name(DType dtype) noexcept {
 
 const char* name(Layout layout) noexcept {
     return layout == Layout::channels_first ? "channels_first" : "channels_last";
+}
+
+const char* name(Boundary boundary) noexcept {
+    switch (boundary) {
+        case Boundary::zeros: return "zeros";
+        case Boundary::reflect: return "reflect";
+        case Boundary::replicate: return "replicate";
+        case Boundary::circular: return "circular";
+        case Boundary::symmetric: return "symmetric";
+    }
+    return "?";
 }
 
 }  // namespace convpp

@@ -64,7 +64,12 @@ private:
 class Workspace {
 public:
     // Throws std::bad_alloc.
-    explicit Workspace(int64_t bytes) : block_(kept().bytes() >= bytes ? std::move(kept()) : AlignedBlock(bytes)) {}
+    explicit Workspace(int64_t bytes) : Workspace(AlignedBlock(), bytes) {}
+    // Of memory that `reserve` has made sure of.
+    Workspace(AlignedBlock reserved, int64_t bytes)
+        : block_(reserved.bytes() >= bytes ? std::move(reserved)
+                 : kept().bytes() >= bytes ? std::move(kept())
+                                           : AlignedBlock(bytes)) {}
     ~Workspace() {
         if (block_.bytes() <= largest_kept && block_.bytes() > kept().bytes()) kept() = std::move(block_);
     }
@@ -72,6 +77,14 @@ public:
     Workspace& operator=(const Workspace&) = delete;
 
     std::byte* data() const { return block_.data(); }
+
+    // Makes sure that there will be so many bytes later in this call, when it must not fail any more: kept by the thread,
+    // whatever workspaces come and go meanwhile, or the caller's.  Throws std::bad_alloc.
+    static AlignedBlock reserve(int64_t bytes) {
+        if (bytes > largest_kept - cache_line) return AlignedBlock(bytes);
+        const Workspace workspace(bytes);
+        return {};
+    }
 
 private:
     // A call on two threads takes a few MB; more than this is not held between calls.

@@ -194,7 +194,7 @@ inline std::string describe(const Geometry& g) {
            " K " + std::to_string(g.out_channels) + " groups " + std::to_string(g.groups) + " input " + text(g.input) +
            " kernel " + text(g.kernel) + " stride " + text(g.stride) + " dilation " + text(g.dilation) + " padding " +
            text(g.pad_lo) + " " + text(g.pad_hi) + (g.flip ? " flip" : "") + (g.per_sample ? " per_sample " : " ") +
-           name(g.layout);
+           name(g.layout) + " " + name(g.boundary[0]) + " " + name(g.boundary[1]) + " " + name(g.boundary[2]);
 }
 
 // A small random convolution with everything that can be unusual about one: channels around vector widths, groups,

@@ -34,6 +34,7 @@ class Convolution:
         flip: bool,
         per_sample: bool,
         channels_last: bool,
+        padding_mode: tuple[str, ...],
         /,
     ) -> None: ...
     def execute(

@@ -18,20 +18,18 @@ PerAxis = SupportsIndex | Sequence[SupportsIndex]
 #: A number, one for each axis, a (lo, hi) pair for each axis, or a name.
 Padding = str | SupportsIndex | Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]]
 Layout = Literal["channels_first", "channels_last"]
+#: A name of PADDING_MODES, or one for each axis.
+PaddingMode = str | Sequence[str]
 Shape = tuple[int, ...]
 #: What the normalised forms look like: hashable, ints only.
 Ints = int | Shape
+Modes = str | tuple[str, ...]
 Pads = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 
 PADDINGS = ("valid", "same", "same_lower", "full", "causal")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 LAYOUTS = ("channels_first", "channels_last")
 ALGORITHMS = ("auto", "direct", "winograd", "reference")
-
-
-def not_available(what: str) -> ValueError:
-    """The error for what a later version brings."""
-    return ValueError(f"{what} is not available yet in this version of convpp")
 
 
 def as_int(value: Any, argument: str) -> int:
@@ -99,11 +97,11 @@ def choice(value: Any, argument: str, choices: tuple[str, ...]) -> str:
     raise ValueError(f"{argument} is {value!r}, expected one of {', '.join(choices)}")
 
 
-def check_padding_mode(value: Any) -> None:
-    """``zeros`` is what there is; the other names are known."""
-    if value != "zeros":
-        choice(value, "padding_mode", PADDING_MODES)
-        raise not_available(f"padding_mode={value!r}")
+def padding_modes(value: Any) -> Modes:
+    """A name, or a tuple of names."""
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        return tuple(choice(v, "padding_mode", PADDING_MODES) for v in value)
+    return choice(value, "padding_mode", PADDING_MODES)
 
 
 def check_algorithm(value: Any) -> str:

@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from convpp.arguments import LAYOUTS, Padding, PerAxis, as_int, check_padding_mode, choice, flag, pads, per_axis
+from convpp.arguments import (
+    LAYOUTS,
+    Padding,
+    PaddingMode,
+    PerAxis,
+    as_int,
+    choice,
+    flag,
+    padding_modes,
+    pads,
+    per_axis,
+)
 from convpp.planning import Planned
 from convpp.runtime import threads_of_call
 from convpp.validation import Array, dtype_from, result
@@ -21,14 +32,12 @@ def geometry_key(
     padding: Padding,
     dilation: PerAxis,
     groups: int,
-    padding_mode: str,
+    padding_mode: PaddingMode,
     flip: bool,
     layout: str,
     per_sample: bool,
 ) -> tuple[Any, ...]:
-    """The geometry arguments as ``plan_conv`` takes them: hashable, ints only."""
-    if padding_mode != "zeros":
-        check_padding_mode(padding_mode)
+    """The geometry arguments as ``plan_conv`` takes them: hashable, ints and names."""
     return (
         stride if type(stride) is int else per_axis(stride, "stride"),
         padding if type(padding) is int else pads(padding),
@@ -37,6 +46,7 @@ def geometry_key(
         flip if flip is False else flag(flip, "flip"),
         layout if layout == "channels_first" else choice(layout, "layout", LAYOUTS),
         per_sample if per_sample is False else flag(per_sample, "per_sample"),
+        padding_mode if type(padding_mode) is str and padding_mode == "zeros" else padding_modes(padding_mode),
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp import runtime
+from convpp.arguments import PADDING_MODES
 from convpp.errors import ShapeError
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
 from convpp.planning import PASSES
@@ -35,6 +36,7 @@ LARGE: list[dict[str, Any]] = [  # sizes that make several blocks of everything
     {"x": (1, 3, 61, 59), "w": (33, 3, 7, 7), "padding": 3, "stride": 2},
     {"x": (3, 130, 150), "w": (40, 130, 3), "dilation": 2},
     {"x": (2, 24, 33, 31), "w": (24, 1, 5, 5), "padding": "same", "groups": 24},
+    {"x": (2, 40, 17, 18), "w": (33, 40, 3, 3), "padding": 2, "padding_mode": "reflect"},
 ]
 
 
@@ -109,6 +111,7 @@ def _random_geometry(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[i
         "dilation": rng.integers(1, 4, rank).tolist(),
         "groups": groups,
         "flip": bool(rng.integers(2)),
+        "padding_mode": [str(mode) for mode in rng.choice(("zeros", "zeros", *PADDING_MODES), rank)],
     }
     return (n, c * groups, *extents), (k * groups, c, *kernel), geometry
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convpp.arguments import Layout, Padding, PerAxis, check_shape
+from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, check_shape
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
 from convpp.shapes import conv_output_shape
 from convpp.validation import FLOAT32, HALVES, Array, as_float, common_dtype
@@ -30,7 +30,7 @@ def conv_double_backward(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     threads: int | None = None,
@@ -95,7 +95,7 @@ def conv_jvp(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     threads: int | None = None,
@@ -148,7 +148,7 @@ def _geometry(
     padding: Padding,
     dilation: PerAxis,
     groups: int,
-    padding_mode: str,
+    padding_mode: PaddingMode,
     flip: bool,
     layout: Layout,
 ) -> dict[str, Any]:

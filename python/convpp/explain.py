@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from convpp.arguments import Layout, Padding, PerAxis, choice, shape
+from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, choice, shape
 from convpp.calls import geometry_key
 from convpp.planning import PASSES, plan_conv
 from convpp.runtime import threads_of_call
@@ -77,7 +77,7 @@ def explain(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,

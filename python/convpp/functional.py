@@ -9,7 +9,8 @@ The operation is cross-correlation, as in every deep-learning library::
 
     y[n, k, p] = bias[k] + sum over c, r of  x[n, c, p * stride - lo + r * dilation] * w[k, c, r]
 
-with p, r running over 1, 2 or 3 spatial axes and c over the channels of k's group; elements outside x add nothing.
+with p, r running over 1, 2 or 3 spatial axes and c over the channels of k's group; elements outside x add nothing, or
+are what ``padding_mode`` says.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from convpp.arguments import (
     LAYOUTS,
     Layout,
     Padding,
+    PaddingMode,
     PerAxis,
     as_int,
     check_algorithm,
@@ -53,7 +55,7 @@ def conv(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     activation: Activation | None = None,
@@ -84,7 +86,11 @@ def conv(
         Negative values crop.
     groups : int
         Channels of group g of x meet only the filters of group g.
-    padding_mode : "zeros"
+    padding_mode : a name, or one for each spatial axis
+        What padding holds: "zeros", or x as it goes on beyond its ends: "reflect" (mirrored at its last element,
+        which is not repeated), "symmetric" (mirrored, the last element repeated), "replicate" (the last element),
+        "circular" (x from its other end).  ``np.pad`` calls them constant, reflect, symmetric, edge and wrap.
+        Any amount is fine: mirrors reflect each other.  x is not copied for it.
     flip : bool
         True rotates the filters by 180 degrees: convolution as in signal processing (``scipy.signal.convolve``).
     layout : "channels_first" or "channels_last"
@@ -151,7 +157,7 @@ def conv_input_grad(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
@@ -166,7 +172,9 @@ def conv_input_grad(
 
     The adjoint of ``conv`` in x.  At stride 1 it is a convolution itself, of dy with the filters rotated by 180
     degrees and their depth and number swapped: ``conv(dy, adjoint_kernel(w), padding="full")``.  At other strides
-    each residue class of the input pixel is one, with some of the taps; no zeros are inserted.
+    each residue class of the input pixel is one, with some of the taps; no zeros are inserted.  With a
+    ``padding_mode``, h runs over the padded x, and what belongs to padding is added to the element of x that was read
+    there.
 
     Parameters
     ----------
@@ -215,7 +223,7 @@ def conv_weight_grad(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
@@ -333,7 +341,7 @@ def conv_backward(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     needs: Iterable[str] = NEEDS,

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from convpp.arguments import Ints, Pads, Shape
+from convpp.arguments import Ints, Modes, Pads, Shape
 from convpp.errors import ShapeError
 
 #: Sizes beyond this cannot exist; the core checks 64-bit products again.
@@ -44,6 +44,7 @@ class Geometry:
     flip: bool
     per_sample: bool
     channels_last: bool
+    padding_mode: tuple[str, ...]
 
     @property
     def rank(self) -> int:
@@ -92,6 +93,7 @@ class Geometry:
             self.flip,
             self.per_sample,
             self.channels_last,
+            ("zeros",) * (3 - self.rank) + self.padding_mode,
         )
 
 
@@ -105,6 +107,7 @@ def conv_geometry(
     flip: bool,
     channels_last: bool,
     per_sample: bool = False,
+    padding_mode: Modes = "zeros",
 ) -> Geometry:
     """The geometry of ``conv`` on an x of this shape, and of its gradients."""
     kernel = _kernel(w_shape, per_sample)
@@ -125,6 +128,7 @@ def conv_geometry(
     strides = _axes(stride, rank, "stride", 1)
     dilations = _axes(dilation, rank, "dilation", 1)
     pairs = _conv_pads(padding, spatial, kernel, strides, dilations)
+    modes = modes_of_axes(padding_mode, rank)
     output = []
     for axis, (extent, k, s, d, (lo, hi)) in enumerate(zip(spatial, kernel, strides, dilations, pairs, strict=True)):
         span = d * (k - 1) + 1
@@ -133,6 +137,11 @@ def conv_geometry(
                 f"the kernel is longer than the padded input on spatial axis {axis}, expected at most as long: "
                 f"dilation * (kernel - 1) + 1 = {span}, input + padding = {extent} + {lo} + {hi} = {extent + lo + hi} "
                 f"(x has shape {x_shape}, w has shape {w_shape})"
+            )
+        if extent == 0 and modes[axis] != "zeros":
+            raise ShapeError(
+                f"x has shape {x_shape}, expected 1 or more elements on spatial axis {axis}: its padding_mode is "
+                f"{modes[axis]!r}, and there is nothing to pad it with"
             )
         output.append((extent + lo + hi - span) // s + 1)
     geometry = Geometry(
@@ -149,6 +158,7 @@ def conv_geometry(
         flip,
         per_sample,
         channels_last,
+        modes,
     )
     _check_sizes(geometry)
     return geometry
@@ -234,6 +244,7 @@ def conv_transpose_geometry(
         flip,
         False,
         channels_last,
+        ("zeros",) * rank,
     )
     _check_sizes(geometry)
     return geometry
@@ -290,6 +301,16 @@ def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
         if v > LARGEST:
             raise ShapeError(f"{argument} is {value}, expected at most 2**60")
     return values
+
+
+def modes_of_axes(value: Modes, rank: int) -> tuple[str, ...]:
+    """A padding mode for each axis."""
+    modes = (value,) * rank if isinstance(value, str) else value
+    if len(modes) == 1:
+        modes *= rank
+    if len(modes) != rank:
+        raise ValueError(f"padding_mode is {value}, expected a name or {rank} names (one for each axis)")
+    return modes
 
 
 def _conv_pads(padding: Pads, extents: Shape, kernel: Shape, stride: Shape, dilation: Shape) -> Pairs:

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from convpp.arguments import Padding, PerAxis, as_int, pads, per_axis
+from convpp.arguments import Padding, PaddingMode, PerAxis, as_int, padding_modes, pads, per_axis
 from convpp.errors import ShapeError
 from convpp.functional import conv, conv_bias_grad, conv_input_grad, conv_weight_grad
-from convpp.geometry import explicit_pads
+from convpp.geometry import explicit_pads, modes_of_axes
 from convpp.parameters import Rng, WeightAndBias
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
 from convpp.validation import FLOAT32, HALVES, as_float, common_dtype
@@ -161,7 +161,7 @@ class _Conv(_Layer):
         dilation: PerAxis = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         *,
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
@@ -177,7 +177,8 @@ class _Conv(_Layer):
             or "causal"; negative values crop.
         groups : number of groups of channels that do not see each other.
         bias : whether there is a bias.
-        padding_mode : "zeros".
+        padding_mode : "zeros", "reflect", "replicate", "circular" (as in PyTorch) or "symmetric", or one per
+            spatial axis; see `convpp.conv`.
         dtype : of the parameters, float32 or float64.
         rng : seed or Generator for the initial values: U(-b, b) with ``b = 1 / sqrt(fan_in)`` for weight
             and bias, where ``fan_in = weight.shape[1] * prod(kernel_size)``, as in PyTorch.
@@ -186,8 +187,10 @@ class _Conv(_Layer):
         ------
         ShapeError : channels that ``groups`` does not divide, or a wrong number of entries.
         DTypeError : another dtype.
+        ValueError : an unknown padding or padding mode.
         """
-        self.padding_mode = padding_mode
+        self.padding_mode = padding_modes(padding_mode)
+        modes_of_axes(self.padding_mode, self._rank)  # only to fail here and not at the first forward
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype, rng)
 
     def forward(self, x: npt.ArrayLike) -> Array:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from convpp import _core
-from convpp.arguments import Ints, Pads, Shape, check_algorithm, choice
+from convpp.arguments import Ints, Modes, Pads, Shape, check_algorithm, choice
 from convpp.geometry import Geometry, conv_geometry, conv_transpose_geometry
 
 #: Plans are a few kilobytes each.
@@ -47,9 +47,12 @@ def plan_conv(
     flip: bool,
     layout: str,
     per_sample: bool,
+    padding_mode: Modes,
 ) -> Planned:
     """A pass of ``conv``."""
-    geometry = conv_geometry(x_shape, w_shape, stride, padding, dilation, groups, flip, _is_last(layout), per_sample)
+    geometry = conv_geometry(
+        x_shape, w_shape, stride, padding, dilation, groups, flip, _is_last(layout), per_sample, padding_mode
+    )
     return Planned(geometry, pass_, dtype, algorithm)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy.typing as npt
 
 from convpp.activation import Activation, run_fused
-from convpp.arguments import Layout, Padding, PerAxis, check_algorithm, check_shape, shape
+from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, check_algorithm, check_shape, shape
 from convpp.calls import geometry_key
 from convpp.errors import DTypeError, ShapeError
 from convpp.planning import plan_conv
@@ -77,8 +77,8 @@ class PreparedWeights:
         """``conv`` with these weights."""
         if geometry not in (_UNSAID, self.geometry):
             raise ValueError(
-                f"w was prepared for the geometry (stride, padding, dilation, groups, flip, layout, per_sample) = "
-                f"{self.geometry}, expected that or no geometry arguments, got {geometry}"
+                "w was prepared for the geometry (stride, padding, dilation, groups, flip, layout, per_sample, "
+                f"padding_mode) = {self.geometry}, expected that or no geometry arguments, got {geometry}"
             )
         if check_algorithm(algorithm) not in ("auto", self.algorithm):
             raise ValueError(f"algorithm is {algorithm!r}, expected {self.algorithm!r}, which w was prepared for")
@@ -109,7 +109,7 @@ def prepare_weights(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,

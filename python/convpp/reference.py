@@ -16,6 +16,10 @@ and for each tap, with ``w_l`` the (K, C/groups) matrix of that tap,
 where ``in`` and ``out`` are the positions that the tap connects.  Positions whose input lies in the padding
 are left out, not multiplied by zero: padding can not make a NaN out of an infinite weight.
 
+A ``padding_mode`` other than "zeros" is a step before that: x is extended, position by position, by the elements that
+its index function names (`_folded`), and then there is no padding.  The adjoint of that step adds each position of the
+extended dx to the element that it was read from.
+
 Read next: ``testing.py`` (the checks built on this), ``functional.py`` (the same operations, fast).
 """
 
@@ -34,7 +38,9 @@ from convpp.errors import ShapeError
 Array = npt.NDArray[np.float64]
 PerAxis = int | Sequence[int]
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+PaddingMode = str | Sequence[str]
 Layout = Literal["channels_first", "channels_last"]
+MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 Index = tuple[EllipsisType | slice | int, ...]
 
 
@@ -47,7 +53,7 @@ def reference_conv(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
 ) -> Array:
@@ -65,7 +71,7 @@ def reference_conv(
     padding : int, one per axis, one ``(lo, hi)`` pair per axis, or "valid", "same", "same_lower",
         "full" or "causal".
     groups : number of groups; both C and K are multiples of it.
-    padding_mode : "zeros".
+    padding_mode : "zeros", "reflect", "replicate", "circular" or "symmetric", or one per axis.
     flip : True for true convolution (kernel rotated), False for cross-correlation.
     layout : of ``x`` and ``y``.
 
@@ -108,7 +114,7 @@ def reference_input_grad(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
 ) -> Array:
@@ -142,11 +148,11 @@ def reference_input_grad(
     dy, w, x_shape = _float64(dy), _float64(w), tuple(x_shape)
     geometry = _Geometry(x_shape, w.shape, stride, padding, dilation, groups, padding_mode, flip, layout)
     dyg, wg = geometry.split_y(dy), geometry.split_w(w)
-    dx = np.zeros(geometry.split_x_shape)
+    dx = geometry.extended_zeros()
     with np.errstate(over="ignore", invalid="ignore"):
         for tap, out, inp in geometry.taps():
             dx[inp] += np.einsum("gkc,ngk...->ngc...", wg[tap], dyg[out])
-    return geometry.join(dx)
+        return geometry.join_x(dx)
 
 
 def reference_weight_grad(
@@ -158,7 +164,7 @@ def reference_weight_grad(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
 ) -> Array:
@@ -210,12 +216,10 @@ class _Geometry:
         padding: Padding,
         dilation: PerAxis,
         groups: int,
-        padding_mode: str,
+        padding_mode: PaddingMode,
         flip: bool,
         layout: str,
     ) -> None:
-        if padding_mode != "zeros":
-            raise ValueError(f"padding_mode={padding_mode!r} is not available yet; expected 'zeros'")
         if layout not in ("channels_first", "channels_last"):
             raise ValueError(f"layout must be 'channels_first' or 'channels_last', got {layout!r}")
         self.rank = rank = len(w_shape) - 2
@@ -224,6 +228,7 @@ class _Geometry:
         if len(x_shape) not in (rank + 1, rank + 2):
             raise ShapeError(f"x must have {rank + 2} axes ({rank + 1} for one sample), got shape {x_shape}")
         self.batched = len(x_shape) == rank + 2
+        self._x_shape = x_shape
         self.last = layout == "channels_last"
         self.flip = flip
 
@@ -239,8 +244,18 @@ class _Geometry:
 
         strides, dilations = _per_axis(stride, rank, "stride"), _per_axis(dilation, rank, "dilation")
         pads = _pads(padding, extents, kernel, strides, dilations)
-        self.axes = [_Axis(*axis) for axis in zip(extents, kernel, strides, dilations, pads, strict=True)]
         self.split_x_shape = (n, groups, group_c, *extents)
+        self.extension: list[tuple[int, npt.NDArray[np.int64]]] = []  # axes that are extended, and by which elements
+        for axis, mode in enumerate(_modes(padding_mode, rank)):
+            if mode == "zeros":
+                continue
+            lo, hi = pads[axis]
+            if extents[axis] == 0 and max(lo, hi) > 0:
+                raise ShapeError(f"x of shape {x_shape} has nothing to pad spatial axis {axis} with ({mode!r})")
+            positions = np.arange(-lo, extents[axis] + hi)
+            self.extension.append((axis - rank, _folded(positions, extents[axis], mode)))
+            extents[axis], pads[axis] = len(positions), (0, 0)
+        self.axes = [_Axis(*axis) for axis in zip(extents, kernel, strides, dilations, pads, strict=True)]
         self.split_y_shape = (n, groups, self.k // groups, *(axis.out for axis in self.axes))
 
     def taps(self) -> Iterator[tuple[Index, Index, Index]]:
@@ -253,8 +268,25 @@ class _Geometry:
             )
 
     def split_x(self, x: Array) -> Array:
-        """(N, groups, C/groups, *spatial)."""
-        return self._channels_first(x).reshape(self.split_x_shape)
+        """(N, groups, C/groups, *spatial), extended as ``padding_mode`` says."""
+        split = self._channels_first(x).reshape(self.split_x_shape)
+        for axis, elements in self.extension:
+            split = np.take(split, elements, axis)
+        return split
+
+    def extended_zeros(self) -> Array:
+        """Zeros shaped like what ``split_x`` returns."""
+        return self.split_x(np.zeros(self._x_shape))
+
+    def join_x(self, extended: Array) -> Array:
+        """The adjoint of ``split_x``: each position is added to the element that it was read from."""
+        for axis, elements in reversed(self.extension):
+            shape = list(extended.shape)
+            shape[axis] = self.split_x_shape[axis]
+            dx = np.zeros(shape)
+            np.add.at(np.moveaxis(dx, axis, 0), elements, np.moveaxis(extended, axis, 0))
+            extended = dx
+        return self.join(extended)
 
     def split_y(self, dy: Array) -> Array:
         """(N, groups, K/groups, *out)."""
@@ -345,6 +377,26 @@ def _pads(
     if padding == "same":  # an odd rest goes behind
         return [(total // 2, total - total // 2) for total in totals]
     return [(total - total // 2, total // 2) for total in totals]
+
+
+def _modes(value: PaddingMode, rank: int) -> list[str]:
+    modes = [value] * rank if isinstance(value, str) else list(value)
+    if len(modes) != rank or any(mode not in MODES for mode in modes):
+        raise ValueError(f"padding_mode is {value!r}, expected one of {', '.join(MODES)}, or {rank} of them")
+    return modes
+
+
+def _folded(positions: npt.NDArray[np.int64], extent: int, mode: str) -> npt.NDArray[np.int64]:
+    """The elements of an axis that the positions of its extension read; [0, extent) reads itself."""
+    there = np.arange(extent)
+    if mode == "replicate":
+        return np.clip(positions, 0, extent - 1)
+    cycle = {
+        "circular": there,
+        "symmetric": np.concatenate([there, there[::-1]]),
+        "reflect": np.concatenate([there, there[-2:0:-1]]),
+    }[mode]
+    return cycle[positions % max(len(cycle), 1)]
 
 
 def _per_axis(value: PerAxis, rank: int, name: str) -> list[int]:

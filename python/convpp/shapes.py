@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from convpp.arguments import Layout, Padding, PerAxis, shape
+from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, shape
 from convpp.calls import geometry_key
 from convpp.geometry import conv_geometry, conv_transpose_geometry
 from convpp.transposed import transpose_key
@@ -21,7 +21,7 @@ def conv_output_shape(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
@@ -46,7 +46,7 @@ def conv_output_shape(
     >>> convpp.conv_output_shape((8, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3)
     (8, 64, 112, 112)
     """
-    strides, pads, dilations, groups, flip, kind, per_sample = geometry_key(
+    strides, pads, dilations, groups, flip, kind, per_sample, modes = geometry_key(
         stride, padding, dilation, groups, padding_mode, flip, layout, per_sample
     )
     return conv_geometry(
@@ -59,6 +59,7 @@ def conv_output_shape(
         flip,
         kind == "channels_last",
         per_sample,
+        modes,
     ).y_shape
 
 

@@ -303,8 +303,12 @@ def transpose_key(
     layout: str,
 ) -> tuple[Any, ...]:
     """The geometry arguments as ``plan_conv_transpose`` takes them."""
-    stride, padding, dilation, groups, flip, layout, _ = geometry_key(
-        stride, padding, dilation, groups, padding_mode, flip, layout, False
+    if padding_mode != "zeros":
+        raise ValueError(
+            f"padding_mode is {padding_mode!r}, expected 'zeros': padding crops the result of a transposed convolution"
+        )
+    stride, padding, dilation, groups, flip, layout, _, _ = geometry_key(
+        stride, padding, dilation, groups, "zeros", flip, layout, False
     )
     return (
         stride,

@@ -149,6 +149,31 @@ CASES = [
         },
         (1, 3, 3, 4, 2),
     ),
+    (
+        "Conv2d",
+        "float64",
+        {"in_channels": 3, "out_channels": 4, "kernel_size": 3, "padding": [3, 2], "padding_mode": "reflect"},
+        (2, 3, 6, 5),
+    ),
+    (
+        "Conv1d",
+        "float32",
+        {
+            "in_channels": 2,
+            "out_channels": 3,
+            "kernel_size": 4,
+            "stride": 2,
+            "padding": 5,
+            "padding_mode": "replicate",
+        },
+        (2, 2, 4),
+    ),
+    (
+        "Conv3d",
+        "float32",
+        {"in_channels": 2, "out_channels": 2, "kernel_size": 3, "padding": "same", "padding_mode": "circular"},
+        (1, 2, 4, 3, 5),
+    ),
 ]
 
 

@@ -21,6 +21,10 @@ enum class Pass { forward, input_grad, weight_grad };
 // channels_first: x is (N, C, *spatial).  channels_last: (N, *spatial, C).  Weights are (K, C/groups, *kernel) in both.
 enum class Layout { channels_first, channels_last };
 
+// What a tap reads outside x, along an axis (NumPy's names: constant 0, reflect, edge, wrap, symmetric).  The axis goes on
+// without end: reflected at its last elements, repeating its ends, repeating itself, or reflected beyond its last elements.
+enum class Boundary { zeros, reflect, replicate, circular, symmetric };
+
 struct Geometry {
     int rank = 2;
     int64_t batch = 1;         // N
@@ -36,6 +40,8 @@ struct Geometry {
     bool flip = false;        // true: convolution with the kernel rotated by 180 degrees, as in signal processing
     bool per_sample = false;  // true: weights are (N, K, C/groups, *kernel), a set for each sample
     Layout layout = Layout::channels_first;
+    // Of each axis.  Where it is not zeros, the axis must have elements; where an axis of zeros is left, nothing is added.
+    std::array<Boundary, 3> boundary{};
 };
 
 class ConvProblem {
@@ -43,6 +49,7 @@ public:
     // Throws ShapeError or std::invalid_argument if the geometry is not a convolution.
     explicit ConvProblem(const Geometry& geometry);
 
+    // As given; but an axis that no tap leaves has zeros for its boundary, since all boundaries are then the same.
     const Geometry& geometry() const noexcept { return geometry_; }
     const Extents& output() const noexcept { return output_; }  // floor((in + lo + hi - dilation*(k-1) - 1)/stride) + 1
     int64_t taps() const noexcept { return taps_; }  // elements of one kernel
@@ -62,5 +69,6 @@ private:
 const char* name(Pass pass) noexcept;
 const char* name(DType dtype) noexcept;
 const char* name(Layout layout) noexcept;
+const char* name(Boundary boundary) noexcept;
 
 }  // namespace convpp

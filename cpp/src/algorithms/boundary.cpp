@@ -18,7 +18,7 @@ bool is_finite(T value) {
     return value - value == T(0);
 }
 
-// The pixels of an axis whose taps all read inside the source: [lo, hi).
+// The pixels of an axis whose taps read no padding: [lo, hi).  (What is beyond other boundaries are terms of the sum.)
 struct Interior {
     int64_t lo, hi;
     bool has(int64_t u) const { return u >= lo && u < hi; }
@@ -26,6 +26,7 @@ struct Interior {
 
 Interior interior(const AxisMap& axis) {
     Interior inside{0, axis.count};
+    if (axis.folds()) return inside;
     while (inside.lo < inside.hi) {
         const int64_t at = inside.lo * axis.source_step;
         if (std::all_of(axis.taps.begin(), axis.taps.end(), [&](const Tap& t) { return at + t.offset >= 0; })) break;
@@ -151,6 +152,7 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
     const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
     const auto outside = [&](size_t a, int64_t u, int64_t t) {
         const int64_t at = u * map.axis[a].source_step + map.axis[a].taps[static_cast<size_t>(t)].offset;
+        if (map.axis[a].folds()) return false;
         return at < 0 || at >= map.axis[a].source_extent;
     };
     const Inside inside = inside_of(map);

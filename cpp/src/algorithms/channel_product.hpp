@@ -64,22 +64,29 @@ struct ChannelCopy {
     ChannelCopy(Carver& carver, const Plan& plan, int64_t lanes) : padded(carver, plan, lanes, false) {
         if (plan.feed != Feed::channel_vectors) return;
         int64_t elems = 0, rows = 0, taps = 0;
+        std::array<int64_t, 3> folded{};
         for (const MapPlan& m : plan.maps) {
             taps = std::max(taps, m.patches.taps.largest());
             for (int64_t b = 0; m.family > 0 && b < m.patches.taps.count(); ++b) {
                 const PaddedLayout layout = channel_layout(&m, m.family, m.pixels.box(0), b, lanes);
                 elems = std::max(elems, layout.elems);
                 rows = std::max(rows, layout.range[1].length);
+                if (m.map.folds()) lengthen(folded, layout);
             }
         }
         const int64_t vectors = plan.channels_last ? ceil_div(plan.channel_block, lanes) : 1;
         take(carver, checked_mul(elems, vectors, "the padded input"), rows, lanes);
         padded.offsets = carver.take<int64_t>(taps);
+        if (folded[2] > 0) padded.folds = Folds(carver, folded);
     }
-    // Of so many elements, and rows of a plane.
-    ChannelCopy(Carver& carver, const Plan& plan, int64_t elems, int64_t rows, int64_t lanes)
+    // Of a source, and of another tensor that takes its place.
+    ChannelCopy(Carver& carver, const Plan& plan, const PaddedLayout& source, const PaddedLayout& other, int64_t lanes)
         : padded(carver, plan, lanes, false) {
-        take(carver, elems, rows, lanes);
+        take(carver, std::max(source.elems, other.elems), std::max(source.range[1].length, other.range[1].length),
+             lanes);
+        std::array<int64_t, 3> folded{};
+        lengthen(folded, source);
+        if (plan.maps[0].map.folds()) padded.folds = Folds(carver, folded);
     }
 
 private:
@@ -178,6 +185,29 @@ void copy_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& f
         }
 }
 
+// What lies outside of x.  The lanes beyond the channels stay zeros.
+template <class T>
+void copy_channels_outside(const MapPlan& m, const TensorStrides& from, const T* source, const Box& box,
+                           const PaddedLayout& layout, int64_t channels, int64_t lanes, ChannelCopy<T> copy) {
+    Folds& folds = copy.padded.folds;
+    folds.find(m.map, from, copied_axes(layout));
+    for (int64_t n = 0; n < box.extent(0); ++n) {
+        const T* const sample = source + (box.lo[0] + n) * from.batch;
+        for (int64_t v = 0; v * lanes < channels; ++v) {
+            const int64_t valid = std::min(lanes, channels - v * lanes);
+            const T* const vector = sample + v * lanes * from.channel;
+            T* const plane = copy.padded.copy + v * layout.elems + n * layout.strides.batch;
+            folds.for_each_outside([&](const FoldedStretch& stretch) {
+                for (int64_t i = 0; i < stretch.count; ++i) {
+                    const T* const at = vector + stretch.from + i * stretch.step;
+                    T* const to = plane + stretch.to + i * lanes;
+                    for (int64_t l = 0; l < valid; ++l) to[l] = at[l * from.channel];
+                }
+            });
+        }
+    }
+}
+
 // The same of the source.
 template <class T>
 void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const Stored<T>& source,
@@ -185,6 +215,9 @@ void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
                    const ChannelCopy<T>& copy) {
     copy_channels(kernel, plan.source, source_extents(m.map), source, box, layout, channel, channels,
                   plan.channels_last, copy);
+    if (copy.padded.folds.used())
+        copy_channels_outside(m, plan.source, source.at + channel * plan.source.channel, box, layout, channels,
+                              kernel.lanes, copy);
 }
 
 // weights[channel of the group][tap][lane], one vector of result channels and box of taps after the other.

@@ -65,15 +65,29 @@ inline PaddedLayout padded_layout(const MapPlan& plan, const TensorStrides& sour
     return layout;
 }
 
+// The longest axes of some copies.
+inline void lengthen(std::array<int64_t, 3>& most, const PaddedLayout& layout) {
+    for (size_t a = 0; a < 3; ++a) most[a] = std::max(most[a], layout.range[a].length);
+}
+
+// The axes of a padded copy, as Folds takes them.
+inline std::array<CopiedAxis, 3> copied_axes(const PaddedLayout& layout) {
+    std::array<CopiedAxis, 3> copied;
+    for (size_t a = 0; a < 3; ++a) copied[a] = {layout.range[a].lo, layout.range[a].length, layout.strides.axis[a]};
+    return copied;
+}
+
 // The buffers of one thread.
 template <class T>
 struct PaddedBuffers {
     T* copy = nullptr;
     int64_t* offsets = nullptr;  // of the block's pairs
+    Folds folds;  // of a sample's channel, or pixels
 
     PaddedBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true) {
         if (!used) return;
         int64_t elems = 0, row = 0, pairs = 0;
+        std::array<int64_t, 3> folded{};
         for (const MapPlan& m : plan.maps) {
             pairs = std::max(pairs, m.patches.largest());
             if (m.in_place) continue;
@@ -84,10 +98,12 @@ struct PaddedBuffers {
                 // A smaller box may need more slack than the largest.
                 elems = std::max(elems, layout.elems + copied * most_slack);
                 row = std::max(row, layout.strides.axis[1]);
+                if (m.map.folds()) lengthen(folded, layout);
             }
         }
         copy = carver.take<T>(elems + row + 2 * lanes);  // a row's padding may be written behind the last one
         offsets = carver.take<int64_t>(pairs);
+        if (folded[2] > 0) folds = Folds(carver, folded);
     }
 };
 
@@ -151,6 +167,18 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, con
             }
 }
 
+// What lies outside of x: of one channel, or of pixels with all channels.
+template <class T>
+void pad_outside(const MapPlan& plan, const TensorStrides& strides, const T* source, const Box& pixels,
+                 int64_t channels, const PaddedLayout& layout, PaddedBuffers<T> buffers) {
+    const bool together = strides.channel == 1;
+    buffers.folds.find(plan.map, strides, copied_axes(layout));
+    for (int64_t c = 0; c < (together ? 1 : channels); ++c)
+        for (int64_t n = 0; n < pixels.extent(0); ++n)
+            fill_outside(buffers.folds, source + c * strides.channel + (pixels.lo[0] + n) * strides.batch,
+                         together ? channels : 1, buffers.copy + c * layout.strides.channel + n * layout.strides.batch);
+}
+
 // The view of what `strides` and `base` describe; `first`: what the taps' offsets are relative to.
 template <class T>
 PixelView<T> make_view(const MapPlan& plan, const PatchBlock& block, const TensorStrides& strides,
@@ -188,6 +216,7 @@ PixelView<T> view_pixels(const kernels::KernelTable<T>& kernel, const MapPlan& p
     const int64_t channels = block.channel_hi - block.channel_lo;
     const PaddedLayout layout = padded_layout(plan, strides, pixels, block.taps, channels);
     copy_padded(kernel, plan, strides, source, pixels, channels, layout, buffers.copy);
+    if (buffers.folds.used()) pad_outside(plan, strides, source.at, pixels, channels, layout, buffers);
     return padded_view(plan, pixels, block, layout, buffers);
 }
 

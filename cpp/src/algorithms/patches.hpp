@@ -19,6 +19,7 @@
 #include <array>
 #include <cstdint>
 
+#include "algorithms/folds.hpp"
 #include "checked.hpp"
 #include "kernels/kernel_table.hpp"
 #include "plan.hpp"
@@ -108,7 +109,24 @@ struct Staging {
     int64_t plane = 0;               // elements of a staged channel
     std::array<int64_t, 3> pixel_step{0, 0, 0};
     int64_t* offsets = nullptr;      // of the block's pairs
+    Folds folds;                     // of a sample's channel
+    int64_t samples = 0, sample_lo = 0, sample = 0;  // the box's, and elements of a staged one
 };
+
+// Positions of each axis that a box stages, at most.
+inline std::array<int64_t, 3> most_staged(const MapPlan& plan) {
+    const Box pixels = plan.pixels.box(0);
+    std::array<int64_t, 3> most{};
+    for (int64_t b = 0; b < plan.patches.taps.count(); ++b) {
+        const Box taps = plan.patches.taps.box(b);
+        for (size_t a = 0; a < 3; ++a) {
+            const StagedAxis staged =
+                staged_axis(plan.map.axis[a], pixels.extent(a + 1), taps.lo[a + 1], taps.hi[a + 1]);
+            most[a] = std::max(most[a], staged.phases * staged.length);
+        }
+    }
+    return most;
+}
 
 // Bands a box needs, of one channel: one for each sample, staged slice, and phase of height and width.
 inline int64_t most_bands(const MapPlan& plan) {
@@ -139,10 +157,12 @@ private:
     template <class Maps>
     void take(Carver& carver, const Maps& maps, int64_t lanes) {
         int64_t staged_elems = 0, pairs = 0, row = 0, bands = 0;
+        std::array<int64_t, 3> folded{};
         for (const MapPlan& m : maps) {
             pairs = std::max(pairs, m.patches.largest());
             if (m.in_place) continue;
             bands = std::max(bands, most_bands(m));
+            if (m.map.folds()) folded = most_staged(m);  // it is then the only map
             const Box pixels = m.pixels.box(0);
             for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
                 const Box taps = m.patches.taps.box(b);
@@ -156,6 +176,7 @@ private:
         columns = carver.take<int64_t>(row);
         staging.offsets = offsets;
         staging.bands = carver.take<kernels::Band>(bands);
+        if (folded[2] > 0) staging.folds = Folds(carver, folded);
     }
 };
 
@@ -202,6 +223,21 @@ inline void find_bands(const MapPlan& plan, const TensorStrides& strides, const 
         return tap.phase * phase_unit[a] + (tap.shift - staged[a].shift_lo) * unit[a];
     };
     fill_offsets(block, staging.plane, position, staging.offsets);
+
+    if (!staging.folds.used()) return;
+    std::array<CopiedAxis, 3> copied;
+    for (size_t a = 0; a < 3; ++a)
+        copied[a] = {(pixels.lo[a + 1] + staged[a].shift_lo) * axis[a].source_step,
+                     staged[a].length,
+                     unit[a],
+                     axis[a].source_step,
+                     axis[a].phases.data(),
+                     staged[a].phases,
+                     phase_unit[a]};
+    staging.folds.find(plan.map, strides, copied);
+    staging.samples = pixels.extent(0);
+    staging.sample_lo = pixels.lo[0] * strides.batch;
+    staging.sample = sample;
 }
 
 // A channels_last source is transposed on the way: row by row, all channels at once.
@@ -229,6 +265,15 @@ void stage_channels_last(const kernels::KernelTable<T>& kernel, const Staging& s
     }
 }
 
+// What lies outside of x, of all channels.
+template <class T>
+void stage_outside(const TensorStrides& strides, const T* from, int64_t channels, const Staging& staging, T* to) {
+    for (int64_t c = 0; c < channels; ++c)
+        for (int64_t n = 0; n < staging.samples; ++n)
+            fill_outside(staging.folds, from + c * strides.channel + staging.sample_lo + n * strides.batch, 1,
+                         to + c * staging.plane + n * staging.sample);
+}
+
 template <class T>
 PatchView<T> stage_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& strides,
                             const Stored<T>& source, int64_t channels, const Staging& staging,
@@ -245,6 +290,7 @@ PatchView<T> stage_channels(const kernels::KernelTable<T>& kernel, const TensorS
     } else {
         stage_channels_last(kernel, staging, source, channels, buffers.columns, buffers.staged);
     }
+    if (staging.folds.used()) stage_outside(strides, source, channels, staging, buffers.staged);
     return {{buffers.staged, channels * staging.plane}, staging.pixel_step};
 }
 

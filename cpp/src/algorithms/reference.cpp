@@ -33,13 +33,14 @@ void for_each(const Extents& extents, const Body& body) {
 bool input_of(const ConvProblem& problem, const Extents& p, const Extents& r, Extents& h) {
     const Geometry& g = problem.geometry();
     for (size_t a = 0; a < 3; ++a) {
-        h[a] = p[a] * g.stride[a] - g.pad_lo[a] + r[a] * g.dilation[a];
-        if (h[a] < 0 || h[a] >= g.input[a]) return false;
+        const int64_t at = p[a] * g.stride[a] - g.pad_lo[a] + r[a] * g.dilation[a];
+        h[a] = folded(g.boundary[a], at, g.input[a]);
+        if (h[a] < 0) return false;
     }
     return true;
 }
 
-// The output that reads x at h with tap r; false if there is none.
+// The output that reads the extended x at h with tap r; false if there is none.
 bool output_of(const ConvProblem& problem, const Extents& h, const Extents& r, Extents& p) {
     const Geometry& g = problem.geometry();
     for (size_t a = 0; a < 3; ++a) {
@@ -48,6 +49,26 @@ bool output_of(const ConvProblem& problem, const Extents& h, const Extents& r, E
         p[a] = at / g.stride[a];
     }
     return true;
+}
+
+// body(at) for every position of the extended x that reads its element h, in order.
+template <class Body>
+void for_each_position(const ConvProblem& problem, const Extents& h, const Body& body) {
+    const Geometry& g = problem.geometry();
+    Extents lo = h, count{1, 1, 1};
+    for (size_t a = 0; a < 3; ++a) {
+        if (g.boundary[a] == Boundary::zeros) continue;
+        lo[a] = -g.pad_lo[a];
+        count[a] = (problem.output()[a] - 1) * g.stride[a] + (g.kernel[a] - 1) * g.dilation[a] + 1;
+    }
+    for_each(count, [&](const Extents& i) {
+        Extents at{};
+        for (size_t a = 0; a < 3; ++a) {
+            at[a] = lo[a] + i[a];
+            if (folded(g.boundary[a], at[a], g.input[a]) != h[a]) return;
+        }
+        body(at);
+    });
 }
 
 TensorStrides strides_of_x(const ConvProblem& problem) {
@@ -83,11 +104,13 @@ T input_grad_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n, 
     const int64_t in = g.in_channels / g.groups, out = g.out_channels / g.groups, first = c / in * out;
     T sum = arrays.bias ? arrays.bias[c] : T(0);
     Extents p{};
-    for (int64_t k = first; k < first + out; ++k)
-        for_each(g.kernel, [&](const Extents& r) {
-            if (output_of(problem, h, r, p))
-                sum += arrays.dy[offset(y, n, k, p)] * arrays.w[weight_offset(problem, n, k, c % in, r)];
-        });
+    for_each_position(problem, h, [&](const Extents& at) {
+        for (int64_t k = first; k < first + out; ++k)
+            for_each(g.kernel, [&](const Extents& r) {
+                if (output_of(problem, at, r, p))
+                    sum += arrays.dy[offset(y, n, k, p)] * arrays.w[weight_offset(problem, n, k, c % in, r)];
+            });
+    });
     return sum;
 }
 

@@ -54,8 +54,7 @@ struct WinogradBuffers {
 
 private:
     WinogradBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel, const WinogradBox& box)
-        : transforming(carver, plan, kernel),
-          copy(carver, plan, box.source.elems, box.source.range[1].length, kernel.lanes) {
+        : transforming(carver, plan, kernel), copy(carver, plan, box.source, box.source, kernel.lanes) {
         const WinogradPlan& w = plan.winograd;
         const int64_t place_count = box.place_count(), tile_count = box.tile_count(),
                       width = panel_widths(plan, kernel).channels;

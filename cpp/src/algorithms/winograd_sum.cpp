@@ -84,8 +84,7 @@ struct WinogradSumBuffers {
 
 private:
     WinogradSumBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel, const WinogradBox& box)
-        : copy(carver, plan, std::max(box.source.elems, box.results.elems),
-               std::max(box.source.range[1].length, box.results.range[1].length), kernel.lanes) {
+        : copy(carver, plan, box.source, box.results, kernel.lanes) {
         const WinogradPlan& winograd = plan.winograd;
         const WinogradSumLayout layout(plan, kernel, box);
         const int64_t channels = plan.maps[0].patches.channels_per_block;

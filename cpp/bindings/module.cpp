@@ -27,7 +27,8 @@ constexpr int float16_number = 23;  // NumPy's NPY_HALF
 
 template <>
 bool holds<convpp::float16>(const py::array& array) {
-    return array.dtype().num() == float16_number && array.dtype().byteorder() != '>' && array.dtype().byteorder() != '<';
+    return array.dtype().num() == float16_number && array.dtype().byteorder() != '>' &&
+           array.dtype().byteorder() != '<';
 }
 
 // NumPy does not know it: a package registers it, under a number that holds while Python runs.
@@ -36,7 +37,8 @@ bool holds<convpp::bfloat16>(const py::array& array) {
     static std::atomic<int> known{-1};
     const py::dtype dtype = array.dtype();
     if (dtype.num() == known.load(std::memory_order_relaxed)) return true;
-    if (dtype.itemsize() != sizeof(convpp::bfloat16) || dtype.attr("name").cast<std::string>() != "bfloat16") return false;
+    if (dtype.itemsize() != sizeof(convpp::bfloat16) || dtype.attr("name").cast<std::string>() != "bfloat16")
+        return false;
     known.store(dtype.num(), std::memory_order_relaxed);
     return true;
 }
@@ -198,9 +200,8 @@ void register_convolution(py::module_& module) {
                 const py::handle& result, bool accumulate, int threads) {
                  const convpp::Execution how{threads, accumulate, {}};
                  const py::none none;
-                 with_type(self.dtype(), [&](auto type) {
-                     execute<decltype(type)>(self, first, second, bias, none, result, how);
-                 });
+                 with_type(self.dtype(),
+                           [&](auto type) { execute<decltype(type)>(self, first, second, bias, none, result, how); });
              })
         .def("execute_fused",
              [](const Convolution& self, const py::handle& first, const py::handle& second, const py::handle& bias,
@@ -264,9 +265,8 @@ void register_activation(py::module_& module) {
     module.def("apply_activation", [](const py::handle& dy, const py::handle& value, const std::string& kind, double lo,
                                       double hi, const py::handle& result, int threads) {
         const convpp::Activation activation = activation_from(kind, lo, hi);
-        with_type(dtype_of(value), [&](auto type) {
-            apply_activation<decltype(type)>(dy, value, activation, result, threads);
-        });
+        with_type(dtype_of(value),
+                  [&](auto type) { apply_activation<decltype(type)>(dy, value, activation, result, threads); });
     });
     module.def("derivative_needs_only_result", [](const std::string& kind, double lo, double hi) {
         return convpp::derivative_needs_only_result(activation_from(kind, lo, hi));
@@ -305,9 +305,8 @@ void register_runtime(py::module_& module) {
     module.def("bias_grad", [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels,
                                bool channels_last, const py::handle& db, bool accumulate, int threads) {
         const convpp::Execution how{threads, accumulate, {}};
-        with_type(dtype_of(dy), [&](auto type) {
-            bias_grad<decltype(type)>(dy, batch, channels, pixels, channels_last, db, how);
-        });
+        with_type(dtype_of(dy),
+                  [&](auto type) { bias_grad<decltype(type)>(dy, batch, channels, pixels, channels_last, db, how); });
     });
 }
 

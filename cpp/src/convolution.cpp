@@ -169,9 +169,9 @@ void run_direct(const ConvProblem& problem, const Plan& plan, const reference::A
     }
     if (plan.fill_result && !accumulate) fill(problem, plan, arrays.bias, epilogue, result, threads);
     const bool forward = plan.pass == Pass::forward;
-    run_implicit_gemm<T>(
-        plan, {forward ? arrays.x : arrays.dy, arrays.w, packed, arrays.bias, result, accumulate, epilogue}, threads,
-        workspace.data());
+    run_implicit_gemm<T>(plan,
+                         {forward ? arrays.x : arrays.dy, arrays.w, packed, arrays.bias, result, accumulate, epilogue},
+                         threads, workspace.data());
 }
 
 // Of a pass, in their order; the weights as they were prepared, or null.
@@ -205,9 +205,7 @@ void execute(const ConvProblem& problem, const Plan& plan, const Operands<T>& op
              bool accumulate, int threads);
 
 int64_t result_elems(const ConvProblem& problem, Pass pass) {
-    return pass == Pass::forward      ? problem.y_elems()
-           : pass == Pass::input_grad ? problem.x_elems()
-                                      : problem.w_elems();
+    return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
 }
 
 // compute(where) computes whole results: where they belong, or, if they are added there, apart first.
@@ -459,7 +457,9 @@ void Convolution::execute_typed(View<const S> first, View<const S> second, const
     check_epilogue(plan.pass, operands.epilogue, how.accumulate);
     const auto run = [&](const Results<T>& sums, bool accumulate) {
         if (own.frame.empty()) convpp::execute<T>(own.inner, plan, operands, sums, accumulate, threads);
-        else execute_with_frame(own.inner, plan, own.frame, operands, sums, accumulate, threads, usable_threads(how.threads));
+        else
+            execute_with_frame(own.inner, plan, own.frame, operands, sums, accumulate, threads,
+                               usable_threads(how.threads));
     };
     const Results<T> to(result.data);
     const bool rounds = to.as != Storage::plain;
@@ -486,8 +486,8 @@ void Convolution::execute_prepared(View<const S> x, const PreparedWeights& w, Vi
     execute_typed(x, plain, reinterpret_cast<const Computed<S>*>(prepared.packed.data()), bias, y, how, residual);
 }
 
-void Convolution::execute(View<const float> first, View<const float> second, View<const float> bias,
-                          View<float> result, const Execution& how, View<const float> residual) const {
+void Convolution::execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
+                          const Execution& how, View<const float> residual) const {
     execute_typed(first, second, static_cast<const Computed<float>*>(nullptr), bias, result, how, residual);
 }
 
@@ -516,21 +516,13 @@ void Convolution::execute(View<const float16> first, View<const float16> second,
     execute_typed(first, second, static_cast<const Computed<float16>*>(nullptr), bias, result, how, residual);
 }
 
-PreparedWeights Convolution::prepare(View<const float> w, int threads) const {
-    return prepare_typed(w, threads);
-}
+PreparedWeights Convolution::prepare(View<const float> w, int threads) const { return prepare_typed(w, threads); }
 
-PreparedWeights Convolution::prepare(View<const double> w, int threads) const {
-    return prepare_typed(w, threads);
-}
+PreparedWeights Convolution::prepare(View<const double> w, int threads) const { return prepare_typed(w, threads); }
 
-PreparedWeights Convolution::prepare(View<const bfloat16> w, int threads) const {
-    return prepare_typed(w, threads);
-}
+PreparedWeights Convolution::prepare(View<const bfloat16> w, int threads) const { return prepare_typed(w, threads); }
 
-PreparedWeights Convolution::prepare(View<const float16> w, int threads) const {
-    return prepare_typed(w, threads);
-}
+PreparedWeights Convolution::prepare(View<const float16> w, int threads) const { return prepare_typed(w, threads); }
 
 void Convolution::execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
                           const Execution& how, View<const float> residual) const {

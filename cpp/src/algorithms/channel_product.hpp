@@ -187,25 +187,22 @@ void copy_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& f
 
 // What lies outside of x.  The lanes beyond the channels stay zeros.
 template <class T>
-void copy_channels_outside(const MapPlan& m, const TensorStrides& from, const T* source, const Box& box,
+void copy_channels_outside(const MapPlan& m, const TensorStrides& from, const Stored<T>& source, const Box& box,
                            const PaddedLayout& layout, int64_t channels, int64_t lanes, ChannelCopy<T> copy) {
     Folds& folds = copy.padded.folds;
     folds.find(m.map, from, copied_axes(layout));
-    for (int64_t n = 0; n < box.extent(0); ++n) {
-        const T* const sample = source + (box.lo[0] + n) * from.batch;
+    for (int64_t n = 0; n < box.extent(0); ++n)
         for (int64_t v = 0; v * lanes < channels; ++v) {
             const int64_t valid = std::min(lanes, channels - v * lanes);
-            const T* const vector = sample + v * lanes * from.channel;
             T* const plane = copy.padded.copy + v * layout.elems + n * layout.strides.batch;
-            folds.for_each_outside([&](const FoldedStretch& stretch) {
-                for (int64_t i = 0; i < stretch.count; ++i) {
-                    const T* const at = vector + stretch.from + i * stretch.step;
-                    T* const to = plane + stretch.to + i * lanes;
-                    for (int64_t l = 0; l < valid; ++l) to[l] = at[l * from.channel];
-                }
+            with_elements(source + ((box.lo[0] + n) * from.batch + v * lanes * from.channel), [&](const auto* vector) {
+                folds.for_each_outside([&](const FoldedStretch& stretch) {
+                    for (int64_t i = 0; i < stretch.count; ++i)
+                        copy_elements(vector + stretch.from + i * stretch.step, from.channel, valid,
+                                      plane + stretch.to + i * lanes, 1);
+                });
             });
         }
-    }
 }
 
 // The same of the source.
@@ -216,7 +213,7 @@ void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
     copy_channels(kernel, plan.source, source_extents(m.map), source, box, layout, channel, channels,
                   plan.channels_last, copy);
     if (copy.padded.folds.used())
-        copy_channels_outside(m, plan.source, source.at + channel * plan.source.channel, box, layout, channels,
+        copy_channels_outside(m, plan.source, source + channel * plan.source.channel, box, layout, channels,
                               kernel.lanes, copy);
 }
 

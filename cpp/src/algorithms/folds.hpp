@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <type_traits>
 
 #include "index_map.hpp"
+#include "stored.hpp"
 #include "workspace.hpp"
 
 namespace convpp {
@@ -120,18 +122,42 @@ private:
     bool used_ = false;
 };
 
+// use(elements): a pointer of the type that they are stored in.
+template <class T, class Use>
+void with_elements(const Stored<T>& source, const Use& use) {
+    switch (source.as) {
+        case Storage::plain: return use(source.plain());
+        case Storage::bfloat16: return use(reinterpret_cast<const bfloat16*>(source.at));
+        case Storage::float16: return use(reinterpret_cast<const float16*>(source.at));
+    }
+}
+
+// `count` elements, `step` apart, as what is computed with.
+template <class T, class S>
+void copy_elements(const S* from, int64_t step, int64_t count, T* to, int64_t to_step) {
+    if constexpr (std::is_same_v<S, T>) {
+        if (step == 1 && to_step == 1) std::copy_n(from, count, to);
+        else
+            for (int64_t i = 0; i < count; ++i) to[i * to_step] = from[i * step];
+    } else {
+        for (int64_t i = 0; i < count; ++i) to[i * to_step] = static_cast<T>(static_cast<float>(from[i * step]));
+    }
+}
+
 // Fills what lies outside x in a copy whose columns are `width` elements each (a channel, or all channels of a pixel).
 template <class T>
-void fill_outside(const Folds& folds, const T* source, int64_t width, T* copy) {
+void fill_outside(const Folds& folds, const Stored<T>& source, int64_t width, T* copy) {
     const int64_t step = folds.column_step();
-    folds.for_each_outside([&](const FoldedStretch& stretch) {
-        const T* from = source + stretch.from;
-        T* to = copy + stretch.to;
-        if (stretch.step == width && step == width) std::copy_n(from, stretch.count * width, to);
-        else if (width == 1)
-            for (int64_t i = 0; i < stretch.count; ++i) to[i * step] = from[i * stretch.step];
-        else
-            for (int64_t i = 0; i < stretch.count; ++i) std::copy_n(from + i * stretch.step, width, to + i * step);
+    with_elements(source, [&](const auto* elements) {
+        folds.for_each_outside([&](const FoldedStretch& stretch) {
+            const auto* const from = elements + stretch.from;
+            T* const to = copy + stretch.to;
+            if (stretch.step == width && step == width) copy_elements(from, 1, stretch.count * width, to, 1);
+            else if (width == 1) copy_elements(from, stretch.step, stretch.count, to, step);
+            else
+                for (int64_t i = 0; i < stretch.count; ++i)
+                    copy_elements(from + i * stretch.step, 1, width, to + i * step, 1);
+        });
     });
 }
 

@@ -56,8 +56,8 @@ void for_each_part(const Spans& box, int64_t limit, const Part& part) {
 Plan planned(const ConvProblem& problem, DType dtype, Isa isa, int threads) {
     Plan plan = make_plan(problem, Pass::input_grad, dtype, Algorithm::direct, isa, threads, true);
     if (plan.empty) return plan;
-    if (dtype == DType::float32) measure_implicit_gemm<float>(plan);
-    else measure_implicit_gemm<double>(plan);
+    if (dtype == DType::float64) measure_implicit_gemm<double>(plan);
+    else measure_implicit_gemm<float>(plan);
     return plan;
 }
 
@@ -87,7 +87,7 @@ ConvProblem with_zeros_around(const ConvProblem& problem) {
 Frame::Frame(const ConvProblem& problem, DType dtype, Isa isa, int threads) : problem_{problem} {
     const Geometry& g = problem.geometry();
     if (problem.flops() == 0 || problem.x_elems() == 0) return;
-    const int64_t elem_bytes = dtype == DType::float32 ? 4 : 8;
+    const int64_t elem_bytes = dtype == DType::float64 ? 8 : 4;
     Spans inside, read;
     for (size_t a = 0; a < 3; ++a) {
         const Span all = read_span(problem, a);
@@ -176,7 +176,7 @@ void add_gradients(const ConvProblem& problem, const Slab& slab, int64_t samples
 }  // namespace
 
 template <class T>
-void Frame::add(const T* dy, const T* w, T* dx, int threads, std::byte* workspace) const {
+void Frame::add(const Stored<T>& dy, const Stored<T>& w, T* dx, int threads, std::byte* workspace) const {
     const ConvProblem& problem = problem_.front();
     const Geometry& g = problem.geometry();
     const int64_t y_sample = problem.y_elems() / g.batch, x_sample = problem.x_elems() / g.batch;
@@ -185,29 +185,30 @@ void Frame::add(const T* dy, const T* w, T* dx, int threads, std::byte* workspac
     T* const gradients = carver.take<T>(gradient_bytes_ / static_cast<int64_t>(sizeof(T)));
     int64_t* const columns = carver.take<int64_t>(column_bytes_ / static_cast<int64_t>(sizeof(int64_t)));
     std::byte* const rest = workspace + carver.used();
-    const bool spoils = std::any_of(slabs_.begin(), slabs_.end(), [](const Slab& s) { return s.plan.reads_padding; }) &&
-                        !all_finite(w, problem.w_elems());
+    const auto meets_padding =
+        std::find_if(slabs_.begin(), slabs_.end(), [](const Slab& slab) { return slab.plan.reads_padding; });
+    const bool spoils =
+        meets_padding != slabs_.end() && products_need_repair(meets_padding->plan, w, problem.w_elems());
     for (const Slab& slab : slabs_)
         for (int64_t n = 0; n < g.batch; n += slab.samples) {
             const int64_t samples = std::min(slab.samples, g.batch - n);
             const Plan& plan = samples == slab.samples ? slab.plan : slab.last.front();
-            const int64_t y_elems = samples * y_sample,
-                          x_elems = g.in_channels * samples * slab.extent[0] * slab.extent[1] * slab.extent[2];
-            const int64_t w_elems = g.per_sample ? samples * w_sample : problem.w_elems();
-            const T *const own_dy = dy + n * y_sample, *const own_w = w + n * w_sample;
-            if (plan.fill_result) std::fill_n(gradients, x_elems, T(0));
-            run_implicit_gemm<T>(plan, {own_dy, y_elems, own_w, w_elems, nullptr, nullptr, gradients, false, {}},
-                                 threads_of(plan, threads), rest);
+            const Stored<T> own_dy = dy + n * y_sample, own_w = w + n * w_sample;
+            const Results<T> to(gradients);
+            if (plan.fill_result)
+                std::fill_n(gradients, samples * g.in_channels * slab.extent[0] * slab.extent[1] * slab.extent[2],
+                            T(0));
+            run_implicit_gemm<T>(plan, {own_dy, own_w, nullptr, {}, to, false, {}}, threads_of(plan, threads), rest);
             if (plan.reads_padding && spoils) {
                 Geometry some = slab.problem.geometry();
                 some.batch = samples;
-                repair_products<T>(ConvProblem(some), plan, {nullptr, own_w, own_dy, nullptr}, {}, gradients, threads);
+                repair_products<T>(ConvProblem(some), plan, {{}, own_w, own_dy, {}}, {}, to, threads);
             }
             add_gradients(problem, slab, samples, gradients, dx + n * x_sample, plan.parallel ? threads : 1, columns);
         }
 }
 
-template void Frame::add(const float*, const float*, float*, int, std::byte*) const;
-template void Frame::add(const double*, const double*, double*, int, std::byte*) const;
+template void Frame::add(const Stored<float>&, const Stored<float>&, float*, int, std::byte*) const;
+template void Frame::add(const Stored<double>&, const Stored<double>&, double*, int, std::byte*) const;
 
 }  // namespace convpp

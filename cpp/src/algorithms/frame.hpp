@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "plan.hpp"
+#include "stored.hpp"
 
 namespace convpp {
 
@@ -42,7 +43,7 @@ public:
 
     // Adds to dx.  Takes no memory but the workspace.
     template <class T>
-    void add(const T* dy, const T* w, T* dx, int threads, std::byte* workspace) const;
+    void add(const Stored<T>& dy, const Stored<T>& w, T* dx, int threads, std::byte* workspace) const;
 
 private:
     std::vector<ConvProblem> problem_;  // one, or none where nothing is read outside

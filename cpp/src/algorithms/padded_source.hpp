@@ -169,7 +169,7 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, con
 
 // What lies outside of x: of one channel, or of pixels with all channels.
 template <class T>
-void pad_outside(const MapPlan& plan, const TensorStrides& strides, const T* source, const Box& pixels,
+void pad_outside(const MapPlan& plan, const TensorStrides& strides, const Stored<T>& source, const Box& pixels,
                  int64_t channels, const PaddedLayout& layout, PaddedBuffers<T> buffers) {
     const bool together = strides.channel == 1;
     buffers.folds.find(plan.map, strides, copied_axes(layout));
@@ -216,7 +216,7 @@ PixelView<T> view_pixels(const kernels::KernelTable<T>& kernel, const MapPlan& p
     const int64_t channels = block.channel_hi - block.channel_lo;
     const PaddedLayout layout = padded_layout(plan, strides, pixels, block.taps, channels);
     copy_padded(kernel, plan, strides, source, pixels, channels, layout, buffers.copy);
-    if (buffers.folds.used()) pad_outside(plan, strides, source.at, pixels, channels, layout, buffers);
+    if (buffers.folds.used()) pad_outside(plan, strides, source, pixels, channels, layout, buffers);
     return padded_view(plan, pixels, block, layout, buffers);
 }
 

@@ -267,7 +267,8 @@ void stage_channels_last(const kernels::KernelTable<T>& kernel, const Staging& s
 
 // What lies outside of x, of all channels.
 template <class T>
-void stage_outside(const TensorStrides& strides, const T* from, int64_t channels, const Staging& staging, T* to) {
+void stage_outside(const TensorStrides& strides, const Stored<T>& from, int64_t channels, const Staging& staging,
+                   T* to) {
     for (int64_t c = 0; c < channels; ++c)
         for (int64_t n = 0; n < staging.samples; ++n)
             fill_outside(staging.folds, from + c * strides.channel + staging.sample_lo + n * strides.batch, 1,

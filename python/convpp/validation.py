@@ -28,8 +28,8 @@ FLOAT64 = np.dtype(np.float64)
 HALVES = ("float16", "bfloat16")
 NAMES = ("float32", "float64", *HALVES)
 #: bfloat16 joins them when it is first met.
-_NAMES = {FLOAT32: "float32", FLOAT64: "float64", np.dtype(np.float16): "float16"}
-_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+_NAMES: dict[np.dtype[Any], str] = {FLOAT32: "float32", FLOAT64: "float64", np.dtype(np.float16): "float16"}
+_DTYPES: dict[str, np.dtype[Any]] = {name: dtype for dtype, name in _NAMES.items()}
 
 _EXPECTED = "float32, float64, float16 or bfloat16"
 

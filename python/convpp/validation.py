@@ -13,6 +13,7 @@ where a bfloat16 array is asked for by name.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ FLOAT64 = np.dtype(np.float64)
 HALVES = ("float16", "bfloat16")
 NAMES = ("float32", "float64", *HALVES)
 #: bfloat16 joins them when it is first met.
-_NAMES = {FLOAT32: "float32", FLOAT64: "float64", np.dtype(np.float16): "float16"}
-_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+_NAMES: dict[np.dtype[Any], str] = {FLOAT32: "float32", FLOAT64: "float64", np.dtype(np.float16): "float16"}
+_DTYPES: dict[str, np.dtype[Any]] = {name: dtype for dtype, name in _NAMES.items()}
 
 _EXPECTED = "float32, float64, float16 or bfloat16"
 
@@ -99,12 +100,12 @@ def dtype_from(name: str) -> np.dtype[Any]:
     """The type of arrays of this name, one of the four."""
     if name not in _DTYPES:
         try:
-            import ml_dtypes
+            bfloat16 = importlib.import_module("ml_dtypes").bfloat16
         except ImportError:
             raise DTypeError(
                 "dtype is bfloat16, which NumPy has from the package ml_dtypes: pip install ml_dtypes"
             ) from None
-        _learned(np.dtype(ml_dtypes.bfloat16))
+        _learned(np.dtype(bfloat16))
     return _DTYPES[name]
 
 

@@ -28,11 +28,14 @@ namespace convpp {
 
 struct Convolution::Implementation {
     ConvProblem problem;
+    ConvProblem part;  // that the plan is for
     DType dtype;
     Plan plan;
 
     int threads(int requested) const {
         const int usable = usable_threads(requested);
+        if (plan.shares_samples)
+            return problem.flops() > serial_flops ? static_cast<int>(std::min<int64_t>(usable, plan.samples)) : 1;
         if (plan.algorithm == Algorithm::reference) return usable;
         return plan.parallel ? static_cast<int>(std::min<int64_t>(usable, plan.tasks)) : 1;
     }
@@ -58,6 +61,7 @@ Plan planned(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algor
 
 int64_t workspace_bytes(const Plan& plan, int threads) {
     constexpr const char* what = "the workspace";
+    if (plan.shares_samples) return checked_mul(threads, checked_add(plan.shared_bytes, plan.thread_bytes, what), what);
     return checked_add(plan.shared_bytes, checked_mul(threads, plan.thread_bytes, what), what);
 }
 
@@ -137,8 +141,9 @@ void finish_all(const Plan& plan, const Epilogue<T>& epilogue, View<T> sums, int
 
 template <class T>
 void run_direct(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
-                const Epilogue<T>& epilogue, T* result, const T* packed, bool accumulate, int threads) {
-    const Workspace workspace(workspace_bytes(plan, threads));
+                const Epilogue<T>& epilogue, T* result, const T* packed, bool accumulate, int threads,
+                std::byte* memory) {
+    const Workspace workspace(workspace_bytes(plan, threads), memory);
     if (plan.pass == Pass::weight_grad) {
         run_weight_grad<T>(plan, {arrays.dy, problem.y_elems(), arrays.x, problem.x_elems(), result, accumulate},
                            threads, workspace.data());
@@ -169,9 +174,11 @@ reference::Arrays<T> arrays_of(Pass pass, View<const T> first, View<const T> sec
     return {};
 }
 
+// `memory`: the workspace, or null to take one.
 template <class T>
 void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
-             View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate, int threads);
+             View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate, int threads,
+             std::byte* memory);
 
 template <class T>
 void add_all(View<const T> from, T* to, int threads) {
@@ -188,7 +195,7 @@ void compute_again(const ConvProblem& problem, const Plan& plan, View<const T> f
     const DType dtype = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
     try {
         const Plan direct = planned(problem, plan.pass, dtype, Algorithm::direct, plan.isa, threads);
-        execute<T>(problem, direct, first, second, nullptr, bias, epilogue, result, false, threads);
+        execute<T>(problem, direct, first, second, nullptr, bias, epilogue, result, false, threads, nullptr);
     } catch (const std::bad_alloc&) {
         const reference::Arrays<T> arrays = arrays_of(plan.pass, first, second, bias);
         reference::run(problem, plan.pass, arrays, result.data, false, threads);
@@ -204,25 +211,23 @@ void repair_samples(const ConvProblem& problem, const Plan& plan, View<const T> 
                     const std::vector<std::atomic<unsigned char>>& spoiled, int threads) {
     Geometry g = problem.geometry();
     const int64_t batch = std::exchange(g.batch, 1), source = first.size / batch;
-    const int64_t weights = g.per_sample ? second.size / batch : second.size;
     const int64_t results = (plan.pass == Pass::forward ? problem.y_elems() : problem.x_elems()) / batch;
     const ConvProblem sample(g);
     for (int64_t n = 0; n < batch; ++n)
         if (spoiled[static_cast<size_t>(n)].load(std::memory_order_relaxed) != 0)
-            compute_again<T>(sample, plan, {first.data + n * source, source},
-                             {second.data + (g.per_sample ? n * weights : 0), weights}, bias,
-                             epilogue.from(n * results), {result + n * results, results}, threads);
+            compute_again<T>(sample, plan, {first.data + n * source, source}, second, bias, epilogue.from(n * results),
+                             {result + n * results, results}, threads);
 }
 
 // All of dw is computed again if not all of it is finite.
 template <class T>
 void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, View<const T> dy, View<const T> x, View<T> dw,
-                           bool accumulate, int threads) {
+                           bool accumulate, int threads, std::byte* memory) {
     std::vector<T> apart(accumulate ? static_cast<size_t>(dw.size) : 0);  // what is added must be whole first
     const View<T> to{accumulate ? apart.data() : dw.data, dw.size};
     bool finite = false;
     {
-        const Workspace workspace(workspace_bytes(plan, threads));
+        const Workspace workspace(workspace_bytes(plan, threads), memory);
         const SumOperands<T> operands{dy.data, dy.size, x.data, x.size, to.data, false};
         finite = run_winograd_sum<T>(plan, operands, threads, workspace.data());
     }
@@ -233,12 +238,12 @@ void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, View<co
 template <class T>
 void run_winograd(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
                   const T* packed, View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate,
-                  int threads) {
+                  int threads, std::byte* memory) {
     std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);  // what is added must be whole first
     T* const to = accumulate ? apart.data() : result.data;
     std::vector<std::atomic<unsigned char>> spoiled(static_cast<size_t>(problem.geometry().batch));
     {
-        const Workspace workspace(workspace_bytes(plan, threads));
+        const Workspace workspace(workspace_bytes(plan, threads), memory);
         run_winograd_product<T>(
             plan, {first.data, first.size, second.data, second.size, packed, bias.data, to, false, epilogue}, threads,
             workspace.data(), spoiled.data());
@@ -248,10 +253,10 @@ void run_winograd(const ConvProblem& problem, const Plan& plan, View<const T> fi
 }
 
 template <class T>
-void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
-             View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate, int threads) {
+void check_operands(const ConvProblem& problem, Pass pass, View<const T> first, View<const T> second, const T* packed,
+                    View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate) {
     const Geometry& g = problem.geometry();
-    const bool forward = plan.pass == Pass::forward, weights = plan.pass == Pass::weight_grad;
+    const bool forward = pass == Pass::forward, weights = pass == Pass::weight_grad;
     check_view(first, forward ? problem.x_elems() : problem.y_elems(), forward ? "x" : "dy");
     if (packed == nullptr) check_view(second, weights ? problem.x_elems() : problem.w_elems(), weights ? "x" : "w");
     check_view(result,
@@ -266,7 +271,14 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         if (accumulate) throw std::invalid_argument("bias is given, expected none together with accumulate");
         check_view(bias, forward ? g.out_channels : g.in_channels, "bias");
     }
-    check_epilogue(plan.pass, epilogue, accumulate);
+    check_epilogue(pass, epilogue, accumulate);
+}
+
+template <class T>
+void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
+             View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate, int threads,
+             std::byte* memory) {
+    const bool weights = plan.pass == Pass::weight_grad;
     const reference::Arrays<T> arrays = arrays_of(plan.pass, first, second, bias);
     if (plan.empty) {
         if (!accumulate) fill(problem, plan, bias.data, epilogue, result.data, threads);
@@ -278,27 +290,65 @@ void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, 
         return;
     }
     if (plan.algorithm == Algorithm::winograd) {
-        if (weights) run_winograd_gradient<T>(problem, plan, first, second, result, accumulate, threads);
-        else run_winograd<T>(problem, plan, first, second, packed, bias, epilogue, result, accumulate, threads);
+        if (weights) run_winograd_gradient<T>(problem, plan, first, second, result, accumulate, threads, memory);
+        else run_winograd<T>(problem, plan, first, second, packed, bias, epilogue, result, accumulate, threads, memory);
         return;
     }
     if (weights && !accumulate) {
-        run_direct<T>(problem, plan, arrays, {}, result.data, nullptr, false, threads);
+        run_direct<T>(problem, plan, arrays, {}, result.data, nullptr, false, threads, memory);
         if (sums_need_repair(problem, plan, arrays.dy, result.data))
             repair_sums(problem, plan, arrays, result.data, threads);
         return;
     }
     // Prepared weights that are not finite are not used packed: `packed` is null for them.
     if (packed != nullptr || !needs_repair(problem, plan, arrays)) {
-        run_direct<T>(problem, plan, arrays, epilogue, result.data, packed, accumulate, threads);
+        run_direct<T>(problem, plan, arrays, epilogue, result.data, packed, accumulate, threads, memory);
         return;
     }
     std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);  // what is added must be whole first
     T* const to = accumulate ? apart.data() : result.data;
-    run_direct<T>(problem, plan, arrays, epilogue, to, nullptr, false, threads);
+    run_direct<T>(problem, plan, arrays, epilogue, to, nullptr, false, threads, memory);
     if (weights) repair_sums(problem, plan, arrays, to, threads);
     else repair_products(problem, plan, arrays, epilogue, to, threads);
     for (size_t i = 0; i < apart.size(); ++i) result.data[i] += apart[i];
+}
+
+constexpr const char* packed_weights = "the packed weights";
+
+// A sample's share of the packed weights of all.
+int64_t packed_elems_of_sample(const Plan& plan) {
+    return checked_add(plan.packed_weight_elems, cache_line, packed_weights);
+}
+
+// Weights for each sample: each is a convolution of its own, by the same plan.  The workspace is taken before anything is
+// written, and serves one sample after the other.
+template <class T>
+void execute_samples(const ConvProblem& sample, const Plan& plan, View<const T> first, View<const T> second,
+                     const T* packed, View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate,
+                     int threads) {
+    if (plan.samples == 0) return;
+    const Workspace workspace(workspace_bytes(plan, threads));
+    const auto part = [&](auto view, int64_t n) {
+        view.size /= plan.samples;
+        if (view.data != nullptr) view.data += n * view.size;
+        return view;
+    };
+    const auto run = [&](int64_t n, int64_t thread, int its_threads) {
+        const View<const T> a = part(first, n), b = part(second, n);
+        const View<T> to = part(result, n);
+        const Epilogue<T> own_epilogue = epilogue.from(n * to.size);
+        const T* const own_packed = packed != nullptr ? packed + n * packed_elems_of_sample(plan) : nullptr;
+        std::byte* const memory = workspace.data() + thread * (plan.shared_bytes + plan.thread_bytes);
+        try {
+            execute<T>(sample, plan, a, b, own_packed, bias, own_epilogue, to, accumulate, its_threads, memory);
+        } catch (const std::bad_alloc&) {  // other samples are written already; plain loops take no memory
+            reference::run(sample, plan.pass, arrays_of(plan.pass, a, b, bias), to.data, accumulate, its_threads);
+            finish_all(plan, own_epilogue, to, its_threads);
+        }
+    };
+    if (plan.shares_samples) parallel_for(plan.samples, threads, [&](int64_t n, int thread) { run(n, thread, 1); });
+    else
+        for (int64_t n = 0; n < plan.samples; ++n) run(n, 0, threads);
 }
 
 }  // namespace
@@ -314,8 +364,8 @@ const char* name(Algorithm algorithm) noexcept {
 }
 
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm) {
-    implementation_ = std::make_shared<const Implementation>(
-        Implementation{problem, dtype, planned(problem, pass, dtype, algorithm, active_isa(), num_threads())});
+    implementation_ = std::make_shared<const Implementation>(Implementation{
+        problem, planned_part(problem), dtype, planned(problem, pass, dtype, algorithm, active_isa(), num_threads())});
 }
 
 const ConvProblem& Convolution::problem() const noexcept { return implementation_->problem; }
@@ -332,11 +382,11 @@ Summary Convolution::summary(int threads) const {
     summary.blocking = describe_blocking(plan);
     summary.threads = implementation_->threads(threads);
     summary.flops = problem().flops();
-    summary.tasks = plan.tasks;
-    summary.parallel = plan.parallel;
+    summary.tasks = plan.shares_samples ? plan.samples : plan.tasks * plan.samples;
+    summary.parallel = plan.shares_samples ? problem().flops() > serial_flops : plan.parallel;
     summary.weight_share = plan.pass == Pass::forward ? plan.weight_share : 0;
     summary.workspace_bytes = workspace_bytes(plan, summary.threads);
-    summary.workspace_bytes_per_thread = plan.thread_bytes;
+    summary.workspace_bytes_per_thread = plan.thread_bytes + (plan.shares_samples ? plan.shared_bytes : 0);
     return summary;
 }
 
@@ -381,15 +431,19 @@ PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
         std::copy_n(w.data, w.size, reinterpret_cast<T*>(prepared->plain.data()));
     }
     if (packs) {
-        prepared->packed = AlignedBlock(plan.packed_weight_elems * static_cast<int64_t>(sizeof(T)) + cache_line);
-        const int count = implementation_->threads(threads);
+        const int64_t each = packed_elems_of_sample(plan);
+        prepared->packed =
+            AlignedBlock(checked_mul(checked_mul(plan.samples, each, packed_weights), sizeof(T), packed_weights));
+        const int count = plan.shares_samples ? 1 : implementation_->threads(threads);
         const Workspace workspace(workspace_bytes(plan, count));
         ProductOperands<T> operands;
-        operands.weights = w.data;
-        operands.weight_elems = w.size;
-        T* const to = reinterpret_cast<T*>(prepared->packed.data());
-        if (winograd) transform_product_weights(plan, operands, count, workspace.data(), to);
-        else pack_product_weights(plan, operands, count, workspace.data(), to);
+        operands.weight_elems = implementation_->part.w_elems();
+        for (int64_t n = 0; n < plan.samples; ++n) {
+            operands.weights = w.data + n * operands.weight_elems;
+            T* const to = reinterpret_cast<T*>(prepared->packed.data()) + n * each;
+            if (winograd) transform_product_weights(plan, operands, count, workspace.data(), to);
+            else pack_product_weights(plan, operands, count, workspace.data(), to);
+        }
     }
     prepared->bytes = prepared->packed.bytes() + prepared->plain.bytes();
     return PreparedWeights(std::move(prepared));
@@ -400,8 +454,14 @@ void Convolution::execute_typed(View<const T> first, View<const T> second, const
                                 View<T> result, const Execution& how, View<const T> residual) const {
     check_type<T>(dtype());
     if (residual.data != nullptr || residual.size != 0) check_view(residual, result.size, "add");
-    convpp::execute<T>(problem(), implementation_->plan, first, second, packed, bias, {residual.data, how.activation},
-                       result, how.accumulate, implementation_->threads(how.threads));
+    const Plan& plan = implementation_->plan;
+    const Epilogue<T> epilogue{residual.data, how.activation};
+    check_operands<T>(problem(), plan.pass, first, second, packed, bias, epilogue, result, how.accumulate);
+    const int threads = implementation_->threads(how.threads);
+    const ConvProblem& part = implementation_->part;
+    if (plan.samples == 1)
+        convpp::execute<T>(part, plan, first, second, packed, bias, epilogue, result, how.accumulate, threads, nullptr);
+    else execute_samples<T>(part, plan, first, second, packed, bias, epilogue, result, how.accumulate, threads);
 }
 
 template <class T>

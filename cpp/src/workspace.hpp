@@ -64,14 +64,19 @@ private:
 class Workspace {
 public:
     // Throws std::bad_alloc.
-    explicit Workspace(int64_t bytes) : block_(kept().bytes() >= bytes ? std::move(kept()) : AlignedBlock(bytes)) {}
+    explicit Workspace(int64_t bytes)
+        : block_(kept().bytes() >= bytes ? std::move(kept()) : AlignedBlock(bytes)), at_(block_.data()) {}
+    // The same, or a part of one that the caller has taken.
+    Workspace(int64_t bytes, std::byte* part) : Workspace(part == nullptr ? bytes : 0) {
+        if (part != nullptr) at_ = part;
+    }
     ~Workspace() {
         if (block_.bytes() <= largest_kept && block_.bytes() > kept().bytes()) kept() = std::move(block_);
     }
     Workspace(const Workspace&) = delete;
     Workspace& operator=(const Workspace&) = delete;
 
-    std::byte* data() const { return block_.data(); }
+    std::byte* data() const { return at_; }
 
 private:
     // A call on two threads takes a few MB; more than this is not held between calls.
@@ -83,6 +88,7 @@ private:
     }
 
     AlignedBlock block_;
+    std::byte* at_;
 };
 
 }  // namespace convpp

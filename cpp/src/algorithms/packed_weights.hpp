@@ -180,7 +180,7 @@ struct SharedWeights {
     T* weights = nullptr;
     T* bias = nullptr;
     SharedWeights(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        const int64_t channels = plan.groups_per_sample * plan.result_channels;
+        const int64_t channels = plan.groups * plan.result_channels;
         weights = carver.take<T>(plan.packs_in_task ? 0 : plan.packed_weight_elems + kernel.lanes);
         bias = carver.take<T>(channels + panel_widths(plan, kernel).channels);
     }

@@ -56,11 +56,10 @@ struct GroupOperands {
     GroupOperands(const Plan& plan, const ProductOperands<T>& operands, const T* all_bias, const ProductTask& task,
                   int64_t group)
         : accumulate(operands.accumulate) {
-        const int64_t sample = group / plan.groups_per_sample, of_sample = group % plan.groups_per_sample;
-        const int64_t first_channel = of_sample * plan.result_channels + task.channel_lo;
-        source = {operands.source + sample * plan.source.batch + of_sample * plan.source_channels * plan.source.channel,
+        const int64_t first_channel = group * plan.result_channels + task.channel_lo;
+        source = {operands.source + group * plan.source_channels * plan.source.channel,
                   operands.source + operands.source_elems};
-        result = operands.result + sample * plan.task_result.batch + first_channel * plan.task_result.channel;
+        result = operands.result + first_channel * plan.task_result.channel;
         bias = operands.bias != nullptr ? all_bias + first_channel : nullptr;
     }
 

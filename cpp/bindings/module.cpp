@@ -188,12 +188,18 @@ void register_activation(py::module_& module) {
 
 template <class T>
 void bias_grad(const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
-               const py::handle& db, const convpp::Execution& how) {
+               bool per_sample, const py::handle& db, const convpp::Execution& how) {
     const auto in = input<T>(dy, "dy");
     const auto out = output<T>(db, "out");
     const auto layout = channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first;
     const py::gil_scoped_release unlocked;
-    convpp::bias_grad<T>(in, batch, channels, pixels, layout, out, how);
+    if (!per_sample) return convpp::bias_grad<T>(in, batch, channels, pixels, layout, out, how);
+    if (!channels_last)  // planes are planes: the channels of all samples
+        return convpp::bias_grad<T>(in, 1, batch * channels, pixels, layout, out, how);
+    const int64_t size = channels * pixels;
+    for (int64_t n = 0; n < batch; ++n)
+        convpp::bias_grad<T>({in.data + n * size, size}, 1, channels, pixels, layout,
+                             {out.data + n * channels, channels}, how);
 }
 
 void register_runtime(py::module_& module) {
@@ -214,13 +220,14 @@ void register_runtime(py::module_& module) {
         return convpp::measure_peak(dtype_from(dtype), threads);
     });
     module.def("measure_bandwidth", &convpp::measure_bandwidth, py::call_guard<py::gil_scoped_release>());
-    module.def("bias_grad", [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels,
-                               bool channels_last, const py::handle& db, bool accumulate, int threads) {
-        const convpp::Execution how{threads, accumulate, {}};
-        if (py::isinstance<py::array_t<float>>(dy))
-            bias_grad<float>(dy, batch, channels, pixels, channels_last, db, how);
-        else bias_grad<double>(dy, batch, channels, pixels, channels_last, db, how);
-    });
+    module.def("bias_grad",
+               [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
+                  bool per_sample, const py::handle& db, bool accumulate, int threads) {
+                   const convpp::Execution how{threads, accumulate, {}};
+                   if (py::isinstance<py::array_t<float>>(dy))
+                       bias_grad<float>(dy, batch, channels, pixels, channels_last, per_sample, db, how);
+                   else bias_grad<double>(dy, batch, channels, pixels, channels_last, per_sample, db, how);
+               });
 }
 
 // The core's errors become the package's, which are defined (and documented) in Python.

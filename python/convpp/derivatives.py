@@ -343,19 +343,18 @@ def _derivative(
     """``forward(x_dot, w) + forward(x, w_dot) + bias_dot``: each term is added while the next one is computed."""
     forward = passes[0]
     (x, w), (x_dot, w_dot, bias_dot) = primals, tangents
+    y_dot: Array
     if x_dot is not None:
-        y_dot: Array = forward(x_dot, w, bias_dot, **keywords)
+        y_dot = forward(x_dot, w, bias_dot, **keywords)
         if w_dot is not None:
             y_dot = forward(x, w_dot, add=y_dot, **keywords)
-        return y_dot
-    if w_dot is not None:
+    elif w_dot is not None:
         y_dot = forward(x, w_dot, bias_dot, **keywords)
-        return y_dot
-    y_dot = np.zeros(y_shape, dtype)
-    if bias_dot is not None:
-        last = keywords["layout"] == "channels_last"
-        rank = w.ndim - 2 - bool(keywords["per_sample"])
-        y_dot += bias_dot if last else bias_dot.reshape(-1, *(1,) * rank)
+    else:
+        y_dot = np.zeros(y_shape, dtype)
+        if bias_dot is not None:
+            rank = w.ndim - 2 - bool(keywords["per_sample"])
+            y_dot += bias_dot if keywords["layout"] == "channels_last" else bias_dot.reshape(-1, *(1,) * rank)
     return y_dot
 
 

@@ -316,7 +316,7 @@ def test_wrong_residuals_and_values() -> None:
     x, w = np.ones((1, 1, 3)), np.ones((1, 1, 2))
     with pytest.raises(ShapeError, match=r"add has shape \(1, 1, 3\), expected \(1, 1, 2\)"):
         convpp.conv(x, w, add=x)
-    with pytest.raises(DTypeError, match=r"add has dtype int64, expected float32 or float64"):
+    with pytest.raises(DTypeError, match=r"add has dtype int64, expected float32, float64"):
         convpp.conv(x, w, add=np.ones((1, 1, 2), int))
     with pytest.raises(ShapeError, match=r"y has shape \(1, 1, 2\), expected \(1, 1, 3\)"):
         convpp.activation_grad(x, "relu", y=w)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -34,15 +33,6 @@ def test_foreign_byte_order(name: str) -> None:
         if isinstance(value, np.ndarray):
             bad = value.astype(value.dtype.newbyteorder())
             refuse(name, convpp.DTypeError, argument, bad.dtype.str, **{argument: bad})
-
-
-@every_function
-def test_half_precision_comes_later(name: str) -> None:
-    for argument, value in arguments_of(name).items():
-        if argument != "out" and isinstance(value, np.ndarray):
-            for dtype in (np.float16, ml_dtypes.bfloat16):
-                half = value.astype(dtype)
-                refuse(name, ValueError, argument, half.dtype.name, "not available yet", **{argument: half})
 
 
 @forward_functions
@@ -189,13 +179,7 @@ def test_large_numbers_that_are_legal() -> None:
     assert dx.tolist() == [[[10, 15, 0, 0, 0, 0, 0, 0]]]
 
 
-# ---------------------------------------------------------------- what later versions bring
-
-
-def test_not_available_yet() -> None:
-    for dtype in ("float16", ml_dtypes.bfloat16):
-        with pytest.raises(ValueError, match="not available yet"):
-            convpp.explain(PLAIN.x_shape(), PLAIN.w_shape, groups=2, dtype=dtype)
+# ---------------------------------------------------------------- explain
 
 
 def test_explain() -> None:

@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <stdexcept>
 #include <string>
 
@@ -15,15 +16,48 @@ namespace py = pybind11;
 
 namespace {
 
+// Whether an array holds elements of a type, in this machine's byte order.
 template <class T>
-using Contiguous = py::array_t<T, py::array::c_style>;
+bool holds(const py::array& array) {
+    return py::isinstance<py::array_t<T>>(array);
+}
+
+constexpr int float16_number = 23;  // NumPy's NPY_HALF
+
+template <>
+bool holds<convpp::float16>(const py::array& array) {
+    return array.dtype().num() == float16_number && array.dtype().byteorder() != '>' &&
+           array.dtype().byteorder() != '<';
+}
+
+// NumPy does not know it: a package registers it, under a number that holds while Python runs.
+template <>
+bool holds<convpp::bfloat16>(const py::array& array) {
+    static std::atomic<int> known{-1};
+    const py::dtype dtype = array.dtype();
+    if (dtype.num() == known.load(std::memory_order_relaxed)) return true;
+    if (dtype.itemsize() != sizeof(convpp::bfloat16) || dtype.attr("name").cast<std::string>() != "bfloat16")
+        return false;
+    known.store(dtype.num(), std::memory_order_relaxed);
+    return true;
+}
 
 template <class T>
-Contiguous<T> checked_array(const py::handle& object, const char* argument) {
-    if (!py::isinstance<Contiguous<T>>(object))
-        throw convpp::DTypeError(std::string(argument) + " is not a C-contiguous array of " +
-                                 py::str(py::dtype::of<T>()).cast<std::string>() + " in this machine's byte order");
-    auto array = py::reinterpret_borrow<Contiguous<T>>(object);
+constexpr const char* name_of = "float32";
+template <>
+constexpr const char* name_of<double> = "float64";
+template <>
+constexpr const char* name_of<convpp::bfloat16> = "bfloat16";
+template <>
+constexpr const char* name_of<convpp::float16> = "float16";
+
+template <class T>
+py::array checked_array(const py::handle& object, const char* argument) {
+    const bool is_array = py::isinstance<py::array>(object);
+    auto array = is_array ? py::reinterpret_borrow<py::array>(object) : py::array();
+    if (!is_array || !holds<T>(array) || (array.flags() & py::array::c_style) == 0)
+        throw convpp::DTypeError(std::string(argument) + " is not a C-contiguous array of " + name_of<T> +
+                                 " in this machine's byte order");
     if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) != 0)
         throw std::invalid_argument(std::string(argument) + " is not aligned to its element size");
     return array;
@@ -33,14 +67,43 @@ template <class T>
 convpp::View<const T> input(const py::handle& object, const char* argument) {
     if (object.is_none()) return {};
     const auto array = checked_array<T>(object, argument);
-    return {array.data(), static_cast<int64_t>(array.size())};
+    return {static_cast<const T*>(array.data()), static_cast<int64_t>(array.size())};
 }
 
 template <class T>
 convpp::View<T> output(const py::handle& object, const char* argument) {
     auto array = checked_array<T>(object, argument);
     if (!array.writeable()) throw std::invalid_argument(std::string(argument) + " is read-only");
-    return {array.mutable_data(), static_cast<int64_t>(array.size())};
+    return {static_cast<T*>(array.mutable_data()), static_cast<int64_t>(array.size())};
+}
+
+// use(T()) with the element type of a plan, or of an array.
+template <class Use>
+auto with_type(convpp::DType dtype, const Use& use) {
+    switch (dtype) {
+        case convpp::DType::float64: return use(double());
+        case convpp::DType::bfloat16: return use(convpp::bfloat16());
+        case convpp::DType::float16: return use(convpp::float16());
+        case convpp::DType::float32: break;
+    }
+    return use(float());
+}
+
+convpp::DType dtype_of(const py::handle& object) {
+    if (!py::isinstance<py::array>(object)) return convpp::DType::float32;
+    const auto array = py::reinterpret_borrow<py::array>(object);
+    if (array.itemsize() == sizeof(double)) return convpp::DType::float64;
+    if (array.itemsize() == sizeof(float)) return convpp::DType::float32;
+    return holds<convpp::float16>(array) ? convpp::DType::float16 : convpp::DType::bfloat16;
+}
+
+// use(view) with what is written: operands' type, or float32 for halves, which are then not rounded.
+template <class T, class Use>
+void with_output(const py::handle& result, const Use& use) {
+    if constexpr (sizeof(T) < sizeof(float)) {
+        if (dtype_of(result) == convpp::DType::float32) return use(output<float>(result, "out"));
+    }
+    use(output<T>(result, "out"));
 }
 
 convpp::Pass pass_from(const std::string& text) {
@@ -57,9 +120,10 @@ convpp::Algorithm algorithm_from(const std::string& text) {
 }
 
 convpp::DType dtype_from(const std::string& text) {
-    if (text == "float32") return convpp::DType::float32;
-    if (text == "float64") return convpp::DType::float64;
-    throw convpp::DTypeError("dtype is '" + text + "', expected float32 or float64");
+    for (const auto dtype :
+         {convpp::DType::float32, convpp::DType::float64, convpp::DType::bfloat16, convpp::DType::float16})
+        if (text == convpp::name(dtype)) return dtype;
+    throw convpp::DTypeError("dtype is '" + text + "', expected float32, float64, bfloat16 or float16");
 }
 
 convpp::Activation activation_from(const std::string& text, double lo, double hi) {
@@ -75,9 +139,10 @@ void execute(const convpp::Convolution& convolution, const py::handle& first, co
              const convpp::Execution& how) {
     const auto a = input<T>(first, "the first operand"), b = input<T>(second, "the second operand");
     const auto c = input<T>(bias, "bias"), add = input<T>(residual, "add");
-    const auto out = output<T>(result, "out");
-    const py::gil_scoped_release unlocked;
-    convolution.execute(a, b, c, out, how, add);
+    with_output<T>(result, [&](auto out) {
+        const py::gil_scoped_release unlocked;
+        convolution.execute(a, b, c, out, how, add);
+    });
 }
 
 template <class T>
@@ -85,9 +150,10 @@ void execute_prepared(const convpp::Convolution& convolution, const py::handle& 
                       const py::handle& bias, const py::handle& residual, const py::handle& result,
                       const convpp::Execution& how) {
     const auto a = input<T>(x, "x"), c = input<T>(bias, "bias"), add = input<T>(residual, "add");
-    const auto out = output<T>(result, "out");
-    const py::gil_scoped_release unlocked;
-    convolution.execute(a, w, c, out, how, add);
+    with_output<T>(result, [&](auto out) {
+        const py::gil_scoped_release unlocked;
+        convolution.execute(a, w, c, out, how, add);
+    });
 }
 
 void register_convolution(py::module_& module) {
@@ -111,36 +177,34 @@ void register_convolution(py::module_& module) {
                 const py::handle& result, bool accumulate, int threads) {
                  const convpp::Execution how{threads, accumulate, {}};
                  const py::none none;
-                 if (self.dtype() == convpp::DType::float32)
-                     execute<float>(self, first, second, bias, none, result, how);
-                 else execute<double>(self, first, second, bias, none, result, how);
+                 with_type(self.dtype(),
+                           [&](auto type) { execute<decltype(type)>(self, first, second, bias, none, result, how); });
              })
         .def("execute_fused",
              [](const Convolution& self, const py::handle& first, const py::handle& second, const py::handle& bias,
                 const py::handle& residual, const std::string& kind, double lo, double hi, const py::handle& result,
                 int threads) {
                  const convpp::Execution how{threads, false, activation_from(kind, lo, hi)};
-                 if (self.dtype() == convpp::DType::float32)
-                     execute<float>(self, first, second, bias, residual, result, how);
-                 else execute<double>(self, first, second, bias, residual, result, how);
+                 with_type(self.dtype(), [&](auto type) {
+                     execute<decltype(type)>(self, first, second, bias, residual, result, how);
+                 });
              })
         .def("prepare",
              [](const Convolution& self, const py::handle& w, int threads) {
-                 const auto prepare = [&](auto view) {
+                 return with_type(self.dtype(), [&](auto type) {
+                     const auto view = input<decltype(type)>(w, "w");
                      const py::gil_scoped_release unlocked;
                      return self.prepare(view, threads);
-                 };
-                 return self.dtype() == convpp::DType::float32 ? prepare(input<float>(w, "w"))
-                                                               : prepare(input<double>(w, "w"));
+                 });
              })
         .def("execute_prepared",
              [](const Convolution& self, const py::handle& x, const convpp::PreparedWeights& w, const py::handle& bias,
                 const py::handle& residual, const std::string& kind, double lo, double hi, const py::handle& result,
                 int threads) {
                  const convpp::Execution how{threads, false, activation_from(kind, lo, hi)};
-                 if (self.dtype() == convpp::DType::float32)
-                     execute_prepared<float>(self, x, w, bias, residual, result, how);
-                 else execute_prepared<double>(self, x, w, bias, residual, result, how);
+                 with_type(self.dtype(), [&](auto type) {
+                     execute_prepared<decltype(type)>(self, x, w, bias, residual, result, how);
+                 });
              })
         .def("task_flops", &Convolution::task_flops, py::arg("threads") = 0)
         .def("summary", [](const Convolution& self, int threads) {
@@ -178,8 +242,8 @@ void register_activation(py::module_& module) {
     module.def("apply_activation", [](const py::handle& dy, const py::handle& value, const std::string& kind, double lo,
                                       double hi, const py::handle& result, int threads) {
         const convpp::Activation activation = activation_from(kind, lo, hi);
-        if (py::isinstance<py::array_t<float>>(value)) apply_activation<float>(dy, value, activation, result, threads);
-        else apply_activation<double>(dy, value, activation, result, threads);
+        with_type(dtype_of(value),
+                  [&](auto type) { apply_activation<decltype(type)>(dy, value, activation, result, threads); });
     });
     module.def("derivative_needs_only_result", [](const std::string& kind, double lo, double hi) {
         return convpp::derivative_needs_only_result(activation_from(kind, lo, hi));
@@ -190,16 +254,19 @@ template <class T>
 void bias_grad(const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
                bool per_sample, const py::handle& db, const convpp::Execution& how) {
     const auto in = input<T>(dy, "dy");
-    const auto out = output<T>(db, "out");
     const auto layout = channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first;
-    const py::gil_scoped_release unlocked;
-    if (!per_sample) return convpp::bias_grad<T>(in, batch, channels, pixels, layout, out, how);
-    if (!channels_last)  // planes are planes: the channels of all samples
-        return convpp::bias_grad<T>(in, 1, batch * channels, pixels, layout, out, how);
-    const int64_t size = channels * pixels;
-    for (int64_t n = 0; n < batch; ++n)
-        convpp::bias_grad<T>({in.data + n * size, size}, 1, channels, pixels, layout,
-                             {out.data + n * channels, channels}, how);
+    with_output<T>(db, [&](auto out) {
+        const py::gil_scoped_release unlocked;
+        if (!per_sample) return convpp::bias_grad(in, batch, channels, pixels, layout, out, how);
+        if (!channels_last)  // planes are planes: the channels of all samples
+            return convpp::bias_grad(in, 1, batch * channels, pixels, layout, out, how);
+        auto own = in;
+        auto to = out;
+        own.size = channels * pixels;
+        to.size = channels;
+        for (int64_t n = 0; n < batch; ++n, own.data += own.size, to.data += to.size)
+            convpp::bias_grad(own, 1, channels, pixels, layout, to, how);
+    });
 }
 
 void register_runtime(py::module_& module) {
@@ -224,9 +291,9 @@ void register_runtime(py::module_& module) {
                [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
                   bool per_sample, const py::handle& db, bool accumulate, int threads) {
                    const convpp::Execution how{threads, accumulate, {}};
-                   if (py::isinstance<py::array_t<float>>(dy))
-                       bias_grad<float>(dy, batch, channels, pixels, channels_last, per_sample, db, how);
-                   else bias_grad<double>(dy, batch, channels, pixels, channels_last, per_sample, db, how);
+                   with_type(dtype_of(dy), [&](auto type) {
+                       bias_grad<decltype(type)>(dy, batch, channels, pixels, channels_last, per_sample, db, how);
+                   });
                });
 }
 

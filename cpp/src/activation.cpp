@@ -1,6 +1,8 @@
 // Activations of whole arrays, and their derivatives.  activation.hpp has the equations.
 #include "convpp/activation.hpp"
 
+#include <algorithm>
+#include <array>
 #include <stdexcept>
 #include <string>
 
@@ -9,6 +11,7 @@
 #include "convpp/error.hpp"
 #include "dispatch.hpp"
 #include "runtime_state.hpp"
+#include "stored.hpp"
 
 namespace convpp {
 namespace {
@@ -31,6 +34,15 @@ void for_each_part(int64_t size, int threads, const Part& part) {
         const int64_t lo = size * task / tasks;
         part(lo, size * (task + 1) / tasks - lo);
     });
+}
+
+// Some elements of an operand in what is computed with: those that lie there, or converted.
+constexpr int64_t piece = 256, most_lanes = 16;
+template <class T>
+const T* some(const kernels::KernelTable<T>& kernel, const Stored<T>& from, int64_t count, T* converted) {
+    if (from.as == Storage::plain) return from.plain();
+    reading(kernel, from).copy_rows(from.at, count, 1, 1, count, converted, count, from.end);
+    return converted;
 }
 
 }  // namespace
@@ -56,32 +68,53 @@ bool derivative_needs_only_result(const Activation& activation) noexcept {
     }
 }
 
-template <class T>
-void activate(View<const T> z, const Activation& activation, View<T> y, const Execution& how) {
-    check_size<T>({y.data, y.size}, z.size, "y");
+template <class S>
+void activate(View<const S> z, const Activation& activation, View<S> y, const Execution& how) {
+    using T = Computed<S>;
+    check_size<S>({y.data, y.size}, z.size, "y");
     check_size(z, z.size, "z");
     const kernels::KernelTable<T>& kernel = kernel_table<T>(active_isa());
+    const Stored<T> from(z.data, z.size);
+    const Results<T> to(y.data);
     for_each_part(z.size, how.threads, [&](int64_t lo, int64_t count) {
-        kernel.finish_rows(z.data + lo, count, nullptr, y.data + lo, count, 1, count, activation);
+        std::array<T, piece + most_lanes> converted;
+        for (int64_t i = lo, left = count; left > 0; i += piece, left -= piece) {
+            const int64_t now = std::min(left, piece);
+            finish_rows(kernel, some(kernel, from + i, now, converted.data()), now, {}, to + i, now, 1, now, activation);
+        }
     });
 }
 
-template <class T>
-void activation_grad(View<const T> dy, View<const T> value, const Activation& activation, View<T> dz,
+template <class S>
+void activation_grad(View<const S> dy, View<const S> value, const Activation& activation, View<S> dz,
                      const Execution& how) {
+    using T = Computed<S>;
     check_size(value, dy.size, "value");
-    check_size<T>({dz.data, dz.size}, dy.size, "dz");
+    check_size<S>({dz.data, dz.size}, dy.size, "dz");
     check_size(dy, dy.size, "dy");
     const kernels::KernelTable<T>& kernel = kernel_table<T>(active_isa());
+    const Stored<T> slopes(value.data, value.size), from(dy.data, dy.size);
+    const Results<T> to(dz.data);
     for_each_part(dy.size, how.threads, [&](int64_t lo, int64_t count) {
-        kernel.multiply_derivative(dy.data + lo, value.data + lo, count, activation, dz.data + lo);
+        std::array<T, piece + most_lanes> first, second;
+        for (int64_t i = lo, left = count; left > 0; i += piece, left -= piece) {
+            const int64_t now = std::min(left, piece);
+            const T *const d = some(kernel, from + i, now, first.data()),
+                    *const v = some(kernel, slopes + i, now, second.data());
+            T* const product = to.as == Storage::plain ? (to + i).plain() : first.data();
+            kernel.multiply_derivative(d, v, now, activation, product);
+            if (to.as != Storage::plain) finish_rows(kernel, product, now, {}, to + i, now, 1, now, {});
+        }
     });
 }
 
 template void activate(View<const float>, const Activation&, View<float>, const Execution&);
-template void activate(View<const double>, const Activation&, View<double>, const Execution&);
 template void activation_grad(View<const float>, View<const float>, const Activation&, View<float>, const Execution&);
-template void activation_grad(View<const double>, View<const double>, const Activation&, View<double>,
-                              const Execution&);
+template void activate(View<const double>, const Activation&, View<double>, const Execution&);
+template void activation_grad(View<const double>, View<const double>, const Activation&, View<double>, const Execution&);
+template void activate(View<const bfloat16>, const Activation&, View<bfloat16>, const Execution&);
+template void activation_grad(View<const bfloat16>, View<const bfloat16>, const Activation&, View<bfloat16>, const Execution&);
+template void activate(View<const float16>, const Activation&, View<float16>, const Execution&);
+template void activation_grad(View<const float16>, View<const float16>, const Activation&, View<float16>, const Execution&);
 
 }  // namespace convpp

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -54,8 +55,8 @@ Plan planned(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algor
         else if (plan.algorithm == Algorithm::direct && pass == Pass::weight_grad) measure_weight_grad<T>(plan);
         else if (plan.algorithm == Algorithm::direct) measure_implicit_gemm<T>(plan);
     };
-    if (dtype == DType::float32) measure(float());
-    else measure(double());
+    if (dtype == DType::float64) measure(double());
+    else measure(float());
     return plan;
 }
 
@@ -75,9 +76,18 @@ void check_view(const View<T>& view, int64_t expected, const char* argument) {
                                     " elements");
 }
 
-template <class T>
+template <class S>
+constexpr DType dtype_of = DType::float32;
+template <>
+constexpr DType dtype_of<double> = DType::float64;
+template <>
+constexpr DType dtype_of<bfloat16> = DType::bfloat16;
+template <>
+constexpr DType dtype_of<float16> = DType::float16;
+
+template <class S>
 void check_type(DType planned) {
-    const DType given = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+    const DType given = dtype_of<S>;
     if (planned != given)
         throw DTypeError(std::string("the arrays are ") + name(given) + ", expected " + name(planned) +
                          ", which this was planned for");
@@ -86,7 +96,7 @@ void check_type(DType planned) {
 template <class T>
 void check_epilogue(Pass pass, const Epilogue<T>& epilogue, bool accumulate) {
     if (epilogue.none()) return;
-    const char* const argument = epilogue.residual != nullptr ? "add" : "activation";
+    const char* const argument = epilogue.residual ? "add" : "activation";
     if (pass == Pass::weight_grad)
         throw std::invalid_argument(std::string(argument) + " is given, expected none: a weight gradient has none");
     if (accumulate)
@@ -97,11 +107,11 @@ constexpr int64_t elems_of_filling_task = 1 << 16;  // takes longer than waking 
 
 // Every result is its bias, or zero (finished): where sums have no terms.
 template <class T>
-void fill(const ConvProblem& problem, const Plan& plan, const T* bias, const Epilogue<T>& epilogue, T* result,
-          int threads) {
+void fill(const ConvProblem& problem, const Plan& plan, const Stored<T>& bias, const Epilogue<T>& epilogue,
+          const Results<T>& result, int threads) {
     const Geometry& g = problem.geometry();
     if (plan.pass == Pass::weight_grad) {
-        std::fill_n(result, problem.w_elems(), T(0));
+        std::fill_n(result.plain(), problem.w_elems(), T(0));
         return;
     }
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
@@ -116,46 +126,63 @@ void fill(const ConvProblem& problem, const Plan& plan, const T* bias, const Epi
         constexpr int64_t piece = 256;  // in L1
         T sums[piece] = {};
         for (int64_t i = rows * task / tasks; i < rows * (task + 1) / tasks; ++i) {
-            if (bias != nullptr && !last) std::fill_n(sums, piece, bias[i % channels]);
+            if (bias && !last) std::fill_n(sums, piece, bias[i % channels]);
             for (int64_t j = 0; j < row; j += piece) {
                 const int64_t count = std::min(piece, row - j), at = i * row + j;
-                kernel.finish_rows(bias != nullptr && last ? bias + j : sums, count, epilogue.from(at).residual,
-                                   result + at, count, 1, count, epilogue.activation);
+                for (int64_t c = 0; bias && last && c < count; ++c) sums[c] = bias[j + c];
+                finish_rows(kernel, sums, count, epilogue.from(at).residual, result + at, count, 1, count,
+                            epilogue.activation);
             }
         }
     });
 }
 
-// Whole sums become results.
+// Adds to results, or rounds to them; not before all has been computed.
 template <class T>
-void finish_all(const Plan& plan, const Epilogue<T>& epilogue, View<T> sums, int threads) {
-    if (epilogue.none()) return;
+void finish_all(const Plan& plan, const T* sums, int64_t size, const Stored<T>& add_to, const Results<T>& result,
+                int threads) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    const int64_t tasks = sums.size / elems_of_filling_task + 1;
+    const int64_t tasks = size / elems_of_filling_task + 1;
     parallel_for(tasks, threads, [&](int64_t task, int) {
-        const int64_t lo = sums.size * task / tasks, count = sums.size * (task + 1) / tasks - lo;
-        kernel.finish_rows(sums.data + lo, count, epilogue.from(lo).residual, sums.data + lo, count, 1, count,
-                           epilogue.activation);
+        const int64_t lo = size * task / tasks, count = size * (task + 1) / tasks - lo;
+        finish_rows(kernel, sums + lo, count, add_to ? add_to + lo : add_to, result + lo, count, 1, count, {});
+    });
+}
+
+// The definition, finished.
+template <class T>
+void run_reference(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
+                   const Epilogue<T>& epilogue, const Results<T>& result, bool accumulate, int threads) {
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    reference::run<T>(problem, plan.pass, arrays, threads, [&](int64_t at, T sum) {
+        if (accumulate) sum += result[at];
+        finish_rows(kernel, &sum, 1, epilogue.from(at).residual, result + at, 1, 1, 1, epilogue.activation);
     });
 }
 
 template <class T>
 void run_direct(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
-                const Epilogue<T>& epilogue, T* result, const T* packed, bool accumulate, int threads,
+                const Epilogue<T>& epilogue, const Results<T>& result, const T* packed, bool accumulate, int threads,
                 std::byte* memory) {
     const Workspace workspace(workspace_bytes(plan, threads), memory);
     if (plan.pass == Pass::weight_grad) {
-        run_weight_grad<T>(plan, {arrays.dy, problem.y_elems(), arrays.x, problem.x_elems(), result, accumulate},
-                           threads, workspace.data());
+        run_weight_grad<T>(plan, {arrays.dy, arrays.x, result.plain(), accumulate}, threads, workspace.data());
         return;
     }
     if (plan.fill_result && !accumulate) fill(problem, plan, arrays.bias, epilogue, result, threads);
     const bool forward = plan.pass == Pass::forward;
     run_implicit_gemm<T>(plan,
-                         {forward ? arrays.x : arrays.dy, forward ? problem.x_elems() : problem.y_elems(), arrays.w,
-                          problem.w_elems(), packed, arrays.bias, result, accumulate, epilogue},
+                         {forward ? arrays.x : arrays.dy, arrays.w, packed, arrays.bias, result, accumulate, epilogue},
                          threads, workspace.data());
 }
+
+// Of a pass, in their order; the weights as they were prepared, or null.
+template <class T>
+struct Operands {
+    Stored<T> first, second, bias;
+    const T* packed = nullptr;
+    Epilogue<T> epilogue;
+};
 
 template <class T>
 bool needs_repair(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays) {
@@ -165,152 +192,143 @@ bool needs_repair(const ConvProblem& problem, const Plan& plan, const reference:
 
 // The operands of a pass as the definition names them.
 template <class T>
-reference::Arrays<T> arrays_of(Pass pass, View<const T> first, View<const T> second, View<const T> bias) {
+reference::Arrays<T> arrays_of(Pass pass, const Operands<T>& operands) {
+    const Stored<T>&first = operands.first, &second = operands.second, &bias = operands.bias;
     switch (pass) {
-        case Pass::forward: return {first.data, second.data, nullptr, bias.data};
-        case Pass::input_grad: return {nullptr, second.data, first.data, bias.data};
-        case Pass::weight_grad: return {second.data, nullptr, first.data, bias.data};
+        case Pass::forward: return {first, second, {}, bias};
+        case Pass::input_grad: return {{}, second, first, bias};
+        case Pass::weight_grad: return {second, {}, first, bias};
     }
     return {};
 }
 
 // `memory`: the workspace, or null to take one.
 template <class T>
-void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
-             View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate, int threads,
-             std::byte* memory);
+void execute(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
+             bool accumulate, int threads, std::byte* memory = nullptr);
 
-template <class T>
-void add_all(View<const T> from, T* to, int threads) {
-    const int64_t tasks = from.size / elems_of_filling_task + 1;
-    parallel_for(tasks, threads, [&](int64_t task, int) {
-        for (int64_t i = from.size * task / tasks; i < from.size * (task + 1) / tasks; ++i) to[i] += from.data[i];
-    });
+int64_t result_elems(const ConvProblem& problem, Pass pass) {
+    return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
+}
+
+// compute(where) computes whole results: where they belong, or, if they are added there, apart first.
+template <class T, class Compute>
+void compute_apart(const ConvProblem& problem, const Plan& plan, const Results<T>& result, bool accumulate, int threads,
+                   const Compute& compute) {
+    if (!accumulate) return compute(result);
+    const int64_t size = result_elems(problem, plan.pass);
+    std::vector<T> apart(static_cast<size_t>(size));
+    compute(Results<T>(apart.data()));
+    Stored<T> before = result.stored();
+    before.end = (result + size).at;
+    finish_all(plan, apart.data(), size, before, result, threads);
 }
 
 // Computes again, by the direct algorithm, what has been written already: so it must not fail.  Plain loops take no memory.
 template <class T>
-void compute_again(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
-                   View<const T> bias, const Epilogue<T>& epilogue, View<T> result, int threads) {
-    const DType dtype = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+void compute_again(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
+                   int threads) {
     try {
-        const Plan direct = planned(problem, plan.pass, dtype, Algorithm::direct, plan.isa, threads);
-        execute<T>(problem, direct, first, second, nullptr, bias, epilogue, result, false, threads, nullptr);
+        const Plan direct = planned(problem, plan.pass, plan.dtype, Algorithm::direct, plan.isa, threads);
+        execute<T>(problem, direct, operands, result, false, threads);
     } catch (const std::bad_alloc&) {
-        const reference::Arrays<T> arrays = arrays_of(plan.pass, first, second, bias);
-        reference::run(problem, plan.pass, arrays, result.data, false, threads);
-        finish_all(plan, epilogue, result, threads);
+        run_reference(problem, plan, arrays_of(plan.pass, operands), operands.epilogue, result, false, threads);
     }
 }
 
 // A sample is computed again if not all of its results are finite: a NaN or Inf spoils the whole tile that it is in, and
 // transforms overflow where plain sums do not.
 template <class T>
-void repair_samples(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
-                    View<const T> bias, const Epilogue<T>& epilogue, T* result,
+void repair_samples(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
                     const std::vector<std::atomic<unsigned char>>& spoiled, int threads) {
     Geometry g = problem.geometry();
-    const int64_t batch = std::exchange(g.batch, 1), source = first.size / batch;
-    const int64_t results = (plan.pass == Pass::forward ? problem.y_elems() : problem.x_elems()) / batch;
+    const int64_t batch = std::exchange(g.batch, 1), source = operands.first.elems() / batch;
+    const int64_t results = result_elems(problem, plan.pass) / batch;
     const ConvProblem sample(g);
     for (int64_t n = 0; n < batch; ++n)
         if (spoiled[static_cast<size_t>(n)].load(std::memory_order_relaxed) != 0)
-            compute_again<T>(sample, plan, {first.data + n * source, source}, second, bias, epilogue.from(n * results),
-                             {result + n * results, results}, threads);
+            compute_again<T>(sample, plan,
+                             {operands.first + n * source, operands.second, operands.bias, nullptr,
+                              operands.epilogue.from(n * results)},
+                             result + n * results, threads);
 }
 
 // All of dw is computed again if not all of it is finite.
 template <class T>
-void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, View<const T> dy, View<const T> x, View<T> dw,
-                           bool accumulate, int threads, std::byte* memory) {
-    std::vector<T> apart(accumulate ? static_cast<size_t>(dw.size) : 0);  // what is added must be whole first
-    const View<T> to{accumulate ? apart.data() : dw.data, dw.size};
+void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands,
+                           const Results<T>& dw, int threads, std::byte* memory) {
     bool finite = false;
     {
         const Workspace workspace(workspace_bytes(plan, threads), memory);
-        const SumOperands<T> operands{dy.data, dy.size, x.data, x.size, to.data, false};
-        finite = run_winograd_sum<T>(plan, operands, threads, workspace.data());
+        const SumOperands<T> sum{operands.first, operands.second, dw.plain(), false};
+        finite = run_winograd_sum<T>(plan, sum, threads, workspace.data());
     }
-    if (!finite) compute_again<T>(problem, plan, dy, x, {}, {}, to, threads);
-    if (accumulate) add_all<T>({to.data, to.size}, dw.data, threads);
+    if (!finite) compute_again<T>(problem, plan, operands, dw, threads);
 }
 
 template <class T>
-void run_winograd(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second,
-                  const T* packed, View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate,
+void run_winograd(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
                   int threads, std::byte* memory) {
-    std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);  // what is added must be whole first
-    T* const to = accumulate ? apart.data() : result.data;
     std::vector<std::atomic<unsigned char>> spoiled(static_cast<size_t>(problem.geometry().batch));
     {
         const Workspace workspace(workspace_bytes(plan, threads), memory);
-        run_winograd_product<T>(
-            plan, {first.data, first.size, second.data, second.size, packed, bias.data, to, false, epilogue}, threads,
-            workspace.data(), spoiled.data());
+        const auto& [first, second, bias, packed, epilogue] = operands;
+        run_winograd_product<T>(plan, {first, second, packed, bias, result, false, epilogue}, threads, workspace.data(),
+                                spoiled.data());
     }
-    repair_samples<T>(problem, plan, first, second, bias, epilogue, to, spoiled, threads);
-    if (accumulate) add_all<T>({to, result.size}, result.data, threads);
+    repair_samples<T>(problem, plan, operands, result, spoiled, threads);
 }
 
-template <class T>
-void check_operands(const ConvProblem& problem, Pass pass, View<const T> first, View<const T> second, const T* packed,
-                    View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate) {
+template <class S, class R>
+void check_arrays(const ConvProblem& problem, Pass pass, View<const S> first, View<const S> second, bool prepared,
+                  View<const S> bias, View<R> result, bool accumulate) {
     const Geometry& g = problem.geometry();
     const bool forward = pass == Pass::forward, weights = pass == Pass::weight_grad;
     check_view(first, forward ? problem.x_elems() : problem.y_elems(), forward ? "x" : "dy");
-    if (packed == nullptr) check_view(second, weights ? problem.x_elems() : problem.w_elems(), weights ? "x" : "w");
-    check_view(result,
-               forward   ? problem.y_elems()
-               : weights ? problem.w_elems()
-                         : problem.x_elems(),
-               forward   ? "y"
-               : weights ? "dw"
-                         : "dx");
+    if (!prepared) check_view(second, weights ? problem.x_elems() : problem.w_elems(), weights ? "x" : "w");
+    check_view(result, result_elems(problem, pass), forward ? "y" : weights ? "dw" : "dx");
     if (bias.data != nullptr || bias.size != 0) {
         if (weights) throw std::invalid_argument("bias is given, expected none: a weight gradient has no bias");
         if (accumulate) throw std::invalid_argument("bias is given, expected none together with accumulate");
         check_view(bias, forward ? g.out_channels : g.in_channels, "bias");
     }
-    check_epilogue(pass, epilogue, accumulate);
 }
 
 template <class T>
-void execute(const ConvProblem& problem, const Plan& plan, View<const T> first, View<const T> second, const T* packed,
-             View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate, int threads,
-             std::byte* memory) {
+void execute(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
+             bool accumulate, int threads, std::byte* memory) {
     const bool weights = plan.pass == Pass::weight_grad;
-    const reference::Arrays<T> arrays = arrays_of(plan.pass, first, second, bias);
+    const reference::Arrays<T> arrays = arrays_of(plan.pass, operands);
+    const Epilogue<T>& epilogue = operands.epilogue;
     if (plan.empty) {
-        if (!accumulate) fill(problem, plan, bias.data, epilogue, result.data, threads);
+        if (!accumulate) fill(problem, plan, operands.bias, epilogue, result, threads);
         return;
     }
-    if (plan.algorithm == Algorithm::reference) {
-        reference::run(problem, plan.pass, arrays, result.data, accumulate, threads);
-        finish_all(plan, epilogue, result, threads);
-        return;
-    }
+    if (plan.algorithm == Algorithm::reference)
+        return run_reference(problem, plan, arrays, epilogue, result, accumulate, threads);
     if (plan.algorithm == Algorithm::winograd) {
-        if (weights) run_winograd_gradient<T>(problem, plan, first, second, result, accumulate, threads, memory);
-        else run_winograd<T>(problem, plan, first, second, packed, bias, epilogue, result, accumulate, threads, memory);
+        compute_apart(problem, plan, result, accumulate, threads, [&](const Results<T>& to) {
+            if (weights) run_winograd_gradient<T>(problem, plan, operands, to, threads, memory);
+            else run_winograd<T>(problem, plan, operands, to, threads, memory);
+        });
         return;
     }
     if (weights && !accumulate) {
-        run_direct<T>(problem, plan, arrays, {}, result.data, nullptr, false, threads, memory);
-        if (sums_need_repair(problem, plan, arrays.dy, result.data))
-            repair_sums(problem, plan, arrays, result.data, threads);
+        run_direct<T>(problem, plan, arrays, {}, result, nullptr, false, threads, memory);
+        if (sums_need_repair(problem, plan, arrays.dy, result.plain()))
+            repair_sums(problem, plan, arrays, result.plain(), threads);
         return;
     }
     // Prepared weights that are not finite are not used packed: `packed` is null for them.
-    if (packed != nullptr || !needs_repair(problem, plan, arrays)) {
-        run_direct<T>(problem, plan, arrays, epilogue, result.data, packed, accumulate, threads, memory);
+    if (operands.packed != nullptr || !needs_repair(problem, plan, arrays)) {
+        run_direct<T>(problem, plan, arrays, epilogue, result, operands.packed, accumulate, threads, memory);
         return;
     }
-    std::vector<T> apart(accumulate ? static_cast<size_t>(result.size) : 0);  // what is added must be whole first
-    T* const to = accumulate ? apart.data() : result.data;
-    run_direct<T>(problem, plan, arrays, epilogue, to, nullptr, false, threads, memory);
-    if (weights) repair_sums(problem, plan, arrays, to, threads);
-    else repair_products(problem, plan, arrays, epilogue, to, threads);
-    for (size_t i = 0; i < apart.size(); ++i) result.data[i] += apart[i];
+    compute_apart(problem, plan, result, accumulate, threads, [&](const Results<T>& to) {
+        run_direct<T>(problem, plan, arrays, epilogue, to, nullptr, false, threads, memory);
+        if (weights) repair_sums(problem, plan, arrays, to.plain(), threads);
+        else repair_products(problem, plan, arrays, epilogue, to, threads);
+    });
 }
 
 constexpr const char* packed_weights = "the packed weights";
@@ -323,27 +341,26 @@ int64_t packed_elems_of_sample(const Plan& plan) {
 // Weights for each sample: each is a convolution of its own, by the same plan.  The workspace is taken before anything is
 // written, and serves one sample after the other.
 template <class T>
-void execute_samples(const ConvProblem& sample, const Plan& plan, View<const T> first, View<const T> second,
-                     const T* packed, View<const T> bias, const Epilogue<T>& epilogue, View<T> result, bool accumulate,
-                     int threads) {
+void execute_samples(const ConvProblem& sample, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
+                     bool accumulate, int threads) {
+    if (plan.samples == 1) return execute(sample, plan, operands, result, accumulate, threads);
     if (plan.samples == 0) return;
     const Workspace workspace(workspace_bytes(plan, threads));
-    const auto part = [&](auto view, int64_t n) {
-        view.size /= plan.samples;
-        if (view.data != nullptr) view.data += n * view.size;
-        return view;
-    };
+    const int64_t first = plan.pass == Pass::forward ? sample.x_elems() : sample.y_elems();
+    const int64_t second = plan.pass == Pass::weight_grad ? sample.x_elems() : sample.w_elems();
+    const int64_t results = result_elems(sample, plan.pass);
     const auto run = [&](int64_t n, int64_t thread, int its_threads) {
-        const View<const T> a = part(first, n), b = part(second, n);
-        const View<T> to = part(result, n);
-        const Epilogue<T> own_epilogue = epilogue.from(n * to.size);
-        const T* const own_packed = packed != nullptr ? packed + n * packed_elems_of_sample(plan) : nullptr;
+        Operands<T> own = operands;
+        own.first += n * first;
+        own.second += n * second;
+        own.epilogue = operands.epilogue.from(n * results);
+        if (operands.packed != nullptr) own.packed += n * packed_elems_of_sample(plan);
         std::byte* const memory = workspace.data() + thread * (plan.shared_bytes + plan.thread_bytes);
+        const Results<T> to = result + n * results;
         try {
-            execute<T>(sample, plan, a, b, own_packed, bias, own_epilogue, to, accumulate, its_threads, memory);
+            execute(sample, plan, own, to, accumulate, its_threads, memory);
         } catch (const std::bad_alloc&) {  // other samples are written already; plain loops take no memory
-            reference::run(sample, plan.pass, arrays_of(plan.pass, a, b, bias), to.data, accumulate, its_threads);
-            finish_all(plan, own_epilogue, to, its_threads);
+            run_reference(sample, plan, arrays_of(plan.pass, own), own.epilogue, to, accumulate, its_threads);
         }
     };
     if (plan.shares_samples) parallel_for(plan.samples, threads, [&](int64_t n, int thread) { run(n, thread, 1); });
@@ -412,9 +429,10 @@ PreparedWeights::PreparedWeights(std::shared_ptr<const Implementation> implement
 
 int64_t PreparedWeights::bytes() const noexcept { return implementation_->bytes; }
 
-template <class T>
-PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
-    check_type<T>(dtype());
+template <class S>
+PreparedWeights Convolution::prepare_typed(View<const S> w, int threads) const {
+    using T = Computed<S>;
+    check_type<S>(dtype());
     const Plan& plan = implementation_->plan;
     if (plan.pass != Pass::forward)
         throw std::invalid_argument(std::string("the pass is ") + name(plan.pass) +
@@ -422,13 +440,14 @@ PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
     check_view(w, problem().w_elems(), "w");
     auto prepared = std::make_shared<PreparedWeights::Implementation>();
     prepared->made_for = implementation_;
+    const Stored<T> weights(w.data, w.size);
     const bool winograd = !plan.empty && plan.algorithm == Algorithm::winograd;
     const bool packs = winograd ? !plan.packs_in_task
                                 : !(plan.empty || plan.algorithm == Algorithm::reference ||
-                                    products_need_repair(plan, w.data, w.size));
+                                    products_need_repair(plan, weights, w.size));
     if (!packs || winograd) {
-        prepared->plain = AlignedBlock(w.size * static_cast<int64_t>(sizeof(T)));
-        std::copy_n(w.data, w.size, reinterpret_cast<T*>(prepared->plain.data()));
+        prepared->plain = AlignedBlock(w.size * static_cast<int64_t>(sizeof(S)));
+        std::copy_n(w.data, w.size, reinterpret_cast<S*>(prepared->plain.data()));
     }
     if (packs) {
         const int64_t each = packed_elems_of_sample(plan);
@@ -437,9 +456,8 @@ PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
         const int count = plan.shares_samples ? 1 : implementation_->threads(threads);
         const Workspace workspace(workspace_bytes(plan, count));
         ProductOperands<T> operands;
-        operands.weight_elems = implementation_->part.w_elems();
         for (int64_t n = 0; n < plan.samples; ++n) {
-            operands.weights = w.data + n * operands.weight_elems;
+            operands.weights = weights + n * implementation_->part.w_elems();
             T* const to = reinterpret_cast<T*>(prepared->packed.data()) + n * each;
             if (winograd) transform_product_weights(plan, operands, count, workspace.data(), to);
             else pack_product_weights(plan, operands, count, workspace.data(), to);
@@ -449,58 +467,109 @@ PreparedWeights Convolution::prepare_typed(View<const T> w, int threads) const {
     return PreparedWeights(std::move(prepared));
 }
 
-template <class T>
-void Convolution::execute_typed(View<const T> first, View<const T> second, const T* packed, View<const T> bias,
-                                View<T> result, const Execution& how, View<const T> residual) const {
-    check_type<T>(dtype());
-    if (residual.data != nullptr || residual.size != 0) check_view(residual, result.size, "add");
+template <class S, class T, class R>
+void Convolution::execute_typed(View<const S> first, View<const S> second, const T* packed, View<const S> bias,
+                                View<R> result, const Execution& how, View<const S> residual) const {
+    check_type<S>(dtype());
     const Plan& plan = implementation_->plan;
-    const Epilogue<T> epilogue{residual.data, how.activation};
-    check_operands<T>(problem(), plan.pass, first, second, packed, bias, epilogue, result, how.accumulate);
+    if (residual.data != nullptr || residual.size != 0) check_view(residual, result.size, "add");
+    check_arrays(problem(), plan.pass, first, second, packed != nullptr, bias, result, how.accumulate);
     const int threads = implementation_->threads(how.threads);
-    const ConvProblem& part = implementation_->part;
-    if (plan.samples == 1)
-        convpp::execute<T>(part, plan, first, second, packed, bias, epilogue, result, how.accumulate, threads, nullptr);
-    else execute_samples<T>(part, plan, first, second, packed, bias, epilogue, result, how.accumulate, threads);
+    const Operands<T> operands{{first.data, first.size},
+                               {second.data, second.size},
+                               {bias.data, bias.size},
+                               packed,
+                               {{residual.data, residual.size}, how.activation}};
+    check_epilogue(plan.pass, operands.epilogue, how.accumulate);
+    const Results<T> to(result.data);
+    if (to.as == Storage::plain || plan.pass != Pass::weight_grad)
+        return execute_samples<T>(implementation_->part, plan, operands, to, how.accumulate, threads);
+    // Sums of halves are whole before they are rounded.
+    const AlignedBlock whole(result.size * static_cast<int64_t>(sizeof(T)));
+    const Results<T> sums(reinterpret_cast<T*>(whole.data()));
+    execute_samples<T>(implementation_->part, plan, operands, sums, false, threads);
+    Stored<T> before;
+    if (how.accumulate) before = {result.data, result.size};
+    finish_all(plan, sums.plain(), result.size, before, to, threads);
 }
 
-template <class T>
-void Convolution::execute_prepared(View<const T> x, const PreparedWeights& w, View<const T> bias, View<T> y,
-                                   const Execution& how, View<const T> residual) const {
+template <class S, class R>
+void Convolution::execute_prepared(View<const S> x, const PreparedWeights& w, View<const S> bias, View<R> y,
+                                   const Execution& how, View<const S> residual) const {
     const PreparedWeights::Implementation& prepared = *w.implementation_;
     if (prepared.made_for != implementation_)
         throw std::invalid_argument("w was prepared by another Convolution, expected weights prepared by this one");
-    const View<const T> plain{reinterpret_cast<const T*>(prepared.plain.data()),
+    const View<const S> plain{reinterpret_cast<const S*>(prepared.plain.data()),
                               prepared.plain.bytes() > 0 ? problem().w_elems() : 0};
-    execute_typed<T>(x, plain, reinterpret_cast<const T*>(prepared.packed.data()), bias, y, how, residual);
+    execute_typed(x, plain, reinterpret_cast<const Computed<S>*>(prepared.packed.data()), bias, y, how, residual);
 }
 
 void Convolution::execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
                           const Execution& how, View<const float> residual) const {
-    execute_typed<float>(first, second, nullptr, bias, result, how, residual);
+    execute_typed(first, second, static_cast<const Computed<float>*>(nullptr), bias, result, how, residual);
 }
 
 void Convolution::execute(View<const double> first, View<const double> second, View<const double> bias,
                           View<double> result, const Execution& how, View<const double> residual) const {
-    execute_typed<double>(first, second, nullptr, bias, result, how, residual);
+    execute_typed(first, second, static_cast<const Computed<double>*>(nullptr), bias, result, how, residual);
 }
 
-PreparedWeights Convolution::prepare(View<const float> w, int threads) const {
-    return prepare_typed<float>(w, threads);
+void Convolution::execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias,
+                          View<bfloat16> result, const Execution& how, View<const bfloat16> residual) const {
+    execute_typed(first, second, static_cast<const Computed<bfloat16>*>(nullptr), bias, result, how, residual);
 }
 
-PreparedWeights Convolution::prepare(View<const double> w, int threads) const {
-    return prepare_typed<double>(w, threads);
+void Convolution::execute(View<const float16> first, View<const float16> second, View<const float16> bias,
+                          View<float16> result, const Execution& how, View<const float16> residual) const {
+    execute_typed(first, second, static_cast<const Computed<float16>*>(nullptr), bias, result, how, residual);
 }
+
+void Convolution::execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias,
+                          View<float> result, const Execution& how, View<const bfloat16> residual) const {
+    execute_typed(first, second, static_cast<const Computed<bfloat16>*>(nullptr), bias, result, how, residual);
+}
+
+void Convolution::execute(View<const float16> first, View<const float16> second, View<const float16> bias,
+                          View<float> result, const Execution& how, View<const float16> residual) const {
+    execute_typed(first, second, static_cast<const Computed<float16>*>(nullptr), bias, result, how, residual);
+}
+
+PreparedWeights Convolution::prepare(View<const float> w, int threads) const { return prepare_typed(w, threads); }
+
+PreparedWeights Convolution::prepare(View<const double> w, int threads) const { return prepare_typed(w, threads); }
+
+PreparedWeights Convolution::prepare(View<const bfloat16> w, int threads) const { return prepare_typed(w, threads); }
+
+PreparedWeights Convolution::prepare(View<const float16> w, int threads) const { return prepare_typed(w, threads); }
 
 void Convolution::execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
                           const Execution& how, View<const float> residual) const {
-    execute_prepared<float>(x, w, bias, y, how, residual);
+    execute_prepared(x, w, bias, y, how, residual);
 }
 
 void Convolution::execute(View<const double> x, const PreparedWeights& w, View<const double> bias, View<double> y,
                           const Execution& how, View<const double> residual) const {
-    execute_prepared<double>(x, w, bias, y, how, residual);
+    execute_prepared(x, w, bias, y, how, residual);
+}
+
+void Convolution::execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<bfloat16> y,
+                          const Execution& how, View<const bfloat16> residual) const {
+    execute_prepared(x, w, bias, y, how, residual);
+}
+
+void Convolution::execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float16> y,
+                          const Execution& how, View<const float16> residual) const {
+    execute_prepared(x, w, bias, y, how, residual);
+}
+
+void Convolution::execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<float> y,
+                          const Execution& how, View<const bfloat16> residual) const {
+    execute_prepared(x, w, bias, y, how, residual);
+}
+
+void Convolution::execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float> y,
+                          const Execution& how, View<const float16> residual) const {
+    execute_prepared(x, w, bias, y, how, residual);
 }
 
 }  // namespace convpp

@@ -123,7 +123,7 @@ KernelShapes shapes_of(const kernels::KernelTable<T>& table) {
 }  // namespace
 
 KernelShapes kernel_shapes(Isa isa, DType dtype) {
-    return dtype == DType::float32 ? shapes_of(tables(isa).float32) : shapes_of(tables(isa).float64);
+    return dtype == DType::float64 ? shapes_of(tables(isa).float64) : shapes_of(tables(isa).float32);
 }
 
 }  // namespace convpp

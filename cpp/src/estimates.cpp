@@ -188,6 +188,7 @@ TileChoice vector_product(const KernelShapes& kernels, const Plan& plan, const M
     if (plan.source.channel == 1 && m.patches.channels > 1)
         cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
     else cost += strided_vector * f(m.patches.channels) * split_vectors(m, vectors);
+    if (plan.converts) cost += copied_vector * f(m.patches.channels) * vectors;
     return {0, true, shape.rows, shape.vectors * shape.lanes, cost};
 }
 
@@ -256,7 +257,8 @@ TileChoice scalar_sum(const KernelShapes& kernels, const Plan& plan, const MapPl
             packs_patches ? packs_straight(plan, m.map) || (m.in_place && vectors_together(plan, m.map)) : m.in_place;
         if (!in_place)
             cost += again * copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
-        return cost;
+        // The rows of dy would be read where they lie.
+        return packs_patches && plan.converts ? std::numeric_limits<double>::infinity() : cost;
     });
 }
 

@@ -15,6 +15,7 @@ bool vectors_in_place(const Plan& plan, const IndexMap& map) {
 }
 
 bool scalars_in_place(const Plan& plan, const IndexMap& map, int64_t elem_bytes) {
+    if (plan.converts) return false;
     constexpr int64_t few_sets_bytes = 2048;  // half of the 4 KiB after which an L1 of 64 sets begins again
     const bool aliased =
         plan.source.channel != 1 && plan.source_channels > 1 && plan.source.channel * elem_bytes % few_sets_bytes == 0;
@@ -34,8 +35,9 @@ Choice cheapest_feed(const Plan& plan, const KernelShapes& kernels, int64_t elem
     const bool sums = plan.pass == Pass::weight_grad;
     m.in_place = vectors_in_place(plan, m.map);
     Choice best{Feed::packed_pixels, (sums ? packed_sum : packed_product)(kernels, plan, m)};
+    // (Operands that are converted lie in place for nobody but a packer: dot products read dy where it lies.)
     const TileChoice vectors = (sums ? vector_sum : vector_product)(kernels, plan, m);
-    if (vectors.cost < best.tile.cost) best = {Feed::pixel_vectors, vectors};
+    if (vectors.cost < best.tile.cost && !(sums && plan.converts)) best = {Feed::pixel_vectors, vectors};
     m.in_place = scalars_in_place(plan, m.map, elem_bytes);
     if (!m.in_place && m.map.reads_mostly_gaps()) return best;  // the others copy only the phases that are read
     const TileChoice scalars = (sums ? scalar_sum : scalar_product)(kernels, plan, m);
@@ -120,8 +122,8 @@ void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     for (MapPlan& m : plan.maps) {
         if (scalars) m.in_place = scalars_in_place(plan, m.map, elem_bytes);
         else
-            m.in_place =
-                vectors_in_place(plan, m.map) || (plan.feed != Feed::pixel_vectors && packs_straight(plan, m.map));
+            m.in_place = (vectors_in_place(plan, m.map) && !(plan.converts && plan.feed == Feed::pixel_vectors)) ||
+                         (plan.feed != Feed::pixel_vectors && packs_straight(plan, m.map));
         // Flat rows are read beyond their end, which only staged ones allow.
         m.in_place &= !plan.flat_rows;
     }

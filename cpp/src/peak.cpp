@@ -39,7 +39,7 @@ double measure(int threads) {
 
 double measure_peak(DType dtype, int threads) {
     threads = usable_threads(threads);
-    return dtype == DType::float32 ? measure<float>(threads) : measure<double>(threads);
+    return dtype == DType::float64 ? measure<double>(threads) : measure<float>(threads);
 }
 
 // a += b over a working set of `bytes`, cut evenly among the threads, each pass of it reading a and b and writing a.

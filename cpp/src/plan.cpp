@@ -60,11 +60,13 @@ ConvProblem planned_part(const ConvProblem& problem) {
 Plan make_plan(const ConvProblem& whole, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads) {
     const ConvProblem problem = planned_part(whole);
     const KernelShapes kernels = kernel_shapes(isa, dtype);
-    const int64_t elem_bytes = dtype == DType::float32 ? 4 : 8;
+    const int64_t elem_bytes = dtype == DType::float64 ? 8 : 4;
     Plan plan;
     plan.pass = pass;
+    plan.dtype = dtype;
     plan.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
     plan.isa = isa;
+    plan.converts = dtype == DType::bfloat16 || dtype == DType::float16;
     // The weight gradient's chunks are made of boxes of pixels: its bits must not depend on the machine's caches.
     plan.cache_bytes = pass == Pass::weight_grad ? usual_cache_bytes : cache_bytes();
     share_samples(plan, whole.geometry().per_sample ? whole.geometry().batch : 1, problem, elem_bytes, threads);
@@ -105,6 +107,7 @@ Plan make_plan(const ConvProblem& whole, Pass pass, DType dtype, Algorithm algor
     choose_feed(plan, kernels, elem_bytes);
     if (pass == Pass::weight_grad) plan_sums(plan, kernels, elem_bytes);
     else plan_products(plan, kernels, elem_bytes);
+    if (plan.converts && pass != Pass::weight_grad) buffer_results(plan);  // whole sums are rounded
     return plan;
 }
 

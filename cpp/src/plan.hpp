@@ -128,8 +128,10 @@ enum class Feed {
 
 struct Plan {
     Pass pass = Pass::forward;
+    DType dtype = DType::float32;
     Algorithm algorithm = Algorithm::direct;
     Isa isa = Isa::scalar;
+    bool converts = false;      // operands are stored in half: tiles read what was converted, never in place
     bool empty = false;         // the sum has no terms, or there are no results: only bias or zeros are written
 
     // With weights for each sample, the plan is that of one sample (batch is then 1), for each of `samples`.

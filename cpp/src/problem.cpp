@@ -94,7 +94,15 @@ const char* name(Pass pass) noexcept {
     return "?";
 }
 
-const char* name(DType dtype) noexcept { return dtype == DType::float32 ? "float32" : "float64"; }
+const char* name(DType dtype) noexcept {
+    switch (dtype) {
+        case DType::float32: return "float32";
+        case DType::float64: return "float64";
+        case DType::bfloat16: return "bfloat16";
+        case DType::float16: return "float16";
+    }
+    return "?";
+}
 
 const char* name(Layout layout) noexcept {
     return layout == Layout::channels_first ? "channels_first" : "channels_last";

@@ -12,7 +12,7 @@ execute_process(COMMAND ${NM} --defined-only --extern-only ${OBJECT}
 # Mangled names: "6convpp" is the name with its length in front, behind the marks of nested names (N, K), of
 # tables (TV, TI, TS), of things local to a function (Z) and of guards (GV).
 string(LENGTH ${ISA} isa_length)
-set(inside "^_Z(GV|T[VTIS])?Z?NK?6convpp7kernels${isa_length}${ISA}")
+set(inside "^_Z(GV|T[VTIS])?Z*NK?6convpp7kernels${isa_length}${ISA}")
 
 string(REPLACE "\n" ";" symbols "${symbols}")
 set(n_inside 0)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dispatch.hpp"
+#include "stored.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -33,6 +34,12 @@ void for_each_tile(const kernels::KernelTable<T>& table, const Body& body) {
                 CAPTURE(vectors);
                 body(family, rows, vectors);
             }
+}
+
+// The kernels that read what is stored as S.
+template <class S>
+const kernels::Readers<Computed<S>>& readers_of(const kernels::KernelTable<Computed<S>>& table) {
+    return table.read[static_cast<int>(storage_of<S>)];
 }
 
 template <class T>

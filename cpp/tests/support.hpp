@@ -14,12 +14,25 @@
 #include <new>
 #include <random>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "convpp/convpp.hpp"
 
 namespace convpp::test {
+
+// A number as S stores it, and as it is computed with.
+template <class S>
+S made(double value) {
+    if constexpr (std::is_floating_point_v<S>) return static_cast<S>(value);
+    else return S::from(static_cast<float>(value));
+}
+template <class S>
+auto value_of(S stored) {
+    if constexpr (std::is_floating_point_v<S>) return stored;
+    else return static_cast<float>(stored);
+}
 
 // The same numbers on every platform (the standard's distributions are not).
 class Random {
@@ -79,10 +92,10 @@ public:
     View<T> out() { return {data_, size_}; }
 
     void fill_integers(Random& random, int64_t most = 3) {
-        for (int64_t i = 0; i < size_; ++i) data_[i] = static_cast<T>(random.integer(-most, most));
+        for (int64_t i = 0; i < size_; ++i) data_[i] = made<T>(static_cast<double>(random.integer(-most, most)));
     }
     void fill_reals(Random& random) {
-        for (int64_t i = 0; i < size_; ++i) data_[i] = static_cast<T>(random.real());
+        for (int64_t i = 0; i < size_; ++i) data_[i] = made<T>(random.real());
     }
     void fill_nan() { std::memset(data_, guard_byte, static_cast<size_t>(size_) * sizeof(T)); }
 
@@ -97,7 +110,7 @@ public:
     }
 
 private:
-    static constexpr unsigned char guard_byte = 0xff;  // all ones: a NaN in both types
+    static constexpr unsigned char guard_byte = 0xff;  // all ones: a NaN in all types
 
     unsigned char* mapped_ = nullptr;
     unsigned char* inner_ = nullptr;
@@ -109,8 +122,10 @@ private:
 // The first place where two arrays differ, or -1.  NaN equals NaN.
 template <class T>
 int64_t first_difference(const T* a, const T* b, int64_t count) {
-    for (int64_t i = 0; i < count; ++i)
-        if (!(a[i] == b[i]) && !(a[i] != a[i] && b[i] != b[i])) return i;
+    for (int64_t i = 0; i < count; ++i) {
+        const auto left = value_of(a[i]), right = value_of(b[i]);
+        if (!(left == right) && !(left != left && right != right)) return i;
+    }
     return -1;
 }
 
@@ -138,7 +153,13 @@ std::string message_of(const Call& call) {
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 template <class T>
-inline constexpr DType dtype_of = sizeof(T) == sizeof(float) ? DType::float32 : DType::float64;
+inline constexpr DType dtype_of = DType::float32;
+template <>
+inline constexpr DType dtype_of<double> = DType::float64;
+template <>
+inline constexpr DType dtype_of<bfloat16> = DType::bfloat16;
+template <>
+inline constexpr DType dtype_of<float16> = DType::float16;
 
 inline constexpr std::initializer_list<Pass> all_passes{Pass::forward, Pass::input_grad, Pass::weight_grad};
 inline constexpr std::initializer_list<Layout> both_layouts{Layout::channels_first, Layout::channels_last};

@@ -193,7 +193,8 @@ TEST_CASE_TEMPLATE("channel_sums", T, float, double) {
     });
 }
 
-TEST_CASE_TEMPLATE("split_channels", T, float, double) {
+TEST_CASE_TEMPLATE("split_channels", S, float, double, bfloat16, float16) {
+    using T = Computed<S>;
     Random random(44);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
@@ -203,15 +204,16 @@ TEST_CASE_TEMPLATE("split_channels", T, float, double) {
                     for (const int64_t gap : {int64_t(0), int64_t(5)}) {  // between pixels, and between vectors
                         const int64_t src_pitch = channels + gap, dst_pitch = pixels * lanes + gap;
                         const int64_t vectors = (channels + lanes - 1) / lanes;
-                        Array<T> source(pixels == 0 ? 0 : (pixels - 1) * src_pitch + channels + spare);
+                        Array<S> source(pixels == 0 ? 0 : (pixels - 1) * src_pitch + channels + spare);
                         source.fill_integers(random, 1000);
                         Array<T> split((vectors - 1) * dst_pitch + pixels * lanes, guards);
                         Panel<T> expected(split.size());
                         for (int64_t p = 0; p < pixels; ++p)
                             for (int64_t c = 0; c < channels; ++c)
-                                expected.set(c / lanes * dst_pitch + p * lanes + c % lanes, source[p * src_pitch + c]);
-                        table.split_channels(source.data(), src_pitch, pixels, channels, split.data(), dst_pitch,
-                                             source.data() + source.size());
+                                expected.set(c / lanes * dst_pitch + p * lanes + c % lanes,
+                                             value_of(source[p * src_pitch + c]));
+                        readers_of<S>(table).split_channels(source.data(), src_pitch, pixels, channels, split.data(),
+                                                            dst_pitch, source.data() + source.size());
                         CAPTURE(channels);
                         CAPTURE(pixels);
                         CAPTURE(spare);

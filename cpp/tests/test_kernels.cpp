@@ -1,4 +1,4 @@
-// The kernels of every instruction set of this machine, in both types, against the plain loop of their contract
+// The kernels of every instruction set of this machine, in all types, against the plain loop of their contract
 // (kernels/kernel_table.hpp): packed tiles, row tiles, packing, dot products.  Sources end at a fence, results lie
 // between guards.  The others: test_row_kernels.cpp, test_channel_kernels.cpp.
 #include "kernel_cases.hpp"
@@ -88,11 +88,11 @@ int64_t source_elems(const std::vector<int64_t>& offsets, const std::vector<Run>
 }
 
 // `spare`: elements that follow the source, so that whole vectors may be read there.
-template <class T>
+template <class S, class T>
 void check_copy(const KernelTable<T>& table, const std::vector<int64_t>& offsets, const std::vector<Run>& runs,
                 int64_t width, int64_t spare, Random& random) {
     const auto rows = static_cast<int64_t>(offsets.size());
-    Array<T> source(source_elems(offsets, runs) + spare);
+    Array<S> source(source_elems(offsets, runs) + spare);
     source.fill_integers(random, 1000);
     const bool some = rows > 0 && !runs.empty();
     const int64_t end = some ? (rows - 1) * width + runs.back().dst + runs.back().count : 0;
@@ -101,19 +101,19 @@ void check_copy(const KernelTable<T>& table, const std::vector<int64_t>& offsets
     for (int64_t k = 0; k < rows; ++k)
         for (const Run& run : runs)
             for (int64_t i = 0; i < run.count; ++i)
-                expected.set(k * width + run.dst + i, source[offsets[static_cast<size_t>(k)] + run.src + i]);
-    table.copy_panel(source.data(), offsets.data(), rows, runs.data(), static_cast<int64_t>(runs.size()), panel.data(),
-                     width, source.data() + source.size());
+                expected.set(k * width + run.dst + i, value_of(source[offsets[static_cast<size_t>(k)] + run.src + i]));
+    readers_of<S>(table).copy_panel(source.data(), offsets.data(), rows, runs.data(), static_cast<int64_t>(runs.size()),
+                                    panel.data(), width, source.data() + source.size());
     CHECK(expected.first_difference(panel) == -1);
     CHECK(panel.guards_intact());
     if (some) CHECK(all_nan(panel, 0, runs.front().dst));
 }
 
-template <class T>
+template <class S, class T>
 void check_transpose(const KernelTable<T>& table, const std::vector<int64_t>& offsets, const std::vector<Run>& runs,
                      int64_t width, int64_t spare, Random& random) {
     const auto columns = static_cast<int64_t>(offsets.size());
-    Array<T> source(source_elems(offsets, runs) + spare);
+    Array<S> source(source_elems(offsets, runs) + spare);
     source.fill_integers(random, 1000);
     const int64_t last_row = runs.back().dst + runs.back().count - 1;
     Array<T> panel(last_row * width + columns + table.lanes - 1, guards);
@@ -124,9 +124,10 @@ void check_transpose(const KernelTable<T>& table, const std::vector<int64_t>& of
         for (int64_t i = 0; i < run.count; ++i)
             for (int64_t j = 0; j < filled; ++j)
                 expected.set((run.dst + i) * width + j,
-                             j < columns ? source[offsets[static_cast<size_t>(j)] + run.src + i] : T(0));
-    table.transpose_panel(source.data(), offsets.data(), columns, runs.data(), static_cast<int64_t>(runs.size()),
-                          panel.data(), width, source.data() + source.size());
+                             j < columns ? value_of(source[offsets[static_cast<size_t>(j)] + run.src + i]) : T(0));
+    readers_of<S>(table).transpose_panel(source.data(), offsets.data(), columns, runs.data(),
+                                         static_cast<int64_t>(runs.size()), panel.data(), width,
+                                         source.data() + source.size());
     CHECK(expected.first_difference(panel) == -1);
     CHECK(panel.guards_intact());
     CHECK(all_nan(panel, 0, runs.front().dst * width));
@@ -315,7 +316,8 @@ TEST_CASE_TEMPLATE("rows of a row tile that take no part in a step do not meet i
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) { check_row_tiles(table, isa, true, random); });
 }
 
-TEST_CASE_TEMPLATE("copy_rows", T, float, double) {
+TEST_CASE_TEMPLATE("copy_rows", S, float, double, bfloat16, float16) {
+    using T = Computed<S>;
     Random random(8);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
@@ -326,16 +328,16 @@ TEST_CASE_TEMPLATE("copy_rows", T, float, double) {
                         for (const int64_t spare : {int64_t(0), int64_t(1), guards}) {
                             const int64_t read = (count - 1) * step + 1, src_pitch = read + random.integer(0, 9);
                             const int64_t dst_pitch = count + padding;
-                            Array<T> source(rows == 0 ? 0 : (rows - 1) * src_pitch + read + spare);
+                            Array<S> source(rows == 0 ? 0 : (rows - 1) * src_pitch + read + spare);
                             source.fill_integers(random, 1000);
                             Array<T> plane(rows == 0 ? 0 : rows * dst_pitch + lanes - 1, guards);
                             Panel<T> expected(plane.size());
                             for (int64_t i = 0; i < rows; ++i)
                                 for (int64_t j = 0; j < dst_pitch; ++j)
                                     expected.set(i * dst_pitch + j,
-                                                 j < count ? source[i * src_pitch + j * step] : T(0));
-                            table.copy_rows(source.data(), src_pitch, step, rows, count, plane.data(), dst_pitch,
-                                            source.data() + source.size());
+                                                 j < count ? value_of(source[i * src_pitch + j * step]) : T(0));
+                            readers_of<S>(table).copy_rows(source.data(), src_pitch, step, rows, count, plane.data(),
+                                                           dst_pitch, source.data() + source.size());
                             CAPTURE(step);
                             CAPTURE(rows);
                             CAPTURE(count);
@@ -347,29 +349,50 @@ TEST_CASE_TEMPLATE("copy_rows", T, float, double) {
     });
 }
 
-TEST_CASE_TEMPLATE("copy_panel", T, float, double) {
+TEST_CASE_TEMPLATE("readers convert every half, also one by one", S, bfloat16, float16) {
+    constexpr int64_t count = 1 << 16;
+    Array<S> source(count);
+    for (int64_t i = 0; i < count; ++i) source[i] = {static_cast<uint16_t>(i)};
+    for_each_isa<float>([&](const KernelTable<float>& table, Isa) {
+        for (const int64_t step : {1, 3}) {  // whole vectors, single elements
+            const int64_t elems = (count + step - 1) / step;
+            Array<float> copy(elems + table.lanes - 1, guards);
+            readers_of<S>(table).copy_rows(source.data(), 0, step, 1, elems, copy.data(), elems, source.data() + count);
+            for (int64_t i = 0; i < elems; ++i) {
+                const float expected = static_cast<float>(source[i * step]);
+                if (std::isnan(expected) ? !std::isnan(copy[i])
+                                         : std::memcmp(&copy[i], &expected, sizeof expected) != 0)
+                    FAIL_CHECK("bits " << i * step);
+            }
+        }
+    });
+}
+
+TEST_CASE_TEMPLATE("copy_panel", S, float, double, bfloat16, float16) {
+    using T = Computed<S>;
     Random random(3);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         for (const int64_t width : panel_widths(table)) {
             CAPTURE(width);
             for (const int64_t rows : {0, 1, 2, 7, 20}) {
                 CAPTURE(rows);
-                check_copy(table, random_offsets(random, rows), {}, width, 0, random);
+                check_copy<S>(table, random_offsets(random, rows), {}, width, 0, random);
                 for (const int64_t spare : {int64_t(0), int64_t(1), guards}) {
                     CAPTURE(spare);
                     // One run of each length: the commonest panel, with a path of its own.
                     for (int64_t count = 1; count <= width; ++count)
-                        check_copy(table, random_offsets(random, rows), {{3, 0, count}}, width, spare, random);
+                        check_copy<S>(table, random_offsets(random, rows), {{3, 0, count}}, width, spare, random);
                     for (int i = 0; i < 20; ++i)
-                        check_copy(table, random_offsets(random, rows), random_runs(random, width, table.lanes), width,
-                                   spare, random);
+                        check_copy<S>(table, random_offsets(random, rows), random_runs(random, width, table.lanes),
+                                      width, spare, random);
                 }
             }
         }
     });
 }
 
-TEST_CASE_TEMPLATE("transpose_panel", T, float, double) {
+TEST_CASE_TEMPLATE("transpose_panel", S, float, double, bfloat16, float16) {
+    using T = Computed<S>;
     Random random(4);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
@@ -382,9 +405,10 @@ TEST_CASE_TEMPLATE("transpose_panel", T, float, double) {
                 for (const int64_t spare : {int64_t(0), guards}) {
                     CAPTURE(spare);
                     for (const int64_t depth : {int64_t(1), (lanes + 3) / 4, lanes, 2 * lanes + 3})
-                        check_transpose(table, random_offsets(random, columns), {{2, 0, depth}}, width, spare, random);
-                    check_transpose(table, random_offsets(random, columns), random_runs(random, 40, lanes), width,
-                                    spare, random);
+                        check_transpose<S>(table, random_offsets(random, columns), {{2, 0, depth}}, width, spare,
+                                           random);
+                    check_transpose<S>(table, random_offsets(random, columns), random_runs(random, 40, lanes), width,
+                                       spare, random);
                 }
             }
     });

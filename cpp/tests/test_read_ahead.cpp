@@ -23,8 +23,8 @@ Read lines_read(const Plan& plan, const Product& product, const SumOperands<floa
     const IndexMap& map = plan.maps[0].map;
     const PatchBlock& block = product.block;
     Read read;
-    const float* const x = first_x(plan, product, operands).at;
-    const float* const dy = first_dy(plan, product, operands);
+    const float* const x = first_x(plan, product, operands).plain();
+    const float* const dy = first_dy(plan, product, operands).plain();
     for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
         for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d)
             for (int64_t h = pixels.lo[2]; h < pixels.hi[2]; ++h)
@@ -85,10 +85,8 @@ TEST_CASE("what is asked for is what the box reads, but for planes that tiles re
         if (plan.feed != Feed::pixel_scalars) continue;
         const std::vector<float> x(static_cast<size_t>(problem.x_elems())), dy(static_cast<size_t>(problem.y_elems()));
         SumOperands<float> operands{};
-        operands.x = x.data();
-        operands.x_elems = problem.x_elems();
-        operands.dy = dy.data();
-        operands.dy_elems = problem.y_elems();
+        operands.x = {x.data(), problem.x_elems()};
+        operands.dy = {dy.data(), problem.y_elems()};
         const SumTask task(plan, random.integer(0, plan.tasks - 1));
         const Box pixels = plan.maps[0].pixels.box(random.integer(task.box_lo, task.box_hi - 1));
         std::vector<kernels::Stretch> room(static_cast<size_t>(most_stretches));
@@ -132,7 +130,8 @@ TEST_CASE("a list is spread over all steps of the tiles, and ends with the last 
     strides.batch = 1 << 14;
     strides.channel = 1 << 10;
     strides.axis = {1 << 9, 1 << 5, 1};
-    ahead.add(memory.data(), strides, {2, 1, 3, 20}, {1, 1, 1}, 4);  // 24 rows of two lines, or of three
+    ahead.add(Stored<float>(memory.data(), 0), strides, {2, 1, 3, 20}, {1, 1, 1},
+              4);  // 24 rows of two lines, or of three
     const kernels::Ahead list = ahead.over(48, 100);
     CHECK(list.period >= 48 * 100 / 72);
     CHECK(list.period <= 48 * 100 / 48);
@@ -141,7 +140,7 @@ TEST_CASE("a list is spread over all steps of the tiles, and ends with the last 
     CHECK(ahead.over(1, 1).period == 1);
     // More than the room holds is left out.
     ReadAhead full(room.data());
-    full.add(memory.data(), strides, {2, 2, 1, 1}, {1, 1, 1}, 1000);
+    full.add(Stored<float>(memory.data(), 0), strides, {2, 2, 1, 1}, {1, 1, 1}, 1000);
     CHECK(room[static_cast<size_t>(most_stretches - 1)].at == nullptr);
     const kernels::Ahead cut = full.over(1, 1);
     CHECK(cut.next[most_stretches - 1].at == cut.next[most_stretches - 1].end);

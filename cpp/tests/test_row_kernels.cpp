@@ -100,12 +100,13 @@ Array<T> source_of_rows(int64_t rows, int64_t pitch, int64_t count, int64_t step
     Array<T> source(rows == 0 ? 0 : (rows - 1) * pitch + (count - 1) * step + 1 + spare);
     for (int64_t i = 0; i < rows; ++i)
         for (int64_t j = 0; j < count; ++j)
-            source[i * pitch + j * step] = static_cast<T>(random.integer(1, 1000));  // no zeros: those are the padding
+            source[i * pitch + j * step] =
+                made<T>(static_cast<double>(random.integer(1, 1000)));  // no zeros: those are the padding
     return source;
 }
 
 // Bands of height x pitch elements as staging makes them (patches.hpp): zeros, rows, zeros; some of zeros alone.
-template <class T>
+template <class S, class T>
 void check_bands(const KernelTable<T>& table, int64_t band_count, int64_t step, int64_t count, int64_t pitch,
                  int64_t spare, Random& random) {
     const int64_t lanes = table.lanes;
@@ -129,7 +130,7 @@ void check_bands(const KernelTable<T>& table, int64_t band_count, int64_t step, 
     int64_t last_row = 0;
     for (const kernels::Band& band : bands)
         if (band.rows > 0) last_row = band.from / src_pitch + band.rows;
-    Array<T> source = source_of_rows<T>(last_row, src_pitch, count, step, spare, random);
+    Array<S> source = source_of_rows<S>(last_row, src_pitch, count, step, spare, random);
     Array<T> plane(dst_elems + behind + lanes - 1, guards);
     Panel<T> expected(plane.size());
     int64_t at = 0;
@@ -137,11 +138,11 @@ void check_bands(const KernelTable<T>& table, int64_t band_count, int64_t step, 
         for (int64_t i = 0; i < band.elems; ++i) expected.set(at + i, T(0));
         for (int64_t i = 0; i < band.rows; ++i)
             for (int64_t j = 0; j < band.count; ++j)
-                expected.set(at + band.before + i * pitch + j, source[band.from + i * src_pitch + j * step]);
+                expected.set(at + band.before + i * pitch + j, value_of(source[band.from + i * src_pitch + j * step]));
         at += band.elems;
     }
-    table.copy_bands(source.data(), bands.data(), band_count, src_pitch, step, plane.data(), pitch,
-                     source.data() + source.size(), random.integer(0, 100));
+    readers_of<S>(table).copy_bands(source.data(), bands.data(), band_count, src_pitch, step, plane.data(), pitch,
+                                    source.data() + source.size(), random.integer(0, 100));
     CAPTURE(band_count);
     CAPTURE(step);
     CAPTURE(count);
@@ -309,8 +310,9 @@ TEST_CASE_TEMPLATE("transpose_rows", T, float, double) {
     });
 }
 
-TEST_CASE_TEMPLATE("copy_rows leaves out what lies between the rows' elements, even if it is not finite", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("copy_rows leaves out what lies between the rows' elements, even if it is not finite", S, float,
+                   double, bfloat16, float16) {
+    using T = Computed<S>;
     Random random(34);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
@@ -320,14 +322,15 @@ TEST_CASE_TEMPLATE("copy_rows leaves out what lies between the rows' elements, e
                     for (const int64_t spare : {int64_t(0), int64_t(1), guards}) {
                         const int64_t rows = random.integer(1, 4), dst_pitch = count + padding;
                         const int64_t src_pitch = (count - 1) * step + 1 + random.integer(0, 9);
-                        Array<T> source = source_of_rows<T>(rows, src_pitch, count, step, spare, random);
+                        Array<S> source = source_of_rows<S>(rows, src_pitch, count, step, spare, random);
                         Array<T> plane(rows * dst_pitch + lanes - 1, guards);
                         Panel<T> expected(plane.size());
                         for (int64_t i = 0; i < rows; ++i)
                             for (int64_t j = 0; j < dst_pitch; ++j)
-                                expected.set(i * dst_pitch + j, j < count ? source[i * src_pitch + j * step] : T(0));
-                        table.copy_rows(source.data(), src_pitch, step, rows, count, plane.data(), dst_pitch,
-                                        source.data() + source.size());
+                                expected.set(i * dst_pitch + j,
+                                             j < count ? value_of(source[i * src_pitch + j * step]) : T(0));
+                        readers_of<S>(table).copy_rows(source.data(), src_pitch, step, rows, count, plane.data(),
+                                                       dst_pitch, source.data() + source.size());
                         CAPTURE(step);
                         CAPTURE(count);
                         CAPTURE(dst_pitch);
@@ -338,7 +341,8 @@ TEST_CASE_TEMPLATE("copy_rows leaves out what lies between the rows' elements, e
     });
 }
 
-TEST_CASE_TEMPLATE("copy_bands", T, float, double) {
+TEST_CASE_TEMPLATE("copy_bands", S, float, double, bfloat16, float16) {
+    using T = Computed<S>;
     Random random(35);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
@@ -347,7 +351,7 @@ TEST_CASE_TEMPLATE("copy_bands", T, float, double) {
                 for (int64_t count = 1; count <= 2 * lanes + 3; ++count)
                     for (const int64_t padding : {int64_t(0), int64_t(1), int64_t(2), lanes + 1})
                         for (const int64_t spare : {int64_t(0), int64_t(1), guards})
-                            check_bands(table, band_count, step, count, count + padding, spare, random);
+                            check_bands<S>(table, band_count, step, count, count + padding, spare, random);
     });
 }
 

@@ -24,12 +24,10 @@ Array<T> run(Plan plan, const ConvProblem& problem, const Array<T>& source, cons
     Array<T> result(before.size());
     std::copy_n(before.data(), before.size(), result.data());
     ProductOperands<T> operands;
-    operands.source = source.data();
-    operands.source_elems = source.size();
-    operands.weights = weights.data();
-    operands.weight_elems = problem.w_elems();
-    operands.bias = accumulate ? nullptr : bias.data();
-    operands.result = result.data();
+    operands.source = {source.data(), source.size()};
+    operands.weights = {weights.data(), problem.w_elems()};
+    if (!accumulate) operands.bias = {bias.data(), bias.size()};
+    operands.result = Results<T>(result.data());
     operands.accumulate = accumulate;
     run_implicit_gemm<T>(plan, operands, threads, workspace.data());
     return result;

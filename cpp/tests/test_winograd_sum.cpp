@@ -185,10 +185,8 @@ bool run_planned(const ConvProblem& problem, const Operands<T>& operands, int pl
     measure_winograd_sum<T>(plan);
     const Workspace workspace(plan.shared_bytes + 2 * plan.thread_bytes);
     SumOperands<T> sum;
-    sum.dy = operands.dy.data();
-    sum.dy_elems = operands.dy.size();
-    sum.x = operands.x.data();
-    sum.x_elems = operands.x.size();
+    sum.dy = {operands.dy.data(), operands.dy.size()};
+    sum.x = {operands.x.data(), operands.x.size()};
     sum.dw = dw.data();
     return run_winograd_sum(plan, sum, 2, workspace.data());
 }

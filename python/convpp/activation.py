@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from convpp import _core
@@ -18,7 +17,7 @@ from convpp.arguments import check_shape
 from convpp.calls import copied
 from convpp.planning import Planned
 from convpp.runtime import threads_of_call
-from convpp.validation import Array, as_float, operands, plain, result
+from convpp.validation import Array, as_float, common_dtype, dtype_from, operands, plain, result
 
 #: A name, or a name with its numbers: ("leaky_relu", slope), ("clip", lo, hi).
 Activation = str | tuple[Any, ...]
@@ -69,7 +68,7 @@ def activate(
 
     Parameters
     ----------
-    z : array of any shape, float32 or float64
+    z : array of any shape, of one of the four types
     activation : as above
     out : array of z's shape and dtype, C-contiguous, optional
         It may be ``z``.
@@ -167,7 +166,7 @@ def with_residual(
 ) -> tuple[Array, Array, Array | None, Array, str]:
     """The operands and the residual in their common type."""
     add = as_float(add, "add")
-    common = np.result_type(dtype, add.dtype)
+    common = common_dtype(dtype_from(dtype), add.dtype)
     if common.name != dtype:
         first, second = plain(first, common), plain(second, common)
         bias = None if bias is None else plain(bias, common)

@@ -25,7 +25,7 @@ from convpp.transposed import (
     transpose_key,
     wrong_transposed_dy,
 )
-from convpp.validation import Array, as_float, check_out
+from convpp.validation import Array, as_float, check_out, common_dtype
 
 NEEDS = ("x", "w", "bias")
 
@@ -97,7 +97,9 @@ def conv_backward(
     per_sample = flag(per_sample, "per_sample")
     each = per_sample and w.ndim > x.ndim  # filters for each sample: bias is shared
     key = geometry_key(**geometry, per_sample=each)
-    planned = plan_conv("input_grad", np.result_type(dy, w).name, check_algorithm(algorithm), x.shape, w.shape, *key)
+    planned = plan_conv(
+        "input_grad", common_dtype(dy.dtype, w.dtype).name, check_algorithm(algorithm), x.shape, w.shape, *key
+    )
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy, planned)
     batch, k = planned.geometry.batch, planned.geometry.out_channels
@@ -193,7 +195,7 @@ def conv_transpose_backward(
     per_sample = flag(per_sample, "per_sample")
     each = per_sample and w.ndim > x.ndim  # filters for each sample: bias is shared
     key = transpose_key(**geometry, per_sample=each)
-    planned = plan_transpose("forward", np.result_type(dy, w).name, algorithm, x.shape, w.shape, key)
+    planned = plan_transpose("forward", common_dtype(dy.dtype, w.dtype).name, algorithm, x.shape, w.shape, key)
     if dy.shape != planned.x_shape:
         raise wrong_transposed_dy(dy, planned)
     batch, k = planned.geometry.batch, planned.geometry.in_channels
@@ -236,7 +238,7 @@ def gradients_of(
             if name not in wanted:
                 raise ValueError(f"out has an array for {name!r}, expected None there: needs is {wanted}")
             shape, operands, _ = gradients[name]
-            check_out(array, shape, np.result_type(*operands).name, f"out[{NEEDS.index(name)}]")
+            check_out(array, shape, common_dtype(*(a.dtype for a in operands)).name, f"out[{NEEDS.index(name)}]")
     results: dict[str, Array | None] = dict.fromkeys(NEEDS)
     last: list[tuple[Array, Array]] = []
     for name in NEEDS:

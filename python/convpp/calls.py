@@ -13,7 +13,7 @@ import numpy as np
 from convpp.arguments import LAYOUTS, Padding, PerAxis, as_int, check_padding_mode, choice, flag, pads, per_axis
 from convpp.planning import Planned
 from convpp.runtime import threads_of_call
-from convpp.validation import Array, result
+from convpp.validation import Array, dtype_from, result
 
 
 def geometry_key(
@@ -54,7 +54,7 @@ def run(
     """Executes a planned pass into ``out``, or into a new array."""
     count = threads_of_call(threads)
     if out is None and accumulate is False:
-        target = np.empty(result_shape, dtype)
+        target = np.empty(result_shape, dtype_from(dtype))
         planned.execute(first, second, bias, target, False, count)
         return target
     accumulate = flag(accumulate, "accumulate")

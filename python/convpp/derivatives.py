@@ -17,7 +17,7 @@ from convpp.arguments import Layout, Padding, PerAxis, check_shape
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
 from convpp.shapes import conv_output_shape, conv_transpose_output_shape
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
-from convpp.validation import Array, as_float
+from convpp.validation import FLOAT32, HALVES, Array, as_float, common_dtype
 
 #: Forward, input gradient, weight gradient, output shape.
 _Passes = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], Callable[..., tuple[int, ...]]]
@@ -343,19 +343,24 @@ def _derivative(
     """``forward(x_dot, w) + forward(x, w_dot) + bias_dot``: each term is added while the next one is computed."""
     forward = passes[0]
     (x, w), (x_dot, w_dot, bias_dot) = primals, tangents
-    y_dot: Array
-    if x_dot is not None:
-        y_dot = forward(x_dot, w, bias_dot, **keywords)
-        if w_dot is not None:
-            y_dot = forward(x, w_dot, add=y_dot, **keywords)
-    elif w_dot is not None:
-        y_dot = forward(x, w_dot, bias_dot, **keywords)
-    else:
-        y_dot = np.zeros(y_shape, dtype)
+    half = dtype.name in HALVES  # summed in float32, and rounded once
+    wide = FLOAT32 if half else dtype
+    y_dot: Array | None = None
+    for a, b in ((x_dot, w), (x, w_dot)):
+        if a is None or b is None:
+            continue
+        if y_dot is None:
+            y_dot = forward(a, b, bias_dot, out=np.empty(y_shape, wide), **keywords)
+        elif half:
+            y_dot += forward(a, b, out=np.empty(y_shape, wide), **keywords)
+        else:
+            y_dot = forward(a, b, add=y_dot, **keywords)
+    if y_dot is None:
+        y_dot = np.zeros(y_shape, wide)
         if bias_dot is not None:
             rank = w.ndim - 2 - bool(keywords["per_sample"])
             y_dot += bias_dot if keywords["layout"] == "channels_last" else bias_dot.reshape(-1, *(1,) * rank)
-    return y_dot
+    return y_dot.astype(dtype) if half else y_dot
 
 
 def _shaped(
@@ -380,6 +385,6 @@ def _shaped(
 
 
 def _in_one_type(*arrays: Any) -> tuple[np.dtype[Any], tuple[Any, ...]]:
-    """All in ``np.result_type`` of all; None stays None."""
-    dtype = np.result_type(*(a for a in arrays if a is not None))
+    """All in their common type; None stays None."""
+    dtype = common_dtype(*(a.dtype for a in arrays if a is not None))
     return dtype, tuple(a if a is None or a.dtype == dtype else a.astype(dtype) for a in arrays)

@@ -83,7 +83,7 @@ def explain(
     ----------
     x_shape, w_shape : shapes of x and w
     op : "forward", "input_grad" or "weight_grad"
-    dtype : float32 or float64
+    dtype : float32, float64, float16 or bfloat16
     stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm, threads
         As in ``conv``.
 

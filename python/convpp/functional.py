@@ -67,8 +67,8 @@ def conv(
     Parameters
     ----------
     x : (N, C, \\*spatial), or (C, \\*spatial) for one sample
-        float32 or float64; with ``layout="channels_last"``: (N, \\*spatial, C).  Any strides and alignment are
-        right; a C-contiguous array is not copied.
+        float32, float64, float16 or bfloat16 (of ``ml_dtypes``); with ``layout="channels_last"``: (N, \\*spatial, C).
+        Any strides and alignment are right; a C-contiguous array is not copied.
     w : (K, C/groups, \\*kernel)
         The filters, in either layout.  The number of spatial axes is ``w.ndim - 2``.
         With ``per_sample=True``: (N, K, C/groups, \\*kernel), a set of filters for each sample.
@@ -94,14 +94,16 @@ def conv(
         "winograd" does fewer multiplications, with errors about 4x direct's (see docs/accuracy.md); where it does not
         serve the geometry, a ValueError says why: it needs a kernel extent of 3 or 5 at stride 1.
     out : array of the result's shape and dtype, C-contiguous, optional
-        The result is written here; it may overlap the inputs.
+        The result is written here; it may overlap the inputs.  Of float16 and bfloat16 it may also be float32, and is
+        then not rounded.
     threads : int, optional
         At most so many threads for this call.  The result does not depend on it.
 
     Returns
     -------
     (N, K, \\*out), with ``out = floor((in + lo + hi - dilation*(k-1) - 1) / stride) + 1``
-        in ``np.result_type`` of the inputs; without N if x has none.
+        in ``np.result_type`` of the inputs; without N if x has none.  float16 and bfloat16 are computed in float32
+        and rounded once, to the nearest; together with any other type they count as float32.
 
     Raises
     ------

@@ -30,7 +30,7 @@ from convpp.functional import conv_bias_grad
 from convpp.geometry import explicit_pads
 from convpp.parameters import Rng, WeightAndBias
 from convpp.runtime import threads_of_call
-from convpp.validation import Array
+from convpp.validation import FLOAT32, HALVES, Array, as_float, common_dtype
 
 
 class Layer(WeightAndBias, ABC):
@@ -193,7 +193,8 @@ class Layer(WeightAndBias, ABC):
 
 def add_to(total: Array, gradient: Callable[..., Array], *operands: Array, **arguments: Any) -> None:
     """``total += gradient(*operands)``; where the dtypes agree, without a temporary array."""
-    if np.result_type(*operands) == total.dtype:
+    dtype = common_dtype(*(as_float(operand, "dy").dtype for operand in operands))
+    if dtype == total.dtype or (dtype.name in HALVES and total.dtype == FLOAT32):
         gradient(*operands, **arguments, out=total, accumulate=True)
     else:
         total += gradient(*operands, **arguments)

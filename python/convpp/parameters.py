@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp.errors import DTypeError, ShapeError
-from convpp.validation import dtype_name
+from convpp.validation import FLOAT32, HALVES, dtype_from, dtype_name
 
 Array = npt.NDArray[Any]
 #: Quoted: looking at np.random imports it, which takes as long as the rest of convpp.
@@ -34,7 +34,7 @@ class WeightAndBias:
     """
 
     def __init__(self, weight_shape: tuple[int, ...], biases: int | None, dtype: npt.DTypeLike, rng: Rng) -> None:
-        dtype = dtype_name(dtype)
+        dtype = dtype_from(dtype_name(dtype))
         fan_in = math.prod(weight_shape[1:])
         bound = 1 / math.sqrt(fan_in) if fan_in else 0.0  # PyTorch's kaiming_uniform with a = sqrt(5)
         generator = np.random.default_rng(rng)
@@ -94,7 +94,9 @@ class WeightAndBias:
             array = arrays[name]
             if array.shape != parameter.shape:
                 raise ShapeError(f"{name} has shape {array.shape}, expected {parameter.shape}")
-            if not np.can_cast(array.dtype, parameter.dtype, "same_kind"):
+            # (Which casts bfloat16 has, NumPy does not say in every version.)
+            real = FLOAT32 if parameter.dtype.name in HALVES else parameter.dtype
+            if not np.can_cast(FLOAT32 if array.dtype.name in HALVES else array.dtype, real, "same_kind"):
                 raise DTypeError(f"{name} has dtype {array.dtype}, expected real numbers")
         for name, parameter in parameters.items():
             parameter[...] = arrays[name]

@@ -114,7 +114,7 @@ def prepare_weights(
     Parameters
     ----------
     w : (K, C/groups, \\*kernel)
-        float32 or float64; x must then have the same type.
+        Of any type that ``conv`` takes; x must then have the same one.
     x_shape : shape of x, in full
     stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm
         As in ``conv``; ``conv`` need not be told them again, and must not be told others.

@@ -54,7 +54,7 @@ def conv_transpose(
     Parameters
     ----------
     x : (N, C_in, \\*spatial), or without N for one sample
-        float32 or float64; with ``layout="channels_last"``: (N, \\*spatial, C_in).
+        of the types of ``conv``; with ``layout="channels_last"``: (N, \\*spatial, C_in).
     w : (C_in, C_out/groups, \\*kernel)
         With ``per_sample=True``: (N, C_in, C_out/groups, \\*kernel), a set of filters for each sample.
     bias : (C_out,), optional

@@ -1,10 +1,14 @@
-"""Arrays: what users pass becomes contiguous float32 or float64 arrays, or an error that names the argument.
+"""Arrays: what users pass becomes contiguous arrays of one of four types, or an error that names the argument.
 
 In: anything array-like, and ``out``.   Out: C-contiguous, aligned arrays of one type; the array to write into.
 Next: ``planning.py``.
 
 The fast path (plain, contiguous arrays of one type) copies nothing and costs a fraction of a microsecond; strided,
 transposed, unaligned or mixed arrays are copied once.
+
+The types are float32 and float64, and two that are stored in half and computed with in float32: float16, and bfloat16,
+which NumPy does not know.  The package ``ml_dtypes`` defines it; it is recognised by its name, and never imported but
+where a bfloat16 array is asked for by name.
 """
 
 from __future__ import annotations
@@ -14,22 +18,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convpp.arguments import Shape, not_available
+from convpp.arguments import Shape
 from convpp.errors import DTypeError, ShapeError
 
 Array = npt.NDArray[Any]
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
-_NAMES = {FLOAT32: "float32", FLOAT64: "float64"}
-_HALVES = ("float16", "bfloat16")
+HALVES = ("float16", "bfloat16")
+NAMES = ("float32", "float64", *HALVES)
+#: bfloat16 joins them when it is first met.
+_NAMES = {FLOAT32: "float32", FLOAT64: "float64", np.dtype(np.float16): "float16"}
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+
+_EXPECTED = "float32, float64, float16 or bfloat16"
 
 #: Bits of ``ndarray.flags.num``: C-contiguous and aligned.
 _PLAIN = 0x0001 | 0x0100
 
 
 def operands(first: Any, second: Any, bias: Any, names: tuple[str, str]) -> tuple[Array, Array, Array | None, str]:
-    """The arrays of one call in their common type (``np.result_type``), plain, and the type's name."""
+    """The arrays of one call in their common type, plain, and the type's name."""
     if (
         type(first) is np.ndarray
         and type(second) is np.ndarray
@@ -43,7 +52,7 @@ def operands(first: Any, second: Any, bias: Any, names: tuple[str, str]) -> tupl
         return first, second, bias, _NAMES[dtype]
     given = [(first, names[0]), (second, names[1]), (bias, "bias")]
     arrays = [None if value is None and name == "bias" else as_float(value, name) for value, name in given]
-    dtype = np.result_type(*(a.dtype for a in arrays if a is not None))
+    dtype = common_dtype(*(a.dtype for a in arrays if a is not None))
     a, b, c = (None if array is None else plain(array, dtype) for array in arrays)
     assert a is not None
     assert b is not None
@@ -51,7 +60,7 @@ def operands(first: Any, second: Any, bias: Any, names: tuple[str, str]) -> tupl
 
 
 def as_float(value: Any, argument: str) -> Array:
-    """``value`` as an array of float32 or float64 (no cast: the caller decides what to round)."""
+    """``value`` as an array of one of the four types (no cast: the caller decides what to round)."""
     if isinstance(value, np.ma.MaskedArray):
         raise DTypeError(f"{argument} is a masked array, expected a plain one: use {argument}.filled(0)")
     try:
@@ -61,16 +70,42 @@ def as_float(value: Any, argument: str) -> Array:
     dtype = array.dtype
     if not dtype.isnative:
         raise DTypeError(
-            f"{argument} has dtype {dtype.str} (foreign byte order), expected native float32 or float64: use "
+            f"{argument} has dtype {dtype.str} (foreign byte order), expected native {_EXPECTED}: use "
             f"{argument}.astype({argument}.dtype.newbyteorder('='))"
         )
-    if dtype.name in _HALVES:
-        raise not_available(f"dtype {dtype.name} ({argument})")
-    if dtype != FLOAT32 and dtype != FLOAT64:
-        raise DTypeError(
-            f"{argument} has dtype {dtype}, expected float32 or float64: use {argument}.astype(np.float32)"
-        )
+    if dtype not in _NAMES and not _learned(dtype):
+        raise DTypeError(f"{argument} has dtype {dtype}, expected {_EXPECTED}: use {argument}.astype(np.float32)")
     return array
+
+
+def common_dtype(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
+    """``np.result_type``; where a half meets another type, it counts as float32."""
+    first = dtypes[0]
+    if all(dtype == first for dtype in dtypes):
+        return first
+    return np.result_type(*(FLOAT32 if dtype.name in HALVES else dtype for dtype in dtypes))
+
+
+def _learned(dtype: np.dtype[Any]) -> bool:
+    """Whether this is bfloat16, which is then known."""
+    if dtype.name != "bfloat16" or dtype.itemsize != 2:
+        return False
+    _NAMES[dtype] = "bfloat16"
+    _DTYPES["bfloat16"] = dtype
+    return True
+
+
+def dtype_from(name: str) -> np.dtype[Any]:
+    """The type of arrays of this name, one of the four."""
+    if name not in _DTYPES:
+        try:
+            import ml_dtypes
+        except ImportError:
+            raise DTypeError(
+                "dtype is bfloat16, which NumPy has from the package ml_dtypes: pip install ml_dtypes"
+            ) from None
+        _learned(np.dtype(ml_dtypes.bfloat16))
+    return _DTYPES[name]
 
 
 def plain(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -79,15 +114,13 @@ def plain(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def dtype_name(dtype: npt.DTypeLike) -> str:
-    """``float32`` or ``float64`` from whatever NumPy takes as a type."""
+    """The name of one of the four types, from whatever NumPy takes as a type."""
     try:
         name = np.dtype(dtype).name
     except TypeError:
         name = str(dtype)
-    if name in _HALVES:
-        raise not_available(f"dtype {name}")
-    if name not in _NAMES.values():
-        raise DTypeError(f"dtype is {name}, expected float32 or float64")
+    if name not in NAMES:
+        raise DTypeError(f"dtype is {name}, expected {_EXPECTED}")
     return name
 
 
@@ -98,21 +131,22 @@ def result(
     if out is None:
         if accumulate:
             raise ValueError("out is None, expected an array to add to: accumulate is True")
-        return np.empty(shape, dtype), None
+        return np.empty(shape, dtype_from(dtype)), None
     check_out(out, shape, dtype)
     # Both sides are contiguous here, so that comparing their bounds is exact.
     if any(a is not None and np.may_share_memory(out, a) for a in inputs):
-        return (out.copy() if accumulate else np.empty(shape, dtype)), out
+        return (out.copy() if accumulate else np.empty(shape, out.dtype)), out
     return out, None
 
 
 def check_out(out: Any, shape: Shape, dtype: str, argument: str = "out") -> None:
-    """``out`` must be able to hold the result as it is."""
+    """``out`` must be able to hold the result as it is; that of halves may also be float32, and is then not rounded."""
     if not isinstance(out, np.ndarray):
         raise DTypeError(f"{argument} is a {type(out).__name__}, expected a NumPy array of shape {shape}")
-    if out.dtype != np.dtype(dtype):
+    half = dtype in HALVES
+    if out.dtype != dtype_from(dtype) and not (half and out.dtype == FLOAT32):
         given = out.dtype.name if out.dtype.isnative else f"{out.dtype.str} (foreign byte order)"
-        raise DTypeError(f"{argument} has dtype {given}, expected {dtype}")
+        raise DTypeError(f"{argument} has dtype {given}, expected {dtype}{' or float32' if half else ''}")
     if out.shape != shape:
         raise ShapeError(f"{argument} has shape {out.shape}, expected {shape}")
     if not out.flags.writeable:

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "convpp/activation.hpp"
+#include "convpp/half.hpp"
 #include "convpp/problem.hpp"
 #include "convpp/runtime.hpp"
 
@@ -83,38 +84,57 @@ public:
     // result = activation(sum + bias + residual).
     // Throws ShapeError if a size does not fit, DTypeError if the plan is for another type, std::bad_alloc if there is
     // no memory for the workspace; the result is then untouched.
-    void execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
-                 const Execution& how = {}, View<const float> residual = {}) const;
-    void execute(View<const double> first, View<const double> second, View<const double> bias, View<double> result,
-                 const Execution& how = {}, View<const double> residual = {}) const;
+    void execute(View<const float> first, View<const float> second, View<const float> bias,
+                 View<float> result, const Execution& how = {}, View<const float> residual = {}) const;
+    void execute(View<const double> first, View<const double> second, View<const double> bias,
+                 View<double> result, const Execution& how = {}, View<const double> residual = {}) const;
+    void execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias,
+                 View<bfloat16> result, const Execution& how = {}, View<const bfloat16> residual = {}) const;
+    void execute(View<const float16> first, View<const float16> second, View<const float16> bias,
+                 View<float16> result, const Execution& how = {}, View<const float16> residual = {}) const;
+    // Without rounding to half.
+    void execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias,
+                 View<float> result, const Execution& how = {}, View<const bfloat16> residual = {}) const;
+    void execute(View<const float16> first, View<const float16> second, View<const float16> bias,
+                 View<float> result, const Execution& how = {}, View<const float16> residual = {}) const;
 
     // Forward only: the weights as this plan reads them, packed or transformed, and the pass with them.  Preparing pays for
     // few pixels and many channels; Summary::weight_share estimates how much.
     PreparedWeights prepare(View<const float> w, int threads = 0) const;
     PreparedWeights prepare(View<const double> w, int threads = 0) const;
+    PreparedWeights prepare(View<const bfloat16> w, int threads = 0) const;
+    PreparedWeights prepare(View<const float16> w, int threads = 0) const;
     void execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
                  const Execution& how = {}, View<const float> residual = {}) const;
     void execute(View<const double> x, const PreparedWeights& w, View<const double> bias, View<double> y,
                  const Execution& how = {}, View<const double> residual = {}) const;
+    void execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<bfloat16> y,
+                 const Execution& how = {}, View<const bfloat16> residual = {}) const;
+    void execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float16> y,
+                 const Execution& how = {}, View<const float16> residual = {}) const;
+    void execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<float> y,
+                 const Execution& how = {}, View<const bfloat16> residual = {}) const;
+    void execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float> y,
+                 const Execution& how = {}, View<const float16> residual = {}) const;
 
     struct Implementation;
 
 private:
-    template <class T>
-    PreparedWeights prepare_typed(View<const T> w, int threads) const;
-    template <class T>
-    void execute_typed(View<const T> first, View<const T> second, const T* packed, View<const T> bias, View<T> result,
-                       const Execution& how, View<const T> residual) const;
-    template <class T>
-    void execute_prepared(View<const T> x, const PreparedWeights& w, View<const T> bias, View<T> y,
-                          const Execution& how, View<const T> residual) const;
+    template <class S>
+    PreparedWeights prepare_typed(View<const S> w, int threads) const;
+    template <class S, class T, class R>
+    void execute_typed(View<const S> first, View<const S> second, const T* packed, View<const S> bias, View<R> result,
+                       const Execution& how, View<const S> residual) const;
+    template <class S, class R>
+    void execute_prepared(View<const S> x, const PreparedWeights& w, View<const S> bias, View<R> y,
+                          const Execution& how, View<const S> residual) const;
 
     std::shared_ptr<const Implementation> implementation_;
 };
 
-// db[k] = sum of dy over samples and pixels.
-template <class T>
-void bias_grad(View<const T> dy, int64_t batch, int64_t channels, int64_t pixels, Layout layout, View<T> db,
+// db[k] = sum of dy over samples and pixels, added up in float64.  T is any of the four types; R that, or float.
+template <class T, class R>
+void bias_grad(View<const T> dy, int64_t batch, int64_t channels, int64_t pixels, Layout layout, View<R> db,
                const Execution& how = {});
 
 }  // namespace convpp

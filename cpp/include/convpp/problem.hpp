@@ -14,7 +14,8 @@ namespace convpp {
 // Depth, height, width.  A convolution of rank r uses the last r entries; the others are 1 (padding: 0).
 using Extents = std::array<int64_t, 3>;
 
-enum class DType { float32, float64 };
+// The last two are stored, and computed with in float32 (half.hpp).
+enum class DType { float32, float64, bfloat16, float16 };
 enum class Pass { forward, input_grad, weight_grad };
 
 // channels_first: x is (N, C, *spatial).  channels_last: (N, *spatial, C).  Weights are (K, C/groups, *kernel) in both.

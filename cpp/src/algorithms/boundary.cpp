@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <type_traits>
+#include <cstddef>
 #include <vector>
 
 #include "algorithms/parallel.hpp"
@@ -66,29 +66,38 @@ int64_t at_pixel(const TensorStrides& strides, const Extents& p) {
 }
 
 // Integer arithmetic on the bits: the compiler vectorises it, which it must not do with a sum of floats.
-template <class T>
-bool all_finite(const T* values, int64_t count) {
-    using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-    constexpr Bits exponent = sizeof(T) == 4 ? Bits(0x7f800000u) : static_cast<Bits>(0x7ff0000000000000u);
+template <class Bits>
+bool all_finite(const std::byte* values, int64_t count, Bits exponent) {
     Bits found = 0;
     for (int64_t i = 0; i < count; ++i) {
         Bits bits;
-        std::memcpy(&bits, values + i, sizeof(T));
+        std::memcpy(&bits, values + i * static_cast<int64_t>(sizeof bits), sizeof bits);
         found |= static_cast<Bits>((bits & exponent) == exponent);
     }
     return found == 0;
 }
 
+template <class T>
+bool all_finite(const Stored<T>& values, int64_t count) {
+    switch (values.as) {
+        case Storage::bfloat16: return all_finite(values.at, count, uint16_t(0x7f80));
+        case Storage::float16: return all_finite(values.at, count, uint16_t(0x7c00));
+        case Storage::plain: break;
+    }
+    if (sizeof(T) == sizeof(float)) return all_finite(values.at, count, uint32_t(0x7f800000));
+    return all_finite(values.at, count, uint64_t(0x7ff0000000000000));
+}
+
 }  // namespace
 
 template <class T>
-bool products_need_repair(const Plan& plan, const T* weights, int64_t count) {
+bool products_need_repair(const Plan& plan, const Stored<T>& weights, int64_t count) {
     return plan.reads_padding && !all_finite(weights, count);
 }
 
 template <class T>
 void repair_products(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
-                     const Epilogue<T>& epilogue, T* result, int threads) {
+                     const Epilogue<T>& epilogue, const Results<T>& result, int threads) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     const Geometry& g = problem.geometry();
     const int64_t channels = plan.pass == Pass::forward ? g.out_channels : g.in_channels;
@@ -102,15 +111,15 @@ void repair_products(const ConvProblem& problem, const Plan& plan, const referen
                 const T sum = plan.pass == Pass::forward ? reference::forward_at(problem, arrays, n, channel, at)
                                                          : reference::input_grad_at(problem, arrays, n, channel, at);
                 const int64_t offset = plane + at_pixel(plan.result, at);
-                kernel.finish_rows(&sum, 1, epilogue.from(offset).residual, result + offset, 1, 1, 1,
-                                   epilogue.activation);
+                finish_rows(kernel, &sum, 1, epilogue.from(offset).residual, result + offset, 1, 1, 1,
+                            epilogue.activation);
                 return true;
             });
     });
 }
 
 template <class T>
-bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const T* dy, const T* dw) {
+bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const Stored<T>& dy, const T* dw) {
     if (!plan.reads_padding) return false;
     const Geometry& g = problem.geometry();
     const Inside inside = inside_of(plan.maps[0].map);
@@ -121,13 +130,13 @@ bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const T* dy,
     constexpr int64_t apart = 4;
     const int64_t planes = g.batch * g.out_channels;
     if (dw != nullptr && problem.w_elems() <= apart * planes * (plan.maps[0].map.pixels() - inner) &&
-        all_finite(dw, problem.w_elems()))
+        all_finite(Stored<T>(dw, problem.w_elems()), problem.w_elems()))
         return false;
     // Small images are border for the most part, and sooner looked at from end to end.
     if (plan.maps[0].map.pixels() <= small_image && all_finite(dy, problem.y_elems())) return false;
     bool finite = true;
     for (int64_t i = 0; finite && i < planes; ++i) {
-        const T* const plane = dy + i / g.out_channels * plan.result.batch + i % g.out_channels * plan.result.channel;
+        const Stored<T> plane = dy + i / g.out_channels * plan.result.batch + i % g.out_channels * plan.result.channel;
         for_each_border_pixel(plan.maps[0].map, inside,
                               [&](const Extents& p) { return finite = is_finite(plane[at_pixel(plan.result, p)]); });
     }
@@ -173,14 +182,14 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
     });
 }
 
-template bool products_need_repair(const Plan&, const float*, int64_t);
-template bool products_need_repair(const Plan&, const double*, int64_t);
+template bool products_need_repair(const Plan&, const Stored<float>&, int64_t);
+template bool products_need_repair(const Plan&, const Stored<double>&, int64_t);
 template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<float>&, const Epilogue<float>&,
-                              float*, int);
+                              const Results<float>&, int);
 template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<double>&,
-                              const Epilogue<double>&, double*, int);
-template bool sums_need_repair(const ConvProblem&, const Plan&, const float*, const float*);
-template bool sums_need_repair(const ConvProblem&, const Plan&, const double*, const double*);
+                              const Epilogue<double>&, const Results<double>&, int);
+template bool sums_need_repair(const ConvProblem&, const Plan&, const Stored<float>&, const float*);
+template bool sums_need_repair(const ConvProblem&, const Plan&, const Stored<double>&, const double*);
 template void repair_sums(const ConvProblem&, const Plan&, const reference::Arrays<float>&, float*, int);
 template void repair_sums(const ConvProblem&, const Plan&, const reference::Arrays<double>&, double*, int);
 

@@ -15,15 +15,15 @@ namespace convpp {
 
 // Forward and input_grad: depends on the weights alone, so a sample's bits do not depend on its batch.
 template <class T>
-bool products_need_repair(const Plan& plan, const T* weights, int64_t count);
+bool products_need_repair(const Plan& plan, const Stored<T>& weights, int64_t count);
 
 template <class T>
 void repair_products(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
-                     const Epilogue<T>& epilogue, T* result, int threads);
+                     const Epilogue<T>& epilogue, const Results<T>& result, int threads);
 
 // `dw`: the sums, if they are computed already (and nothing else was in them): looking at them is often cheaper.
 template <class T>
-bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const T* dy, const T* dw = nullptr);
+bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const Stored<T>& dy, const T* dw = nullptr);
 
 template <class T>
 void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* dw, int threads);

@@ -132,8 +132,9 @@ inline PatchBlock taps_of(const MapPlan& m, int64_t index) {
 // Copies `channels` channels from `channel` on of the part of a tensor that `layout` describes.
 template <class T>
 void copy_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& from, const Extents& extents,
-                   Memory<const T> source, const Box& box, const PaddedLayout& layout, int64_t channel,
+                   const Stored<T>& source, const Box& box, const PaddedLayout& layout, int64_t channel,
                    int64_t channels, bool channels_last, const ChannelCopy<T>& copy) {
+    const kernels::Readers<T>& read = reading(kernel, source);
     const int64_t lanes = kernel.lanes, vectors = ceil_div(channels, lanes);
     const std::array<Segment, 3> inside = inside_parts(extents, layout);
     const TensorStrides& to = layout.strides;
@@ -156,20 +157,20 @@ void copy_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& f
                 continue;
             }
             T* const body = plane + inside[1].zeros_before * to.axis[1];
-            const T* const corner = source.at + (box.lo[0] + n) * from.batch + depth * from.axis[0] +
-                                    inside[1].first * from.axis[1] + inside[2].first * from.axis[2] +
-                                    channel * from.channel;
+            const Stored<T> corner = source + (box.lo[0] + n) * from.batch + depth * from.axis[0] +
+                                     inside[1].first * from.axis[1] + inside[2].first * from.axis[2] +
+                                     channel * from.channel;
             zero(plane, body - plane);
             for (int64_t v = 0; first && v < vectors; ++v)
-                kernel.transpose_panel(corner + v * lanes * from.channel, copy.channel_offset,
-                                       std::min(lanes, channels - v * lanes), copy.runs, inside[1].count,
-                                       body + before + v * layout.elems, lanes, source.end);
+                read.transpose_panel((corner + v * lanes * from.channel).at, copy.channel_offset,
+                                     std::min(lanes, channels - v * lanes), copy.runs, inside[1].count,
+                                     body + before + v * layout.elems, lanes, source.end);
             for (int64_t h = 0; h < inside[1].count; ++h) {
                 T* const row = body + h * to.axis[1];
                 zero(row, before);
                 if (!first)
-                    kernel.split_channels(corner + h * from.axis[1], from.axis[2], inside[2].count, channels,
-                                          row + before, layout.elems, source.end);
+                    read.split_channels((corner + h * from.axis[1]).at, from.axis[2], inside[2].count, channels,
+                                        row + before, layout.elems, source.end);
                 zero(row + to.axis[1] - after, after);
             }
             T* const behind = body + inside[1].count * to.axis[1];
@@ -179,7 +180,7 @@ void copy_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& f
 
 // The same of the source.
 template <class T>
-void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, Memory<const T> source,
+void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const Stored<T>& source,
                    const Box& box, const PaddedLayout& layout, int64_t channel, int64_t channels,
                    const ChannelCopy<T>& copy) {
     copy_channels(kernel, plan.source, source_extents(m.map), source, box, layout, channel, channels,
@@ -188,8 +189,8 @@ void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
 
 // weights[channel of the group][tap][lane], one vector of result channels and box of taps after the other.
 template <class T>
-void pack_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const T* weights,
-                          int64_t vector, T* packed, int64_t* offsets) {
+void pack_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m,
+                          const Stored<T>& weights, int64_t vector, T* packed, int64_t* offsets) {
     const int64_t group = plan.group_channels, lanes = kernel.lanes;
     for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
         const PatchBlock block = patch_block(m.patches, b);
@@ -253,7 +254,7 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const kernels::PixelRows rows = pixel_rows(pixels, view, backwards, result_step, result_row, buffers.rows);
     const int64_t of_vector = plan.group_channels * kernel.lanes;
     kernel.channel_tiles[channel_kernel(plan.group_channels)](
-        taps.size(), lines ? taps.taps.extent(3) : 1, offsets, rows, view.base + vector * layout.elems,
+        taps.size(), lines ? taps.taps.extent(3) : 1, offsets, rows, view.base.plain() + vector * layout.elems,
         packed + m.weights_at + channel * m.map.taps() * plan.group_channels + taps.start * of_vector, result, start,
         bias + channel);
 }
@@ -262,7 +263,7 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
 template <class T>
 kernels::Start first_start(const ProductOperands<T>& operands, int64_t box_of_taps) {
     if (operands.accumulate || box_of_taps > 0) return kernels::Start::from_c;
-    return operands.bias != nullptr ? kernels::Start::column_bias : kernels::Start::zero;
+    return operands.bias ? kernels::Start::column_bias : kernels::Start::zero;
 }
 
 // channels_last: the tiles write the results, but for a vector that is partly filled.
@@ -271,7 +272,7 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                        const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan* const maps = &task.map;
     const int64_t lanes = kernel.lanes;
-    const Memory<const T> source{operands.source, operands.source + operands.source_elems};
+    const Stored<T>& source = operands.source;
     // One vector of channels of a map's pixels.
     const auto multiply = [&](const MapPlan& m, int64_t b, const PaddedLayout& layout, int64_t channel, int64_t valid) {
         const Box pixels = pixels_of(m, task.pixels);
@@ -284,7 +285,7 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
         };
         int64_t* at = buffers.result_rows;
         for_each_result_row(m.map, plan.task_result, pixels, [&](int64_t offset) { *at++ = offset; });
-        T* const result = operands.result + channel;
+        T* const result = operands.sums + channel;
         if (valid == lanes) return run(result, step, [&](int64_t row) { return buffers.result_rows[row]; });
         const auto for_each_result = [&](const auto& use) {  // use(where it is in sums, in the result)
             for (int64_t i = 0; i < pixels.elems(); ++i)
@@ -309,14 +310,14 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
                         const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan* const maps = &task.map;
     const int64_t lanes = kernel.lanes, end = task.channel_lo + task.channels;
-    const Memory<const T> source{operands.source, operands.source + operands.source_elems};
+    const Stored<T>& source = operands.source;
     const ResultBlock block(plan, task);
     const int64_t run_count = block.whole
                                   ? block.order(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs)
                                   : order_results(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs);
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
-        T* const result = operands.result + channel * plan.task_result.channel;
+        T* const result = operands.sums + channel * plan.task_result.channel;
         if (operands.accumulate) read_results(plan, buffers.in_order, buffers.runs, run_count, valid, result);
         for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
             const PaddedLayout layout = channel_layout(maps, task.map.family, task.pixels, b, lanes);

@@ -15,13 +15,13 @@ template <class T>
 void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product,
                       const SumOperands<T>& operands, const Box& pixels, int64_t from, const SumBuffers<T>& buffers) {
     const int64_t lanes = kernel.lanes, count = pixels.elems(), length = pixels.extent(3);
-    const T* const dy = operands.dy + product.channel_lo * plan.result.channel;
-    const T* const end = operands.dy + operands.dy_elems;
+    const Stored<T> dy = operands.dy + product.channel_lo * plan.result.channel;
+    const kernels::Readers<T>& read = reading(kernel, dy);
     int64_t rows = 0, run_count = 0;
     for_each_result_row(plan.maps[0].map, plan.result, pixels, [&](int64_t offset) {
         if (plan.channels_last) {
-            kernel.split_channels(dy + offset + from, plan.result.axis[2], length, product.channels - from,
-                                  buffers.channel_panels + from * count + rows * lanes, count * lanes, end);
+            read.split_channels((dy + offset + from).at, plan.result.axis[2], length, product.channels - from,
+                                buffers.channel_panels + from * count + rows * lanes, count * lanes, dy.end);
         } else {  // rows that lie together are one run
             kernels::Run& last = buffers.runs[run_count - (run_count > 0)];
             if (run_count > 0 && last.src + last.count == offset) last.count += length;
@@ -32,8 +32,8 @@ void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, c
     for (int64_t first = from; run_count > 0 && first < product.channels; first += lanes) {
         const int64_t valid = std::min(lanes, product.channels - first);
         for (int64_t j = 0; j < valid; ++j) buffers.dy_offset[j] = (first + j) * plan.result.channel;
-        kernel.transpose_panel(dy, buffers.dy_offset, valid, buffers.runs, run_count,
-                               buffers.channel_panels + first * count, lanes, end);
+        read.transpose_panel(dy.at, buffers.dy_offset, valid, buffers.runs, run_count,
+                             buffers.channel_panels + first * count, lanes, dy.end);
     }
 }
 
@@ -55,20 +55,20 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
         copy_channels(plan, kernel, m, first_x(plan, product, operands), pixels, layout, product.channel_lo,
                       product.channels, buffers.channel_copy);
         const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.channel_copy.padded);
-        // Whole vectors of channels_last dy are read where they lie; the others are packed.
-        const int64_t in_place = plan.channels_last ? product.channels / lanes * lanes : 0;
+        // Whole vectors of channels_last dy are read where they lie; the others, and halves, are packed.
+        const int64_t in_place = plan.channels_last && !plan.converts ? product.channels / lanes * lanes : 0;
         if (in_place < product.channels) pack_dy_channels(plan, kernel, product, operands, pixels, in_place, buffers);
         const auto add = [&](int64_t from, int64_t to, const T* dy, int64_t dy_step, int64_t dy_vector,
                              const auto& dy_row) {
             if (from == to) return;
             const kernels::PixelRows rows = pixel_rows(pixels, view, false, dy_step, dy_row, buffers.pixel_rows);
             for (int64_t v = from / lanes; v < ceil_div(to, lanes); ++v)
-                add_sums(taps.size(), buffers.channel_copy.padded.offsets, rows, view.base + v * layout.elems,
+                add_sums(taps.size(), buffers.channel_copy.padded.offsets, rows, view.base.plain() + v * layout.elems,
                          dy + v * dy_vector, sums + v * product.block.size() * lanes);
         };
         int64_t* at = buffers.dy_offset;
         if (in_place > 0) for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) { *at++ = offset; });
-        add(0, in_place, operands.dy + product.channel_lo, plan.result.axis[2], lanes,
+        add(0, in_place, operands.dy.plain() + product.channel_lo, plan.result.axis[2], lanes,
             [&](int64_t row) { return buffers.dy_offset[row]; });
         add(in_place, product.channels, buffers.channel_panels, lanes, count * lanes,
             [&](int64_t row) { return row * pixels.extent(3) * lanes; });

@@ -135,7 +135,7 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
                 const int64_t most = kernel.row_tile_vectors[count - 1];
                 for (int64_t v = 0; v < vector_count; v += most)
                     tiles[std::min(most, vector_count - v) - 1](
-                        steps.count, weights, view.base, steps.offsets, steps.active, buffers.vectors + v,
+                        steps.count, weights, view.base.plain(), steps.offsets, steps.active, buffers.vectors + v,
                         buffers.flat + row * planes.elems(), planes.elems(), beginning.start,
                         beginning.bias != nullptr ? beginning.bias + row : nullptr);
             }

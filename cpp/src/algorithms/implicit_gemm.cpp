@@ -119,7 +119,7 @@ void run_tasks(const Plan& plan, const KernelTable<T>& kernel, const ProductOper
     SharedWeights<T> shared(carver, plan, kernel);
     std::vector<Buffers> buffers = thread_buffers<Buffers>(carver, plan, kernel, threads);
     const std::vector<ResultBuffer<T>> results = result_buffers(carver, plan, kernel, threads);
-    if (operands.bias != nullptr) std::copy_n(operands.bias, plan.groups * plan.result_channels, shared.bias);
+    copy_bias(plan, operands.bias, shared.bias);
     const bool packs = operands.packed == nullptr && !plan.packs_in_task;
     if (packs) pack_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
     const T* const weights = packs ? shared.weights : operands.packed;

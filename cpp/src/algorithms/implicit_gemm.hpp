@@ -4,31 +4,30 @@
 #pragma once
 
 #include "plan.hpp"
+#include "stored.hpp"
 
 namespace convpp {
 
 // What becomes of whole sums: activation(sum + residual).
 template <class T>
 struct Epilogue {
-    const T* residual = nullptr;  // as many as results, or null
+    Stored<T> residual;  // as many as results, or null
     Activation activation;
 
-    bool none() const { return residual == nullptr && activation.kind == Activation::Kind::none; }
+    bool none() const { return !residual && activation.kind == Activation::Kind::none; }
     // The same for results from `offset` on.
-    Epilogue from(int64_t offset) const { return {residual != nullptr ? residual + offset : nullptr, activation}; }
+    Epilogue from(int64_t offset) const { return {residual ? residual + offset : residual, activation}; }
 };
 
 template <class T>
 struct ProductOperands {
-    const T* source = nullptr;
-    int64_t source_elems = 0;
-    const T* weights = nullptr;
-    int64_t weight_elems = 0;
+    Stored<T> source, weights;
     const T* packed = nullptr;  // the weights as pack_product_weights left them, or null: pack them first
-    const T* bias = nullptr;  // of the result's channels, or null
-    T* result = nullptr;
+    Stored<T> bias;  // of the result's channels, or null
+    Results<T> result;
     bool accumulate = false;
     Epilogue<T> epilogue;
+    T* sums = nullptr;  // where tasks compute: the result, or as if it was the whole of it (task_results.hpp)
 };
 
 // Bytes of workspace: of all threads together, and of each.

@@ -141,14 +141,14 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                 const PatchBlock block = patch_block(m.patches, b);
                 const PixelView<T> view =
                     view_pixels(kernel, m, plan.source, own.source, pixels, block, buffers.padded);
+                const T* const base = view.base.plain();
                 const T** at = buffers.source;
-                for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = view.base + alpha; });
+                for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = base + alpha; });
                 const T* weights = buffers.weights;
                 if (packed != nullptr) {
                     weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
                 } else {
-                    const Memory<const T> unpacked{operands.weights + group * plan.weight_group,
-                                                   operands.weights + operands.weight_elems};
+                    const Stored<T> unpacked = operands.weights + group * plan.weight_group;
                     const int64_t first = task.channel_lo / layout.width;
                     pack_weights(plan, kernel, m, block, unpacked, first, first + ceil_div(task.channels, layout.width),
                                  layout.pitch(block), buffers.weights - first * layout.pitch(block), buffers.packing);

@@ -75,8 +75,9 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
             for (int64_t p = 0; p < panels; ++p) {
                 T* panel = buffers.panels + p * pixel_side.pitch;
                 if ((p + 1) * width.pixels > count) std::fill_n(panel, pixel_side.pitch, T(0));  // columns beyond
-                kernel.copy_panel(view.base, buffers.patches.offsets, depth, buffers.runs + buffers.first_run[p],
-                                  buffers.first_run[p + 1] - buffers.first_run[p], panel, width.pixels, view.end);
+                reading(kernel, view.base)
+                    .copy_panel(view.base.at, buffers.patches.offsets, depth, buffers.runs + buffers.first_run[p],
+                                buffers.first_run[p + 1] - buffers.first_run[p], panel, width.pixels, view.base.end);
             }
             channel_side.pitch = layout.pitch(block);
             channel_side.panels = packed + layout.of_task(m, group, task.channel_lo, block, b);

@@ -66,11 +66,12 @@ struct PackingBuffers {
 // Packs the weights of one block of pairs for some panels of result channels: panel[pair][channel].
 template <class T>
 void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
-                  Memory<const T> weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
+                  const Stored<T>& weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
                   const PackingBuffers& buffers) {
     const int64_t width = panel_widths(plan, kernel).channels, depth = block.size();
     fill_offsets(block, plan.weight_source_channel, weight_position(plan, m), buffers.offsets);
-    const T* from = weights.at + block.channel_lo * plan.weight_source_channel;
+    const Stored<T> from = weights + block.channel_lo * plan.weight_source_channel;
+    const kernels::Readers<T>& read = reading(kernel, weights);
     int64_t run_count = 0;
     for (int64_t k = 0; k < depth; ++k) {
         const int64_t at = buffers.offsets[k];
@@ -83,11 +84,10 @@ void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const
         T* to = packed + panel * pitch;
         if (plan.weight_result_channel == 1) {  // a 1x1 kernel's input gradient: channels follow each other
             const kernels::Run run{channel, 0, valid};
-            kernel.copy_panel(from, buffers.offsets, depth, &run, 1, to, width, weights.end);
+            read.copy_panel(from.at, buffers.offsets, depth, &run, 1, to, width, from.end);
         } else {
             for (int64_t j = 0; j < valid; ++j) buffers.channel_offset[j] = (channel + j) * plan.weight_result_channel;
-            kernel.transpose_panel(from, buffers.channel_offset, valid, buffers.runs, run_count, to, width,
-                                   weights.end);
+            read.transpose_panel(from.at, buffers.channel_offset, valid, buffers.runs, run_count, to, width, from.end);
         }
     }
 }
@@ -106,7 +106,7 @@ void for_each_step(const JointPlan& joint, const PatchBlock& block, int64_t pane
 // first tap on.  (Element by element: where this is done, channels are few.)
 template <class T>
 void pack_joint_weights(const Plan& plan, const JointPlan& joint, const MapPlan* maps, const PatchBlock& block,
-                        Memory<const T> weights, int64_t panel_lo, int64_t panel_hi, int64_t width, int64_t pitch,
+                        const Stored<T>& weights, int64_t panel_lo, int64_t panel_hi, int64_t width, int64_t pitch,
                         T* packed, const PackingBuffers& buffers) {
     const auto position = [&](size_t a, int64_t t) {
         const std::vector<Tap>& taps = joint.map.axis[a].taps;
@@ -114,14 +114,14 @@ void pack_joint_weights(const Plan& plan, const JointPlan& joint, const MapPlan*
     };
     fill_offsets(block, plan.weight_source_channel, position, buffers.offsets);
     const int64_t rows = static_cast<int64_t>(joint.shift.size()) * plan.result_channels;
-    std::array<const T*, kernels::max_row_tile_rows> from;
+    std::array<Stored<T>, kernels::max_row_tile_rows> from;
     for (int64_t panel = panel_lo; panel < panel_hi; ++panel) {
         const int64_t first = panel * joint.panel_rows, count = std::min(joint.panel_rows, rows - first);
         for (int64_t r = 0; r < count; ++r) {
             const int64_t channel = (first + r) % plan.result_channels;
             const IndexMap& own = maps[(first + r) / plan.result_channels].map;
-            const T* at =
-                weights.at + block.channel_lo * plan.weight_source_channel + channel * plan.weight_result_channel;
+            Stored<T> at =
+                weights + block.channel_lo * plan.weight_source_channel + channel * plan.weight_result_channel;
             for (size_t a = 0; a < 3; ++a) at += own.axis[a].taps.front().weight * plan.weight_axis[a];
             from[static_cast<size_t>(r)] = at;
         }
@@ -157,8 +157,7 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
         const int64_t index = (item / parts - m.first_packing_block) % patches.count();
         const int64_t group = (item / parts - m.first_packing_block) / patches.count();
         const PatchBlock block = patch_block(patches, index);
-        const Memory<const T> weights{operands.weights + group * plan.weight_group,
-                                      operands.weights + operands.weight_elems};
+        const Stored<T> weights = operands.weights + group * plan.weight_group;
         const int64_t panel_lo = part * panels_of_item, panel_hi = std::min(panel_lo + panels_of_item, layout.panels);
         T* const to = packed + m.weights_at + group * m.weights_per_group + layout.at(block, index);
         const PackingBuffers& own = buffers[static_cast<size_t>(thread)].packing;
@@ -172,6 +171,13 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
         for (int64_t item = task * of_task; item < std::min(items, (task + 1) * of_task); ++item)
             pack_item(item, thread);
     });
+}
+
+// What sums start from: all of the result's channels.
+template <class T>
+void copy_bias(const Plan& plan, const Stored<T>& bias, T* to) {
+    const int64_t channels = bias ? plan.groups * plan.result_channels : 0;
+    for (int64_t c = 0; c < channels; ++c) to[c] = bias[c];
 }
 
 // Shared by all threads: the packed weights, and a bias that can be read in whole vectors.

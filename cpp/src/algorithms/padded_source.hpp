@@ -17,7 +17,7 @@ namespace convpp {
 
 template <class T>
 struct PixelView {
-    const T* base = nullptr;
+    Stored<T> base;  // plain where tiles read it
     std::array<int64_t, 4> step{0, 0, 0, 0};  // from a pixel to the next sample, depth, row, column
 };
 
@@ -110,14 +110,15 @@ inline std::array<Segment, 3> inside_parts(const Extents& source, const PaddedLa
 // Copies what of the box lies inside the source, and zeros around it.
 template <class T>
 void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
-                 Memory<const T> source, const Box& pixels, int64_t channels, const PaddedLayout& layout, T* copy) {
+                 const Stored<T>& source, const Box& pixels, int64_t channels, const PaddedLayout& layout, T* copy) {
     const std::array<AxisMap, 3>& axis = plan.map.axis;
     const std::array<Segment, 3> inside = inside_parts(source_extents(plan.map), layout);
     const TensorStrides& to = layout.strides;
     const bool channels_lie_together = strides.channel == 1;
     // A slab is what is copied by rows: a plane of one channel, or a row of pixels with all channels.
     const auto zero = [](T* at, int64_t count) { std::fill_n(at, count, T(0)); };
-    const auto plane = [&](const T* from, T* at) {  // of one channel, or of all
+    const kernels::Readers<T>& read = reading(kernel, source);
+    const auto plane = [&](Stored<T> from, T* at) {  // of one channel, or of all
         const Segment &rows = inside[1], &columns = inside[2];
         const int64_t pitch = to.axis[1], before = columns.zeros_before * to.axis[2];
         if (rows.count == 0 || columns.count == 0) return zero(at, to.axis[0]);
@@ -125,13 +126,13 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, con
         at += rows.zeros_before * pitch + before;
         from += rows.first * strides.axis[1] + columns.first * strides.axis[2];
         if (!channels_lie_together) {
-            kernel.copy_rows(from, strides.axis[1], 1, rows.count, columns.count, at, pitch, source.end);
+            read.copy_rows(from.at, strides.axis[1], 1, rows.count, columns.count, at, pitch, from.end);
         } else if (strides.axis[2] == channels) {
-            kernel.copy_rows(from, strides.axis[1], 1, rows.count, columns.count * channels, at, pitch, source.end);
+            read.copy_rows(from.at, strides.axis[1], 1, rows.count, columns.count * channels, at, pitch, from.end);
         } else {
             for (int64_t h = 0; h < rows.count; ++h) {
-                kernel.copy_rows(from + h * strides.axis[1], strides.axis[2], 1, columns.count, channels,
-                                 at + h * pitch, channels, source.end);
+                read.copy_rows((from + h * strides.axis[1]).at, strides.axis[2], 1, columns.count, channels,
+                               at + h * pitch, channels, from.end);
                 zero(at + h * pitch + columns.count * channels, pitch - columns.count * channels);
             }
         }
@@ -145,16 +146,15 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, con
                 T* const at = copy + c * to.channel + n * to.batch + d * to.axis[0];
                 if (depth < 0 || depth >= axis[0].source_extent) zero(at, to.axis[0]);
                 else
-                    plane(
-                        source.at + c * strides.channel + (pixels.lo[0] + n) * strides.batch + depth * strides.axis[0],
-                        at);
+                    plane(source + c * strides.channel + (pixels.lo[0] + n) * strides.batch + depth * strides.axis[0],
+                          at);
             }
 }
 
 // The view of what `strides` and `base` describe; `first`: what the taps' offsets are relative to.
 template <class T>
-PixelView<T> make_view(const MapPlan& plan, const PatchBlock& block, const TensorStrides& strides, const T* base,
-                       const std::array<int64_t, 3>& first, const PaddedBuffers<T>& buffers) {
+PixelView<T> make_view(const MapPlan& plan, const PatchBlock& block, const TensorStrides& strides,
+                       const Stored<T>& base, const std::array<int64_t, 3>& first, const PaddedBuffers<T>& buffers) {
     const std::array<AxisMap, 3>& axis = plan.map.axis;
     PixelView<T> view;
     view.base = base;
@@ -172,16 +172,16 @@ PixelView<T> padded_view(const MapPlan& plan, const Box& pixels, const PatchBloc
                          const PaddedBuffers<T>& buffers) {
     std::array<int64_t, 3> first{};
     for (size_t a = 0; a < 3; ++a) first[a] = layout.range[a].lo - pixels.lo[a + 1] * plan.map.axis[a].source_step;
-    return make_view<T>(plan, block, layout.strides, buffers.copy, first, buffers);
+    return make_view<T>(plan, block, layout.strides, {buffers.copy, layout.elems}, first, buffers);
 }
 
 template <class T>
 PixelView<T> view_pixels(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
-                         Memory<const T> source, const Box& pixels, const PatchBlock& block,
+                         Stored<T> source, const Box& pixels, const PatchBlock& block,
                          const PaddedBuffers<T>& buffers) {
-    source.at += block.channel_lo * strides.channel;
+    source += block.channel_lo * strides.channel;
     if (plan.in_place) {
-        const T* base = source.at + pixels.lo[0] * strides.batch;
+        Stored<T> base = source + pixels.lo[0] * strides.batch;
         for (size_t a = 0; a < 3; ++a) base += pixels.lo[a + 1] * plan.map.axis[a].source_step * strides.axis[a];
         return make_view<T>(plan, block, strides, base, {0, 0, 0}, buffers);
     }

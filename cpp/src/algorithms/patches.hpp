@@ -22,21 +22,14 @@
 #include "checked.hpp"
 #include "kernels/kernel_table.hpp"
 #include "plan.hpp"
+#include "stored.hpp"
 #include "workspace.hpp"
 
 namespace convpp {
 
-// A source or result tensor's memory, at the first element of the group.
-template <class T>
-struct Memory {
-    T* at = nullptr;
-    T* end = nullptr;
-};
-
 template <class T>
 struct PatchView {
-    const T* base = nullptr;
-    const T* end = nullptr;                    // of the memory: whole vectors may be read up to here
+    Stored<T> base;  // plain where tiles read it: MapPlan::in_place is false for what is stored in another type
     std::array<int64_t, 3> step{0, 0, 0};      // from a pixel to the next sample, depth, row; 1 within a row
 };
 
@@ -80,13 +73,12 @@ inline auto weight_position(const Plan& plan, const MapPlan& m) {
 }
 
 template <class T>
-PatchView<T> view_in_place(const MapPlan& plan, const TensorStrides& strides, Memory<const T> source, const Box& pixels,
-                           const PatchBlock& block, int64_t* offsets) {
+PatchView<T> view_in_place(const MapPlan& plan, const TensorStrides& strides, const Stored<T>& source,
+                           const Box& pixels, const PatchBlock& block, int64_t* offsets) {
     PatchView<T> view;
-    view.end = source.end;
     view.step = {strides.batch, plan.map.axis[0].source_step * strides.axis[0],
                  plan.map.axis[1].source_step * strides.axis[1]};
-    view.base = source.at + pixels.lo[0] * view.step[0] + pixels.lo[1] * view.step[1] + pixels.lo[2] * view.step[2] +
+    view.base = source + pixels.lo[0] * view.step[0] + pixels.lo[1] * view.step[1] + pixels.lo[2] * view.step[2] +
                 pixels.lo[3] + block.channel_lo * strides.channel;
     const auto position = [&](size_t a, int64_t t) {
         return plan.map.axis[a].taps[static_cast<size_t>(t)].offset * strides.axis[a];
@@ -214,7 +206,7 @@ inline void find_bands(const MapPlan& plan, const TensorStrides& strides, const 
 
 // A channels_last source is transposed on the way: row by row, all channels at once.
 template <class T>
-void stage_channels_last(const kernels::KernelTable<T>& kernel, const Staging& staging, const T* from, const T* end,
+void stage_channels_last(const kernels::KernelTable<T>& kernel, const Staging& staging, const Stored<T>& from,
                          int64_t channels, int64_t* columns, T* to) {
     const int64_t length = staging.band_pitch;
     for (int64_t l = 0; l < length; ++l) columns[l] = l * staging.step;
@@ -226,8 +218,9 @@ void stage_channels_last(const kernels::KernelTable<T>& kernel, const Staging& s
         zero_planes(to, band->before);
         T* at = to + band->before;
         for (int64_t i = 0; i < band->rows; ++i, at += length) {
-            kernel.transpose_panel(from + band->from + i * staging.row_step, columns, band->count, &run, 1, at,
-                                   staging.plane, end);
+            reading(kernel, from)
+                .transpose_panel((from + (band->from + i * staging.row_step)).at, columns, band->count, &run, 1, at,
+                                 staging.plane, from.end);
             // Zeros up to where the next row's elements begin, or the band ends.
             zero_planes(at + band->count, std::min(length, to + band->elems - at) - band->count);
         }
@@ -237,37 +230,39 @@ void stage_channels_last(const kernels::KernelTable<T>& kernel, const Staging& s
 }
 
 template <class T>
-PatchView<T> stage_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& strides, Memory<const T> source,
-                            int64_t channels, const Staging& staging, const PatchBuffers<T>& buffers) {
+PatchView<T> stage_channels(const kernels::KernelTable<T>& kernel, const TensorStrides& strides,
+                            const Stored<T>& source, int64_t channels, const Staging& staging,
+                            const PatchBuffers<T>& buffers) {
     if (strides.axis[2] == 1) {
         for (int64_t c = 0; c < channels; ++c) {
             // A channel's part is short, and the next one's in other pages: memory streams only if it is asked for
             // (measured: 26 MB in pieces of 3 KiB arrive at 53 GB/s instead of 35).
             const int64_t ahead = c + 1 < channels ? strides.channel : 0;
-            kernel.copy_bands(source.at + c * strides.channel, staging.bands, staging.band_count, staging.row_step,
-                              staging.step, buffers.staged + c * staging.plane, staging.band_pitch, source.end, ahead);
+            reading(kernel, source)
+                .copy_bands((source + c * strides.channel).at, staging.bands, staging.band_count, staging.row_step,
+                            staging.step, buffers.staged + c * staging.plane, staging.band_pitch, source.end, ahead);
         }
     } else {
-        stage_channels_last(kernel, staging, source.at, source.end, channels, buffers.columns, buffers.staged);
+        stage_channels_last(kernel, staging, source, channels, buffers.columns, buffers.staged);
     }
-    return {buffers.staged, buffers.staged + channels * staging.plane, staging.pixel_step};
+    return {{buffers.staged, channels * staging.plane}, staging.pixel_step};
 }
 
 // `staging` is what was found for the same pixels and block before, or to be found: `fresh`.
 template <class T>
 PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
-                           Memory<const T> source, const Box& pixels, const PatchBlock& block, Staging& staging,
-                           bool fresh, const PatchBuffers<T>& buffers) {
+                           Stored<T> source, const Box& pixels, const PatchBlock& block, Staging& staging, bool fresh,
+                           const PatchBuffers<T>& buffers) {
     if (plan.in_place) return view_in_place(plan, strides, source, pixels, block, staging.offsets);
     if (fresh) find_bands(plan, strides, pixels, block, staging);
-    source.at += block.channel_lo * strides.channel;
+    source += block.channel_lo * strides.channel;
     return stage_channels(kernel, strides, source, block.channel_hi - block.channel_lo, staging, buffers);
 }
 
 // The same with the buffers' own Staging, found anew.
 template <class T>
 PatchView<T> stage_patches(const kernels::KernelTable<T>& kernel, const MapPlan& plan, const TensorStrides& strides,
-                           Memory<const T> source, const Box& pixels, const PatchBlock& block,
+                           Stored<T> source, const Box& pixels, const PatchBlock& block,
                            const PatchBuffers<T>& buffers) {
     Staging staging = buffers.staging;
     return stage_patches(kernel, plan, strides, source, pixels, block, staging, true, buffers);

@@ -48,8 +48,9 @@ inline Box pixels_of(const MapPlan& m, Box box) {
 // One group's part of a task: its source, its first result, what its sums start from.
 template <class T>
 struct GroupOperands {
-    Memory<const T> source;
-    T* result;
+    Stored<T> source;
+    T* result = nullptr;  // where it is computed
+    int64_t result_at;  // where it belongs
     const T* bias;
     bool accumulate;
 
@@ -57,10 +58,10 @@ struct GroupOperands {
                   int64_t group)
         : accumulate(operands.accumulate) {
         const int64_t first_channel = group * plan.result_channels + task.channel_lo;
-        source = {operands.source + group * plan.source_channels * plan.source.channel,
-                  operands.source + operands.source_elems};
-        result = operands.result + first_channel * plan.task_result.channel;
-        bias = operands.bias != nullptr ? all_bias + first_channel : nullptr;
+        source = operands.source + group * plan.source_channels * plan.source.channel;
+        if (operands.sums != nullptr) result = operands.sums + first_channel * plan.task_result.channel;
+        result_at = first_channel * plan.result.channel;
+        bias = operands.bias ? all_bias + first_channel : nullptr;
     }
 
     Beginning<T> beginning(bool channels_are_rows) const {

@@ -30,7 +30,7 @@ public:
     // Pixels count[0] x .. x count[3] of (sample, depth, height, width), step[..] apart along the three axes, from `at`
     // on; `channels` of each.
     template <class T>
-    void add(const T* at, const TensorStrides& strides, const std::array<int64_t, 4>& count,
+    void add(const Stored<T>& at, const TensorStrides& strides, const std::array<int64_t, 4>& count,
              const std::array<int64_t, 3>& step, int64_t channels) {
         if (*std::min_element(count.begin(), count.end()) <= 0) return;  // all of it is padding
         const bool channels_lie_together = strides.channel == 1;
@@ -65,10 +65,10 @@ private:
     };
 
     template <class T>
-    void add(const T* from, int64_t elems) {
-        const char* const at = reinterpret_cast<const char*>(from);
+    void add(const Stored<T>& from, int64_t elems) {
+        const char* const at = reinterpret_cast<const char*>(from.at);
         const char* const line = at - reinterpret_cast<std::uintptr_t>(at) % line_bytes;
-        const char* const end = at + elems * static_cast<int64_t>(sizeof(T));
+        const char* const end = at + elems * from.elem_bytes();
         stretches_[count_++] = {line, end};
         lines_ += ceil_div(end - line, line_bytes);
     }
@@ -89,8 +89,8 @@ kernels::Ahead read_ahead(const Plan& plan, const Product& product, const SumOpe
     if (by_patch || !m.in_place || plan.channels_last || m.map.axis[2].source_step > 1) {
         std::array<int64_t, 4> count{pixels.extent(0), 1, 1, 1};
         std::array<int64_t, 3> step{1, 1, 1};
-        const T* x = first_x(plan, product, operands).at + block.channel_lo * plan.source.channel +
-                     pixels.lo[0] * plan.source.batch;
+        Stored<T> x = first_x(plan, product, operands) + block.channel_lo * plan.source.channel +
+                      pixels.lo[0] * plan.source.batch;
         for (size_t a = 0; a < 3; ++a) {
             const AxisMap& axis = m.map.axis[a];
             const ReadRange range =
@@ -104,8 +104,8 @@ kernels::Ahead read_ahead(const Plan& plan, const Product& product, const SumOpe
         ahead.add(x, plan.source, count, step, block.channel_hi - block.channel_lo);
     }
     if (!by_patch || plan.channels_last) {
-        const T* dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel +
-                      pixels.lo[0] * plan.result.batch;
+        Stored<T> dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel +
+                       pixels.lo[0] * plan.result.batch;
         for (size_t a = 0; a < 3; ++a) dy += pixels.lo[a + 1] * plan.result.axis[a];
         ahead.add(dy, plan.result, {pixels.extent(0), pixels.extent(1), pixels.extent(2), pixels.extent(3)}, {1, 1, 1},
                   product.channels);

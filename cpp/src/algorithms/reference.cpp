@@ -66,7 +66,7 @@ T forward_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n, int
     const Geometry& g = problem.geometry();
     const TensorStrides x = strides_of_x(problem);
     const int64_t in = g.in_channels / g.groups, first = k / (g.out_channels / g.groups) * in;
-    T sum = arrays.bias != nullptr ? arrays.bias[k] : T(0);
+    T sum = arrays.bias ? arrays.bias[k] : T(0);
     Extents h{};
     for (int64_t c = 0; c < in; ++c)
         for_each(g.kernel, [&](const Extents& r) {
@@ -81,7 +81,7 @@ T input_grad_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n, 
     const Geometry& g = problem.geometry();
     const TensorStrides y = strides_of_y(problem);
     const int64_t in = g.in_channels / g.groups, out = g.out_channels / g.groups, first = c / in * out;
-    T sum = arrays.bias != nullptr ? arrays.bias[c] : T(0);
+    T sum = arrays.bias ? arrays.bias[c] : T(0);
     Extents p{};
     for (int64_t k = first; k < first + out; ++k)
         for_each(g.kernel, [&](const Extents& r) {
@@ -107,9 +107,9 @@ T weight_grad_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n_
 }
 
 template <class T>
-void run(const ConvProblem& problem, Pass pass, const Arrays<T>& arrays, T* result, bool accumulate, int threads) {
+void run(const ConvProblem& problem, Pass pass, const Arrays<T>& arrays, int threads,
+         const std::function<void(int64_t, T)>& put) {
     const Geometry& g = problem.geometry();
-    const auto put = [&](int64_t at, T value) { result[at] = accumulate ? result[at] + value : value; };
     if (pass == Pass::weight_grad) {
         const int64_t sets = g.per_sample ? g.batch : 1, in = g.in_channels / g.groups;
         parallel_for(sets * g.out_channels, threads, [&](int64_t task, int) {
@@ -142,7 +142,7 @@ template float weight_grad_at(const ConvProblem&, const Arrays<float>&, int64_t,
                               const Extents&);
 template double weight_grad_at(const ConvProblem&, const Arrays<double>&, int64_t, int64_t, int64_t, int64_t,
                                const Extents&);
-template void run(const ConvProblem&, Pass, const Arrays<float>&, float*, bool, int);
-template void run(const ConvProblem&, Pass, const Arrays<double>&, double*, bool, int);
+template void run(const ConvProblem&, Pass, const Arrays<float>&, int, const std::function<void(int64_t, float)>&);
+template void run(const ConvProblem&, Pass, const Arrays<double>&, int, const std::function<void(int64_t, double)>&);
 
 }  // namespace convpp::reference

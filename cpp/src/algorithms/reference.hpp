@@ -10,16 +10,16 @@
 // every faster path, and it is `algorithm="reference"`.
 #pragma once
 
+#include <functional>
+
 #include "convpp/problem.hpp"
+#include "stored.hpp"
 
 namespace convpp::reference {
 
 template <class T>
 struct Arrays {
-    const T* x = nullptr;
-    const T* w = nullptr;
-    const T* dy = nullptr;
-    const T* bias = nullptr;
+    Stored<T> x, w, dy, bias;
 };
 
 template <class T>
@@ -33,8 +33,9 @@ template <class T>
 T weight_grad_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n_lo, int64_t n_hi, int64_t k, int64_t c,
                  const Extents& r);
 
-// The whole pass; `result` is y, dx or dw.
+// The whole pass: put(where it is in y, dx or dw, sum) for each result.
 template <class T>
-void run(const ConvProblem& problem, Pass pass, const Arrays<T>& arrays, T* result, bool accumulate, int threads);
+void run(const ConvProblem& problem, Pass pass, const Arrays<T>& arrays, int threads,
+         const std::function<void(int64_t, T)>& put);
 
 }  // namespace convpp::reference

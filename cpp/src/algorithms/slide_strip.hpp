@@ -51,12 +51,17 @@ struct SlideStrip {
     }
 
     // Sets the strip's source: the plane that begins at `plane`, or a copy of its rows where vectors would reach beyond
-    // the tensor [begin, end).
-    void read(const T* plane, const T* begin, const T* end, T* copy) {
-        strip.source = plane;
-        const T *const first = plane + lo * strip.row_step, *const last = plane + hi * strip.row_step;
-        if (lo >= hi || (first - begin >= before && end - last >= behind)) return;
-        std::copy(first, last, copy + before);
+    // the tensor, which begins at `tensor`, or where they are stored in another type.
+    void read(const kernels::KernelTable<T>& kernel, const Stored<T>& plane, const Stored<T>& tensor, T* copy) {
+        strip.source = plane.plain();
+        if (lo >= hi) return;
+        const Stored<T> first = plane + lo * strip.row_step, last = plane + hi * strip.row_step;
+        const int64_t bytes = plane.elem_bytes();
+        if (plane.as == Storage::plain && first.at - tensor.at >= before * bytes &&
+            plane.end - last.at >= behind * bytes)
+            return;
+        const int64_t elems = (hi - lo) * strip.row_step;
+        reading(kernel, plane).copy_rows(first.at, elems, 1, 1, elems, copy + before, elems, plane.end);
         strip.source = copy + before - lo * strip.row_step;
     }
 };

@@ -47,6 +47,15 @@ inline bool reads_pixels(const Plan& plan) {
     return copies_patches(plan) || (plan.feed == Feed::pixel_scalars && !reads_patches(plan));
 }
 
+// Rows of dy that slide (slide_sum.hpp) and are gone through column by column: little enough that memory streams, enough
+// that the source rows read twice, those of the kernel's height, stay few.  (Measured, 3x3: bands of 16 KiB took 1.3 to 2
+// times as long for planes of 112x112 and 56x56.)
+inline constexpr int64_t band_bytes = 2048, least_band = 4;
+template <class T>
+int64_t slide_band(const Box& pixels) {
+    return std::max(least_band, band_bytes / (static_cast<int64_t>(sizeof(T)) * pixels.extent(3)));
+}
+
 // Stretches of memory that are asked for ahead, at most (a list of 32 KiB).
 inline constexpr int64_t most_stretches = 2048;
 
@@ -57,6 +66,7 @@ struct SumBuffers {
     ChannelCopy<T> channel_copy;  // where vectors run along the channels
     T* patch_panels = nullptr;
     T* channel_panels = nullptr;
+    T* dy_rows = nullptr;  // where rows slide and dy is converted: a band of it
     T* sums = nullptr;
     T* tile = nullptr;
     kernels::Run* runs = nullptr;
@@ -85,6 +95,8 @@ struct SumBuffers {
         if (plan.feed == Feed::sliding_rows) {
             patch_panels = carver.take<T>(slide_source_elems(plan, kernel.lanes));
             channel_panels = carver.take<T>(pairs * kernel.lanes);
+            const int64_t band = least_band * m.pixels.box(0).extent(3) + band_bytes / static_cast<int64_t>(sizeof(T));
+            dy_rows = carver.take<T>(plan.converts ? band + kernel.lanes : 0);
         } else if (plan.feed == Feed::pixel_vectors) {
             const int64_t count = most_vectors(m.pixels.box(0), kernel.lanes);
             vectors.at = carver.take<kernels::VectorAt>(count);
@@ -142,13 +154,13 @@ struct SumTask {
 
 // The group's first element of dy, and its x.
 template <class T>
-const T* first_dy(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
+Stored<T> first_dy(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
     return operands.dy + product.group * plan.result_channels * plan.result.channel;
 }
 
 template <class T>
-Memory<const T> first_x(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
-    return {operands.x + product.group * plan.source_channels * plan.source.channel, operands.x + operands.x_elems};
+Stored<T> first_x(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
+    return operands.x + product.group * plan.source_channels * plan.source.channel;
 }
 
 }  // namespace convpp

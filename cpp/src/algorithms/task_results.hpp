@@ -149,19 +149,20 @@ public:
     TaskResults(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                 const ResultBuffer<T>& buffer, const ProductTask& task)
         : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands) {
+        own_.sums = operands.result.plain();
         if (!plan.buffered) return;
         const ResultArea area = bounding_area(task);
         const TensorStrides& s = plan.task_result;
         const int64_t channel = task.group_lo * plan.result_channels + task.channel_lo;
         int64_t origin = area.lo[0] * s.batch + channel * s.channel;
         for (size_t a = 0; a < 3; ++a) origin += area.lo[a + 1] * s.axis[a];
-        own_.result = buffer.at - origin;
+        own_.sums = buffer.at - origin;
         own_.epilogue = {};
         if (operands.accumulate)
             for_each_result_rows(plan, task, false, [&](const ResultRows& r) {
                 for (int64_t i = 0; i < r.rows; ++i)
-                    std::copy_n(stored_.result + r.at + i * r.pitch, r.count,
-                                own_.result + r.task_at + i * r.task_pitch);
+                    for (int64_t j = 0; j < r.count; ++j)
+                        own_.sums[r.task_at + i * r.task_pitch + j] = stored_.result[r.at + i * r.pitch + j];
             });
     }
 
@@ -172,8 +173,8 @@ public:
         if (!plan_.buffered && (stored_.epilogue.none() || rows_are_finished())) return;
         const bool with_gaps = plan_.writes_gaps && !stored_.accumulate;
         for_each_result_rows(plan_, task_, with_gaps, [&](const ResultRows& r) {
-            kernel_.finish_rows(own_.result + r.task_at, r.task_pitch, stored_.epilogue.from(r.at).residual,
-                                stored_.result + r.at, r.pitch, r.rows, r.count, stored_.epilogue.activation);
+            finish_rows(kernel_, own_.sums + r.task_at, r.task_pitch, stored_.epilogue.from(r.at).residual,
+                        stored_.result + r.at, r.pitch, r.rows, r.count, stored_.epilogue.activation);
         });
     }
 

@@ -46,8 +46,8 @@ void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& prod
              const Box& pixels, int64_t width, const SumBuffers<T>& buffers) {
     const TensorStrides& strides = plan.result;
     const int64_t count = pixels.elems();
-    const T* base = first_dy(plan, product, operands);
-    const T* end = operands.dy + operands.dy_elems;
+    Stored<T> base = first_dy(plan, product, operands);
+    const kernels::Readers<T>& read = reading(kernel, base);
     const bool channels_lie_together = strides.channel == 1;
     int64_t first_run[2] = {0, 0};
     if (channels_lie_together) {
@@ -63,10 +63,10 @@ void pack_dy(const Plan& plan, const KernelTable<T>& kernel, const Product& prod
         if (valid < width) std::fill_n(panel, count * width, T(0));
         if (channels_lie_together) {
             const Run run{channel, 0, valid};
-            kernel.copy_panel(base, buffers.dy_offset, count, &run, 1, panel, width, end);
+            read.copy_panel(base.at, buffers.dy_offset, count, &run, 1, panel, width, base.end);
         } else {
             for (int64_t j = 0; j < valid; ++j) buffers.dy_offset[j] = (channel + j) * strides.channel;
-            kernel.transpose_panel(base, buffers.dy_offset, valid, buffers.runs, first_run[1], panel, width, end);
+            read.transpose_panel(base.at, buffers.dy_offset, valid, buffers.runs, first_run[1], panel, width, base.end);
         }
     }
 }
@@ -85,7 +85,8 @@ void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product&
             const Run run{first, 0, std::min(width, pairs - first)};
             T* panel = buffers.patch_panels + first * count;
             if (run.count < width) std::fill_n(panel, count * width, T(0));
-            kernel.copy_panel(view.base, buffers.x_offset, count, &run, 1, panel, width, operands.x + operands.x_elems);
+            reading(kernel, view.base)
+                .copy_panel(view.base.at, buffers.x_offset, count, &run, 1, panel, width, view.base.end);
         }
         return;
     }
@@ -97,8 +98,9 @@ void pack_patches(const Plan& plan, const KernelTable<T>& kernel, const Product&
         const int64_t valid = std::min(width, pairs - first);
         T* panel = buffers.patch_panels + first * count;
         if (valid < width) std::fill_n(panel, count * width, T(0));
-        kernel.transpose_panel(view.base, buffers.patches.offsets + first, valid, buffers.runs, first_run[1], panel,
-                               width, view.end);
+        reading(kernel, view.base)
+            .transpose_panel(view.base.at, buffers.patches.offsets + first, valid, buffers.runs, first_run[1], panel,
+                             width, view.base.end);
     }
 }
 
@@ -168,12 +170,12 @@ void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product&
         if (by_patch) {
             pack_patches(plan, kernel, product, operands, pixels, layout.patch_width, buffers);
             result_offsets(plan.maps[0].map, plan.result, pixels, buffers.dy_offset);
-            const T* const dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;
+            const T* const dy = (first_dy(plan, product, operands) + product.channel_lo * plan.result.channel).plain();
             for (int64_t i = 0; i < rows; ++i) buffers.rows[i] = dy + i * plan.result.channel;
         } else {
             const PixelView<T> view = view_pixels(kernel, plan.maps[0], plan.source, first_x(plan, product, operands),
                                                   pixels, product.block, buffers.padded);
-            for (int64_t i = 0; i < rows; ++i) buffers.rows[i] = view.base + buffers.padded.offsets[i];
+            for (int64_t i = 0; i < rows; ++i) buffers.rows[i] = view.base.plain() + buffers.padded.offsets[i];
             pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
             int64_t* offset = buffers.dy_offset;
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
@@ -192,7 +194,7 @@ template <class T>
 void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& product, const SumOperands<T>& operands,
               int64_t box_lo, int64_t box_hi, T* sums, SumBuffers<T>& buffers) {
     const int64_t pitch = sum_pitch(plan, kernel, product);
-    const T* const dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;
+    const Stored<T> dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;
     std::fill_n(sums, product.channels * pitch, T(0));
     for (int64_t b = box_lo; b < box_hi; ++b) {
         const Box pixels = plan.maps[0].pixels.box(b);
@@ -203,7 +205,7 @@ void sum_rows(const Plan& plan, const KernelTable<T>& kernel, const Product& pro
         if (fresh)
             find_row_vectors(plan.maps[0].map, plan.result, pixels, view.step, kernel.lanes, false, buffers.dy_offset,
                              buffers.vectors);
-        kernel.dot_rows(dy, plan.result.channel, operands.dy + operands.dy_elems, product.channels, view.base,
+        kernel.dot_rows(dy.plain(), plan.result.channel, dy.plain_end(), product.channels, view.base.plain(),
                         buffers.patches.offsets, product.block.size(), buffers.vectors, sums, pitch);
     }
 }

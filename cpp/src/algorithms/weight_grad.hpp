@@ -4,15 +4,13 @@
 #pragma once
 
 #include "plan.hpp"
+#include "stored.hpp"
 
 namespace convpp {
 
 template <class T>
 struct SumOperands {
-    const T* dy = nullptr;
-    int64_t dy_elems = 0;
-    const T* x = nullptr;
-    int64_t x_elems = 0;
+    Stored<T> dy, x;
     T* dw = nullptr;
     bool accumulate = false;
 };

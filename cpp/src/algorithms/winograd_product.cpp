@@ -33,6 +33,7 @@ struct WinogradBuffers {
     T* v = nullptr;  // transformed source: [point][place][channel]
     T* m = nullptr;  // products: [point][tile][channel]
     T* results = nullptr;  // of one vector of channels
+    T* planes = nullptr;  // channels_first halves: the same as planes, before they are rounded
     T* tail = nullptr;
     int64_t* places = nullptr;  // where they begin in the copy
     int64_t* place_to = nullptr;  // and in a point of V
@@ -81,6 +82,7 @@ private:
         products = carver.take<T*>(tile_count);
         const int64_t pixels = box.results.elems / kernel.lanes;
         in_order = carver.take<T*>(plan.channels_last ? 0 : pixels);
+        planes = carver.take<T>(plan.converts && !plan.channels_last ? pixels * kernel.lanes : 0);
         stretches = carver.take<kernels::Stretch>(plan.channels_last ? most_stretches : 0);
         runs = carver.take<ResultRun>(pixels / box.results.range[2].length);
     }
@@ -98,7 +100,7 @@ struct SharedTransformed {
 
 // Transforms a block of the source's channels for all places of the box.
 template <class T>
-void transform_source(const Plan& plan, const KernelTable<T>& kernel, Memory<const T> source, const Box& pixels,
+void transform_source(const Plan& plan, const KernelTable<T>& kernel, const Stored<T>& source, const Box& pixels,
                       const WinogradBox& box, const SourceBlock& block, const WinogradBuffers<T>& buffers) {
     const WinogradPlan& w = plan.winograd;
     for (int64_t c = 0; c < block.channels; c += kernel.lanes) {
@@ -116,7 +118,7 @@ struct ResultWriter {
     const Plan& plan;
     const KernelTable<T>& kernel;
     const WinogradBuffers<T>& buffers;
-    int64_t run_count = 0;
+    int64_t run_count = 0, pixel_count = 0;
 
     ResultWriter(const Plan& p, const KernelTable<T>& k, const Box& pixels, const WinogradBox& box,
                  const WinogradBuffers<T>& own)
@@ -126,7 +128,7 @@ struct ResultWriter {
         for (size_t a = 0; a < 3; ++a)
             valid[a] = std::min(box.results.range[a].length, axis[a].count - box.results.range[a].lo);
         const TensorStrides& s = box.results.strides;
-        int64_t pixel = 0;
+        int64_t& pixel = pixel_count;
         for_each_index({pixels.extent(0), valid[0], valid[1], 1}, [&](int64_t n, int64_t d, int64_t h, int64_t) {
             const int64_t offset = (pixels.lo[0] + n) * plan.result.batch +
                                    (axis[0].result_start + box.results.range[0].lo + d) * plan.result.axis[0] +
@@ -144,28 +146,42 @@ struct ResultWriter {
         });
     }
 
-    void write(int64_t channels, T* result) const {
+    // `at`: the first element in the tensor.
+    void write(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
+        if (plan.converts) return round(channels, operands, at);
+        T* const result = operands.result.plain() + at;
         if (!plan.channels_last) {
             write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, channels, result);
-            return;
+        } else {
+            for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run)
+                kernel.store_rows(buffers.results + run->first, kernel.lanes, run->count, channels,
+                                  result + run->offset, plan.result.axis[2]);
         }
-        for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run)
-            kernel.store_rows(buffers.results + run->first, kernel.lanes, run->count, channels, result + run->offset,
-                              plan.result.axis[2]);
+        if (operands.epilogue.none()) return;
+        for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run) {
+            T* const from = result + run->offset;
+            if (plan.channels_last) finish(operands, from, plan.result.axis[2], at + run->offset, run->count, channels);
+            else finish(operands, from, plan.result.channel, at + run->offset, channels, run->count);
+        }
     }
 
-    // What was written last becomes results; `at`: its first element in the tensor.
-    void finish(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
-        if (operands.epilogue.none()) return;
-        const auto rows = [&](int64_t offset, int64_t pitch, int64_t row_count, int64_t count) {
-            T* const to = operands.result + at + offset;
-            kernel.finish_rows(to, pitch, operands.epilogue.from(at + offset).residual, to, pitch, row_count, count,
-                               operands.epilogue.activation);
-        };
+private:
+    // Halves go from the buffers to where they belong, and are rounded on the way.
+    void round(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
+        if (!plan.channels_last)
+            kernel.transpose_rows(buffers.in_order, pixel_count, channels, buffers.planes, pixel_count);
         for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run) {
-            if (plan.channels_last) rows(run->offset, plan.result.axis[2], run->count, channels);
-            else rows(run->offset, plan.result.channel, channels, run->count);
+            if (plan.channels_last)
+                finish(operands, buffers.results + run->first, kernel.lanes, at + run->offset, run->count, channels);
+            else finish(operands, buffers.planes + run->first, pixel_count, at + run->offset, channels, run->count);
         }
+    }
+
+    void finish(const ProductOperands<T>& operands, const T* sums, int64_t pitch, int64_t at, int64_t rows,
+                int64_t count) const {
+        finish_rows(kernel, sums, pitch, operands.epilogue.from(at).residual, operands.result + at,
+                    plan.channels_last ? plan.result.axis[2] : plan.result.channel, rows, count,
+                    operands.epilogue.activation);
     }
 };
 
@@ -173,8 +189,8 @@ struct ResultWriter {
 template <class T>
 void add_source(const Plan& plan, const ProductOperands<T>& operands, const ProductTask& task, const WinogradBox& box,
                 const SourceBlock& block, ReadAhead& ahead) {
-    const T* at = operands.source + task.pixels.lo[0] * plan.source.batch +
-                  (task.group_lo * plan.source_channels + block.lo) * plan.source.channel;
+    Stored<T> at = operands.source + task.pixels.lo[0] * plan.source.batch +
+                   (task.group_lo * plan.source_channels + block.lo) * plan.source.channel;
     std::array<int64_t, 4> count{task.pixels.extent(0), 1, 1, 1};
     for (size_t a = 0; a < 3; ++a) {
         const ReadRange& range = box.source.range[a];
@@ -198,14 +214,14 @@ kernels::Ahead ahead_of(const Plan& plan, const KernelTable<T>& kernel, const Pr
     if (block.index + 1 < SourceBlock::count(plan)) {
         add_source(plan, operands, task, box, SourceBlock(plan, block.index + 1), ahead);
     } else {
-        T* to = own.result + task.pixels.lo[0] * plan.result.batch;
+        int64_t to = own.result_at + task.pixels.lo[0] * plan.result.batch;
         std::array<int64_t, 4> count{task.pixels.extent(0), 1, 1, 1};
         for (size_t a = 0; a < 3; ++a) {
             const ReadRange& range = box.results.range[a];
             count[a + 1] = std::min(range.length, plan.maps[0].map.axis[a].count - range.lo);
             to += range.lo * plan.result.axis[a];
         }
-        ahead.add(to, plan.result, count, {1, 1, 1}, task.channels);
+        ahead.add((operands.result + to).stored(), plan.result, count, {1, 1, 1}, task.channels);
         if (next_task < plan.tasks) {
             const ProductTask next(plan, next_task);
             add_source(plan, operands, next, WinogradBox(plan.winograd, next.pixels, kernel.lanes),
@@ -267,10 +283,8 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
                               of_sample, own_bias, buffers.results, buffers.tile_to + n * of_sample,
                               WinogradBox::steps(w, box.results)))
                 spoiled[task.pixels.lo[0] + n].store(1, std::memory_order_relaxed);
-        const int64_t channels = std::min<int64_t>(kernel.lanes, task.channels - c);
-        T* const to = own.result + c * plan.result.channel;
-        writer.write(channels, to);
-        writer.finish(channels, operands, to - operands.result);
+        writer.write(std::min<int64_t>(kernel.lanes, task.channels - c), operands,
+                     own.result_at + c * plan.result.channel);
     }
 }
 
@@ -312,9 +326,9 @@ void run_winograd_product(const Plan& plan, const ProductOperands<T>& operands, 
     Carver carver(workspace);
     const SharedTransformed<T> shared(carver, plan, kernel);
     const std::vector<WinogradBuffers<T>> buffers = buffers_of_threads(carver, plan, kernel, threads);
-    if (operands.bias != nullptr) {
+    if (operands.bias) {
+        copy_bias(plan, operands.bias, shared.bias);
         const int64_t channels = plan.groups * plan.result_channels;
-        std::copy_n(operands.bias, channels, shared.bias);
         std::fill_n(shared.bias + channels, kernel.lanes, T(0));  // read in whole vectors, and looked at for NaN
     }
     const bool transforms_all = operands.packed == nullptr && !plan.packs_in_task;

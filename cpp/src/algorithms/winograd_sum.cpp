@@ -128,8 +128,7 @@ void transform_box(const Plan& plan, const KernelTable<T>& kernel, const Winogra
     box.find_tiles(winograd, buffers.tiles);
     for (int64_t i = 0; i < places; ++i) buffers.place_to[i] = i * layout.source_pitch;
     for (int64_t i = 0; i < tiles; ++i) buffers.tile_to[i] = i * layout.width;
-    const Memory<const T> x = first_x(plan, product, operands);
-    const Memory<const T> dy{first_dy(plan, product, operands), operands.dy + operands.dy_elems};
+    const Stored<T> x = first_x(plan, product, operands), dy = first_dy(plan, product, operands);
     const int64_t source_channels = product.block.channel_hi - product.block.channel_lo;
     for (int64_t c = 0; c < source_channels; c += lanes) {
         copy_channels(plan, kernel, m, x, pixels, box.source, product.block.channel_lo + c,

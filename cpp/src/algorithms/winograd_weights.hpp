@@ -58,8 +58,7 @@ void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, co
     const WinogradPlan& w = plan.winograd;
     const MapPlan& m = plan.maps[0];
     const int64_t width = layout.width, taps = m.map.taps();
-    const Memory<const T> weights{operands.weights + group * plan.weight_group,
-                                  operands.weights + operands.weight_elems};
+    const Stored<T> weights = operands.weights + group * plan.weight_group;
     PatchBlock packed = patch_block(m.patches, 0);
     packed.channel_lo = channel_lo;
     packed.channel_hi = channel_lo + channels;

@@ -123,18 +123,19 @@ void channel_sums(int64_t taps, const int64_t* offsets, const PixelRows& rows, c
         channel_sums<T, Group, Channel + 1>(taps, offsets, rows, x, dy, sums + taps * lanes_of<T>);
 }
 
-template <class T>
-void split_channels(const T* src, int64_t src_pitch, int64_t pixels, int64_t channels, T* dst, int64_t dst_pitch,
-                    const T* src_end) {
-    constexpr int lanes = lanes_of<T>;
+template <class S>
+void split_channels(const void* from_src, int64_t src_pitch, int64_t pixels, int64_t channels, Computed<S>* dst,
+                    int64_t dst_pitch, const void* from_end) {
+    const S *src = static_cast<const S*>(from_src), *const src_end = static_cast<const S*>(from_end);
+    constexpr int lanes = lanes_of<Computed<S>>;
     for (int64_t p = 0; p < pixels; ++p, src += src_pitch, dst += lanes) {
-        T* to = dst;
+        Computed<S>* to = dst;
         int64_t c = 0;
         for (; c + lanes <= channels; c += lanes, to += dst_pitch) {
             __builtin_prefetch(src + c + 4 * src_pitch);
-            store(to, load(src + c));
+            store(to, read(src + c));
         }
-        if (c < channels) store(to, load_before(src + c, src_end));
+        if (c < channels) store(to, read_before(src + c, src_end));
     }
 }
 

@@ -172,21 +172,34 @@ inline __attribute__((always_inline)) void store_some(T* p, int64_t count, Vecto
     store_part(buffer, count, p);
 }
 
-// S: how the result is stored, and the residual.
-template <class T, class S>
+template <class S>
+inline __attribute__((always_inline)) Vector<Computed<S>> read_some(const S* p, int64_t count) {
+    return read_before(p, p + count);
+}
+// Rounds.
+template <class S>
+inline __attribute__((always_inline)) void write_some(S* p, int64_t count, Vector<Computed<S>> v) {
+    if (__builtin_expect(count == lanes_of<Computed<S>>, 1)) return write(p, v);
+    S buffer[lanes_of<Computed<S>>];
+    write(buffer, v);
+    store_part<S, lanes_of<Computed<S>> / 2>(buffer, count, p);
+}
+
+// S: how the result is stored; A: the residual.
+template <class S, class A, class T = Computed<S>>
 void finish_rows(const T* src, int64_t src_pitch, const void* residual, void* result, int64_t pitch, int64_t rows,
                  int64_t count, const Activation& activation) {
     if (src_pitch == count && pitch == count) count *= rows, rows = 1;
     const T lo = static_cast<T>(activation.lo), hi = static_cast<T>(activation.hi);
-    const S* const add = static_cast<const S*>(residual);
+    const A* const add = static_cast<const A*>(residual);
     S* const dst = static_cast<S*>(result);
     with_kind(activation.kind, [&](auto of) {
         constexpr Activation::Kind kind = decltype(of)::kind;
         for (int64_t i = 0; i < rows; ++i)
             for_each_vector<T>(count, [&](int64_t j, int64_t some) {
                 Vector<T> z = load_some(src + i * src_pitch + j, some);
-                if (add != nullptr) z += load_some(add + i * pitch + j, some);
-                store_some(dst + i * pitch + j, some, activated<kind, T>(z, lo, hi));
+                if (add != nullptr) z += read_some(add + i * pitch + j, some);
+                write_some(dst + i * pitch + j, some, activated<kind, T>(z, lo, hi));
             });
     });
 }
@@ -202,4 +215,19 @@ void multiply_derivative(const T* dy, const T* value, int64_t count, const Activ
             store_some(dz + j, some, slope == T(0) ? Vector<T>{} : product);  // (inf * 0 would be NaN)
         });
     });
+}
+
+template <class T>
+void fill_finish(KernelTable<T>& table) {
+    constexpr int plain = static_cast<int>(Storage::plain);
+    table.finish_rows[plain][plain] = &finish_rows<T, T>;
+    if constexpr (sizeof(T) == sizeof(float)) {
+        constexpr int brain = static_cast<int>(Storage::bfloat16), half = static_cast<int>(Storage::float16);
+        table.finish_rows[brain][brain] = &finish_rows<bfloat16, bfloat16>;
+        table.finish_rows[brain][plain] = &finish_rows<bfloat16, float>;
+        table.finish_rows[plain][brain] = &finish_rows<float, bfloat16>;
+        table.finish_rows[half][half] = &finish_rows<float16, float16>;
+        table.finish_rows[half][plain] = &finish_rows<float16, float>;
+        table.finish_rows[plain][half] = &finish_rows<float, float16>;
+    }
 }

@@ -161,6 +161,43 @@ struct TileFamily {
     AskingTileFn<T> asking;  // the full indirect tile, asking for memory
 };
 
+// How the elements of an operand lie in memory: as those that are computed with, or as halves of float.
+enum class Storage : int { plain, bfloat16, float16 };
+inline constexpr int storages = 3;
+
+// The kernels that read operands as their users store them.  src and src_end point to elements of one Storage, and all
+// positions count such elements; what is written is T.
+template <class T>
+struct Readers {
+    // dst[k*width + run.dst + i] = src[offsets[k] + run.src + i] for every k < rows, every run, every i < run.count.
+    // Runs are in order of dst.  Writes up to lanes-1 elements past the last run of the last row (slack), never reads
+    // at or past src_end.
+    void (*copy_panel)(const void* src, const int64_t* offsets, int64_t rows, const Run* runs, int64_t run_count,
+                       T* dst, int64_t width, const void* src_end);
+
+    // dst[(run.dst + i)*width + j] = src[offsets[j] + run.src + i] for every j < columns: the same, transposed.
+    // The columns that fill up the last vector become 0.  Slack and src_end as above.
+    void (*transpose_panel)(const void* src, const int64_t* offsets, int64_t columns, const Run* runs,
+                            int64_t run_count, T* dst, int64_t width, const void* src_end);
+
+    // Rows of a padded plane: for each i < rows, dst[i*dst_pitch + j] = src[i*src_pitch + j*step] for j < count, and 0 for
+    // count <= j < dst_pitch.  Writes whole vectors, up to lanes-1 elements behind the last row; reads none at or past
+    // src_end.
+    void (*copy_rows)(const void* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
+                      int64_t dst_pitch, const void* src_end);
+
+    // One band after the other, rows as in copy_rows.  Where a band's first row begins within a row
+    // of the plane, zeros behind its last one reach as far into the next band, which is written later; behind the last band,
+    // that far and lanes-1 elements more.  `ahead` elements on lies what is copied next: it is asked for meanwhile.
+    void (*copy_bands)(const void* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
+                       int64_t dst_pitch, const void* src_end, int64_t ahead);
+
+    // Pixels of some channels become vectors of channels, one behind the other: dst[v*dst_pitch + p*lanes + l] =
+    // src[p*src_pitch + v*lanes + l], for the channels there are.  Reads whole vectors before src_end.
+    void (*split_channels)(const void* src, int64_t src_pitch, int64_t pixels, int64_t channels, T* dst,
+                           int64_t dst_pitch, const void* src_end);
+};
+
 template <class T>
 struct KernelTable {
     int lanes;  // elements of a vector
@@ -181,32 +218,12 @@ struct KernelTable {
     void (*slide_sums)(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows,
                        int64_t columns, T* sums);
 
-    // dst[k*width + run.dst + i] = src[offsets[k] + run.src + i] for every k < rows, every run, every i < run.count.
-    // Runs are in order of dst.  Writes up to lanes-1 elements past the last run of the last row (slack), never reads
-    // at or past src_end.
-    void (*copy_panel)(const T* src, const int64_t* offsets, int64_t rows, const Run* runs, int64_t run_count, T* dst,
-                       int64_t width, const T* src_end);
-
-    // dst[(run.dst + i)*width + j] = src[offsets[j] + run.src + i] for every j < columns: the same, transposed.
-    // The columns that fill up the last vector become 0.  Slack and src_end as above.
-    void (*transpose_panel)(const T* src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count,
-                            T* dst, int64_t width, const T* src_end);
+    // For each Storage; of double, plain alone.
+    Readers<T> read[storages];
 
     // dst[j*dst_pitch + i] = rows[i][j] for i < count, j < columns: the transpose of what indirect tiles leave.  Reads
     // whole vectors of the rows, writes nothing else.
     void (*transpose_rows)(const T* const* rows, int64_t count, int64_t columns, T* dst, int64_t dst_pitch);
-
-    // Rows of a padded plane: for each i < rows, dst[i*dst_pitch + j] = src[i*src_pitch + j*step] for j < count, and 0 for
-    // count <= j < dst_pitch.  Writes whole vectors, up to lanes-1 elements behind the last row; reads none at or past
-    // src_end.
-    void (*copy_rows)(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
-                      int64_t dst_pitch, const T* src_end);
-
-    // One band after the other, rows as in copy_rows.  Where a band's first row begins within a row
-    // of the plane, zeros behind its last one reach as far into the next band, which is written later; behind the last band,
-    // that far and lanes-1 elements more.  `ahead` elements on lies what is copied next: it is asked for meanwhile.
-    void (*copy_bands)(const T* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
-                       int64_t dst_pitch, const T* src_end, int64_t ahead);
 
     // dst[i*dst_pitch + j] = src[i*src_pitch + j] for i < rows, j < count.  Reads whole vectors; in the end nothing else
     // is changed.
@@ -226,11 +243,6 @@ struct KernelTable {
     void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
                      int64_t columns, const RowVectors& vectors, T* sums, int64_t pitch);
 
-    // Pixels of some channels become vectors of channels, one behind the other: dst[v*dst_pitch + p*lanes + l] =
-    // src[p*src_pitch + v*lanes + l], for the channels there are.  Reads whole vectors before src_end.
-    void (*split_channels)(const T* src, int64_t src_pitch, int64_t pixels, int64_t channels, T* dst, int64_t dst_pitch,
-                           const T* src_end);
-
     // Groups of 2^i channels whose vectors run along the channels (channel.hpp); null where a vector holds no group.
     // channel_tiles: c[pixel][lane] = start + the sum over channels of the group, then taps, of weights[channel][tap][lane]
     // * source[pixel + offsets[tap] + lane's group + channel], for the pixels of some rows.  Taps come in lines of `line`
@@ -245,9 +257,10 @@ struct KernelTable {
     WinogradKernels<T> winograd[winograd_sizes][2];
 
     // result[i*pitch + j] = activation(src[i*src_pitch + j] + residual[i*pitch + j]) for i < rows, j < count; without a
-    // residual (null), of src alone.  The result may be src.
-    void (*finish_rows)(const T* src, int64_t src_pitch, const void* residual, void* result, int64_t pitch,
-                        int64_t rows, int64_t count, const Activation& activation);
+    // residual (null), of src alone.  The result may be src.  For each Storage of the result and of the residual; null where
+    // both are halves, but not the same.
+    void (*finish_rows[storages][storages])(const T* src, int64_t src_pitch, const void* residual, void* result,
+                                            int64_t pitch, int64_t rows, int64_t count, const Activation& activation);
 
     // dz[i] = dy[i] * activation'(value[i]) for i < count; activation.hpp says which value.  dz may be dy or value.
     void (*multiply_derivative)(const T* dy, const T* value, int64_t count, const Activation& activation, T* dz);

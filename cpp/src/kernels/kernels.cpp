@@ -4,6 +4,7 @@
 // Nothing from the standard library is instantiated here: a function that the linker could choose to share with the
 // rest of the program must not contain this ISA's instructions (a test checks the object's symbols).
 // Read kernel_table.hpp first.
+#include "convpp/half.hpp"
 #include "kernels/kernel_table.hpp"
 
 namespace convpp::kernels::CONVPP_ISA {
@@ -21,6 +22,7 @@ inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vector
 #endif
 
 #include "kernels/vector.hpp"
+#include "kernels/stored.hpp"
 #include "kernels/tile.hpp"
 #include "kernels/slide.hpp"
 #include "kernels/pack.hpp"
@@ -30,6 +32,11 @@ inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vector
 #include "kernels/winograd.hpp"
 #include "kernels/activation_polynomials.hpp"
 #include "kernels/finish.hpp"
+
+template <class S>
+Readers<Computed<S>> readers() {
+    return {&copy_panel<S>, &transpose_panel<S>, &copy_rows<S>, &copy_bands<S>, &split_channels<S>};
+}
 
 template <class T>
 KernelTable<T> make_table() {
@@ -41,20 +48,20 @@ KernelTable<T> make_table() {
     fill_row_tiles<T, wide_rows, accumulators>(table);
     fill_slide_tiles<T, wide_rows, accumulators * 2 / 3>(table);
     table.slide_sums = &slide_sums<T>;
-    table.copy_rows = &copy_rows<T>;
-    table.copy_bands = &copy_bands<T>;
     table.store_rows = &store_rows<T>;
     table.interleave_rows = &interleave_rows<T>;
-    table.copy_panel = &copy_panel<T>;
-    table.transpose_panel = &transpose_panel<T>;
     table.transpose_rows = &transpose_rows<T>;
     table.dot_tile_rows = dot_tile_rows;
     table.dot_tile_columns = accumulators / dot_tile_rows;
     table.dot_rows = &dot_rows<T>;
-    table.split_channels = &split_channels<T>;
+    table.read[static_cast<int>(Storage::plain)] = readers<T>();
+    if constexpr (sizeof(T) == sizeof(float)) {
+        table.read[static_cast<int>(Storage::bfloat16)] = readers<bfloat16>();
+        table.read[static_cast<int>(Storage::float16)] = readers<float16>();
+    }
     fill_channel_tiles<T>(table);
     fill_winograd<T>(table);
-    table.finish_rows = &finish_rows<T, T>;
+    fill_finish<T>(table);
     table.multiply_derivative = &multiply_derivative<T>;
     table.add = &add<T>;
     table.multiply_add_rounds = &multiply_add_rounds<T>;

@@ -1,6 +1,7 @@
 // Packing: memory of any shape becomes panels that the register tile reads from front to back.
 //
-// In: a source, offsets and runs (see kernel_table.hpp).  Out: panels with rows `width` apart.
+// In: a source as its user stores it (stored.hpp), offsets and runs (see kernel_table.hpp).  Out: panels with rows
+// `width` apart.
 //
 // Two motions are enough for every operand of every pass and layout:
 //   copy       the panel's width runs along consecutive source elements (pixels of a row, channels of a pixel);
@@ -12,31 +13,32 @@
 // The vectors of a panel's row, as far as one loop keeps their addresses in registers.
 constexpr int most_moves = 12;
 
-template <class T, int Moves>
-void copy_moves(const T* src, const int64_t* offsets, int64_t rows, const int64_t* from, const int64_t* to, T* dst,
-                int64_t width) {
+template <class S, int Moves>
+void copy_moves(const S* src, const int64_t* offsets, int64_t rows, const int64_t* from, const int64_t* to,
+                Computed<S>* dst, int64_t width) {
     int64_t at[Moves], into[Moves];
 #pragma GCC unroll 12
     for (int m = 0; m < Moves; ++m) at[m] = from[m], into[m] = to[m];
     for (int64_t k = 0; k < rows; ++k, dst += width) {
-        const T* s = src + offsets[k];
+        const S* s = src + offsets[k];
 #pragma GCC unroll 12
-        for (int m = 0; m < Moves; ++m) store(dst + into[m], load(s + at[m]));
+        for (int m = 0; m < Moves; ++m) store(dst + into[m], read(s + at[m]));
     }
 }
 
 // copy_moves for `count` moves, 1 .. most_moves.
-template <class T, int Moves = most_moves>
-void copy_moves_of(int count, const T* src, const int64_t* offsets, int64_t rows, const int64_t* from,
-                   const int64_t* to, T* dst, int64_t width) {
-    if (count == Moves) return copy_moves<T, Moves>(src, offsets, rows, from, to, dst, width);
-    if constexpr (Moves > 1) copy_moves_of<T, Moves - 1>(count, src, offsets, rows, from, to, dst, width);
+template <class S, int Moves = most_moves>
+void copy_moves_of(int count, const S* src, const int64_t* offsets, int64_t rows, const int64_t* from,
+                   const int64_t* to, Computed<S>* dst, int64_t width) {
+    if (count == Moves) return copy_moves<S, Moves>(src, offsets, rows, from, to, dst, width);
+    if constexpr (Moves > 1) copy_moves_of<S, Moves - 1>(count, src, offsets, rows, from, to, dst, width);
 }
 
-template <class T>
-void copy_panel(const T* src, const int64_t* offsets, int64_t rows, const Run* runs, int64_t run_count, T* dst,
-                int64_t width, const T* src_end) {
-    constexpr int lanes = lanes_of<T>;
+template <class S>
+void copy_panel(const void* from_src, const int64_t* offsets, int64_t rows, const Run* runs, int64_t run_count,
+                Computed<S>* dst, int64_t width, const void* from_end) {
+    const S *const src = static_cast<const S*>(from_src), *const src_end = static_cast<const S*>(from_end);
+    constexpr int lanes = lanes_of<Computed<S>>;
     int64_t from[most_moves], to[most_moves], moves = 0;
     int64_t reach = 0, largest = 0;  // the last element that whole vectors touch, relative to src
     for (int64_t r = 0; r < run_count; ++r)
@@ -52,20 +54,22 @@ void copy_panel(const T* src, const int64_t* offsets, int64_t rows, const Run* r
         if (k == 0 || offsets[k] > largest) largest = offsets[k];
     const bool inside = reach + largest <= src_end - src;
     if (inside && moves > 0 && moves <= most_moves)
-        return copy_moves_of<T>(static_cast<int>(moves), src, offsets, rows, from, to, dst, width);
+        return copy_moves_of<S>(static_cast<int>(moves), src, offsets, rows, from, to, dst, width);
     for (int64_t k = 0; k < rows; ++k, dst += width) {
-        const T* s = src + offsets[k];
+        const S* s = src + offsets[k];
         for (int64_t r = 0; r < run_count; ++r) {
-            const T* run = s + runs[r].src;
-            T* into = dst + runs[r].dst;
-            for (int64_t i = 0; i < runs[r].count; i += lanes) store(into + i, load_before(run + i, src_end));
+            const S* run = s + runs[r].src;
+            Computed<S>* into = dst + runs[r].dst;
+            for (int64_t i = 0; i < runs[r].count; i += lanes) store(into + i, read_before(run + i, src_end));
         }
     }
 }
 
-template <class T>
-void transpose_panel(const T* src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count, T* dst,
-                     int64_t width, const T* src_end) {
+template <class S>
+void transpose_panel(const void* from_src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count,
+                     Computed<S>* dst, int64_t width, const void* from_end) {
+    using T = Computed<S>;
+    const S *const src = static_cast<const S*>(from_src), *const src_end = static_cast<const S*>(from_end);
     constexpr int lanes = lanes_of<T>;
     // Below this many elements of a run a gather by scalars is cheaper than a transpose of a whole square.
     constexpr int shortest_run = lanes / 4;
@@ -73,7 +77,7 @@ void transpose_panel(const T* src, const int64_t* offsets, int64_t columns, cons
     for (int64_t block = (columns - 1) / lanes; block >= 0; --block) {
         const int64_t first = block * lanes;
         const int64_t valid = columns - first < lanes ? columns - first : lanes;
-        const T* column[lanes];
+        const S* column[lanes];
         for (int j = 0; j < lanes; ++j) column[j] = j < valid ? src + offsets[first + j] : nullptr;
         for (int64_t r = 0; r < run_count; ++r) {
             for (int64_t i = 0; i < runs[r].count; i += lanes) {
@@ -83,7 +87,7 @@ void transpose_panel(const T* src, const int64_t* offsets, int64_t columns, cons
                 if (count <= shortest_run) {
                     for (int64_t t = 0; t < count; ++t) {
                         T line[lanes];
-                        for (int j = 0; j < lanes; ++j) line[j] = column[j] ? column[j][at + t] : T(0);
+                        for (int j = 0; j < lanes; ++j) line[j] = column[j] ? read_one(column[j] + at + t) : T(0);
                         store(to + t * width, load(line));
                     }
                     continue;
@@ -91,7 +95,7 @@ void transpose_panel(const T* src, const int64_t* offsets, int64_t columns, cons
                 Vector<T> square[lanes];
 #pragma GCC unroll 16
                 for (int j = 0; j < lanes; ++j)
-                    square[j] = j < valid ? load_before(column[j] + at, src_end) : Vector<T>{};
+                    square[j] = j < valid ? read_before(column[j] + at, src_end) : Vector<T>{};
                 transpose(square);
                 if (count == lanes) {
 #pragma GCC unroll 16
@@ -149,15 +153,16 @@ void transpose_rows(const T* const* rows, int64_t count, int64_t columns, T* dst
 }
 
 // Every second element of two vectors.
-template <class T, int... J>
-inline __attribute__((always_inline)) Vector<T> every_second(const T* p, Lanes<J...>) {
-    return __builtin_shufflevector(load(p), load(p + lanes_of<T>), (2 * J)...);
+template <class S, int... J>
+inline __attribute__((always_inline)) Vector<Computed<S>> every_second(const S* p, Lanes<J...>) {
+    return __builtin_shufflevector(read(p), read(p + sizeof...(J)), (2 * J)...);
 }
 
 // What is copied after this lies `ahead` elements on, and is asked for meanwhile.
-template <class T>
-inline void copy_rows_before(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
-                             int64_t dst_pitch, const T* src_end, int64_t ahead) {
+template <class S>
+inline void copy_rows_before(const S* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count,
+                             Computed<S>* dst, int64_t dst_pitch, const S* src_end, int64_t ahead) {
+    using T = Computed<S>;
     constexpr int lanes = lanes_of<T>;
     if (step == 1) {
         const int64_t full = count / lanes * lanes, rest = count - full;
@@ -165,9 +170,9 @@ inline void copy_rows_before(const T* src, int64_t src_pitch, int64_t step, int6
         for (int64_t i = 0; i < rows; ++i, src += src_pitch, dst += dst_pitch) {
             for (int64_t j = 0; j < full; j += lanes) {
                 __builtin_prefetch(src + j + ahead);
-                store(dst + j, load(src + j));
+                store(dst + j, read(src + j));
             }
-            if (rest > 0) store(dst + full, only_lanes<T>(load_before(src + full, src_end), mask));
+            if (rest > 0) store(dst + full, only_lanes<T>(read_before(src + full, src_end), mask));
             for (int64_t j = full + (rest > 0 ? lanes : 0); j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
         }
         return;
@@ -177,15 +182,16 @@ inline void copy_rows_before(const T* src, int64_t src_pitch, int64_t step, int6
         if (step == 2)
             for (; j < count && src_end - (src + 2 * j) >= 2 * lanes; j += lanes)
                 store(dst + j, every_second(src + 2 * j, LanesOf<lanes>{}));
-        for (; j < count; ++j) dst[j] = src[j * step];
+        for (; j < count; ++j) dst[j] = read_one(src + j * step);
         for (j = count; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
     }
 }
 
-template <class T>
-void copy_rows(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst, int64_t dst_pitch,
-               const T* src_end) {
-    copy_rows_before(src, src_pitch, step, rows, count, dst, dst_pitch, src_end, 0);
+template <class S>
+void copy_rows(const void* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, Computed<S>* dst,
+               int64_t dst_pitch, const void* src_end) {
+    copy_rows_before(static_cast<const S*>(src), src_pitch, step, rows, count, dst, dst_pitch,
+                     static_cast<const S*>(src_end), 0);
 }
 
 // Zeros in whole vectors: what follows is written later.
@@ -195,29 +201,31 @@ inline void zero_vectors(T* dst, int64_t count) {
 }
 
 // Rows of at most a vector: the first of them, whose vectors end before src_end.  Returns their number.
-template <class T>
-inline int64_t copy_short_rows(const T* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
-                               int64_t dst_pitch, const T* src_end) {
+template <class S>
+inline int64_t copy_short_rows(const S* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count,
+                               Computed<S>* dst, int64_t dst_pitch, const S* src_end) {
+    using T = Computed<S>;
     constexpr int lanes = lanes_of<T>;
     if (count > lanes || step > 2) return 0;
     const auto mask = lane_mask<T>(0, static_cast<int>(count), LanesOf<lanes>{});
-    const T* const last = src_end - step * lanes;
+    const S* const last = src_end - step * lanes;
     int64_t i = 0;
     for (; i < rows && src <= last; ++i, src += src_pitch, dst += dst_pitch) {
-        const Vector<T> row = step == 1 ? load(src) : every_second(src, LanesOf<lanes>{});
+        const Vector<T> row = step == 1 ? read(src) : every_second(src, LanesOf<lanes>{});
         store(dst, only_lanes<T>(row, mask));
         for (int64_t j = lanes; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
     }
     return i;
 }
 
-template <class T>
-void copy_bands(const T* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
-                int64_t dst_pitch, const T* src_end, int64_t ahead) {
+template <class S>
+void copy_bands(const void* from_src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step,
+                Computed<S>* dst, int64_t dst_pitch, const void* from_end, int64_t ahead) {
+    const S *const src = static_cast<const S*>(from_src), *const src_end = static_cast<const S*>(from_end);
     for (int64_t b = 0; b < band_count; ++b, ++bands) {
         zero_vectors(dst, bands->before);
-        T* const to = dst + bands->before;
-        const T* const from = src + bands->from;
+        Computed<S>* const to = dst + bands->before;
+        const S* const from = src + bands->from;
         const int64_t rows = bands->rows;
         const int64_t done = copy_short_rows(from, src_pitch, step, rows, bands->count, to, dst_pitch, src_end);
         if (done < rows)

@@ -148,7 +148,7 @@ std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_i
         constexpr int64_t least_channels = 16;
         if (std::min(plan.source_channels, plan.result_channels) < least_channels) return "few channels";
         best = direct_slots(plan, map, lanes);
-        if (best * 2 * f(lanes * plan.groups_per_sample) < least_flops) return "little work";
+        if (best * 2 * f(lanes * plan.groups) < least_flops) return "little work";
         best /= least_gain;
     }
     // The error of a few numbers scatters widely: a weight gradient of less than 16 kernels takes the tiles that round less,

@@ -73,7 +73,8 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
                                                        : problem.w_elems();
     // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
     plan.empty = problem.flops() == 0 || results == 0 || (plan.maps.empty() && algorithm != Algorithm::reference);
-    if (algorithm == Algorithm::automatic && !plan.empty && choose_winograd(plan, kernels, true).empty())
+    const bool twins = !plan.empty && algorithm != Algorithm::reference && twins_are_faster(plan, kernels, elem_bytes);
+    if (algorithm == Algorithm::automatic && !plan.empty && choose_winograd(plan, kernels, true, twins ? 2 : 1).empty())
         plan.algorithm = Algorithm::winograd;
     if (algorithm == Algorithm::winograd && !plan.maps.empty()) {
         const std::string why_not = choose_winograd(plan, kernels, false);
@@ -87,6 +88,7 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
         else plan_winograd_products(plan, kernels, elem_bytes);
         return plan;
     }
+    if (twins) use_twins(plan);
     // The weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them
     // would take long (there, blocks are no part of the order of the sum).
     const int64_t least_channels = pass == Pass::weight_grad && plan.channels_last ? 32 : 1;
@@ -154,7 +156,8 @@ std::string describe_blocking(const Plan& plan) {
            text(m.pixels.largest()) + " pixels; " + text(m.patches.count()) + " blocks of up to " +
            text(m.patches.largest()) + " (channel, tap) pairs; " + text(static_cast<int64_t>(plan.maps.size())) +
            (plan.maps.size() == 1 ? " index map" : " residue classes") +
-           (joins_classes(plan) ? " as one product; " : "; ") + name(plan.feed) + (m.in_place ? ", read in place" : "");
+           (joins_classes(plan) ? " as one product; " : "; ") + name(plan.feed) +
+           (plan.twins ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "");
 }
 
 }  // namespace convpp

@@ -134,7 +134,7 @@ double direct_slots(const Plan& plan, const IndexMap& map, int64_t lanes) {
 
 }  // namespace
 
-std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_if_faster) {
+std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_if_faster, int64_t at_once) {
     if (plan.maps.size() != 1) return "the input gradient has a stride, expected stride 1";
     const IndexMap& map = plan.maps[0].map;
     for (const AxisMap& axis : map.axis)
@@ -149,7 +149,7 @@ std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_i
         if (std::min(plan.source_channels, plan.result_channels) < least_channels) return "few channels";
         best = direct_slots(plan, map, lanes);
         if (best * 2 * f(lanes * plan.groups_per_sample) < least_flops) return "little work";
-        best /= least_gain;
+        best /= least_gain * f(at_once);
     }
     // The error of a few numbers scatters widely: a weight gradient of less than 16 kernels takes the tiles that round less,
     // to be within its bound.  (Measured, one kernel of 3x3: F(4, 3) exceeds it in a tenth of the cases, F(2, 3) never.)

@@ -95,7 +95,9 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     for (MapPlan& m : plan.maps) m.patches = make_patch_blocks(plan.source_channels, m.map, least_channels);
     // Packing costs a vector of weights about what multiplying it with 6 pixels does (measured: 5 to 7).
     constexpr double packed_weight = 6.0;
-    plan.weight_share = packed_weight / (packed_weight + static_cast<double>(plan.maps[0].map.pixels() * plan.batch));
+    const int64_t at_once = plan.twins ? 2 : 1;  // channels: multiplied, while packing takes as long
+    plan.weight_share =
+        packed_weight / (packed_weight + static_cast<double>(plan.maps[0].map.pixels() * plan.batch / at_once));
     choose_feed(plan, kernels, elem_bytes);
     if (pass == Pass::weight_grad) plan_sums(plan, kernels, elem_bytes);
     else plan_products(plan, kernels, elem_bytes);

@@ -64,7 +64,9 @@ def test_check_passes_on_every_isa(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[:2] for line in lines[::2]] == [[isa, "right:"] for isa in isas]
     counts = [re.fullmatch(COUNTS, line) for line in lines[1::2]]
     assert all(counts)
-    assert {count[1] for count in counts if count} == {str((check.CASES + len(check.LARGE)) * 3 * 2 * 2)}
+    cases, halves = check.CASES + len(check.LARGE), len(check._halves())
+    results = 3 * 2 * (cases * 2 + len(range(0, cases, check.HALF_EVERY)) * halves)
+    assert {count[1] for count in counts if count} == {str(results)}
     assert all(int(count[2]) > 100 for count in counts if count)  # one kernel in three has an extent of 3 at stride 1
     assert last.startswith("check passed")
     assert convpp.runtime_info()["isa"] == before

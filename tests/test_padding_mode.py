@@ -250,3 +250,29 @@ def test_workspace_of_a_large_frame_is_bounded() -> None:
             shape, (shape[1], shape[1], 3, 3), op="input_grad", padding=padding, padding_mode="reflect"
         )
         assert plan.workspace_bytes < 8 << 20
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_half_types(name: str, layout: str) -> None:
+    """Read as they are stored, summed in float32, rounded once: also what the frame adds to."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    half = np.dtype(name if name == "float16" else ml_dtypes.bfloat16)
+    rng = np.random.default_rng(81)
+    for g in (
+        Geometry(2, 3, 4, (5, 6), (3, 3), padding=((3, 1), (2, 7))),
+        Geometry(1, 40, 24, (7, 9), (3, 3), padding=1, stride=2),
+        Geometry(2, 16, 16, (6, 33), (3, 3), padding=2, groups=16),
+    ):
+        how: dict[str, Any] = {**g.exact_keywords(layout), "padding_mode": ("reflect", "circular"), "threads": 2}
+        x, w, dy = (integers(rng, shape) for shape in (g.x_shape(), g.w_shape, g.y_shape()))
+        x, dy = in_layout(x, layout, 2), in_layout(dy, layout, 2)
+        halves = [array.astype(half) for array in (x, w, dy)]
+        assert_exact(convpp.conv(halves[0], halves[1], **how), convpp.conv(x, w, **how).astype(half))
+        dx = convpp.conv_input_grad(dy, w, x.shape, **how)
+        assert_exact(convpp.conv_input_grad(halves[2], halves[1], x.shape, **how), dx.astype(half))
+        out = np.ones(x.shape, half)
+        convpp.conv_input_grad(halves[2], halves[1], x.shape, **how, out=out, accumulate=True)
+        assert_exact(out, (dx + 1).astype(half))
+        dw = convpp.conv_weight_grad(dy, x, w.shape, **how)
+        assert_exact(convpp.conv_weight_grad(halves[2], halves[0], w.shape, **how), dw.astype(half))

@@ -1,7 +1,8 @@
 """The self-test behind ``python -m convpp check``: every instruction set of this machine.
 
 In: a seed.  Out: a line for each, and whether all agree with the reference.  The data are small integers,
-so that every sum is exact in float32 and float64 and results of the direct algorithm must be equal, not close.
+so that every sum is exact in float32 and float64 and results of the direct algorithm must be equal, not close; those of
+float16 and bfloat16 are these sums, rounded once.  (bfloat16 is left out without the package ml_dtypes.)
 Winograd's algorithm rounds: where it serves a geometry, its results must be close.
 
 Read next: ``reference.py`` (what is compared with), ``runtime.py`` (how kernels are chosen).
@@ -19,10 +20,11 @@ import numpy.typing as npt
 
 from convpp import runtime
 from convpp.arguments import PADDING_MODES
-from convpp.errors import ShapeError
+from convpp.errors import DTypeError, ShapeError
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
 from convpp.planning import PASSES
 from convpp.reference import reference_conv, reference_input_grad, reference_weight_grad
+from convpp.validation import dtype_from
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +32,9 @@ CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)  # around the widths of 
 CASES = 120
 #: Of Winograd's algorithm, relative to the result (L2): ten times what these cases come to.  One result that is wrong
 #: by one is more.
-BOUNDS = {"float32": 1e-5, "float64": 2e-14}
+BOUNDS = {"float32": 1e-5, "float64": 2e-14, "float16": 1e-3, "bfloat16": 8e-3}
+#: Every so manieth geometry is computed in these too.
+HALF_EVERY = 4
 LARGE: list[dict[str, Any]] = [  # sizes that make several blocks of everything
     {"x": (2, 64, 20, 20), "w": (70, 64, 3, 3), "padding": 1},
     {"x": (1, 3, 61, 59), "w": (33, 3, 7, 7), "padding": 3, "stride": 2},
@@ -60,14 +64,19 @@ def main(seed: int = 0) -> bool:
     cases = list(_cases(np.random.default_rng(seed)))
     info = runtime.runtime_info()
     isas = info["isas_available"]
+    halves = _halves()
     failed = []
     try:
         for isa in isas:
             runtime._select_isa(isa)
-            checks = [check for case in cases for check in _checks(case)]
+            checks = [check for case in cases for check in _checks(case, ("float32", "float64"))]
+            checks += [check for case in cases[::HALF_EVERY] for check in _checks(case, halves)]
             wrong = [message for _, message in checks if message]
             found = "WRONG" if wrong else "right"
-            print(f"{isa:8} {found}: {len(cases)} geometries, 3 passes, 2 layouts, float32 and float64")
+            print(
+                f"{isa:8} {found}: {len(cases)} geometries, 3 passes, 2 layouts, float32, float64; "
+                f"{len(cases[::HALF_EVERY])} of them in {' and '.join(halves)}"
+            )
             rounded = sum(algorithm == "winograd" for algorithm, _ in checks)
             print(
                 f"{'':8} direct: {len(checks) - rounded} results, equal to the reference; winograd: {rounded}, with "
@@ -127,9 +136,18 @@ def _case(
     return Case(geometry, x, w, bias, dy, y, dx, dw)
 
 
-def _checks(case: Case) -> Iterator[tuple[str, str]]:
-    """The algorithm of each result, and what is wrong with it in words: both dtypes, both layouts, all passes."""
-    for dtype in (np.float32, np.float64):
+def _halves() -> tuple[str, ...]:
+    """The half types of this machine."""
+    try:
+        dtype_from("bfloat16")
+    except DTypeError:
+        return ("float16",)
+    return ("float16", "bfloat16")
+
+
+def _checks(case: Case, dtypes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The algorithm of each result, and what is wrong with it in words: both layouts, all passes."""
+    for dtype in map(dtype_from, dtypes):
         w, bias = case.w.astype(dtype), case.bias.astype(dtype)
         for layout in ("channels_first", "channels_last"):
             x, dy, y, dx = (_lay(a, layout).astype(dtype) for a in (case.x, case.dy, case.y, case.dx))
@@ -149,7 +167,7 @@ def _checks(case: Case) -> Iterator[tuple[str, str]]:
                             raise
                         continue  # Winograd's algorithm does not serve every geometry
                     difference = _difference(got, expected) if algorithm == "direct" else _error(got, expected)
-                    shapes = f"{np.dtype(dtype)}, x {case.x.shape}, w {case.w.shape}"
+                    shapes = f"{dtype}, x {case.x.shape}, w {case.w.shape}"
                     place = f"{name}, {algorithm}, {shapes}, {geometry}: "
                     yield algorithm, difference and place + difference
 
@@ -164,9 +182,9 @@ def _difference(got: Array, expected: Array) -> str:
 
 def _error(got: Array, expected: Array) -> str:
     """The relative error if it is above the bound, or nothing."""
+    expected, bound = expected.astype(np.float64), BOUNDS[expected.dtype.name]
     size = float(np.linalg.norm(expected))
     error = float(np.linalg.norm(got.astype(np.float64) - expected)) / (size if size > 0 else 1.0)
-    bound = BOUNDS[expected.dtype.name]
     return "" if error <= bound else f"relative error {error:.1e}, expected at most {bound:g}"
 
 

@@ -13,6 +13,7 @@ where a bfloat16 array is asked for by name.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,12 @@ def dtype_from(name: str) -> np.dtype[Any]:
     """The type of arrays of this name, one of the four."""
     if name not in _DTYPES:
         try:
-            import ml_dtypes
+            bfloat16 = importlib.import_module("ml_dtypes").bfloat16
         except ImportError:
             raise DTypeError(
                 "dtype is bfloat16, which NumPy has from the package ml_dtypes: pip install ml_dtypes"
             ) from None
-        _learned(np.dtype(ml_dtypes.bfloat16))
+        _learned(np.dtype(bfloat16))
     return _DTYPES[name]
 
 

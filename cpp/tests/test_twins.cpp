@@ -42,6 +42,9 @@ Geometry random_twins(Random& random) {
     Geometry g = random_geometry(random, 1e5);
     g.groups = random.pick({1, 1, 1, 2, 3});
     g.per_sample = false;
+    for (size_t a = static_cast<size_t>(3 - g.rank); a < 3; ++a)
+        g.boundary[a] =
+            random.chance(4) ? random.chance(2) ? Boundary::circular : Boundary::symmetric : Boundary::zeros;
     g.in_channels = g.groups * 2 * random.integer(1, 20);
     g.out_channels = g.groups * 2 * random.integer(1, 20);
     return g;

@@ -63,7 +63,11 @@ void copy_twin_rows(const void* source, int64_t partner, int64_t src_pitch, int6
         static_cast<const uint16_t*>(source_end) - partner;  // the higher one is read no further
     for (int64_t i = 0; i < rows; ++i, low += src_pitch, dst += dst_pitch) {
         int64_t j = 0;
-        for (; j + lanes <= count; j += lanes) store_twins(dst + j, twins_of(low + j, low + partner + j));
+        for (; j + lanes <= count; j += lanes) {
+            __builtin_prefetch(low + 2 * partner + j);
+            __builtin_prefetch(low + 3 * partner + j);
+            store_twins(dst + j, twins_of(low + j, low + partner + j));
+        }
         if (j < count) {
             const auto lanes_that_count = lane_mask<float>(0, static_cast<int>(count - j), LanesOf<lanes>{});
             store_twins(dst + j, (low + j + lanes <= end ? twins_of(low + j, low + partner + j)

@@ -127,16 +127,16 @@ void use_twins(Plan& plan) {
     }
 }
 
-bool twins_are_faster(const Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
-    if (!kernels.twins || plan.pass == Pass::weight_grad || plan.source_channels % 2 != 0) return false;
-    Plan sample = plan;
-    sample.batch = 1;
-    sample.groups = sample.groups_per_sample;
+bool twins_are_faster(Plan sample, const KernelShapes& kernels, int64_t elem_bytes) {
+    if (!kernels.twins || sample.pass == Pass::weight_grad || sample.source_channels % 2 != 0) return false;
     const auto find_blocks = [&] {
         for (MapPlan& m : sample.maps) m.patches = make_patch_blocks(sample.source_channels, m.map);
     };
     find_blocks();
-    if (uses_sliding_rows(sample, kernels) || uses_channel_vectors(sample, kernels)) return false;
+    for (const bool last : {true, false}) {  // what is a matter of rules in one of the layouts
+        sample.channels_last = last;
+        if (uses_channel_vectors(sample, kernels)) return false;
+    }
     const double converted = cheapest_feed(sample, kernels, elem_bytes).tile.cost;
     use_twins(sample);
     find_blocks();

@@ -42,6 +42,17 @@ double read_flops(const Plan& plan) {
            static_cast<double>(plan.source_channels);
 }
 
+// What the choice of twins may depend on: one sample in channels first, so that bits depend on neither batch nor layout.
+Plan sample_of(const Plan& plan, const ConvProblem& problem) {
+    Geometry g = problem.geometry();
+    g.layout = Layout::channels_first;
+    Plan sample = plan;
+    describe_operands(sample, ConvProblem(g));
+    sample.batch = 1;
+    sample.groups = sample.groups_per_sample;
+    return sample;
+}
+
 }  // namespace
 
 Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
@@ -73,7 +84,8 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
                                                        : problem.w_elems();
     // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
     plan.empty = problem.flops() == 0 || results == 0 || (plan.maps.empty() && algorithm != Algorithm::reference);
-    const bool twins = !plan.empty && algorithm != Algorithm::reference && twins_are_faster(plan, kernels, elem_bytes);
+    const bool twins = kernels.twins && !plan.empty && algorithm != Algorithm::reference &&
+                       twins_are_faster(sample_of(plan, problem), kernels, elem_bytes);
     if (algorithm == Algorithm::automatic && !plan.empty && choose_winograd(plan, kernels, true, twins ? 2 : 1).empty())
         plan.algorithm = Algorithm::winograd;
     if (algorithm == Algorithm::winograd && !plan.maps.empty()) {

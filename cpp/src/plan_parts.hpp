@@ -54,9 +54,9 @@ inline bool packs_straight(const Plan& plan, const IndexMap& map) {
            map.reads_inside();
 }
 
-// Whether the direct algorithm multiplies twins, and turns the plan's source into them.  The choice is of one sample: dot
-// products add in another order, and bits must not depend on the batch.
-bool twins_are_faster(const Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
+// Whether the direct algorithm multiplies twins, and turns a plan's source into them.  They are added in another order, and
+// bits must not depend on batch or layout: the choice is one sample's in channels first.
+bool twins_are_faster(Plan sample, const KernelShapes& kernels, int64_t elem_bytes);
 void use_twins(Plan& plan);
 
 // Sets feed and tile, and what of the maps follows from them (in_place).

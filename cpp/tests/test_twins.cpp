@@ -2,6 +2,7 @@
 // to float32 on others, the same bits for every batch, number of threads and layout, and chosen whatever the batch.
 //
 // (test_half.cpp holds them to float32 in all it does on whole numbers, and where operands are not finite.)
+#include <algorithm>
 #include <cmath>
 
 #include "support.hpp"
@@ -113,7 +114,7 @@ TEST_CASE("twins are exact on whole numbers, and close to float32 on others") {
     CHECK(chosen > 300);
 }
 
-TEST_CASE("twins: the same bits for every batch, number of threads and layout, and from prepared weights") {
+TEST_CASE("twins: the same bits for every batch and number of threads, and from prepared weights") {
     if (!has_twins()) return;
     Random random(62);
     for (int i = 0; i < 60; ++i) {
@@ -174,6 +175,25 @@ TEST_CASE("twins: weights for each sample, taken by the same choice as a single 
                 CHECK(multiplies_twins(all) == multiplies_twins(one));
                 CHECK(first_difference(run(o, all), run(o, pass, Algorithm::reference)) == -1);
             }
+    }
+}
+
+TEST_CASE("twins are chosen whatever the layout and the batch") {
+    Random random(65);
+    for (int i = 0; i < 500; ++i) {
+        Geometry g = random_twins(random);
+        for (const Pass pass : product_passes) {
+            std::vector<bool> chosen;
+            for (const Layout layout : both_layouts)
+                for (const int64_t batch : {1, 40}) {
+                    g.layout = layout;
+                    g.batch = batch;
+                    chosen.push_back(
+                        multiplies_twins(Convolution(ConvProblem(g), pass, DType::bfloat16, Algorithm::direct)));
+                }
+            INFO(describe(g));
+            CHECK(std::count(chosen.begin(), chosen.end(), true) % 4 == 0);
+        }
     }
 }
 

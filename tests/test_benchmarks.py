@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import growth
+import per_sample
 import picture
 import pytest
 import report
@@ -151,6 +153,18 @@ def test_markdown() -> None:
 )
 def test_imbalance(tasks: list[float], threads: int, expected: float) -> None:
     assert spread.imbalance(tasks, threads) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+def test_a_loop_and_a_call_per_sample(layout: Any) -> None:
+    layers = [layer for layer in per_sample.LAYERS if layer.name in ("question", "depthwise 32")]
+    found = list(per_sample.ratios(layers, (1, 3), "float32", layout, 1, 0.0))  # compares the results, too
+    assert len(found) == 2 * 2 * 3
+    assert all(ratio.gain > 0 for ratio in found)
+    head, *rows = per_sample.table(found)
+    cases = [(name, samples) for name in ("question", "depthwise 32") for samples in ("1", "3")]
+    assert [tuple(row[:2]) for row in rows] == cases
+    assert all(len(row) == len(head) for row in rows)
 
 
 def test_spread_and_workspace_come_back_from_files(tmp_path: Path) -> None:

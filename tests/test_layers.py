@@ -179,6 +179,62 @@ def test_output_size_is_another_way_to_say_output_padding() -> None:
     np.testing.assert_array_equal(sized.weight_grad, padded.weight_grad)
 
 
+# --------------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_options_reach_all_passes(name: str) -> None:
+    """A channels-last layer that rotates its kernel is the usual one on moved axes, with a rotated kernel."""
+    usual = make(name, stride=2, padding=1)
+    other = make(name, stride=2, padding=1, flip=True, layout="channels_last", algorithm="direct", threads=1)
+    taps = tuple(range(2, usual.weight.ndim))
+    other.load_state_dict({"weight": np.flip(usual.weight, taps), "bias": usual.bias})
+    x = np.round(4 * an_input(name))
+    y = usual(x)
+    np.testing.assert_allclose(np.moveaxis(other(np.moveaxis(x, 1, -1)), -1, 1), y, rtol=1e-12, atol=1e-12)
+    dx = usual.backward(y)
+    moved = other.backward(np.moveaxis(y, 1, -1))
+    np.testing.assert_allclose(np.moveaxis(moved, -1, 1), dx, rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(np.flip(other.weight_grad, taps), usual.weight_grad, rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(other.bias_grad, usual.bias_grad, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("flip", 2), ("layout", "NHWC"), ("algorithm", "fast"), ("threads", 0)], ids=str
+)
+def test_wrong_options_fail_at_once(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=option):
+        make("Conv2d", **{option: value})
+
+
+def test_repr_shows_options_that_are_unusual() -> None:
+    assert repr(convpp.Conv1d(1, 1, 3, flip=True, layout="channels_last", algorithm="direct", threads=2)) == (
+        "Conv1d(1, 1, kernel_size=(3,), stride=(1,), flip=True, layout='channels_last', algorithm='direct', threads=2)"
+    )
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("name", LAYERS)
+def test_backward_per_sample(name: str, bias: bool, layout: str) -> None:
+    layer = make(name, stride=2, groups=2, bias=bias, layout=layout)
+    x = np.round(4 * an_input(name, n=3))
+    if layout == "channels_last":
+        x = np.moveaxis(x, 1, -1)
+    dy = np.round(layer(x))
+    dx, gradients = layer.backward_per_sample(dy)
+    assert not layer.weight_grad.any()
+    assert [g.shape for g in gradients] == [(3, *p.shape) for p in layer.parameters()]
+    np.testing.assert_array_equal(layer.backward(dy), dx)
+    for each, total in zip(gradients, layer.gradients(), strict=True):
+        np.testing.assert_array_equal(each.sum(axis=0), total)
+    layer(x[0])
+    with pytest.raises(convpp.ShapeError, match="shape"):
+        layer.backward_per_sample(dy[0])
+    with pytest.raises(RuntimeError, match="backward_per_sample"):
+        make(name).backward_per_sample(dy)
+
+
 # ------------------------------------------------------------------------------------ parameters
 
 
@@ -280,6 +336,27 @@ def test_load_state_dict_is_strict_and_changes_all_or_nothing(
         layer.load_state_dict(state)
     for name, value in layer.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_state_dict_of_pytorch_itself(name: str, padding_mode: str) -> None:
+    torch = pytest.importorskip("torch")
+    if padding_mode != "zeros" and ("Transpose" in name or name == "Conv3d"):
+        pytest.skip("PyTorch has no such layer, or newer versions only")
+    theirs = getattr(torch.nn, name)(4, 6, 3, groups=2, padding_mode=padding_mode)
+    for state in (theirs.state_dict(), dict(theirs.named_parameters())):
+        layer = make(name, groups=2, dtype=np.float32)
+        layer.load_state_dict(state)
+        np.testing.assert_array_equal(layer.weight, theirs.weight.detach().numpy(), strict=True)
+        np.testing.assert_array_equal(layer.bias, theirs.bias.detach().numpy(), strict=True)
+    wide = make(name, groups=2)
+    wide.load_state_dict(theirs.state_dict())
+    assert wide.weight.dtype == np.float64
+    if padding_mode == "zeros":
+        x = an_input(name).astype(np.float32)
+        with torch.no_grad():
+            assert_near(layer(x), theirs(torch.from_numpy(x)).numpy())
 
 
 def test_layers_can_be_copied_and_pickled() -> None:

@@ -276,12 +276,20 @@ void register_activation(py::module_& module) {
 
 template <class T>
 void bias_grad(const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
-               const py::handle& db, const convpp::Execution& how) {
+               bool per_sample, const py::handle& db, const convpp::Execution& how) {
     const auto in = input<T>(dy, "dy");
     const auto layout = channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first;
     with_output<T>(db, [&](auto out) {
         const py::gil_scoped_release unlocked;
-        convpp::bias_grad(in, batch, channels, pixels, layout, out, how);
+        if (!per_sample) return convpp::bias_grad(in, batch, channels, pixels, layout, out, how);
+        if (!channels_last)  // planes are planes: the channels of all samples
+            return convpp::bias_grad(in, 1, batch * channels, pixels, layout, out, how);
+        auto own = in;
+        auto to = out;
+        own.size = channels * pixels;
+        to.size = channels;
+        for (int64_t n = 0; n < batch; ++n, own.data += own.size, to.data += to.size)
+            convpp::bias_grad(own, 1, channels, pixels, layout, to, how);
     });
 }
 
@@ -304,12 +312,14 @@ void register_runtime(py::module_& module) {
         return convpp::measure_peak(dtype_from(dtype), threads);
     });
     module.def("measure_bandwidth", &convpp::measure_bandwidth, py::call_guard<py::gil_scoped_release>());
-    module.def("bias_grad", [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels,
-                               bool channels_last, const py::handle& db, bool accumulate, int threads) {
-        const convpp::Execution how{threads, accumulate, {}};
-        with_type(dtype_of(dy),
-                  [&](auto type) { bias_grad<decltype(type)>(dy, batch, channels, pixels, channels_last, db, how); });
-    });
+    module.def("bias_grad",
+               [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
+                  bool per_sample, const py::handle& db, bool accumulate, int threads) {
+                   const convpp::Execution how{threads, accumulate, {}};
+                   with_type(dtype_of(dy), [&](auto type) {
+                       bias_grad<decltype(type)>(dy, batch, channels, pixels, channels_last, per_sample, db, how);
+                   });
+               });
 }
 
 // The core's errors become the package's, which are defined (and documented) in Python.

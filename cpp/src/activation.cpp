@@ -80,7 +80,8 @@ void activate(View<const S> z, const Activation& activation, View<S> y, const Ex
         std::array<T, piece + most_lanes> converted;
         for (int64_t i = lo, left = count; left > 0; i += piece, left -= piece) {
             const int64_t now = std::min(left, piece);
-            finish_rows(kernel, some(kernel, from + i, now, converted.data()), now, {}, to + i, now, 1, now, activation);
+            finish_rows(kernel, some(kernel, from + i, now, converted.data()), now, {}, to + i, now, 1, now,
+                        activation);
         }
     });
 }
@@ -99,8 +100,8 @@ void activation_grad(View<const S> dy, View<const S> value, const Activation& ac
         std::array<T, piece + most_lanes> first, second;
         for (int64_t i = lo, left = count; left > 0; i += piece, left -= piece) {
             const int64_t now = std::min(left, piece);
-            const T *const d = some(kernel, from + i, now, first.data()),
-                    *const v = some(kernel, slopes + i, now, second.data());
+            const T *const d = some(kernel, from + i, now, first.data()), *const v = some(kernel, slopes + i, now,
+                                                                                          second.data());
             T* const product = to.as == Storage::plain ? (to + i).plain() : first.data();
             kernel.multiply_derivative(d, v, now, activation, product);
             if (to.as != Storage::plain) finish_rows(kernel, product, now, {}, to + i, now, 1, now, {});
@@ -111,10 +112,13 @@ void activation_grad(View<const S> dy, View<const S> value, const Activation& ac
 template void activate(View<const float>, const Activation&, View<float>, const Execution&);
 template void activation_grad(View<const float>, View<const float>, const Activation&, View<float>, const Execution&);
 template void activate(View<const double>, const Activation&, View<double>, const Execution&);
-template void activation_grad(View<const double>, View<const double>, const Activation&, View<double>, const Execution&);
+template void activation_grad(View<const double>, View<const double>, const Activation&, View<double>,
+                              const Execution&);
 template void activate(View<const bfloat16>, const Activation&, View<bfloat16>, const Execution&);
-template void activation_grad(View<const bfloat16>, View<const bfloat16>, const Activation&, View<bfloat16>, const Execution&);
+template void activation_grad(View<const bfloat16>, View<const bfloat16>, const Activation&, View<bfloat16>,
+                              const Execution&);
 template void activate(View<const float16>, const Activation&, View<float16>, const Execution&);
-template void activation_grad(View<const float16>, View<const float16>, const Activation&, View<float16>, const Execution&);
+template void activation_grad(View<const float16>, View<const float16>, const Activation&, View<float16>,
+                              const Execution&);
 
 }  // namespace convpp

@@ -30,13 +30,16 @@ namespace convpp {
 
 struct Convolution::Implementation {
     ConvProblem problem;
+    ConvProblem whole;  // the problem, but for an input gradient, whose x has zeros around it
+    ConvProblem part;   // that the plan is for: all of it, or a sample
     DType dtype;
-    ConvProblem inner;  // what the plan computes: the problem, but for an input gradient, whose x has zeros around it
     Plan plan;
     Frame frame;  // what such a gradient receives from outside x
 
     int threads(int requested) const {
         const int usable = usable_threads(requested);
+        if (plan.shares_samples)
+            return problem.flops() > serial_flops ? static_cast<int>(std::min<int64_t>(usable, plan.samples)) : 1;
         if (plan.algorithm == Algorithm::reference) return usable;
         return plan.parallel ? static_cast<int>(std::min<int64_t>(usable, plan.tasks)) : 1;
     }
@@ -62,6 +65,7 @@ Plan planned(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algor
 
 int64_t workspace_bytes(const Plan& plan, int threads) {
     constexpr const char* what = "the workspace";
+    if (plan.shares_samples) return checked_mul(threads, checked_add(plan.shared_bytes, plan.thread_bytes, what), what);
     return checked_add(plan.shared_bytes, checked_mul(threads, plan.thread_bytes, what), what);
 }
 
@@ -161,8 +165,9 @@ void run_reference(const ConvProblem& problem, const Plan& plan, const reference
 
 template <class T>
 void run_direct(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
-                const Epilogue<T>& epilogue, const Results<T>& result, const T* packed, bool accumulate, int threads) {
-    const Workspace workspace(workspace_bytes(plan, threads));
+                const Epilogue<T>& epilogue, const Results<T>& result, const T* packed, bool accumulate, int threads,
+                std::byte* memory) {
+    const Workspace workspace(workspace_bytes(plan, threads), memory);
     if (plan.pass == Pass::weight_grad) {
         run_weight_grad<T>(plan, {arrays.dy, arrays.x, result.plain(), accumulate}, threads, workspace.data());
         return;
@@ -200,9 +205,10 @@ reference::Arrays<T> arrays_of(Pass pass, const Operands<T>& operands) {
     return {};
 }
 
+// `memory`: the workspace, or null to take one.
 template <class T>
 void execute(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
-             bool accumulate, int threads);
+             bool accumulate, int threads, std::byte* memory = nullptr);
 
 int64_t result_elems(const ConvProblem& problem, Pass pass) {
     return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
@@ -240,13 +246,12 @@ void repair_samples(const ConvProblem& problem, const Plan& plan, const Operands
                     const std::vector<std::atomic<unsigned char>>& spoiled, int threads) {
     Geometry g = problem.geometry();
     const int64_t batch = std::exchange(g.batch, 1), source = operands.first.elems() / batch;
-    const int64_t weights = g.per_sample ? operands.second.elems() / batch : 0;
     const int64_t results = result_elems(problem, plan.pass) / batch;
     const ConvProblem sample(g);
     for (int64_t n = 0; n < batch; ++n)
         if (spoiled[static_cast<size_t>(n)].load(std::memory_order_relaxed) != 0)
             compute_again<T>(sample, plan,
-                             {operands.first + n * source, operands.second + n * weights, operands.bias, nullptr,
+                             {operands.first + n * source, operands.second, operands.bias, nullptr,
                               operands.epilogue.from(n * results)},
                              result + n * results, threads);
 }
@@ -254,10 +259,10 @@ void repair_samples(const ConvProblem& problem, const Plan& plan, const Operands
 // All of dw is computed again if not all of it is finite.
 template <class T>
 void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands,
-                           const Results<T>& dw, int threads) {
+                           const Results<T>& dw, int threads, std::byte* memory) {
     bool finite = false;
     {
-        const Workspace workspace(workspace_bytes(plan, threads));
+        const Workspace workspace(workspace_bytes(plan, threads), memory);
         const SumOperands<T> sum{operands.first, operands.second, dw.plain(), false};
         finite = run_winograd_sum<T>(plan, sum, threads, workspace.data());
     }
@@ -266,10 +271,10 @@ void run_winograd_gradient(const ConvProblem& problem, const Plan& plan, const O
 
 template <class T>
 void run_winograd(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
-                  int threads) {
+                  int threads, std::byte* memory) {
     std::vector<std::atomic<unsigned char>> spoiled(static_cast<size_t>(problem.geometry().batch));
     {
-        const Workspace workspace(workspace_bytes(plan, threads));
+        const Workspace workspace(workspace_bytes(plan, threads), memory);
         const auto& [first, second, bias, packed, epilogue] = operands;
         run_winograd_product<T>(plan, {first, second, packed, bias, result, false, epilogue}, threads, workspace.data(),
                                 spoiled.data());
@@ -294,7 +299,7 @@ void check_arrays(const ConvProblem& problem, Pass pass, View<const S> first, Vi
 
 template <class T>
 void execute(const ConvProblem& problem, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
-             bool accumulate, int threads) {
+             bool accumulate, int threads, std::byte* memory) {
     const bool weights = plan.pass == Pass::weight_grad;
     const reference::Arrays<T> arrays = arrays_of(plan.pass, operands);
     const Epilogue<T>& epilogue = operands.epilogue;
@@ -306,27 +311,64 @@ void execute(const ConvProblem& problem, const Plan& plan, const Operands<T>& op
         return run_reference(problem, plan, arrays, epilogue, result, accumulate, threads);
     if (plan.algorithm == Algorithm::winograd) {
         compute_apart(problem, plan, result, accumulate, threads, [&](const Results<T>& to) {
-            if (weights) run_winograd_gradient<T>(problem, plan, operands, to, threads);
-            else run_winograd<T>(problem, plan, operands, to, threads);
+            if (weights) run_winograd_gradient<T>(problem, plan, operands, to, threads, memory);
+            else run_winograd<T>(problem, plan, operands, to, threads, memory);
         });
         return;
     }
     if (weights && !accumulate) {
-        run_direct<T>(problem, plan, arrays, {}, result, nullptr, false, threads);
+        run_direct<T>(problem, plan, arrays, {}, result, nullptr, false, threads, memory);
         if (sums_need_repair(problem, plan, arrays.dy, result.plain()))
             repair_sums(problem, plan, arrays, result.plain(), threads);
         return;
     }
     // Prepared weights that are not finite are not used packed: `packed` is null for them.
     if (operands.packed != nullptr || !needs_repair(problem, plan, arrays)) {
-        run_direct<T>(problem, plan, arrays, epilogue, result, operands.packed, accumulate, threads);
+        run_direct<T>(problem, plan, arrays, epilogue, result, operands.packed, accumulate, threads, memory);
         return;
     }
     compute_apart(problem, plan, result, accumulate, threads, [&](const Results<T>& to) {
-        run_direct<T>(problem, plan, arrays, epilogue, to, nullptr, false, threads);
+        run_direct<T>(problem, plan, arrays, epilogue, to, nullptr, false, threads, memory);
         if (weights) repair_sums(problem, plan, arrays, to.plain(), threads);
         else repair_products(problem, plan, arrays, epilogue, to, threads);
     });
+}
+
+constexpr const char* packed_weights = "the packed weights";
+
+// A sample's share of the packed weights of all.
+int64_t packed_elems_of_sample(const Plan& plan) {
+    return checked_add(plan.packed_weight_elems, cache_line, packed_weights);
+}
+
+// Weights for each sample: each is a convolution of its own, by the same plan.  The workspace is taken before anything is
+// written, and serves one sample after the other.
+template <class T>
+void execute_samples(const ConvProblem& sample, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
+                     bool accumulate, int threads) {
+    if (plan.samples == 1) return execute(sample, plan, operands, result, accumulate, threads);
+    if (plan.samples == 0) return;
+    const Workspace workspace(workspace_bytes(plan, threads));
+    const int64_t first = plan.pass == Pass::forward ? sample.x_elems() : sample.y_elems();
+    const int64_t second = plan.pass == Pass::weight_grad ? sample.x_elems() : sample.w_elems();
+    const int64_t results = result_elems(sample, plan.pass);
+    const auto run = [&](int64_t n, int64_t thread, int its_threads) {
+        Operands<T> own = operands;
+        own.first += n * first;
+        own.second += n * second;
+        own.epilogue = operands.epilogue.from(n * results);
+        if (operands.packed != nullptr) own.packed += n * packed_elems_of_sample(plan);
+        std::byte* const memory = workspace.data() + thread * (plan.shared_bytes + plan.thread_bytes);
+        const Results<T> to = result + n * results;
+        try {
+            execute(sample, plan, own, to, accumulate, its_threads, memory);
+        } catch (const std::bad_alloc&) {  // other samples are written already; plain loops take no memory
+            run_reference(sample, plan, arrays_of(plan.pass, own), own.epilogue, to, accumulate, its_threads);
+        }
+    };
+    if (plan.shares_samples) parallel_for(plan.samples, threads, [&](int64_t n, int thread) { run(n, thread, 1); });
+    else
+        for (int64_t n = 0; n < plan.samples; ++n) run(n, 0, threads);
 }
 
 // The frame's memory is made sure of before the first result is written.
@@ -335,9 +377,11 @@ void execute_with_frame(const ConvProblem& inner, const Plan& plan, const Frame&
                         const Results<T>& dx, bool accumulate, int threads, int frame_threads) {
     const int64_t bytes = frame.workspace_bytes(frame_threads);
     AlignedBlock reserved = Workspace::reserve(bytes);
-    execute<T>(inner, plan, operands, dx, accumulate, threads);
+    execute_samples<T>(inner, plan, operands, dx, accumulate, threads);
     const Workspace workspace(std::move(reserved), bytes);
-    frame.add(operands.first, operands.second, dx.plain(), frame_threads, workspace.data());
+    for (int64_t n = 0; n < plan.samples; ++n)
+        frame.add(operands.first + n * inner.y_elems(), operands.second + n * inner.w_elems(),
+                  dx.plain() + n * inner.x_elems(), frame_threads, workspace.data());
 }
 
 }  // namespace
@@ -354,11 +398,11 @@ const char* name(Algorithm algorithm) noexcept {
 
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm) {
     const bool apart = pass == Pass::input_grad && algorithm != Algorithm::reference;
-    const ConvProblem inner = apart ? with_zeros_around(problem) : problem;
+    const ConvProblem whole = apart ? with_zeros_around(problem) : problem;
     const int threads = num_threads();
-    implementation_ = std::make_shared<const Implementation>(
-        Implementation{problem, dtype, inner, planned(inner, pass, dtype, algorithm, active_isa(), threads),
-                       apart ? Frame(problem, dtype, active_isa(), threads) : Frame()});
+    implementation_ = std::make_shared<const Implementation>(Implementation{
+        problem, whole, planned_part(whole), dtype, planned(whole, pass, dtype, algorithm, active_isa(), threads),
+        apart ? Frame(planned_part(problem), dtype, active_isa(), threads) : Frame()});
 }
 
 const ConvProblem& Convolution::problem() const noexcept { return implementation_->problem; }
@@ -375,12 +419,12 @@ Summary Convolution::summary(int threads) const {
     summary.blocking = describe_blocking(plan);
     summary.threads = implementation_->threads(threads);
     summary.flops = problem().flops();
-    summary.tasks = plan.tasks;
-    summary.parallel = plan.parallel;
+    summary.tasks = plan.shares_samples ? plan.samples : plan.tasks * plan.samples;
+    summary.parallel = plan.shares_samples ? problem().flops() > serial_flops : plan.parallel;
     summary.weight_share = plan.pass == Pass::forward ? plan.weight_share : 0;
     summary.workspace_bytes = std::max(workspace_bytes(plan, summary.threads),
                                        implementation_->frame.workspace_bytes(usable_threads(threads)));
-    summary.workspace_bytes_per_thread = plan.thread_bytes;
+    summary.workspace_bytes_per_thread = plan.thread_bytes + (plan.shares_samples ? plan.shared_bytes : 0);
     return summary;
 }
 
@@ -388,7 +432,7 @@ std::vector<double> Convolution::task_flops(int threads) const {
     if (threads == 0) return convpp::task_flops(implementation_->plan);
     check_threads(threads);
     const Plan& plan = implementation_->plan;
-    return convpp::task_flops(make_plan(implementation_->inner, plan.pass, dtype(), plan.algorithm, plan.isa, threads));
+    return convpp::task_flops(make_plan(implementation_->whole, plan.pass, dtype(), plan.algorithm, plan.isa, threads));
 }
 
 struct PreparedWeights::Implementation {
@@ -427,14 +471,18 @@ PreparedWeights Convolution::prepare_typed(View<const S> w, int threads) const {
         std::copy_n(w.data, w.size, reinterpret_cast<S*>(prepared->plain.data()));
     }
     if (packs) {
-        prepared->packed = AlignedBlock(plan.packed_weight_elems * static_cast<int64_t>(sizeof(T)) + cache_line);
-        const int count = implementation_->threads(threads);
+        const int64_t each = packed_elems_of_sample(plan);
+        prepared->packed =
+            AlignedBlock(checked_mul(checked_mul(plan.samples, each, packed_weights), sizeof(T), packed_weights));
+        const int count = plan.shares_samples ? 1 : implementation_->threads(threads);
         const Workspace workspace(workspace_bytes(plan, count));
         ProductOperands<T> operands;
-        operands.weights = weights;
-        T* const to = reinterpret_cast<T*>(prepared->packed.data());
-        if (winograd) transform_product_weights(plan, operands, count, workspace.data(), to);
-        else pack_product_weights(plan, operands, count, workspace.data(), to);
+        for (int64_t n = 0; n < plan.samples; ++n) {
+            operands.weights = weights + n * implementation_->part.w_elems();
+            T* const to = reinterpret_cast<T*>(prepared->packed.data()) + n * each;
+            if (winograd) transform_product_weights(plan, operands, count, workspace.data(), to);
+            else pack_product_weights(plan, operands, count, workspace.data(), to);
+        }
     }
     prepared->bytes = prepared->packed.bytes() + prepared->plain.bytes();
     return PreparedWeights(std::move(prepared));
@@ -456,9 +504,9 @@ void Convolution::execute_typed(View<const S> first, View<const S> second, const
                          {{residual.data, residual.size}, how.activation}};
     check_epilogue(plan.pass, operands.epilogue, how.accumulate);
     const auto run = [&](const Results<T>& sums, bool accumulate) {
-        if (own.frame.empty()) convpp::execute<T>(own.inner, plan, operands, sums, accumulate, threads);
+        if (own.frame.empty()) execute_samples<T>(own.part, plan, operands, sums, accumulate, threads);
         else
-            execute_with_frame(own.inner, plan, own.frame, operands, sums, accumulate, threads,
+            execute_with_frame(own.part, plan, own.frame, operands, sums, accumulate, threads,
                                usable_threads(how.threads));
     };
     const Results<T> to(result.data);

@@ -58,9 +58,7 @@ Choice cheapest_feed(const Plan& plan, const KernelShapes& kernels, int64_t elem
 bool uses_channel_vectors(const Plan& plan, const KernelShapes& kernels) {
     const int64_t channels = plan.result_channels, lanes = kernels.shape[0].lanes;
     const bool power_of_two = channels == 1 || channels == 2 || channels == 4 || channels == 8;
-    if (plan.groups == 1 || plan.groups != plan.groups_per_sample || channels != plan.source_channels ||
-        !power_of_two || channels > lanes)
-        return false;
+    if (plan.groups == 1 || channels != plan.source_channels || !power_of_two || channels > lanes) return false;
     if (plan.channels_last) return true;
     const auto one_box = [](const MapPlan& m) { return m.patches.taps.count() == 1; };
     // With fewer groups than half a vector, most of what is transposed would be nothing.
@@ -72,7 +70,7 @@ void use_channel_vectors(Plan& plan, const KernelShapes& kernels) {
     plan.feed = Feed::channel_vectors;
     plan.group_channels = plan.result_channels;
     plan.result_channels *= plan.groups;
-    plan.groups = plan.groups_per_sample = 1;
+    plan.groups = 1;
     plan.tile = {0, false, kernels::most_channel_pixels, kernels.shape[0].lanes, 0};
     for (MapPlan& m : plan.maps) {
         m.in_place = false;

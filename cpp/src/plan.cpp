@@ -10,16 +10,12 @@
 namespace convpp {
 namespace {
 
-// Below this many operations, waking a second thread (2-5 us) costs more than it saves.
-constexpr double serial_flops = 1.5e6;
-
 void describe_operands(Plan& plan, const ConvProblem& problem) {
     const Geometry& g = problem.geometry();
     const bool to_input = plan.pass == Pass::input_grad;
     const int64_t in = g.in_channels / g.groups, out = g.out_channels / g.groups;
-    plan.groups_per_sample = g.groups;
-    plan.groups = g.per_sample ? g.groups * g.batch : g.groups;
-    plan.batch = g.per_sample ? 1 : g.batch;
+    plan.groups = g.groups;
+    plan.batch = g.batch;
     plan.channels_last = g.layout == Layout::channels_last;
     plan.result_channels = to_input ? in : out;
     plan.source_channels = to_input ? out : in;
@@ -49,14 +45,39 @@ Plan sample_of(const Plan& plan, const ConvProblem& problem) {
     Plan sample = plan;
     describe_operands(sample, ConvProblem(g));
     sample.batch = 1;
-    sample.groups = sample.groups_per_sample;
     return sample;
+}
+
+// How threads share `samples` problems of this size.  Whole samples cost no barriers, and what a thread packs stays in its
+// own cache; but the last round should not leave threads idle for long, and large weights, packed or transformed, are
+// better shared by all threads than brought for each (measured, 3x3 256-256 at 7x7: 1.15 times as fast; 64-64 at 28x28:
+// 0.7 times).  The weight gradient's chunks (plan.parallel, chunks_wanted) must not depend on the threads.
+void share_samples(Plan& plan, int64_t samples, const ConvProblem& sample, int64_t elem_bytes, int64_t threads) {
+    constexpr int64_t large_weights = int64_t(1) << 20;  // bytes; four times as many when they are transformed
+    plan.samples = samples;
+    plan.parallel = sample.flops() > serial_flops;
+    const int64_t rounds = ceil_div(samples, threads);
+    const bool even = 8 * rounds * threads <= 9 * samples;
+    const bool small = plan.pass == Pass::weight_grad || threads == 1 || sample.w_elems() <= large_weights / elem_bytes;
+    plan.shares_samples = samples > 1 && (!plan.parallel || (even && small));
+    plan.tasks_wanted = plan.shares_samples ? 1 : std::max(least_tasks_wanted, tasks_of_thread * threads);
+    plan.chunks_wanted = ceil_div(usual_chunks_wanted, std::max<int64_t>(samples, 1));
+    if (plan.shares_samples && plan.pass != Pass::weight_grad) plan.parallel = false;
 }
 
 }  // namespace
 
-Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
+ConvProblem planned_part(const ConvProblem& problem) {
+    Geometry g = problem.geometry();
+    if (!g.per_sample) return problem;
+    g.per_sample = false;
+    g.batch = std::min<int64_t>(g.batch, 1);
+    return ConvProblem(g);
+}
+
+Plan make_plan(const ConvProblem& whole, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
                bool only_read) {
+    const ConvProblem problem = planned_part(whole);
     const KernelShapes kernels = kernel_shapes(isa, dtype);
     const int64_t elem_bytes = dtype == DType::float64 ? 8 : 4;
     Plan plan;
@@ -65,10 +86,9 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     plan.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
     plan.isa = isa;
     plan.converts = dtype == DType::bfloat16 || dtype == DType::float16;
-    plan.parallel = problem.flops() > serial_flops;
     // The weight gradient's chunks are made of boxes of pixels: its bits must not depend on the machine's caches.
     plan.cache_bytes = pass == Pass::weight_grad ? usual_cache_bytes : cache_bytes();
-    plan.tasks_wanted = std::max(least_tasks_wanted, tasks_of_thread * threads);
+    share_samples(plan, whole.geometry().per_sample ? whole.geometry().batch : 1, problem, elem_bytes, threads);
     describe_operands(plan, problem);
     if (pass == Pass::input_grad) {
         InputGradMaps maps = input_grad_maps(problem, only_read);
@@ -136,6 +156,11 @@ namespace {
 
 std::string text(int64_t n) { return std::to_string(n); }
 
+std::string describe_samples(const Plan& plan) {
+    if (plan.samples == 1) return "";
+    return "; " + text(plan.samples) + (plan.shares_samples ? " samples, shared out" : " samples, one after the other");
+}
+
 std::string describe_winograd(const Plan& plan) {
     const WinogradPlan& w = plan.winograd;
     const auto size = [&](int64_t n) { return w.planes() ? text(n) + "x" + text(n) : text(n); };
@@ -148,7 +173,7 @@ std::string describe_winograd(const Plan& plan) {
            (sums ? " filters; " : " channels; ") + text(plan.tasks) + " tasks of up to " + text(plan.channel_block) +
            " channels; boxes of up to " + text(plan.maps.front().pixels.largest() * phases) + " tiles; blocks of " +
            text(w.source_block) + " source channels" +
-           (plan.packs_in_task ? "; tasks transform their own weights" : "");
+           (plan.packs_in_task ? "; tasks transform their own weights" : "") + describe_samples(plan);
 }
 
 }  // namespace
@@ -171,7 +196,7 @@ std::string describe_blocking(const Plan& plan) {
            text(m.patches.largest()) + " (channel, tap) pairs; " + text(static_cast<int64_t>(plan.maps.size())) +
            (plan.maps.size() == 1 ? " index map" : " residue classes") +
            (joins_classes(plan) ? " as one product; " : "; ") + name(plan.feed) +
-           (plan.twins ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "");
+           (plan.twins ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "") + describe_samples(plan);
 }
 
 }  // namespace convpp

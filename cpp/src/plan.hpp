@@ -110,6 +110,9 @@ inline constexpr size_t most_family = 16;
 // The same for flat rows, which stage the source once for all classes: patches of 16x16.
 inline constexpr size_t most_joint = 256;
 
+// Below this many operations, waking a second thread (2-5 us) costs more than it saves.
+inline constexpr double serial_flops = 1.5e6;
+
 // How far outside of its source row a vector of sliding_rows may begin.
 inline constexpr int64_t slide_reach = 16;
 
@@ -138,8 +141,10 @@ struct Plan {
 
     bool empty = false;         // the sum has no terms, or there are no results: only bias or zeros are written
 
-    // Groups, one after the other.  With weights for each sample, a sample's group is a group (batch is then 1).
-    int64_t groups = 1, groups_per_sample = 1, batch = 1;
+    // With weights for each sample, the plan is that of one sample (batch is then 1), for each of `samples`.
+    int64_t samples = 1;
+    bool shares_samples = false;    // threads take whole samples; else they share the tasks of one after the other
+    int64_t groups = 1, batch = 1;  // groups, one after the other
     int64_t result_channels = 0, source_channels = 0;  // of a group
     bool channels_last = false;
     TensorStrides source, result;                      // weight_grad: of x and dy
@@ -163,7 +168,7 @@ struct Plan {
     int64_t channel_block = 0;  // result channels a task computes; a multiple of the panel's width
     int64_t channel_blocks = 0;
     int64_t chunks = 1;         // weight_grad: chunks of the pixels, each summed on its own, then added in a tree
-    int64_t tasks = 0, tasks_wanted = 0;
+    int64_t tasks = 0, tasks_wanted = 0, chunks_wanted = 1;
     bool parallel = false;      // enough work for more than one thread
     double weight_share = 0;    // forward: of the time, for packing or transforming the weights; an estimate
 
@@ -176,11 +181,6 @@ struct Plan {
     int64_t thread_bytes = 0;         // workspace of each thread
     int64_t shared_bytes = 0;
 };
-
-// Whether a task may compute groups of several samples.
-inline bool groups_of_samples(const Plan& plan) {
-    return plan.groups != plan.groups_per_sample && plan.group_block > 1;
-}
 
 // What the weights of a map (the first of its family, where rows are flat) are multiplied with.
 inline const MapPlan& multiplied(const Plan& plan, const MapPlan& m) {
@@ -200,6 +200,9 @@ inline int64_t result_extent(const Plan& plan, size_t axis) {
 // meanwhile.  (Measured with 1x1 layers, planes of 28x28 to 112x112: 24 to 48 KiB are alike, but for one tile of 128
 // channels at a time; 96 KiB cost 2 to 5 %.)
 inline int64_t row_chunk_bytes(const Plan& plan) { return plan.cache_bytes * 3 / 64; }
+
+// What a plan is made for: one sample where each has weights of its own, else the problem itself.
+ConvProblem planned_part(const ConvProblem& problem);
 
 // `threads`: how many the plan should have tasks for; they change how it is cut, never a bit of its results.
 // `only_read`: see input_grad_maps.  An input gradient's plan is that of an x with zeros around it (algorithms/frame.hpp).

@@ -18,7 +18,7 @@ namespace convpp {
 
 // Tasks that a pass is cut into if it has the work: 8 for each thread keep the last ones short.  How forward and
 // input_grad are cut changes no bit; the weight gradient's chunks of pixels do, so their number never looks at threads.
-inline constexpr int64_t tasks_of_thread = 8, least_tasks_wanted = 16, chunks_wanted = 16;
+inline constexpr int64_t tasks_of_thread = 8, least_tasks_wanted = 16, usual_chunks_wanted = 16;
 
 // Depth of a block of the contraction (forward, input_grad), and its columns in weight_grad.  A panel of 48 columns
 // and 288 rows is 55 KiB of float32: it streams from L2 at 8 bytes a cycle while the tile multiplies, and a tile's

@@ -94,7 +94,7 @@ void block_channel_vectors(Plan& plan, const KernelShapes& kernels, int64_t elem
     int64_t limit = std::max<int64_t>(1, plan.cache_bytes * 3 / 8 / (plan.channel_block * elem_bytes) / copied);
     if (plan.parallel) {
         // (The weight gradient's chunks are made of boxes.)
-        const int64_t wanted = plan.pass == Pass::weight_grad ? chunks_wanted : plan.tasks_wanted;
+        const int64_t wanted = plan.pass == Pass::weight_grad ? plan.chunks_wanted : plan.tasks_wanted;
         // First fewer pixels, as long as their rows are worth the borders that are copied with them.
         limit = std::min(limit, std::max(ceil_div(pixels * ceil_div(padded, plan.channel_block), wanted),
                                          4 * plan.maps[0].map.axis[2].count));
@@ -196,7 +196,7 @@ bool all_pixels_in_a_task(const Plan& plan, int64_t elem_bytes, int64_t pixels, 
     const MapPlan& m = plan.maps[0];
     const double weights =
         static_cast<double>(m.map.taps() * plan.source_channels) * static_cast<double>(padded_channels);
-    return plan.maps.size() == 1 && plan.parallel &&
+    return plan.maps.size() == 1 && (plan.parallel || plan.shares_samples) &&
            pixels <= std::min(chunk_pixels_most, copied_pixels_most(plan, m, elem_bytes)) && weights >= large_weights &&
            2 * plan.groups * (padded_channels / channel_panel) >= plan.tasks_wanted;
 }

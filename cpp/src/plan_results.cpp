@@ -31,12 +31,8 @@ void buffer_results(Plan& plan) {
             most[a] = std::max(most[a], (box.extent(a + 1) - 1) * maps->map.axis[a].result_step + 1 + hi - lo);
         }
     }
-    int64_t channels =
+    const int64_t channels =
         (plan.group_block - 1) * plan.result_channels + std::min(plan.channel_block, plan.result_channels);
-    if (groups_of_samples(plan)) {
-        samples = (plan.group_block - 1) / plan.groups_per_sample + 2;
-        channels = plan.groups_per_sample * plan.result_channels;
-    }
     TensorStrides& s = plan.task_result;
     const bool last = plan.channels_last;
     s.axis[2] = last ? channels : 1;

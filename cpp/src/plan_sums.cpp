@@ -41,7 +41,7 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
         const int64_t channel_panel = panel_width(plan, kernels.shape[plan.tile.family], false);
         const int64_t blocks = ceil_div(plan.result_channels, round_up(sum_channels, channel_panel));
         plan.channel_block = round_up(ceil_div(plan.result_channels, blocks), channel_panel);
-        const int64_t chunks = plan.parallel ? ceil_div(chunks_wanted, count_products()) : 1;
+        const int64_t chunks = plan.parallel ? ceil_div(plan.chunks_wanted, count_products()) : 1;
         const bool staged = plan.feed == Feed::packed_pixels || plan.tile.pixels_are_columns;
         const bool in_rows = plan.feed == Feed::pixel_vectors || plan.feed == Feed::sliding_rows;
         const int64_t most = in_rows ? chunk_pixels_of_rows(plan, m, elem_bytes)
@@ -58,7 +58,8 @@ void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     if (plan.parallel) {
         const int64_t sums = products * plan.channel_block * round_up(m.patches.largest(), patch_panel);
         const int64_t affordable = partial_bytes_most / std::max<int64_t>(sums * elem_bytes, 1);
-        plan.chunks = std::max<int64_t>(1, std::min({ceil_div(chunks_wanted, products), m.pixels.count(), affordable}));
+        plan.chunks =
+            std::max<int64_t>(1, std::min({ceil_div(plan.chunks_wanted, products), m.pixels.count(), affordable}));
         // More tasks than chunks make: smaller products, first of fewer result channels, then of fewer pairs.
         const int64_t panel = plan.feed == Feed::channel_vectors
                                   ? kernels.shape[0].lanes

@@ -153,7 +153,7 @@ std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_i
         constexpr int64_t least_channels = 16;
         if (std::min(plan.source_channels, plan.result_channels) < least_channels) return "few channels";
         best = direct_slots(plan, map, lanes);
-        if (best * 2 * f(lanes * plan.groups_per_sample) < least_flops) return "little work";
+        if (best * 2 * f(lanes * plan.groups) < least_flops) return "little work";
         if (at_once > 1) {
             const double weights = f(map.taps() * plan.source_channels) * f(ceil_div(plan.result_channels, lanes));
             best = best / f(at_once) + weights * packed_twins / supposed_batch;

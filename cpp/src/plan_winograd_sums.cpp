@@ -78,7 +78,8 @@ void plan_winograd_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_by
         limit = std::max<int64_t>(1, limit / axis.phases);
     }
     // A power of two, so that threads share them evenly.
-    while (plan.parallel && plan.chunks * products() < chunks_wanted && plan.chunks * 2 * least_chunk_tiles <= tiles)
+    while (plan.parallel && plan.chunks * products() < plan.chunks_wanted &&
+           plan.chunks * 2 * least_chunk_tiles <= tiles)
         plan.chunks *= 2;
     const auto too_large = [&] {
         m.pixels = BoxSplit({plan.batch, w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, 1, plan.chunks);

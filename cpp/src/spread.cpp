@@ -2,6 +2,8 @@
 #include "spread.hpp"
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
 
 #include "algorithms/product_task.hpp"
 #include "algorithms/winograd_tiles.hpp"
@@ -59,6 +61,11 @@ std::vector<double> task_flops(const Plan& plan) {
     flops.reserve(static_cast<size_t>(plan.tasks));
     if (plan.pass == Pass::weight_grad) add_sums(plan, flops);
     else add_products(plan, flops);
+    if (plan.samples == 1) return flops;
+    const std::vector<double> one =
+        plan.shares_samples ? std::vector<double>{std::accumulate(flops.begin(), flops.end(), 0.0)} : std::move(flops);
+    flops.clear();
+    for (int64_t n = 0; n < plan.samples; ++n) flops.insert(flops.end(), one.begin(), one.end());
     return flops;
 }
 

@@ -69,14 +69,19 @@ public:
     Workspace(AlignedBlock reserved, int64_t bytes)
         : block_(reserved.bytes() >= bytes ? std::move(reserved)
                  : kept().bytes() >= bytes ? std::move(kept())
-                                           : AlignedBlock(bytes)) {}
+                                           : AlignedBlock(bytes)),
+          at_(block_.data()) {}
+    // The same, or a part of one that the caller has taken.
+    Workspace(int64_t bytes, std::byte* part) : Workspace(part == nullptr ? bytes : 0) {
+        if (part != nullptr) at_ = part;
+    }
     ~Workspace() {
         if (block_.bytes() <= largest_kept && block_.bytes() > kept().bytes()) kept() = std::move(block_);
     }
     Workspace(const Workspace&) = delete;
     Workspace& operator=(const Workspace&) = delete;
 
-    std::byte* data() const { return block_.data(); }
+    std::byte* data() const { return at_; }
 
     // Makes sure that there will be so many bytes later in this call, when it must not fail any more: kept by the thread,
     // whatever workspaces come and go meanwhile, or the caller's.  Throws std::bad_alloc.
@@ -96,6 +101,7 @@ private:
     }
 
     AlignedBlock block_;
+    std::byte* at_;
 };
 
 }  // namespace convpp

@@ -221,15 +221,15 @@ bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at
 
 // Carries out the tasks of forward or input_grad on a count of each result: all become 1, but for the results that
 // are filled because nothing is summed into them.
-bool products_cover_results(const ConvProblem& problem, const Plan& plan) {
+bool products_cover_results(const ConvProblem& whole, const Plan& plan) {
+    const ConvProblem problem = planned_part(whole);
     const bool forward = plan.pass == Pass::forward;
     std::vector<int> count(static_cast<size_t>(forward ? problem.y_elems() : problem.x_elems()));
     for (int64_t index = 0; index < plan.tasks; ++index) {
         const ProductTask task(plan, index);
         if (task.channels <= 0 || task.group_lo >= task.group_hi || task.map.family < 1) return false;  // without work
         for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
-            const int64_t group_at = group / plan.groups_per_sample * plan.result.batch +
-                                     group % plan.groups_per_sample * plan.result_channels * plan.result.channel;
+            const int64_t group_at = group * plan.result_channels * plan.result.channel;
             if (plan.writes_gaps && !count_with_gaps(plan, task, group_at, count)) return false;
             for (const MapPlan* m = &task.map; m != &task.map + task.map.family && !plan.writes_gaps; ++m)
                 for_each_of_box(pixels_of(*m, task.pixels), [&](const Extents4& u) {
@@ -248,7 +248,8 @@ bool products_cover_results(const ConvProblem& problem, const Plan& plan) {
 }
 
 // weight_grad: the products cover dw once, and each product's chunks are at most its boxes of pixels.
-bool sums_cover_results(const ConvProblem& problem, const Plan& plan) {
+bool sums_cover_results(const ConvProblem& whole, const Plan& plan) {
+    const ConvProblem problem = planned_part(whole);
     const MapPlan& m = plan.maps.at(0);
     const int64_t covered_channels = plan.channel_blocks * plan.channel_block;
     return plan.groups * plan.result_channels * plan.source_channels * m.map.taps() == problem.w_elems() &&
@@ -688,12 +689,12 @@ TEST_CASE("boxes of rows that are read in place hold many chunks, as far as the 
     }
 }
 
-TEST_CASE("channels of their own for each sample, or unequal ones, are not fed in vectors of channels") {
+TEST_CASE("as many results as sources of a group are fed in vectors of channels, for each sample's weights too") {
     Geometry g = conv2d(2, 32, 32, 20, 20, 3, 1, 1, 1, 32);
     g.layout = Layout::channels_last;
     CHECK(plan_of(ConvProblem(g), Pass::forward).feed == Feed::channel_vectors);
     g.per_sample = true;
-    CHECK(plan_of(ConvProblem(g), Pass::forward).feed != Feed::channel_vectors);
+    CHECK(plan_of(ConvProblem(g), Pass::forward).feed == Feed::channel_vectors);
     g.per_sample = false;
     g.out_channels = 64;  // two results of each channel
     for (const Pass pass : all_passes) CHECK(plan_of(ConvProblem(g), pass).feed != Feed::channel_vectors);
@@ -844,16 +845,45 @@ TEST_CASE("the workspace of real layers is bounded, whatever the batch") {
     }
 }
 
-TEST_CASE("weights for each sample are each sample's groups") {
-    Geometry g = conv2d(7, 6, 9, 12, 12, 3, 1, 1, 1, 3);
-    const Plan shared = plan_of(ConvProblem(g), Pass::forward);
-    g.per_sample = true;
-    const Plan own = plan_of(ConvProblem(g), Pass::forward);
-    CHECK(shared.groups == 3);
-    CHECK(shared.batch == 7);
-    CHECK(own.groups == 21);
-    CHECK(own.batch == 1);
-    CHECK(own.packed_weight_elems == 7 * shared.packed_weight_elems);
+TEST_CASE("weights for each sample are planned for one sample: its memory does not grow with the batch") {
+    for (const int64_t channels : {6, 96}) {
+        Geometry g = conv2d(1, channels, channels, 12, 12, 3, 1, 1, 1, 3);
+        for (const Pass pass : all_passes) {
+            g.per_sample = false;
+            g.batch = 1;
+            const Plan alone = plan_of(ConvProblem(g), pass);
+            g.per_sample = true;
+            for (const int64_t batch : {2, 7, 64, 1000}) {
+                g.batch = batch;
+                const Plan plan = plan_of(ConvProblem(g), pass);
+                CHECK(plan.samples == batch);
+                CHECK(plan.groups == alone.groups);
+                CHECK(plan.batch == 1);
+                CHECK(plan.feed == alone.feed);
+                // (Where threads take whole samples, these are not cut into as many tasks.)
+                CHECK(plan.thread_bytes + plan.shared_bytes <= 3 * (alone.thread_bytes + alone.shared_bytes));
+            }
+        }
+    }
+}
+
+TEST_CASE("threads take whole samples, unless there are few large ones") {
+    const auto shares = [](int64_t batch, int64_t channels, int threads) {
+        Geometry g = conv2d(batch, channels, channels, 28, 28, 3, 1, 1);
+        g.per_sample = true;
+        return make_plan(ConvProblem(g), Pass::forward, DType::float32, Algorithm::direct, active_isa(), threads)
+            .shares_samples;
+    };
+    for (const int threads : {1, 2, 3, 8}) {
+        CHECK_FALSE(shares(1, 64, threads));
+        CHECK(shares(2, 4, threads));  // little work: no threads are woken for a part of it
+        CHECK(shares(8 * threads + 1, 64, threads));
+    }
+    CHECK(shares(2, 64, 2));
+    CHECK_FALSE(shares(3, 64, 2));  // two rounds, the second of them half idle
+    CHECK_FALSE(shares(5, 64, 8));
+    CHECK_FALSE(shares(64, 256, 2));  // large weights
+    CHECK(shares(64, 256, 1));
 }
 
 TEST_CASE("the partial sums of a weight gradient's chunks stay within 32 MiB") {

@@ -86,7 +86,8 @@ bool box_is_right(const WinogradPlan& plan, const Box& units, int64_t lanes) {
 }
 
 // Carries out the tasks on a count of each result.
-bool tasks_cover_results(const ConvProblem& problem, const Plan& plan, int64_t lanes) {
+bool tasks_cover_results(const ConvProblem& whole, const Plan& plan, int64_t lanes) {
+    const ConvProblem problem = planned_part(whole);
     const MapPlan& m = plan.maps.at(0);
     std::vector<int> count(static_cast<size_t>(plan.pass == Pass::forward ? problem.y_elems() : problem.x_elems()));
     const Box largest = m.pixels.box(0);
@@ -99,8 +100,7 @@ bool tasks_cover_results(const ConvProblem& problem, const Plan& plan, int64_t l
         if (box.source.elems > first.source.elems || box.results.elems > first.results.elems ||
             box.place_count() > first.place_count() || box.tile_count() > first.tile_count())
             return false;
-        const int64_t group_at = task.group_lo / plan.groups_per_sample * plan.result.batch +
-                                 task.group_lo % plan.groups_per_sample * plan.result_channels * plan.result.channel;
+        const int64_t group_at = task.group_lo * plan.result_channels * plan.result.channel;
         std::array<int64_t, 3> length{};
         for (size_t a = 0; a < 3; ++a)
             length[a] = std::min(box.results.range[a].length, m.map.axis[a].count - box.results.range[a].lo);

@@ -9,13 +9,18 @@ from types import ModuleType
 
 from convpp import _core
 from convpp.activation import activate, activation_grad
-from convpp.derivatives import conv_double_backward, conv_jvp
+from convpp.backward import conv_backward, conv_transpose_backward
+from convpp.derivatives import (
+    conv_double_backward,
+    conv_jvp,
+    conv_transpose_double_backward,
+    conv_transpose_jvp,
+)
 from convpp.errors import DTypeError, ShapeError
 from convpp.explain import Explanation, explain
 from convpp.functional import (
     adjoint_kernel,
     conv,
-    conv_backward,
     conv_bias_grad,
     conv_input_grad,
     conv_weight_grad,
@@ -34,7 +39,6 @@ from convpp.runtime import (
 from convpp.shapes import conv_output_shape, conv_transpose_output_shape
 from convpp.transposed import (
     conv_transpose,
-    conv_transpose_backward,
     conv_transpose_input_grad,
     conv_transpose_weight_grad,
 )
@@ -64,7 +68,9 @@ __all__ = [
     "conv_output_shape",
     "conv_transpose",
     "conv_transpose_backward",
+    "conv_transpose_double_backward",
     "conv_transpose_input_grad",
+    "conv_transpose_jvp",
     "conv_transpose_output_shape",
     "conv_transpose_weight_grad",
     "conv_weight_grad",

@@ -80,6 +80,7 @@ def bias_grad(
     channels: int,
     pixels: int,
     channels_last: bool,
+    per_sample: bool,
     db: _Array,
     accumulate: bool,
     threads: int,

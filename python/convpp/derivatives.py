@@ -1,12 +1,13 @@
 """Derivatives of the derivatives: what forward mode, Hessian products and gradient penalties need.
 
-A convolution is bilinear in x and w, so each of these is a sum of convolutions and their gradients.
+A convolution is bilinear in x and w, and so is a transposed one; each of these is a sum of passes that there are.
 
-In: NumPy arrays.   Out: NumPy arrays.   Read first: ``functional.py``.
+In: NumPy arrays.   Out: NumPy arrays.   Read first: ``functional.py``, ``transposed.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,19 @@ import numpy.typing as npt
 
 from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, check_shape
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.shapes import conv_output_shape
+from convpp.shapes import conv_output_shape, conv_transpose_output_shape
+from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
 from convpp.validation import FLOAT32, HALVES, Array, as_float, common_dtype
+
+#: Forward, input gradient, weight gradient, output shape.
+_Passes = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], Callable[..., tuple[int, ...]]]
+_CONV: _Passes = (conv, conv_input_grad, conv_weight_grad, conv_output_shape)
+_TRANSPOSE: _Passes = (
+    conv_transpose,
+    conv_transpose_input_grad,
+    conv_transpose_weight_grad,
+    conv_transpose_output_shape,
+)
 
 
 def conv_double_backward(
@@ -33,6 +45,8 @@ def conv_double_backward(
     padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: str = "auto",
     threads: int | None = None,
 ) -> tuple[Array, Array, Array]:
     """Backward pass of the backward pass.
@@ -47,13 +61,17 @@ def conv_double_backward(
     Parameters
     ----------
     ddx, ddw, ddb : shaped like x, w and bias (K,); any may be None (zero)
+        What is zero costs nothing.
     dy, x, w : as in ``conv_backward``
-    stride, padding, dilation, groups, padding_mode, flip, layout, threads
+    per_sample : bool
+        True: w and ddw have a leading N axis, filters for each sample.
+    stride, padding, dilation, groups, padding_mode, flip, layout, algorithm, threads
         As in ``conv``.
 
     Returns
     -------
     (ddy, dx, dw), shaped like dy, x and w
+        In ``np.result_type`` of all inputs; all zeros where nothing is added.
 
     Raises
     ------
@@ -68,23 +86,90 @@ def conv_double_backward(
     >>> ddy.shape, float(dx[0, 0, 2, 2]), float(dw.sum())
     ((1, 3, 3, 3), 27.0, 0.0)
     """
-    geometry = _geometry(stride, padding, dilation, groups, padding_mode, flip, layout)
-    dy, x, w = as_float(dy, "dy"), as_float(x, "x"), as_float(w, "w")
-    check_shape(dy.shape, conv_output_shape(x.shape, w.shape, **geometry), "dy", "the shape of the output")
-    ddx = _like(ddx, x.shape, "ddx", "the shape of x")
-    ddw = _like(ddw, w.shape, "ddw", "the shape of w")
-    ddb = _like(ddb, w.shape[:1], "ddb", "(K,)")
-    how = {**geometry, "threads": threads}
-    dtype = common_dtype(*(a.dtype for a in (ddx, ddw, ddb, dy, x, w) if a is not None))
-    terms: list[tuple[Array, Array]] = []
-    if ddx is not None:
-        terms.append((ddx, w))
-    if ddw is not None:
-        terms.append((x, ddw))
-    ddy = _sum_of_convs(terms, dy.shape, dtype, ddb, w.ndim - 2, layout, how)
-    dx = np.zeros(x.shape, dtype) if ddw is None else conv_input_grad(dy, ddw, x.shape, **how)
-    dw = np.zeros(w.shape, dtype) if ddx is None else conv_weight_grad(dy, ddx, w.shape, **how)
-    return ddy, dx, dw
+    geometry = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "padding_mode": padding_mode,
+        "flip": flip,
+        "layout": layout,
+        "per_sample": per_sample,
+    }
+    how = {"algorithm": algorithm, "threads": threads}
+    return _double_backward(_CONV, (ddx, ddw, ddb), (dy, x, w), geometry, how)
+
+
+def conv_transpose_double_backward(
+    ddx: npt.ArrayLike | None,
+    ddw: npt.ArrayLike | None,
+    ddb: npt.ArrayLike | None,
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: str = "auto",
+    threads: int | None = None,
+) -> tuple[Array, Array, Array]:
+    """Backward pass of the backward pass of ``conv_transpose``.
+
+    With ``dx, dw, db = conv_transpose_backward(dy, x, w)`` and a loss whose gradients with respect to them are ddx,
+    ddw, ddb, the gradients of that loss with respect to dy, x and w are
+
+    ``ddy = conv_transpose(ddx, w) + conv_transpose(x, ddw) + ddb``,
+    ``dx = conv_transpose_input_grad(dy, ddw)``,
+    ``dw = conv_transpose_weight_grad(dy, ddx)``.
+
+    Parameters
+    ----------
+    ddx, ddw, ddb : shaped like x, w and bias (C_out,); any may be None (zero)
+    dy, x, w : as in ``conv_transpose_backward``
+    per_sample : bool
+        True: w and ddw have a leading N axis, filters for each sample.
+    stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, threads
+        As in ``conv_transpose``.
+
+    Returns
+    -------
+    (ddy, dx, dw), shaped like dy, x and w
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> dy, x, w = np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2))
+    >>> ddy, dx, dw = convpp.conv_transpose_double_backward(x, None, None, dy, x, w)
+    >>> float(ddy[0, 0, 1, 1]), float(dx.sum()), float(dw[0, 0, 0, 0])
+    (4.0, 0.0, 4.0)
+    """
+    geometry = {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": output_padding,
+        "output_size": output_size,
+        "dilation": dilation,
+        "groups": groups,
+        "padding_mode": padding_mode,
+        "flip": flip,
+        "layout": layout,
+        "per_sample": per_sample,
+    }
+    how = {"algorithm": algorithm, "threads": threads}
+    return _double_backward(_TRANSPOSE, (ddx, ddw, ddb), (dy, x, w), geometry, how)
 
 
 def conv_jvp(
@@ -98,6 +183,8 @@ def conv_jvp(
     padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: str = "auto",
     threads: int | None = None,
 ) -> tuple[Array, Array]:
     """The result of ``conv`` and its directional derivative (forward mode).
@@ -108,7 +195,9 @@ def conv_jvp(
     ----------
     primals : (x, w, bias); bias may be None
     tangents : (x_dot, w_dot, bias_dot), shaped like the primals; any may be None (zero)
-    stride, padding, dilation, groups, padding_mode, flip, layout, threads
+    per_sample : bool
+        True: w and w_dot have a leading N axis, filters for each sample.
+    stride, padding, dilation, groups, padding_mode, flip, layout, algorithm, threads
         As in ``conv``.
 
     Returns
@@ -128,31 +217,7 @@ def conv_jvp(
     >>> y, y_dot
     (array([[[2., 2.]]]), array([[[2., 2.]]]))
     """
-    how = {**_geometry(stride, padding, dilation, groups, padding_mode, flip, layout), "threads": threads}
-    x, w = as_float(primals[0], "x"), as_float(primals[1], "w")
-    x_dot = _like(tangents[0], x.shape, "x_dot", "the shape of x")
-    w_dot = _like(tangents[1], w.shape, "w_dot", "the shape of w")
-    bias_dot = _like(tangents[2], w.shape[:1], "bias_dot", "(K,)")
-    y = conv(x, w, primals[2], **how)
-    dtype = common_dtype(y.dtype, *(a.dtype for a in (x_dot, w_dot, bias_dot) if a is not None))
-    terms: list[tuple[Array, Array]] = []
-    if x_dot is not None:
-        terms.append((x_dot, w))
-    if w_dot is not None:
-        terms.append((x, w_dot))
-    return y, _sum_of_convs(terms, y.shape, dtype, bias_dot, w.ndim - 2, layout, how)
-
-
-def _geometry(
-    stride: PerAxis,
-    padding: Padding,
-    dilation: PerAxis,
-    groups: int,
-    padding_mode: PaddingMode,
-    flip: bool,
-    layout: Layout,
-) -> dict[str, Any]:
-    return {
+    geometry = {
         "stride": stride,
         "padding": padding,
         "dilation": dilation,
@@ -160,37 +225,166 @@ def _geometry(
         "padding_mode": padding_mode,
         "flip": flip,
         "layout": layout,
+        "per_sample": per_sample,
     }
+    return _jvp(_CONV, primals, tangents, geometry, {"algorithm": algorithm, "threads": threads})
 
 
-def _sum_of_convs(
-    terms: list[tuple[Array, Array]],
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    bias: Array | None,
-    rank: int,
-    layout: Layout,
+def conv_transpose_jvp(
+    primals: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None],
+    tangents: tuple[npt.ArrayLike | None, npt.ArrayLike | None, npt.ArrayLike | None],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: str = "auto",
+    threads: int | None = None,
+) -> tuple[Array, Array]:
+    """The result of ``conv_transpose`` and its directional derivative (forward mode).
+
+    ``y = conv_transpose(x, w, bias)``,
+    ``y_dot = conv_transpose(x_dot, w) + conv_transpose(x, w_dot) + bias_dot``
+
+    Parameters
+    ----------
+    primals : (x, w, bias); bias may be None
+    tangents : (x_dot, w_dot, bias_dot), shaped like the primals; any may be None (zero)
+    per_sample : bool
+        True: w and w_dot have a leading N axis, filters for each sample.
+    stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, threads
+        As in ``conv_transpose``.
+
+    Returns
+    -------
+    (y, y_dot)
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError, MemoryError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> x, w = np.ones((1, 1, 2)), np.ones((1, 1, 2))
+    >>> y, y_dot = convpp.conv_transpose_jvp((x, w, None), (2 * x, None, None))
+    >>> y, y_dot
+    (array([[[1., 2., 1.]]]), array([[[2., 4., 2.]]]))
+    """
+    geometry = {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": output_padding,
+        "output_size": output_size,
+        "dilation": dilation,
+        "groups": groups,
+        "padding_mode": padding_mode,
+        "flip": flip,
+        "layout": layout,
+        "per_sample": per_sample,
+    }
+    return _jvp(_TRANSPOSE, primals, tangents, geometry, {"algorithm": algorithm, "threads": threads})
+
+
+def _double_backward(
+    passes: _Passes,
+    second: tuple[npt.ArrayLike | None, npt.ArrayLike | None, npt.ArrayLike | None],
+    first: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike],
+    geometry: dict[str, Any],
     how: dict[str, Any],
+) -> tuple[Array, Array, Array]:
+    _, input_grad, weight_grad, output_shape = passes
+    dy, x, w = (as_float(a, name) for a, name in zip(first, ("dy", "x", "w"), strict=True))
+    y_shape = output_shape(x.shape, w.shape, **geometry)
+    check_shape(dy.shape, y_shape, "dy", "the shape of the output")
+    ddx, ddw, ddb = _shaped(second, ("ddx", "ddw", "ddb"), x, w, y_shape, geometry)
+    dtype, (dy, x, w, ddx, ddw, ddb) = _in_one_type(dy, x, w, ddx, ddw, ddb)
+    ddy = _derivative(passes, (x, w), (ddx, ddw, ddb), y_shape, dtype, geometry | how)
+    keywords = geometry | how
+    dx = np.zeros(x.shape, dtype) if ddw is None else input_grad(dy, ddw, x.shape, **keywords)
+    dw = np.zeros(w.shape, dtype) if ddx is None else weight_grad(dy, ddx, w.shape, **keywords)
+    return ddy, dx, dw
+
+
+def _jvp(
+    passes: _Passes, primals: Any, tangents: Any, geometry: dict[str, Any], how: dict[str, Any]
+) -> tuple[Array, Array]:
+    forward, _, _, output_shape = passes
+    for triple, name, meaning in (
+        (primals, "primals", "(x, w, bias)"),
+        (tangents, "tangents", "(x_dot, w_dot, bias_dot)"),
+    ):
+        if not isinstance(triple, Sequence) or len(triple) != 3:
+            raise ValueError(f"{name} is {type(triple).__name__}, expected a tuple {meaning}")
+    x, w = as_float(primals[0], "x"), as_float(primals[1], "w")
+    y_shape = output_shape(x.shape, w.shape, **geometry)
+    x_dot, w_dot, bias_dot = _shaped(tangents, ("x_dot", "w_dot", "bias_dot"), x, w, y_shape, geometry)
+    y = forward(x, w, primals[2], **geometry, **how)
+    # (y's type first: a bias may be wider than x and w.)
+    dtype, (_, x, w, x_dot, w_dot, bias_dot) = _in_one_type(y, x, w, x_dot, w_dot, bias_dot)
+    return y, _derivative(passes, (x, w), (x_dot, w_dot, bias_dot), y_shape, dtype, geometry | how)
+
+
+def _derivative(
+    passes: _Passes,
+    primals: tuple[Array, Array],
+    tangents: tuple[Array | None, Array | None, Array | None],
+    y_shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    keywords: dict[str, Any],
 ) -> Array:
-    """The sum of some convolutions and a bias: of halves in float32, rounded once."""
-    half = dtype.name in HALVES
-    total = np.zeros(shape, FLOAT32 if half else dtype)
-    for x, w in terms:
-        term = np.empty(shape, FLOAT32) if common_dtype(x.dtype, w.dtype).name in HALVES else None
-        total += conv(x, w, **how, out=term)
-    if bias is not None:
-        total += _per_channel(bias, rank, layout)
-    return total.astype(dtype) if half else total
+    """``forward(x_dot, w) + forward(x, w_dot) + bias_dot``: each term is added while the next one is computed."""
+    forward = passes[0]
+    (x, w), (x_dot, w_dot, bias_dot) = primals, tangents
+    half = dtype.name in HALVES  # summed in float32, and rounded once
+    wide = FLOAT32 if half else dtype
+    y_dot: Array | None = None
+    for a, b in ((x_dot, w), (x, w_dot)):
+        if a is None or b is None:
+            continue
+        if y_dot is None:
+            y_dot = forward(a, b, bias_dot, out=np.empty(y_shape, wide), **keywords)
+        elif half:
+            y_dot += forward(a, b, out=np.empty(y_shape, wide), **keywords)
+        else:
+            y_dot = forward(a, b, add=y_dot, **keywords)
+    if y_dot is None:
+        y_dot = np.zeros(y_shape, wide)
+        if bias_dot is not None:
+            rank = w.ndim - 2 - bool(keywords["per_sample"])
+            y_dot += bias_dot if keywords["layout"] == "channels_last" else bias_dot.reshape(-1, *(1,) * rank)
+    return y_dot.astype(dtype) if half else y_dot
 
 
-def _per_channel(values: Array, rank: int, layout: Layout) -> Array:
-    """One value a channel, broadcast over the pixels."""
-    return values if layout == "channels_last" else values.reshape(-1, *(1,) * rank)
+def _shaped(
+    values: Sequence[npt.ArrayLike | None],
+    names: tuple[str, str, str],
+    x: Array,
+    w: Array,
+    y_shape: tuple[int, ...],
+    geometry: dict[str, Any],
+) -> list[Array | None]:
+    """What belongs to x, w and bias, each checked; None stays None."""
+    rank = w.ndim - 2 - bool(geometry["per_sample"])
+    channels = y_shape[-1] if geometry["layout"] == "channels_last" else y_shape[-rank - 1]
+    expected = ((x.shape, "the shape of x"), (w.shape, "the shape of w"), ((channels,), "one for each channel of y"))
+    arrays: list[Array | None] = []
+    for value, name, (shape, meaning) in zip(values, names, expected, strict=True):
+        array = None if value is None else as_float(value, name)
+        if array is not None:
+            check_shape(array.shape, shape, name, meaning)
+        arrays.append(array)
+    return arrays
 
 
-def _like(value: npt.ArrayLike | None, expected: tuple[int, ...], argument: str, meaning: str) -> Array | None:
-    if value is None:
-        return None
-    array = as_float(value, argument)
-    check_shape(array.shape, expected, argument, meaning)
-    return array
+def _in_one_type(*arrays: Any) -> tuple[np.dtype[Any], tuple[Any, ...]]:
+    """All in their common type; None stays None."""
+    dtype = common_dtype(*(a.dtype for a in arrays if a is not None))
+    return dtype, tuple(a if a is None or a.dtype == dtype else a.astype(dtype) for a in arrays)

@@ -3,7 +3,7 @@
 In: NumPy arrays and the geometry.   Out: NumPy arrays.
 Each function does three things: ``validation.operands`` (plain arrays of one type), ``planning.plan_conv`` (the
 geometry, checked once and remembered), ``Planned.execute`` (the compiled core).  ``transposed.py`` does the same for
-transposed convolutions, ``derivatives.py`` builds second derivatives from these.
+transposed convolutions, ``backward.py`` and ``derivatives.py`` are made of these.
 
 The operation is cross-correlation, as in every deep-learning library::
 
@@ -16,7 +16,6 @@ are what ``padding_mode`` says.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +40,7 @@ from convpp.errors import ShapeError
 from convpp.planning import Planned, plan_conv
 from convpp.prepared import PreparedWeights
 from convpp.runtime import threads_of_call
-from convpp.validation import Array, as_float, common_dtype, operands, plain, result
-
-NEEDS = ("x", "w", "bias")
+from convpp.validation import Array, as_float, operands, plain, result
 
 
 def conv(
@@ -284,6 +281,7 @@ def conv_bias_grad(
     *,
     layout: Layout = "channels_first",
     batched: bool = True,
+    per_sample: bool = False,
     out: Array | None = None,
     accumulate: bool = False,
     threads: int | None = None,
@@ -294,6 +292,8 @@ def conv_bias_grad(
     ----------
     dy : (N, K, \\*out)
         With ``batched=False``: (K, \\*out), one sample.  1 to 3 spatial axes.
+    per_sample : bool
+        True: not summed over the samples.
     layout, out, threads
         As in ``conv``.
     accumulate : bool
@@ -301,7 +301,7 @@ def conv_bias_grad(
 
     Returns
     -------
-    (K,), summed in float64 and rounded once
+    (K,), or (N, K) with ``per_sample=True``; summed in float64 and rounded once
 
     Raises
     ------
@@ -318,6 +318,9 @@ def conv_bias_grad(
     dy = as_float(dy, "dy")
     dy = plain(dy, dy.dtype)
     lead = int(flag(batched, "batched"))
+    each = flag(per_sample, "per_sample")
+    if each and not lead:
+        raise ValueError("per_sample is True, expected batched=True with it: the samples of an N axis")
     if dy.ndim - 1 - lead not in (1, 2, 3):
         form = "(N, K, *out)" if batched else "(K, *out)"
         raise ShapeError(f"dy has shape {dy.shape}, expected {form} with 1, 2 or 3 spatial axes")
@@ -328,82 +331,10 @@ def conv_bias_grad(
     for extent in spatial:
         pixels *= extent
     dtype = dy.dtype.name
-    target, copy_to = result(out, (channels,), dtype, flag(accumulate, "accumulate"), (dy,))
-    _core.bias_grad(dy, batch, channels, pixels, last, target, accumulate, threads_of_call(threads))
+    shape_of_result = (batch, channels) if each else (channels,)
+    target, copy_to = result(out, shape_of_result, dtype, flag(accumulate, "accumulate"), (dy,))
+    _core.bias_grad(dy, batch, channels, pixels, last, each, target, accumulate, threads_of_call(threads))
     return target if copy_to is None else copied(target, copy_to)
-
-
-def conv_backward(
-    dy: npt.ArrayLike,
-    x: npt.ArrayLike,
-    w: npt.ArrayLike,
-    *,
-    stride: PerAxis = 1,
-    padding: Padding = 0,
-    dilation: PerAxis = 1,
-    groups: int = 1,
-    padding_mode: PaddingMode = "zeros",
-    flip: bool = False,
-    layout: Layout = "channels_first",
-    needs: Iterable[str] = NEEDS,
-    algorithm: str = "auto",
-    threads: int | None = None,
-) -> tuple[Array | None, Array | None, Array | None]:
-    """All gradients of ``conv`` at once: (dx, dw, db).
-
-    Those of ``conv_input_grad``, ``conv_weight_grad`` and ``conv_bias_grad``, where the equations are.
-
-    Parameters
-    ----------
-    dy : (N, K, \\*out)
-    x : (N, C, \\*spatial)
-    w : (K, C/groups, \\*kernel)
-    needs : any of "x", "w", "bias"
-        What is left out comes back as None and costs nothing.
-    stride, padding, dilation, groups, padding_mode, flip, layout, algorithm, threads
-        As in ``conv``.
-
-    Returns
-    -------
-    (dx, dw, db), shaped like x, w and (K,); None for what ``needs`` leaves out
-
-    Raises
-    ------
-    ShapeError, DTypeError, ValueError, MemoryError
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import convpp
-    >>> x, w = np.ones((2, 3, 8, 8)), np.ones((4, 3, 3, 3))
-    >>> dx, dw, db = convpp.conv_backward(np.ones((2, 4, 6, 6)), x, w, needs=("x", "bias"))
-    >>> dx.shape, dw, db
-    ((2, 3, 8, 8), None, array([72., 72., 72., 72.]))
-    """
-    wanted = wanted_gradients(needs)
-    dy, x, w = as_float(dy, "dy"), as_float(x, "x"), as_float(w, "w")
-    geometry: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "flip": flip,
-        "layout": layout,
-    }
-    key = geometry_key(**geometry, per_sample=False)
-    planned = plan_conv(
-        "input_grad", common_dtype(dy.dtype, w.dtype).name, check_algorithm(algorithm), x.shape, w.shape, *key
-    )
-    if dy.shape != planned.y_shape:
-        raise wrong_dy(dy, planned)
-    how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}
-    dx = conv_input_grad(dy, w, x.shape, **geometry, **how) if "x" in wanted else None
-    dw = conv_weight_grad(dy, x, w.shape, **geometry, **how) if "w" in wanted else None
-    db = None
-    if "bias" in wanted:
-        db = conv_bias_grad(dy, layout=layout, batched=x.ndim == w.ndim, threads=threads)
-    return dx, dw, db
 
 
 def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
@@ -458,12 +389,3 @@ def wrong_dy(dy: Array, planned: Planned) -> ShapeError:
         f"dy has shape {dy.shape}, expected {planned.y_shape}: the output of x {planned.x_shape} "
         f"with w {planned.w_shape}"
     )
-
-
-def wanted_gradients(needs: Any) -> tuple[Any, ...]:
-    """``needs`` as names that are known."""
-    wanted = tuple(needs) if isinstance(needs, Iterable) and not isinstance(needs, str) else (needs,)
-    for name in wanted:
-        if name not in NEEDS:
-            raise ValueError(f"needs is {needs!r}, expected any of {', '.join(NEEDS)}")
-    return wanted

@@ -113,11 +113,8 @@ def conv_geometry(
     kernel = _kernel(w_shape, per_sample)
     rank = len(kernel)
     batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape)
-    if per_sample and (batch is None or batch != w_shape[0]):
-        raise ShapeError(
-            f"w has shape {w_shape}, expected (N, K, C/groups, *kernel) with the N of x, whose shape is {x_shape}: "
-            "per_sample means a set of weights for each sample"
-        )
+    if per_sample:
+        _check_samples(batch, w_shape, x_shape, "(N, K, C/groups, *kernel)")
     out_channels, per_group = w_shape[-rank - 2], w_shape[-rank - 1]
     _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
     if per_group * groups != channels:
@@ -175,21 +172,24 @@ def conv_transpose_geometry(
     groups: int,
     flip: bool,
     channels_last: bool,
+    per_sample: bool = False,
 ) -> Geometry:
     """The geometry of the convolution whose input gradient is this transposed convolution.
 
     In it, x of the transposed convolution is y, and the weights (C_in, C_out/groups, \\*kernel) are its
     (K, C/groups, \\*kernel) as they stand.
     """
-    kernel = _kernel(w_shape, False)
+    kernel = _kernel(w_shape, per_sample)
     rank = len(kernel)
     batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape)
-    if w_shape[0] != channels:
+    if per_sample:
+        _check_samples(batch, w_shape, x_shape, "(N, C_in, C_out/groups, *kernel)")
+    if w_shape[-rank - 2] != channels:
         raise ShapeError(
-            f"w has shape {w_shape} (C_in, C_out/groups, *kernel), so x must have {w_shape[0]} channels, "
+            f"w has shape {w_shape} (C_in, C_out/groups, *kernel), so x must have {w_shape[-rank - 2]} channels, "
             f"but x has shape {x_shape}: C = {channels}"
         )
-    out_channels = w_shape[1] * groups
+    out_channels = w_shape[-rank - 1] * groups
     _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
     strides = _axes(stride, rank, "stride", 1)
     dilations = _axes(dilation, rank, "dilation", 1)
@@ -242,12 +242,20 @@ def conv_transpose_geometry(
         dilations,
         tuple(pairs),
         flip,
-        False,
+        per_sample,
         channels_last,
         ("zeros",) * rank,
     )
     _check_sizes(geometry)
     return geometry
+
+
+def _check_samples(batch: int | None, w_shape: Shape, x_shape: Shape, form: str) -> None:
+    if batch is None or batch != w_shape[0]:
+        raise ShapeError(
+            f"w has shape {w_shape}, expected {form} with the N of x, whose shape is {x_shape}: "
+            "per_sample means a set of weights for each sample"
+        )
 
 
 def _kernel(w_shape: Shape, per_sample: bool) -> Shape:

@@ -112,9 +112,13 @@ class WeightAndBias:
         True
         """
         parameters = self._named_parameters()
-        if set(state) != set(parameters):
-            raise KeyError(f"{type(self).__name__} has the parameters {list(parameters)}, got {list(state)}")
-        arrays = {name: np.asarray(state[name]) for name in parameters}
+        missing, unknown = [n for n in parameters if n not in state], [n for n in state if n not in parameters]
+        if missing or unknown:
+            raise KeyError(
+                f"{type(self).__name__} has the parameters {list(parameters)}, got {list(state)}: "
+                f"missing {missing}, unknown {unknown}"
+            )
+        arrays = {name: _array(state[name], name) for name in parameters}
         for name, parameter in parameters.items():
             array = arrays[name]
             if array.shape != parameter.shape:
@@ -128,3 +132,12 @@ class WeightAndBias:
 
     def _named_parameters(self) -> dict[str, Array]:
         return dict(zip(("weight", "bias"), self.parameters(), strict=False))
+
+
+def _array(value: Any, argument: str) -> Array:
+    """What ``np.asarray`` makes of it; of a PyTorch parameter that records gradients, its values."""
+    detach = getattr(value, "detach", None)
+    try:
+        return np.asarray(value if detach is None else detach())
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DTypeError(f"{argument} is not an array: {error}") from None

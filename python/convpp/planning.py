@@ -71,10 +71,21 @@ def plan_conv_transpose(
     groups: int,
     flip: bool,
     layout: str,
+    per_sample: bool,
 ) -> Planned:
     """A pass of the convolution that ``conv_transpose`` is the adjoint of."""
     geometry = conv_transpose_geometry(
-        x_shape, w_shape, stride, padding, output_padding, output_size, dilation, groups, flip, _is_last(layout)
+        x_shape,
+        w_shape,
+        stride,
+        padding,
+        output_padding,
+        output_size,
+        dilation,
+        groups,
+        flip,
+        _is_last(layout),
+        per_sample,
     )
     return Planned(geometry, pass_, dtype, algorithm)
 

@@ -76,6 +76,7 @@ def conv_transpose_output_shape(
     padding_mode: str = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
+    per_sample: bool = False,
 ) -> tuple[int, ...]:
     """Shape of ``conv_transpose``'s result.
 
@@ -97,8 +98,8 @@ def conv_transpose_output_shape(
     >>> convpp.conv_transpose_output_shape((1, 16, 7, 7), (16, 8, 4, 4), stride=2, padding=1)
     (1, 8, 14, 14)
     """
-    *geometry, kind = transpose_key(
-        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout
+    *geometry, kind, per_sample = transpose_key(
+        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, per_sample
     )
-    arguments = (shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *geometry, kind == "channels_last")
+    arguments = (shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *geometry, kind == "channels_last", per_sample)
     return conv_transpose_geometry(*arguments).x_shape

@@ -22,9 +22,8 @@ from convpp.activation import Activation, run_fused, with_residual
 from convpp.arguments import Layout, Padding, PerAxis, Shape, check_algorithm, check_shape, per_axis, shape
 from convpp.calls import geometry_key, run
 from convpp.errors import ShapeError
-from convpp.functional import NEEDS, conv_bias_grad, wanted_gradients
 from convpp.planning import Planned, plan_conv_transpose
-from convpp.validation import Array, as_float, common_dtype, operands
+from convpp.validation import Array, operands
 
 
 def conv_transpose(
@@ -43,6 +42,7 @@ def conv_transpose(
     layout: Layout = "channels_first",
     activation: Activation | None = None,
     add: npt.ArrayLike | None = None,
+    per_sample: bool = False,
     algorithm: str = "auto",
     out: Array | None = None,
     threads: int | None = None,
@@ -56,6 +56,7 @@ def conv_transpose(
     x : (N, C_in, \\*spatial), or without N for one sample
         of the types of ``conv``; with ``layout="channels_last"``: (N, \\*spatial, C_in).
     w : (C_in, C_out/groups, \\*kernel)
+        With ``per_sample=True``: (N, C_in, C_out/groups, \\*kernel), a set of filters for each sample.
     bias : (C_out,), optional
     padding : as in ``conv``
         Crops the output.  "same" gives ``in * stride``, the crop split as in ONNX's SAME_UPPER.
@@ -63,7 +64,7 @@ def conv_transpose(
         Extends the output on the high side, by values that are computed; less than stride or dilation.
     output_size : spatial extents of the output, optional
         Sets output_padding; batch and channels in front are ignored.
-    stride, dilation, groups, padding_mode, flip, layout, activation, add, algorithm, out, threads
+    stride, dilation, groups, padding_mode, flip, layout, activation, add, per_sample, algorithm, out, threads
         As in ``conv``.
 
     Returns
@@ -92,8 +93,10 @@ def conv_transpose(
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
-    key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
-    planned = _plan("input_grad", dtype, algorithm, x.shape, w.shape, key)
+    key = transpose_key(
+        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, per_sample
+    )
+    planned = plan_transpose("input_grad", dtype, algorithm, x.shape, w.shape, key)
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.in_channels,), "bias", "(C_out,), one for each output channel")
     if activation is not None or add is not None:
@@ -115,6 +118,7 @@ def conv_transpose_input_grad(
     padding_mode: str = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
+    per_sample: bool = False,
     algorithm: str = "auto",
     out: Array | None = None,
     accumulate: bool = False,
@@ -129,6 +133,8 @@ def conv_transpose_input_grad(
     dy : (N, C_out, \\*out)
     w : (C_in, C_out/groups, \\*kernel)
     x_shape : shape of x, in full
+    per_sample : bool
+        True: w is (N, C_in, C_out/groups, \\*kernel).
     accumulate : bool
         True adds to ``out``.
     stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, out, threads
@@ -151,10 +157,12 @@ def conv_transpose_input_grad(
            [4., 4.]])
     """
     dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
-    key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
-    planned = _plan("forward", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, key)
+    key = transpose_key(
+        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, per_sample
+    )
+    planned = plan_transpose("forward", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, key)
     if dy.shape != planned.x_shape:
-        raise _wrong_dy(dy, planned)
+        raise wrong_transposed_dy(dy, planned)
     return run(planned, dy, w, None, planned.y_shape, dtype, out, accumulate, threads)
 
 
@@ -172,6 +180,7 @@ def conv_transpose_weight_grad(
     padding_mode: str = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
+    per_sample: bool = False,
     algorithm: str = "auto",
     out: Array | None = None,
     accumulate: bool = False,
@@ -186,6 +195,9 @@ def conv_transpose_weight_grad(
     dy : (N, C_out, \\*out)
     x : (N, C_in, \\*spatial)
     w_shape : shape of w, (C_in, C_out/groups, \\*kernel)
+    per_sample : bool
+        True: not summed over the samples.  The result is (N, C_in, C_out/groups, \\*kernel); ``w_shape`` may be given
+        with or without the N.
     accumulate : bool
         True adds to ``out``.
     stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, out, threads
@@ -208,87 +220,16 @@ def conv_transpose_weight_grad(
            [4., 4.]])
     """
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
-    key = transpose_key(stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout)
-    planned = _plan("weight_grad", dtype, algorithm, x.shape, shape(w_shape, "w_shape"), key)
-    if dy.shape != planned.x_shape:
-        raise _wrong_dy(dy, planned)
-    return run(planned, x, dy, None, planned.w_shape, dtype, out, accumulate, threads)
-
-
-def conv_transpose_backward(
-    dy: npt.ArrayLike,
-    x: npt.ArrayLike,
-    w: npt.ArrayLike,
-    *,
-    stride: PerAxis = 1,
-    padding: Padding = 0,
-    output_padding: PerAxis = 0,
-    output_size: Iterable[int] | None = None,
-    dilation: PerAxis = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-    flip: bool = False,
-    layout: Layout = "channels_first",
-    needs: Iterable[str] = NEEDS,
-    algorithm: str = "auto",
-    threads: int | None = None,
-) -> tuple[Array | None, Array | None, Array | None]:
-    """All gradients of ``conv_transpose`` at once: (dx, dw, db).
-
-    Those of ``conv_transpose_input_grad``, ``conv_transpose_weight_grad`` and ``conv_bias_grad``.
-
-    Parameters
-    ----------
-    dy : (N, C_out, \\*out)
-    x : (N, C_in, \\*spatial)
-    w : (C_in, C_out/groups, \\*kernel)
-    needs : any of "x", "w", "bias"
-        What is left out comes back as None.
-    stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, threads
-        As in ``conv_transpose``.
-
-    Returns
-    -------
-    (dx, dw, db), shaped like x, w and (C_out,); None for what ``needs`` leaves out
-
-    Raises
-    ------
-    ShapeError, DTypeError, ValueError, MemoryError
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import convpp
-    >>> dy, x, w = np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2))
-    >>> dx, dw, db = convpp.conv_transpose_backward(dy, x, w, needs=("bias",))
-    >>> dx, dw, db
-    (None, None, array([9.]))
-    """
-    wanted = wanted_gradients(needs)
-    dy, x, w = as_float(dy, "dy"), as_float(x, "x"), as_float(w, "w")
-    geometry: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "output_padding": output_padding,
-        "output_size": output_size,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "flip": flip,
-        "layout": layout,
-    }
-    planned = _plan(
-        "forward", common_dtype(dy.dtype, w.dtype).name, algorithm, x.shape, w.shape, transpose_key(**geometry)
+    key = transpose_key(
+        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, per_sample
     )
+    w_shape = shape(w_shape, "w_shape")
+    if per_sample and len(w_shape) == x.ndim:
+        w_shape = (x.shape[0], *w_shape)
+    planned = plan_transpose("weight_grad", dtype, algorithm, x.shape, w_shape, key)
     if dy.shape != planned.x_shape:
-        raise _wrong_dy(dy, planned)
-    how: dict[str, Any] = {"algorithm": algorithm, "threads": threads}
-    dx = conv_transpose_input_grad(dy, w, x.shape, **geometry, **how) if "x" in wanted else None
-    dw = conv_transpose_weight_grad(dy, x, w.shape, **geometry, **how) if "w" in wanted else None
-    db = None
-    if "bias" in wanted:
-        db = conv_bias_grad(dy, layout=layout, batched=x.ndim == w.ndim, threads=threads)
-    return dx, dw, db
+        raise wrong_transposed_dy(dy, planned)
+    return run(planned, x, dy, None, planned.w_shape, dtype, out, accumulate, threads)
 
 
 def transpose_key(
@@ -301,14 +242,15 @@ def transpose_key(
     padding_mode: str,
     flip: bool,
     layout: str,
+    per_sample: bool,
 ) -> tuple[Any, ...]:
     """The geometry arguments as ``plan_conv_transpose`` takes them."""
     if padding_mode != "zeros":
         raise ValueError(
             f"padding_mode is {padding_mode!r}, expected 'zeros': padding crops the result of a transposed convolution"
         )
-    stride, padding, dilation, groups, flip, layout, _, _ = geometry_key(
-        stride, padding, dilation, groups, "zeros", flip, layout, False
+    stride, padding, dilation, groups, flip, layout, per_sample, _ = geometry_key(
+        stride, padding, dilation, groups, "zeros", flip, layout, per_sample
     )
     return (
         stride,
@@ -319,14 +261,19 @@ def transpose_key(
         groups,
         flip,
         layout,
+        per_sample,
     )
 
 
-def _plan(pass_: str, dtype: str, algorithm: str, x_shape: Shape, w_shape: Shape, key: tuple[Any, ...]) -> Planned:
+def plan_transpose(
+    pass_: str, dtype: str, algorithm: str, x_shape: Shape, w_shape: Shape, key: tuple[Any, ...]
+) -> Planned:
+    """A pass of ``conv_transpose``."""
     return plan_conv_transpose(pass_, dtype, check_algorithm(algorithm), x_shape, w_shape, *key)
 
 
-def _wrong_dy(dy: Array, planned: Planned) -> ShapeError:
+def wrong_transposed_dy(dy: Array, planned: Planned) -> ShapeError:
+    """The error for a dy that is not shaped like the output."""
     return ShapeError(
         f"dy has shape {dy.shape}, expected {planned.x_shape}: the output of x {planned.y_shape} "
         f"with w {planned.w_shape}"

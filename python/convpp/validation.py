@@ -140,17 +140,19 @@ def result(
     return out, None
 
 
-def check_out(out: Any, shape: Shape, dtype: str) -> None:
+def check_out(out: Any, shape: Shape, dtype: str, argument: str = "out") -> None:
     """``out`` must be able to hold the result as it is; that of halves may also be float32, and is then not rounded."""
     if not isinstance(out, np.ndarray):
-        raise DTypeError(f"out is a {type(out).__name__}, expected a NumPy array of shape {shape}")
+        raise DTypeError(f"{argument} is a {type(out).__name__}, expected a NumPy array of shape {shape}")
     half = dtype in HALVES
     if out.dtype != dtype_from(dtype) and not (half and out.dtype == FLOAT32):
         given = out.dtype.name if out.dtype.isnative else f"{out.dtype.str} (foreign byte order)"
-        raise DTypeError(f"out has dtype {given}, expected {dtype}{' or float32' if half else ''}")
+        raise DTypeError(f"{argument} has dtype {given}, expected {dtype}{' or float32' if half else ''}")
     if out.shape != shape:
-        raise ShapeError(f"out has shape {out.shape}, expected {shape}")
+        raise ShapeError(f"{argument} has shape {out.shape}, expected {shape}")
     if not out.flags.writeable:
-        raise ValueError("out is read-only, expected a writable array")
+        raise ValueError(f"{argument} is read-only, expected a writable array")
     if not out.flags.c_contiguous or not out.flags.aligned:
-        raise ValueError(f"out has strides {out.strides} for shape {shape}, expected a C-contiguous, aligned array")
+        raise ValueError(
+            f"{argument} has strides {out.strides} for shape {shape}, expected a C-contiguous, aligned array"
+        )

@@ -84,19 +84,19 @@ public:
     // result = activation(sum + bias + residual).
     // Throws ShapeError if a size does not fit, DTypeError if the plan is for another type, std::bad_alloc if there is
     // no memory for the workspace; the result is then untouched.
-    void execute(View<const float> first, View<const float> second, View<const float> bias,
-                 View<float> result, const Execution& how = {}, View<const float> residual = {}) const;
-    void execute(View<const double> first, View<const double> second, View<const double> bias,
-                 View<double> result, const Execution& how = {}, View<const double> residual = {}) const;
+    void execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
+                 const Execution& how = {}, View<const float> residual = {}) const;
+    void execute(View<const double> first, View<const double> second, View<const double> bias, View<double> result,
+                 const Execution& how = {}, View<const double> residual = {}) const;
     void execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias,
                  View<bfloat16> result, const Execution& how = {}, View<const bfloat16> residual = {}) const;
-    void execute(View<const float16> first, View<const float16> second, View<const float16> bias,
-                 View<float16> result, const Execution& how = {}, View<const float16> residual = {}) const;
+    void execute(View<const float16> first, View<const float16> second, View<const float16> bias, View<float16> result,
+                 const Execution& how = {}, View<const float16> residual = {}) const;
     // Without rounding to half.
-    void execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias,
-                 View<float> result, const Execution& how = {}, View<const bfloat16> residual = {}) const;
-    void execute(View<const float16> first, View<const float16> second, View<const float16> bias,
-                 View<float> result, const Execution& how = {}, View<const float16> residual = {}) const;
+    void execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias, View<float> result,
+                 const Execution& how = {}, View<const bfloat16> residual = {}) const;
+    void execute(View<const float16> first, View<const float16> second, View<const float16> bias, View<float> result,
+                 const Execution& how = {}, View<const float16> residual = {}) const;
 
     // Forward only: the weights as this plan reads them, packed or transformed, and the pass with them.  Preparing pays for
     // few pixels and many channels; Summary::weight_share estimates how much.

@@ -148,7 +148,7 @@ template <class T>
 void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* dw, int threads) {
     const Geometry& g = problem.geometry();
     const IndexMap& map = plan.maps[0].map;
-    const int64_t sets = g.per_sample ? g.batch : 1, in = g.in_channels / g.groups, taps = problem.taps();
+    const int64_t in = g.in_channels / g.groups, taps = problem.taps();
     const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
     const auto outside = [&](size_t a, int64_t u, int64_t t) {
         const int64_t at = u * map.axis[a].source_step + map.axis[a].taps[static_cast<size_t>(t)].offset;
@@ -156,13 +156,11 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
         return at < 0 || at >= map.axis[a].source_extent;
     };
     const Inside inside = inside_of(map);
-    std::vector<std::vector<char>> spoiled(static_cast<size_t>(sets * g.out_channels));
+    std::vector<std::vector<char>> spoiled(static_cast<size_t>(g.out_channels));
     for (std::vector<char>& flags : spoiled) flags.resize(static_cast<size_t>(taps));  // before the threads: may throw
-    parallel_for(sets * g.out_channels, threads, [&](int64_t task, int) {
-        std::vector<char>& flags = spoiled[static_cast<size_t>(task)];
-        const int64_t set = task / g.out_channels, k = task % g.out_channels;
-        const int64_t n_lo = g.per_sample ? set : 0, n_hi = g.per_sample ? set + 1 : g.batch;
-        for (int64_t n = n_lo; n < n_hi; ++n)
+    parallel_for(g.out_channels, threads, [&](int64_t k, int) {
+        std::vector<char>& flags = spoiled[static_cast<size_t>(k)];
+        for (int64_t n = 0; n < g.batch; ++n)
             for_each_border_pixel(map, inside, [&](const Extents& p) {
                 const int64_t at = n * plan.result.batch + k * plan.result.channel + at_pixel(plan.result, p);
                 if (is_finite(arrays.dy[at])) return true;
@@ -181,7 +179,7 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
             const Extents r{counted / (g.kernel[1] * g.kernel[2]), counted / g.kernel[2] % g.kernel[1],
                             counted % g.kernel[2]};
             for (int64_t c = 0; c < in; ++c)
-                dw[(task * in + c) * taps + index] = reference::weight_grad_at(problem, arrays, n_lo, n_hi, k, c, r);
+                dw[(k * in + c) * taps + index] = reference::weight_grad_at(problem, arrays, 0, g.batch, k, c, r);
         }
     });
 }

@@ -180,7 +180,6 @@ void Frame::add(const Stored<T>& dy, const Stored<T>& w, T* dx, int threads, std
     const ConvProblem& problem = problem_.front();
     const Geometry& g = problem.geometry();
     const int64_t y_sample = problem.y_elems() / g.batch, x_sample = problem.x_elems() / g.batch;
-    const int64_t w_sample = g.per_sample ? problem.w_elems() / g.batch : 0;
     Carver carver(workspace);
     T* const gradients = carver.take<T>(gradient_bytes_ / static_cast<int64_t>(sizeof(T)));
     int64_t* const columns = carver.take<int64_t>(column_bytes_ / static_cast<int64_t>(sizeof(int64_t)));
@@ -193,16 +192,16 @@ void Frame::add(const Stored<T>& dy, const Stored<T>& w, T* dx, int threads, std
         for (int64_t n = 0; n < g.batch; n += slab.samples) {
             const int64_t samples = std::min(slab.samples, g.batch - n);
             const Plan& plan = samples == slab.samples ? slab.plan : slab.last.front();
-            const Stored<T> own_dy = dy + n * y_sample, own_w = w + n * w_sample;
+            const Stored<T> own_dy = dy + n * y_sample;
             const Results<T> to(gradients);
             if (plan.fill_result)
                 std::fill_n(gradients, samples * g.in_channels * slab.extent[0] * slab.extent[1] * slab.extent[2],
                             T(0));
-            run_implicit_gemm<T>(plan, {own_dy, own_w, nullptr, {}, to, false, {}}, threads_of(plan, threads), rest);
+            run_implicit_gemm<T>(plan, {own_dy, w, nullptr, {}, to, false, {}}, threads_of(plan, threads), rest);
             if (plan.reads_padding && spoils) {
                 Geometry some = slab.problem.geometry();
                 some.batch = samples;
-                repair_products<T>(ConvProblem(some), plan, {{}, own_w, own_dy, {}}, {}, to, threads);
+                repair_products<T>(ConvProblem(some), plan, {{}, w, own_dy, {}}, {}, to, threads);
             }
             add_gradients(problem, slab, samples, gradients, dx + n * x_sample, plan.parallel ? threads : 1, columns);
         }

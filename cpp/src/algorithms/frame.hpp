@@ -1,6 +1,6 @@
 // The input gradient of what is read outside x, where its boundary is not zeros: the adjoint of the fold.
 //
-// In:  a ConvProblem whose axes have boundaries, dy, w, a dx that holds the gradient of x with zeros around it.
+// In:  a ConvProblem whose axes have boundaries (weights for each sample: of one sample), dy, w, a dx that holds the gradient of x with zeros around it.
 // Out: dx, with what its elements receive from the positions outside that were folded to them.
 //
 // The positions that are read outside x are a frame around it.  It is cut into slabs: in front of and behind x along each

@@ -217,7 +217,7 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
 // What sums start from: all of the result's channels.
 template <class T>
 void copy_bias(const Plan& plan, const Stored<T>& bias, T* to) {
-    const int64_t channels = bias ? plan.groups_per_sample * plan.result_channels : 0;
+    const int64_t channels = bias ? plan.groups * plan.result_channels : 0;
     for (int64_t c = 0; c < channels; ++c) to[c] = bias[c];
 }
 
@@ -227,7 +227,7 @@ struct SharedWeights {
     T* weights = nullptr;
     T* bias = nullptr;
     SharedWeights(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        const int64_t channels = plan.groups_per_sample * plan.result_channels;
+        const int64_t channels = plan.groups * plan.result_channels;
         weights = carver.take<T>(plan.packs_in_task ? 0 : plan.packed_weight_elems + kernel.lanes);
         bias = carver.take<T>(channels + panel_widths(plan, kernel).channels);
     }

@@ -57,12 +57,10 @@ struct GroupOperands {
     GroupOperands(const Plan& plan, const ProductOperands<T>& operands, const T* all_bias, const ProductTask& task,
                   int64_t group)
         : accumulate(operands.accumulate) {
-        const int64_t sample = group / plan.groups_per_sample, of_sample = group % plan.groups_per_sample;
-        const int64_t first_channel = of_sample * plan.result_channels + task.channel_lo;
-        source = operands.source + sample * plan.source.batch + of_sample * plan.source_channels * plan.source.channel;
-        if (operands.sums != nullptr)
-            result = operands.sums + sample * plan.task_result.batch + first_channel * plan.task_result.channel;
-        result_at = sample * plan.result.batch + first_channel * plan.result.channel;
+        const int64_t first_channel = group * plan.result_channels + task.channel_lo;
+        source = operands.source + group * plan.source_channels * plan.source.channel;
+        if (operands.sums != nullptr) result = operands.sums + first_channel * plan.task_result.channel;
+        result_at = first_channel * plan.result.channel;
         bias = operands.bias ? all_bias + first_channel : nullptr;
     }
 

@@ -155,14 +155,12 @@ struct SumTask {
 // The group's first element of dy, and its x.
 template <class T>
 Stored<T> first_dy(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
-    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
-    return operands.dy + sample * plan.result.batch + group * plan.result_channels * plan.result.channel;
+    return operands.dy + product.group * plan.result_channels * plan.result.channel;
 }
 
 template <class T>
 Stored<T> first_x(const Plan& plan, const Product& product, const SumOperands<T>& operands) {
-    const int64_t sample = product.group / plan.groups_per_sample, group = product.group % plan.groups_per_sample;
-    return operands.x + sample * plan.source.batch + group * plan.source_channels * plan.source.channel;
+    return operands.x + product.group * plan.source_channels * plan.source.channel;
 }
 
 }  // namespace convpp

@@ -128,10 +128,8 @@ void for_each_rows(const Plan& plan, const ResultArea& area, int64_t channel, in
 template <class Use>
 void for_each_result_rows(const Plan& plan, const ProductTask& task, bool with_gaps, const Use& use) {
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
-        const int64_t sample = group / plan.groups_per_sample, of_sample = group % plan.groups_per_sample;
-        for_each_area(plan, task, with_gaps, [&](ResultArea area) {
-            area.lo[0] += sample;
-            for_each_rows(plan, area, of_sample * plan.result_channels + task.channel_lo, task.channels, use);
+        for_each_area(plan, task, with_gaps, [&](const ResultArea& area) {
+            for_each_rows(plan, area, group * plan.result_channels + task.channel_lo, task.channels, use);
         });
     }
 }
@@ -155,11 +153,8 @@ public:
         if (!plan.buffered) return;
         const ResultArea area = bounding_area(task);
         const TensorStrides& s = plan.task_result;
-        const int64_t sample = task.group_lo / plan.groups_per_sample;
-        const int64_t channel = groups_of_samples(plan)
-                                    ? 0
-                                    : task.group_lo % plan.groups_per_sample * plan.result_channels + task.channel_lo;
-        int64_t origin = (area.lo[0] + sample) * s.batch + channel * s.channel;
+        const int64_t channel = task.group_lo * plan.result_channels + task.channel_lo;
+        int64_t origin = area.lo[0] * s.batch + channel * s.channel;
         for (size_t a = 0; a < 3; ++a) origin += area.lo[a + 1] * s.axis[a];
         own_.sums = buffer.at - origin;
         own_.epilogue = {};

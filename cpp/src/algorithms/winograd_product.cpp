@@ -93,7 +93,7 @@ struct SharedTransformed {
     T* bias = nullptr;
     SharedTransformed(Carver& carver, const Plan& plan, const KernelTable<T>& kernel) {
         weights = carver.take<T>(plan.packs_in_task ? 0 : plan.packed_weight_elems + kernel.lanes);
-        bias = carver.take<T>(plan.groups_per_sample * plan.result_channels + kernel.lanes);
+        bias = carver.take<T>(plan.groups * plan.result_channels + kernel.lanes);
     }
 };
 
@@ -188,9 +188,8 @@ private:
 template <class T>
 void add_source(const Plan& plan, const ProductOperands<T>& operands, const ProductTask& task, const WinogradBox& box,
                 const SourceBlock& block, ReadAhead& ahead) {
-    const int64_t sample = task.group_lo / plan.groups_per_sample, group = task.group_lo % plan.groups_per_sample;
-    Stored<T> at = operands.source + (sample + task.pixels.lo[0]) * plan.source.batch +
-                   (group * plan.source_channels + block.lo) * plan.source.channel;
+    Stored<T> at = operands.source + task.pixels.lo[0] * plan.source.batch +
+                   (task.group_lo * plan.source_channels + block.lo) * plan.source.channel;
     std::array<int64_t, 4> count{task.pixels.extent(0), 1, 1, 1};
     for (size_t a = 0; a < 3; ++a) {
         const ReadRange& range = box.source.range[a];
@@ -275,7 +274,6 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
         beginning.start = kernels::Start::from_c;
     }
     const int64_t samples = task.pixels.extent(0), of_sample = tiles / samples;
-    const int64_t first_sample = group / plan.groups_per_sample + task.pixels.lo[0];
     for (int64_t c = 0; c < task.channels; c += kernel.lanes) {
         const T* const own_bias = own.bias != nullptr ? own.bias + c : nullptr;
         for (int64_t n = 0; n < samples; ++n)
@@ -283,7 +281,7 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
                      .results(buffers.m + c, buffers.tile_from + n * of_sample, point_steps(w, buffers.m_point),
                               of_sample, own_bias, buffers.results, buffers.tile_to + n * of_sample,
                               WinogradBox::steps(w, box.results)))
-                spoiled[first_sample + n].store(1, std::memory_order_relaxed);
+                spoiled[task.pixels.lo[0] + n].store(1, std::memory_order_relaxed);
         writer.write(std::min<int64_t>(kernel.lanes, task.channels - c), operands,
                      own.result_at + c * plan.result.channel);
     }
@@ -329,7 +327,7 @@ void run_winograd_product(const Plan& plan, const ProductOperands<T>& operands, 
     const std::vector<WinogradBuffers<T>> buffers = buffers_of_threads(carver, plan, kernel, threads);
     if (operands.bias) {
         copy_bias(plan, operands.bias, shared.bias);
-        const int64_t channels = plan.groups_per_sample * plan.result_channels;
+        const int64_t channels = plan.groups * plan.result_channels;
         std::fill_n(shared.bias + channels, kernel.lanes, T(0));  // read in whole vectors, and looked at for NaN
     }
     const bool transforms_all = operands.packed == nullptr && !plan.packs_in_task;

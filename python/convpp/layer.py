@@ -1,0 +1,200 @@
+"""What all layers share: arguments, ``backward``, per-sample gradients, ``repr``.
+
+In: a layer's arguments.  Out: the base class of the layers in ``layers.py``, which say how to compute.
+
+Read next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from convpp.arguments import (
+    LAYOUTS,
+    Padding,
+    PerAxis,
+    as_int,
+    check_algorithm,
+    choice,
+    flag,
+    pads,
+    per_axis,
+)
+from convpp.errors import ShapeError
+from convpp.functional import conv_bias_grad
+from convpp.geometry import explicit_pads
+from convpp.parameters import Rng, WeightAndBias
+from convpp.runtime import threads_of_call
+from convpp.validation import FLOAT32, HALVES, Array, as_float, common_dtype
+
+
+class Layer(WeightAndBias, ABC):
+    """What all six layers share beside parameters: geometry, ``backward`` and ``repr``.
+
+    The two classes below say how to compute.
+    """
+
+    _rank: ClassVar[int]
+    _transposed: ClassVar[bool]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: PerAxis,
+        stride: PerAxis,
+        padding: Padding,
+        dilation: PerAxis,
+        groups: int,
+        bias: bool,
+        options: dict[str, Any],
+        dtype: npt.DTypeLike,
+        rng: Rng,
+    ) -> None:
+        self.in_channels = in_channels = as_int(in_channels, "in_channels")
+        self.out_channels = out_channels = as_int(out_channels, "out_channels")
+        self.groups = groups = as_int(groups, "groups")
+        if groups < 1 or min(in_channels, out_channels) < 0 or in_channels % groups or out_channels % groups:
+            raise ShapeError(
+                f"in_channels={in_channels} and out_channels={out_channels} with groups={groups}: expected "
+                "a positive groups that divides both"
+            )
+        self.kernel_size = self._per_axis(kernel_size, "kernel_size", least=1)
+        self.stride = self._per_axis(stride, "stride", least=1)
+        self.dilation = self._per_axis(dilation, "dilation", least=1)
+        padding = pads(padding)
+        if not isinstance(padding, str):
+            explicit_pads(padding, self._rank)  # only to fail here and not at the first forward
+        self.padding = (padding,) * self._rank if isinstance(padding, int) else padding
+        self.flip = flag(options["flip"], "flip")
+        self.layout = choice(options["layout"], "layout", LAYOUTS)
+        self.algorithm = check_algorithm(options["algorithm"])
+        self.threads = options["threads"]
+        threads_of_call(self.threads)  # only to fail here and not at the first forward
+        self._x: Array | None = None
+
+        rows, columns = (in_channels, out_channels) if self._transposed else (out_channels, in_channels)
+        shape = (rows, columns // groups, *self.kernel_size)
+        super().__init__(shape, out_channels if bias else None, dtype, rng)
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """``forward(x)``."""
+        return self.forward(x)
+
+    @abstractmethod
+    def forward(self, x: npt.ArrayLike) -> Array:
+        """Return y and keep x (not a copy) for ``backward``."""
+
+    def backward(self, dy: npt.ArrayLike) -> Array:
+        """Return ``dx`` and add to ``weight_grad`` and ``bias_grad``, all for the last ``forward(x)``.
+
+        Parameters
+        ----------
+        dy : the gradient of a scalar loss with respect to ``forward(x)``, of its shape.
+
+        Returns
+        -------
+        dx : the gradient with respect to x, of its shape.
+
+        Raises
+        ------
+        RuntimeError : there was no ``forward``.
+        ShapeError, DTypeError : ``dy`` does not fit; the gradients are then as they were.
+        """
+        if self._x is None:
+            raise RuntimeError(f"{type(self).__name__}.backward(dy) needs a forward(x) before it")
+        dy = np.asarray(dy)
+        dx = self._input_grad(dy, self._x)
+        self._add_weight_grad(dy, self._x)
+        if self.bias_grad is not None:
+            how = {"batched": dy.ndim == self._rank + 2, "layout": self.layout, "threads": self.threads}
+            add_to(self.bias_grad, conv_bias_grad, dy, **how)
+        return dx
+
+    def backward_per_sample(self, dy: npt.ArrayLike) -> tuple[Array, list[Array]]:
+        """Return ``dx`` and the gradients of the parameters for each sample, for the last ``forward(x)``.
+
+        For differential privacy, which clips the gradient of each sample before they are added, and for the statistics
+        of gradients.  ``weight_grad`` and ``bias_grad`` stay as they are.
+
+        Parameters
+        ----------
+        dy : as in ``backward``; with an N axis.
+
+        Returns
+        -------
+        dx : as from ``backward``.
+        gradients : in the order of ``parameters()``, each with a leading N axis: weights', and biases' (N, K).
+
+        Raises
+        ------
+        RuntimeError : there was no ``forward``.
+        ShapeError, DTypeError : ``dy`` does not fit, or has no N axis.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import convpp
+        >>> layer = convpp.Conv2d(3, 5, kernel_size=3, rng=0)
+        >>> y = layer(np.ones((8, 3, 20, 20), np.float32))
+        >>> dx, gradients = layer.backward_per_sample(np.ones_like(y))
+        >>> [g.shape for g in gradients]
+        [(8, 5, 3, 3, 3), (8, 5)]
+        """
+        if self._x is None:
+            raise RuntimeError(f"{type(self).__name__}.backward_per_sample(dy) needs a forward(x) before it")
+        needs = ("x", "w") if self.bias is None else ("x", "w", "bias")
+        dx, *gradients = self._backward(np.asarray(dy), self._x, needs=needs, per_sample=True)
+        return dx, [g for g in gradients if g is not None]
+
+    @abstractmethod
+    def _input_grad(self, dy: Array, x: Array) -> Array: ...
+
+    @abstractmethod
+    def _add_weight_grad(self, dy: Array, x: Array) -> None: ...
+
+    @abstractmethod
+    def _backward(self, dy: Array, x: Array, **arguments: Any) -> tuple[Any, ...]: ...
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("flip", "layout", "algorithm", "threads")}
+
+    def __repr__(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}"]
+        parts += [f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
+        usual = {"padding": 0, "dilation": 1, "output_padding": 0, "groups": 1, "padding_mode": "zeros"}
+        usual |= {"flip": False, "layout": "channels_first", "algorithm": "auto", "threads": None}
+        for name, default in usual.items():
+            value = getattr(self, name, default)
+            if value not in (default, (default,) * self._rank):
+                parts.append(f"{name}={value!r}")
+        if self.bias is None:
+            parts.append("bias=False")
+        if self.weight.dtype != np.float32:
+            parts.append(f"dtype={self.weight.dtype}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    @classmethod
+    def _per_axis(cls, value: PerAxis, argument: str, least: int) -> tuple[int, ...]:
+        """One int for each spatial axis."""
+        given = per_axis(value, argument)
+        values = (given,) * cls._rank if isinstance(given, int) else given
+        if len(values) != cls._rank or min(values) < least:
+            raise ShapeError(
+                f"{argument} is {value!r}, expected an integer or {cls._rank} integers, each {least} or more"
+            )
+        return values
+
+
+def add_to(total: Array, gradient: Callable[..., Array], *operands: Array, **arguments: Any) -> None:
+    """``total += gradient(*operands)``; where the dtypes agree, without a temporary array."""
+    dtype = common_dtype(*(as_float(operand, "dy").dtype for operand in operands))
+    if dtype == total.dtype or (dtype.name in HALVES and total.dtype == FLOAT32):
+        gradient(*operands, **arguments, out=total, accumulate=True)
+    else:
+        total += gradient(*operands, **arguments)

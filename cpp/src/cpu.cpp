@@ -1,4 +1,5 @@
 // Which instruction sets were compiled in, which of them this CPU runs, and their kernels.
+#include <atomic>
 #include <stdexcept>
 
 #include "dispatch.hpp"
@@ -20,6 +21,11 @@ namespace avx512 {
 KernelTable<float> table_float32();
 KernelTable<double> table_float64();
 }  // namespace avx512
+#endif
+#if CONVPP_HAVE_AVX512_BF16
+namespace avx512_bf16 {
+void add_twins(KernelTable<float>& table);
+}  // namespace avx512_bf16
 #endif
 #if CONVPP_HAVE_NEON
 namespace neon {
@@ -51,7 +57,13 @@ const Tables& tables(Isa isa) {
         }
         case Isa::avx512: {
 #if CONVPP_HAVE_AVX512
-            static const Tables avx512{kernels::avx512::table_float32(), kernels::avx512::table_float64()};
+            static const Tables avx512 = [] {
+                Tables both{kernels::avx512::table_float32(), kernels::avx512::table_float64()};
+#if CONVPP_HAVE_AVX512_BF16
+                if (__builtin_cpu_supports("avx512bf16")) kernels::avx512_bf16::add_twins(both.float32);
+#endif
+                return both;
+            }();
             return avx512;
 #else
             break;
@@ -120,10 +132,18 @@ KernelShapes shapes_of(const kernels::KernelTable<T>& table) {
     return shapes;
 }
 
+std::atomic<bool> twins_allowed{true};
+
 }  // namespace
 
+void allow_twins(bool allowed) { twins_allowed.store(allowed, std::memory_order_relaxed); }
+
 KernelShapes kernel_shapes(Isa isa, DType dtype) {
-    return dtype == DType::float64 ? shapes_of(tables(isa).float64) : shapes_of(tables(isa).float32);
+    if (dtype == DType::float64) return shapes_of(tables(isa).float64);
+    KernelShapes shapes = shapes_of(tables(isa).float32);
+    shapes.twins =
+        dtype == DType::bfloat16 && tables(isa).float32.has_twins && twins_allowed.load(std::memory_order_relaxed);
+    return shapes;
 }
 
 }  // namespace convpp

@@ -16,7 +16,11 @@ struct KernelShapes {
     TileShape shape[kernels::tile_families];
     int row_tile_vectors[kernels::max_row_tile_rows] = {};
     int64_t dot_rows = 1, dot_columns = 1;
+    bool twins = false;  // bfloat16: tiles that multiply two channels at once
 };
+
+// For tests: plans made from now on use twins where the CPU has them, or not (as on another CPU).
+void allow_twins(bool allowed);
 
 KernelShapes kernel_shapes(Isa isa, DType dtype);
 

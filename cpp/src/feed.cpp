@@ -1,6 +1,7 @@
 // The choice between the ways of feeding the tile (plan.hpp: Feed), by the estimates of their cost.
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 #include "estimates.hpp"
 #include "plan_parts.hpp"
@@ -15,7 +16,7 @@ bool vectors_in_place(const Plan& plan, const IndexMap& map) {
 }
 
 bool scalars_in_place(const Plan& plan, const IndexMap& map, int64_t elem_bytes) {
-    if (plan.converts) return false;
+    if (plan.converts && (!plan.twins || plan.twin_distance != 0)) return false;
     constexpr int64_t few_sets_bytes = 2048;  // half of the 4 KiB after which an L1 of 64 sets begins again
     const bool aliased =
         plan.source.channel != 1 && plan.source_channels > 1 && plan.source.channel * elem_bytes % few_sets_bytes == 0;
@@ -33,6 +34,12 @@ Choice cheapest_feed(const Plan& plan, const KernelShapes& kernels, int64_t elem
     MapPlan m = *std::max_element(plan.maps.begin(), plan.maps.end(),
                                   [&](const MapPlan& a, const MapPlan& b) { return work(a) < work(b); });
     const bool sums = plan.pass == Pass::weight_grad;
+    if (plan.twins) {  // no other tile multiplies them
+        m.in_place = scalars_in_place(plan, m.map, elem_bytes);
+        TileChoice tile = scalar_product(kernels, plan, m);
+        if (!m.in_place && m.map.reads_mostly_gaps()) tile.cost = std::numeric_limits<double>::infinity();
+        return {Feed::pixel_scalars, tile};
+    }
     m.in_place = vectors_in_place(plan, m.map);
     Choice best{Feed::packed_pixels, (sums ? packed_sum : packed_product)(kernels, plan, m)};
     // (Operands that are converted lie in place for nobody but a packer: dot products read dy where it lies.)
@@ -105,13 +112,42 @@ bool uses_sliding_rows(const Plan& plan, const KernelShapes& kernels) {
 
 }  // namespace
 
+void use_twins(Plan& plan) {
+    plan.twins = true;
+    plan.source_channels /= 2;
+    TensorStrides& source = plan.source;
+    if (source.channel == 1) {  // they lie together, and are read like float32
+        source.batch /= 2;
+        for (int64_t& step : source.axis) step = std::max<int64_t>(step / 2, 1);
+    } else {
+        plan.twin_distance = source.channel;
+        source.channel *= 2;
+    }
+}
+
+bool twins_are_faster(Plan sample, const KernelShapes& kernels, int64_t elem_bytes) {
+    if (!kernels.twins || sample.pass == Pass::weight_grad || sample.source_channels % 2 != 0) return false;
+    const auto find_blocks = [&] {
+        for (MapPlan& m : sample.maps) m.patches = make_patch_blocks(sample.source_channels, m.map);
+    };
+    find_blocks();
+    for (const bool last : {true, false}) {  // what is a matter of rules in one of the layouts
+        sample.channels_last = last;
+        if (uses_channel_vectors(sample, kernels)) return false;
+    }
+    const double converted = cheapest_feed(sample, kernels, elem_bytes).tile.cost;
+    use_twins(sample);
+    find_blocks();
+    return cheapest_feed(sample, kernels, elem_bytes).tile.cost < converted;
+}
+
 void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
-    if (uses_sliding_rows(plan, kernels)) {
+    if (!plan.twins && uses_sliding_rows(plan, kernels)) {
         plan.feed = Feed::sliding_rows;
         plan.tile = {0, true, kernels::slide_rows[0], kernels.shape[0].lanes, 0};
         return;
     }
-    if (uses_channel_vectors(plan, kernels)) return use_channel_vectors(plan, kernels);
+    if (!plan.twins && uses_channel_vectors(plan, kernels)) return use_channel_vectors(plan, kernels);
     const Choice choice = cheapest_feed(plan, kernels, elem_bytes);
     plan.feed = choice.feed;
     plan.tile = choice.tile;

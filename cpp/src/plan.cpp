@@ -38,6 +38,16 @@ double read_flops(const Plan& plan) {
            static_cast<double>(plan.source_channels);
 }
 
+// What the choice of twins may depend on: one sample in channels first, so that bits depend on neither batch nor layout.
+Plan sample_of(const Plan& plan, const ConvProblem& problem) {
+    Geometry g = problem.geometry();
+    g.layout = Layout::channels_first;
+    Plan sample = plan;
+    describe_operands(sample, ConvProblem(g));
+    sample.batch = 1;
+    return sample;
+}
+
 // How threads share `samples` problems of this size.  Whole samples cost no barriers, and what a thread packs stays in its
 // own cache; but the last round should not leave threads idle for long, and large weights, packed or transformed, are
 // better shared by all threads than brought for each (measured, 3x3 256-256 at 7x7: 1.15 times as fast; 64-64 at 28x28:
@@ -94,7 +104,9 @@ Plan make_plan(const ConvProblem& whole, Pass pass, DType dtype, Algorithm algor
                                                        : problem.w_elems();
     // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
     plan.empty = problem.flops() == 0 || results == 0 || (plan.maps.empty() && algorithm != Algorithm::reference);
-    if (algorithm == Algorithm::automatic && !plan.empty && choose_winograd(plan, kernels, true).empty())
+    const bool twins = kernels.twins && !plan.empty && algorithm != Algorithm::reference &&
+                       twins_are_faster(sample_of(plan, problem), kernels, elem_bytes);
+    if (algorithm == Algorithm::automatic && !plan.empty && choose_winograd(plan, kernels, true, twins ? 2 : 1).empty())
         plan.algorithm = Algorithm::winograd;
     if (algorithm == Algorithm::winograd && !plan.maps.empty()) {
         const std::string why_not = choose_winograd(plan, kernels, false);
@@ -108,13 +120,16 @@ Plan make_plan(const ConvProblem& whole, Pass pass, DType dtype, Algorithm algor
         else plan_winograd_products(plan, kernels, elem_bytes);
         return plan;
     }
+    if (twins) use_twins(plan);
     // The weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them
     // would take long (there, blocks are no part of the order of the sum).
     const int64_t least_channels = pass == Pass::weight_grad && plan.channels_last ? 32 : 1;
     for (MapPlan& m : plan.maps) m.patches = make_patch_blocks(plan.source_channels, m.map, least_channels);
     // Packing costs a vector of weights about what multiplying it with 6 pixels does (measured: 5 to 7).
     constexpr double packed_weight = 6.0;
-    plan.weight_share = packed_weight / (packed_weight + static_cast<double>(plan.maps[0].map.pixels() * plan.batch));
+    const int64_t at_once = plan.twins ? 2 : 1;  // channels: multiplied, while packing takes as long
+    plan.weight_share =
+        packed_weight / (packed_weight + static_cast<double>(plan.maps[0].map.pixels() * plan.batch / at_once));
     choose_feed(plan, kernels, elem_bytes);
     if (pass == Pass::weight_grad) plan_sums(plan, kernels, elem_bytes);
     else plan_products(plan, kernels, elem_bytes);
@@ -181,7 +196,7 @@ std::string describe_blocking(const Plan& plan) {
            text(m.patches.largest()) + " (channel, tap) pairs; " + text(static_cast<int64_t>(plan.maps.size())) +
            (plan.maps.size() == 1 ? " index map" : " residue classes") +
            (joins_classes(plan) ? " as one product; " : "; ") + name(plan.feed) +
-           (m.in_place ? ", read in place" : "") + describe_samples(plan);
+           (plan.twins ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "") + describe_samples(plan);
 }
 
 }  // namespace convpp

@@ -131,7 +131,14 @@ struct Plan {
     DType dtype = DType::float32;
     Algorithm algorithm = Algorithm::direct;
     Isa isa = Isa::scalar;
-    bool converts = false;      // operands are stored in half: tiles read what was converted, never in place
+    bool converts = false;      // operands are stored in half: tiles read what was converted, not in place
+
+    // bfloat16, pixel_scalars: two neighbouring channels are multiplied at once (kernels/twins.cpp).  Such twins are the
+    // source's elements then, and source_channels and all strides of `source` count them; but the weights' stay as they are.
+    // Twins that do not lie together in memory are `twin_distance` elements apart.
+    bool twins = false;
+    int64_t twin_distance = 0;
+
     bool empty = false;         // the sum has no terms, or there are no results: only bias or zeros are written
 
     // With weights for each sample, the plan is that of one sample (batch is then 1), for each of `samples`.

@@ -54,6 +54,11 @@ inline bool packs_straight(const Plan& plan, const IndexMap& map) {
            map.reads_inside();
 }
 
+// Whether the direct algorithm multiplies twins, and turns a plan's source into them.  They are added in another order, and
+// bits must not depend on batch or layout: the choice is one sample's in channels first.
+bool twins_are_faster(Plan sample, const KernelShapes& kernels, int64_t elem_bytes);
+void use_twins(Plan& plan);
+
 // Sets feed and tile, and what of the maps follows from them (in_place).
 void choose_feed(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 
@@ -67,8 +72,9 @@ void buffer_results(Plan& plan);
 void plan_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 
 // Sets plan.winograd; or leaves it and says why Winograd's algorithm cannot serve the plan's map (or would not be faster).
-// The choice depends on one sample (weight_grad: on the batch), never on threads or caches.
-std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_if_faster);
+// The choice depends on one sample (weight_grad: on the batch), never on threads or caches.  `at_once`: channels that the
+// direct algorithm would multiply at once.
+std::string choose_winograd(Plan& plan, const KernelShapes& kernels, bool only_if_faster, int64_t at_once = 1);
 void plan_winograd_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 void plan_winograd_sums(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes);
 

@@ -31,8 +31,8 @@ void add_products(const Plan& plan, std::vector<double>& flops) {
         double multiplications = 0;
         for (const MapPlan* m = &task.map; m != &task.map + task.map.family; ++m)
             multiplications += as_double(m->map.taps()) * pixels_in(plan, *m, task.pixels);
-        flops.push_back(2 * multiplications * as_double(plan.source_channels) * as_double(task.channels) *
-                        as_double(task.group_hi - task.group_lo));
+        flops.push_back(2 * multiplications * as_double(plan.twins ? 2 * plan.source_channels : plan.source_channels) *
+                        as_double(task.channels) * as_double(task.group_hi - task.group_lo));
     }
 }
 

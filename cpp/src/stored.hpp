@@ -43,6 +43,7 @@ struct Stored {
     const std::byte* at = nullptr;
     const std::byte* end = nullptr;
     Storage as = Storage::plain;
+    int64_t twin_distance = 0;  // bfloat16: each element counts with the one that lies so far on, or (0) alone
 
     Stored() = default;
     template <class S>
@@ -70,6 +71,14 @@ struct Stored {
     const T* plain() const { return reinterpret_cast<const T*>(at); }
     const T* plain_end() const { return reinterpret_cast<const T*>(end); }
 };
+
+// bfloat16 as twins (kernels/twins.cpp): each element with its neighbour, read like float32; or with one `distance` on.
+template <class T>
+Stored<T> as_twins(Stored<T> operand, int64_t distance) {
+    if (distance == 0) operand.as = Storage::plain;
+    operand.twin_distance = distance;
+    return operand;
+}
 
 // Results as their user stores them.
 template <class T>

@@ -47,6 +47,12 @@ T multiply_add(T a, T b, T c, bool fused) {
     return fused ? std::fma(a, b, c) : a * b + c;
 }
 
+// The step of a sum on an instruction set: sum + a*b.
+template <class T>
+auto multiply_add_of(Isa isa) {
+    return [fused = is_fused(isa)](T a, T b, T sum) { return multiply_add(a, b, sum, fused); };
+}
+
 inline std::vector<int64_t> random_offsets(Random& random, int64_t count) {
     std::vector<int64_t> offsets(static_cast<size_t>(count));
     for (int64_t& offset : offsets) offset = random.integer(0, 70);
@@ -100,5 +106,87 @@ template <class T>
 bool holds(const Array<T>& array, const std::vector<T>& values) {
     return values.empty() || std::memcmp(values.data(), array.data(), values.size() * sizeof(T)) == 0;
 }
+
+// The operands of an indirect tile: rows anywhere in one source, results anywhere in one array.
+template <class T>
+struct IndirectOperands {
+    int64_t rows, columns, panel_columns, depth, column;
+    std::vector<int64_t> offsets, row_at, result_at;
+    Array<T> source, b, c, row_bias, column_bias;
+
+    IndirectOperands(const kernels::KernelTable<T>& table, const kernels::TileFamily<T>& family, int tile_rows,
+                     int vectors, int64_t kc, int64_t first_column, Random& random)
+        : rows(tile_rows),
+          columns(int64_t(vectors) * table.lanes),
+          panel_columns(int64_t(family.vectors) * table.lanes),
+          depth(kc),
+          column(first_column),
+          offsets(random_offsets(random, kc)),
+          row_at(static_cast<size_t>(rows)),
+          result_at(static_cast<size_t>(rows)),
+          source(place_rows(random)),
+          b(kc * panel_columns),
+          c(rows * (column + columns + 3), guards),
+          row_bias(rows),
+          column_bias(columns) {
+        const std::vector<int64_t> order = shuffled(random, rows);
+        for (size_t r = 0; r < order.size(); ++r) result_at[r] = order[r] * (column + columns + 3);
+    }
+
+    template <class Fill>
+    void fill(const Fill& fill_array) {
+        for (Array<T>* array : {&source, &b, &row_bias, &column_bias}) fill_array(*array);
+    }
+
+    const T* bias(kernels::Start start) const {
+        return start == kernels::Start::row_bias      ? row_bias.data()
+               : start == kernels::Start::column_bias ? column_bias.data()
+                                                      : nullptr;
+    }
+
+    // Results are NaN unless the tile starts from them; the gaps between them always are.
+    template <class Value>
+    void begin(kernels::Start start, const Value& value) {
+        c.fill_nan();
+        for (int64_t r = 0; start == kernels::Start::from_c && r < rows; ++r)
+            for (int64_t j = 0; j < columns; ++j)
+                c[result_at[static_cast<size_t>(r)] + column + j] = static_cast<T>(value());
+    }
+
+    // One sum after the other, in the order of k.  step(a, b, sum): the sum with one step more.
+    template <class Step>
+    std::vector<T> expected(kernels::Start start, const Step& step) const {
+        std::vector<T> result = contents(c);
+        for (size_t r = 0; r < row_at.size(); ++r)
+            for (int64_t j = 0; j < columns; ++j) {
+                T& sum = result.at(static_cast<size_t>(result_at[r] + column + j));
+                if (start == kernels::Start::zero) sum = T(0);
+                if (start == kernels::Start::row_bias) sum = row_bias[static_cast<int64_t>(r)];
+                if (start == kernels::Start::column_bias) sum = column_bias[j];
+                for (int64_t k = 0; k < depth; ++k)
+                    sum = step(source[row_at[r] + offsets[static_cast<size_t>(k)]], b[k * panel_columns + j], sum);
+            }
+        return result;
+    }
+
+    void run(const kernels::TileFamily<T>& family, int vectors, kernels::Start start, kernels::Ahead* ahead = nullptr) {
+        std::vector<const T*> from;
+        std::vector<T*> to;
+        for (const int64_t at : row_at) from.push_back(source.data() + at);
+        for (const int64_t at : result_at) to.push_back(c.data() + at);
+        if (ahead != nullptr)
+            return family.asking(depth, from.data(), offsets.data(), b.data(), to.data(), column, start, bias(start),
+                                 *ahead);
+        family.indirect[rows - 1][vectors - 1](depth, from.data(), offsets.data(), b.data(), to.data(), column, start,
+                                               bias(start));
+    }
+
+private:
+    // Rows may overlap, and two may be one.  Returns the elements of the source: the last one is read.
+    int64_t place_rows(Random& random) {
+        for (int64_t& at : row_at) at = random.integer(0, 90);
+        return depth == 0 ? 0 : largest_of(row_at) + largest_of(offsets) + 1;
+    }
+};
 
 }  // namespace convpp::test

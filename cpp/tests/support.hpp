@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "convpp/convpp.hpp"
+#include "dispatch.hpp"
 
 namespace convpp::test {
 
@@ -185,6 +186,19 @@ public:
 private:
     Isa before_;
 };
+
+// Plans made meanwhile use twins (two channels of bfloat16 at once), if this CPU has them, or do not.
+class TwinsScope {
+public:
+    explicit TwinsScope(bool allowed) { allow_twins(allowed); }
+    ~TwinsScope() { allow_twins(true); }
+    TwinsScope(const TwinsScope&) = delete;
+    TwinsScope& operator=(const TwinsScope&) = delete;
+};
+
+inline bool multiplies_twins(const Convolution& convolution) {
+    return contains(convolution.summary().blocking, "two channels at once");
+}
 
 inline std::string describe(const Geometry& g) {
     const auto text = [](const Extents& e) {

@@ -119,23 +119,27 @@ bool is_rounded(const Array<S>& got, const Array<float>& computed) {
 template <class S>
 void check(const Case<S>& c, Algorithm algorithm, bool exact) {
     for (const Pass pass : all_passes)
-        for (const Isa isa : available_isas()) {
-            const IsaScope scope(isa);
-            const Convolution plain(c.problem, pass, DType::float32, algorithm);
-            const Convolution half(c.problem, pass, dtype_of<S>, algorithm);
-            CHECK(half.summary().algorithm == plain.summary().algorithm);
-            CHECK(half.summary().dtype == name(dtype_of<S>));
-            if (pass == Pass::weight_grad && !exact && half.summary().algorithm != "winograd") continue;
-            for (const Mode mode : {Mode::plain, Mode::with_bias, Mode::accumulate}) {
-                if (pass == Pass::weight_grad && mode == Mode::with_bias) continue;
-                if (mode == Mode::accumulate && !exact) continue;
-                INFO(std::string(name(pass)), " mode ", static_cast<int>(mode), " ", std::string(name(isa)), " ",
-                     name(dtype_of<S>), " ", half.summary().blocking, ": ", describe(c.problem.geometry()));
-                const Array<float> expected = run<float>(c, plain, plains, mode);
-                CHECK(first_difference(run<float>(c, half, halves, mode), expected) == -1);
-                CHECK(is_rounded(run<S>(c, half, halves, mode), expected));
+        for (const Isa isa : available_isas())
+            for (const bool twins : {false, true}) {
+                const IsaScope scope(isa);
+                const TwinsScope twins_scope(twins);
+                const Convolution plain(c.problem, pass, DType::float32, algorithm);
+                const Convolution half(c.problem, pass, dtype_of<S>, algorithm);
+                if (twins && !multiplies_twins(half)) continue;
+                if (twins && !exact) continue;  // they round in another order: test_twins.cpp
+                if (!twins) CHECK(half.summary().algorithm == plain.summary().algorithm);
+                CHECK(half.summary().dtype == name(dtype_of<S>));
+                if (pass == Pass::weight_grad && !exact && half.summary().algorithm != "winograd") continue;
+                for (const Mode mode : {Mode::plain, Mode::with_bias, Mode::accumulate}) {
+                    if (pass == Pass::weight_grad && mode == Mode::with_bias) continue;
+                    if (mode == Mode::accumulate && !exact) continue;
+                    INFO(std::string(name(pass)), " mode ", static_cast<int>(mode), " ", std::string(name(isa)), " ",
+                         name(dtype_of<S>), " ", half.summary().blocking, ": ", describe(c.problem.geometry()));
+                    const Array<float> expected = run<float>(c, plain, plains, mode);
+                    CHECK(first_difference(run<float>(c, half, halves, mode), expected) == -1);
+                    CHECK(is_rounded(run<S>(c, half, halves, mode), expected));
+                }
             }
-        }
 }
 
 }  // namespace

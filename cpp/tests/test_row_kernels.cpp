@@ -14,86 +14,6 @@ using kernels::TileFamily;
 
 int64_t whole_vectors(int64_t count, int64_t lanes) { return (count + lanes - 1) / lanes * lanes; }
 
-// The operands of an indirect tile: rows anywhere in one source, results anywhere in one array.
-template <class T>
-struct IndirectOperands {
-    int64_t rows, columns, panel_columns, depth, column;
-    std::vector<int64_t> offsets, row_at, result_at;
-    Array<T> source, b, c, row_bias, column_bias;
-
-    IndirectOperands(const KernelTable<T>& table, const TileFamily<T>& family, int tile_rows, int vectors, int64_t kc,
-                     int64_t first_column, Random& random)
-        : rows(tile_rows),
-          columns(int64_t(vectors) * table.lanes),
-          panel_columns(int64_t(family.vectors) * table.lanes),
-          depth(kc),
-          column(first_column),
-          offsets(random_offsets(random, kc)),
-          row_at(static_cast<size_t>(rows)),
-          result_at(static_cast<size_t>(rows)),
-          source(place_rows(random)),
-          b(kc * panel_columns),
-          c(rows * (column + columns + 3), guards),
-          row_bias(rows),
-          column_bias(columns) {
-        const std::vector<int64_t> order = shuffled(random, rows);
-        for (size_t r = 0; r < order.size(); ++r) result_at[r] = order[r] * (column + columns + 3);
-    }
-
-    template <class Fill>
-    void fill(const Fill& fill_array) {
-        for (Array<T>* array : {&source, &b, &row_bias, &column_bias}) fill_array(*array);
-    }
-
-    const T* bias(Start start) const {
-        return start == Start::row_bias ? row_bias.data() : start == Start::column_bias ? column_bias.data() : nullptr;
-    }
-
-    // Results are NaN unless the tile starts from them; the gaps between them always are.
-    template <class Value>
-    void begin(Start start, const Value& value) {
-        c.fill_nan();
-        for (int64_t r = 0; start == Start::from_c && r < rows; ++r)
-            for (int64_t j = 0; j < columns; ++j)
-                c[result_at[static_cast<size_t>(r)] + column + j] = static_cast<T>(value());
-    }
-
-    // One sum after the other, in the order of k.
-    std::vector<T> expected(Start start, bool fused) const {
-        std::vector<T> result = contents(c);
-        for (size_t r = 0; r < row_at.size(); ++r)
-            for (int64_t j = 0; j < columns; ++j) {
-                T& sum = result.at(static_cast<size_t>(result_at[r] + column + j));
-                if (start == Start::zero) sum = T(0);
-                if (start == Start::row_bias) sum = row_bias[static_cast<int64_t>(r)];
-                if (start == Start::column_bias) sum = column_bias[j];
-                for (int64_t k = 0; k < depth; ++k)
-                    sum = multiply_add(source[row_at[r] + offsets[static_cast<size_t>(k)]], b[k * panel_columns + j],
-                                       sum, fused);
-            }
-        return result;
-    }
-
-    void run(const TileFamily<T>& family, int vectors, Start start, kernels::Ahead* ahead = nullptr) {
-        std::vector<const T*> from;
-        std::vector<T*> to;
-        for (const int64_t at : row_at) from.push_back(source.data() + at);
-        for (const int64_t at : result_at) to.push_back(c.data() + at);
-        if (ahead != nullptr)
-            return family.asking(depth, from.data(), offsets.data(), b.data(), to.data(), column, start, bias(start),
-                                 *ahead);
-        family.indirect[rows - 1][vectors - 1](depth, from.data(), offsets.data(), b.data(), to.data(), column, start,
-                                               bias(start));
-    }
-
-private:
-    // Rows may overlap, and two may be one.  Returns the elements of the source: the last one is read.
-    int64_t place_rows(Random& random) {
-        for (int64_t& at : row_at) at = random.integer(0, 90);
-        return depth == 0 ? 0 : largest_of(row_at) + largest_of(offsets) + 1;
-    }
-};
-
 // A source with rows of `count` elements `step` apart between NaN, and the elements that may be read behind it.
 template <class T>
 Array<T> source_of_rows(int64_t rows, int64_t pitch, int64_t count, int64_t step, int64_t spare, Random& random) {
@@ -212,7 +132,7 @@ TEST_CASE_TEMPLATE("indirect tiles read their rows where they lie, and multiply 
                     operands.fill([&](Array<T>& array) { array.fill_integers(random); });
                     for (const Start start : all_starts) {
                         operands.begin(start, [&] { return random.integer(-9, 9); });
-                        const std::vector<T> expected = operands.expected(start, is_fused(isa));
+                        const std::vector<T> expected = operands.expected(start, multiply_add_of<T>(isa));
                         operands.run(family, vectors, start);
                         CAPTURE(depth);
                         CAPTURE(column);
@@ -233,7 +153,7 @@ TEST_CASE_TEMPLATE("indirect tiles sum in the order of k: the bits of the packed
             operands.fill([&](Array<T>& array) { array.fill_reals(random); });
             for (const Start start : all_starts) {
                 operands.begin(start, [&] { return random.real(); });
-                const std::vector<T> expected = operands.expected(start, is_fused(isa));
+                const std::vector<T> expected = operands.expected(start, multiply_add_of<T>(isa));
                 operands.run(family, vectors, start);
                 CAPTURE(static_cast<int>(start));
                 CHECK(holds(operands.c, expected));
@@ -263,7 +183,7 @@ TEST_CASE_TEMPLATE("asking tiles sum as the others do, and go through the list a
                     }
                     list.push_back({lines.back(), lines.back()});
                     operands.begin(Start::zero, [] { return 0.0; });
-                    const std::vector<T> expected = operands.expected(Start::zero, is_fused(isa));
+                    const std::vector<T> expected = operands.expected(Start::zero, multiply_add_of<T>(isa));
                     kernels::Ahead ahead{list.data(), lines.back(), lines.back(), period};
                     operands.run(family, family.vectors, Start::zero, &ahead);
                     CAPTURE(depth);

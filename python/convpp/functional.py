@@ -109,7 +109,8 @@ def conv(
     -------
     (N, K, \\*out), with ``out = floor((in + lo + hi - dilation*(k-1) - 1) / stride) + 1``
         in ``np.result_type`` of the inputs; without N if x has none.  float16 and bfloat16 are computed in float32
-        and rounded once, to the nearest; together with any other type they count as float32.
+        and rounded once, to the nearest; together with any other type they count as float32.  (bfloat16 on CPUs that
+        multiply two channels at once: in another order of the sum, and numbers below 1.2e-38 count as 0.)
 
     Raises
     ------

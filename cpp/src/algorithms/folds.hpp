@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "index_map.hpp"
@@ -144,13 +145,29 @@ void copy_elements(const S* from, int64_t step, int64_t count, T* to, int64_t to
     }
 }
 
+// Elements that are twins of two planes, as a pointer to them.
+struct TwinElements {
+    const bfloat16* at;
+    int64_t distance;
+    TwinElements operator+(int64_t elems) const { return {at + elems, distance}; }
+    uint32_t operator[](int64_t i) const { return at[i].bits | uint32_t(at[i + distance].bits) << 16; }
+};
+
+template <class T>
+void copy_elements(TwinElements from, int64_t step, int64_t count, T* to, int64_t to_step) {
+    for (int64_t i = 0; i < count; ++i) {
+        const uint32_t twin = from[i * step];
+        std::memcpy(to + i * to_step, &twin, sizeof twin);
+    }
+}
+
 // Fills what lies outside x in a copy whose columns are `width` elements each (a channel, or all channels of a pixel).
 template <class T>
 void fill_outside(const Folds& folds, const Stored<T>& source, int64_t width, T* copy) {
     const int64_t step = folds.column_step();
-    with_elements(source, [&](const auto* elements) {
+    const auto fill = [&](const auto elements) {
         folds.for_each_outside([&](const FoldedStretch& stretch) {
-            const auto* const from = elements + stretch.from;
+            const auto from = elements + stretch.from;
             T* const to = copy + stretch.to;
             if (stretch.step == width && step == width) copy_elements(from, 1, stretch.count * width, to, 1);
             else if (width == 1) copy_elements(from, stretch.step, stretch.count, to, step);
@@ -158,7 +175,10 @@ void fill_outside(const Folds& folds, const Stored<T>& source, int64_t width, T*
                 for (int64_t i = 0; i < stretch.count; ++i)
                     copy_elements(from + i * stretch.step, 1, width, to + i * step, 1);
         });
-    });
+    };
+    if (source.twin_distance != 0)
+        fill(TwinElements{reinterpret_cast<const bfloat16*>(source.at), source.twin_distance});
+    else with_elements(source, fill);
 }
 
 }  // namespace convpp

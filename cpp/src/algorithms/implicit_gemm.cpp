@@ -160,8 +160,10 @@ void pack_product_weights(const Plan& plan, const ProductOperands<T>& operands, 
 template <class T>
 void run_implicit_gemm(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    ProductOperands<T> as_read = operands;
+    if (plan.twins) as_read.source = as_twins(operands.source, plan.twin_distance);
     with_buffers_of<T>(
-        plan, [&](auto of) { run_tasks<typename decltype(of)::type>(plan, kernel, operands, threads, workspace); });
+        plan, [&](auto of) { run_tasks<typename decltype(of)::type>(plan, kernel, as_read, threads, workspace); });
 }
 
 template void measure_implicit_gemm<float>(Plan&);

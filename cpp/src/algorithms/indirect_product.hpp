@@ -19,6 +19,12 @@
 
 namespace convpp {
 
+// The tiles of a plan.
+template <class T>
+const kernels::TileFamily<T>& indirect_family(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    return (plan.twins ? kernel.twins : kernel.family)[plan.tile.family];
+}
+
 template <class T>
 struct IndirectBuffers {
     PackingBuffers packing;
@@ -41,7 +47,7 @@ struct IndirectBuffers {
             most_runs = std::max(most_runs, most_result_runs(plan, m));
         }
         const bool last = plan.task_result.channel == 1;
-        const auto& family = kernel.family[plan.tile.family];
+        const auto& family = indirect_family(plan, kernel);
         if (plan.packs_in_task) {
             const int64_t width = packed_weights(plan, kernel).width;
             const int64_t panel = plan.maps[0].patches.largest() * width + kernel.lanes;  // and its slack
@@ -64,11 +70,10 @@ struct IndirectBuffers {
 // One tile after the other: c[pixel][column] for `pixels` rows and `channels` columns.  Full tiles ask for what `ahead`
 // lists, if anything.
 template <class T>
-void multiply_indirect(const kernels::KernelTable<T>& kernel, int family_index, int64_t depth, const T* const* source,
-                       const int64_t* offsets, int64_t pixels, const T* weights, int64_t pitch, int64_t channels,
-                       bool whole_vectors, Beginning<T> beginning, T* const* c, T* tail,
+void multiply_indirect(const kernels::KernelTable<T>& kernel, const kernels::TileFamily<T>& family, int64_t depth,
+                       const T* const* source, const int64_t* offsets, int64_t pixels, const T* weights, int64_t pitch,
+                       int64_t channels, bool whole_vectors, Beginning<T> beginning, T* const* c, T* tail,
                        kernels::Ahead* ahead = nullptr) {
-    const kernels::TileFamily<T>& family = kernel.family[family_index];
     const int64_t width = int64_t(family.vectors) * kernel.lanes;
     std::array<T*, kernels::max_tile_rows> in_tail;
     for (int64_t i = 0; i < family.rows; ++i) in_tail[static_cast<size_t>(i)] = tail + i * width;
@@ -153,9 +158,9 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                     pack_weights(plan, kernel, m, block, unpacked, first, first + ceil_div(task.channels, layout.width),
                                  layout.pitch(block), buffers.weights - first * layout.pitch(block), buffers.packing);
                 }
-                multiply_indirect(kernel, plan.tile.family, block.size(), buffers.source, buffers.padded.offsets, count,
-                                  weights, layout.pitch(block), task.channels, !last, beginning, buffers.result,
-                                  buffers.tail);
+                multiply_indirect(kernel, indirect_family(plan, kernel), block.size(), buffers.source,
+                                  buffers.padded.offsets, count, weights, layout.pitch(block), task.channels, !last,
+                                  beginning, buffers.result, buffers.tail);
                 beginning.start = kernels::Start::from_c;
             }
         }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 #include <vector>
 
 #include "algorithms/implicit_gemm.hpp"
@@ -47,16 +48,26 @@ PackedWeights packed_weights(const Plan& plan, const kernels::KernelTable<T>& ke
     return {panels, width, kernel.lanes};
 }
 
+// Twins whose numbers are packed at once, before they are joined: few, so that those stay in the L1 cache.
+inline int64_t channels_at_once(int64_t taps) { return std::max<int64_t>(32 / taps, 1); }
+
 // What a thread needs for packing.
 struct PackingBuffers {
+    float* apart = nullptr;  // numbers that are joined to twins
     int64_t* offsets = nullptr;  // of a block's pairs
     kernels::Run* runs = nullptr;  // pairs whose weights follow each other
     int64_t* channel_offset = nullptr;  // of a panel's channels
 
     PackingBuffers(Carver& carver, const Plan& plan, int64_t width) {
-        int64_t pairs = 0;
+        int64_t pairs = 0, numbers = 0;
         for (const MapPlan& m : plan.maps) pairs = std::max(pairs, m.patches.largest());
         for (const JointPlan& joint : plan.joints) pairs = std::max(pairs, joint.patches.largest());
+        for (const MapPlan& m : plan.maps) {
+            const int64_t taps = m.patches.taps.largest();
+            if (plan.twins) numbers = std::max(numbers, 2 * channels_at_once(taps) * taps);
+        }
+        pairs = std::max(pairs, numbers);
+        apart = carver.take<float>(plan.twins ? (numbers + 1) * width : 0);  // and a vector that packing spills
         offsets = carver.take<int64_t>(pairs);
         runs = carver.take<kernels::Run>(pairs);
         channel_offset = carver.take<int64_t>(width);
@@ -65,7 +76,7 @@ struct PackingBuffers {
 
 // Packs the weights of one block of pairs for some panels of result channels: panel[pair][channel].
 template <class T>
-void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
+void pack_numbers(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
                   const Stored<T>& weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
                   const PackingBuffers& buffers) {
     const int64_t width = panel_widths(plan, kernel).channels, depth = block.size();
@@ -90,6 +101,36 @@ void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             read.transpose_panel(from.at, buffers.channel_offset, valid, buffers.runs, run_count, to, width, from.end);
         }
     }
+}
+
+// The same of twins, which are joined from numbers: any geometry's are packed already.  A block of twins is one of as many
+// channels twice.
+inline void pack_twins(const Plan& plan, const kernels::KernelTable<float>& kernel, const MapPlan& m,
+                       const PatchBlock& block, const Stored<float>& weights, int64_t panel_lo, int64_t panel_hi,
+                       int64_t pitch, float* packed, const PackingBuffers& buffers) {
+    const int64_t width = panel_widths(plan, kernel).channels, taps = block.taps.elems();
+    const int64_t step = channels_at_once(taps), row = taps * width;
+    for (int64_t panel = panel_lo; panel < panel_hi; ++panel)
+        for (int64_t lo = block.channel_lo; lo < block.channel_hi; lo += step) {
+            const int64_t hi = std::min(lo + step, block.channel_hi);
+            PatchBlock numbers = block;
+            numbers.channel_lo = 2 * lo;
+            numbers.channel_hi = 2 * hi;
+            pack_numbers(plan, kernel, m, numbers, weights, panel, panel + 1, 0, buffers.apart, buffers);
+            float* const to = packed + panel * pitch + (lo - block.channel_lo) * row;
+            for (int64_t c = 0; c < hi - lo; ++c)
+                kernel.join_twins(buffers.apart + 2 * c * row, buffers.apart + (2 * c + 1) * row, row / kernel.lanes,
+                                  to + c * row);
+        }
+}
+
+template <class T>
+void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
+                  const Stored<T>& weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
+                  const PackingBuffers& buffers) {
+    if constexpr (std::is_same_v<T, float>)
+        if (plan.twins) return pack_twins(plan, kernel, m, block, weights, panel_lo, panel_hi, pitch, packed, buffers);
+    pack_numbers(plan, kernel, m, block, weights, panel_lo, panel_hi, pitch, packed, buffers);
 }
 
 // Calls step(position in the block, rows) for the block's pairs in which rows of the panel take part.

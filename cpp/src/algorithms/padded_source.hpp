@@ -141,7 +141,10 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const MapPlan& plan, con
         zero(at, rows.zeros_before * pitch + before);
         at += rows.zeros_before * pitch + before;
         from += rows.first * strides.axis[1] + columns.first * strides.axis[2];
-        if (!channels_lie_together) {
+        if (from.twin_distance != 0) {
+            kernel.copy_twin_rows(from.at, from.twin_distance, strides.axis[1], rows.count, columns.count, at, pitch,
+                                  from.end);
+        } else if (!channels_lie_together) {
             read.copy_rows(from.at, strides.axis[1], 1, rows.count, columns.count, at, pitch, from.end);
         } else if (strides.axis[2] == channels) {
             read.copy_rows(from.at, strides.axis[1], 1, rows.count, columns.count * channels, at, pitch, from.end);

@@ -173,6 +173,7 @@ public:
         if (!plan_.buffered && (stored_.epilogue.none() || rows_are_finished())) return;
         const bool with_gaps = plan_.writes_gaps && !stored_.accumulate;
         for_each_result_rows(plan_, task_, with_gaps, [&](const ResultRows& r) {
+            if (plan_.buffered && !plan_.channels_last) expect_plane(r);
             finish_rows(kernel_, own_.sums + r.task_at, r.task_pitch, stored_.epilogue.from(r.at).residual,
                         stored_.result + r.at, r.pitch, r.rows, r.count, stored_.epilogue.activation);
         });
@@ -181,6 +182,15 @@ public:
 private:
     // By the tiles' caller, sooner (row_product.hpp).
     bool rows_are_finished() const { return plan_.feed == Feed::pixel_vectors && !plan_.flat_rows; }
+
+    // A plane's part is short, and the next ones' are in other pages, where no prefetcher of the hardware looks: stores that
+    // miss the caches would hold up those behind them.
+    void expect_plane(const ResultRows& r) const {
+        constexpr int64_t planes_ahead = 4, most_bytes = 1024, line = 64;
+        const Results<T> next = stored_.result + (r.at + planes_ahead * plan_.result.channel);
+        const int64_t bytes = std::min(((next + r.count).at - next.at) * r.rows, most_bytes);
+        for (int64_t at = 0; at < bytes; at += line) __builtin_prefetch(next.at + at, 1);
+    }
 
     const Plan& plan_;
     const kernels::KernelTable<T>& kernel_;

@@ -181,7 +181,7 @@ void sum_indirect(const Plan& plan, const KernelTable<T>& kernel, const Product&
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
         }
         kernels::Ahead ahead = ahead_of(plan, kernel, product, operands, b, box_hi, count, rows, columns, buffers);
-        multiply_indirect(kernel, plan.tile.family, count, buffers.rows, buffers.dy_offset, rows,
+        multiply_indirect(kernel, kernel.family[plan.tile.family], count, buffers.rows, buffers.dy_offset, rows,
                           by_patch ? buffers.patch_panels : buffers.channel_panels,
                           count * (by_patch ? layout.patch_width : layout.channel_width), columns, true, beginning,
                           buffers.row_sums, buffers.tile, ahead.next != nullptr ? &ahead : nullptr);

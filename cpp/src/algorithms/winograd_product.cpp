@@ -267,9 +267,9 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
                 buffers.rows[i] = buffers.v + e * buffers.v_point + buffers.first_place[i] * buffers.v_pitch;
                 buffers.products[i] = buffers.m + e * buffers.m_point + buffers.tile_from[i];
             }
-            multiply_indirect(kernel, plan.tile.family, layout.taps * channels, buffers.rows, buffers.offsets, tiles, u,
-                              layout.pitch(channels), task.channels, true, beginning, buffers.products, buffers.tail,
-                              ahead.next != nullptr ? &ahead : nullptr);
+            multiply_indirect(kernel, kernel.family[plan.tile.family], layout.taps * channels, buffers.rows,
+                              buffers.offsets, tiles, u, layout.pitch(channels), task.channels, true, beginning,
+                              buffers.products, buffers.tail, ahead.next != nullptr ? &ahead : nullptr);
         }
         beginning.start = kernels::Start::from_c;
     }

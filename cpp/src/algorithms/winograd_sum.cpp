@@ -182,7 +182,7 @@ void multiply_box(const Plan& plan, const KernelTable<T>& kernel, const Winograd
                 buffers.rows[c] = v + c;
                 buffers.row_sums[c] = s + c * layout.filter_pitch;
             }
-            multiply_indirect(kernel, plan.tile.family, tiles, buffers.rows, buffers.offsets, channels,
+            multiply_indirect(kernel, kernel.family[plan.tile.family], tiles, buffers.rows, buffers.offsets, channels,
                               buffers.w + e * layout.w_point, tiles * layout.width, columns, true, beginning,
                               buffers.row_sums, buffers.tail, ahead.next != nullptr ? &ahead : nullptr);
         }

@@ -203,6 +203,19 @@ struct KernelTable {
     int lanes;  // elements of a vector
     TileFamily<T> family[tile_families];
 
+    // float32, and only where the CPU multiplies pairs of bfloat16 (twins.cpp): indirect tiles of the same shapes, and none
+    // else, whose elements of A and B are the bits of twins.
+    bool has_twins;
+    TileFamily<T> twins[tile_families];
+
+    // Rows of a padded plane of twins: as copy_rows does it with step 1, but from two planes of bfloat16, `partner` elements
+    // apart (positions in the source are of bfloat16).  Reads none at or past src_end.
+    void (*copy_twin_rows)(const void* src, int64_t partner, int64_t src_pitch, int64_t rows, int64_t count, T* dst,
+                           int64_t dst_pitch, const void* src_end);
+
+    // Twins of `vectors` whole vectors each of two numbers that are bfloat16.
+    void (*join_twins)(const T* low, const T* high, int64_t vectors, T* dst);
+
     // row_tile[r-1][v-1] for r <= family[0].rows and v <= row_tile_vectors[r-1].
     int row_tile_vectors[max_row_tile_rows];
     RowTileFn<T> row_tile[max_row_tile_rows][max_row_tile_vectors];

@@ -9,18 +9,7 @@
 
 namespace convpp::kernels::CONVPP_ISA {
 
-// Tile shapes: as many accumulators as the registers hold beside one row of B.  32 registers (AVX-512, NEON): 8x3 uses
-// 24 + 3 and loads 0.46 operands a multiply-add; 14x2 uses 28 + 2 and wastes fewer lanes where a panel of 3 vectors
-// does not fit; 7x4 uses 28 + 4 and is the best where columns come in fours.  16 registers (SSE2, AVX2): 4x3, 6x2 and
-// 3x3 (there is none with four vectors).  How near each comes to the peak: docs/architecture.md.
-#if (defined(__x86_64__) || defined(__i386__)) && !defined(__AVX512F__)
-inline constexpr int wide_rows = 4, tall_rows = 6, third_rows = 3, third_vectors = 3, accumulators = 12,
-                     dot_tile_rows = 3;
-#else
-inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vectors = 4, accumulators = 24,
-                     dot_tile_rows = 4;
-#endif
-
+#include "kernels/tile_shapes.hpp"
 #include "kernels/vector.hpp"
 #include "kernels/stored.hpp"
 #include "kernels/tile.hpp"
@@ -42,8 +31,8 @@ template <class T>
 KernelTable<T> make_table() {
     KernelTable<T> table{};
     table.lanes = lanes_of<T>;
-    fill_family<T, wide_rows, 3>(table.family[0]);
-    fill_family<T, tall_rows, 2>(table.family[1]);
+    fill_family<T, wide_rows, wide_vectors>(table.family[0]);
+    fill_family<T, tall_rows, tall_vectors>(table.family[1]);
     fill_family<T, third_rows, third_vectors>(table.family[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
     fill_slide_tiles<T, wide_rows, accumulators * 2 / 3>(table);

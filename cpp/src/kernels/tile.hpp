@@ -75,9 +75,17 @@ void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, co
         for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
 }
 
+// One step of an indirect tile for a row: its element of A times a vector of B, added to the sums.  (twins.cpp has another:
+// elements that are two numbers each.)
+template <class T>
+struct MultiplyAdd {
+    static inline __attribute__((always_inline)) T element(const T* a) { return *a; }
+    static inline __attribute__((always_inline)) void add(Vector<T>& sums, T a, Vector<T> b) { sums += a * b; }
+};
+
 // The same sums in the same order, with rows read where they lie: a pointer for each row, offsets common to all (the
 // indirection of Dukhan 2019, one level of it).  The pointers cost a load each, which the loads' ports have to spare.
-template <class T, int PanelVectors, int Rows, int Vectors, class Ask>
+template <class T, class Step, int PanelVectors, int Rows, int Vectors, class Ask>
 inline __attribute__((always_inline)) void indirect_steps(int64_t kc, const T* const* rows, const int64_t* offsets,
                                                           const T* b, T* const* c, int64_t column, Start start,
                                                           const T* bias, int64_t period, const Ask& ask) {
@@ -104,9 +112,9 @@ inline __attribute__((always_inline)) void indirect_steps(int64_t kc, const T* c
             for (int v = 0; v < Vectors; ++v) row_of_b[v] = load(b + v * lanes);
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r) {
-                const T factor = a[r][offset];
+                const auto element = Step::element(a[r] + offset);
 #pragma GCC unroll 4
-                for (int v = 0; v < Vectors; ++v) acc[r][v] += factor * row_of_b[v];
+                for (int v = 0; v < Vectors; ++v) Step::add(acc[r][v], element, row_of_b[v]);
             }
             b += PanelVectors * lanes;
         }
@@ -123,10 +131,10 @@ inline __attribute__((always_inline)) void indirect_steps(int64_t kc, const T* c
         for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
 }
 
-template <class T, int PanelVectors, int Rows, int Vectors>
+template <class T, class Step, int PanelVectors, int Rows, int Vectors>
 void indirect_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
                    Start start, const T* bias) {
-    indirect_steps<T, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias, kc, [] {});
+    indirect_steps<T, Step, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias, kc, [] {});
 }
 
 template <class T, int PanelVectors, int Rows, int Vectors>
@@ -135,7 +143,7 @@ void asking_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const
     constexpr int line = 64;
     const char *at = ahead.at, *end = ahead.end;
     const Stretch* next = ahead.next;
-    indirect_steps<T, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias, ahead.period, [&] {
+    const auto ask = [&] {
         if (at >= end) {
             at = next->at;
             end = next->end;
@@ -143,7 +151,9 @@ void asking_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const
         }
         __builtin_prefetch(at, 0, 2);
         at += line;
-    });
+    };
+    indirect_steps<T, MultiplyAdd<T>, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias,
+                                                                   ahead.period, ask);
     ahead.at = at;
     ahead.end = end;
     ahead.next = next;
@@ -195,18 +205,30 @@ void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const 
         for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
 }
 
-// Fills the family's table with the tiles of 1..PanelRows rows and 1..PanelVectors vectors.
-template <class T, int PanelRows, int PanelVectors, int Rows = PanelRows, int Vectors = PanelVectors>
-void fill_family(TileFamily<T>& family) {
+// Fills the family's table with the indirect tiles of 1..PanelRows rows and 1..PanelVectors vectors.
+template <class T, class Step, int PanelRows, int PanelVectors, int Rows = PanelRows, int Vectors = PanelVectors>
+void fill_indirect_tiles(TileFamily<T>& family) {
     static_assert(PanelRows <= max_tile_rows && PanelVectors <= max_tile_vectors);
     family.rows = PanelRows;
     family.vectors = PanelVectors;
+    family.indirect[Rows - 1][Vectors - 1] = &indirect_tile<T, Step, PanelVectors, Rows, Vectors>;
+    if constexpr (Vectors > 1) fill_indirect_tiles<T, Step, PanelRows, PanelVectors, Rows, Vectors - 1>(family);
+    else if constexpr (Rows > 1) fill_indirect_tiles<T, Step, PanelRows, PanelVectors, Rows - 1, PanelVectors>(family);
+}
+
+// The packed tiles of the same shapes.
+template <class T, int PanelRows, int PanelVectors, int Rows = PanelRows, int Vectors = PanelVectors>
+void fill_packed_tiles(TileFamily<T>& family) {
     family.fn[Rows - 1][Vectors - 1] = &tile<T, PanelRows, PanelVectors, Rows, Vectors>;
-    family.indirect[Rows - 1][Vectors - 1] = &indirect_tile<T, PanelVectors, Rows, Vectors>;
-    if constexpr (Rows == PanelRows && Vectors == PanelVectors)
-        family.asking = &asking_tile<T, PanelVectors, Rows, Vectors>;
-    if constexpr (Vectors > 1) fill_family<T, PanelRows, PanelVectors, Rows, Vectors - 1>(family);
-    else if constexpr (Rows > 1) fill_family<T, PanelRows, PanelVectors, Rows - 1, PanelVectors>(family);
+    if constexpr (Vectors > 1) fill_packed_tiles<T, PanelRows, PanelVectors, Rows, Vectors - 1>(family);
+    else if constexpr (Rows > 1) fill_packed_tiles<T, PanelRows, PanelVectors, Rows - 1, PanelVectors>(family);
+}
+
+template <class T, int PanelRows, int PanelVectors>
+void fill_family(TileFamily<T>& family) {
+    fill_indirect_tiles<T, MultiplyAdd<T>, PanelRows, PanelVectors>(family);
+    fill_packed_tiles<T, PanelRows, PanelVectors>(family);
+    family.asking = &asking_tile<T, PanelVectors, PanelRows, PanelVectors>;
 }
 
 // Row tiles use at most `Registers` accumulators; few rows take more vectors, so that the sums' latency is covered.

@@ -286,6 +286,42 @@ def test_types_follow_the_residual_too() -> None:
     assert convpp.conv(x, w, add=strided).tolist() == [[[2.5, 2.5]]]
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("kind", ["Conv1d", "Conv2d", "ConvTranspose2d"])
+def test_layers_with_activations(kind: str, activation: Any) -> None:
+    rng = np.random.default_rng(13)
+    rank = int(kind[-2])
+    arguments: dict[str, Any] = {"stride": 2, "padding": 1, "dtype": np.float64, "rng": 1}
+    layer = getattr(convpp, kind)(3, 4, 3, activation=activation, **arguments)
+    plain = getattr(convpp, kind)(3, 4, 3, **arguments)
+    x = rng.standard_normal((2, 3, *(7,) * rank))
+    z = plain(x)
+    add, dy = rng.standard_normal(z.shape), rng.standard_normal(z.shape)
+    assert_same_bits(layer(x, add=add), convpp.activate(z + add, activation))
+    dx = layer.backward(dy)
+    dz = convpp.activation_grad(dy, activation, z=z + add)
+    assert_same_bits(dx, plain.backward(dz))
+    assert_same_bits(layer.weight_grad, plain.weight_grad)
+    assert_same_bits(layer.bias_grad, plain.bias_grad)
+    assert_same_bits(layer.add_grad, dz)
+    layer(x)
+    dx, gradients = layer.backward_per_sample(dy)
+    want, each = plain.backward_per_sample(convpp.activation_grad(dy, activation, z=z))
+    assert_same_bits(dx, want)
+    for got, one in zip(gradients, each, strict=True):
+        assert_same_bits(got, one)
+    layer.backward(dy)
+    assert layer.add_grad is None
+    assert ("activation=" in repr(layer)) == (activation is not None)
+    if activation in ("silu", "gelu"):
+        convpp.testing.gradcheck(layer, x)
+
+
+def test_layers_refuse_unknown_activations() -> None:
+    with pytest.raises(ValueError, match="activation is 'swish'"):
+        convpp.Conv2d(3, 4, 3, activation="swish")
+
+
 @pytest.mark.parametrize(
     ("activation", "message"),
     [

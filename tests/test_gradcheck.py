@@ -91,7 +91,7 @@ class Affine(convpp.Conv2d):
 class MissingFlip(Affine):
     def backward(self, dy: Any) -> Any:
         super().backward(dy)
-        return convpp.conv_input_grad(dy, self.weight, self._x.shape, **self._geometry(), flip=True)
+        return convpp.conv_input_grad(dy, self.weight, self._x.shape, **self._geometry() | {"flip": True})
 
 
 class WrongPadding(Affine):

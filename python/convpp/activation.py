@@ -52,6 +52,11 @@ def check_activation(activation: Any) -> Checked:
     raise ValueError(f"activation is {activation!r}, expected {_FORMS}")
 
 
+def needs_only_result(activation: Activation | None) -> bool:
+    """Whether ``activation_grad`` can do with y: all but silu, gelu, and leaky_relu with a negative slope."""
+    return _core.derivative_needs_only_result(*check_activation(activation))
+
+
 def activate(
     z: npt.ArrayLike, activation: Activation | None, *, out: Array | None = None, threads: int | None = None
 ) -> Array:

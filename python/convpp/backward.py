@@ -155,7 +155,8 @@ def conv_transpose_backward(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """All gradients of ``conv_transpose`` at once: (dx, dw, db).
 
-    Those of ``conv_transpose_input_grad``, ``conv_transpose_weight_grad`` and ``conv_bias_grad``, where the equations are.
+    Those of ``conv_transpose_input_grad``, ``conv_transpose_weight_grad`` and ``conv_bias_grad``, where the equations
+    are.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class Layer(Protocol):
     True
     """
 
-    def forward(self, *arrays: Any) -> Any:
+    def forward(self, *arrays: Any, **options: Any) -> Any:
         """Return y, and keep what ``backward`` needs."""
 
     def backward(self, dy: Any, /) -> Any:

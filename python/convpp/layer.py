@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from convpp.activation import activate, activation_grad, check_activation, needs_only_result
 from convpp.arguments import (
     LAYOUTS,
     Padding,
@@ -76,19 +77,25 @@ class Layer(WeightAndBias, ABC):
         self.algorithm = check_algorithm(options["algorithm"])
         self.threads = options["threads"]
         threads_of_call(self.threads)  # only to fail here and not at the first forward
+        self.activation = options["activation"]
+        check_activation(self.activation)
+        #: After ``backward``: the gradient with respect to ``add``, if the last forward had one.
+        self.add_grad: Array | None = None
         self._x: Array | None = None
+        self._kept: dict[str, Array] = {}  # y or z, for the derivative of the activation
+        self._added = False
 
         rows, columns = (in_channels, out_channels) if self._transposed else (out_channels, in_channels)
         shape = (rows, columns // groups, *self.kernel_size)
         super().__init__(shape, out_channels if bias else None, dtype, rng)
 
-    def __call__(self, x: npt.ArrayLike) -> Array:
-        """``forward(x)``."""
-        return self.forward(x)
+    def __call__(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None) -> Array:
+        """``forward(x, add=add)``."""
+        return self.forward(x, add=add)
 
     @abstractmethod
-    def forward(self, x: npt.ArrayLike) -> Array:
-        """Return y and keep x (not a copy) for ``backward``."""
+    def forward(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None) -> Array:
+        """Return y and keep x (with an activation y too, or what it was applied to; no copies) for ``backward``."""
 
     def backward(self, dy: npt.ArrayLike) -> Array:
         """Return ``dx`` and add to ``weight_grad`` and ``bias_grad``, all for the last ``forward(x)``.
@@ -108,12 +115,13 @@ class Layer(WeightAndBias, ABC):
         """
         if self._x is None:
             raise RuntimeError(f"{type(self).__name__}.backward(dy) needs a forward(x) before it")
-        dy = np.asarray(dy)
+        dy = self._before_activation(dy)
         dx = self._input_grad(dy, self._x)
         self._add_weight_grad(dy, self._x)
         if self.bias_grad is not None:
             how = {"batched": dy.ndim == self._rank + 2, "layout": self.layout, "threads": self.threads}
             add_to(self.bias_grad, conv_bias_grad, dy, **how)
+        self.add_grad = dy if self._added else None
         return dx
 
     def backward_per_sample(self, dy: npt.ArrayLike) -> tuple[Array, list[Array]]:
@@ -149,8 +157,26 @@ class Layer(WeightAndBias, ABC):
         if self._x is None:
             raise RuntimeError(f"{type(self).__name__}.backward_per_sample(dy) needs a forward(x) before it")
         needs = ("x", "w") if self.bias is None else ("x", "w", "bias")
-        dx, *gradients = self._backward(np.asarray(dy), self._x, needs=needs, per_sample=True)
+        dx, *gradients = self._backward(self._before_activation(dy), self._x, needs=needs, per_sample=True)
         return dx, [g for g in gradients if g is not None]
+
+    def _forward(self, x: Array, add: npt.ArrayLike | None, run: Callable[..., Array]) -> Array:
+        """``run(add=, activation=)``, keeping what ``backward`` needs; nothing changes if it fails."""
+        if self.activation is None or needs_only_result(self.activation):
+            y = run(add=add, activation=self.activation)
+            kept = {} if self.activation is None else {"y": y}
+        else:
+            z = run(add=add)
+            kept = {"z": z}
+            y = activate(z, self.activation, threads=self.threads)
+        self._x, self._kept, self._added = x, kept, add is not None
+        return y
+
+    def _before_activation(self, dy: npt.ArrayLike) -> Array:
+        """The gradient with respect to what the activation was applied to."""
+        if self.activation is None:
+            return np.asarray(dy)
+        return activation_grad(dy, self.activation, **self._kept, threads=self.threads)
 
     @abstractmethod
     def _input_grad(self, dy: Array, x: Array) -> Array: ...
@@ -168,7 +194,7 @@ class Layer(WeightAndBias, ABC):
         parts = [f"{self.in_channels}, {self.out_channels}"]
         parts += [f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
         usual = {"padding": 0, "dilation": 1, "output_padding": 0, "groups": 1, "padding_mode": "zeros"}
-        usual |= {"flip": False, "layout": "channels_first", "algorithm": "auto", "threads": None}
+        usual |= {"flip": False, "layout": "channels_first", "activation": None, "algorithm": "auto", "threads": None}
         for name, default in usual.items():
             value = getattr(self, name, default)
             if value not in (default, (default,) * self._rank):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convpp.activation import Activation
 from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, padding_modes
 from convpp.backward import conv_backward, conv_transpose_backward
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
@@ -47,6 +48,7 @@ class _Conv(Layer):
         *,
         flip: bool = False,
         layout: Layout = "channels_first",
+        activation: Activation | None = None,
         algorithm: str = "auto",
         threads: int | None = None,
         dtype: npt.DTypeLike = np.float32,
@@ -66,6 +68,7 @@ class _Conv(Layer):
         padding_mode : "zeros", "reflect", "replicate", "circular" (as in PyTorch) or "symmetric", or one per
             spatial axis; see `convpp.conv`.
         flip, layout, algorithm, threads : as in `convpp.conv`, in all passes.
+        activation : as in `convpp.conv`: of the output; ``backward`` begins with its derivative.
         dtype : of the parameters, float32 or float64.
         rng : seed or Generator for the initial values: U(-b, b) with ``b = 1 / sqrt(fan_in)`` for weight
             and bias, where ``fan_in = weight.shape[1] * prod(kernel_size)``, as in PyTorch.
@@ -78,17 +81,19 @@ class _Conv(Layer):
         """
         self.padding_mode = padding_modes(padding_mode)
         modes_of_axes(self.padding_mode, self._rank)  # only to fail here and not at the first forward
-        options = {"flip": flip, "layout": layout, "algorithm": algorithm, "threads": threads}
+        options = {"flip": flip, "layout": layout, "activation": activation, "algorithm": algorithm, "threads": threads}
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, options, dtype, rng
         )
 
-    def forward(self, x: npt.ArrayLike) -> Array:
-        """Return ``conv(x, weight, bias)`` and keep x for ``backward``; ShapeError or DTypeError if x does not fit."""
+    def forward(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None) -> Array:
+        """Return ``activation(conv(x, weight, bias) + add)``, and keep what ``backward`` needs.
+
+        ``add``, a residual shaped like y, may be left out; ``backward`` leaves its gradient in ``add_grad``.
+        ShapeError or DTypeError if an array does not fit.
+        """
         x = np.asarray(x)
-        y = conv(x, self.weight, self.bias, **self._geometry())
-        self._x = x
-        return y
+        return self._forward(x, add, lambda **fused: conv(x, self.weight, self.bias, **self._geometry(), **fused))
 
     def _input_grad(self, dy: Array, x: Array) -> Array:
         return conv_input_grad(dy, self.weight, x.shape, **self._geometry())
@@ -125,6 +130,7 @@ class _ConvTranspose(Layer):
         *,
         flip: bool = False,
         layout: Layout = "channels_first",
+        activation: Activation | None = None,
         algorithm: str = "auto",
         threads: int | None = None,
         dtype: npt.DTypeLike = np.float32,
@@ -144,6 +150,7 @@ class _ConvTranspose(Layer):
         bias : whether there is a bias.
         padding_mode : "zeros", the only one that exists here.
         flip, layout, algorithm, threads : as in `convpp.conv_transpose`, in all passes.
+        activation : as in `convpp.conv`: of the output; ``backward`` begins with its derivative.
         dtype, rng : as for `convpp.Conv2d`; note that ``weight.shape[1]`` is ``out_channels / groups``.
 
         Raises
@@ -156,25 +163,30 @@ class _ConvTranspose(Layer):
             raise ValueError(f"a transposed layer knows padding_mode='zeros' only, got {padding_mode!r}")
         self.output_padding = self._per_axis(output_padding, "output_padding", least=0)
         self._output_size: Sequence[int] | None = None
-        options = {"flip": flip, "layout": layout, "algorithm": algorithm, "threads": threads}
+        options = {"flip": flip, "layout": layout, "activation": activation, "algorithm": algorithm, "threads": threads}
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, options, dtype, rng
         )
 
-    def forward(self, x: npt.ArrayLike, output_size: Sequence[int] | None = None) -> Array:
-        """Return ``conv_transpose(x, weight, bias)`` and keep x for ``backward``.
+    def forward(
+        self, x: npt.ArrayLike, output_size: Sequence[int] | None = None, *, add: npt.ArrayLike | None = None
+    ) -> Array:
+        """Return ``activation(conv_transpose(x, weight, bias) + add)``, and keep what ``backward`` needs.
 
         ``output_size``, one extent per spatial axis, sets the output's extents in place of
-        ``output_padding``.  ShapeError, DTypeError or ValueError if x or it does not fit.
+        ``output_padding``.  ``add`` as in `convpp.Conv2d`.  ShapeError, DTypeError or ValueError if one does not fit.
         """
         x = np.asarray(x)
-        y = conv_transpose(x, self.weight, self.bias, **self._geometry(output_size))
-        self._x, self._output_size = x, output_size
+        geometry = self._geometry(output_size)
+        y = self._forward(x, add, lambda **fused: conv_transpose(x, self.weight, self.bias, **geometry, **fused))
+        self._output_size = output_size
         return y
 
-    def __call__(self, x: npt.ArrayLike, output_size: Sequence[int] | None = None) -> Array:
-        """``forward(x, output_size)``."""
-        return self.forward(x, output_size)
+    def __call__(
+        self, x: npt.ArrayLike, output_size: Sequence[int] | None = None, *, add: npt.ArrayLike | None = None
+    ) -> Array:
+        """``forward(x, output_size, add=add)``."""
+        return self.forward(x, output_size, add=add)
 
     def _input_grad(self, dy: Array, x: Array) -> Array:
         return conv_transpose_input_grad(dy, self.weight, x.shape, **self._geometry(self._output_size))

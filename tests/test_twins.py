@@ -1,4 +1,4 @@
-"""bfloat16, two channels at once, where the CPU can: exact on integers, close to float32, the same bits for every batch.
+"""bfloat16, two channels at once, where the CPU can: exact on integers, the same bits for every batch and layout.
 
 In C++, cpp/tests/test_twins.cpp compares more geometries, and with dot products forbidden.
 """

@@ -196,7 +196,8 @@ std::string describe_blocking(const Plan& plan) {
            text(m.patches.largest()) + " (channel, tap) pairs; " + text(static_cast<int64_t>(plan.maps.size())) +
            (plan.maps.size() == 1 ? " index map" : " residue classes") +
            (joins_classes(plan) ? " as one product; " : "; ") + name(plan.feed) +
-           (plan.twins ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "") + describe_samples(plan);
+           (plan.twins ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "") +
+           describe_samples(plan);
 }
 
 }  // namespace convpp

@@ -139,46 +139,46 @@ struct Plan {
     bool twins = false;
     int64_t twin_distance = 0;
 
-    bool empty = false;         // the sum has no terms, or there are no results: only bias or zeros are written
+    bool empty = false;  // the sum has no terms, or there are no results: only bias or zeros are written
 
     // With weights for each sample, the plan is that of one sample (batch is then 1), for each of `samples`.
     int64_t samples = 1;
-    bool shares_samples = false;    // threads take whole samples; else they share the tasks of one after the other
+    bool shares_samples = false;  // threads take whole samples; else they share the tasks of one after the other
     int64_t groups = 1, batch = 1;  // groups, one after the other
     int64_t result_channels = 0, source_channels = 0;  // of a group
     bool channels_last = false;
-    TensorStrides source, result;                      // weight_grad: of x and dy
+    TensorStrides source, result;  // weight_grad: of x and dy
     TensorStrides task_result;  // where tasks compute: `result`, or those of a buffer of each thread
     int64_t weight_group = 0, weight_result_channel = 0, weight_source_channel = 0;  // strides in elements
     Extents weight_axis{0, 0, 0};
 
     std::vector<MapPlan> maps;
     bool reads_padding = false;  // zeros, not what is beyond other boundaries
-    bool fill_result = false;   // some results have no terms: fill all before the maps write theirs
-    bool writes_gaps = false;   // the same results, where tasks write them between their own (ordered_results.hpp)
+    bool fill_result = false;  // some results have no terms: fill all before the maps write theirs
+    bool writes_gaps = false;  // the same results, where tasks write them between their own (ordered_results.hpp)
     TileChoice tile;
     Feed feed = Feed::packed_pixels;
-    bool buffered = false;      // results are not computed where they belong (algorithms/task_results.hpp)
+    bool buffered = false;  // results are not computed where they belong (algorithms/task_results.hpp)
     int64_t buffer_elems = 0;
     bool packs_in_task = false;  // pixel_scalars: each task packs its own weights, block by block, into its L2
     int64_t group_channels = 1;  // channel_vectors: of a group; to the plan, all groups are one
-    bool flat_rows = false;     // pixel_vectors: rows are computed as one, through planes (flat_task.hpp)
+    bool flat_rows = false;  // pixel_vectors: rows are computed as one, through planes (flat_task.hpp)
     std::vector<JointPlan> joints;  // flat_rows: of each family
-    int64_t group_block = 1;    // groups of a task
+    int64_t group_block = 1;  // groups of a task
     int64_t channel_block = 0;  // result channels a task computes; a multiple of the panel's width
     int64_t channel_blocks = 0;
-    int64_t chunks = 1;         // weight_grad: chunks of the pixels, each summed on its own, then added in a tree
+    int64_t chunks = 1;  // weight_grad: chunks of the pixels, each summed on its own, then added in a tree
     int64_t tasks = 0, tasks_wanted = 0, chunks_wanted = 1;
-    bool parallel = false;      // enough work for more than one thread
-    double weight_share = 0;    // forward: of the time, for packing or transforming the weights; an estimate
+    bool parallel = false;  // enough work for more than one thread
+    double weight_share = 0;  // forward: of the time, for packing or transforming the weights; an estimate
 
-    WinogradPlan winograd;      // if it is the algorithm: maps[0].pixels are then boxes of its units
+    WinogradPlan winograd;  // if it is the algorithm: maps[0].pixels are then boxes of its units
 
-    int64_t cache_bytes = 0;    // of L2, that blocks are made for
+    int64_t cache_bytes = 0;  // of L2, that blocks are made for
     int64_t packing_blocks = 0;
     int64_t packed_weight_elems = 0;  // shared by the threads
-    int64_t partial_elems = 0;        // weight_grad: of all chunks
-    int64_t thread_bytes = 0;         // workspace of each thread
+    int64_t partial_elems = 0;  // weight_grad: of all chunks
+    int64_t thread_bytes = 0;  // workspace of each thread
     int64_t shared_bytes = 0;
 };
 

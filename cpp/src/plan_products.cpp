@@ -206,7 +206,7 @@ bool all_pixels_in_a_task(const Plan& plan, int64_t elem_bytes, int64_t pixels, 
 // Forward and input gradient: tasks are (map, group, box of pixels, block of result channels).
 void plan_products(Plan& plan, const KernelShapes& kernels, int64_t elem_bytes) {
     if (plan.feed == Feed::channel_vectors) return plan_channel_products(plan, kernels, elem_bytes);
-    plan.writes_gaps = !plan.converts && writes_gaps(plan);  // (buffers hold what has terms)
+    plan.writes_gaps = writes_gaps(plan);
     plan.fill_result &= !plan.writes_gaps;
     const TileShape& shape = kernels.shape[plan.tile.family];
     const int64_t pixel_panel = panel_width(plan, shape, true), channel_panel = panel_width(plan, shape, false);

@@ -28,7 +28,8 @@ void buffer_results(Plan& plan) {
                 lo = std::min(lo, start(m));
                 hi = std::max(hi, start(m));
             }
-            most[a] = std::max(most[a], (box.extent(a + 1) - 1) * maps->map.axis[a].result_step + 1 + hi - lo);
+            const int64_t gap = plan.writes_gaps ? maps->map.axis[a].result_step : 1;  // behind the last one, too
+            most[a] = std::max(most[a], (box.extent(a + 1) - 1) * maps->map.axis[a].result_step + gap + hi - lo);
         }
     }
     const int64_t channels =

@@ -40,39 +40,46 @@ inline ResultArea area_of(const MapPlan& m, const Box& box) {
     return area;
 }
 
-// The smallest area without gaps that holds all results of a task's maps.
+// The smallest area that holds all results of a task's maps: along an axis where they are alike, with their step (one
+// residue class of the height, all of the width), else without gaps.
 inline ResultArea bounding_area(const ProductTask& task) {
     ResultArea bounds;
-    std::array<int64_t, 4> hi{0, 0, 0, 0};
     bool first = true;
     for (const MapPlan* m = &task.map; m != &task.map + task.map.family; ++m) {
         const ResultArea area = area_of(*m, task.pixels);
         if (area.elems() == 0) continue;
-        for (size_t a = 0; a < 4; ++a) {
-            const int64_t end = area.lo[a] + (area.count[a] - 1) * area.step[a] + 1;
-            bounds.lo[a] = first ? area.lo[a] : std::min(bounds.lo[a], area.lo[a]);
-            hi[a] = first ? end : std::max(hi[a], end);
+        for (size_t a = 0; a < 4 && !first; ++a) {
+            if (area.lo[a] == bounds.lo[a] && area.count[a] == bounds.count[a] && area.step[a] == bounds.step[a])
+                continue;
+            const auto end = [a](const ResultArea& of) { return of.lo[a] + (of.count[a] - 1) * of.step[a] + 1; };
+            const int64_t hi = std::max(end(bounds), end(area));
+            bounds.lo[a] = std::min(bounds.lo[a], area.lo[a]);
+            bounds.count[a] = hi - bounds.lo[a];
+            bounds.step[a] = 1;
         }
+        if (first) bounds = area;
         first = false;
     }
-    for (size_t a = 0; a < 4; ++a) bounds.count[a] = hi[a] - bounds.lo[a];
     return bounds;
+}
+
+// The results of a task with plan.writes_gaps: those between its map's, too (order_results_and_gaps).
+inline ResultArea area_with_gaps(const Plan& plan, const ProductTask& task) {
+    ResultArea area = area_of(task.map, task.pixels);
+    for (size_t a = 0; a < 3; ++a) {
+        const int64_t step = task.map.map.axis[a].result_step;
+        area.lo[a + 1] = task.pixels.lo[a + 1] * step;
+        area.count[a + 1] = std::min(task.pixels.hi[a + 1] * step, result_extent(plan, a)) - area.lo[a + 1];
+        area.step[a + 1] = 1;
+    }
+    return area;
 }
 
 // Calls use(area) for areas that together are the task's results, and nothing else.
 template <class Use>
 void for_each_area(const Plan& plan, const ProductTask& task, bool with_gaps, const Use& use) {
     const MapPlan* const maps = &task.map;
-    if (with_gaps) {  // between its own (order_results_and_gaps)
-        ResultArea area = area_of(maps[0], task.pixels);
-        for (size_t a = 0; a < 3; ++a) {
-            const int64_t step = maps[0].map.axis[a].result_step;
-            area.lo[a + 1] = task.pixels.lo[a + 1] * step;
-            area.count[a + 1] = std::min(task.pixels.hi[a + 1] * step, result_extent(plan, a)) - area.lo[a + 1];
-            area.step[a + 1] = 1;
-        }
-        return use(area);
-    }
+    if (with_gaps) return use(area_with_gaps(plan, task));
     const ResultArea bounds = bounding_area(task);
     int64_t own = 0;
     for (int64_t m = 0; m < task.map.family; ++m) own += pixels_of(maps[m], task.pixels).elems();
@@ -151,7 +158,7 @@ public:
         : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands) {
         own_.sums = operands.result.plain();
         if (!plan.buffered) return;
-        const ResultArea area = bounding_area(task);
+        const ResultArea area = plan.writes_gaps ? area_with_gaps(plan, task) : bounding_area(task);
         const TensorStrides& s = plan.task_result;
         const int64_t channel = task.group_lo * plan.result_channels + task.channel_lo;
         int64_t origin = area.lo[0] * s.batch + channel * s.channel;

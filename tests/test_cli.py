@@ -150,6 +150,11 @@ def test_check_puts_the_isa_back_after_an_error(monkeypatch: pytest.MonkeyPatch)
         ("--padding same_lower --groups 1", {"padding": "same_lower"}),
         ("--op input_grad --dtype float64", {"op": "input_grad", "dtype": "float64"}),
         ("--op weight_grad --threads 1", {"op": "weight_grad", "threads": 1}),
+        ("--padding 1 --padding-mode reflect --flip", {"padding": 1, "padding_mode": "reflect", "flip": True}),
+        (
+            "--padding same --padding-mode circular,zeros --dtype float16",
+            {"padding": "same", "padding_mode": ("circular", "zeros"), "dtype": "float16"},
+        ),
     ],
 )
 def test_explain_prints_what_the_function_returns(
@@ -167,6 +172,12 @@ def test_explain_channels_last_and_groups(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == f"{expected}\n"
 
 
+def test_explain_filters_for_each_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["explain", "--x", "2,3,9,9", "--w", "2,4,3,3,3", "--per-sample"]) == 0
+    expected = convpp.explain((2, 3, 9, 9), (2, 4, 3, 3, 3), per_sample=True)
+    assert capsys.readouterr().out == f"{expected}\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -174,6 +185,7 @@ def test_explain_channels_last_and_groups(capsys: pytest.CaptureFixture[str]) ->
         ("--x 1,3,5,5 --w 2,4,3,3", "convpp explain: .*channels"),
         ("--x 1,3,5,5 --w 2,3,1,1 --algorithm winograd", "convpp explain: algorithm is 'winograd'.*3 or 5"),
         ("--x 1,3,5,5 --w 2,3,3,3 --padding some", "convpp explain: .*some"),
+        ("--x 1,3,5,5 --w 2,3,3,3 --padding-mode some", "convpp explain: padding_mode.*some"),
         ("--x 1,3,5,5 --w 2,3,3,3 --dtype int32", "convpp explain: .*int32"),
         ("--x 1,3,5,5 --w 2,3,3,3 --stride 0", "convpp explain: .*stride"),
         ("--x 1,3,5,5 --w 2,3,x,3", "--w: expected integers.*'2,3,x,3'"),

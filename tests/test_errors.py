@@ -134,6 +134,24 @@ def test_shapes_of_the_operands(name: str) -> None:
         refuse(name, convpp.ShapeError, "bias", str(bad.shape), f"expected {bias.shape}", bias=bad)
 
 
+def test_an_array_in_place_of_its_shape_is_not_printed() -> None:
+    x, w = np.ones((2, 3, 9, 9)), np.ones((5, 3, 3, 3))
+    dy = convpp.conv(x, w)
+    for wrong, name, shape in (
+        (lambda: convpp.conv_input_grad(dy, w, x), "x_shape", "(2, 3, 9, 9)"),  # type: ignore[arg-type]
+        (lambda: convpp.conv_weight_grad(dy, x, w), "w_shape", "(5, 3, 3, 3)"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match=name) as caught:
+            wrong()
+        assert str(caught.value) == f"{name} is an array of shape {shape}, expected a shape (a tuple of integers)"
+
+
+def test_per_sample_filters_without_their_n() -> None:
+    for function in (convpp.conv, convpp.conv_transpose):
+        with pytest.raises(convpp.ShapeError, match=r"w has shape \(3, 3, 2, 2\), with its N in front: per_sample"):
+            function(np.ones((2, 3, 9, 9)), np.ones((3, 3, 2, 2)), per_sample=True)
+
+
 @pytest.mark.parametrize("name", ["conv", "conv_input_grad", "conv_weight_grad"])
 def test_kernel_longer_than_the_padded_input(name: str) -> None:
     too_long = [

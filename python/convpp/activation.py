@@ -138,7 +138,8 @@ def activation_grad(
     Returns
     -------
     array of dy's shape
-        At the corners of relu, leaky_relu and clip: 0, slope and 0, as in PyTorch's layers of these names.
+        At the corners of relu, leaky_relu and clip: 0, slope and 0, as in PyTorch's ReLU, LeakyReLU and Hardtanh
+        (``torch.clamp`` has 1).
 
     Raises
     ------

@@ -76,6 +76,10 @@ def shape(value: Any, argument: str) -> Shape:
     """A tuple of extents."""
     if type(value) is tuple and all(type(v) is int for v in value):
         return value
+    if getattr(value, "ndim", 1) > 1:  # whose elements would be a long message
+        raise ValueError(
+            f"{argument} is an array of shape {tuple(value.shape)}, expected a shape (a tuple of integers)"
+        )
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
         raise ValueError(f"{argument} is {value!r}, expected a shape (a tuple of integers)")
     return tuple(as_int(v, argument) for v in value)

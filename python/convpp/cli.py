@@ -63,6 +63,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("--dilation", type=_per_axis, default=1, metavar="INT[,INT]")
     explain.add_argument("--groups", type=_positive, default=1)
+    explain.add_argument(
+        "--padding-mode",
+        type=_names,
+        default="zeros",
+        metavar="NAME[,NAME]",
+        help="zeros, reflect, symmetric, replicate or circular, or one an axis; default: %(default)s",
+    )
+    explain.add_argument("--flip", action="store_true", help="rotate the filters")
+    explain.add_argument("--per-sample", action="store_true", help="filters for each sample: w is N,K,C,R,S")
     explain.add_argument("--op", choices=("forward", "input_grad", "weight_grad"), default="forward")
     explain.add_argument("--dtype", default="float32", help="default: %(default)s")
     explain.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
@@ -115,7 +124,8 @@ def _check(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     import convpp
 
-    names = ("stride", "padding", "dilation", "groups", "op", "dtype", "layout", "algorithm", "threads")
+    names: tuple[str, ...] = ("stride", "padding", "dilation", "groups", "padding_mode", "flip", "per_sample")
+    names += ("op", "dtype", "layout", "algorithm", "threads")
     options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     print(convpp.explain(arguments.x, arguments.w, **options))
     return 0
@@ -162,6 +172,11 @@ def _seconds(text: str) -> float:
 def _per_axis(text: str) -> int | tuple[int, ...]:
     values = _ints(text)
     return values[0] if len(values) == 1 else values
+
+
+def _names(text: str) -> str | tuple[str, ...]:
+    names = tuple(text.split(","))
+    return names[0] if len(names) == 1 else names
 
 
 def _padding(text: str) -> Any:

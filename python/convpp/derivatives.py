@@ -322,7 +322,10 @@ def _jvp(
         (tangents, "tangents", "(x_dot, w_dot, bias_dot)"),
     ):
         if not isinstance(triple, Sequence) or len(triple) != 3:
-            raise ValueError(f"{name} is {type(triple).__name__}, expected a tuple {meaning}")
+            what = (
+                f"{type(triple).__name__} of {len(triple)}" if isinstance(triple, Sequence) else type(triple).__name__
+            )
+            raise ValueError(f"{name} is a {what}, expected a tuple {meaning}")
     x, w = as_float(primals[0], "x"), as_float(primals[1], "w")
     y_shape = output_shape(x.shape, w.shape, **geometry)
     x_dot, w_dot, bias_dot = _shaped(tangents, ("x_dot", "w_dot", "bias_dot"), x, w, y_shape, geometry)

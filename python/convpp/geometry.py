@@ -112,7 +112,7 @@ def conv_geometry(
     """The geometry of ``conv`` on an x of this shape, and of its gradients."""
     kernel = _kernel(w_shape, per_sample)
     rank = len(kernel)
-    batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape)
+    batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape, per_sample)
     if per_sample:
         _check_samples(batch, w_shape, x_shape, "(N, K, C/groups, *kernel)")
     out_channels, per_group = w_shape[-rank - 2], w_shape[-rank - 1]
@@ -181,7 +181,7 @@ def conv_transpose_geometry(
     """
     kernel = _kernel(w_shape, per_sample)
     rank = len(kernel)
-    batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape)
+    batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape, per_sample)
     if per_sample:
         _check_samples(batch, w_shape, x_shape, "(N, C_in, C_out/groups, *kernel)")
     if w_shape[-rank - 2] != channels:
@@ -274,13 +274,14 @@ def _kernel(w_shape: Shape, per_sample: bool) -> Shape:
 
 
 def _split(
-    shape: Shape, rank: int, channels_last: bool, argument: str, w_shape: Shape
+    shape: Shape, rank: int, channels_last: bool, argument: str, w_shape: Shape, per_sample: bool
 ) -> tuple[int | None, int, Shape]:
     """N (None for one sample), channels and spatial extents of a tensor."""
     if len(shape) not in (rank + 1, rank + 2):
         form = "(N, *spatial, C)" if channels_last else "(N, C, *spatial)"
+        n = ", with its N in front: per_sample is True" if per_sample else ""
         raise ShapeError(
-            f"{argument} has shape {shape}, expected {form} with {rank} spatial axes (w has shape {w_shape}), "
+            f"{argument} has shape {shape}, expected {form} with {rank} spatial axes (w has shape {w_shape}{n}), "
             "with or without N"
         )
     if any(extent < 0 for extent in shape):

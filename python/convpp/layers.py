@@ -69,7 +69,7 @@ class _Conv(Layer):
             spatial axis; see `convpp.conv`.
         flip, layout, algorithm, threads : as in `convpp.conv`, in all passes.
         activation : as in `convpp.conv`: of the output; ``backward`` begins with its derivative.
-        dtype : of the parameters, float32 or float64.
+        dtype : of the parameters and their gradients, float32, float64, float16 or bfloat16.
         rng : seed or Generator for the initial values: U(-b, b) with ``b = 1 / sqrt(fan_in)`` for weight
             and bias, where ``fan_in = weight.shape[1] * prod(kernel_size)``, as in PyTorch.
 
@@ -148,7 +148,7 @@ class _ConvTranspose(Layer):
         output_padding : int, or one per spatial axis: so many more outputs at the high end.
         groups : number of groups of channels that do not see each other.
         bias : whether there is a bias.
-        padding_mode : "zeros", the only one that exists here.
+        padding_mode : "zeros": padding crops y, and nothing is read beyond x.
         flip, layout, algorithm, threads : as in `convpp.conv_transpose`, in all passes.
         activation : as in `convpp.conv`: of the output; ``backward`` begins with its derivative.
         dtype, rng : as for `convpp.Conv2d`; note that ``weight.shape[1]`` is ``out_channels / groups``.
@@ -160,7 +160,7 @@ class _ConvTranspose(Layer):
         ValueError : another padding mode.
         """
         if padding_mode != "zeros":
-            raise ValueError(f"a transposed layer knows padding_mode='zeros' only, got {padding_mode!r}")
+            raise ValueError(f"padding_mode is {padding_mode!r}, expected 'zeros': padding crops the result here")
         self.output_padding = self._per_axis(output_padding, "output_padding", least=0)
         self._output_size: Sequence[int] | None = None
         options = {"flip": flip, "layout": layout, "activation": activation, "algorithm": algorithm, "threads": threads}

@@ -64,7 +64,9 @@ def conv_transpose(
         Extends the output on the high side, by values that are computed; less than stride or dilation.
     output_size : spatial extents of the output, optional
         Sets output_padding; batch and channels in front are ignored.
-    stride, dilation, groups, padding_mode, flip, layout, activation, add, per_sample, algorithm, out, threads
+    padding_mode : "zeros"
+        There is no other here: padding crops the output, and nothing is read beyond x.
+    stride, dilation, groups, flip, layout, activation, add, per_sample, algorithm, out, threads
         As in ``conv``.
 
     Returns

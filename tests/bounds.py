@@ -9,15 +9,33 @@ import ctypes
 import mmap
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 import convpp
-from geometry import LAYOUTS, Array, Case, Geometry, assert_exact, draw_geometry, failures_name, in_layout, make_case
+from geometry import (
+    LAYOUTS,
+    Array,
+    Case,
+    Geometry,
+    assert_exact,
+    draw_geometry,
+    failures_name,
+    in_layout,
+    make_case,
+    with_modes,
+)
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
 CAPACITY = 64 << 20
+try:
+    import ml_dtypes  # noqa: F401  (NumPy knows bfloat16 by name from here on)
+
+    HALVES: tuple[str, ...] = ("float16", "bfloat16")
+except ImportError:
+    HALVES = ("float16",)
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
@@ -75,7 +93,11 @@ LONG_ROWS = [
 def geometries(first_seed: int, count: int) -> Iterator[tuple[int, Geometry, np.random.Generator]]:
     for seed in range(first_seed, first_seed + count):
         rng = np.random.default_rng((90, seed))
-        yield seed, LONG_ROWS[seed] if seed < len(LONG_ROWS) else draw_geometry(rng, max_macs=1_000_000), rng
+        geometry = LONG_ROWS[seed] if seed < len(LONG_ROWS) else draw_geometry(rng, max_macs=1_000_000)
+        # Halves have readers of their own, and what lies beyond the ends of x is filled in from it.
+        if seed >= len(LONG_ROWS) and seed % 2 == 0:
+            geometry = replace(with_modes(rng, geometry), dtype=HALVES[seed // 2 % len(HALVES)])
+        yield seed, geometry, rng
 
 
 def main(first_seed: int, count: int) -> None:

@@ -263,10 +263,11 @@ void execute_samples(const ConvProblem& sample, const Plan& plan, const Operands
     const int64_t first = plan.pass == Pass::forward ? sample.x_elems() : sample.y_elems();
     const int64_t second = plan.pass == Pass::weight_grad ? sample.x_elems() : sample.w_elems();
     const int64_t results = result_elems(sample, plan.pass);
+    std::atomic<bool> failed{false};
     const auto run = [&](int64_t n, int64_t thread, int its_threads) {
         Operands<T> own = operands;
         own.first += n * first;
-        own.second += n * second;
+        if (own.second) own.second += n * second;
         own.epilogue = operands.epilogue.from(n * results);
         if (operands.packed != nullptr) own.packed += n * packed_elems_of_sample(plan);
         std::byte* const memory = workspace.data() + thread * (plan.shared_bytes + plan.thread_bytes);
@@ -274,12 +275,14 @@ void execute_samples(const ConvProblem& sample, const Plan& plan, const Operands
         try {
             execute(sample, plan, own, to, accumulate, its_threads, memory);
         } catch (const std::bad_alloc&) {  // other samples are written already; plain loops take no memory
+            if (!operands.second) return failed.store(true);  // (prepared weights: there are no plain ones)
             run_reference(sample, plan, arrays_of(plan.pass, own), own.epilogue, to, accumulate, its_threads);
         }
     };
     if (plan.shares_samples) parallel_for(plan.samples, threads, [&](int64_t n, int thread) { run(n, thread, 1); });
     else
         for (int64_t n = 0; n < plan.samples; ++n) run(n, 0, threads);
+    if (failed) throw std::bad_alloc();
 }
 
 template <class T>

@@ -21,22 +21,6 @@ inline constexpr Storage storage_of<bfloat16> = Storage::bfloat16;
 template <>
 inline constexpr Storage storage_of<float16> = Storage::float16;
 
-// What is computed with, where operands are stored as S.
-template <class S>
-struct ComputedWith {
-    using type = S;
-};
-template <>
-struct ComputedWith<bfloat16> {
-    using type = float;
-};
-template <>
-struct ComputedWith<float16> {
-    using type = float;
-};
-template <class S>
-using Computed = typename ComputedWith<S>::type;
-
 // Elements from `at` on, of memory that may be read up to `end`.
 template <class T>
 struct Stored {

@@ -68,4 +68,20 @@ private:
     }
 };
 
+// What is computed with, where operands are stored as S.
+template <class S>
+struct ComputedWith {
+    using type = S;
+};
+template <>
+struct ComputedWith<bfloat16> {
+    using type = float;
+};
+template <>
+struct ComputedWith<float16> {
+    using type = float;
+};
+template <class S>
+using Computed = typename ComputedWith<S>::type;
+
 }  // namespace convpp

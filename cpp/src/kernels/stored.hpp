@@ -4,21 +4,6 @@
 // Included only by kernels.cpp, inside the namespace of one ISA.   Next: pack.hpp, whose kernels read with these.
 #pragma once
 
-template <class S>
-struct ComputedWith {
-    using type = S;
-};
-template <>
-struct ComputedWith<bfloat16> {
-    using type = float;
-};
-template <>
-struct ComputedWith<float16> {
-    using type = float;
-};
-template <class S>
-using Computed = typename ComputedWith<S>::type;
-
 // The bits of a vector's halves, each in 32 bits.
 template <class S>
 inline __attribute__((always_inline)) Vector<uint32_t> half_bits(const S* p) {

@@ -111,25 +111,8 @@ def conv_backward(
         raise wrong_dy(dy, planned)
     batch, k = planned.geometry.batch, planned.geometry.out_channels
     how: dict[str, Any] = {**geometry, "algorithm": algorithm, "threads": threads}
-    return gradients_of(
-        wanted,
-        out,
-        accumulate,
-        (dy, x, w),
-        {
-            "x": (x.shape, (dy, w), partial(conv_input_grad, dy, w, x.shape, **how, per_sample=each)),
-            "w": (
-                with_samples(w.shape, batch, per_sample and not each),
-                (dy, x),
-                partial(conv_weight_grad, dy, x, w.shape, **how, per_sample=per_sample),
-            ),
-            "bias": (
-                with_samples((k,), batch, per_sample and not each),
-                (dy,),
-                bias_gradient(dy, layout, batch, per_sample and not each, threads),
-            ),
-        },
-    )
+    passes = (conv_input_grad, conv_weight_grad)
+    return _all_gradients(passes, wanted, out, accumulate, (dy, x, w), (batch, k), each, per_sample, how)
 
 
 def conv_transpose_backward(
@@ -215,29 +198,44 @@ def conv_transpose_backward(
         raise wrong_transposed_dy(dy, planned)
     batch, k = planned.geometry.batch, planned.geometry.in_channels
     how: dict[str, Any] = {**geometry, "algorithm": algorithm, "threads": threads}
-    return gradients_of(
-        wanted,
-        out,
-        accumulate,
-        (dy, x, w),
-        {
-            "x": (x.shape, (dy, w), partial(conv_transpose_input_grad, dy, w, x.shape, **how, per_sample=each)),
-            "w": (
-                with_samples(w.shape, batch, per_sample and not each),
-                (dy, x),
-                partial(conv_transpose_weight_grad, dy, x, w.shape, **how, per_sample=per_sample),
-            ),
-            "bias": (
-                with_samples((k,), batch, per_sample and not each),
-                (dy,),
-                bias_gradient(dy, layout, batch, per_sample and not each, threads),
-            ),
-        },
-    )
+    passes = (conv_transpose_input_grad, conv_transpose_weight_grad)
+    return _all_gradients(passes, wanted, out, accumulate, (dy, x, w), (batch, k), each, per_sample, how)
 
 
 #: (shape, operands that decide the dtype, function of ``out`` and ``accumulate``) of one gradient.
 Gradient = tuple[tuple[int, ...], tuple[Array, ...], Callable[..., Array]]
+
+
+def _all_gradients(
+    passes: tuple[Callable[..., Array], Callable[..., Array]],
+    wanted: tuple[Any, ...],
+    out: Any,
+    accumulate: Any,
+    arrays: tuple[Array, Array, Array],
+    samples_and_channels: tuple[int | None, int],
+    each: bool,
+    per_sample: bool,
+    how: dict[str, Any],
+) -> tuple[Array | None, Array | None, Array | None]:
+    """What both functions do with checked arrays: ``passes`` are the input and the weight gradient."""
+    input_grad, weight_grad = passes
+    dy, x, w = arrays
+    batch, channels = samples_and_channels
+    apart = per_sample and not each  # dw and db are not summed over the samples
+    gradients: dict[str, Gradient] = {
+        "x": (x.shape, (dy, w), partial(input_grad, dy, w, x.shape, **how, per_sample=each)),
+        "w": (
+            with_samples(w.shape, batch, apart),
+            (dy, x),
+            partial(weight_grad, dy, x, w.shape, **how, per_sample=per_sample),
+        ),
+        "bias": (
+            with_samples((channels,), batch, apart),
+            (dy,),
+            bias_gradient(dy, how["layout"], batch, apart, how["threads"]),
+        ),
+    }
+    return gradients_of(wanted, out, accumulate, arrays, gradients)
 
 
 def gradients_of(

@@ -2,7 +2,7 @@
 #
 # In:   the compiler and the CPU that it compiles for.
 # Out:  CONVPP_ISAS, the instruction sets that the kernels are compiled for, lowest first;
-#       CONVPP_TWIN_ISAS, those of them whose CPUs may also multiply pairs of bfloat16, with that instruction: kernels that
+#       CONVPP_BF16_PAIR_ISAS, those of them whose CPUs may also multiply pairs of bfloat16, with that instruction: kernels that
 #       are compiled apart, and join the others' table on such a CPU;
 #       convpp_settings(target), the language, warnings and definitions of every target of the project;
 #       convpp_add_kernels(isa source), the kernels of one instruction set as part of the library.
@@ -22,7 +22,7 @@ check_cxx_source_compiles("#ifndef __aarch64__\n#error\n#endif\nint main() {}" C
 
 # For each set: the width of its vectors and its flags. "scalar" is what every CPU of the architecture has.
 set(CONVPP_ISAS scalar)
-set(CONVPP_TWIN_ISAS "")
+set(CONVPP_BF16_PAIR_ISAS "")
 set(convpp_scalar_vector_bytes 16)
 set(convpp_scalar_flags "")
 
@@ -51,7 +51,7 @@ if(CONVPP_TARGET_X86_64)
   list(JOIN convpp_avx512_bf16_flags " " convpp_flags)
   check_cxx_compiler_flag("${convpp_flags}" CONVPP_COMPILER_HAS_AVX512_BF16)
   if(CONVPP_COMPILER_HAS_AVX512_BF16)
-    set(CONVPP_TWIN_ISAS avx512_bf16)
+    set(CONVPP_BF16_PAIR_ISAS avx512_bf16)
   endif()
 elseif(CONVPP_TARGET_AARCH64)
   list(APPEND CONVPP_ISAS neon)
@@ -77,7 +77,7 @@ function(convpp_settings target)
   )
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cpp/src)
   target_compile_definitions(${target} PRIVATE CONVPP_VERSION="${CONVPP_VERSION}")
-  foreach(isa IN LISTS CONVPP_ISAS CONVPP_TWIN_ISAS)
+  foreach(isa IN LISTS CONVPP_ISAS CONVPP_BF16_PAIR_ISAS)
     string(TOUPPER ${isa} isa_upper)
     target_compile_definitions(${target} PRIVATE CONVPP_HAVE_${isa_upper}=1)
   endforeach()

@@ -12,7 +12,7 @@
 #include <string>
 
 #include "convpp/convpp.hpp"
-#include "dispatch.hpp"
+#include "machine/dispatch.hpp"
 
 namespace py = pybind11;
 
@@ -301,7 +301,7 @@ void register_runtime(py::module_& module) {
     module.def("set_num_threads", &convpp::set_num_threads);
     module.def("isa", [] { return convpp::name(convpp::active_isa()); });
     module.def("select_isa", &convpp::select_isa);
-    module.def("allow_twins", &convpp::allow_twins);  // for tests
+    module.def("allow_bf16_pairs", &convpp::allow_bf16_pairs);  // for tests
     module.def("isas_available", [] {
         std::vector<std::string> names;
         for (const auto isa : convpp::available_isas()) names.emplace_back(convpp::name(isa));

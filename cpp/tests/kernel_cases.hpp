@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "dispatch.hpp"
-#include "stored.hpp"
+#include "machine/dispatch.hpp"
+#include "source/stored.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -24,15 +24,15 @@ void for_each_isa(const Body& body) {
     }
 }
 
-// body(family, rows, vectors) for each tile of a table.
+// body(tiles, rows, vectors) for each tile of a table.
 template <class T, class Body>
 void for_each_tile(const kernels::KernelTable<T>& table, const Body& body) {
-    for (const kernels::TileFamily<T>& family : table.family)
-        for (int rows = 1; rows <= family.rows; ++rows)
-            for (int vectors = 1; vectors <= family.vectors; ++vectors) {
+    for (const kernels::TileKernels<T>& tiles : table.tiles)
+        for (int rows = 1; rows <= tiles.rows; ++rows)
+            for (int vectors = 1; vectors <= tiles.vectors; ++vectors) {
                 CAPTURE(rows);
                 CAPTURE(vectors);
-                body(family, rows, vectors);
+                body(tiles, rows, vectors);
             }
 }
 
@@ -114,11 +114,11 @@ struct IndirectOperands {
     std::vector<int64_t> offsets, row_at, result_at;
     Array<T> source, b, c, row_bias, column_bias;
 
-    IndirectOperands(const kernels::KernelTable<T>& table, const kernels::TileFamily<T>& family, int tile_rows,
+    IndirectOperands(const kernels::KernelTable<T>& table, const kernels::TileKernels<T>& tiles, int tile_rows,
                      int vectors, int64_t kc, int64_t first_column, Random& random)
         : rows(tile_rows),
           columns(int64_t(vectors) * table.lanes),
-          panel_columns(int64_t(family.vectors) * table.lanes),
+          panel_columns(int64_t(tiles.vectors) * table.lanes),
           depth(kc),
           column(first_column),
           offsets(random_offsets(random, kc)),
@@ -169,15 +169,15 @@ struct IndirectOperands {
         return result;
     }
 
-    void run(const kernels::TileFamily<T>& family, int vectors, kernels::Start start, kernels::Ahead* ahead = nullptr) {
+    void run(const kernels::TileKernels<T>& tiles, int vectors, kernels::Start start, kernels::Prefetch* prefetch = nullptr) {
         std::vector<const T*> from;
         std::vector<T*> to;
         for (const int64_t at : row_at) from.push_back(source.data() + at);
         for (const int64_t at : result_at) to.push_back(c.data() + at);
-        if (ahead != nullptr)
-            return family.asking(depth, from.data(), offsets.data(), b.data(), to.data(), column, start, bias(start),
-                                 *ahead);
-        family.indirect[rows - 1][vectors - 1](depth, from.data(), offsets.data(), b.data(), to.data(), column, start,
+        if (prefetch != nullptr)
+            return tiles.prefetching(depth, from.data(), offsets.data(), b.data(), to.data(), column, start, bias(start),
+                                 *prefetch);
+        tiles.indirect[rows - 1][vectors - 1](depth, from.data(), offsets.data(), b.data(), to.data(), column, start,
                                                bias(start));
     }
 

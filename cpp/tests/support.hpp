@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "convpp/convpp.hpp"
-#include "dispatch.hpp"
+#include "machine/dispatch.hpp"
 
 namespace convpp::test {
 
@@ -187,16 +187,16 @@ private:
     Isa before_;
 };
 
-// Plans made meanwhile use twins (two channels of bfloat16 at once), if this CPU has them, or do not.
-class TwinsScope {
+// Plans made meanwhile use bf16 pairs (two channels of bfloat16 at once), if this CPU has them, or do not.
+class Bf16PairsScope {
 public:
-    explicit TwinsScope(bool allowed) { allow_twins(allowed); }
-    ~TwinsScope() { allow_twins(true); }
-    TwinsScope(const TwinsScope&) = delete;
-    TwinsScope& operator=(const TwinsScope&) = delete;
+    explicit Bf16PairsScope(bool allowed) { allow_bf16_pairs(allowed); }
+    ~Bf16PairsScope() { allow_bf16_pairs(true); }
+    Bf16PairsScope(const Bf16PairsScope&) = delete;
+    Bf16PairsScope& operator=(const Bf16PairsScope&) = delete;
 };
 
-inline bool multiplies_twins(const Convolution& convolution) {
+inline bool multiplies_bf16_pairs(const Convolution& convolution) {
     return contains(convolution.summary().blocking, "two channels at once");
 }
 

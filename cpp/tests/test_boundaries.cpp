@@ -4,7 +4,7 @@
 #include <map>
 #include <set>
 
-#include "index_map.hpp"
+#include "problem/index_map.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -120,14 +120,14 @@ TEST_CASE("positions fold to where a walker that turns or jumps at the ends stan
                 const int64_t expected = at >= 0 && at < n ? at
                                          : at < 0          ? walked(boundary, n, start, -at, -1)
                                                            : walked(boundary, n, start, at - n + 1, 1);
-                CHECK(folded(boundary, at, n) == expected);
+                CHECK(border_element(boundary, at, n) == expected);
             }
-    CHECK(folded(Boundary::zeros, -1, 3) == -1);
-    CHECK(folded(Boundary::zeros, 3, 3) == -1);
-    CHECK(folded(Boundary::zeros, 2, 3) == 2);
+    CHECK(border_element(Boundary::zeros, -1, 3) == -1);
+    CHECK(border_element(Boundary::zeros, 3, 3) == -1);
+    CHECK(border_element(Boundary::zeros, 2, 3) == 2);
     const int64_t far = int64_t(1) << 60;
-    CHECK(folded(Boundary::reflect, far, far) == far - 2);
-    CHECK(folded(Boundary::symmetric, -far, far) == far - 1);
+    CHECK(border_element(Boundary::reflect, far, far) == far - 2);
+    CHECK(border_element(Boundary::symmetric, -far, far) == far - 1);
 }
 
 TEST_CASE("where no tap leaves an axis, its boundary is zeros; an axis without elements has no other") {
@@ -237,7 +237,7 @@ TEST_CASE_TEMPLATE("neither threads nor the batch change bits beside a boundary"
         }
 }
 
-TEST_CASE("a large frame is computed in parts, in bounded memory") {
+TEST_CASE("a large halo is computed in parts, in bounded memory") {
     Random random(81);
     Geometry g = plane(3, 40, 1, 1, 6, 5, 1, Boundary::reflect, Layout::channels_first);
     g.pad_lo = g.pad_hi = {0, 60, 70};
@@ -249,7 +249,7 @@ TEST_CASE("a large frame is computed in parts, in bounded memory") {
     CHECK(first_difference(run(direct, operands, false, 2), run(reference, operands)) == -1);
 }
 
-TEST_CASE("the input gradient is finished after its frame has been added") {
+TEST_CASE("the input gradient is finished after its halo has been added") {
     Random random(83);
     const ConvProblem problem(plane(2, 3, 4, 1, 6, 7, 3, Boundary::circular, Layout::channels_last));
     const Operands<float> operands(problem, random);

@@ -582,7 +582,7 @@ TEST_CASE_TEMPLATE("prepared weights serve the Convolution that made them, and i
     Tensors<T> tensors(problem);
     tensors.fill_integers(random);
     const Tensors<Other> other(problem);
-    const Convolution convolution(problem, Pass::forward, dtype_of<T>), twin(problem, Pass::forward, dtype_of<T>);
+    const Convolution convolution(problem, Pass::forward, dtype_of<T>), pair(problem, Pass::forward, dtype_of<T>);
     const Convolution copy = convolution;  // NOLINT: a copy is what is tested
     auto prepared = std::make_unique<PreparedWeights>(convolution.prepare(tensors.w.in()));
     const PreparedWeights shared = *prepared;
@@ -592,7 +592,7 @@ TEST_CASE_TEMPLATE("prepared weights serve the Convolution that made them, and i
     CHECK(same_bits(y, run(convolution, tensors)));
 
     check_refused<std::invalid_argument>(y, "another Convolution",
-                                         [&] { twin.execute(tensors.x.in(), shared, {}, y.out()); });
+                                         [&] { pair.execute(tensors.x.in(), shared, {}, y.out()); });
     check_refused<ShapeError>(y, "x has ",
                               [&] { copy.execute({tensors.x.data(), tensors.x.size() - 1}, shared, {}, y.out()); });
     check_refused<ShapeError>(y, "y has ", [&] { copy.execute(tensors.x.in(), shared, {}, {y.data(), y.size() + 1}); });

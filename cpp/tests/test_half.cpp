@@ -56,9 +56,9 @@ struct Case {
 
     template <class Fill>
     void fill(const Fill& fill_one) {
-        for (Twins<S>* twins : {&x, &w, &dy, &bias}) {
-            fill_one(twins->half);
-            twins->widen();
+        for (Twins<S>* bf16_pairs : {&x, &w, &dy, &bias}) {
+            fill_one(bf16_pairs->half);
+            bf16_pairs->widen();
         }
     }
     int64_t results(Pass pass) const {
@@ -66,7 +66,7 @@ struct Case {
                : pass == Pass::input_grad ? problem.x_elems()
                                           : problem.w_elems();
     }
-    // Calls use(first, second, bias) with one of each pair of twins.
+    // Calls use(first, second, bias) with one of each pair of bf16 pairs.
     template <class Which, class Use>
     void with(Pass pass, bool biased, const Which& which, const Use& use) const {
         const auto& first = which(pass == Pass::forward ? x : dy);
@@ -88,8 +88,8 @@ Array<R> empty_result(int64_t size, Mode mode) {
     return result;
 }
 
-constexpr auto halves = [](const auto& twins) -> const auto& { return twins.half; };
-constexpr auto plains = [](const auto& twins) -> const auto& { return twins.plain; };
+constexpr auto halves = [](const auto& bf16_pairs) -> const auto& { return bf16_pairs.half; };
+constexpr auto plains = [](const auto& bf16_pairs) -> const auto& { return bf16_pairs.plain; };
 
 template <class R, class S, class Which>
 Array<R> run(const Case<S>& c, const Convolution& convolution, const Which& which, Mode mode, int threads = 2) {
@@ -120,14 +120,14 @@ template <class S>
 void check(const Case<S>& c, Algorithm algorithm, bool exact) {
     for (const Pass pass : all_passes)
         for (const Isa isa : available_isas())
-            for (const bool twins : {false, true}) {
+            for (const bool bf16_pairs : {false, true}) {
                 const IsaScope scope(isa);
-                const TwinsScope twins_scope(twins);
+                const Bf16PairsScope bf16_pairs_scope(bf16_pairs);
                 const Convolution plain(c.problem, pass, DType::float32, algorithm);
                 const Convolution half(c.problem, pass, dtype_of<S>, algorithm);
-                if (twins && !multiplies_twins(half)) continue;
-                if (twins && !exact) continue;  // they round in another order: test_twins.cpp
-                if (!twins) CHECK(half.summary().algorithm == plain.summary().algorithm);
+                if (bf16_pairs && !multiplies_bf16_pairs(half)) continue;
+                if (bf16_pairs && !exact) continue;  // they round in another order: test_twins.cpp
+                if (!bf16_pairs) CHECK(half.summary().algorithm == plain.summary().algorithm);
                 CHECK(half.summary().dtype == name(dtype_of<S>));
                 if (pass == Pass::weight_grad && !exact && half.summary().algorithm != "winograd") continue;
                 for (const Mode mode : {Mode::plain, Mode::with_bias, Mode::accumulate}) {

@@ -3,8 +3,8 @@
 #include <utility>
 #include <vector>
 
-#include "dispatch.hpp"
-#include "plan.hpp"
+#include "machine/dispatch.hpp"
+#include "plan/plan.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -151,7 +151,7 @@ TEST_CASE("first layers with a stride are computed with all residue classes in o
                     INFO(std::string(name(isa)), ": ", describe(g));
                     CHECK(plan.flat_rows);
                     CHECK(plan.joints.size() == 1);
-                    CHECK(plan.maps.at(0).family == 4);
+                    CHECK(plan.maps.at(0).classes == 4);
                 }
 }
 

@@ -9,7 +9,7 @@ namespace {
 using kernels::KernelTable;
 using kernels::Run;
 using kernels::Start;
-using kernels::TileFamily;
+using kernels::TileKernels;
 
 // The operands of a tile: panels, C with its gaps, a bias for each start.
 template <class T>
@@ -18,12 +18,12 @@ struct TileOperands {
     int64_t depth, ldc;
     Array<T> a, b, c, row_bias, column_bias;
 
-    TileOperands(const KernelTable<T>& table, const TileFamily<T>& family, int tile_rows, int vectors, int64_t kc,
+    TileOperands(const KernelTable<T>& table, const TileKernels<T>& tiles, int tile_rows, int vectors, int64_t kc,
                  int gap)
         : rows(tile_rows),
           columns(vectors * table.lanes),
-          panel_rows(family.rows),
-          panel_columns(family.vectors * table.lanes),
+          panel_rows(tiles.rows),
+          panel_columns(tiles.vectors * table.lanes),
           depth(kc),
           ldc(columns + gap),
           a(kc * panel_rows),
@@ -140,9 +140,9 @@ void check_transpose(const KernelTable<T>& table, const std::vector<int64_t>& of
 template <class T>
 std::vector<int64_t> panel_widths(const KernelTable<T>& table) {
     std::vector<int64_t> widths{1, 3, 5, 13, 37, 3 * int64_t(table.lanes) + 1};
-    for (const TileFamily<T>& family : table.family) {
-        widths.push_back(family.rows);
-        widths.push_back(int64_t(family.vectors) * table.lanes);
+    for (const TileKernels<T>& tiles : table.tiles) {
+        widths.push_back(tiles.rows);
+        widths.push_back(int64_t(tiles.vectors) * table.lanes);
     }
     return widths;
 }
@@ -154,15 +154,15 @@ TEST_CASE_TEMPLATE("tables hold tiles that fit the largest ones", T, float, doub
         CHECK(table.lanes * sizeof(T) >= 16);
         CHECK(table.lanes <= guards);
         const KernelShapes shapes = kernel_shapes(isa, dtype_of<T>);
-        for (int f = 0; f < kernels::tile_families; ++f) {
-            CHECK(table.family[f].rows <= kernels::max_tile_rows);
-            CHECK(table.family[f].vectors <= kernels::max_tile_vectors);
-            CHECK(shapes.shape[f].rows == table.family[f].rows);
-            CHECK(shapes.shape[f].vectors == table.family[f].vectors);
+        for (int f = 0; f < kernels::tile_shapes; ++f) {
+            CHECK(table.tiles[f].rows <= kernels::max_tile_rows);
+            CHECK(table.tiles[f].vectors <= kernels::max_tile_vectors);
+            CHECK(shapes.shape[f].rows == table.tiles[f].rows);
+            CHECK(shapes.shape[f].vectors == table.tiles[f].vectors);
             CHECK(shapes.shape[f].lanes == table.lanes);
         }
-        for_each_tile(table, [](const TileFamily<T>& family, int rows, int vectors) {
-            CHECK((family.fn[rows - 1][vectors - 1] != nullptr));
+        for_each_tile(table, [](const TileKernels<T>& tiles, int rows, int vectors) {
+            CHECK((tiles.fn[rows - 1][vectors - 1] != nullptr));
         });
     });
 }
@@ -170,10 +170,10 @@ TEST_CASE_TEMPLATE("tables hold tiles that fit the largest ones", T, float, doub
 TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, float, double) {
     Random random(1);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
-        for_each_tile(table, [&](const TileFamily<T>& family, int rows, int vectors) {
+        for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
             for (const int64_t depth : {0, 1, 2, 7, 64})
                 for (const int gap : {0, 5}) {
-                    TileOperands<T> operands(table, family, rows, vectors, depth, gap);
+                    TileOperands<T> operands(table, tiles, rows, vectors, depth, gap);
                     operands.a.fill_integers(random);
                     operands.b.fill_integers(random);
                     operands.row_bias.fill_integers(random);
@@ -183,7 +183,7 @@ TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, 
                         if (start == Start::from_c) fill_c(operands, [&] { return random.integer(-9, 9); });
                         else operands.c.fill_nan();
                         const std::vector<T> expected = operands.expected(start, is_fused(isa));
-                        family.fn[rows - 1][vectors - 1](depth, operands.a.data(), operands.b.data(), operands.c.data(),
+                        tiles.fn[rows - 1][vectors - 1](depth, operands.a.data(), operands.b.data(), operands.c.data(),
                                                          operands.ldc, start, operands.bias(start));
                         CAPTURE(depth);
                         CAPTURE(static_cast<int>(start));
@@ -198,9 +198,9 @@ TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, 
 TEST_CASE_TEMPLATE("each element is one sum in the order of k: the same bits from every tile and every fused ISA", T,
                    float, double) {
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
-        for_each_tile(table, [&](const TileFamily<T>& family, int rows, int vectors) {
+        for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
             Random random(2);
-            TileOperands<T> operands(table, family, rows, vectors, 61, 3);
+            TileOperands<T> operands(table, tiles, rows, vectors, 61, 3);
             operands.a.fill_reals(random);
             operands.b.fill_reals(random);
             operands.row_bias.fill_reals(random);
@@ -208,7 +208,7 @@ TEST_CASE_TEMPLATE("each element is one sum in the order of k: the same bits fro
             for (const Start start : all_starts) {
                 fill_c(operands, [&] { return random.real(); });
                 const std::vector<T> expected = operands.expected(start, is_fused(isa));
-                family.fn[rows - 1][vectors - 1](operands.depth, operands.a.data(), operands.b.data(),
+                tiles.fn[rows - 1][vectors - 1](operands.depth, operands.a.data(), operands.b.data(),
                                                  operands.c.data(), operands.ldc, start, operands.bias(start));
                 CAPTURE(static_cast<int>(start));
                 CHECK(operands.c_is(expected));
@@ -219,13 +219,13 @@ TEST_CASE_TEMPLATE("each element is one sum in the order of k: the same bits fro
 
 TEST_CASE_TEMPLATE("a tile without products is its start, to the sign of zero", T, float, double) {
     for_each_isa<T>([](const KernelTable<T>& table, Isa) {
-        for_each_tile(table, [&](const TileFamily<T>& family, int rows, int vectors) {
-            TileOperands<T> operands(table, family, rows, vectors, 0, 0);
+        for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
+            TileOperands<T> operands(table, tiles, rows, vectors, 0, 0);
             std::fill_n(operands.row_bias.data(), operands.row_bias.size(), T(-0.0));
             std::fill_n(operands.column_bias.data(), operands.column_bias.size(), T(-0.0));
             for (const Start start : all_starts) {
                 std::fill_n(operands.c.data(), operands.c.size(), T(-0.0));
-                family.fn[rows - 1][vectors - 1](0, operands.a.data(), operands.b.data(), operands.c.data(),
+                tiles.fn[rows - 1][vectors - 1](0, operands.a.data(), operands.b.data(), operands.c.data(),
                                                  operands.ldc, start, operands.bias(start));
                 const T* const c = operands.c.data();
                 CHECK(std::all_of(c, c + operands.c.size(),
@@ -241,7 +241,7 @@ namespace {
 // even one that is not finite.
 template <class T>
 void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& random) {
-    const int64_t lanes = table.lanes, panel_rows = table.family[0].rows;
+    const int64_t lanes = table.lanes, panel_rows = table.tiles[0].rows;
     for (int64_t rows = 1; rows <= panel_rows; ++rows)
         for (int64_t count = 1; count <= table.row_tile_vectors[rows - 1]; ++count)
             for (const int64_t depth : {0, 1, 2, 7, 64, 65, 130})
@@ -299,7 +299,7 @@ void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& ra
 TEST_CASE_TEMPLATE("row tiles read their columns where they lie, and sum as the packed ones do", T, float, double) {
     Random random(7);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
-        const int64_t panel_rows = table.family[0].rows;
+        const int64_t panel_rows = table.tiles[0].rows;
         CHECK(panel_rows <= kernels::max_row_tile_rows);
         for (int64_t rows = 1; rows <= panel_rows; ++rows) {
             const int64_t most = table.row_tile_vectors[rows - 1];

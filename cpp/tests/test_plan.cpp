@@ -1,5 +1,5 @@
 // Index maps, blocks and plans of the direct algorithm against counting, and bounds of what a plan asks for.
-#include "plan.hpp"
+#include "plan/plan.hpp"
 
 #include <algorithm>
 #include <array>
@@ -7,12 +7,12 @@
 #include <set>
 #include <tuple>
 
-#include "algorithms/implicit_gemm.hpp"
-#include "algorithms/ordered_results.hpp"
-#include "algorithms/product_task.hpp"
-#include "algorithms/weight_grad.hpp"
-#include "checked.hpp"
-#include "dispatch.hpp"
+#include "strategies/products.hpp"
+#include "result/order.hpp"
+#include "strategies/product_task.hpp"
+#include "strategies/sums.hpp"
+#include "problem/checked.hpp"
+#include "machine/dispatch.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -227,11 +227,11 @@ bool products_cover_results(const ConvProblem& whole, const Plan& plan) {
     std::vector<int> count(static_cast<size_t>(forward ? problem.y_elems() : problem.x_elems()));
     for (int64_t index = 0; index < plan.tasks; ++index) {
         const ProductTask task(plan, index);
-        if (task.channels <= 0 || task.group_lo >= task.group_hi || task.map.family < 1) return false;  // without work
+        if (task.channels <= 0 || task.group_lo >= task.group_hi || task.map.classes < 1) return false;  // without work
         for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
             const int64_t group_at = group * plan.result_channels * plan.result.channel;
             if (plan.writes_gaps && !count_with_gaps(plan, task, group_at, count)) return false;
-            for (const MapPlan* m = &task.map; m != &task.map + task.map.family && !plan.writes_gaps; ++m)
+            for (const MapPlan* m = &task.map; m != &task.map + task.map.classes && !plan.writes_gaps; ++m)
                 for_each_of_box(pixels_of(*m, task.pixels), [&](const Extents4& u) {
                     int64_t at = group_at + u[0] * plan.result.batch;
                     for (size_t a = 0; a < 3; ++a)

@@ -3,7 +3,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "checked.hpp"
+#include "problem/checked.hpp"
 #include "support.hpp"
 
 namespace convpp::test {

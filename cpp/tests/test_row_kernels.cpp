@@ -10,7 +10,7 @@ namespace {
 
 using kernels::KernelTable;
 using kernels::Start;
-using kernels::TileFamily;
+using kernels::TileKernels;
 
 int64_t whole_vectors(int64_t count, int64_t lanes) { return (count + lanes - 1) / lanes * lanes; }
 
@@ -125,15 +125,15 @@ void check_interleave(const KernelTable<T>& table, int64_t class_count, int64_t 
 TEST_CASE_TEMPLATE("indirect tiles read their rows where they lie, and multiply integers exactly", T, float, double) {
     Random random(31);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
-        for_each_tile(table, [&](const TileFamily<T>& family, int rows, int vectors) {
+        for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
             for (const int64_t depth : {0, 1, 2, 7, 64, 65, 130})
                 for (const int64_t column : {0, 5}) {
-                    IndirectOperands<T> operands(table, family, rows, vectors, depth, column, random);
+                    IndirectOperands<T> operands(table, tiles, rows, vectors, depth, column, random);
                     operands.fill([&](Array<T>& array) { array.fill_integers(random); });
                     for (const Start start : all_starts) {
                         operands.begin(start, [&] { return random.integer(-9, 9); });
                         const std::vector<T> expected = operands.expected(start, multiply_add_of<T>(isa));
-                        operands.run(family, vectors, start);
+                        operands.run(tiles, vectors, start);
                         CAPTURE(depth);
                         CAPTURE(column);
                         CAPTURE(static_cast<int>(start));
@@ -148,13 +148,13 @@ TEST_CASE_TEMPLATE("indirect tiles read their rows where they lie, and multiply 
 TEST_CASE_TEMPLATE("indirect tiles sum in the order of k: the bits of the packed ones", T, float, double) {
     Random random(32);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
-        for_each_tile(table, [&](const TileFamily<T>& family, int rows, int vectors) {
-            IndirectOperands<T> operands(table, family, rows, vectors, 61, 2, random);
+        for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
+            IndirectOperands<T> operands(table, tiles, rows, vectors, 61, 2, random);
             operands.fill([&](Array<T>& array) { array.fill_reals(random); });
             for (const Start start : all_starts) {
                 operands.begin(start, [&] { return random.real(); });
                 const std::vector<T> expected = operands.expected(start, multiply_add_of<T>(isa));
-                operands.run(family, vectors, start);
+                operands.run(tiles, vectors, start);
                 CAPTURE(static_cast<int>(start));
                 CHECK(holds(operands.c, expected));
             }
@@ -166,10 +166,10 @@ TEST_CASE_TEMPLATE("asking tiles sum as the others do, and go through the list a
     Random random(34);
     constexpr int64_t line = 64;
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
-        for (const TileFamily<T>& family : table.family)
+        for (const TileKernels<T>& tiles : table.tiles)
             for (const int64_t depth : {0, 1, 2, 7, 64})
                 for (const int64_t period : {1, 2, 5, 64, 100}) {
-                    IndirectOperands<T> operands(table, family, family.rows, family.vectors, depth, 2, random);
+                    IndirectOperands<T> operands(table, tiles, tiles.rows, tiles.vectors, depth, 2, random);
                     operands.fill([&](Array<T>& array) { array.fill_reals(random); });
                     // Some stretches, the last one not whole lines; then the end.  Their memory is never touched.
                     std::vector<char> memory(4096);
@@ -184,16 +184,16 @@ TEST_CASE_TEMPLATE("asking tiles sum as the others do, and go through the list a
                     list.push_back({lines.back(), lines.back()});
                     operands.begin(Start::zero, [] { return 0.0; });
                     const std::vector<T> expected = operands.expected(Start::zero, multiply_add_of<T>(isa));
-                    kernels::Ahead ahead{list.data(), lines.back(), lines.back(), period};
-                    operands.run(family, family.vectors, Start::zero, &ahead);
+                    kernels::Prefetch prefetch{list.data(), lines.back(), lines.back(), period};
+                    operands.run(tiles, tiles.vectors, Start::zero, &prefetch);
                     CAPTURE(depth);
                     CAPTURE(period);
                     CHECK(holds(operands.c, expected));
                     CHECK(operands.c.guards_intact());
                     const int64_t asked = (depth + period - 1) / period, most = static_cast<int64_t>(lines.size());
-                    if (asked > 0) CHECK(ahead.at - line == lines[static_cast<size_t>(std::min(asked, most) - 1)]);
-                    CHECK(ahead.next <= &list.back());
-                    CHECK((ahead.next == &list.back() || asked < most));
+                    if (asked > 0) CHECK(prefetch.at - line == lines[static_cast<size_t>(std::min(asked, most) - 1)]);
+                    CHECK(prefetch.next <= &list.back());
+                    CHECK((prefetch.next == &list.back() || asked < most));
                 }
     });
 }

@@ -19,7 +19,7 @@ struct StripCase {
     int64_t vectors;
 
     StripCase(const KernelTable<T>& table, int64_t vector_count, int64_t row_count, Random& random)
-        : panel(table.family[0].rows),
+        : panel(table.tiles[0].rows),
           lanes(table.lanes),
           rows(row_count),
           plane(rows_most * pitch()),

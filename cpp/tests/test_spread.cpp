@@ -1,10 +1,10 @@
 // The operations of the tasks against counting.
-#include "spread.hpp"
+#include "plan/spread.hpp"
 
 #include <algorithm>
 #include <numeric>
 
-#include "plan.hpp"
+#include "plan/plan.hpp"
 #include "support.hpp"
 
 namespace convpp::test {

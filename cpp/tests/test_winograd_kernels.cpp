@@ -7,7 +7,7 @@
 namespace convpp::test {
 namespace {
 
-#include "kernels/winograd_transforms.hpp"
+#include "kernels/winograd/transforms.hpp"
 
 using kernels::KernelTable;
 using kernels::TileSteps;

@@ -1,13 +1,13 @@
 // What Winograd's algorithm makes of a pass: axes and boxes against counting, what the choice depends on, refusals.
-#include "winograd_plan.hpp"
+#include "strategies/winograd/axes.hpp"
 
 #include <algorithm>
 #include <set>
 
-#include "algorithms/product_task.hpp"
-#include "algorithms/winograd_product.hpp"
-#include "algorithms/winograd_tiles.hpp"
-#include "plan.hpp"
+#include "strategies/product_task.hpp"
+#include "strategies/winograd/product.hpp"
+#include "strategies/winograd/tiles.hpp"
+#include "plan/plan.hpp"
 #include "support.hpp"
 
 namespace convpp::test {

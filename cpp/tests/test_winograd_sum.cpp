@@ -6,10 +6,10 @@
 #include <stdexcept>
 #include <vector>
 
-#include "algorithms/winograd_sum.hpp"
-#include "plan.hpp"
+#include "strategies/winograd/grad.hpp"
+#include "plan/plan.hpp"
 #include "support.hpp"
-#include "workspace.hpp"
+#include "machine/workspace.hpp"
 
 namespace convpp::test {
 namespace {

@@ -5,22 +5,22 @@
 // rest of the program must not contain this ISA's instructions (a test checks the object's symbols).
 // Read kernel_table.hpp first.
 #include "convpp/half.hpp"
-#include "kernels/kernel_table.hpp"
+#include "kernels/contract.hpp"
 
 namespace convpp::kernels::CONVPP_ISA {
 
-#include "kernels/tile_shapes.hpp"
+#include "kernels/tile/tile_shapes.hpp"
 #include "kernels/vector.hpp"
-#include "kernels/stored.hpp"
-#include "kernels/tile.hpp"
-#include "kernels/slide.hpp"
-#include "kernels/pack.hpp"
-#include "kernels/dot.hpp"
-#include "kernels/channel.hpp"
-#include "kernels/winograd_transforms.hpp"
-#include "kernels/winograd.hpp"
-#include "kernels/activation_polynomials.hpp"
-#include "kernels/finish.hpp"
+#include "kernels/move/stored.hpp"
+#include "kernels/tile/tile.hpp"
+#include "kernels/tile/slide.hpp"
+#include "kernels/move/pack.hpp"
+#include "kernels/tile/dot.hpp"
+#include "kernels/channel/channel.hpp"
+#include "kernels/winograd/transforms.hpp"
+#include "kernels/winograd/winograd.hpp"
+#include "kernels/epilogue/activation_polynomials.hpp"
+#include "kernels/epilogue/epilogue.hpp"
 
 template <class S>
 Readers<Computed<S>> readers() {
@@ -31,9 +31,9 @@ template <class T>
 KernelTable<T> make_table() {
     KernelTable<T> table{};
     table.lanes = lanes_of<T>;
-    fill_family<T, wide_rows, wide_vectors>(table.family[0]);
-    fill_family<T, tall_rows, tall_vectors>(table.family[1]);
-    fill_family<T, third_rows, third_vectors>(table.family[2]);
+    fill_tiles<T, wide_rows, wide_vectors>(table.tiles[0]);
+    fill_tiles<T, tall_rows, tall_vectors>(table.tiles[1]);
+    fill_tiles<T, third_rows, third_vectors>(table.tiles[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
     fill_slide_tiles<T, wide_rows, accumulators * 2 / 3>(table);
     table.slide_sums = &slide_sums<T>;
@@ -50,7 +50,7 @@ KernelTable<T> make_table() {
     }
     fill_channel_tiles<T>(table);
     fill_winograd<T>(table);
-    fill_finish<T>(table);
+    fill_epilogue<T>(table);
     table.multiply_derivative = &multiply_derivative<T>;
     table.add = &add<T>;
     table.multiply_add_rounds = &multiply_add_rounds<T>;

@@ -1,0 +1,262 @@
+// The register tile: acc[rows][vectors] += broadcast(a[row]) * b[vector], the inner loop of everything.
+//
+// In: two packed panels (see kernel_table.hpp for the picture), or one, and the other side where it lies: rows through
+// pointers, or vectors of columns.  Out: one tile of C.
+// All loops over rows and vectors are unrolled, so that the accumulators live in registers; an index that is not known
+// at compile time would spill them.  With FMA the compiler contracts each += into one fused operation.
+#pragma once
+
+// The accumulators before the first product.  `at(r, v)` is where the result of row r and vector v lies.
+template <class T, int Rows, int Vectors, class At>
+inline __attribute__((always_inline)) void begin(Vector<T> (&acc)[Rows][Vectors], Start start, const T* bias, At at) {
+    switch (start) {
+        case Start::zero:
+        case Start::onto_c: break;
+        case Start::from_c:
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(at(r, v));
+            break;
+        case Start::row_bias:
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < Vectors; ++v) acc[r][v] = bias[r] - Vector<T>{};  // x - 0 is x, for -0 too
+            break;
+        case Start::column_bias:
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(bias + v * lanes_of<T>);
+            break;
+    }
+}
+
+// Results are asked for before they are stored: a store that misses the caches would hold up those behind it.  64 steps
+// are time enough for memory to answer; earlier, what the tile reads would push them out of the L1 again.  (Measured, beside
+// asking before the first step: up to a tenth faster where rows of pixels are written after 128 steps, 1 to 4 % where
+// pixels of 128 and more channels are.  Nothing for packed tiles; 7 % lost where a tile has 27 steps: below 32, never.)
+inline int64_t expecting_step(int64_t kc) {
+    constexpr int64_t steps_ahead = 64, least_steps = 32, never = -1;
+    return kc > steps_ahead ? kc - steps_ahead : kc >= least_steps ? 0 : never;
+}
+
+template <class T, int Rows, int Vectors, class At>
+inline __attribute__((always_inline)) void expect_results(At at) {
+    constexpr int elems_of_line = 64 / static_cast<int>(sizeof(T));
+    constexpr int step = lanes_of<T> < elems_of_line ? elems_of_line / lanes_of<T> : 1;  // vectors of a cache line
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; v += step) __builtin_prefetch(at(r, v), 1);
+}
+
+template <class T, int PanelRows, int PanelVectors, int Rows, int Vectors>
+void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias) {
+    constexpr int lanes = lanes_of<T>;
+    const auto at = [=](int r, int v) { return c + r * ldc + v * lanes; };
+    Vector<T> acc[Rows][Vectors] = {};
+    begin<T>(acc, start, bias, at);
+    for (int64_t k = 0; k < kc; ++k) {
+        Vector<T> column[Vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) column[v] = load(b + v * lanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
+        a += PanelRows;
+        b += PanelVectors * lanes;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+}
+
+// One step of an indirect tile for a row: its element of A times a vector of B, added to the sums.  (bf16 pairs.cpp has another:
+// elements that are two numbers each.)
+template <class T>
+struct MultiplyAdd {
+    static inline __attribute__((always_inline)) T element(const T* a) { return *a; }
+    static inline __attribute__((always_inline)) void add(Vector<T>& sums, T a, Vector<T> b) { sums += a * b; }
+};
+
+// The same sums in the same order, with rows read where they lie: a pointer for each row, offsets common to all (the
+// indirection of Dukhan 2019, one level of it).  The pointers cost a load each, which the loads' ports have to spare.
+template <class T, class Step, int PanelVectors, int Rows, int Vectors, class Ask>
+inline __attribute__((always_inline)) void indirect_steps(int64_t kc, const T* const* rows, const int64_t* offsets,
+                                                          const T* b, T* const* c, int64_t column, Start start,
+                                                          const T* bias, int64_t period, const Ask& ask) {
+    constexpr int lanes = lanes_of<T>;
+    const auto at = [=](int r, int v) { return c[r] + column + v * lanes; };
+    Vector<T> acc[Rows][Vectors] = {};
+    begin<T>(acc, start, bias, at);
+    const T* a[Rows];
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) a[r] = rows[r];
+    const int64_t expect_at = start == Start::from_c ? -1 : expecting_step(kc);
+    int64_t asks_at = 0;
+    for (int64_t k = 0; k < kc;) {
+        if (k == asks_at) {
+            ask();
+            asks_at = kc - k > period ? k + period : kc;
+        }
+        if (k == expect_at) expect_results<T, Rows, Vectors>(at);
+        // The loop over the steps stops where something else is due, and tests nothing meanwhile.
+        for (const int64_t stop = k < expect_at && expect_at < asks_at ? expect_at : asks_at; k < stop; ++k) {
+            const int64_t offset = offsets[k];
+            Vector<T> row_of_b[Vectors];
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) row_of_b[v] = load(b + v * lanes);
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r) {
+                const auto element = Step::element(a[r] + offset);
+#pragma GCC unroll 4
+                for (int v = 0; v < Vectors; ++v) Step::add(acc[r][v], element, row_of_b[v]);
+            }
+            b += PanelVectors * lanes;
+        }
+    }
+    if (start == Start::onto_c) {
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) acc[r][v] += load(at(r, v));
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+}
+
+template <class T, class Step, int PanelVectors, int Rows, int Vectors>
+void indirect_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
+                   Start start, const T* bias) {
+    indirect_steps<T, Step, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias, kc, [] {});
+}
+
+template <class T, int PanelVectors, int Rows, int Vectors>
+void prefetching_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
+                 Start start, const T* bias, Prefetch& prefetch) {
+    constexpr int line = 64;
+    const char *at = prefetch.at, *end = prefetch.end;
+    const Stretch* next = prefetch.next;
+    const auto ask = [&] {
+        if (at >= end) {
+            at = next->at;
+            end = next->end;
+            next += at < end;
+        }
+        __builtin_prefetch(at, 0, 2);
+        at += line;
+    };
+    indirect_steps<T, MultiplyAdd<T>, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias,
+                                                                   prefetch.period, ask);
+    prefetch.at = at;
+    prefetch.end = end;
+    prefetch.next = next;
+}
+
+// The same sums in the same order, with columns read where they lie: no packing, one load of a vector for `Rows`
+// products.  (Start::column_bias does not occur.)  Which rows take part in a step is asked only where some do not: a
+// branch for each row then, whose pattern repeats from channel to channel.
+template <class T, int PanelRows, int Rows, int Vectors>
+void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
+              const VectorAt* vectors, T* c, int64_t ldc, Start start, const T* bias) {
+    constexpr unsigned all = (1u << Rows) - 1;
+    const auto at = [=](int r, int v) { return c + r * ldc + vectors[v].result; };
+    const T* source[Vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) source[v] = b + vectors[v].source;
+    Vector<T> acc[Rows][Vectors] = {};
+    begin<T>(acc, start, bias, at);
+    int64_t k = 0;
+    const auto step = [&](unsigned taking_part) __attribute__((always_inline)) {
+        const int64_t offset = offsets[k++];
+        Vector<T> column[Vectors];
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) column[v] = load(source[v] + offset);
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r)
+            if (taking_part >> r & 1) {
+#pragma GCC unroll 8
+                for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
+            }
+        a += PanelRows;
+    };
+    const int64_t expect_at = expecting_step(kc), stops[2] = {expect_at, kc};
+    for (const int64_t stop : stops) {
+        if (active == nullptr) {
+            while (k < stop) step(all);
+        } else {
+            while (k < stop) {
+                if (active[k] == all) step(all);
+                else step(active[k]);
+            }
+        }
+        // The last elements: vectors mostly lie across two lines.
+        if (k == expect_at) expect_results<T, Rows, Vectors>([=](int r, int v) { return at(r, v) + lanes_of<T> - 1; });
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+}
+
+// Fills the tiles's table with the indirect tiles of 1..PanelRows rows and 1..PanelVectors vectors.
+template <class T, class Step, int PanelRows, int PanelVectors, int Rows = PanelRows, int Vectors = PanelVectors>
+void fill_indirect_tiles(TileKernels<T>& tiles) {
+    static_assert(PanelRows <= max_tile_rows && PanelVectors <= max_tile_vectors);
+    tiles.rows = PanelRows;
+    tiles.vectors = PanelVectors;
+    tiles.indirect[Rows - 1][Vectors - 1] = &indirect_tile<T, Step, PanelVectors, Rows, Vectors>;
+    if constexpr (Vectors > 1) fill_indirect_tiles<T, Step, PanelRows, PanelVectors, Rows, Vectors - 1>(tiles);
+    else if constexpr (Rows > 1) fill_indirect_tiles<T, Step, PanelRows, PanelVectors, Rows - 1, PanelVectors>(tiles);
+}
+
+// The packed tiles of the same shapes.
+template <class T, int PanelRows, int PanelVectors, int Rows = PanelRows, int Vectors = PanelVectors>
+void fill_packed_tiles(TileKernels<T>& tiles) {
+    tiles.fn[Rows - 1][Vectors - 1] = &tile<T, PanelRows, PanelVectors, Rows, Vectors>;
+    if constexpr (Vectors > 1) fill_packed_tiles<T, PanelRows, PanelVectors, Rows, Vectors - 1>(tiles);
+    else if constexpr (Rows > 1) fill_packed_tiles<T, PanelRows, PanelVectors, Rows - 1, PanelVectors>(tiles);
+}
+
+template <class T, int PanelRows, int PanelVectors>
+void fill_tiles(TileKernels<T>& tiles) {
+    fill_indirect_tiles<T, MultiplyAdd<T>, PanelRows, PanelVectors>(tiles);
+    fill_packed_tiles<T, PanelRows, PanelVectors>(tiles);
+    tiles.prefetching = &prefetching_tile<T, PanelVectors, PanelRows, PanelVectors>;
+}
+
+// Row tiles use at most `Registers` accumulators; few rows take more vectors, so that the sums' latency is covered.
+template <class T, int PanelRows, int Registers, int Rows = PanelRows, int Vectors = 1>
+void fill_row_tiles(KernelTable<T>& table) {
+    static_assert(PanelRows <= max_row_tile_rows);
+    table.row_tile[Rows - 1][Vectors - 1] = &row_tile<T, PanelRows, Rows, Vectors>;
+    table.row_tile_vectors[Rows - 1] = Vectors;
+    if constexpr (Vectors < max_row_tile_vectors && Rows * (Vectors + 1) <= Registers)
+        fill_row_tiles<T, PanelRows, Registers, Rows, Vectors + 1>(table);
+    else if constexpr (Rows > 1) fill_row_tiles<T, PanelRows, Registers, Rows - 1, 1>(table);
+}
+
+// The machine's peak: 12 independent chains of multiply-adds cover latency times ports on every known core.
+template <class T>
+int64_t multiply_add_rounds(int64_t steps, T* sink) {
+    constexpr int chains = 12;
+    Vector<T> acc[chains];
+#pragma GCC unroll 16
+    for (int j = 0; j < chains; ++j) acc[j] = T(j) + *sink - Vector<T>{};  // unequal, or the compiler makes one of them
+    const Vector<T> factor = T(0.5) - Vector<T>{}, term = T(1) - Vector<T>{};
+    for (int64_t i = 0; i < steps; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < chains; ++j) acc[j] = acc[j] * factor + term;
+    }
+    Vector<T> sum = acc[0];
+#pragma GCC unroll 16
+    for (int j = 1; j < chains; ++j) sum += acc[j];
+    for (int l = 0; l < lanes_of<T>; ++l) *sink += sum[l];
+    return int64_t(2) * chains * lanes_of<T>;
+}

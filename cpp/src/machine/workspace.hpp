@@ -1,0 +1,107 @@
+// Memory for packed operands: one aligned block a call, taken before anything is written, kept by the calling thread
+// for its next call, and given back when it is large.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "problem/checked.hpp"
+
+namespace convpp {
+
+inline constexpr int64_t cache_line = 64;
+
+// Carves typed arrays out of a block.  With a null block it only measures, so that the same code that lays a workspace
+// out also says how large it is.  Sizes that 64 bits do not hold are a ShapeError, while it measures.
+class Carver {
+public:
+    explicit Carver(void* block) : at_(static_cast<std::byte*>(block)) {}
+
+    template <class T>
+    T* take(int64_t count) {
+        T* const here = at_ ? reinterpret_cast<T*>(at_ + used_) : nullptr;
+        const int64_t bytes = checked_mul(count, static_cast<int64_t>(sizeof(T)), what);
+        used_ = checked_add(used_, checked_add(bytes, cache_line - 1, what) / cache_line * cache_line, what);
+        return here;
+    }
+    int64_t used() const { return used_; }
+
+private:
+    static constexpr const char* what = "the workspace";
+
+    std::byte* at_;
+    int64_t used_ = 0;
+};
+
+// Owned memory, aligned to a cache line.
+class AlignedBlock {
+public:
+    AlignedBlock() = default;
+    // Throws std::bad_alloc.
+    explicit AlignedBlock(int64_t bytes) {
+        if (bytes > std::numeric_limits<int64_t>::max() - cache_line) throw std::bad_alloc();
+        bytes_ = (bytes / cache_line + 1) * cache_line;
+        block_.reset(
+            static_cast<std::byte*>(std::aligned_alloc(static_cast<size_t>(cache_line), static_cast<size_t>(bytes_))));
+        if (block_ == nullptr) throw std::bad_alloc();
+    }
+    std::byte* data() const { return block_.get(); }
+    int64_t bytes() const { return block_ ? bytes_ : 0; }
+
+private:
+    struct Free {
+        void operator()(std::byte* block) const { std::free(block); }
+    };
+    std::unique_ptr<std::byte, Free> block_;
+    int64_t bytes_ = 0;
+};
+
+class Workspace {
+public:
+    // Throws std::bad_alloc.
+    explicit Workspace(int64_t bytes) : Workspace(AlignedBlock(), bytes) {}
+    // Of memory that `reserve` has made sure of.
+    Workspace(AlignedBlock reserved, int64_t bytes)
+        : block_(reserved.bytes() >= bytes ? std::move(reserved)
+                 : kept().bytes() >= bytes ? std::move(kept())
+                                           : AlignedBlock(bytes)),
+          at_(block_.data()) {}
+    // The same, or a part of one that the caller has taken.
+    Workspace(int64_t bytes, std::byte* part) : Workspace(part == nullptr ? bytes : 0) {
+        if (part != nullptr) at_ = part;
+    }
+    ~Workspace() {
+        if (block_.bytes() <= largest_kept && block_.bytes() > kept().bytes()) kept() = std::move(block_);
+    }
+    Workspace(const Workspace&) = delete;
+    Workspace& operator=(const Workspace&) = delete;
+
+    std::byte* data() const { return at_; }
+
+    // Makes sure that there will be so many bytes later in this call, when it must not fail any more: kept by the thread,
+    // whatever workspaces come and go meanwhile, or the caller's.  Throws std::bad_alloc.
+    static AlignedBlock reserve(int64_t bytes) {
+        if (bytes > largest_kept - cache_line) return AlignedBlock(bytes);
+        const Workspace workspace(bytes);
+        return {};
+    }
+
+private:
+    // A call on two threads takes a few MB; more than this is not held between calls.
+    static constexpr int64_t largest_kept = int64_t(64) << 20;
+
+    static AlignedBlock& kept() {
+        thread_local AlignedBlock block;
+        return block;
+    }
+
+    AlignedBlock block_;
+    std::byte* at_;
+};
+
+}  // namespace convpp

@@ -1,0 +1,136 @@
+// Boxes of pixels and blocks of patches.  plan.hpp says what they are; plan_parts.hpp what goes in.
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+#include "plan/plan_parts.hpp"
+
+namespace convpp {
+namespace {
+
+// The most taps of a block.  Where the taps of an axis lie much further apart than a chunk has pixels (dilation), the
+// staged part of the source is mostly gaps: then each tap of that axis, and of those outside it, is staged on its own.
+// The blocks of taps are part of the order of the sum: they come from the map alone, not from anything that N touches
+// (how pixels are cut, whether they are staged).
+int64_t taps_limit(const IndexMap& map) {
+    constexpr std::array<int64_t, 3> pixels_of_chunk{4, 16, 400};  // along depth, height, width; a rough figure will do
+    constexpr int64_t most_gaps = 4;  // staged elements for each that is read
+    int64_t inner = 1;
+    for (size_t a = 3; a-- > 0;) {
+        const auto& taps = map.axis[a].taps;
+        const auto [lo, hi] =
+            std::minmax_element(taps.begin(), taps.end(), [](const Tap& s, const Tap& t) { return s.shift < t.shift; });
+        const int64_t others = static_cast<int64_t>(taps.size()) - 1;
+        if (hi->shift - lo->shift > most_gaps * others * std::min(map.axis[a].count, pixels_of_chunk[a]))
+            return std::min(inner, patch_limit);
+        inner *= static_cast<int64_t>(taps.size());
+    }
+    return patch_limit;
+}
+
+}  // namespace
+
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t least_channels) {
+    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
+    PatchBlocks blocks;
+    blocks.channels = channels;
+    const int64_t most_taps = std::min(taps_limit(map), patch_limit / std::min(channels, least_channels));
+    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, most_taps, 1);
+    const int64_t fit = std::max<int64_t>(1, patch_limit / blocks.taps.largest());
+    blocks.channel_blocks = ceil_div(channels, fit);
+    blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
+    return blocks;
+}
+
+int64_t panel_width(const Plan& plan, const TileShape& shape, bool of_pixels) {
+    return of_pixels == plan.tile.pixels_are_columns ? shape.vectors * shape.lanes : shape.rows;
+}
+
+BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes, int64_t chunks) {
+    return BoxSplit({plan.batch, map.axis[0].count, map.axis[1].count, map.axis[2].count}, limit, lanes, chunks);
+}
+
+// Where pixels are not packed, a chunk's staged channels are not multiplied by taps: 8192 pixels of one channel are
+// 32 KiB of float32; of many channels, a quarter of the L2's share.
+int64_t chunk_pixels_of_rows(const Plan& plan, const MapPlan& m, int64_t elem_bytes) {
+    int64_t staged = elem_bytes * m.patches.channels_per_block;  // bytes for each pixel
+    for (const AxisMap& axis : m.map.axis) staged *= static_cast<int64_t>(axis.phases.size());
+    return std::clamp<int64_t>(plan.cache_bytes * 7 / 64 / staged, 1, 8192);
+}
+
+int64_t staged_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_bytes) {
+    if (m.in_place) return std::numeric_limits<int64_t>::max();
+    constexpr int64_t bytes_of_band = 40;  // of each pixel, where planes are single pixels
+    int64_t bytes = elem_bytes * m.patches.channels_per_block + bytes_of_band;
+    for (const AxisMap& axis : m.map.axis) bytes *= static_cast<int64_t>(axis.phases.size());
+    return std::max<int64_t>(1, plan.cache_bytes * 7 / 16 / bytes);
+}
+
+int64_t copied_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_bytes) {
+    if (m.in_place) return std::numeric_limits<int64_t>::max();
+    const int64_t most = plan.cache_bytes * 7 / 16 / (elem_bytes * m.patches.channels_per_block);
+    return std::max<int64_t>(1, most / m.map.source_elems_of_pixel());
+}
+
+BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes, int64_t chunks)
+    : extents_(extents) {
+    int64_t inner = 1, outer = 1;
+    for (const int64_t extent : extents)
+        if (extent == 0) return;
+    axis_ = 3;
+    while (axis_ > 0 && inner * extents[axis_] <= limit) inner *= extents[axis_--];
+    for (size_t a = 0; a < axis_; ++a) outer *= extents[a];
+    const int64_t most = std::clamp<int64_t>(limit / inner, 1, extents[axis_]);
+    // Among the larger steps, the one whose boxes fill up the fewest vectors (counting an eighth of a vector of fixed
+    // cost a box), times what the largest chunk has beyond its share: candidates are tried on a coarse raster so that
+    // planning stays cheap.
+    double best_vectors = std::numeric_limits<double>::infinity();
+    const int64_t raster = chunks > 1 ? 1 : std::max<int64_t>(1, most / 128);
+    const auto vectors_of = [&](int64_t step) {
+        const int64_t elems = step * inner;
+        return elems == 0 ? 0.0 : static_cast<double>(ceil_div(elems, lanes)) + 0.125;
+    };
+    for (int64_t parts = ceil_div(extents[axis_], most), tried = 0; tried < 16; ++tried, parts += raster) {
+        const int64_t step = ceil_div(extents[axis_], parts);
+        if (step * 2 < most && tried > 0) break;
+        const int64_t full = extents[axis_] / step, rest = extents[axis_] % step;
+        const int64_t boxes = outer * ceil_div(extents[axis_], step);
+        const double uneven = static_cast<double>(round_up(boxes, chunks)) / static_cast<double>(boxes);
+        const double vectors = uneven * (static_cast<double>(full) * vectors_of(step) + vectors_of(rest));
+        if (vectors < best_vectors) {
+            best_vectors = vectors;
+            step_ = step;
+        }
+        if (step == 1) break;
+    }
+    parts_ = ceil_div(extents[axis_], step_);
+    count_ = parts_;
+    for (size_t a = 0; a < axis_; ++a) count_ *= extents[a];
+    largest_ = step_ * inner;
+}
+
+Box BoxSplit::box(int64_t index) const {
+    Box box;
+    box.hi = extents_;
+    box.lo[axis_] = index % parts_ * step_;
+    box.hi[axis_] = std::min(box.lo[axis_] + step_, extents_[axis_]);
+    index /= parts_;
+    for (size_t a = axis_; a-- > 0; index /= extents_[a]) {
+        box.lo[a] = index % extents_[a];
+        box.hi[a] = box.lo[a] + 1;
+    }
+    return box;
+}
+
+PatchBlock patch_block(const PatchBlocks& blocks, int64_t index) {
+    PatchBlock block;
+    block.taps = blocks.taps.box(index / blocks.channel_blocks);
+    block.channel_lo = index % blocks.channel_blocks * blocks.channels_per_block;
+    block.channel_hi = std::min(block.channel_lo + blocks.channels_per_block, blocks.channels);
+    int64_t taps_before = 0;  // in lexicographic order
+    for (size_t a = 1; a < 4; ++a) taps_before = taps_before * blocks.taps.extents()[a] + block.taps.lo[a];
+    block.start = blocks.channels * taps_before + block.channel_lo * block.taps.elems();
+    return block;
+}
+
+}  // namespace convpp

@@ -1,0 +1,101 @@
+// Which source element meets which result pixel at which tap: the only place that knows.
+//
+// In:  a ConvProblem.   Out: IndexMaps.   Next: plan.hpp.
+//
+// On every axis, the map is linear:  source index = u * source_step + tap.offset,  result index = result_start + u *
+// result_step,  for the result pixels u = 0 .. count-1.
+//
+//   pass          source   result   source_step   result_step
+//   forward       x        y        stride        1
+//   input_grad    dy       dx       1             stride, one map for each residue class of the input pixel
+//   weight_grad   x        (the forward map; its pixels are summed over)
+//
+// Where x goes on beyond its ends (Boundary), a source index outside is folded back into it, by `folded`.  Of the input
+// gradient's source, dy, there is nothing beyond: what was read outside x is a pass of its own (algorithms/frame.hpp).
+//
+// The input gradient at stride s: dx[h] gathers dy[p] w[r] with p*s + r*dilation - lo = h, so only taps whose
+// r*dilation is congruent to h + lo (mod s) take part.  Each residue class is a unit-stride convolution of dy with
+// some of the taps; nothing is multiplied with inserted zeros.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "convpp/problem.hpp"
+
+namespace convpp {
+
+// The element of an axis of n > 0 elements that position `at` of its extension reads: itself from 0 to n - 1, else what the
+// boundary folds it to; -1 for none.
+int64_t border_element(Boundary boundary, int64_t at, int64_t n);
+
+// A tap of one axis.  offset = shift * source_step + phases[phase]: split into its phases (the residues modulo the
+// step), the source is read at unit stride: element (phase, u + shift).
+struct Tap {
+    int64_t weight = 0;  // index along this axis of the kernel as the user stores it
+    int64_t offset = 0;  // of the source element, relative to u * source_step
+    int64_t shift = 0;
+    int64_t phase = 0;  // index into AxisMap::phases
+};
+
+struct AxisMap {
+    int64_t count = 0;
+    int64_t source_step = 1;
+    int64_t source_extent = 0;
+    int64_t result_start = 0;
+    int64_t result_step = 1;
+    std::vector<Tap> taps;  // ascending in `weight`: the order of the sum
+    std::vector<int64_t> phases;  // the residues of the taps' offsets modulo source_step
+    Boundary boundary = Boundary::zeros;  // of the source, where a tap reads outside it
+
+    bool reads_inside() const;  // no tap of any pixel falls outside the source
+    bool reads_padding() const { return boundary == Boundary::zeros && !reads_inside(); }  // zeros, which add nothing
+    bool has_border() const { return boundary != Boundary::zeros; }
+};
+
+struct IndexMap {
+    std::array<AxisMap, 3> axis;
+
+    int64_t taps() const;
+    int64_t pixels() const;  // of one sample
+    int64_t source_elems_of_pixel()
+        const;  // that the pixels are apart: what a copy without gaps left out takes for each
+    bool reads_mostly_gaps() const;  // between the taps: of strides beyond the kernel's reach
+    bool reads_inside() const;
+    bool reads_padding() const;
+    bool has_border() const;  // some axis
+};
+
+IndexMap forward_map(const ConvProblem& problem);
+
+struct InputGradMaps {
+    std::vector<IndexMap> classes;  // the residue classes that have pixels and taps
+    bool covers_input = true;  // false: some input pixels are read by no output; their gradient is 0
+};
+// `only_read`: without the taps that read padding at all of a class's pixels (of a small part of a large padded x, most do).
+InputGradMaps input_grad_maps(const ConvProblem& problem, bool only_read = false);
+
+// What residue classes read together.  On each axis the taps of all classes are equally far apart, and a class has n or
+// n + 1 of them.  So with the first taps of the classes laid upon each other, all others coincide: tap j of a class is tap
+// j of the joint map, whose taps are those of the class that has the most.  Pixel u of a class is then pixel u + shift of
+// the joint map, whose pixels are those of all classes.
+struct JointMap {
+    IndexMap map;  // where its results lie only the classes know
+    std::vector<Extents> shift;  // of each class
+    bool overlap = true;  // on each axis, the classes' pixels have some in common
+};
+JointMap joint_map(const std::vector<const IndexMap*>& classes);
+
+// The same map with rows joined into one, where kernels are 1x1 and nothing is skipped or padded: the pixels of a plane
+// lie together in the source and in the result.
+IndexMap joined_rows(IndexMap map);
+
+// Element strides of a tensor (N, C, *spatial) in either layout.
+struct TensorStrides {
+    int64_t batch = 0, channel = 0;
+    Extents axis{0, 0, 0};
+};
+TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& extents);
+
+}  // namespace convpp

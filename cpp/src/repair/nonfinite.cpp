@@ -1,0 +1,198 @@
+// Finds what padding may have spoiled, and computes it again.  boundary.hpp says when that happens.
+#include "repair/nonfinite.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <cstddef>
+#include <vector>
+
+#include "machine/parallel.hpp"
+#include "machine/dispatch.hpp"
+
+namespace convpp {
+namespace {
+
+template <class T>
+bool is_finite(T value) {
+    return value - value == T(0);
+}
+
+// The pixels of an axis whose taps read no padding: [lo, hi).  (What is beyond other boundaries are terms of the sum.)
+struct Interior {
+    int64_t lo, hi;
+    bool has(int64_t u) const { return u >= lo && u < hi; }
+};
+
+Interior interior(const AxisMap& axis) {
+    Interior inside{0, axis.count};
+    if (axis.has_border()) return inside;
+    while (inside.lo < inside.hi) {
+        const int64_t at = inside.lo * axis.source_step;
+        if (std::all_of(axis.taps.begin(), axis.taps.end(), [&](const Tap& t) { return at + t.offset >= 0; })) break;
+        ++inside.lo;
+    }
+    while (inside.hi > inside.lo) {
+        const int64_t at = (inside.hi - 1) * axis.source_step;
+        if (std::all_of(axis.taps.begin(), axis.taps.end(),
+                        [&](const Tap& t) { return at + t.offset < axis.source_extent; }))
+            break;
+        --inside.hi;
+    }
+    return inside;
+}
+
+using Inside = std::array<Interior, 3>;
+
+Inside inside_of(const IndexMap& map) { return {interior(map.axis[0]), interior(map.axis[1]), interior(map.axis[2])}; }
+
+// body(u) for every pixel of the map that reads padding at some tap, until it returns false.
+template <class Body>
+void for_each_border_pixel(const IndexMap& map, const Inside& inside, const Body& body) {
+    Extents u{0, 0, 0};
+    for (u[0] = 0; u[0] < map.axis[0].count; ++u[0])
+        for (u[1] = 0; u[1] < map.axis[1].count; ++u[1]) {
+            const bool row_inside = inside[0].has(u[0]) && inside[1].has(u[1]);
+            for (u[2] = 0; u[2] < map.axis[2].count; ++u[2]) {
+                if (row_inside && inside[2].has(u[2])) u[2] = inside[2].hi;
+                if (u[2] < map.axis[2].count && !body(u)) return;
+            }
+        }
+}
+
+constexpr int64_t small_image = 1024;  // pixels
+
+int64_t at_pixel(const TensorStrides& strides, const Extents& p) {
+    return p[0] * strides.axis[0] + p[1] * strides.axis[1] + p[2] * strides.axis[2];
+}
+
+// Integer arithmetic on the bits: the compiler vectorises it, which it must not do with a sum of floats.
+template <class Bits>
+bool all_finite(const std::byte* values, int64_t count, Bits exponent) {
+    Bits found = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        Bits bits;
+        std::memcpy(&bits, values + i * static_cast<int64_t>(sizeof bits), sizeof bits);
+        found |= static_cast<Bits>((bits & exponent) == exponent);
+    }
+    return found == 0;
+}
+
+template <class T>
+bool all_finite(const Stored<T>& values, int64_t count) {
+    switch (values.as) {
+        case Storage::bfloat16: return all_finite(values.at, count, uint16_t(0x7f80));
+        case Storage::float16: return all_finite(values.at, count, uint16_t(0x7c00));
+        case Storage::plain: break;
+    }
+    if (sizeof(T) == sizeof(float)) return all_finite(values.at, count, uint32_t(0x7f800000));
+    return all_finite(values.at, count, uint64_t(0x7ff0000000000000));
+}
+
+}  // namespace
+
+template <class T>
+bool products_need_repair(const Plan& plan, const Stored<T>& weights, int64_t count) {
+    return plan.reads_padding && !all_finite(weights, count);
+}
+
+template <class T>
+void repair_products(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
+                     const Epilogue<T>& epilogue, const Results<T>& result, int threads) {
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const Geometry& g = problem.geometry();
+    const int64_t channels = plan.pass == Pass::forward ? g.out_channels : g.in_channels;
+    parallel_for(g.batch * channels, threads, [&](int64_t task, int) {
+        const int64_t n = task / channels, channel = task % channels;
+        const int64_t plane = n * plan.result.batch + channel * plan.result.channel;
+        for (const MapPlan& m : plan.maps)
+            for_each_border_pixel(m.map, inside_of(m.map), [&](const Extents& u) {
+                Extents at{};
+                for (size_t a = 0; a < 3; ++a) at[a] = m.map.axis[a].result_start + u[a] * m.map.axis[a].result_step;
+                const T sum = plan.pass == Pass::forward ? reference::forward_at(problem, arrays, n, channel, at)
+                                                         : reference::input_grad_at(problem, arrays, n, channel, at);
+                const int64_t offset = plane + at_pixel(plan.result, at);
+                apply_epilogue(kernel, &sum, 1, epilogue.from(offset).residual, result + offset, 1, 1, 1,
+                            epilogue.activation);
+                return true;
+            });
+    });
+}
+
+template <class T>
+bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const Stored<T>& dy, const T* dw) {
+    if (!plan.reads_padding) return false;
+    const Geometry& g = problem.geometry();
+    const Inside inside = inside_of(plan.maps[0].map);
+    int64_t inner = 1;  // pixels whose taps all read inside
+    for (const Interior& axis : inside) inner *= axis.hi - axis.lo;
+    // A product of padding and Inf leaves NaN in dw.  (Elements of dw lie together; those at dy's borders do not: one of
+    // them takes as long as some of dw.  Looking at dy took a quarter of a call with 3 channels of x.)
+    constexpr int64_t apart = 4;
+    const int64_t planes = g.batch * g.out_channels;
+    if (dw != nullptr && problem.w_elems() <= apart * planes * (plan.maps[0].map.pixels() - inner) &&
+        all_finite(Stored<T>(dw, problem.w_elems()), problem.w_elems()))
+        return false;
+    // Small images are border for the most part, and sooner looked at from end to end.
+    if (plan.maps[0].map.pixels() <= small_image && all_finite(dy, problem.y_elems())) return false;
+    bool finite = true;
+    for (int64_t i = 0; finite && i < planes; ++i) {
+        const Stored<T> plane = dy + i / g.out_channels * plan.result.batch + i % g.out_channels * plan.result.channel;
+        for_each_border_pixel(plan.maps[0].map, inside,
+                              [&](const Extents& p) { return finite = is_finite(plane[at_pixel(plan.result, p)]); });
+    }
+    return !finite;
+}
+
+template <class T>
+void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* dw, int threads) {
+    const Geometry& g = problem.geometry();
+    const IndexMap& map = plan.maps[0].map;
+    const int64_t in = g.in_channels / g.groups, taps = problem.taps();
+    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
+    const auto outside = [&](size_t a, int64_t u, int64_t t) {
+        const int64_t at = u * map.axis[a].source_step + map.axis[a].taps[static_cast<size_t>(t)].offset;
+        if (map.axis[a].has_border()) return false;
+        return at < 0 || at >= map.axis[a].source_extent;
+    };
+    const Inside inside = inside_of(map);
+    std::vector<std::vector<char>> spoiled(static_cast<size_t>(g.out_channels));
+    for (std::vector<char>& flags : spoiled) flags.resize(static_cast<size_t>(taps));  // before the threads: may throw
+    parallel_for(g.out_channels, threads, [&](int64_t k, int) {
+        std::vector<char>& flags = spoiled[static_cast<size_t>(k)];
+        for (int64_t n = 0; n < g.batch; ++n)
+            for_each_border_pixel(map, inside, [&](const Extents& p) {
+                const int64_t at = n * plan.result.batch + k * plan.result.channel + at_pixel(plan.result, p);
+                if (is_finite(arrays.dy[at])) return true;
+                int64_t index = 0;
+                for (int64_t d = 0; d < taps_of(0); ++d)
+                    for (int64_t h = 0; h < taps_of(1); ++h)
+                        for (int64_t w = 0; w < taps_of(2); ++w, ++index)
+                            flags[static_cast<size_t>(index)] |=
+                                outside(0, p[0], d) || outside(1, p[1], h) || outside(2, p[2], w);
+                return true;
+            });
+        for (int64_t index = 0; index < taps; ++index) {
+            if (!flags[static_cast<size_t>(index)]) continue;
+            // Taps are in stored order; the definition counts them rotated when the kernel is flipped.
+            const int64_t counted = g.flip ? taps - 1 - index : index;
+            const Extents r{counted / (g.kernel[1] * g.kernel[2]), counted / g.kernel[2] % g.kernel[1],
+                            counted % g.kernel[2]};
+            for (int64_t c = 0; c < in; ++c)
+                dw[(k * in + c) * taps + index] = reference::weight_grad_at(problem, arrays, 0, g.batch, k, c, r);
+        }
+    });
+}
+
+template bool products_need_repair(const Plan&, const Stored<float>&, int64_t);
+template bool products_need_repair(const Plan&, const Stored<double>&, int64_t);
+template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<float>&, const Epilogue<float>&,
+                              const Results<float>&, int);
+template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<double>&,
+                              const Epilogue<double>&, const Results<double>&, int);
+template bool sums_need_repair(const ConvProblem&, const Plan&, const Stored<float>&, const float*);
+template bool sums_need_repair(const ConvProblem&, const Plan&, const Stored<double>&, const double*);
+template void repair_sums(const ConvProblem&, const Plan&, const reference::Arrays<float>&, float*, int);
+template void repair_sums(const ConvProblem&, const Plan&, const reference::Arrays<double>&, double*, int);
+
+}  // namespace convpp

@@ -1,0 +1,209 @@
+// The last step of a task of forward or input_grad: its sums become results.
+//
+// In:  a task that has been computed, the residual and the activation of the operands.   Out: the results, where they belong.
+//
+// Sums are finished while they are in the caches of the thread that computed them, not in the tiles: those have many ways of
+// leaving sums (in place, flat, transposed), and results of half types need whole sums before they are rounded.  What lies
+// in the caches is read and written again in a few percent of the time that it took to compute.
+//
+// Where a plan is `buffered`, tasks compute into a buffer of their own, whose strides are Plan::task_result: those of the
+// largest box.  To the task it looks like the whole tensor: TaskEpilogue puts the tensor's first element in front of it.
+// Next: kernels/finish.hpp.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "strategies/product_task.hpp"
+
+namespace convpp {
+
+// Results along sample, depth, height and width that are `step` apart.
+struct ResultArea {
+    std::array<int64_t, 4> lo{0, 0, 0, 0}, count{0, 0, 0, 0}, step{1, 1, 1, 1};
+    int64_t elems() const { return count[0] * count[1] * count[2] * count[3]; }
+};
+
+// The results of one map.
+inline ResultArea area_of(const MapPlan& m, const Box& box) {
+    const Box pixels = pixels_of(m, box);
+    ResultArea area;
+    area.lo[0] = pixels.lo[0];
+    area.count[0] = pixels.extent(0);
+    for (size_t a = 0; a < 3; ++a) {
+        const AxisMap& axis = m.map.axis[a];
+        area.lo[a + 1] = axis.result_start + pixels.lo[a + 1] * axis.result_step;
+        area.count[a + 1] = pixels.extent(a + 1);
+        area.step[a + 1] = axis.result_step;
+    }
+    return area;
+}
+
+// The smallest area that holds all results of a task's maps: along an axis where they are alike, with their step (one
+// residue class of the height, all of the width), else without gaps.
+inline ResultArea bounding_area(const ProductTask& task) {
+    ResultArea bounds;
+    bool first = true;
+    for (const MapPlan* m = &task.map; m != &task.map + task.map.classes; ++m) {
+        const ResultArea area = area_of(*m, task.pixels);
+        if (area.elems() == 0) continue;
+        for (size_t a = 0; a < 4 && !first; ++a) {
+            if (area.lo[a] == bounds.lo[a] && area.count[a] == bounds.count[a] && area.step[a] == bounds.step[a])
+                continue;
+            const auto end = [a](const ResultArea& of) { return of.lo[a] + (of.count[a] - 1) * of.step[a] + 1; };
+            const int64_t hi = std::max(end(bounds), end(area));
+            bounds.lo[a] = std::min(bounds.lo[a], area.lo[a]);
+            bounds.count[a] = hi - bounds.lo[a];
+            bounds.step[a] = 1;
+        }
+        if (first) bounds = area;
+        first = false;
+    }
+    return bounds;
+}
+
+// The results of a task with plan.writes_gaps: those between its map's, too (order_results_and_gaps).
+inline ResultArea area_with_gaps(const Plan& plan, const ProductTask& task) {
+    ResultArea area = area_of(task.map, task.pixels);
+    for (size_t a = 0; a < 3; ++a) {
+        const int64_t step = task.map.map.axis[a].result_step;
+        area.lo[a + 1] = task.pixels.lo[a + 1] * step;
+        area.count[a + 1] = std::min(task.pixels.hi[a + 1] * step, result_extent(plan, a)) - area.lo[a + 1];
+        area.step[a + 1] = 1;
+    }
+    return area;
+}
+
+// Calls use(area) for areas that together are the task's results, and nothing else.
+template <class Use>
+void for_each_area(const Plan& plan, const ProductTask& task, bool with_gaps, const Use& use) {
+    const MapPlan* const maps = &task.map;
+    if (with_gaps) return use(area_with_gaps(plan, task));
+    const ResultArea bounds = bounding_area(task);
+    int64_t own = 0;
+    for (int64_t m = 0; m < task.map.classes; ++m) own += pixels_of(maps[m], task.pixels).elems();
+    if (own == bounds.elems()) return use(bounds);
+    for (int64_t m = 0; m < task.map.classes; ++m)
+        if (pixels_of(maps[m], task.pixels).elems() > 0) use(area_of(maps[m], task.pixels));
+}
+
+// One rank of memory in another: rows of `count` results, for each channel or pixel.
+struct ResultRows {
+    int64_t at, task_at;  // the first one, in the tensor and where the task computed it
+    int64_t rows, count, pitch, task_pitch;
+};
+
+// Calls use(ResultRows) for an area of the channels [channel, channel + channels).
+template <class Use>
+void for_each_rows(const Plan& plan, const ResultArea& area, int64_t channel, int64_t channels, const Use& use) {
+    const TensorStrides &tensor = plan.result, &own = plan.task_result;
+    const auto at = [&](const TensorStrides& s, int64_t n, int64_t d, int64_t h) {
+        return (area.lo[0] + n * area.step[0]) * s.batch + (area.lo[1] + d * area.step[1]) * s.axis[0] +
+               (area.lo[2] + h * area.step[2]) * s.axis[1] + area.lo[3] * s.axis[2] + channel * s.channel;
+    };
+    const bool rows_together = !plan.channels_last && area.step[3] == 1;
+    for (int64_t n = 0; n < area.count[0]; ++n)
+        for (int64_t d = 0; d < area.count[1]; ++d) {
+            if (rows_together) {
+                for (int64_t c = 0; c < channels; ++c)
+                    use(ResultRows{at(tensor, n, d, 0) + c * tensor.channel, at(own, n, d, 0) + c * own.channel,
+                                   area.count[2], area.count[3], area.step[2] * tensor.axis[1],
+                                   area.step[2] * own.axis[1]});
+                continue;
+            }
+            for (int64_t h = 0; h < area.count[2]; ++h) {
+                const ResultRows row{at(tensor, n, d, h),           at(own, n, d, h),          area.count[3], 1,
+                                     area.step[3] * tensor.axis[2], area.step[3] * own.axis[2]};
+                if (plan.channels_last) {
+                    ResultRows pixels = row;
+                    pixels.count = channels;
+                    use(pixels);
+                    continue;
+                }
+                for (int64_t c = 0; c < channels; ++c) {
+                    ResultRows single = row;
+                    single.at += c * tensor.channel;
+                    single.task_at += c * own.channel;
+                    use(single);
+                }
+            }
+        }
+}
+
+// Calls use(ResultRows) for all results of a task, group by group.
+template <class Use>
+void for_each_result_rows(const Plan& plan, const ProductTask& task, bool with_gaps, const Use& use) {
+    for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
+        for_each_area(plan, task, with_gaps, [&](const ResultArea& area) {
+            for_each_rows(plan, area, group * plan.result_channels + task.channel_lo, task.channels, use);
+        });
+    }
+}
+
+// The buffer of one thread.
+template <class T>
+struct ResultBuffer {
+    T* at = nullptr;
+    ResultBuffer(Carver& carver, const Plan& plan, int64_t lanes) {
+        if (plan.buffered) at = carver.take<T>(plan.buffer_elems + 2 * lanes);
+    }
+};
+
+template <class T>
+class TaskEpilogue {
+public:
+    TaskEpilogue(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                const ResultBuffer<T>& buffer, const ProductTask& task)
+        : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands) {
+        own_.sums = operands.result.plain();
+        if (!plan.buffered) return;
+        const ResultArea area = plan.writes_gaps ? area_with_gaps(plan, task) : bounding_area(task);
+        const TensorStrides& s = plan.task_result;
+        const int64_t channel = task.group_lo * plan.result_channels + task.channel_lo;
+        int64_t origin = area.lo[0] * s.batch + channel * s.channel;
+        for (size_t a = 0; a < 3; ++a) origin += area.lo[a + 1] * s.axis[a];
+        own_.sums = buffer.at - origin;
+        own_.epilogue = {};
+        if (operands.accumulate)
+            for_each_result_rows(plan, task, false, [&](const ResultRows& r) {
+                for (int64_t i = 0; i < r.rows; ++i)
+                    for (int64_t j = 0; j < r.count; ++j)
+                        own_.sums[r.task_at + i * r.task_pitch + j] = stored_.result[r.at + i * r.pitch + j];
+            });
+    }
+
+    // What the task computes with.
+    const ProductOperands<T>& operands() const { return own_; }
+
+    void finish() const {
+        if (!plan_.buffered && (stored_.epilogue.none() || rows_are_finished())) return;
+        const bool with_gaps = plan_.writes_gaps && !stored_.accumulate;
+        for_each_result_rows(plan_, task_, with_gaps, [&](const ResultRows& r) {
+            if (plan_.buffered && !plan_.channels_last) expect_plane(r);
+            apply_epilogue(kernel_, own_.sums + r.task_at, r.task_pitch, stored_.epilogue.from(r.at).residual,
+                        stored_.result + r.at, r.pitch, r.rows, r.count, stored_.epilogue.activation);
+        });
+    }
+
+private:
+    // By the tiles' caller, sooner (row_product.hpp).
+    bool rows_are_finished() const { return plan_.feed == Feed::pixel_vectors && !plan_.flat_rows; }
+
+    // A plane's part is short, and the next ones' are in other pages, where no prefetcher of the hardware looks: stores that
+    // miss the caches would hold up those behind them.
+    void expect_plane(const ResultRows& r) const {
+        constexpr int64_t planes_ahead = 4, most_bytes = 1024, line = 64;
+        const Results<T> next = stored_.result + (r.at + planes_ahead * plan_.result.channel);
+        const int64_t bytes = std::min(((next + r.count).at - next.at) * r.rows, most_bytes);
+        for (int64_t at = 0; at < bytes; at += line) __builtin_prefetch(next.at + at, 1);
+    }
+
+    const Plan& plan_;
+    const kernels::KernelTable<T>& kernel_;
+    const ProductTask& task_;
+    const ProductOperands<T>& stored_;
+    ProductOperands<T> own_;
+};
+
+}  // namespace convpp

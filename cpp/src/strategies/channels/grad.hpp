@@ -1,0 +1,95 @@
+// The weight gradient where groups are a few channels: vectors run along the channels, sums[vector][pair][lane].
+//
+// In:  a Plan whose feed is channel_vectors, a product, boxes of pixels.   Out: its sums; then dw.
+// Next: kernels/channel.hpp; channel_product.hpp is the same for the other passes.
+#pragma once
+
+#include <algorithm>
+
+#include "strategies/sum_task.hpp"
+
+namespace convpp {
+
+// Vectors of channels of dy from channel `from` of the product on: panel[vector][pixel][lane].
+template <class T>
+void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product,
+                      const SumOperands<T>& operands, const Box& pixels, int64_t from, const SumBuffers<T>& buffers) {
+    const int64_t lanes = kernel.lanes, count = pixels.elems(), length = pixels.extent(3);
+    const Stored<T> dy = operands.dy + product.channel_lo * plan.result.channel;
+    const kernels::Readers<T>& read = reading(kernel, dy);
+    int64_t rows = 0, run_count = 0;
+    for_each_result_row(plan.maps[0].map, plan.result, pixels, [&](int64_t offset) {
+        if (plan.channels_last) {
+            read.split_channels((dy + offset + from).at, plan.result.axis[2], length, product.channels - from,
+                                buffers.channel_panels + from * count + rows * lanes, count * lanes, dy.end);
+        } else {  // rows that lie together are one run
+            kernels::Run& last = buffers.runs[run_count - (run_count > 0)];
+            if (run_count > 0 && last.src + last.count == offset) last.count += length;
+            else buffers.runs[run_count++] = {offset, rows, length};
+        }
+        rows += length;
+    });
+    for (int64_t first = from; run_count > 0 && first < product.channels; first += lanes) {
+        const int64_t valid = std::min(lanes, product.channels - first);
+        for (int64_t j = 0; j < valid; ++j) buffers.dy_offset[j] = (first + j) * plan.result.channel;
+        read.transpose_panel(dy.at, buffers.dy_offset, valid, buffers.runs, run_count,
+                             buffers.channel_panels + first * count, lanes, dy.end);
+    }
+}
+
+// The sums of a product, in vectors of channels: sums[vector][pair][lane].
+template <class T>
+void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product,
+                  const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, SumBuffers<T>& buffers) {
+    const MapPlan& m = plan.maps[0];
+    const auto add_sums = kernel.channel_sums[channel_kernel(plan.group_channels)];
+    const int64_t lanes = kernel.lanes, vectors = ceil_div(product.channels, lanes);
+    PatchBlock taps = product.block;
+    taps.channel_lo = 0;
+    taps.channel_hi = 1;
+    std::fill_n(sums, vectors * product.block.size() * lanes, T(0));
+    for (int64_t b = box_lo; b < box_hi; ++b) {
+        const Box pixels = m.pixels.box(b);
+        const int64_t count = pixels.elems();
+        const PaddedLayout layout = channel_layout(&m, 1, pixels, product.tap_box, lanes);
+        copy_channels(plan, kernel, m, first_x(plan, product, operands), pixels, layout, product.channel_lo,
+                      product.channels, buffers.channel_copy);
+        const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.channel_copy.padded);
+        // Whole vectors of channels_last dy are read where they lie; the others, and halves, are packed.
+        const int64_t in_place = plan.channels_last && !plan.converts ? product.channels / lanes * lanes : 0;
+        if (in_place < product.channels) pack_dy_channels(plan, kernel, product, operands, pixels, in_place, buffers);
+        const auto add = [&](int64_t from, int64_t to, const T* dy, int64_t dy_step, int64_t dy_vector,
+                             const auto& dy_row) {
+            if (from == to) return;
+            const kernels::PixelRows rows = pixel_rows(pixels, view, false, dy_step, dy_row, buffers.pixel_rows);
+            for (int64_t v = from / lanes; v < ceil_div(to, lanes); ++v)
+                add_sums(taps.size(), buffers.channel_copy.padded.offsets, rows, view.base.plain() + v * layout.elems,
+                         dy + v * dy_vector, sums + v * product.block.size() * lanes);
+        };
+        int64_t* at = buffers.dy_offset;
+        if (in_place > 0) for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) { *at++ = offset; });
+        add(0, in_place, operands.dy.plain() + product.channel_lo, plan.result.axis[2], lanes,
+            [&](int64_t row) { return buffers.dy_offset[row]; });
+        add(in_place, product.channels, buffers.channel_panels, lanes, count * lanes,
+            [&](int64_t row) { return row * pixels.extent(3) * lanes; });
+    }
+}
+
+template <class T>
+void write_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product, const T* sums,
+                    const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
+    fill_offsets(product.block, plan.weight_source_channel, weight_position(plan, plan.maps[0]), buffers.dy_offset);
+    const int64_t lanes = kernel.lanes, pairs = product.block.size();
+    for (int64_t c = 0; c < product.channels; ++c) {
+        const int64_t channel = product.channel_lo + c;
+        T* const to = operands.dw + channel / plan.group_channels * plan.weight_group +
+                      channel % plan.group_channels * plan.weight_result_channel;
+        const T* const from = sums + c / lanes * pairs * lanes + c % lanes;
+        for (int64_t k = 0; k < pairs; ++k) {
+            T& target = to[buffers.dy_offset[k]];
+            target = operands.accumulate ? target + from[k * lanes] : from[k * lanes];
+        }
+    }
+}
+
+}  // namespace convpp

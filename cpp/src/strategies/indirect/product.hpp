@@ -1,0 +1,171 @@
+// Results from pixels that are read one by one where they lie, times packed weights: vectors run along the channels.
+//
+// In:  a Plan whose pixels are scalars, the operands, packed weights, a task.   Out: the task's results.
+// Nothing is packed but the weights; the source is at most copied once with its padding (padded_source.hpp).
+//
+// channels_last: tiles write the results themselves.  channels_first: they leave sums[pixel][channel], which are
+// transposed into the result when they are whole.  There, the residue classes that share a row of the result (the
+// input gradient of a strided layer) belong to one task, so that the row is written as one.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "result/order.hpp"
+#include "weights/panels.hpp"
+#include "source/padded.hpp"
+#include "strategies/packed/panel_product.hpp"
+
+namespace convpp {
+
+// The tiles of a plan.
+template <class T>
+const kernels::TileKernels<T>& indirect_tiles(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    return (plan.bf16_pairs ? kernel.bf16_pairs : kernel.tiles)[plan.tile.shape];
+}
+
+template <class T>
+struct IndirectBuffers {
+    PackingBuffers packing;
+    PaddedBuffers<T> padded;
+    T* weights = nullptr;       // of a block and a task's channels, where tasks pack them
+    T* sums = nullptr;          // channels_first: of all pixels of a task
+    T* gap = nullptr;           // of each result that has no terms
+    T* tail = nullptr;          // channels_last: of a tile whose last vector is partly filled
+    const T** source = nullptr; // of each pixel
+    T** result = nullptr;       // of each pixel, where tiles write
+    T** in_order = nullptr;     // channels_first: the same in the order of the result
+    ResultRun* runs = nullptr;
+
+    IndirectBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : packing(carver, plan, panel_widths(plan, kernel).channels), padded(carver, plan, kernel.lanes) {
+        int64_t pixels = 0, results = 0, most_runs = 0;  // of a task
+        for (const MapPlan& m : plan.maps) {
+            pixels = std::max(pixels, m.pixels.largest() * m.classes);
+            results = std::max(results, m.pixels.largest() * m.classes * results_of_pixel(plan, m));
+            most_runs = std::max(most_runs, most_result_runs(plan, m));
+        }
+        const bool last = plan.task_result.channel == 1;
+        const auto& tiles = indirect_tiles(plan, kernel);
+        if (plan.packs_in_task) {
+            const int64_t width = packed_weights(plan, kernel).width;
+            const int64_t panel = plan.maps[0].patches.largest() * width + kernel.lanes;  // and its slack
+            weights = carver.take<T>(ceil_div(plan.channel_block, width) * panel + kernel.lanes);
+        }
+        sums = carver.take<T>(last ? 0 : pixels * sum_pitch(plan, kernel));
+        gap = carver.take<T>(plan.writes_gaps ? sum_pitch(plan, kernel) : 0);
+        tail = carver.take<T>(int64_t(tiles.rows) * tiles.vectors * kernel.lanes);
+        source = carver.take<const T*>(pixels);
+        result = carver.take<T*>(pixels);
+        in_order = carver.take<T*>(last ? 0 : results);
+        runs = carver.take<ResultRun>(last ? 0 : most_runs);
+    }
+
+    static int64_t sum_pitch(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+        return round_up(std::min(plan.channel_block, plan.result_channels), kernel.lanes);
+    }
+};
+
+// One tile after the other: c[pixel][column] for `pixels` rows and `channels` columns.  Full tiles ask for what `ahead`
+// lists, if anything.
+template <class T>
+void multiply_indirect(const kernels::KernelTable<T>& kernel, const kernels::TileKernels<T>& tiles, int64_t depth,
+                       const T* const* source, const int64_t* offsets, int64_t pixels, const T* weights, int64_t pitch,
+                       int64_t channels, bool whole_vectors, Beginning<T> beginning, T* const* c, T* tail,
+                       kernels::Prefetch* prefetch = nullptr) {
+    const int64_t width = int64_t(tiles.vectors) * kernel.lanes;
+    std::array<T*, kernels::max_tile_rows> in_tail;
+    for (int64_t i = 0; i < tiles.rows; ++i) in_tail[static_cast<size_t>(i)] = tail + i * width;
+    for (int64_t column = 0; column < channels; column += width, weights += pitch) {
+        const int64_t valid = std::min(width, channels - column), vectors = ceil_div(valid, kernel.lanes);
+        const T* const bias = beginning.bias != nullptr ? beginning.bias + column : nullptr;
+        const bool whole = whole_vectors || valid == vectors * kernel.lanes;
+        for (int64_t pixel = 0; pixel < pixels; pixel += tiles.rows) {
+            const int64_t rows = std::min<int64_t>(tiles.rows, pixels - pixel);
+            const auto tile = tiles.indirect[rows - 1][vectors - 1];
+            if (whole && prefetch != nullptr && rows == tiles.rows && vectors == tiles.vectors) {
+                tiles.prefetching(depth, source + pixel, offsets, weights, c + pixel, column, beginning.start, bias,
+                              *prefetch);
+                continue;
+            }
+            if (whole) {
+                tile(depth, source + pixel, offsets, weights, c + pixel, column, beginning.start, bias);
+                continue;
+            }
+            if (beginning.start == kernels::Start::from_c)
+                for (int64_t i = 0; i < rows; ++i) {
+                    std::fill_n(tail + i * width, width, T(0));
+                    std::copy_n(c[pixel + i] + column, valid, tail + i * width);
+                }
+            tile(depth, source + pixel, offsets, weights, in_tail.data(), 0, beginning.start, bias);
+            for (int64_t i = 0; i < rows; ++i) std::copy_n(tail + i * width, valid, c[pixel + i] + column);
+        }
+    }
+}
+
+template <class T>
+void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                       const T* packed, const T* bias, const IndirectBuffers<T>& buffers, const ProductTask& task) {
+    const MapPlan* const maps = &task.map;
+    const int64_t map_count = task.map.classes;
+    const PackedWeights layout = packed_weights(plan, kernel);
+    const bool last = plan.task_result.channel == 1;
+    const int64_t pitch = IndirectBuffers<T>::sum_pitch(plan, kernel);
+    int64_t run_count = 0;
+    const bool gaps = plan.writes_gaps && !operands.accumulate;
+    if (gaps)
+        run_count =
+            order_results_and_gaps(plan, task, buffers.sums, pitch, buffers.gap, buffers.in_order, buffers.runs);
+    else if (!last) run_count = order_results(plan, task, buffers.sums, pitch, buffers.in_order, buffers.runs);
+
+    for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
+        const GroupOperands<T> own(plan, operands, bias, task, group);
+        const Beginning<T> from_start = own.beginning(false);
+        if (!last && operands.accumulate)
+            read_results(plan, buffers.in_order, buffers.runs, run_count, task.channels, own.result);
+        if (gaps && own.bias != nullptr) std::copy_n(own.bias, task.channels, buffers.gap);
+        else if (gaps) std::fill_n(buffers.gap, task.channels, T(0));
+        T* sums = buffers.sums;
+        for (int64_t index = 0; index < map_count; ++index) {
+            const MapPlan& m = maps[index];
+            const Box pixels = pixels_of(m, task.pixels);
+            const int64_t count = pixels.elems();
+            if (count == 0) continue;
+            if (last) {
+                T** to = buffers.result;
+                const int64_t step = m.map.axis[2].result_step * plan.task_result.axis[2];
+                for_each_result_row(m.map, plan.task_result, pixels, [&](int64_t offset) {
+                    for (int64_t w = 0; w < pixels.extent(3); ++w) *to++ = own.result + offset + w * step;
+                });
+            } else {
+                for (int64_t i = 0; i < count; ++i, sums += pitch) buffers.result[i] = sums;
+            }
+            Beginning<T> beginning = from_start;
+            for (int64_t b = 0; b < m.patches.count(); ++b) {
+                const PatchBlock block = patch_block(m.patches, b);
+                const PixelView<T> view =
+                    view_pixels(kernel, m, plan.source, own.source, pixels, block, buffers.padded);
+                const T* const base = view.base.plain();
+                const T** at = buffers.source;
+                for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = base + alpha; });
+                const T* weights = buffers.weights;
+                if (packed != nullptr) {
+                    weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
+                } else {
+                    const Stored<T> unpacked = operands.weights + group * plan.weight_group;
+                    const int64_t first = task.channel_lo / layout.width;
+                    pack_weights(plan, kernel, m, block, unpacked, first, first + ceil_div(task.channels, layout.width),
+                                 layout.pitch(block), buffers.weights - first * layout.pitch(block), buffers.packing);
+                }
+                multiply_indirect(kernel, indirect_tiles(plan, kernel), block.size(), buffers.source,
+                                  buffers.padded.offsets, count, weights, layout.pitch(block), task.channels, !last,
+                                  beginning, buffers.result, buffers.tail);
+                beginning.start = kernels::Start::from_c;
+            }
+        }
+        if (!last) write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, task.channels, own.result);
+    }
+}
+
+}  // namespace convpp

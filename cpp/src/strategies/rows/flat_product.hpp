@@ -1,0 +1,148 @@
+// A task of forward or input_grad whose planes are computed as if each was one long row.
+//
+// In:  the Plan (its joints), the operands, packed weights, a task.   Out: the task's results.
+//
+// Short rows would leave most lanes of their vectors unused, and results two pixels apart would be stored one by one.
+// So the task goes through the staged planes from end to end (a few lanes between two rows compute what nobody reads) and
+// leaves flat results of the same shape, which flat_results.hpp moves into place.
+//
+// All residue classes of an input gradient are computed by one product: they are rows of the same tiles, which share the
+// staged source and each vector that is loaded from it.  Where some classes have a tap that others do not have, the
+// tile is told which rows take part (JointPlan::active): a zero as weight would do, but for NaN and Inf.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "strategies/rows/flat_results.hpp"
+#include "weights/panels.hpp"
+#include "strategies/packed/panel_product.hpp"
+#include "source/staged.hpp"
+
+namespace convpp {
+
+template <class T>
+struct FlatBuffers {
+    PackingBuffers packing;
+    PatchBuffers<T> patches;
+    T* flat = nullptr;  // [row of the product][plane]
+    T* bias = nullptr;  // of each row
+    kernels::VectorAt* vectors = nullptr;
+    int64_t* offsets = nullptr;  // of the pairs in which some row of a panel takes part
+    unsigned char* active = nullptr;  // which ones
+
+    FlatBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan.joints, kernel.lanes) {
+        int64_t elems = 0, most_vectors = 0, pairs = 0, most_rows = 0;
+        for (const JointPlan& joint : plan.joints) {
+            const FlatPlanes planes(joint, joint.pixels.box(0), kernel.lanes);
+            const int64_t rows = static_cast<int64_t>(joint.shift.size()) * channels_of_task(plan);
+            elems = std::max(elems, rows * planes.elems());
+            most_vectors = std::max(most_vectors, planes.elems() / kernel.lanes);
+            pairs = std::max(pairs, joint.patches.largest());
+            most_rows = std::max(most_rows, rows);
+        }
+        flat = carver.take<T>(elems + 2 * kernel.lanes);
+        bias = carver.take<T>(most_rows);
+        vectors = carver.take<kernels::VectorAt>(most_vectors);
+        offsets = carver.take<int64_t>(pairs);
+        active = carver.take<unsigned char>(pairs);
+    }
+    static int64_t channels_of_task(const Plan& plan) { return std::min(plan.channel_block, plan.result_channels); }
+};
+
+// The vectors of a box's planes; returns their number.
+inline int64_t find_flat_vectors(const FlatPlanes& planes, const std::array<int64_t, 3>& step, int64_t lanes,
+                                 kernels::VectorAt* vectors) {
+    int64_t found = 0;
+    for (int64_t n = 0; n < planes.samples; ++n)
+        for (int64_t d = 0; d < planes.depth; ++d)
+            for (int64_t j = 0; j < planes.plane; j += lanes)
+                vectors[found++] = {n * step[0] + d * step[1] + j, (n * planes.depth + d) * planes.plane + j};
+    return found;
+}
+
+// The steps of one panel of a block: pairs (channel, tap) and the rows that take part in each.  `active` is null where
+// all do in all of them.
+struct PanelSteps {
+    int64_t count;
+    const int64_t* offsets;
+    const unsigned char* active;
+};
+
+template <class T>
+PanelSteps panel_steps(const JointPlan& joint, const PatchBlock& block, int64_t panel, int64_t rows,
+                       const int64_t* offsets, const FlatBuffers<T>& buffers) {
+    const int64_t taps = joint.map.taps();
+    const unsigned char* const active = joint.active.data() + panel * taps;
+    const auto all = static_cast<unsigned char>((1 << rows) - 1);
+    if (std::all_of(active, active + taps, [&](unsigned char tap) { return tap == all; }))
+        return {block.size(), offsets, nullptr};
+    int64_t count = 0;
+    bool some = false;
+    for_each_step(joint, block, panel, [&](int64_t k, unsigned char of_step) {
+        buffers.offsets[count] = offsets[k];
+        buffers.active[count++] = of_step;
+        some |= of_step != all;
+    });
+    return {count, buffers.offsets, some ? buffers.active : nullptr};
+}
+
+// Panels of one class have the same steps, one after the other.
+inline bool same_steps(const JointPlan& joint, int64_t panel) {
+    const int64_t taps = joint.map.taps();
+    const auto active = joint.active.begin() + panel * taps;
+    return std::equal(active, active + taps, active - taps);
+}
+
+template <class T>
+void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                   const T* packed, const T* bias, FlatBuffers<T>& buffers, const ProductTask& task) {
+    const JointPlan& joint = plan.joints[static_cast<size_t>(task.map.joint)];
+    const PackedWeights layout = packed_weights(plan, kernel);
+    const FlatPlanes planes(joint, task.pixels, kernel.lanes);
+    const int64_t rows = task.map.classes * task.channels, first_panel = task.channel_lo / layout.width;
+    const auto for_each_channel = [&](T* result, const auto& use) {
+        for (int64_t c = 0; c < task.channels; ++c)
+            use(FlatChannel<T>{plan, task, planes, buffers.flat + c * planes.elems(),
+                               result + c * plan.task_result.channel});
+    };
+    Staging staging = buffers.patches.staging;
+    int64_t vector_count = 0, staged = -1;  // the block that the staging was found for
+    for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
+        const GroupOperands<T> own(plan, operands, bias, task, group);
+        Beginning<T> beginning = own.beginning(true);
+        if (beginning.bias != nullptr) {
+            for (int64_t row = 0; row < rows; ++row) buffers.bias[row] = beginning.bias[row % task.channels];
+            beginning.bias = buffers.bias;
+        }
+        if (operands.accumulate) for_each_channel(own.result, [](const auto& channel) { read_flat(channel); });
+        for (int64_t b = 0; b < joint.patches.count(); ++b) {
+            const PatchBlock block = patch_block(joint.patches, b);
+            const PatchView<T> view = stage_patches(kernel, joint, plan.source, own.source, task.pixels, block, staging,
+                                                    staged != b, buffers.patches);
+            staged = b;
+            if (vector_count == 0) vector_count = find_flat_vectors(planes, view.step, kernel.lanes, buffers.vectors);
+            const T* weights = packed + layout.of_task(task.map, group, task.channel_lo, block, b);
+            PanelSteps steps{};
+            for (int64_t row = 0, panel = first_panel; row < rows;
+                 row += joint.panel_rows, ++panel, weights += layout.pitch(block)) {
+                const int64_t count = std::min(joint.panel_rows, rows - row);
+                if (row == 0 || !same_steps(joint, panel))
+                    steps = panel_steps(joint, block, panel, count, staging.offsets, buffers);
+                const auto* tiles = kernel.row_tile[count - 1];
+                const int64_t most = kernel.row_tile_vectors[count - 1];
+                for (int64_t v = 0; v < vector_count; v += most)
+                    tiles[std::min(most, vector_count - v) - 1](
+                        steps.count, weights, view.base.plain(), steps.offsets, steps.active, buffers.vectors + v,
+                        buffers.flat + row * planes.elems(), planes.elems(), beginning.start,
+                        beginning.bias != nullptr ? beginning.bias + row : nullptr);
+            }
+            beginning.start = kernels::Start::from_c;
+        }
+        for_each_channel(own.result, [&](const auto& channel) { write_flat(channel, kernel); });
+    }
+}
+
+}  // namespace convpp

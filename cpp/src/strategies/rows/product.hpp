@@ -1,0 +1,73 @@
+// A task of forward or input_grad whose pixels are read as vectors of a row (row_product.hpp).
+//
+// In:  the Plan, the operands, packed weights, a task.   Out: the task's results, which the tiles write themselves.
+//
+// That is for rows that fill their vectors and lie together in the result; flat_task.hpp is for the others.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "weights/panels.hpp"
+#include "strategies/rows/row_product.hpp"
+
+namespace convpp {
+
+template <class T>
+struct RowBuffers {
+    PackingBuffers packing;
+    PatchBuffers<T> patches;
+    T* tile = nullptr;
+    int64_t* rows = nullptr;
+    RowVectors vectors;
+
+    RowBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan, kernel.lanes) {
+        int64_t pixels = 0, most = 0;
+        for (const MapPlan& m : plan.maps) {
+            const Box box = m.pixels.box(0);
+            pixels = std::max(pixels, box.elems());
+            most = std::max(most, most_vectors(box, kernel.lanes));
+        }
+        tile = carver.take<T>(int64_t(kernels::max_row_tile_rows) * kernels::max_row_tile_vectors * kernel.lanes);
+        rows = carver.take<int64_t>(pixels);
+        vectors.at = carver.take<kernels::VectorAt>(most);
+        vectors.skip = carver.take<unsigned char>(most);
+        vectors.count = carver.take<unsigned char>(most);
+    }
+};
+
+template <class T>
+void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                  const T* packed, const T* bias, RowBuffers<T>& buffers, const ProductTask& task) {
+    const MapPlan& m = task.map;
+    const PackedWeights layout = packed_weights(plan, kernel);
+    const int64_t result_step = m.map.axis[2].result_step * plan.task_result.axis[2];
+    Staging staging = buffers.patches.staging;
+    const RowEpilogue<T> finish{kernel, operands.epilogue, operands.result};
+    int64_t known = -1;  // the block of patches that staging and vectors were found for
+    for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
+        const GroupOperands<T> own(plan, operands, bias, task, group);
+        Beginning<T> beginning = own.beginning(true);
+        for (int64_t b = 0; b < m.patches.count(); ++b) {
+            const PatchBlock block = patch_block(m.patches, b);
+            const T* const weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
+            const bool fresh = known != b;
+            known = b;
+            const PatchView<T> view =
+                stage_patches(kernel, m, plan.source, own.source, task.pixels, block, staging, fresh, buffers.patches);
+            if (fresh)
+                find_row_vectors(m.map, plan.task_result, task.pixels, view.step, kernel.lanes,
+                                 m.patches.count() == 1 && !operands.accumulate, buffers.rows, buffers.vectors);
+            // Along a row, the last tap reads what no tap has read before.
+            const int64_t prefetch = m.in_place ? block.taps.extent(3) : 0;
+            multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels, plan.task_result.channel,
+                          view, staging.offsets, buffers.vectors, row_chunk_bytes(plan), prefetch, result_step, beginning,
+                          own.result, buffers.tile,
+                          operands.epilogue.none() || b + 1 < m.patches.count() ? nullptr : &finish);
+            beginning.start = kernels::Start::from_c;
+        }
+    }
+}
+
+}  // namespace convpp

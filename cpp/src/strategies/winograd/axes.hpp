@@ -1,0 +1,61 @@
+// What Winograd's algorithm makes of a pass: which axes are transformed, how tiles lie, how large blocks are.
+//
+// In:  an IndexMap at unit stride (forward, input_grad), or the forward map (weight_grad).   Out: a WinogradPlan.
+// Next: plan_winograd.cpp (blocks and tasks), algorithms/winograd_tiles.hpp (where tiles lie in memory).
+//
+// An axis with as many taps as a transform has, at unit stride, is cut into tiles of `outputs` results, computed from
+// `points` products.  The taps of any other axis are part of the contraction, as in the direct algorithm.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "problem/index_map.hpp"
+
+namespace convpp {
+
+// An axis as units: the tiles of all phases of a dilation, which lie between each other; or, where the axis is not
+// transformed, single results.
+struct WinogradAxis {
+    bool transformed = false;
+    int64_t outputs = 1, points = 1;  // of a tile
+    int64_t spacing = 1, phases = 1;  // dilation: elements of a tile are `spacing` apart
+    int64_t units = 0;
+    int64_t step = 1;                 // from unit to unit, in the source
+    int64_t first = 0;                // source element that unit 0 reads first
+    std::vector<int64_t> offsets;     // of the taps from there: of one, if transformed
+    int64_t reach = 0;                // the largest of them
+    bool reversed = false;            // transformed: the kernel's first tap reads the last element
+
+    int64_t tiles(int64_t unit_count) const { return unit_count * phases; }
+    int64_t tile_at(int64_t tile) const { return tile / phases * outputs * spacing + tile % phases; }
+    // Results of some units, and the source elements that they read.
+    int64_t result_length(int64_t unit_count) const {
+        return transformed ? (unit_count - 1) * outputs * spacing + (outputs - 1) * spacing + phases : unit_count;
+    }
+    int64_t source_length(int64_t unit_count) const {
+        if (transformed) return result_length(unit_count) + (points - outputs) * spacing;
+        return (unit_count - 1) * step + reach + 1;
+    }
+    // Places that are transformed: tiles; or source elements.
+    int64_t places(int64_t unit_count) const { return transformed ? tiles(unit_count) : source_length(unit_count); }
+    int64_t place_at(int64_t place) const { return transformed ? tile_at(place) : place; }
+};
+
+struct WinogradPlan {
+    int size = 0;                     // index into the tables' winograd
+    size_t along_a = 1, along_b = 2;  // the transformed axes; the same if there is one
+    std::array<WinogradAxis, 3> axis;
+    int64_t source_block = 0;         // source channels that are transformed before they are multiplied
+
+    bool planes() const { return along_a != along_b; }
+    int64_t points() const { return planes() ? axis[along_a].points * axis[along_b].points : axis[along_b].points; }
+    int64_t outer_taps() const;       // of the axes that are not transformed
+};
+
+// The axes for the transform of index `size` in the kernel tables; empty text, or why the map is not served.
+std::string winograd_axes(const IndexMap& map, int size, WinogradPlan& plan);
+
+}  // namespace convpp

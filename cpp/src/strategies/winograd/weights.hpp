@@ -1,0 +1,131 @@
+// The weights as Winograd's algorithm multiplies with them: U = G w G^T.
+//
+// In:  a Plan, the weights as the user stores them.   Out: transformed panels, laid out by WinogradWeights.
+// Weights are packed first as they are for the direct algorithm (packed_weights.hpp), some channels at a time; vectors of
+// result channels are then transformed from there.   Next: winograd_product.cpp, which reads them.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "weights/panels.hpp"
+#include "strategies/winograd/tiles.hpp"
+
+namespace convpp {
+
+// The transformed weights: [group][block of source channels][point][panel][tap, source channel][result channel].  Where
+// tasks transform their own, it is one block of them, with the panels of a task.
+struct WinogradWeights {
+    int64_t panels, width, slack, taps;
+
+    template <class T>
+    WinogradWeights(const Plan& plan, const kernels::KernelTable<T>& kernel, int64_t result_channels)
+        : width(panel_widths(plan, kernel).channels), slack(kernel.lanes), taps(plan.winograd.outer_taps()) {
+        panels = ceil_div(result_channels, width);
+    }
+    int64_t pitch(int64_t channels) const { return taps * channels * width + slack; }  // of panels
+    int64_t point_pitch(int64_t channels) const { return panels * pitch(channels); }
+    int64_t block_at(const Plan& plan, int64_t group, int64_t block) const {
+        return group * plan.maps[0].weights_per_group +
+               plan.winograd.points() * block * point_pitch(plan.winograd.source_block);
+    }
+};
+
+// What a thread needs for transforming.
+template <class T>
+struct WeightBuffers {
+    PackingBuffers packing;
+    T* panel = nullptr;  // packed
+    int64_t* weight_from = nullptr;  // where the kernels of its source channels begin in it
+    int64_t* weight_to = nullptr;  // and transformed
+
+    WeightBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : packing(carver, plan, panel_widths(plan, kernel).channels) {
+        const PatchBlocks& patches = plan.maps[0].patches;
+        panel = carver.take<T>(patches.largest() * panel_widths(plan, kernel).channels + kernel.lanes);
+        weight_from = carver.take<int64_t>(patches.channels_per_block);
+        weight_to = carver.take<int64_t>(patches.channels_per_block);
+    }
+};
+
+// Transforms the weights of one panel of result channels with some channels of a source block; `to`: the block's and the
+// panel's first element.
+template <class T>
+void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                     int64_t group, const SourceBlock& block, int64_t channel_lo, int64_t channels, int64_t panel,
+                     const WinogradWeights& layout, T* to, const WeightBuffers<T>& buffers) {
+    const WinogradPlan& w = plan.winograd;
+    const MapPlan& m = plan.maps[0];
+    const int64_t width = layout.width, taps = m.map.taps();
+    const Stored<T> weights = operands.weights + group * plan.weight_group;
+    PatchBlock packed = patch_block(m.patches, 0);
+    packed.channel_lo = channel_lo;
+    packed.channel_hi = channel_lo + channels;
+    pack_weights(plan, kernel, m, packed, weights, panel, panel + 1, 0, buffers.panel, buffers.packing);
+    // The packed taps of each axis, in the order of the source; those of the other axes stay in theirs.
+    std::array<int64_t, 3> step{}, count{};
+    int64_t first = 0;
+    for (size_t a = 3, inner = 1; a-- > 0;) {
+        const auto of_axis = static_cast<int64_t>(m.map.axis[a].taps.size());
+        step[a] = static_cast<int64_t>(inner) * width;
+        count[a] = static_cast<int64_t>(w.axis[a].offsets.size());
+        if (w.axis[a].transformed && w.axis[a].reversed) {
+            first += (of_axis - 1) * step[a];
+            step[a] = -step[a];
+        }
+        inner *= m.map.axis[a].taps.size();
+    }
+    for (int64_t i = 0; i < channels; ++i) {
+        buffers.weight_from[i] = i * taps * width;
+        buffers.weight_to[i] = i * width;
+    }
+    const kernels::TileSteps in{step[w.along_a], step[w.along_b]},
+        out = point_steps(w, layout.point_pitch(block.channels));
+    const int64_t valid = std::min(width, plan.result_channels - panel * width);
+    to += (channel_lo - block.lo) * width;
+    for_each_index({1, count[0], count[1], count[2]}, [&](int64_t, int64_t i, int64_t j, int64_t k) {
+        const T* const from = buffers.panel + first + i * step[0] + j * step[1] + k * step[2];
+        for (int64_t v = 0; v < valid; v += kernel.lanes)
+            transforms(plan, kernel)
+                .weights(from + v, buffers.weight_from, in, channels, nullptr, to + v, buffers.weight_to, out);
+        to += block.channels * width;
+    });
+}
+
+// All of them.  `buffers[thread].transforming` are the thread's WeightBuffers.
+template <class T, class Buffers>
+void transform_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                           int threads, T* transformed, const std::vector<Buffers>& buffers) {
+    const WinogradWeights layout(plan, kernel, plan.result_channels);
+    const int64_t most = plan.maps[0].patches.channels_per_block, blocks = SourceBlock::count(plan);
+    const int64_t parts = ceil_div(plan.winograd.source_block, most);
+    parallel_for(
+        plan.groups * blocks * parts * layout.panels, packing_threads(plan, threads), [&](int64_t task, int thread) {
+            const int64_t panel = task % layout.panels, part = task / layout.panels % parts;
+            const SourceBlock block(plan, task / layout.panels / parts % blocks);
+            const int64_t group = task / layout.panels / parts / blocks;
+            const int64_t lo = block.lo + part * most, channels = std::min(most, block.lo + block.channels - lo);
+            if (channels <= 0) return;
+            T* const to =
+                transformed + layout.block_at(plan, group, block.index) + panel * layout.pitch(block.channels);
+            transform_panel(plan, kernel, operands, group, block, lo, channels, panel, layout, to,
+                            buffers[static_cast<size_t>(thread)].transforming);
+        });
+}
+
+// The weights of a source block and a task's channels, where they stay in L2.
+template <class T>
+void transform_own_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                           const ProductTask& task, const SourceBlock& block, T* transformed,
+                           const WeightBuffers<T>& buffers) {
+    const WinogradWeights layout(plan, kernel, plan.channel_block);
+    const int64_t most = plan.maps[0].patches.channels_per_block, first = task.channel_lo / layout.width;
+    for (int64_t panel = 0; panel * layout.width < task.channels; ++panel)
+        for (int64_t c = 0; c < block.channels; c += most)
+            transform_panel(plan, kernel, operands, task.group_lo, block, block.lo + c,
+                            std::min(most, block.channels - c), first + panel, layout,
+                            transformed + panel * layout.pitch(block.channels), buffers);
+}
+
+}  // namespace convpp

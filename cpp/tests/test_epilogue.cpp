@@ -1,0 +1,71 @@
+// Results that tasks compute in a buffer of their own and then store: the same as those that are computed in place.
+#include <algorithm>
+
+#include "strategies/products.hpp"
+#include "plan/plan_parts.hpp"
+#include "support.hpp"
+#include "machine/workspace.hpp"
+
+namespace convpp::test {
+namespace {
+
+template <class T>
+Array<T> integers(Random& random, int64_t size) {
+    Array<T> array(size);
+    for (int64_t i = 0; i < size; ++i) array.data()[i] = static_cast<T>(random.integer(-4, 4));
+    return array;
+}
+
+template <class T>
+Array<T> run(Plan plan, const ConvProblem& problem, const Array<T>& source, const Array<T>& weights,
+             const Array<T>& bias, const Array<T>& before, bool accumulate, int threads) {
+    measure_implicit_gemm<T>(plan);
+    const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+    Array<T> result(before.size());
+    std::copy_n(before.data(), before.size(), result.data());
+    ProductOperands<T> operands;
+    operands.source = {source.data(), source.size()};
+    operands.weights = {weights.data(), problem.w_elems()};
+    if (!accumulate) operands.bias = {bias.data(), bias.size()};
+    operands.result = Results<T>(result.data());
+    operands.accumulate = accumulate;
+    run_implicit_gemm<T>(plan, operands, threads, workspace.data());
+    return result;
+}
+
+template <class T>
+void compare(const Geometry& g, Pass pass, Isa isa, Random& random, int& compared) {
+    const ConvProblem problem(g);
+    const Plan plan = make_plan(problem, pass, dtype_of<T>, Algorithm::direct, isa, 2);
+    if (plan.empty) return;
+    Plan buffered = plan;
+    buffer_results(buffered);
+    const bool forward = pass == Pass::forward;
+    const Array<T> source = integers<T>(random, forward ? problem.x_elems() : problem.y_elems());
+    const Array<T> weights = integers<T>(random, problem.w_elems());
+    const Array<T> bias = integers<T>(random, forward ? g.out_channels : g.in_channels);
+    const Array<T> before = integers<T>(random, forward ? problem.y_elems() : problem.x_elems());
+    for (const bool accumulate : {false, true}) {
+        INFO(describe(g), name(pass), accumulate);
+        const auto by = [&](const Plan& p) { return run<T>(p, problem, source, weights, bias, before, accumulate, 2); };
+        CHECK(same_bits(by(plan), by(buffered)));
+    }
+    ++compared;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("buffered results are those that are computed in place", T, float, double) {
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        Random random(71);
+        int compared = 0;
+        for (int i = 0; i < 400; ++i) {
+            const Geometry g = random_geometry(random, 3e5);
+            compare<T>(g, i % 2 == 0 ? Pass::forward : Pass::input_grad, isa, random, compared);
+        }
+        CHECK(compared > 250);
+    }
+}
+
+}  // namespace convpp::test

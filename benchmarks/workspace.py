@@ -6,7 +6,7 @@
 In: layers.csv.
 Out: for each pass and dtype the largest workspace of a thread, and the largest one that all threads share (packed
 weights; in the weight gradient the sums of its chunks), with the rows that ask for them.  N does not matter for either:
-``cpp/tests/test_plan.cpp`` holds both to bounds with up to 2^20 samples.
+``cpp/tests/test_plan_memory.cpp`` holds both to bounds with up to 2^20 samples.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ void check(const Case<S>& c, Algorithm algorithm, bool exact) {
                 const Convolution plain(c.problem, pass, DType::float32, algorithm);
                 const Convolution half(c.problem, pass, dtype_of<S>, algorithm);
                 if (bf16_pairs && !multiplies_bf16_pairs(half)) continue;
-                if (bf16_pairs && !exact) continue;  // they round in another order: test_twins.cpp
+                if (bf16_pairs && !exact) continue;  // they round in another order: test_bf16_pairs.cpp
                 if (!bf16_pairs) CHECK(half.summary().algorithm == plain.summary().algorithm);
                 CHECK(half.summary().dtype == name(dtype_of<S>));
                 if (pass == Pass::weight_grad && !exact && half.summary().algorithm != "winograd") continue;

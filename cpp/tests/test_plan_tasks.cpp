@@ -1,0 +1,165 @@
+// The tasks of a plan, carried out on counters: each result is computed once, or filled in where nothing is summed.
+#include <algorithm>
+
+#include "result/order.hpp"
+#include "strategies/product_task.hpp"
+#include "plan_cases.hpp"
+
+namespace convpp::test {
+namespace {
+
+// Counts the results that a task writes with plan.writes_gaps; false if its pixels are not where their map says.
+bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at, std::vector<int>& count) {
+    const int64_t pixels = task.pixels.elems(), results = pixels * results_of_pixel(plan, task.map);
+    std::vector<float> sums(static_cast<size_t>(pixels) + 1);  // and the gap
+    std::vector<float*> in_order(static_cast<size_t>(results));
+    std::vector<ResultRun> runs(static_cast<size_t>(most_result_runs(plan, task.map)));
+    const int64_t run_count =
+        order_results_and_gaps(plan, task, sums.data(), 1, sums.data() + pixels, in_order.data(), runs.data());
+    std::vector<int64_t> offset(static_cast<size_t>(pixels));
+    result_offsets(task.map.map, plan.result, task.pixels, offset.data());
+    int64_t found = 0;
+    for (int64_t r = 0; r < run_count; ++r) {
+        const ResultRun& run = runs.at(static_cast<size_t>(r));
+        for (int64_t i = 0; i < run.count; ++i) {
+            const int64_t pixel = in_order.at(static_cast<size_t>(run.first + i)) - sums.data();
+            if (pixel < pixels) {
+                if (pixel != found || offset[static_cast<size_t>(found)] != run.offset + i) return false;
+                ++found;
+            }
+            for (int64_t channel = task.channel_lo; channel < task.channel_lo + task.channels; ++channel)
+                ++count.at(static_cast<size_t>(group_at + run.offset + i + channel * plan.result.channel));
+        }
+    }
+    return found == pixels;
+}
+
+// Carries out the tasks of forward or input_grad on a count of each result: all become 1, but for the results that
+// are filled because nothing is summed into them.
+bool products_cover_results(const ConvProblem& whole, const Plan& plan) {
+    const ConvProblem problem = planned_part(whole);
+    const bool forward = plan.pass == Pass::forward;
+    std::vector<int> count(static_cast<size_t>(forward ? problem.y_elems() : problem.x_elems()));
+    for (int64_t index = 0; index < plan.tasks; ++index) {
+        const ProductTask task(plan, index);
+        if (task.channels <= 0 || task.group_lo >= task.group_hi || task.map.classes < 1) return false;  // without work
+        for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
+            const int64_t group_at = group * plan.result_channels * plan.result.channel;
+            if (plan.writes_gaps && !count_with_gaps(plan, task, group_at, count)) return false;
+            for (const MapPlan* m = &task.map; m != &task.map + task.map.classes && !plan.writes_gaps; ++m)
+                for_each_of_box(pixels_of(*m, task.pixels), [&](const Extents4& u) {
+                    int64_t at = group_at + u[0] * plan.result.batch;
+                    for (size_t a = 0; a < 3; ++a)
+                        at +=
+                            (m->map.axis[a].result_start + u[a + 1] * m->map.axis[a].result_step) * plan.result.axis[a];
+                    for (int64_t channel = task.channel_lo; channel < task.channel_lo + task.channels; ++channel)
+                        ++count.at(static_cast<size_t>(at + channel * plan.result.channel));
+                });
+        }
+    }
+    const bool once =
+        std::all_of(count.begin(), count.end(), [&](int n) { return n == 1 || (n == 0 && plan.fill_result); });
+    return once;
+}
+
+// weight_grad: the products cover dw once, and each product's chunks are at most its boxes of pixels.
+bool sums_cover_results(const ConvProblem& whole, const Plan& plan) {
+    const ConvProblem problem = planned_part(whole);
+    const MapPlan& m = plan.maps.at(0);
+    const int64_t covered_channels = plan.channel_blocks * plan.channel_block;
+    return plan.groups * plan.result_channels * plan.source_channels * m.map.taps() == problem.w_elems() &&
+           covered_channels >= plan.result_channels && covered_channels - plan.channel_block < plan.result_channels &&
+           plan.tasks == plan.groups * plan.channel_blocks * m.patches.count() * plan.chunks && plan.chunks >= 1 &&
+           plan.chunks <= m.pixels.count() && split_is_right(m.pixels, m.pixels.extents(), m.pixels.largest()) &&
+           m.pixels.extents()[0] == plan.batch &&  // rows may be joined
+           m.pixels.extents()[1] * m.pixels.extents()[2] * m.pixels.extents()[3] ==
+               problem.output()[0] * problem.output()[1] * problem.output()[2];
+}
+
+}  // namespace
+
+TEST_CASE("results without terms are written by the tasks, or filled in before") {
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const Layout layout : both_layouts)
+            for (const DType dtype : {DType::float32, DType::float64})
+                for (const int64_t stride : {1, 2, 5}) {
+                    Geometry g = conv2d(8, 512, 1024, 28, 28, 1, stride, 0);
+                    g.layout = layout;
+                    const Plan plan = plan_of(ConvProblem(g), Pass::input_grad, dtype);
+                    INFO(std::string(name(isa)), " ", std::string(name(layout)), " stride ", stride);
+                    const bool transposes = layout == Layout::channels_first && plan.feed == Feed::pixel_scalars;
+                    CHECK(plan.writes_gaps == (stride == 2 && transposes));  // 5 x 5 would be too many for a task
+                    CHECK(plan.fill_result == (stride > 1 && !plan.writes_gaps));
+                    if (isa == Isa::avx512 && layout == Layout::channels_first && stride == 2) CHECK(transposes);
+                }
+    }
+}
+
+TEST_CASE("tasks compute each result once") {
+    Random random(4);
+    std::vector<Geometry> geometries;
+    for (int i = 0; i < 200; ++i) geometries.push_back(random_geometry(random, 3e6));
+    for (const Layout layout : both_layouts) {  // enough work to be cut for threads, along channels and along pixels
+        geometries.push_back(conv2d(3, 16, 200, 14, 14, 3, 1, 1));
+        geometries.push_back(conv2d(2, 8, 6, 60, 60, 3, 2, 1));
+        geometries.push_back(conv2d(9, 64, 33, 7, 7, 3, 1, 1));
+        geometries.push_back(conv2d(2, 12, 24, 30, 30, 3, 3, 0, 2, 3));
+        for (size_t i = geometries.size() - 4; i < geometries.size(); ++i) geometries[i].layout = layout;
+    }
+    geometries.push_back(conv2d(3, 300, 300, 7, 7, 3, 1, 1, 1, 300));  // several groups a task
+    geometries.push_back(conv2d(2, 246, 164, 40, 20, 3, 2, 1, 1, 82));
+    geometries.back().layout = Layout::channels_last;
+    geometries.push_back(conv2d(50, 6, 9, 12, 12, 3, 1, 1, 1, 3));
+    geometries.back().per_sample = true;
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const Geometry& g : geometries) {
+            INFO(std::string(name(isa)), ": ", describe(g));
+            const ConvProblem problem(g);
+            for (const DType dtype : {DType::float32, DType::float64}) {
+                for (const Pass pass : {Pass::forward, Pass::input_grad}) {
+                    const Plan plan = plan_of(problem, pass, dtype);
+                    CHECK((plan.empty || products_cover_results(problem, plan)));
+                }
+                CHECK(sums_cover_results(problem, plan_of(problem, Pass::weight_grad, dtype)));
+            }
+        }
+    }
+}
+
+TEST_CASE("a plan says when there is nothing to sum") {
+    Geometry none = conv2d(0, 3, 5, 20, 20, 3, 1, 1);
+    CHECK(plan_of(ConvProblem(none), Pass::forward).empty);
+    none.batch = 2;
+    none.in_channels = 0;
+    for (const Pass pass : all_passes) CHECK(plan_of(ConvProblem(none), pass).empty);
+    none.in_channels = 3;
+    none.out_channels = 0;
+    for (const Pass pass : all_passes) CHECK(plan_of(ConvProblem(none), pass).empty);
+    Geometry unread = conv1d(1, 1, 1, 3, 1, 20, 4);  // y reads padding only: no pixel of dx has a class
+    CHECK(ConvProblem(unread).output()[2] == 1);
+    CHECK(plan_of(ConvProblem(unread), Pass::input_grad).empty);
+    CHECK_FALSE(plan_of(ConvProblem(unread), Pass::forward).empty);
+}
+
+TEST_CASE("threads take whole samples, unless there are few large ones") {
+    const auto shares = [](int64_t batch, int64_t channels, int threads) {
+        Geometry g = conv2d(batch, channels, channels, 28, 28, 3, 1, 1);
+        g.per_sample = true;
+        return make_plan(ConvProblem(g), Pass::forward, DType::float32, Algorithm::direct, active_isa(), threads)
+            .shares_samples;
+    };
+    for (const int threads : {1, 2, 3, 8}) {
+        CHECK_FALSE(shares(1, 64, threads));
+        CHECK(shares(2, 4, threads));  // little work: no threads are woken for a part of it
+        CHECK(shares(8 * threads + 1, 64, threads));
+    }
+    CHECK(shares(2, 64, 2));
+    CHECK_FALSE(shares(3, 64, 2));  // two rounds, the second of them half idle
+    CHECK_FALSE(shares(5, 64, 8));
+    CHECK_FALSE(shares(64, 256, 2));  // large weights
+    CHECK(shares(64, 256, 1));
+}
+
+}  // namespace convpp::test

@@ -152,7 +152,7 @@ void execute(const convpp::Convolution& convolution, const py::handle& first, co
     const auto c = input<T>(bias, "bias"), add = input<T>(residual, "add");
     with_output<T>(result, [&](auto out) {
         const py::gil_scoped_release unlocked;
-        convolution.execute(a, b, c, out, how, add);
+        convolution.execute<T, std::remove_pointer_t<decltype(out.data)>>(a, b, c, out, how, add);
     });
 }
 
@@ -163,7 +163,7 @@ void execute_prepared(const convpp::Convolution& convolution, const py::handle& 
     const auto a = input<T>(x, "x"), c = input<T>(bias, "bias"), add = input<T>(residual, "add");
     with_output<T>(result, [&](auto out) {
         const py::gil_scoped_release unlocked;
-        convolution.execute(a, w, c, out, how, add);
+        convolution.execute<T, std::remove_pointer_t<decltype(out.data)>>(a, w, c, out, how, add);
     });
 }
 

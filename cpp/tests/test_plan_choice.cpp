@@ -58,7 +58,7 @@ TEST_CASE("boxes of rows that are read in place hold many chunks, as far as the 
                     if (plan.feed != Feed::pixel_vectors) continue;
                     const MapPlan& m = plan.maps[0];
                     REQUIRE(m.in_place);
-                    const int64_t source = m.pixels.largest() * channels * (dtype == DType::float32 ? 4 : 8);
+                    const int64_t source = m.boxes.largest() * channels * (dtype == DType::float32 ? 4 : 8);
                     INFO(std::string(name(isa)), " ", channels, "-", filters, "@", extent, " N ", batch, ": ", source);
                     CHECK(source <= 32 * row_chunk_bytes(plan));
                     CHECK(plan.tasks >= plan.tasks_wanted);

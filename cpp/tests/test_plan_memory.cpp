@@ -134,8 +134,8 @@ TEST_CASE("extents far beyond memory are planned without being walked through") 
                 int64_t last_task = 0;
                 bool in_order = true;
                 for (const MapPlan& m : plan.maps) {
-                    const Box last = m.pixels.box(m.pixels.count() - 1);
-                    in_order &= m.first_task >= last_task && last.elems() >= 1 && last.hi == m.pixels.extents();
+                    const Box last = m.boxes.box(m.boxes.count() - 1);
+                    in_order &= m.first_task >= last_task && last.elems() >= 1 && last.hi == m.boxes.extents();
                     last_task = m.first_task;
                 }
                 CHECK(in_order);

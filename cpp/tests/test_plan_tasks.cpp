@@ -70,9 +70,9 @@ bool sums_cover_results(const ConvProblem& whole, const Plan& plan) {
     return plan.groups * plan.result_channels * plan.source_channels * m.map.taps() == problem.w_elems() &&
            covered_channels >= plan.result_channels && covered_channels - plan.channel_block < plan.result_channels &&
            plan.tasks == plan.groups * plan.channel_blocks * m.patches.count() * plan.chunks && plan.chunks >= 1 &&
-           plan.chunks <= m.pixels.count() && split_is_right(m.pixels, m.pixels.extents(), m.pixels.largest()) &&
-           m.pixels.extents()[0] == plan.batch &&  // rows may be joined
-           m.pixels.extents()[1] * m.pixels.extents()[2] * m.pixels.extents()[3] ==
+           plan.chunks <= m.boxes.count() && split_is_right(m.pixels, m.boxes.extents(), m.boxes.largest()) &&
+           m.boxes.extents()[0] == plan.batch &&  // rows may be joined
+           m.boxes.extents()[1] * m.boxes.extents()[2] * m.boxes.extents()[3] ==
                problem.output()[0] * problem.output()[1] * problem.output()[2];
 }
 

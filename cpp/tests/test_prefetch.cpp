@@ -88,7 +88,7 @@ TEST_CASE("what is asked for is what the box reads, but for planes that tiles re
         operands.x = {x.data(), problem.x_elems()};
         operands.dy = {dy.data(), problem.y_elems()};
         const SumTask task(plan, random.integer(0, plan.tasks - 1));
-        const Box pixels = plan.maps[0].pixels.box(random.integer(task.box_lo, task.box_hi - 1));
+        const Box pixels = plan.maps[0].boxes.box(random.integer(task.box_lo, task.box_hi - 1));
         std::vector<kernels::Stretch> room(static_cast<size_t>(most_stretches));
         const kernels::Prefetch prefetch = prefetch_of(plan, task.product, operands, pixels, 1, 1, room.data());
         int64_t count = 0;

@@ -90,7 +90,7 @@ bool tasks_cover_results(const ConvProblem& whole, const Plan& plan, int64_t lan
     const ConvProblem problem = planned_part(whole);
     const MapPlan& m = plan.maps.at(0);
     std::vector<int> count(static_cast<size_t>(plan.pass == Pass::forward ? problem.y_elems() : problem.x_elems()));
-    const Box largest = m.pixels.box(0);
+    const Box largest = m.boxes.box(0);
     for (int64_t index = 0; index < plan.tasks; ++index) {
         const ProductTask task(plan, index);
         if (task.channels <= 0 || task.group_hi != task.group_lo + 1) return false;

@@ -13,6 +13,8 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "convpp/activation.hpp"
@@ -28,12 +30,32 @@ enum class Algorithm { automatic, direct, winograd, reference };
 
 const char* name(Algorithm algorithm) noexcept;
 
-// A contiguous array and its number of elements, which is checked against the problem.
+// A contiguous array and its number of elements, which is checked against the problem: {pointer, size}, or any container
+// with data() and size(), such as a std::vector or a std::span.
 template <class T>
 struct View {
     T* data = nullptr;
     int64_t size = 0;
+
+    View() = default;
+    View(T* first, int64_t elems) : data(first), size(elems) {}
+    template <class Container, class = std::enable_if_t<std::is_convertible_v<
+                                   decltype(std::declval<Container&>().data()), T*>>>
+    View(Container&& of) : data(of.data()), size(static_cast<int64_t>(of.size())) {}  // NOLINT: a conversion is meant
+    template <class Other, class = std::enable_if_t<std::is_same_v<const Other, T>>>
+    View(const View<Other>& of) : data(of.data), size(of.size) {}
 };
+
+namespace detail {
+template <class T>
+struct Given {
+    using type = T;
+};
+}  // namespace detail
+
+// A type that is not deduced from this argument, which may then be anything that a View can be made of.
+template <class T>
+using Given = typename detail::Given<T>::type;
 
 struct Execution {
     int threads = 0;  // 0: num_threads()
@@ -49,7 +71,18 @@ struct Summary {
     int64_t tasks = 0;
     bool parallel = false;  // enough work for more than one thread
     double weight_share = 0;  // forward: an estimate of the share of the time that `prepare` saves
-    int64_t workspace_bytes = 0, workspace_bytes_per_thread = 0;  // the first: of all threads, and what they share
+    // The first: the most that a call takes, whatever its operands and options (but a forward pass that accumulates, which
+    // takes as many more as y has).  The second: what each thread has for itself.
+    int64_t workspace_bytes = 0, workspace_bytes_per_thread = 0;
+};
+
+// What a strategy would cost, in slots of a multiply-add unit; or why it does not serve.
+struct Candidate {
+    std::string name;
+    double cost = 0;
+    std::string refusal;  // empty: it serves
+    bool by_rule = false;  // it is taken whatever the others' costs are
+    bool chosen = false;
 };
 
 // Weights packed once for repeated forward passes (see Convolution::prepare).  Changing the weights afterwards has no
@@ -73,6 +106,9 @@ public:
     DType dtype() const noexcept;
     Summary summary(int threads = 0) const;
 
+    // All strategies, in the order in which they are asked.  (A plan with nothing to sum has none.)
+    std::vector<Candidate> candidates() const;
+
     // The operations of each task of the plan, a multiply-add counted as two, in the order in which threads take them;
     // empty where there are no tasks (nothing to sum, the reference algorithm).  Forward and weight_grad: they add up
     // to problem().flops().  input_grad: to all (pixel of dx, tap of its residue class) pairs, also those that read
@@ -80,55 +116,31 @@ public:
     // `threads`: of a plan made for so many threads (0: this one).
     std::vector<double> task_flops(int threads = 0) const;
 
+    // `S` is the type of the operands, which must be the plan's: float, double, bfloat16 or float16.  `R` is that of the
+    // results: the same, or float for halves, which are then not rounded.
+    //
+    //   execute<float>(x, w, bias, y)               of containers
+    //   execute<bfloat16, float>(x, w, {}, y)
+    //
     // `residual` (forward and input_grad; as many elements as results, or none) is added before the activation:
     // result = activation(sum + bias + residual).
     // Throws ShapeError if a size does not fit, DTypeError if the plan is for another type, std::bad_alloc if there is
     // no memory for the workspace; the result is then untouched.
-    void execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
-                 const Execution& how = {}, View<const float> residual = {}) const;
-    void execute(View<const double> first, View<const double> second, View<const double> bias, View<double> result,
-                 const Execution& how = {}, View<const double> residual = {}) const;
-    void execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias,
-                 View<bfloat16> result, const Execution& how = {}, View<const bfloat16> residual = {}) const;
-    void execute(View<const float16> first, View<const float16> second, View<const float16> bias, View<float16> result,
-                 const Execution& how = {}, View<const float16> residual = {}) const;
-    // Without rounding to half.
-    void execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias, View<float> result,
-                 const Execution& how = {}, View<const bfloat16> residual = {}) const;
-    void execute(View<const float16> first, View<const float16> second, View<const float16> bias, View<float> result,
-                 const Execution& how = {}, View<const float16> residual = {}) const;
+    template <class S = float, class R = S>
+    void execute(View<const S> first, View<const Given<S>> second, View<const Given<S>> bias, View<Given<R>> result,
+                 const Execution& how = {}, View<const Given<S>> residual = {}) const;
 
     // Forward only: the weights as this plan reads them, packed or transformed, and the pass with them.  Preparing pays for
     // few pixels and many channels; Summary::weight_share estimates how much.
-    PreparedWeights prepare(View<const float> w, int threads = 0) const;
-    PreparedWeights prepare(View<const double> w, int threads = 0) const;
-    PreparedWeights prepare(View<const bfloat16> w, int threads = 0) const;
-    PreparedWeights prepare(View<const float16> w, int threads = 0) const;
-    void execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
-                 const Execution& how = {}, View<const float> residual = {}) const;
-    void execute(View<const double> x, const PreparedWeights& w, View<const double> bias, View<double> y,
-                 const Execution& how = {}, View<const double> residual = {}) const;
-    void execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<bfloat16> y,
-                 const Execution& how = {}, View<const bfloat16> residual = {}) const;
-    void execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float16> y,
-                 const Execution& how = {}, View<const float16> residual = {}) const;
-    void execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<float> y,
-                 const Execution& how = {}, View<const bfloat16> residual = {}) const;
-    void execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float> y,
-                 const Execution& how = {}, View<const float16> residual = {}) const;
+    template <class S = float>
+    PreparedWeights prepare(View<const S> w, int threads = 0) const;
+    template <class S = float, class R = S>
+    void execute(View<const S> x, const PreparedWeights& w, View<const Given<S>> bias, View<Given<R>> y,
+                 const Execution& how = {}, View<const Given<S>> residual = {}) const;
 
     struct Implementation;
 
 private:
-    template <class S>
-    PreparedWeights prepare_typed(View<const S> w, int threads) const;
-    template <class S, class T, class R>
-    void execute_typed(View<const S> first, View<const S> second, const T* packed, View<const S> bias, View<R> result,
-                       const Execution& how, View<const S> residual) const;
-    template <class S, class R>
-    void execute_prepared(View<const S> x, const PreparedWeights& w, View<const S> bias, View<R> y,
-                          const Execution& how, View<const S> residual) const;
-
     std::shared_ptr<const Implementation> implementation_;
 };
 

@@ -1,39 +1,37 @@
-// The door of the core: plans a pass, checks the arrays of each call, prepares weights.  execute.cpp carries it out.
+// The entry point of the core: plans a pass, checks the arrays of each call, prepares weights.
+//
+// In:  the public API.   Out: checked operands for execute.cpp, which carries the plan out.   Next: plan/select.cpp, execute.hpp.
 #include "convpp/convolution.hpp"
 
 #include <algorithm>
 #include <memory>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "repair/halo.hpp"
-#include "strategies/winograd/product.hpp"
-#include "repair/nonfinite.hpp"
-#include "problem/checked.hpp"
-#include "convpp/error.hpp"
 #include "api/execute.hpp"
-#include "plan/plan.hpp"
+#include "convpp/error.hpp"
 #include "machine/runtime_state.hpp"
-#include "plan/spread.hpp"
 #include "machine/workspace.hpp"
+#include "plan/plan.hpp"
+#include "plan/tasks.hpp"
+#include "problem/checked.hpp"
+#include "repair/nonfinite.hpp"
+#include "strategies/strategy.hpp"
 
 namespace convpp {
 
 struct Convolution::Implementation {
     ConvProblem problem;
-    ConvProblem whole;  // the problem, but for an input gradient, whose x has zeros around it
-    ConvProblem part;   // that the plan is for: all of it, or a sample
     DType dtype;
     Plan plan;
-    Halo halo;  // what such a gradient receives from outside x
 
-    int threads(int requested) const {
+    CallThreads threads(int requested) const {
         const int usable = usable_threads(requested);
-        if (plan.shares_samples)
-            return problem.flops() > serial_flops ? static_cast<int>(std::min<int64_t>(usable, plan.samples)) : 1;
-        if (plan.algorithm == Algorithm::reference) return usable;
-        return plan.parallel ? static_cast<int>(std::min<int64_t>(usable, plan.tasks)) : 1;
+        const auto at_most = [&](int64_t count) { return static_cast<int>(std::min<int64_t>(usable, count)); };
+        if (plan.samples.shared_out)
+            return {problem.flops() > serial_flops ? at_most(plan.samples.count) : 1, usable};
+        if (!plan.empty() && plan.tasks.count == 0) return {usable, usable};  // it hands its work out itself
+        return {plan.tasks.parallel ? at_most(plan.tasks.count) : 1, usable};
     }
 };
 
@@ -66,31 +64,6 @@ void check_type(DType planned) {
                          ", which this was planned for");
 }
 
-template <class T>
-void check_epilogue(Pass pass, const Epilogue<T>& epilogue, bool accumulate) {
-    if (epilogue.none()) return;
-    const char* const argument = epilogue.residual ? "add" : "activation";
-    if (pass == Pass::weight_grad)
-        throw std::invalid_argument(std::string(argument) + " is given, expected none: a weight gradient has none");
-    if (accumulate)
-        throw std::invalid_argument(std::string(argument) + " is given, expected none together with accumulate");
-}
-
-template <class S, class R>
-void check_arrays(const ConvProblem& problem, Pass pass, View<const S> first, View<const S> second, bool prepared,
-                  View<const S> bias, View<R> result, bool accumulate) {
-    const Geometry& g = problem.geometry();
-    const bool forward = pass == Pass::forward, weights = pass == Pass::weight_grad;
-    check_view(first, forward ? problem.x_elems() : problem.y_elems(), forward ? "x" : "dy");
-    if (!prepared) check_view(second, weights ? problem.x_elems() : problem.w_elems(), weights ? "x" : "w");
-    check_view(result, result_elems(problem, pass), forward ? "y" : weights ? "dw" : "dx");
-    if (bias.data != nullptr || bias.size != 0) {
-        if (weights) throw std::invalid_argument("bias is given, expected none: a weight gradient has no bias");
-        if (accumulate) throw std::invalid_argument("bias is given, expected none together with accumulate");
-        check_view(bias, forward ? g.out_channels : g.in_channels, "bias");
-    }
-}
-
 }  // namespace
 
 const char* name(Algorithm algorithm) noexcept {
@@ -103,14 +76,9 @@ const char* name(Algorithm algorithm) noexcept {
     return "?";
 }
 
-Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm) {
-    const bool apart = pass == Pass::input_grad && algorithm != Algorithm::reference;
-    const ConvProblem whole = apart ? with_zeros_around(problem) : problem;
-    const int threads = num_threads();
-    implementation_ = std::make_shared<const Implementation>(Implementation{
-        problem, whole, planned_part(whole), dtype, planned(whole, pass, dtype, algorithm, active_isa(), threads),
-        apart ? Halo(planned_part(problem), dtype, active_isa(), threads) : Halo()});
-}
+Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm)
+    : implementation_(std::make_shared<const Implementation>(
+          Implementation{problem, dtype, make_plan(problem, pass, dtype, algorithm, active_isa(), num_threads())})) {}
 
 const ConvProblem& Convolution::problem() const noexcept { return implementation_->problem; }
 Pass Convolution::pass() const noexcept { return implementation_->plan.pass; }
@@ -118,37 +86,105 @@ DType Convolution::dtype() const noexcept { return implementation_->dtype; }
 
 Summary Convolution::summary(int threads) const {
     const Plan& plan = implementation_->plan;
+    const CallThreads of_call = implementation_->threads(threads);
+    const bool sums = plan.pass == Pass::weight_grad, shared_out = plan.samples.shared_out;
     Summary summary;
     summary.algorithm = name(plan.algorithm);
     summary.op = name(plan.pass);
     summary.isa = name(plan.isa);
     summary.dtype = name(dtype());
     summary.blocking = describe_blocking(plan);
-    summary.threads = implementation_->threads(threads);
+    summary.threads = of_call.plan;
     summary.flops = problem().flops();
-    summary.tasks = plan.shares_samples ? plan.samples : plan.tasks * plan.samples;
-    summary.parallel = plan.shares_samples ? problem().flops() > serial_flops : plan.parallel;
+    summary.tasks = shared_out ? plan.samples.count : plan.tasks.count * plan.samples.count;
+    summary.parallel = shared_out ? problem().flops() > serial_flops : plan.tasks.parallel;
     summary.weight_share = plan.pass == Pass::forward ? plan.weight_share : 0;
-    summary.workspace_bytes = std::max(workspace_bytes(plan, summary.threads),
-                                       implementation_->halo.workspace_bytes(usable_threads(threads)));
-    summary.workspace_bytes_per_thread = plan.thread_bytes + (plan.shares_samples ? plan.shared_bytes : 0);
+    for (const bool epilogue : {false, true})
+        if (!epilogue || !sums)
+            summary.workspace_bytes = std::max(
+                summary.workspace_bytes,
+                call_bytes(plan, {!epilogue && plan.pass != Pass::forward, epilogue, plan.converts()}, of_call));
+    summary.workspace_bytes_per_thread = plan.memory.of_thread + (shared_out ? plan.memory.shared : 0);
     return summary;
+}
+
+std::vector<Candidate> Convolution::candidates() const {
+    const Plan& plan = implementation_->plan;
+    return convpp::candidates(plan, problem(), num_threads());
 }
 
 std::vector<double> Convolution::task_flops(int threads) const {
     if (threads == 0) return convpp::task_flops(implementation_->plan);
     check_threads(threads);
     const Plan& plan = implementation_->plan;
-    return convpp::task_flops(make_plan(implementation_->whole, plan.pass, dtype(), plan.algorithm, plan.isa, threads));
+    return convpp::task_flops(make_plan(problem(), plan.pass, dtype(), plan.algorithm, plan.isa, threads));
 }
+
+namespace {
+
+// As users give them; the weights as they were prepared, or null.
+template <class S>
+struct Arrays {
+    View<const S> first, second, bias, residual;
+    const Computed<S>* packed;
+};
+
+template <class S, class R>
+void check_arrays(const ConvProblem& problem, Pass pass, const Arrays<S>& arrays, const View<R>& result,
+                  bool accumulate) {
+    const Geometry& g = problem.geometry();
+    const bool forward = pass == Pass::forward, sums = pass == Pass::weight_grad;
+    if (arrays.residual.data != nullptr || arrays.residual.size != 0) check_view(arrays.residual, result.size, "add");
+    check_view(arrays.first, forward ? problem.x_elems() : problem.y_elems(), forward ? "x" : "dy");
+    if (arrays.packed == nullptr)
+        check_view(arrays.second, sums ? problem.x_elems() : problem.w_elems(), sums ? "x" : "w");
+    check_view(result, result_elems(problem, pass), forward ? "y" : sums ? "dw" : "dx");
+    if (arrays.bias.data != nullptr || arrays.bias.size != 0) {
+        if (sums) throw std::invalid_argument("bias is given, expected none: a weight gradient has no bias");
+        if (accumulate) throw std::invalid_argument("bias is given, expected none together with accumulate");
+        check_view(arrays.bias, forward ? g.out_channels : g.in_channels, "bias");
+    }
+}
+
+template <class T>
+void check_epilogue(Pass pass, const Epilogue<T>& epilogue, bool accumulate) {
+    if (epilogue.none()) return;
+    const char* const argument = epilogue.residual ? "add" : "activation";
+    if (pass == Pass::weight_grad)
+        throw std::invalid_argument(std::string(argument) + " is given, expected none: a weight gradient has none");
+    if (accumulate)
+        throw std::invalid_argument(std::string(argument) + " is given, expected none together with accumulate");
+}
+
+// Checks the arrays, takes all memory that the call needs, and carries the plan out.
+template <class S, class R, class Implementation>
+void execute_checked(const Implementation& own, const Arrays<S>& arrays, const View<R>& result, const Execution& how) {
+    using T = Computed<S>;
+    const Plan& plan = own.plan;
+    check_type<S>(own.dtype);
+    check_arrays(own.problem, plan.pass, arrays, result, how.accumulate);
+    const CallThreads threads = own.threads(how.threads);
+    PassOperands<T> operands;
+    operands.first = {arrays.first.data, arrays.first.size};
+    operands.second = {arrays.second.data, arrays.second.size};
+    operands.bias = {arrays.bias.data, arrays.bias.size};
+    operands.packed = arrays.packed;
+    operands.result = Results<T>(result.data);
+    operands.accumulate = how.accumulate;
+    operands.epilogue = {{arrays.residual.data, arrays.residual.size}, how.activation};
+    check_epilogue(plan.pass, operands.epilogue, how.accumulate);
+    const Writing writing{how.accumulate, !operands.epilogue.none(), operands.result.as != Storage::plain};
+    const Workspace workspace(call_bytes(plan, writing, threads));
+    execute(plan, operands, writing, threads, workspace.data());
+}
+
+}  // namespace
 
 struct PreparedWeights::Implementation {
     std::shared_ptr<const Convolution::Implementation> made_for;
     int64_t bytes = 0;
-    // One of the two: the packed weights, or a plain copy where the plan does not read packed ones (reference,
-    // nothing to sum) or where weights that are not finite meet padding.  Winograd's algorithm has both, since samples that
-    // are not finite are computed again from the plain ones; but where tasks transform their own weights, only those:
-    // reading four times as many from memory takes longer (measured, 3x3 512-512: by 5 to 10 % of the call).
+    // One of the two: the packed weights, or a plain copy where the plan does not read packed ones or where weights that are
+    // not finite meet padding.  Both, where results that are not finite are computed again from the plain ones.
     AlignedBlock packed, plain;
 };
 
@@ -158,7 +194,7 @@ PreparedWeights::PreparedWeights(std::shared_ptr<const Implementation> implement
 int64_t PreparedWeights::bytes() const noexcept { return implementation_->bytes; }
 
 template <class S>
-PreparedWeights Convolution::prepare_typed(View<const S> w, int threads) const {
+PreparedWeights Convolution::prepare(View<const S> w, int threads) const {
     using T = Computed<S>;
     check_type<S>(dtype());
     const Plan& plan = implementation_->plan;
@@ -169,144 +205,76 @@ PreparedWeights Convolution::prepare_typed(View<const S> w, int threads) const {
     auto prepared = std::make_shared<PreparedWeights::Implementation>();
     prepared->made_for = implementation_;
     const Stored<T> weights(w.data, w.size);
-    const bool winograd = !plan.empty && plan.algorithm == Algorithm::winograd;
-    const bool packs = winograd ? !plan.packs_in_task
-                                : !(plan.empty || plan.algorithm == Algorithm::reference ||
-                                    products_need_repair(plan, weights, w.size));
-    if (!packs || winograd) {
+    const bool again = plan.again != nullptr;
+    const bool packs = !plan.empty() && plan.how->prepares(plan) &&
+                       (again || !plan.reads_padding || all_finite(weights, w.size));
+    if (!packs || again) {
         prepared->plain = AlignedBlock(w.size * static_cast<int64_t>(sizeof(S)));
         std::copy_n(w.data, w.size, reinterpret_cast<S*>(prepared->plain.data()));
     }
     if (packs) {
         const int64_t each = packed_elems_of_sample(plan);
         constexpr const char* what = "the packed weights";
-        prepared->packed = AlignedBlock(checked_mul(checked_mul(plan.samples, each, what), sizeof(T), what));
-        const int count = plan.shares_samples ? 1 : implementation_->threads(threads);
+        prepared->packed = AlignedBlock(checked_mul(checked_mul(plan.samples.count, each, what), sizeof(T), what));
+        const int count = plan.samples.shared_out ? 1 : implementation_->threads(threads).plan;
         const Workspace workspace(workspace_bytes(plan, count));
-        ProductOperands<T> operands;
-        for (int64_t n = 0; n < plan.samples; ++n) {
-            operands.weights = weights + n * implementation_->part.w_elems();
-            T* const to = reinterpret_cast<T*>(prepared->packed.data()) + n * each;
-            if (winograd) transform_product_weights(plan, operands, count, workspace.data(), to);
-            else pack_product_weights(plan, operands, count, workspace.data(), to);
+        PassOperands<T> operands;
+        for (int64_t n = 0; n < plan.samples.count; ++n) {
+            operands.second = weights + n * plan.problem.w_elems();
+            entry<T>(*plan.how).prepare(plan, operands, {count, workspace.data(), nullptr},
+                                        reinterpret_cast<T*>(prepared->packed.data()) + n * each);
         }
     }
     prepared->bytes = prepared->packed.bytes() + prepared->plain.bytes();
     return PreparedWeights(std::move(prepared));
 }
 
-template <class S, class T, class R>
-void Convolution::execute_typed(View<const S> first, View<const S> second, const T* packed, View<const S> bias,
-                                View<R> result, const Execution& how, View<const S> residual) const {
-    check_type<S>(dtype());
-    const Plan& plan = implementation_->plan;
-    if (residual.data != nullptr || residual.size != 0) check_view(residual, result.size, "add");
-    const Implementation& own = *implementation_;
-    check_arrays(own.problem, plan.pass, first, second, packed != nullptr, bias, result, how.accumulate);
-    const int threads = own.threads(how.threads);
-    Operands<T> operands{{first.data, first.size},
-                         {second.data, second.size},
-                         {bias.data, bias.size},
-                         packed,
-                         {{residual.data, residual.size}, how.activation}};
-    check_epilogue(plan.pass, operands.epilogue, how.accumulate);
-    const auto run = [&](const Results<T>& sums, bool accumulate) {
-        if (own.halo.empty()) execute_samples<T>(own.part, plan, operands, sums, accumulate, threads);
-        else
-            execute_with_halo(own.part, plan, own.halo, operands, sums, accumulate, threads,
-                               usable_threads(how.threads));
-    };
-    const Results<T> to(result.data);
-    const bool rounds = to.as != Storage::plain;
-    if (own.halo.empty() ? !rounds || plan.pass != Pass::weight_grad : !rounds && operands.epilogue.none())
-        return run(to, how.accumulate);
-    // Sums of halves are whole before they are rounded, and those that a frame is added to before they are finished.
-    const AlignedBlock whole(result.size * static_cast<int64_t>(sizeof(T)));
-    const Results<T> sums(reinterpret_cast<T*>(whole.data()));
-    const Epilogue<T> epilogue = std::exchange(operands.epilogue, {});
-    run(sums, false);
-    Stored<T> added = epilogue.residual;
-    if (how.accumulate) added = {result.data, result.size};
-    apply_epilogue_to_all(plan, sums.plain(), result.size, added, to, threads, epilogue.activation);
+template <class S, class R>
+void Convolution::execute(View<const S> first, View<const Given<S>> second, View<const Given<S>> bias,
+                          View<Given<R>> result, const Execution& how, View<const Given<S>> residual) const {
+    execute_checked<S, R>(*implementation_, {first, second, bias, residual, nullptr}, result, how);
 }
 
 template <class S, class R>
-void Convolution::execute_prepared(View<const S> x, const PreparedWeights& w, View<const S> bias, View<R> y,
-                                   const Execution& how, View<const S> residual) const {
+void Convolution::execute(View<const S> x, const PreparedWeights& w, View<const Given<S>> bias, View<Given<R>> y,
+                          const Execution& how, View<const Given<S>> residual) const {
     const PreparedWeights::Implementation& prepared = *w.implementation_;
     if (prepared.made_for != implementation_)
         throw std::invalid_argument("w was prepared by another Convolution, expected weights prepared by this one");
     const View<const S> plain{reinterpret_cast<const S*>(prepared.plain.data()),
                               prepared.plain.bytes() > 0 ? problem().w_elems() : 0};
-    execute_typed(x, plain, reinterpret_cast<const Computed<S>*>(prepared.packed.data()), bias, y, how, residual);
+    const auto* const packed = reinterpret_cast<const Computed<S>*>(prepared.packed.data());
+    execute_checked<S, R>(*implementation_, {x, plain, bias, residual, packed}, y, how);
 }
 
-void Convolution::execute(View<const float> first, View<const float> second, View<const float> bias, View<float> result,
-                          const Execution& how, View<const float> residual) const {
-    execute_typed(first, second, static_cast<const Computed<float>*>(nullptr), bias, result, how, residual);
-}
-
-void Convolution::execute(View<const double> first, View<const double> second, View<const double> bias,
-                          View<double> result, const Execution& how, View<const double> residual) const {
-    execute_typed(first, second, static_cast<const Computed<double>*>(nullptr), bias, result, how, residual);
-}
-
-void Convolution::execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias,
-                          View<bfloat16> result, const Execution& how, View<const bfloat16> residual) const {
-    execute_typed(first, second, static_cast<const Computed<bfloat16>*>(nullptr), bias, result, how, residual);
-}
-
-void Convolution::execute(View<const float16> first, View<const float16> second, View<const float16> bias,
-                          View<float16> result, const Execution& how, View<const float16> residual) const {
-    execute_typed(first, second, static_cast<const Computed<float16>*>(nullptr), bias, result, how, residual);
-}
-
-void Convolution::execute(View<const bfloat16> first, View<const bfloat16> second, View<const bfloat16> bias,
-                          View<float> result, const Execution& how, View<const bfloat16> residual) const {
-    execute_typed(first, second, static_cast<const Computed<bfloat16>*>(nullptr), bias, result, how, residual);
-}
-
-void Convolution::execute(View<const float16> first, View<const float16> second, View<const float16> bias,
-                          View<float> result, const Execution& how, View<const float16> residual) const {
-    execute_typed(first, second, static_cast<const Computed<float16>*>(nullptr), bias, result, how, residual);
-}
-
-PreparedWeights Convolution::prepare(View<const float> w, int threads) const { return prepare_typed(w, threads); }
-
-PreparedWeights Convolution::prepare(View<const double> w, int threads) const { return prepare_typed(w, threads); }
-
-PreparedWeights Convolution::prepare(View<const bfloat16> w, int threads) const { return prepare_typed(w, threads); }
-
-PreparedWeights Convolution::prepare(View<const float16> w, int threads) const { return prepare_typed(w, threads); }
-
-void Convolution::execute(View<const float> x, const PreparedWeights& w, View<const float> bias, View<float> y,
-                          const Execution& how, View<const float> residual) const {
-    execute_prepared(x, w, bias, y, how, residual);
-}
-
-void Convolution::execute(View<const double> x, const PreparedWeights& w, View<const double> bias, View<double> y,
-                          const Execution& how, View<const double> residual) const {
-    execute_prepared(x, w, bias, y, how, residual);
-}
-
-void Convolution::execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<bfloat16> y,
-                          const Execution& how, View<const bfloat16> residual) const {
-    execute_prepared(x, w, bias, y, how, residual);
-}
-
-void Convolution::execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float16> y,
-                          const Execution& how, View<const float16> residual) const {
-    execute_prepared(x, w, bias, y, how, residual);
-}
-
-void Convolution::execute(View<const bfloat16> x, const PreparedWeights& w, View<const bfloat16> bias, View<float> y,
-                          const Execution& how, View<const bfloat16> residual) const {
-    execute_prepared(x, w, bias, y, how, residual);
-}
-
-void Convolution::execute(View<const float16> x, const PreparedWeights& w, View<const float16> bias, View<float> y,
-                          const Execution& how, View<const float16> residual) const {
-    execute_prepared(x, w, bias, y, how, residual);
-}
+// Every type of operands, with every type of results that it may have.
+template PreparedWeights Convolution::prepare(View<const float>, int) const;
+template PreparedWeights Convolution::prepare(View<const double>, int) const;
+template PreparedWeights Convolution::prepare(View<const bfloat16>, int) const;
+template PreparedWeights Convolution::prepare(View<const float16>, int) const;
+template void Convolution::execute<float, float>(View<const float>, View<const float>, View<const float>, View<float>, const Execution&,
+                                                 View<const float>) const;
+template void Convolution::execute<float, float>(View<const float>, const PreparedWeights&, View<const float>, View<float>, const Execution&,
+                                                 View<const float>) const;
+template void Convolution::execute<double, double>(View<const double>, View<const double>, View<const double>, View<double>, const Execution&,
+                                                   View<const double>) const;
+template void Convolution::execute<double, double>(View<const double>, const PreparedWeights&, View<const double>, View<double>, const Execution&,
+                                                   View<const double>) const;
+template void Convolution::execute<bfloat16, bfloat16>(View<const bfloat16>, View<const bfloat16>, View<const bfloat16>, View<bfloat16>, const Execution&,
+                                                       View<const bfloat16>) const;
+template void Convolution::execute<bfloat16, bfloat16>(View<const bfloat16>, const PreparedWeights&, View<const bfloat16>, View<bfloat16>, const Execution&,
+                                                       View<const bfloat16>) const;
+template void Convolution::execute<float16, float16>(View<const float16>, View<const float16>, View<const float16>, View<float16>, const Execution&,
+                                                     View<const float16>) const;
+template void Convolution::execute<float16, float16>(View<const float16>, const PreparedWeights&, View<const float16>, View<float16>, const Execution&,
+                                                     View<const float16>) const;
+template void Convolution::execute<bfloat16, float>(View<const bfloat16>, View<const bfloat16>, View<const bfloat16>, View<float>, const Execution&,
+                                                    View<const bfloat16>) const;
+template void Convolution::execute<bfloat16, float>(View<const bfloat16>, const PreparedWeights&, View<const bfloat16>, View<float>, const Execution&,
+                                                    View<const bfloat16>) const;
+template void Convolution::execute<float16, float>(View<const float16>, View<const float16>, View<const float16>, View<float>, const Execution&,
+                                                   View<const float16>) const;
+template void Convolution::execute<float16, float>(View<const float16>, const PreparedWeights&, View<const float16>, View<float>, const Execution&,
+                                                   View<const float16>) const;
 
 }  // namespace convpp

@@ -1,51 +1,45 @@
-// Carries out a planned pass: the algorithm, what it must compute again, samples with weights of their own, the frame.
+// Carries a plan out: the strategy, what is computed again, samples with weights of their own, the halo.
 //
-// In:  a problem, its plan, checked operands.   Out: the results.
-// Next: algorithms/implicit_gemm.hpp, algorithms/winograd_product.hpp and their namesakes for the weight gradient.
+// In:  a Plan, checked operands.   Out: the results.
+// Next: strategies/strategy.hpp; repair/ (what is computed again, and the halo); result/fill.hpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
-#include "repair/halo.hpp"
-#include "strategies/products.hpp"
 #include "plan/plan.hpp"
-#include "source/stored.hpp"
+#include "strategies/operands.hpp"
 
 namespace convpp {
 
-// Of a pass, in their order; the weights as they were prepared, or null.
-template <class T>
-struct Operands {
-    Stored<T> first, second, bias;
-    const T* packed = nullptr;
-    Epilogue<T> epilogue;
+// How results are written, as far as memory depends on it.
+struct Writing {
+    bool accumulate = false;
+    bool epilogue = false;  // there is a residual or an activation
+    bool rounds = false;    // to half
 };
 
-// make_plan, and the bytes of its workspace.
-Plan planned(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads);
-int64_t workspace_bytes(const Plan& plan, int threads);
-
-// A sample's share of the packed weights of all.
-int64_t packed_elems_of_sample(const Plan& plan);
+// Threads of a plan's workspaces, and of its halo's.
+struct CallThreads {
+    int plan = 1, halo = 1;
+};
 
 inline int64_t result_elems(const ConvProblem& problem, Pass pass) {
     return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
 }
 
-// Weights for each sample: each is a convolution of its own, by the same plan, and `sample` its problem (else the problem).
-// The workspace is taken before anything is written, and serves one sample after the other.
-template <class T>
-void execute_samples(const ConvProblem& sample, const Plan& plan, const Operands<T>& operands, const Results<T>& result,
-                     bool accumulate, int threads);
+// A sample's share of the packed weights of all.
+int64_t packed_elems_of_sample(const Plan& plan);
 
-// The same, and what x receives from outside.  The frame's memory is made sure of before the first result is written.
-template <class T>
-void execute_with_halo(const ConvProblem& sample, const Plan& plan, const Halo& halo, const Operands<T>& operands,
-                        const Results<T>& dx, bool accumulate, int threads, int halo_threads);
+// The workspace of one carrying out, without what may be computed again.
+int64_t workspace_bytes(const Plan& plan, int threads);
 
-// Rounds whole sums to results, or adds them there: result = activation(sums + add_to).
+// All memory that a call takes.
+int64_t call_bytes(const Plan& plan, const Writing& writing, const CallThreads& threads);
+
+// `memory`: as many bytes.  Takes no other, and so does not fail.
 template <class T>
-void apply_epilogue_to_all(const Plan& plan, const T* sums, int64_t size, const Stored<T>& add_to, const Results<T>& result,
-                int threads, const Activation& activation = {});
+void execute(const Plan& plan, const PassOperands<T>& operands, const Writing& writing, const CallThreads& threads,
+             std::byte* memory);
 
 }  // namespace convpp

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include "problem/checked.hpp"
@@ -38,6 +39,22 @@ private:
     int64_t used_ = 0;
 };
 
+// A value for each thread, in the workspace itself: nothing is allocated, and nothing has to be destroyed.
+template <class Buffers>
+class ThreadBuffers {
+public:
+    // make() lays out the buffers of one thread.
+    template <class Make>
+    ThreadBuffers(Carver& carver, int threads, const Make& make) : first_(carver.take<Buffers>(threads)) {
+        static_assert(std::is_trivially_destructible_v<Buffers>);
+        for (int t = 0; t < threads; ++t) new (first_ + t) Buffers(make());
+    }
+    Buffers& operator[](size_t thread) const { return first_[thread]; }
+
+private:
+    Buffers* first_;
+};
+
 // Owned memory, aligned to a cache line.
 class AlignedBlock {
 public:
@@ -64,32 +81,15 @@ private:
 class Workspace {
 public:
     // Throws std::bad_alloc.
-    explicit Workspace(int64_t bytes) : Workspace(AlignedBlock(), bytes) {}
-    // Of memory that `reserve` has made sure of.
-    Workspace(AlignedBlock reserved, int64_t bytes)
-        : block_(reserved.bytes() >= bytes ? std::move(reserved)
-                 : kept().bytes() >= bytes ? std::move(kept())
-                                           : AlignedBlock(bytes)),
-          at_(block_.data()) {}
-    // The same, or a part of one that the caller has taken.
-    Workspace(int64_t bytes, std::byte* part) : Workspace(part == nullptr ? bytes : 0) {
-        if (part != nullptr) at_ = part;
-    }
+    explicit Workspace(int64_t bytes)
+        : block_(kept().bytes() >= bytes ? std::move(kept()) : AlignedBlock(bytes)) {}
     ~Workspace() {
         if (block_.bytes() <= largest_kept && block_.bytes() > kept().bytes()) kept() = std::move(block_);
     }
     Workspace(const Workspace&) = delete;
     Workspace& operator=(const Workspace&) = delete;
 
-    std::byte* data() const { return at_; }
-
-    // Makes sure that there will be so many bytes later in this call, when it must not fail any more: kept by the thread,
-    // whatever workspaces come and go meanwhile, or the caller's.  Throws std::bad_alloc.
-    static AlignedBlock reserve(int64_t bytes) {
-        if (bytes > largest_kept - cache_line) return AlignedBlock(bytes);
-        const Workspace workspace(bytes);
-        return {};
-    }
+    std::byte* data() const { return block_.data(); }
 
 private:
     // A call on two threads takes a few MB; more than this is not held between calls.
@@ -101,7 +101,6 @@ private:
     }
 
     AlignedBlock block_;
-    std::byte* at_;
 };
 
 }  // namespace convpp

@@ -1,11 +1,10 @@
-// Finds what padding may have spoiled, and computes it again.  boundary.hpp says when that happens.
+// Finds what padding may have spoiled, and computes it again.  nonfinite.hpp says when that happens.
 #include "repair/nonfinite.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <cstddef>
-#include <vector>
 
 #include "machine/parallel.hpp"
 #include "machine/dispatch.hpp"
@@ -78,6 +77,8 @@ bool all_finite(const std::byte* values, int64_t count, Bits exponent) {
     return found == 0;
 }
 
+}  // namespace
+
 template <class T>
 bool all_finite(const Stored<T>& values, int64_t count) {
     switch (values.as) {
@@ -89,17 +90,18 @@ bool all_finite(const Stored<T>& values, int64_t count) {
     return all_finite(values.at, count, uint64_t(0x7ff0000000000000));
 }
 
-}  // namespace
-
 template <class T>
-bool products_need_repair(const Plan& plan, const Stored<T>& weights, int64_t count) {
-    return plan.reads_padding && !all_finite(weights, count);
+bool products_need_repair(const Plan& plan, const Stored<T>& weights) {
+    return plan.reads_padding && !all_finite(weights, plan.problem.w_elems());
 }
 
 template <class T>
-void repair_products(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
-                     const Epilogue<T>& epilogue, const Results<T>& result, int threads) {
+void repair_products(const Plan& plan, const PassOperands<T>& operands, int threads) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const ConvProblem& problem = plan.problem;
+    const auto arrays = reference::arrays_of(plan.pass, operands);
+    const Epilogue<T>& epilogue = operands.epilogue;
+    const Results<T>& result = operands.result;
     const Geometry& g = problem.geometry();
     const int64_t channels = plan.pass == Pass::forward ? g.out_channels : g.in_channels;
     parallel_for(g.batch * channels, threads, [&](int64_t task, int) {
@@ -120,8 +122,9 @@ void repair_products(const ConvProblem& problem, const Plan& plan, const referen
 }
 
 template <class T>
-bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const Stored<T>& dy, const T* dw) {
+bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw) {
     if (!plan.reads_padding) return false;
+    const ConvProblem& problem = plan.problem;
     const Geometry& g = problem.geometry();
     const Inside inside = inside_of(plan.maps[0].map);
     int64_t inner = 1;  // pixels whose taps all read inside
@@ -145,7 +148,10 @@ bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const Stored
 }
 
 template <class T>
-void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* dw, int threads) {
+void repair_sums(const Plan& plan, const PassOperands<T>& operands, int threads, unsigned char* spoiled) {
+    const ConvProblem& problem = plan.problem;
+    const auto arrays = reference::arrays_of(plan.pass, operands);
+    T* const dw = operands.result.plain();
     const Geometry& g = problem.geometry();
     const IndexMap& map = plan.maps[0].map;
     const int64_t in = g.in_channels / g.groups, taps = problem.taps();
@@ -156,10 +162,9 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
         return at < 0 || at >= map.axis[a].source_extent;
     };
     const Inside inside = inside_of(map);
-    std::vector<std::vector<char>> spoiled(static_cast<size_t>(g.out_channels));
-    for (std::vector<char>& flags : spoiled) flags.resize(static_cast<size_t>(taps));  // before the threads: may throw
+    std::fill_n(spoiled, g.out_channels * taps, static_cast<unsigned char>(0));
     parallel_for(g.out_channels, threads, [&](int64_t k, int) {
-        std::vector<char>& flags = spoiled[static_cast<size_t>(k)];
+        unsigned char* const flags = spoiled + k * taps;
         for (int64_t n = 0; n < g.batch; ++n)
             for_each_border_pixel(map, inside, [&](const Extents& p) {
                 const int64_t at = n * plan.result.batch + k * plan.result.channel + at_pixel(plan.result, p);
@@ -168,12 +173,12 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
                 for (int64_t d = 0; d < taps_of(0); ++d)
                     for (int64_t h = 0; h < taps_of(1); ++h)
                         for (int64_t w = 0; w < taps_of(2); ++w, ++index)
-                            flags[static_cast<size_t>(index)] |=
-                                outside(0, p[0], d) || outside(1, p[1], h) || outside(2, p[2], w);
+                            flags[index] |= static_cast<unsigned char>(
+                                outside(0, p[0], d) || outside(1, p[1], h) || outside(2, p[2], w));
                 return true;
             });
         for (int64_t index = 0; index < taps; ++index) {
-            if (!flags[static_cast<size_t>(index)]) continue;
+            if (flags[index] == 0) continue;
             // Taps are in stored order; the definition counts them rotated when the kernel is flipped.
             const int64_t counted = g.flip ? taps - 1 - index : index;
             const Extents r{counted / (g.kernel[1] * g.kernel[2]), counted / g.kernel[2] % g.kernel[1],
@@ -184,15 +189,15 @@ void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::
     });
 }
 
-template bool products_need_repair(const Plan&, const Stored<float>&, int64_t);
-template bool products_need_repair(const Plan&, const Stored<double>&, int64_t);
-template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<float>&, const Epilogue<float>&,
-                              const Results<float>&, int);
-template void repair_products(const ConvProblem&, const Plan&, const reference::Arrays<double>&,
-                              const Epilogue<double>&, const Results<double>&, int);
-template bool sums_need_repair(const ConvProblem&, const Plan&, const Stored<float>&, const float*);
-template bool sums_need_repair(const ConvProblem&, const Plan&, const Stored<double>&, const double*);
-template void repair_sums(const ConvProblem&, const Plan&, const reference::Arrays<float>&, float*, int);
-template void repair_sums(const ConvProblem&, const Plan&, const reference::Arrays<double>&, double*, int);
+template bool all_finite(const Stored<float>&, int64_t);
+template bool all_finite(const Stored<double>&, int64_t);
+template bool products_need_repair(const Plan&, const Stored<float>&);
+template bool products_need_repair(const Plan&, const Stored<double>&);
+template void repair_products(const Plan&, const PassOperands<float>&, int);
+template void repair_products(const Plan&, const PassOperands<double>&, int);
+template bool sums_need_repair(const Plan&, const Stored<float>&, const float*);
+template bool sums_need_repair(const Plan&, const Stored<double>&, const double*);
+template void repair_sums(const Plan&, const PassOperands<float>&, int, unsigned char*);
+template void repair_sums(const Plan&, const PassOperands<double>&, int, unsigned char*);
 
 }  // namespace convpp

@@ -4,28 +4,33 @@
 // happen if a factor that meets padding is not finite: a weight (forward, input_grad) or dy at a border (weight_grad).
 // That is looked for in each padded pass; the results it touches are then computed again by their definition.
 //
-// In:  the problem, its plan and arrays.   Out: whether to repair, and the repaired results.
+// In:  a plan and the operands.   Out: whether to repair, and the repaired results.   Next: api/execute.cpp, which asks.
 #pragma once
 
-#include "strategies/products.hpp"
-#include "strategies/reference/reference.hpp"
 #include "plan/plan.hpp"
+#include "strategies/operands.hpp"
+#include "strategies/reference/reference.hpp"
 
 namespace convpp {
 
+template <class T>
+bool all_finite(const Stored<T>& values, int64_t count);
+
 // Forward and input_grad: depends on the weights alone, so a sample's bits do not depend on its batch.
 template <class T>
-bool products_need_repair(const Plan& plan, const Stored<T>& weights, int64_t count);
+bool products_need_repair(const Plan& plan, const Stored<T>& weights);
 
 template <class T>
-void repair_products(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays,
-                     const Epilogue<T>& epilogue, const Results<T>& result, int threads);
+void repair_products(const Plan& plan, const PassOperands<T>& operands, int threads);
 
 // `dw`: the sums, if they are computed already (and nothing else was in them): looking at them is often cheaper.
 template <class T>
-bool sums_need_repair(const ConvProblem& problem, const Plan& plan, const Stored<T>& dy, const T* dw = nullptr);
+bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw = nullptr);
 
+// `spoiled`: memory for a flag of each filter's tap.
 template <class T>
-void repair_sums(const ConvProblem& problem, const Plan& plan, const reference::Arrays<T>& arrays, T* dw, int threads);
+void repair_sums(const Plan& plan, const PassOperands<T>& operands, int threads, unsigned char* spoiled);
+
+inline int64_t spoiled_flags(const Plan& plan) { return plan.problem.geometry().out_channels * plan.problem.taps(); }
 
 }  // namespace convpp

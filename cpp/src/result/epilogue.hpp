@@ -15,7 +15,9 @@
 #include <array>
 #include <cstdint>
 
-#include "strategies/product_task.hpp"
+#include "machine/workspace.hpp"
+#include "plan/tasks.hpp"
+#include "strategies/operands.hpp"
 
 namespace convpp {
 
@@ -63,7 +65,7 @@ inline ResultArea bounding_area(const ProductTask& task) {
     return bounds;
 }
 
-// The results of a task with plan.writes_gaps: those between its map's, too (order_results_and_gaps).
+// The results of a task with Gaps::written_by_tasks: those between its map's, too (order_results_and_gaps).
 inline ResultArea area_with_gaps(const Plan& plan, const ProductTask& task) {
     ResultArea area = area_of(task.map, task.pixels);
     for (size_t a = 0; a < 3; ++a) {
@@ -97,12 +99,12 @@ struct ResultRows {
 // Calls use(ResultRows) for an area of the channels [channel, channel + channels).
 template <class Use>
 void for_each_rows(const Plan& plan, const ResultArea& area, int64_t channel, int64_t channels, const Use& use) {
-    const TensorStrides &tensor = plan.result, &own = plan.task_result;
+    const TensorStrides &tensor = plan.result, &own = plan.buffer.strides;
     const auto at = [&](const TensorStrides& s, int64_t n, int64_t d, int64_t h) {
         return (area.lo[0] + n * area.step[0]) * s.batch + (area.lo[1] + d * area.step[1]) * s.axis[0] +
                (area.lo[2] + h * area.step[2]) * s.axis[1] + area.lo[3] * s.axis[2] + channel * s.channel;
     };
-    const bool rows_together = !plan.channels_last && area.step[3] == 1;
+    const bool rows_together = !plan.channels_last() && area.step[3] == 1;
     for (int64_t n = 0; n < area.count[0]; ++n)
         for (int64_t d = 0; d < area.count[1]; ++d) {
             if (rows_together) {
@@ -115,7 +117,7 @@ void for_each_rows(const Plan& plan, const ResultArea& area, int64_t channel, in
             for (int64_t h = 0; h < area.count[2]; ++h) {
                 const ResultRows row{at(tensor, n, d, h),           at(own, n, d, h),          area.count[3], 1,
                                      area.step[3] * tensor.axis[2], area.step[3] * own.axis[2]};
-                if (plan.channels_last) {
+                if (plan.channels_last()) {
                     ResultRows pixels = row;
                     pixels.count = channels;
                     use(pixels);
@@ -136,7 +138,7 @@ template <class Use>
 void for_each_result_rows(const Plan& plan, const ProductTask& task, bool with_gaps, const Use& use) {
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         for_each_area(plan, task, with_gaps, [&](const ResultArea& area) {
-            for_each_rows(plan, area, group * plan.result_channels + task.channel_lo, task.channels, use);
+            for_each_rows(plan, area, group * plan.tasks.channels + task.channel_lo, task.channels, use);
         });
     }
 }
@@ -145,8 +147,8 @@ void for_each_result_rows(const Plan& plan, const ProductTask& task, bool with_g
 template <class T>
 struct ResultBuffer {
     T* at = nullptr;
-    ResultBuffer(Carver& carver, const Plan& plan, int64_t lanes) {
-        if (plan.buffered) at = carver.take<T>(plan.buffer_elems + 2 * lanes);
+    ResultBuffer(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
+        if (plan.buffer.used()) at = carver.take<T>(plan.buffer.elems + 2 * kernel.lanes);
     }
 };
 
@@ -157,10 +159,10 @@ public:
                 const ResultBuffer<T>& buffer, const ProductTask& task)
         : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands) {
         own_.sums = operands.result.plain();
-        if (!plan.buffered) return;
-        const ResultArea area = plan.writes_gaps ? area_with_gaps(plan, task) : bounding_area(task);
-        const TensorStrides& s = plan.task_result;
-        const int64_t channel = task.group_lo * plan.result_channels + task.channel_lo;
+        if (!plan.buffer.used()) return;
+        const ResultArea area = plan.gaps == Gaps::written_by_tasks ? area_with_gaps(plan, task) : bounding_area(task);
+        const TensorStrides& s = plan.buffer.strides;
+        const int64_t channel = task.group_lo * plan.tasks.channels + task.channel_lo;
         int64_t origin = area.lo[0] * s.batch + channel * s.channel;
         for (size_t a = 0; a < 3; ++a) origin += area.lo[a + 1] * s.axis[a];
         own_.sums = buffer.at - origin;
@@ -176,20 +178,18 @@ public:
     // What the task computes with.
     const ProductOperands<T>& operands() const { return own_; }
 
-    void finish() const {
-        if (!plan_.buffered && (stored_.epilogue.none() || rows_are_finished())) return;
-        const bool with_gaps = plan_.writes_gaps && !stored_.accumulate;
+    // `applied`: the task has done so where it computed in the result (strategies/rows/row_product.hpp).
+    void finish(bool applied) const {
+        if (!plan_.buffer.used() && (stored_.epilogue.none() || applied)) return;
+        const bool with_gaps = plan_.gaps == Gaps::written_by_tasks && !stored_.accumulate;
         for_each_result_rows(plan_, task_, with_gaps, [&](const ResultRows& r) {
-            if (plan_.buffered && !plan_.channels_last) expect_plane(r);
+            if (plan_.buffer.used() && !plan_.channels_last()) expect_plane(r);
             apply_epilogue(kernel_, own_.sums + r.task_at, r.task_pitch, stored_.epilogue.from(r.at).residual,
                         stored_.result + r.at, r.pitch, r.rows, r.count, stored_.epilogue.activation);
         });
     }
 
 private:
-    // By the tiles' caller, sooner (row_product.hpp).
-    bool rows_are_finished() const { return plan_.feed == Feed::pixel_vectors && !plan_.flat_rows; }
-
     // A plane's part is short, and the next ones' are in other pages, where no prefetcher of the hardware looks: stores that
     // miss the caches would hold up those behind them.
     void expect_plane(const ResultRows& r) const {

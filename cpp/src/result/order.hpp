@@ -8,7 +8,9 @@
 #include <array>
 #include <cstdint>
 
-#include "strategies/product_task.hpp"
+#include "kernels/contract.hpp"
+#include "plan/tasks.hpp"
+#include "source/staged.hpp"
 
 namespace convpp {
 
@@ -17,14 +19,14 @@ struct ResultRun {
     int64_t offset, first, count;
 };
 
-// Results that a task writes for each of its pixels, at most: with plan.writes_gaps also those around it without terms.
+// Results that a task writes for each of its pixels, at most: with Gaps::written_by_tasks also those around it without terms.
 inline int64_t results_of_pixel(const Plan& plan, const MapPlan& m) {
-    if (!plan.writes_gaps) return 1;
+    if (plan.gaps != Gaps::written_by_tasks) return 1;
     return m.map.axis[0].result_step * m.map.axis[1].result_step * m.map.axis[2].result_step;
 }
 
 inline int64_t most_result_runs(const Plan& plan, const MapPlan& m) {
-    const Box box = m.pixels.box(0);
+    const Box box = m.boxes.box(0);
     const int64_t rows = box.extent(0) * box.extent(1) * box.extent(2);
     // One for each row; one for each pixel where the maps of a task do not fill the rows.
     const int64_t runs = (rows + box.elems()) * m.classes;
@@ -49,8 +51,8 @@ int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_
         pixel += count;
     };
     if (task.map.classes == 1 &&
-        task.map.map.axis[2].result_step * plan.task_result.axis[2] == 1) {  // they are in order
-        for_each_result_row(task.map.map, plan.task_result, box, [&](int64_t offset) { put(offset, box.extent(3)); });
+        task.map.map.axis[2].result_step * plan.buffer.strides.axis[2] == 1) {  // they are in order
+        for_each_result_row(task.map.map, plan.buffer.strides, box, [&](int64_t offset) { put(offset, box.extent(3)); });
         for (int64_t i = 0; i < pixel; ++i) in_order[i] = sums + i * pitch;
         return run_count;
     }
@@ -77,20 +79,20 @@ int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_
 
     for (int64_t n = 0; n < box.extent(0); ++n)
         for (int64_t d = 0; d < box.extent(1); ++d) {
-            const int64_t plane = (box.lo[0] + n) * plan.task_result.batch +
-                                  (depth.result_start + (box.lo[1] + d) * depth.result_step) * plan.task_result.axis[0];
+            const int64_t plane = (box.lo[0] + n) * plan.buffer.strides.batch +
+                                  (depth.result_start + (box.lo[1] + d) * depth.result_step) * plan.buffer.strides.axis[0];
             for (int64_t h = 0; h < box.extent(2); ++h)
                 for (int64_t r = 0; r < row_classes; ++r) {
                     const Class& row = rows[static_cast<size_t>(r)];
                     if (h >= row.count) continue;
-                    const int64_t line = plane + (row.start + h * height.result_step) * plan.task_result.axis[1];
+                    const int64_t line = plane + (row.start + h * height.result_step) * plan.buffer.strides.axis[1];
                     const int64_t row_index = (n * box.extent(1) + d) * row.count + h;
                     for (int64_t w = 0; w < box.extent(3); ++w)
                         for (int64_t c = 0; c < column_classes; ++c) {
                             const Class& column = columns[static_cast<size_t>(c)];
                             if (w >= column.count) continue;
                             const int64_t offset =
-                                line + (column.start + w * width.result_step) * plan.task_result.axis[2];
+                                line + (column.start + w * width.result_step) * plan.buffer.strides.axis[2];
                             in_order[pixel] = sums + (first_row[static_cast<size_t>(row.map + column.map)] +
                                                       row_index * column.count + w) *
                                                          pitch;
@@ -110,7 +112,7 @@ struct ResultBlock {
     ResultBlock(const Plan& plan, const ProductTask& task) {
         const MapPlan* const maps = &task.map;
         const AxisMap &height = maps->map.axis[1], &width = maps->map.axis[2];
-        if (plan.task_result.axis[2] != 1 || task.map.classes != height.result_step * width.result_step) return;
+        if (plan.buffer.strides.axis[2] != 1 || task.map.classes != height.result_step * width.result_step) return;
         whole = true;
         row_lo = first(maps[0], task, 1);
         column_lo = first(maps[0], task, 2);
@@ -148,9 +150,9 @@ struct ResultBlock {
         for (int64_t n = task.pixels.lo[0]; n < task.pixels.hi[0]; ++n)
             for (int64_t d = task.pixels.lo[1]; d < task.pixels.hi[1]; ++d)
                 for (int64_t h = row_lo; h < row_lo + rows; ++h, pixel += columns) {
-                    const int64_t offset = n * plan.task_result.batch +
-                                           (depth.result_start + d * depth.result_step) * plan.task_result.axis[0] +
-                                           h * plan.task_result.axis[1] + column_lo;
+                    const int64_t offset = n * plan.buffer.strides.batch +
+                                           (depth.result_start + d * depth.result_step) * plan.buffer.strides.axis[0] +
+                                           h * plan.buffer.strides.axis[1] + column_lo;
                     ResultRun& last = runs[run_count - (run_count > 0)];
                     if (run_count > 0 && last.offset + last.count == offset) last.count += columns;
                     else runs[run_count++] = {offset, pixel, columns};
@@ -160,7 +162,7 @@ struct ResultBlock {
     }
 };
 
-// The same for one map with plan.writes_gaps: every result around the pixels of the box is one of them, or `gap`.
+// The same for one map with Gaps::written_by_tasks: every result around the pixels of the box is one of them, or `gap`.
 template <class T>
 int64_t order_results_and_gaps(const Plan& plan, const ProductTask& task, T* sums, int64_t pitch, T* gap, T** in_order,
                                ResultRun* runs) {
@@ -175,7 +177,7 @@ int64_t order_results_and_gaps(const Plan& plan, const ProductTask& task, T* sum
             for (int64_t h = lo(1); h < hi(1); ++h) {
                 const bool row = is_pixel(0, d) && is_pixel(1, h);
                 runs[run_count++] = {
-                    n * plan.task_result.batch + d * plan.task_result.axis[0] + h * plan.task_result.axis[1] + lo(2),
+                    n * plan.buffer.strides.batch + d * plan.buffer.strides.axis[0] + h * plan.buffer.strides.axis[1] + lo(2),
                     pixel, hi(2) - lo(2)};
                 for (int64_t w = lo(2); w < hi(2); ++w) {
                     const bool own = row && is_pixel(2, w);
@@ -193,7 +195,7 @@ void read_results(const Plan& plan, T* const* in_order, const ResultRun* runs, i
     for (const ResultRun* run = runs; run != runs + run_count; ++run)
         for (int64_t i = 0; i < run->count; ++i)
             for (int64_t c = 0; c < channels; ++c)
-                in_order[run->first + i][c] = result[run->offset + i + c * plan.task_result.channel];
+                in_order[run->first + i][c] = result[run->offset + i + c * plan.buffer.strides.channel];
 }
 
 template <class T>
@@ -201,7 +203,7 @@ void write_results(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
                    const ResultRun* runs, int64_t run_count, int64_t channels, T* result) {
     for (const ResultRun* run = runs; run != runs + run_count; ++run)
         kernel.transpose_rows(in_order + run->first, run->count, channels, result + run->offset,
-                              plan.task_result.channel);
+                              plan.buffer.strides.channel);
 }
 
 }  // namespace convpp

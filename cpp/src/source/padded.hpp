@@ -94,7 +94,7 @@ struct PaddedBuffers {
             const int64_t copied = m.patches.channels_per_block;
             for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
                 const PaddedLayout layout =
-                    padded_layout(m, plan.source, m.pixels.box(0), m.patches.taps.box(b), copied);
+                    padded_layout(m, plan.source.strides, m.boxes.box(0), m.patches.taps.box(b), copied);
                 // A smaller box may need more slack than the largest.
                 elems = std::max(elems, layout.elems + copied * most_slack);
                 row = std::max(row, layout.strides.axis[1]);

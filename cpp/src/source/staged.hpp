@@ -70,7 +70,7 @@ void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position&
 
 // Where the weights of a tap lie, axis by axis: a position for fill_offsets.
 inline auto weight_position(const Plan& plan, const MapPlan& m) {
-    return [&](size_t a, int64_t t) { return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weight_axis[a]; };
+    return [&](size_t a, int64_t t) { return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weights.axis[a]; };
 }
 
 template <class T>
@@ -115,7 +115,7 @@ struct Staging {
 
 // Positions of each axis that a box stages, at most.
 inline std::array<int64_t, 3> most_staged(const MapPlan& plan) {
-    const Box pixels = plan.pixels.box(0);
+    const Box pixels = plan.boxes.box(0);
     std::array<int64_t, 3> most{};
     for (int64_t b = 0; b < plan.patches.taps.count(); ++b) {
         const Box taps = plan.patches.taps.box(b);
@@ -130,7 +130,7 @@ inline std::array<int64_t, 3> most_staged(const MapPlan& plan) {
 
 // Bands a box needs, of one channel: one for each sample, staged slice, and phase of height and width.
 inline int64_t most_bands(const MapPlan& plan) {
-    const Box pixels = plan.pixels.box(0);
+    const Box pixels = plan.boxes.box(0);
     int64_t most = 0;
     for (int64_t b = 0; b < plan.patches.taps.count(); ++b) {
         const Box taps = plan.patches.taps.box(b);
@@ -151,7 +151,11 @@ struct PatchBuffers {
     PatchBuffers(Carver& carver, const Plan& plan, int64_t lanes, bool used = true) {
         if (used) take(carver, plan.maps, lanes);
     }
-    PatchBuffers(Carver& carver, const std::vector<JointPlan>& joints, int64_t lanes) { take(carver, joints, lanes); }
+    // Of other maps than the plan's.
+    template <class Map>
+    PatchBuffers(Carver& carver, const std::vector<Map>& maps, int64_t lanes) {
+        take(carver, maps, lanes);
+    }
 
 private:
     template <class Maps>
@@ -163,7 +167,7 @@ private:
             if (m.in_place) continue;
             bands = std::max(bands, most_bands(m));
             if (m.map.has_border()) folded = most_staged(m);  // it is then the only map
-            const Box pixels = m.pixels.box(0);
+            const Box pixels = m.boxes.box(0);
             for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
                 const Box taps = m.patches.taps.box(b);
                 staged_elems = std::max(staged_elems, checked_mul(m.patches.channels_per_block,

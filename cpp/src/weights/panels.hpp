@@ -1,6 +1,6 @@
 // The weights as panels for the register tile: panel[pair][result channel], packed once before the tasks start.
 //
-// In:  a Plan, the weights as the user stores them.   Out: plan.packed_weight_elems elements, laid out by PackedWeights.
+// In:  a Plan, the weights as the user stores them.   Out: packed_weight_elems(plan) elements, laid out by PackedWeights.
 // Next: kernels/pack.hpp (the two motions), packed_task.hpp, row_task.hpp and
 // indirect_product.hpp (who reads the panels).
 #pragma once
@@ -10,10 +10,11 @@
 #include <type_traits>
 #include <vector>
 
-#include "strategies/products.hpp"
 #include "machine/parallel.hpp"
+#include "machine/workspace.hpp"
+#include "plan/tasks.hpp"
 #include "source/staged.hpp"
-#include "strategies/product_task.hpp"
+#include "strategies/operands.hpp"
 
 namespace convpp {
 
@@ -43,9 +44,7 @@ struct PackedWeights {
 
 template <class T>
 PackedWeights packed_weights(const Plan& plan, const kernels::KernelTable<T>& kernel) {
-    const int64_t width = panel_widths(plan, kernel).channels;
-    const int64_t panels = plan.flat_rows ? plan.joints.front().panels : ceil_div(plan.result_channels, width);
-    return {panels, width, kernel.lanes};
+    return {plan.packing.panels, panel_widths(plan, kernel).channels, kernel.lanes};
 }
 
 // bf16 pairs whose numbers are packed at once, before they are joined: few, so that those stay in the L1 cache.
@@ -58,31 +57,42 @@ struct PackingBuffers {
     kernels::Run* runs = nullptr;  // pairs whose weights follow each other
     int64_t* channel_offset = nullptr;  // of a panel's channels
 
-    PackingBuffers(Carver& carver, const Plan& plan, int64_t width) {
-        int64_t pairs = 0, numbers = 0;
-        for (const MapPlan& m : plan.maps) pairs = std::max(pairs, m.patches.largest());
-        for (const JointPlan& joint : plan.joints) pairs = std::max(pairs, joint.patches.largest());
+    // `pairs`: of a block, if there are larger ones than the maps'.
+    PackingBuffers(Carver& carver, const Plan& plan, int64_t width, int64_t pairs = 0) {
+        const bool joins = plan.order == SumOrder::pairs;
+        int64_t numbers = 0;
         for (const MapPlan& m : plan.maps) {
             const int64_t taps = m.patches.taps.largest();
-            if (plan.bf16_pairs) numbers = std::max(numbers, 2 * channels_at_once(taps) * taps);
+            pairs = std::max(pairs, m.patches.largest());
+            if (joins) numbers = std::max(numbers, 2 * channels_at_once(taps) * taps);
         }
         pairs = std::max(pairs, numbers);
-        apart = carver.take<float>(plan.bf16_pairs ? (numbers + 1) * width : 0);  // and a vector that packing spills
+        apart = carver.take<float>(joins ? (numbers + 1) * width : 0);  // and a vector that packing spills
         offsets = carver.take<int64_t>(pairs);
         runs = carver.take<kernels::Run>(pairs);
         channel_offset = carver.take<int64_t>(width);
     }
 };
 
+// Some panels of a block of weights, to be packed: panel p to `to + p * pitch`.
+template <class T>
+struct PackingItem {
+    const MapPlan& map;
+    PatchBlock block;
+    Stored<T> weights;  // of the group
+    int64_t panel_lo, panel_hi, pitch;
+    T* to;
+};
+
 // Packs the weights of one block of pairs for some panels of result channels: panel[pair][channel].
 template <class T>
-void pack_numbers(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
-                  const Stored<T>& weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
+void pack_numbers(const Plan& plan, const kernels::KernelTable<T>& kernel, const PackingItem<T>& item,
                   const PackingBuffers& buffers) {
+    const PatchBlock& block = item.block;
     const int64_t width = panel_widths(plan, kernel).channels, depth = block.size();
-    fill_offsets(block, plan.weight_source_channel, weight_position(plan, m), buffers.offsets);
-    const Stored<T> from = weights + block.channel_lo * plan.weight_source_channel;
-    const kernels::Readers<T>& read = reading(kernel, weights);
+    fill_offsets(block, plan.weights.source_channel, weight_position(plan, item.map), buffers.offsets);
+    const Stored<T> from = item.weights + block.channel_lo * plan.weights.source_channel;
+    const kernels::Readers<T>& read = reading(kernel, item.weights);
     int64_t run_count = 0;
     for (int64_t k = 0; k < depth; ++k) {
         const int64_t at = buffers.offsets[k];
@@ -90,89 +100,46 @@ void pack_numbers(const Plan& plan, const kernels::KernelTable<T>& kernel, const
         if (run_count > 0 && last.src + last.count == at) ++last.count;
         else buffers.runs[run_count++] = {at, k, 1};
     }
-    for (int64_t panel = panel_lo; panel < panel_hi; ++panel) {
-        const int64_t channel = panel * width, valid = std::min(width, plan.result_channels - channel);
-        T* to = packed + panel * pitch;
-        if (plan.weight_result_channel == 1) {  // a 1x1 kernel's input gradient: channels follow each other
+    for (int64_t panel = item.panel_lo; panel < item.panel_hi; ++panel) {
+        const int64_t channel = panel * width, valid = std::min(width, plan.tasks.channels - channel);
+        T* to = item.to + panel * item.pitch;
+        if (plan.weights.result_channel == 1) {  // a 1x1 kernel's input gradient: channels follow each other
             const kernels::Run run{channel, 0, valid};
             read.copy_panel(from.at, buffers.offsets, depth, &run, 1, to, width, from.end);
         } else {
-            for (int64_t j = 0; j < valid; ++j) buffers.channel_offset[j] = (channel + j) * plan.weight_result_channel;
+            for (int64_t j = 0; j < valid; ++j) buffers.channel_offset[j] = (channel + j) * plan.weights.result_channel;
             read.transpose_panel(from.at, buffers.channel_offset, valid, buffers.runs, run_count, to, width, from.end);
         }
     }
 }
 
-// The same of bf16 pairs, which are joined from numbers: any geometry's are packed already.  A block of bf16 pairs is one of as many
-// channels twice.
-inline void pack_bf16_pairs(const Plan& plan, const kernels::KernelTable<float>& kernel, const MapPlan& m,
-                       const PatchBlock& block, const Stored<float>& weights, int64_t panel_lo, int64_t panel_hi,
-                       int64_t pitch, float* packed, const PackingBuffers& buffers) {
+// The same of bf16 pairs, which are joined from numbers: any geometry's are packed already.  A block of pairs is one of as
+// many channels twice.
+inline void pack_bf16_pairs(const Plan& plan, const kernels::KernelTable<float>& kernel, const PackingItem<float>& item,
+                            const PackingBuffers& buffers) {
+    const PatchBlock& block = item.block;
     const int64_t width = panel_widths(plan, kernel).channels, taps = block.taps.elems();
     const int64_t step = channels_at_once(taps), row = taps * width;
-    for (int64_t panel = panel_lo; panel < panel_hi; ++panel)
+    for (int64_t panel = item.panel_lo; panel < item.panel_hi; ++panel)
         for (int64_t lo = block.channel_lo; lo < block.channel_hi; lo += step) {
             const int64_t hi = std::min(lo + step, block.channel_hi);
-            PatchBlock numbers = block;
-            numbers.channel_lo = 2 * lo;
-            numbers.channel_hi = 2 * hi;
-            pack_numbers(plan, kernel, m, numbers, weights, panel, panel + 1, 0, buffers.apart, buffers);
-            float* const to = packed + panel * pitch + (lo - block.channel_lo) * row;
+            PackingItem<float> numbers{item.map, block, item.weights, panel, panel + 1, 0, buffers.apart};
+            numbers.block.channel_lo = 2 * lo;
+            numbers.block.channel_hi = 2 * hi;
+            pack_numbers(plan, kernel, numbers, buffers);
+            float* const to = item.to + panel * item.pitch + (lo - block.channel_lo) * row;
             for (int64_t c = 0; c < hi - lo; ++c)
-                kernel.join_bf16_pairs(buffers.apart + 2 * c * row, buffers.apart + (2 * c + 1) * row, row / kernel.lanes,
-                                  to + c * row);
+                kernel.join_bf16_pairs(buffers.apart + 2 * c * row, buffers.apart + (2 * c + 1) * row,
+                                       row / kernel.lanes, to + c * row);
         }
 }
 
 template <class T>
-void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const PatchBlock& block,
-                  const Stored<T>& weights, int64_t panel_lo, int64_t panel_hi, int64_t pitch, T* packed,
+void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const PackingItem<T>& item,
                   const PackingBuffers& buffers) {
     if constexpr (std::is_same_v<T, float>)
-        if (plan.bf16_pairs) return pack_bf16_pairs(plan, kernel, m, block, weights, panel_lo, panel_hi, pitch, packed, buffers);
-    pack_numbers(plan, kernel, m, block, weights, panel_lo, panel_hi, pitch, packed, buffers);
-}
-
-// Calls step(position in the block, rows) for the block's pairs in which rows of the panel take part.
-template <class Step>
-void for_each_step(const JointPlan& joint, const PatchBlock& block, int64_t panel, const Step& step) {
-    const int64_t taps = joint.map.taps();
-    const unsigned char* const active = joint.active.data() + panel * taps;
-    for (int64_t c = block.channel_lo, k = 0; c < block.channel_hi; ++c)
-        for (int64_t tap = 0; tap < taps; ++tap, ++k)
-            if (active[tap] != 0) step(k, active[tap]);
-}
-
-// The same for some panels of the product of several maps: each map's weights lie as far apart as the others', from its
-// first tap on.  (Element by element: where this is done, channels are few.)
-template <class T>
-void pack_joint_weights(const Plan& plan, const JointPlan& joint, const MapPlan* maps, const PatchBlock& block,
-                        const Stored<T>& weights, int64_t panel_lo, int64_t panel_hi, int64_t width, int64_t pitch,
-                        T* packed, const PackingBuffers& buffers) {
-    const auto position = [&](size_t a, int64_t t) {
-        const std::vector<Tap>& taps = joint.map.axis[a].taps;
-        return (taps[static_cast<size_t>(t)].weight - taps.front().weight) * plan.weight_axis[a];
-    };
-    fill_offsets(block, plan.weight_source_channel, position, buffers.offsets);
-    const int64_t rows = static_cast<int64_t>(joint.shift.size()) * plan.result_channels;
-    std::array<Stored<T>, kernels::max_row_tile_rows> from;
-    for (int64_t panel = panel_lo; panel < panel_hi; ++panel) {
-        const int64_t first = panel * joint.panel_rows, count = std::min(joint.panel_rows, rows - first);
-        for (int64_t r = 0; r < count; ++r) {
-            const int64_t channel = (first + r) % plan.result_channels;
-            const IndexMap& own = maps[(first + r) / plan.result_channels].map;
-            Stored<T> at =
-                weights + block.channel_lo * plan.weight_source_channel + channel * plan.weight_result_channel;
-            for (size_t a = 0; a < 3; ++a) at += own.axis[a].taps.front().weight * plan.weight_axis[a];
-            from[static_cast<size_t>(r)] = at;
-        }
-        T* to = packed + panel * pitch;
-        for_each_step(joint, block, panel, [&](int64_t k, unsigned char active) {
-            for (int64_t r = 0; r < count; ++r)
-                if (active >> r & 1) to[r] = from[static_cast<size_t>(r)][buffers.offsets[k]];
-            to += width;
-        });
-    }
+        if (plan.order == SumOrder::pairs) return pack_bf16_pairs(plan, kernel, item, buffers);
+    pack_numbers(plan, kernel, item, buffers);
 }
 
 // An item of packing is some panels of a block; a task is as many items as make it worth handing out.
@@ -181,32 +148,32 @@ constexpr int64_t elems_of_packing_task = 8192;
 
 // Packing less than this takes no longer than waking the other threads.
 inline int packing_threads(const Plan& plan, int threads) {
-    return plan.packed_weight_elems < 2 * elems_of_packing_task ? 1 : threads;
+    return packed_weight_elems(plan) < 2 * elems_of_packing_task ? 1 : threads;
 }
 
-// `buffers[thread].packing` are the thread's PackingBuffers.
-template <class T, class Buffers>
-void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                      int threads, T* packed, const std::vector<Buffers>& buffers) {
+// Packs all weights.  `patches(map)`: the blocks that a map's weights are packed in, or null if they are with another one's;
+// pack(item, thread) packs an item.
+template <class T, class Patches, class Pack>
+void pack_all_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                     int threads, T* packed, const Patches& patches, const Pack& pack) {
     const PackedWeights layout = packed_weights(plan, kernel);
-    const int64_t parts = ceil_div(layout.panels, panels_of_item), items = plan.packing_blocks * parts;
-    const int64_t of_task = std::max<int64_t>(1, items * elems_of_packing_task / (plan.packed_weight_elems + 1));
+    const int64_t groups = plan.tasks.groups, elems = packed_weight_elems(plan);
+    int64_t blocks = 0;
+    for (const MapPlan& m : plan.maps) blocks += patches(m) != nullptr ? groups * patches(m)->count() : 0;
+    const int64_t parts = ceil_div(layout.panels, panels_of_item), items = blocks * parts;
+    const int64_t of_task = std::max<int64_t>(1, items * elems_of_packing_task / (elems + 1));
     const auto pack_item = [&](int64_t item, int thread) {
         const int64_t part = item % parts;
         const MapPlan& m = map_of(plan, &MapPlan::first_packing_block, item / parts);
-        const PatchBlocks& patches = multiplied(plan, m).patches;
-        const int64_t index = (item / parts - m.first_packing_block) % patches.count();
-        const int64_t group = (item / parts - m.first_packing_block) / patches.count();
-        const PatchBlock block = patch_block(patches, index);
-        const Stored<T> weights = operands.weights + group * plan.weight_group;
+        const PatchBlocks& own = *patches(m);
+        const int64_t index = (item / parts - m.first_packing_block) % own.count();
+        const int64_t group = (item / parts - m.first_packing_block) / own.count();
+        const PatchBlock block = patch_block(own, index);
         const int64_t panel_lo = part * panels_of_item, panel_hi = std::min(panel_lo + panels_of_item, layout.panels);
         T* const to = packed + m.weights_at + group * m.weights_per_group + layout.at(block, index);
-        const PackingBuffers& own = buffers[static_cast<size_t>(thread)].packing;
-        if (!plan.flat_rows || m.classes == 1)
-            pack_weights(plan, kernel, m, block, weights, panel_lo, panel_hi, layout.pitch(block), to, own);
-        else
-            pack_joint_weights(plan, plan.joints[static_cast<size_t>(m.joint)], &m, block, weights, panel_lo, panel_hi,
-                               layout.width, layout.pitch(block), to, own);
+        pack(PackingItem<T>{m, block, operands.weights + group * plan.weights.group, panel_lo, panel_hi,
+                            layout.pitch(block), to},
+             thread);
     };
     parallel_for(ceil_div(items, of_task), packing_threads(plan, threads), [&](int64_t task, int thread) {
         for (int64_t item = task * of_task; item < std::min(items, (task + 1) * of_task); ++item)
@@ -214,10 +181,21 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
     });
 }
 
+// The same by the blocks of each map itself.  `buffers[thread].packing` are the thread's PackingBuffers.
+template <class T, class Buffers>
+void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                      int threads, T* packed, const ThreadBuffers<Buffers>& buffers) {
+    pack_all_panels(
+        plan, kernel, operands, threads, packed, [](const MapPlan& m) { return &m.patches; },
+        [&](const PackingItem<T>& item, int thread) {
+            pack_weights(plan, kernel, item, buffers[static_cast<size_t>(thread)].packing);
+        });
+}
+
 // What sums start from: all of the result's channels.
 template <class T>
 void copy_bias(const Plan& plan, const Stored<T>& bias, T* to) {
-    const int64_t channels = bias ? plan.groups * plan.result_channels : 0;
+    const int64_t channels = bias ? plan.tasks.groups * plan.tasks.channels : 0;
     for (int64_t c = 0; c < channels; ++c) to[c] = bias[c];
 }
 
@@ -227,8 +205,8 @@ struct SharedWeights {
     T* weights = nullptr;
     T* bias = nullptr;
     SharedWeights(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        const int64_t channels = plan.groups * plan.result_channels;
-        weights = carver.take<T>(plan.packs_in_task ? 0 : plan.packed_weight_elems + kernel.lanes);
+        const int64_t channels = plan.tasks.groups * plan.tasks.channels;
+        weights = carver.take<T>(plan.packing.by_tasks ? 0 : packed_weight_elems(plan) + kernel.lanes);
         bias = carver.take<T>(channels + panel_widths(plan, kernel).channels);
     }
 };

@@ -1,25 +1,49 @@
 // The weight gradient where groups are a few channels: vectors run along the channels, sums[vector][pair][lane].
 //
-// In:  a Plan whose feed is channel_vectors, a product, boxes of pixels.   Out: its sums; then dw.
-// Next: kernels/channel.hpp; channel_product.hpp is the same for the other passes.
+// In:  a Plan of this strategy, a task, the operands.   Out: its sums; then dw.
+// Next: kernels/channel/channel.hpp; product.hpp is the same for the other passes.
 #pragma once
 
 #include <algorithm>
 
-#include "strategies/sum_task.hpp"
+#include "strategies/channels/product.hpp"
+#include "strategies/panel_sums.hpp"
 
 namespace convpp {
 
+template <class T>
+struct ChannelSumBuffers {
+    LaneCopy<T> copy;
+    T* channel_panels = nullptr;  // of dy
+    T* sums = nullptr;
+    kernels::Run* runs = nullptr;
+    int64_t* dy_offset = nullptr;  // of rows of pixels, of channels, or of pairs in dw
+    kernels::VectorAt* pixel_rows = nullptr;
+    int64_t next_task = -1;
+
+    ChannelSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : copy(carver, plan, kernel.lanes) {
+        const SumLayout layout(plan, kernel);
+        const MapPlan& m = plan.maps[0];
+        const int64_t pixels = m.boxes.largest();
+        channel_panels = carver.take<T>(pixels * plan.tasks.channel_block + kernel.lanes);
+        sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : layout.elems);
+        runs = carver.take<kernels::Run>(most_runs(m.boxes.box(0), pixels));
+        dy_offset = carver.take<int64_t>(std::max({pixels, layout.channel_width, layout.most}));
+        pixel_rows = carver.take<kernels::VectorAt>(most_rows(m.boxes.box(0)));
+    }
+};
+
 // Vectors of channels of dy from channel `from` of the product on: panel[vector][pixel][lane].
 template <class T>
-void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product,
-                      const SumOperands<T>& operands, const Box& pixels, int64_t from, const SumBuffers<T>& buffers) {
+void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product,
+                      const SumOperands<T>& operands, const Box& pixels, int64_t from, const ChannelSumBuffers<T>& buffers) {
     const int64_t lanes = kernel.lanes, count = pixels.elems(), length = pixels.extent(3);
     const Stored<T> dy = operands.dy + product.channel_lo * plan.result.channel;
     const kernels::Readers<T>& read = reading(kernel, dy);
     int64_t rows = 0, run_count = 0;
     for_each_result_row(plan.maps[0].map, plan.result, pixels, [&](int64_t offset) {
-        if (plan.channels_last) {
+        if (plan.channels_last()) {
             read.split_channels((dy + offset + from).at, plan.result.axis[2], length, product.channels - from,
                                 buffers.channel_panels + from * count + rows * lanes, count * lanes, dy.end);
         } else {  // rows that lie together are one run
@@ -39,31 +63,32 @@ void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, c
 
 // The sums of a product, in vectors of channels: sums[vector][pair][lane].
 template <class T>
-void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product,
-                  const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, SumBuffers<T>& buffers) {
+void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
+                  const SumOperands<T>& operands, T* sums, const ChannelSumBuffers<T>& buffers) {
+    const SumProduct& product = task.product;
     const MapPlan& m = plan.maps[0];
-    const auto add_sums = kernel.channel_sums[channel_kernel(plan.group_channels)];
+    const auto add_sums = kernel.channel_sums[channel_kernel(own<ChannelsPlan>(plan).group_channels)];
     const int64_t lanes = kernel.lanes, vectors = ceil_div(product.channels, lanes);
     PatchBlock taps = product.block;
     taps.channel_lo = 0;
     taps.channel_hi = 1;
     std::fill_n(sums, vectors * product.block.size() * lanes, T(0));
-    for (int64_t b = box_lo; b < box_hi; ++b) {
-        const Box pixels = m.pixels.box(b);
+    for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
+        const Box pixels = m.boxes.box(b);
         const int64_t count = pixels.elems();
-        const PaddedLayout layout = channel_layout(&m, 1, pixels, product.tap_box, lanes);
-        copy_channels(plan, kernel, m, first_x(plan, product, operands), pixels, layout, product.channel_lo,
-                      product.channels, buffers.channel_copy);
-        const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.channel_copy.padded);
+        const PaddedLayout layout = lane_layout(&m, 1, pixels, product.tap_box, lanes);
+        copy_lanes(plan, kernel, m, first_x(plan, product, operands),
+                   {pixels, layout, product.channel_lo, product.channels}, buffers.copy);
+        const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.copy.padded);
         // Whole vectors of channels_last dy are read where they lie; the others, and halves, are packed.
-        const int64_t in_place = plan.channels_last && !plan.converts ? product.channels / lanes * lanes : 0;
+        const int64_t in_place = plan.channels_last() && !plan.converts() ? product.channels / lanes * lanes : 0;
         if (in_place < product.channels) pack_dy_channels(plan, kernel, product, operands, pixels, in_place, buffers);
         const auto add = [&](int64_t from, int64_t to, const T* dy, int64_t dy_step, int64_t dy_vector,
                              const auto& dy_row) {
             if (from == to) return;
             const kernels::PixelRows rows = pixel_rows(pixels, view, false, dy_step, dy_row, buffers.pixel_rows);
             for (int64_t v = from / lanes; v < ceil_div(to, lanes); ++v)
-                add_sums(taps.size(), buffers.channel_copy.padded.offsets, rows, view.base.plain() + v * layout.elems,
+                add_sums(taps.size(), buffers.copy.padded.offsets, rows, view.base.plain() + v * layout.elems,
                          dy + v * dy_vector, sums + v * product.block.size() * lanes);
         };
         int64_t* at = buffers.dy_offset;
@@ -76,14 +101,14 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 }
 
 template <class T>
-void write_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product, const T* sums,
-                    const SumOperands<T>& operands, const SumBuffers<T>& buffers) {
-    fill_offsets(product.block, plan.weight_source_channel, weight_position(plan, plan.maps[0]), buffers.dy_offset);
+void write_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
+                    const SumOperands<T>& operands, const ChannelSumBuffers<T>& buffers) {
+    fill_offsets(product.block, plan.weights.source_channel, weight_position(plan, plan.maps[0]), buffers.dy_offset);
     const int64_t lanes = kernel.lanes, pairs = product.block.size();
     for (int64_t c = 0; c < product.channels; ++c) {
         const int64_t channel = product.channel_lo + c;
-        T* const to = operands.dw + channel / plan.group_channels * plan.weight_group +
-                      channel % plan.group_channels * plan.weight_result_channel;
+        T* const to = operands.dw + channel / own<ChannelsPlan>(plan).group_channels * plan.weights.group +
+                      channel % own<ChannelsPlan>(plan).group_channels * plan.weights.result_channel;
         const T* const from = sums + c / lanes * pairs * lanes + c % lanes;
         for (int64_t k = 0; k < pairs; ++k) {
             T& target = to[buffers.dy_offset[k]];
@@ -91,5 +116,17 @@ void write_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, con
         }
     }
 }
+
+// For sum_loop.hpp.  (A product's rows are its pairs, as far as they can be added apart.)
+template <class T>
+struct ChannelSums : RowSums<T> {
+    using Buffers = ChannelSumBuffers<T>;
+    static constexpr bool cuts_rows = false;
+    static constexpr auto run = &sum_channels<T>;
+    static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
+                      int64_t, int64_t, const SumOperands<T>& operands, const Buffers& buffers) {
+        write_channels(plan, kernel, product, sums, operands, buffers);
+    }
+};
 
 }  // namespace convpp

@@ -15,14 +15,14 @@
 #include "result/order.hpp"
 #include "weights/panels.hpp"
 #include "source/padded.hpp"
-#include "strategies/packed/panel_product.hpp"
+#include "strategies/indirect/multiply.hpp"
 
 namespace convpp {
 
 // The tiles of a plan.
 template <class T>
 const kernels::TileKernels<T>& indirect_tiles(const Plan& plan, const kernels::KernelTable<T>& kernel) {
-    return (plan.bf16_pairs ? kernel.bf16_pairs : kernel.tiles)[plan.tile.shape];
+    return (plan.order == SumOrder::pairs ? kernel.bf16_pairs : kernel.tiles)[plan.tile.shape];
 }
 
 template <class T>
@@ -42,19 +42,19 @@ struct IndirectBuffers {
         : packing(carver, plan, panel_widths(plan, kernel).channels), padded(carver, plan, kernel.lanes) {
         int64_t pixels = 0, results = 0, most_runs = 0;  // of a task
         for (const MapPlan& m : plan.maps) {
-            pixels = std::max(pixels, m.pixels.largest() * m.classes);
-            results = std::max(results, m.pixels.largest() * m.classes * results_of_pixel(plan, m));
+            pixels = std::max(pixels, m.boxes.largest() * m.classes);
+            results = std::max(results, m.boxes.largest() * m.classes * results_of_pixel(plan, m));
             most_runs = std::max(most_runs, most_result_runs(plan, m));
         }
-        const bool last = plan.task_result.channel == 1;
+        const bool last = plan.buffer.strides.channel == 1;
         const auto& tiles = indirect_tiles(plan, kernel);
-        if (plan.packs_in_task) {
+        if (plan.packing.by_tasks) {
             const int64_t width = packed_weights(plan, kernel).width;
             const int64_t panel = plan.maps[0].patches.largest() * width + kernel.lanes;  // and its slack
-            weights = carver.take<T>(ceil_div(plan.channel_block, width) * panel + kernel.lanes);
+            weights = carver.take<T>(ceil_div(plan.tasks.channel_block, width) * panel + kernel.lanes);
         }
         sums = carver.take<T>(last ? 0 : pixels * sum_pitch(plan, kernel));
-        gap = carver.take<T>(plan.writes_gaps ? sum_pitch(plan, kernel) : 0);
+        gap = carver.take<T>(plan.gaps == Gaps::written_by_tasks ? sum_pitch(plan, kernel) : 0);
         tail = carver.take<T>(int64_t(tiles.rows) * tiles.vectors * kernel.lanes);
         source = carver.take<const T*>(pixels);
         result = carver.take<T*>(pixels);
@@ -63,46 +63,9 @@ struct IndirectBuffers {
     }
 
     static int64_t sum_pitch(const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        return round_up(std::min(plan.channel_block, plan.result_channels), kernel.lanes);
+        return round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
     }
 };
-
-// One tile after the other: c[pixel][column] for `pixels` rows and `channels` columns.  Full tiles ask for what `ahead`
-// lists, if anything.
-template <class T>
-void multiply_indirect(const kernels::KernelTable<T>& kernel, const kernels::TileKernels<T>& tiles, int64_t depth,
-                       const T* const* source, const int64_t* offsets, int64_t pixels, const T* weights, int64_t pitch,
-                       int64_t channels, bool whole_vectors, Beginning<T> beginning, T* const* c, T* tail,
-                       kernels::Prefetch* prefetch = nullptr) {
-    const int64_t width = int64_t(tiles.vectors) * kernel.lanes;
-    std::array<T*, kernels::max_tile_rows> in_tail;
-    for (int64_t i = 0; i < tiles.rows; ++i) in_tail[static_cast<size_t>(i)] = tail + i * width;
-    for (int64_t column = 0; column < channels; column += width, weights += pitch) {
-        const int64_t valid = std::min(width, channels - column), vectors = ceil_div(valid, kernel.lanes);
-        const T* const bias = beginning.bias != nullptr ? beginning.bias + column : nullptr;
-        const bool whole = whole_vectors || valid == vectors * kernel.lanes;
-        for (int64_t pixel = 0; pixel < pixels; pixel += tiles.rows) {
-            const int64_t rows = std::min<int64_t>(tiles.rows, pixels - pixel);
-            const auto tile = tiles.indirect[rows - 1][vectors - 1];
-            if (whole && prefetch != nullptr && rows == tiles.rows && vectors == tiles.vectors) {
-                tiles.prefetching(depth, source + pixel, offsets, weights, c + pixel, column, beginning.start, bias,
-                              *prefetch);
-                continue;
-            }
-            if (whole) {
-                tile(depth, source + pixel, offsets, weights, c + pixel, column, beginning.start, bias);
-                continue;
-            }
-            if (beginning.start == kernels::Start::from_c)
-                for (int64_t i = 0; i < rows; ++i) {
-                    std::fill_n(tail + i * width, width, T(0));
-                    std::copy_n(c[pixel + i] + column, valid, tail + i * width);
-                }
-            tile(depth, source + pixel, offsets, weights, in_tail.data(), 0, beginning.start, bias);
-            for (int64_t i = 0; i < rows; ++i) std::copy_n(tail + i * width, valid, c[pixel + i] + column);
-        }
-    }
-}
 
 template <class T>
 void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
@@ -110,10 +73,10 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const MapPlan* const maps = &task.map;
     const int64_t map_count = task.map.classes;
     const PackedWeights layout = packed_weights(plan, kernel);
-    const bool last = plan.task_result.channel == 1;
+    const bool last = plan.buffer.strides.channel == 1;
     const int64_t pitch = IndirectBuffers<T>::sum_pitch(plan, kernel);
     int64_t run_count = 0;
-    const bool gaps = plan.writes_gaps && !operands.accumulate;
+    const bool gaps = plan.gaps == Gaps::written_by_tasks && !operands.accumulate;
     if (gaps)
         run_count =
             order_results_and_gaps(plan, task, buffers.sums, pitch, buffers.gap, buffers.in_order, buffers.runs);
@@ -134,8 +97,8 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
             if (count == 0) continue;
             if (last) {
                 T** to = buffers.result;
-                const int64_t step = m.map.axis[2].result_step * plan.task_result.axis[2];
-                for_each_result_row(m.map, plan.task_result, pixels, [&](int64_t offset) {
+                const int64_t step = m.map.axis[2].result_step * plan.buffer.strides.axis[2];
+                for_each_result_row(m.map, plan.buffer.strides, pixels, [&](int64_t offset) {
                     for (int64_t w = 0; w < pixels.extent(3); ++w) *to++ = own.result + offset + w * step;
                 });
             } else {
@@ -145,7 +108,7 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
             for (int64_t b = 0; b < m.patches.count(); ++b) {
                 const PatchBlock block = patch_block(m.patches, b);
                 const PixelView<T> view =
-                    view_pixels(kernel, m, plan.source, own.source, pixels, block, buffers.padded);
+                    view_pixels(kernel, m, plan.source.strides, own.source, pixels, block, buffers.padded);
                 const T* const base = view.base.plain();
                 const T** at = buffers.source;
                 for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = base + alpha; });
@@ -153,19 +116,44 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                 if (packed != nullptr) {
                     weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
                 } else {
-                    const Stored<T> unpacked = operands.weights + group * plan.weight_group;
+                    const Stored<T> unpacked = operands.weights + group * plan.weights.group;
                     const int64_t first = task.channel_lo / layout.width;
-                    pack_weights(plan, kernel, m, block, unpacked, first, first + ceil_div(task.channels, layout.width),
-                                 layout.pitch(block), buffers.weights - first * layout.pitch(block), buffers.packing);
+                    const PackingItem<T> item{m,
+                                              block,
+                                              unpacked,
+                                              first,
+                                              first + ceil_div(task.channels, layout.width),
+                                              layout.pitch(block),
+                                              buffers.weights - first * layout.pitch(block)};
+                    pack_weights(plan, kernel, item, buffers.packing);
                 }
-                multiply_indirect(kernel, indirect_tiles(plan, kernel), block.size(), buffers.source,
-                                  buffers.padded.offsets, count, weights, layout.pitch(block), task.channels, !last,
-                                  beginning, buffers.result, buffers.tail);
+                IndirectProduct<T> product;
+                product.depth = block.size();
+                product.rows = buffers.source;
+                product.offsets = buffers.padded.offsets;
+                product.row_count = count;
+                product.panels = weights;
+                product.pitch = layout.pitch(block);
+                product.columns = task.channels;
+                product.whole_vectors = !last;
+                product.beginning = beginning;
+                product.c = buffers.result;
+                product.tail = buffers.tail;
+                multiply_indirect(kernel, indirect_tiles(plan, kernel), product);
                 beginning.start = kernels::Start::from_c;
             }
         }
         if (!last) write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, task.channels, own.result);
     }
 }
+
+// For product_loop.hpp.
+template <class T>
+struct IndirectProducts {
+    using Buffers = IndirectBuffers<T>;
+    static constexpr bool applies_epilogue = false;
+    static constexpr auto pack = &pack_all_weights<T, Buffers>;
+    static constexpr auto run = &run_indirect_task<T>;
+};
 
 }  // namespace convpp

@@ -9,7 +9,7 @@
 
 #include "problem/checked.hpp"
 #include "kernels/contract.hpp"
-#include "machine/workspace.hpp"
+#include "strategies/operands.hpp"
 
 namespace convpp {
 
@@ -32,13 +32,6 @@ inline void find_regular(const int64_t* offset, int64_t count, int64_t width, bo
         *regular = equal;
     }
 }
-
-// What the sums start from: C (earlier blocks, or accumulate), a bias of the rows or of the columns, or zero.
-template <class T>
-struct Beginning {
-    kernels::Start start = kernels::Start::zero;
-    const T* bias = nullptr;  // of the first row (column); for columns readable up to whole vectors
-};
 
 template <class T>
 void multiply_panels(const kernels::KernelTable<T>& kernel, int tile_shape, int64_t depth, const Side<T>& rows,

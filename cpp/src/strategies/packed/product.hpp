@@ -29,11 +29,11 @@ struct PackedBuffers {
         const Widths width = panel_widths(plan, kernel);
         int64_t packed = 0, run_count = 0, pixels = 0;
         for (const MapPlan& m : plan.maps) {
-            pixels = std::max(pixels, m.pixels.largest());
-            packed = std::max(packed, round_up(m.pixels.largest(), width.pixels) * m.patches.largest());
-            run_count = std::max(run_count, most_runs(m.pixels.box(0), width.pixels));
+            pixels = std::max(pixels, m.boxes.largest());
+            packed = std::max(packed, round_up(m.boxes.largest(), width.pixels) * m.patches.largest());
+            run_count = std::max(run_count, most_runs(m.boxes.box(0), width.pixels));
         }
-        const int64_t channels = std::min(plan.channel_block, plan.result_channels);
+        const int64_t channels = std::min(plan.tasks.channel_block, plan.tasks.channels);
         panels = carver.take<T>(packed + kernel.lanes);
         tile = carver.take<T>(width.pixels * width.channels);
         runs = carver.take<kernels::Run>(run_count);
@@ -55,8 +55,8 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
     const bool by_pixel = plan.tile.pixels_are_columns;
 
     // Where the results lie is the same for all groups.
-    result_offsets(m.map, plan.task_result, task.pixels, buffers.pixel_offset);
-    for (int64_t c = 0; c < task.channels; ++c) buffers.channel_offset[c] = c * plan.task_result.channel;
+    result_offsets(m.map, plan.buffer.strides, task.pixels, buffers.pixel_offset);
+    for (int64_t c = 0; c < task.channels; ++c) buffers.channel_offset[c] = c * plan.buffer.strides.channel;
     find_regular(buffers.pixel_offset, count, width.pixels, by_pixel, buffers.regular_pixels);
     find_regular(buffers.channel_offset, task.channels, width.channels, !by_pixel, buffers.regular_channels);
     Side<T> pixel_side{buffers.panels, 0, width.pixels, count, buffers.pixel_offset, buffers.regular_pixels};
@@ -69,7 +69,7 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
             const PatchBlock block = patch_block(m.patches, b);
             const int64_t depth = block.size();
             const PatchView<T> view =
-                stage_patches(kernel, m, plan.source, own.source, task.pixels, block, buffers.patches);
+                stage_patches(kernel, m, plan.source.strides, own.source, task.pixels, block, buffers.patches);
             panel_runs(task.pixels, view.step, width.pixels, buffers.runs, buffers.first_run);
             pixel_side.pitch = depth * width.pixels;
             for (int64_t p = 0; p < panels; ++p) {
@@ -87,5 +87,14 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
         }
     }
 }
+
+// For product_loop.hpp.
+template <class T>
+struct PackedProduct {
+    using Buffers = PackedBuffers<T>;
+    static constexpr bool applies_epilogue = false;
+    static constexpr auto pack = &pack_all_weights<T, Buffers>;
+    static constexpr auto run = &run_packed_task<T>;
+};
 
 }  // namespace convpp

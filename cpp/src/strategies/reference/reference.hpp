@@ -14,6 +14,7 @@
 
 #include "convpp/problem.hpp"
 #include "source/stored.hpp"
+#include "strategies/operands.hpp"
 
 namespace convpp::reference {
 
@@ -21,6 +22,18 @@ template <class T>
 struct Arrays {
     Stored<T> x, w, dy, bias;
 };
+
+// The operands of a pass as the equations name them.
+template <class T>
+Arrays<T> arrays_of(Pass pass, const PassOperands<T>& operands) {
+    const Stored<T>&first = operands.first, &second = operands.second, &bias = operands.bias;
+    switch (pass) {
+        case Pass::forward: return {first, second, {}, bias};
+        case Pass::input_grad: return {{}, second, first, bias};
+        case Pass::weight_grad: return {second, {}, first, bias};
+    }
+    return {};
+}
 
 template <class T>
 T forward_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n, int64_t k, const Extents& p);

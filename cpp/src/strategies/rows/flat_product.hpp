@@ -16,8 +16,8 @@
 #include <cstdint>
 
 #include "strategies/rows/flat_results.hpp"
+#include "strategies/rows/joint.hpp"
 #include "weights/panels.hpp"
-#include "strategies/packed/panel_product.hpp"
 #include "source/staged.hpp"
 
 namespace convpp {
@@ -33,14 +33,15 @@ struct FlatBuffers {
     unsigned char* active = nullptr;  // which ones
 
     FlatBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan.joints, kernel.lanes) {
-        int64_t elems = 0, most_vectors = 0, pairs = 0, most_rows = 0;
-        for (const JointPlan& joint : plan.joints) {
-            const FlatPlanes planes(joint, joint.pixels.box(0), kernel.lanes);
-            const int64_t rows = static_cast<int64_t>(joint.shift.size()) * channels_of_task(plan);
+        : packing(carver, plan, panel_widths(plan, kernel).channels, most_pairs(plan)),
+          patches(carver, own<RowsPlan>(plan).joints, kernel.lanes) {
+        const int64_t pairs = most_pairs(plan);
+        int64_t elems = 0, most_vectors = 0, most_rows = 0;
+        for (const JointPlan& joint : own<RowsPlan>(plan).joints) {
+            const FlatPlanes planes(joint, joint.boxes.box(0), kernel.lanes);
+            const int64_t rows = static_cast<int64_t>(joint.shifts.size()) * channels_of_task(plan);
             elems = std::max(elems, rows * planes.elems());
             most_vectors = std::max(most_vectors, planes.elems() / kernel.lanes);
-            pairs = std::max(pairs, joint.patches.largest());
             most_rows = std::max(most_rows, rows);
         }
         flat = carver.take<T>(elems + 2 * kernel.lanes);
@@ -49,8 +50,71 @@ struct FlatBuffers {
         offsets = carver.take<int64_t>(pairs);
         active = carver.take<unsigned char>(pairs);
     }
-    static int64_t channels_of_task(const Plan& plan) { return std::min(plan.channel_block, plan.result_channels); }
+    static int64_t most_pairs(const Plan& plan) {
+        int64_t pairs = 0;
+        for (const JointPlan& joint : own<RowsPlan>(plan).joints) pairs = std::max(pairs, joint.patches.largest());
+        return pairs;
+    }
+    static int64_t channels_of_task(const Plan& plan) { return std::min(plan.tasks.channel_block, plan.tasks.channels); }
 };
+
+// Calls step(position in the block, rows) for the block's pairs in which rows of the panel take part.
+template <class Step>
+void for_each_step(const JointPlan& joint, const PatchBlock& block, int64_t panel, const Step& step) {
+    const int64_t taps = joint.map.taps();
+    const unsigned char* const active = joint.active.data() + panel * taps;
+    for (int64_t c = block.channel_lo, k = 0; c < block.channel_hi; ++c)
+        for (int64_t tap = 0; tap < taps; ++tap, ++k)
+            if (active[tap] != 0) step(k, active[tap]);
+}
+
+// The same for some panels of the product of several maps: each map's weights lie as far apart as the others', from its
+// first tap on.  (Element by element: where this is done, channels are few.)
+template <class T>
+void pack_joint_weights(const Plan& plan, const JointPlan& joint, const PackingItem<T>& item, int64_t width,
+                        const PackingBuffers& buffers) {
+    const MapPlan* const maps = &item.map;
+    const PatchBlock& block = item.block;
+    const auto position = [&](size_t a, int64_t t) {
+        const std::vector<Tap>& taps = joint.map.axis[a].taps;
+        return (taps[static_cast<size_t>(t)].weight - taps.front().weight) * plan.weights.axis[a];
+    };
+    fill_offsets(block, plan.weights.source_channel, position, buffers.offsets);
+    const int64_t rows = static_cast<int64_t>(joint.shifts.size()) * plan.tasks.channels;
+    std::array<Stored<T>, kernels::max_row_tile_rows> from;
+    for (int64_t panel = item.panel_lo; panel < item.panel_hi; ++panel) {
+        const int64_t first = panel * joint.panel_rows, count = std::min(joint.panel_rows, rows - first);
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t channel = (first + r) % plan.tasks.channels;
+            const IndexMap& own = maps[(first + r) / plan.tasks.channels].map;
+            Stored<T> at =
+                item.weights + block.channel_lo * plan.weights.source_channel + channel * plan.weights.result_channel;
+            for (size_t a = 0; a < 3; ++a) at += own.axis[a].taps.front().weight * plan.weights.axis[a];
+            from[static_cast<size_t>(r)] = at;
+        }
+        T* to = item.to + panel * item.pitch;
+        for_each_step(joint, block, panel, [&](int64_t k, unsigned char active) {
+            for (int64_t r = 0; r < count; ++r)
+                if (active >> r & 1) to[r] = from[static_cast<size_t>(r)][buffers.offsets[k]];
+            to += width;
+        });
+    }
+}
+
+template <class T>
+void pack_all_joint_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                            int threads, T* packed, const ThreadBuffers<FlatBuffers<T>>& buffers) {
+    const RowsPlan& rows = own<RowsPlan>(plan);
+    const int64_t width = packed_weights(plan, kernel).width;
+    pack_all_panels(
+        plan, kernel, operands, threads, packed,
+        [&](const MapPlan& m) { return m.classes > 0 ? &rows.joint(plan, m).patches : nullptr; },
+        [&](const PackingItem<T>& item, int thread) {
+            const PackingBuffers& packing = buffers[static_cast<size_t>(thread)].packing;
+            if (item.map.classes == 1) pack_weights(plan, kernel, item, packing);
+            else pack_joint_weights(plan, rows.joint(plan, item.map), item, width, packing);
+        });
+}
 
 // The vectors of a box's planes; returns their number.
 inline int64_t find_flat_vectors(const FlatPlanes& planes, const std::array<int64_t, 3>& step, int64_t lanes,
@@ -99,28 +163,28 @@ inline bool same_steps(const JointPlan& joint, int64_t panel) {
 template <class T>
 void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                    const T* packed, const T* bias, FlatBuffers<T>& buffers, const ProductTask& task) {
-    const JointPlan& joint = plan.joints[static_cast<size_t>(task.map.joint)];
+    const JointPlan& joint = own<RowsPlan>(plan).joint(plan, task.map);
     const PackedWeights layout = packed_weights(plan, kernel);
     const FlatPlanes planes(joint, task.pixels, kernel.lanes);
     const int64_t rows = task.map.classes * task.channels, first_panel = task.channel_lo / layout.width;
     const auto for_each_channel = [&](T* result, const auto& use) {
         for (int64_t c = 0; c < task.channels; ++c)
             use(FlatChannel<T>{plan, task, planes, buffers.flat + c * planes.elems(),
-                               result + c * plan.task_result.channel});
+                               result + c * plan.buffer.strides.channel});
     };
     Staging staging = buffers.patches.staging;
     int64_t vector_count = 0, staged = -1;  // the block that the staging was found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
-        const GroupOperands<T> own(plan, operands, bias, task, group);
-        Beginning<T> beginning = own.beginning(true);
+        const GroupOperands<T> group_own(plan, operands, bias, task, group);
+        Beginning<T> beginning = group_own.beginning(true);
         if (beginning.bias != nullptr) {
             for (int64_t row = 0; row < rows; ++row) buffers.bias[row] = beginning.bias[row % task.channels];
             beginning.bias = buffers.bias;
         }
-        if (operands.accumulate) for_each_channel(own.result, [](const auto& channel) { read_flat(channel); });
+        if (operands.accumulate) for_each_channel(group_own.result, [](const auto& channel) { read_flat(channel); });
         for (int64_t b = 0; b < joint.patches.count(); ++b) {
             const PatchBlock block = patch_block(joint.patches, b);
-            const PatchView<T> view = stage_patches(kernel, joint, plan.source, own.source, task.pixels, block, staging,
+            const PatchView<T> view = stage_patches(kernel, joint, plan.source.strides, group_own.source, task.pixels, block, staging,
                                                     staged != b, buffers.patches);
             staged = b;
             if (vector_count == 0) vector_count = find_flat_vectors(planes, view.step, kernel.lanes, buffers.vectors);
@@ -141,8 +205,17 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
             }
             beginning.start = kernels::Start::from_c;
         }
-        for_each_channel(own.result, [&](const auto& channel) { write_flat(channel, kernel); });
+        for_each_channel(group_own.result, [&](const auto& channel) { write_flat(channel, kernel); });
     }
 }
+
+// For product_loop.hpp.
+template <class T>
+struct FlatProducts {
+    using Buffers = FlatBuffers<T>;
+    static constexpr bool applies_epilogue = false;
+    static constexpr auto pack = &pack_all_joint_weights<T>;
+    static constexpr auto run = &run_flat_task<T>;
+};
 
 }  // namespace convpp

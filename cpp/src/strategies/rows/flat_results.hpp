@@ -9,7 +9,8 @@
 #include <cstdint>
 
 #include "source/staged.hpp"
-#include "strategies/product_task.hpp"
+#include "plan/tasks.hpp"
+#include "strategies/rows/joint.hpp"
 
 namespace convpp {
 
@@ -41,10 +42,10 @@ struct FlatChannel {
 
     const MapPlan& map(int64_t m) const { return (&task.map)[m]; }
     Box pixels(int64_t m) const { return pixels_of(map(m), task.pixels); }
-    int64_t step(int64_t m, size_t a) const { return map(m).map.axis[a].result_step * plan.task_result.axis[a]; }
+    int64_t step(int64_t m, size_t a) const { return map(m).map.axis[a].result_step * plan.buffer.strides.axis[a]; }
     // Where the first pixel of a class lies along an axis of the result.
     int64_t start(int64_t m, size_t a) const {
-        return map(m).map.axis[a].result_start * plan.task_result.axis[a] + pixels(m).lo[a + 1] * step(m, a);
+        return map(m).map.axis[a].result_start * plan.buffer.strides.axis[a] + pixels(m).lo[a + 1] * step(m, a);
     }
     // Plane (n, d) of a class: its first pixel among the flat results, and the plane in the result.
     T* from(int64_t m, int64_t n, int64_t d) const {
@@ -54,18 +55,18 @@ struct FlatChannel {
                at(1) * planes.pitch + at(2);
     }
     T* to(int64_t m, int64_t n, int64_t d) const {
-        return result + (task.pixels.lo[0] + n) * plan.task_result.batch + start(m, 0) + d * step(m, 0);
+        return result + (task.pixels.lo[0] + n) * plan.buffer.strides.batch + start(m, 0) + d * step(m, 0);
     }
 
     // Whether `count` maps, `between` of them apart, have their pixels in turn along an axis: one of each, and then the
     // next of each, the last ones perhaps missing.  Puts them into this order.
     bool in_turn(size_t a, int64_t count, int64_t between, int64_t* maps) const {
-        if (count > most_in_turn || count * plan.task_result.axis[a] != step(maps[0], a)) return false;
+        if (count > most_in_turn || count * plan.buffer.strides.axis[a] != step(maps[0], a)) return false;
         for (int64_t i = 1; i < count; ++i) maps[i] = maps[0] + i * between;
         std::sort(maps, maps + count, [&](int64_t m, int64_t other) { return start(m, a) < start(other, a); });
         const auto extent = [&](int64_t i) { return pixels(maps[i]).extent(a + 1); };
         for (int64_t i = 1; i < count; ++i)
-            if (start(maps[i], a) != start(maps[i - 1], a) + plan.task_result.axis[a] || extent(i) > extent(i - 1))
+            if (start(maps[i], a) != start(maps[i - 1], a) + plan.buffer.strides.axis[a] || extent(i) > extent(i - 1))
                 return false;
         return extent(count - 1) > 0 && extent(0) <= extent(count - 1) + 1;
     }
@@ -76,7 +77,7 @@ template <class T>
 bool interleave_flat(const FlatChannel<T>& channel, const kernels::KernelTable<T>& kernel, int64_t first,
                      int64_t heights, int64_t n, int64_t d) {
     std::array<int64_t, most_in_turn> columns{first}, rows{first};
-    if (channel.plan.task_result.axis[2] != 1 || !channel.in_turn(2, 2, 1, columns.data())) return false;
+    if (channel.plan.buffer.strides.axis[2] != 1 || !channel.in_turn(2, 2, 1, columns.data())) return false;
     const int64_t elems = channel.pixels(columns[0]).extent(3) + channel.pixels(columns[1]).extent(3);
     const int64_t even = columns[0] - first, odd = columns[1] - first, pitch = channel.planes.pitch;
     T* const to = channel.to(first, n, d) + channel.start(columns[0], 2);
@@ -91,7 +92,7 @@ bool interleave_flat(const FlatChannel<T>& channel, const kernels::KernelTable<T
             count += channel.pixels(rows[static_cast<size_t>(c)]).extent(2);
         }
         kernel.interleave_rows(pairs.data(), heights, count, elems, to + channel.start(rows[0], 1),
-                               channel.plan.task_result.axis[1]);
+                               channel.plan.buffer.strides.axis[1]);
         return true;
     }
     for (int64_t m = first; m < first + 2 * heights; m += 2) {

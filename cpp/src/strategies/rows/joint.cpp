@@ -1,9 +1,11 @@
-// Products of several residue classes at once (plan.hpp: JointPlan).  index_map.hpp says why their taps coincide.
+// Residue classes as rows of one product.  joint.hpp says what comes in and goes out.
+#include "strategies/rows/joint.hpp"
+
 #include <algorithm>
 #include <optional>
 #include <utility>
 
-#include "plan/plan_parts.hpp"
+#include "problem/checked.hpp"
 
 namespace convpp {
 namespace {
@@ -26,10 +28,10 @@ std::optional<JointPlan> joint_plan(const Plan& plan, size_t first, size_t count
     JointMap map = joint_map(classes);
     if (!map.overlap) return {};  // there would be boxes with pixels of none
     JointPlan joint(std::move(map.map));
-    joint.shift = std::move(map.shift);
-    joint.patches = make_patch_blocks(plan.source_channels, joint.map);
+    joint.shifts = std::move(map.shift);
+    joint.patches = make_patch_blocks(plan.source.channels, joint.map);
     if (joint.patches.taps.count() > 1) return {};
-    const int64_t rows = static_cast<int64_t>(count) * plan.result_channels;
+    const int64_t rows = static_cast<int64_t>(count) * plan.tasks.channels;
     joint.panels = ceil_div(rows, most_rows);
     joint.panel_rows = count == 1 ? most_rows : ceil_div(rows, joint.panels);  // alike, so that none is too small
     joint.panels = ceil_div(rows, joint.panel_rows);
@@ -38,7 +40,7 @@ std::optional<JointPlan> joint_plan(const Plan& plan, size_t first, size_t count
     for (int64_t row = 0; row < rows; ++row) {
         unsigned char* active = joint.active.data() + row / joint.panel_rows * taps;
         const auto bit = static_cast<unsigned char>(1 << row % joint.panel_rows);
-        const IndexMap& own = *classes[static_cast<size_t>(row / plan.result_channels)];
+        const IndexMap& own = *classes[static_cast<size_t>(row / plan.tasks.channels)];
         for (size_t d = 0; d < joint.map.axis[0].taps.size(); ++d)
             for (size_t h = 0; h < joint.map.axis[1].taps.size(); ++h)
                 for (size_t w = 0; w < joint.map.axis[2].taps.size(); ++w, ++active)

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "weights/panels.hpp"
+#include "strategies/rows/joint.hpp"
 #include "strategies/rows/row_product.hpp"
 
 namespace convpp {
@@ -25,7 +26,7 @@ struct RowBuffers {
         : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan, kernel.lanes) {
         int64_t pixels = 0, most = 0;
         for (const MapPlan& m : plan.maps) {
-            const Box box = m.pixels.box(0);
+            const Box box = m.boxes.box(0);
             pixels = std::max(pixels, box.elems());
             most = std::max(most, most_vectors(box, kernel.lanes));
         }
@@ -42,32 +43,51 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                   const T* packed, const T* bias, RowBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan& m = task.map;
     const PackedWeights layout = packed_weights(plan, kernel);
-    const int64_t result_step = m.map.axis[2].result_step * plan.task_result.axis[2];
+    const int64_t result_step = m.map.axis[2].result_step * plan.buffer.strides.axis[2];
     Staging staging = buffers.patches.staging;
-    const RowEpilogue<T> finish{kernel, operands.epilogue, operands.result};
+    const RowEpilogue<T> epilogue{kernel, operands.epilogue, operands.result};
     int64_t known = -1;  // the block of patches that staging and vectors were found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
-        const GroupOperands<T> own(plan, operands, bias, task, group);
-        Beginning<T> beginning = own.beginning(true);
+        const GroupOperands<T> group_own(plan, operands, bias, task, group);
+        Beginning<T> beginning = group_own.beginning(true);
         for (int64_t b = 0; b < m.patches.count(); ++b) {
             const PatchBlock block = patch_block(m.patches, b);
             const T* const weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
             const bool fresh = known != b;
             known = b;
             const PatchView<T> view =
-                stage_patches(kernel, m, plan.source, own.source, task.pixels, block, staging, fresh, buffers.patches);
+                stage_patches(kernel, m, plan.source.strides, group_own.source, task.pixels, block, staging, fresh, buffers.patches);
             if (fresh)
-                find_row_vectors(m.map, plan.task_result, task.pixels, view.step, kernel.lanes,
+                find_row_vectors(m.map, plan.buffer.strides, task.pixels, view.step, kernel.lanes,
                                  m.patches.count() == 1 && !operands.accumulate, buffers.rows, buffers.vectors);
             // Along a row, the last tap reads what no tap has read before.
-            const int64_t prefetch = m.in_place ? block.taps.extent(3) : 0;
-            multiply_rows(kernel, block.size(), weights, layout.pitch(block), task.channels, plan.task_result.channel,
-                          view, staging.offsets, buffers.vectors, row_chunk_bytes(plan), prefetch, result_step, beginning,
-                          own.result, buffers.tile,
-                          operands.epilogue.none() || b + 1 < m.patches.count() ? nullptr : &finish);
+            RowProduct<T> product;
+            product.depth = block.size();
+            product.offsets = staging.offsets;
+            product.weights = weights;
+            product.panel_pitch = layout.pitch(block);
+            product.channels = task.channels;
+            product.channel_step = plan.buffer.strides.channel;
+            product.result_step = result_step;
+            product.chunk_bytes = own<RowsPlan>(plan).chunk_bytes;
+            product.prefetch_every = m.in_place ? block.taps.extent(3) : 0;
+            product.beginning = beginning;
+            product.result = group_own.result;
+            product.tile_buffer = buffers.tile;
+            product.epilogue = operands.epilogue.none() || b + 1 < m.patches.count() ? nullptr : &epilogue;
+            multiply_rows(kernel, view, buffers.vectors, product);
             beginning.start = kernels::Start::from_c;
         }
     }
 }
+
+// For product_loop.hpp.
+template <class T>
+struct RowProducts {
+    using Buffers = RowBuffers<T>;
+    static constexpr bool applies_epilogue = true;
+    static constexpr auto pack = &pack_all_weights<T, Buffers>;
+    static constexpr auto run = &run_row_task<T>;
+};
 
 }  // namespace convpp

@@ -13,8 +13,8 @@
 #include <array>
 #include <cstdint>
 
-#include "strategies/packed/panel_product.hpp"
 #include "source/staged.hpp"
+#include "strategies/operands.hpp"
 
 namespace convpp {
 
@@ -98,7 +98,7 @@ private:
     int64_t first_, end_, step_, last_lane_, every_, pair_, vector_, left_, each_;
 };
 
-// Turns whole sums into results (implicit_gemm.hpp: Epilogue) while a panel's rows are in the L1 cache: boxes of rows that
+// Turns whole sums into results (operands.hpp: Epilogue) while a panel's rows are in the L1 cache: boxes of rows that
 // are read in place are larger than the other caches.
 template <class T>
 struct RowEpilogue {
@@ -122,31 +122,50 @@ struct RowEpilogue {
     }
 };
 
-// `offsets` of the pairs; `row_chunk`: bytes of the source's vectors that all channels pass by before the next ones.
-// `finish`: these are the sums' last steps; or null.
-// `source_ahead`: 0 if the source is in the L2 cache, else every which pair reads what no other one has read before.
+// Some channels' results of the vectors of a box.
 template <class T>
-void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T* weights, int64_t panel_pitch,
-                   int64_t channels, int64_t channel_step, const PatchView<T>& view, const int64_t* offsets,
-                   const RowVectors& vectors, int64_t row_chunk, int64_t prefetch_every, int64_t result_step,
-                   Beginning<T> beginning, T* result, T* tile_buffer, const RowEpilogue<T>* finish) {
+struct RowProduct {
+    int64_t depth = 0;               // pairs, whose `offsets` are from the view's base
+    const int64_t* offsets = nullptr;
+    const T* weights = nullptr;      // panels, `panel_pitch` apart
+    int64_t panel_pitch = 0;
+    int64_t channels = 0, channel_step = 0;  // the step between channels in the result
+    int64_t result_step = 1;         // and between pixels
+    int64_t chunk_bytes = 0;         // of the source's vectors that all channels pass by before the next ones
+    int64_t prefetch_every = 0;      // 0: the source is in the L2 cache; else every which pair reads what no other has read
+    Beginning<T> beginning;
+    T* result = nullptr;
+    T* tile_buffer = nullptr;
+    const RowEpilogue<T>* epilogue = nullptr;  // if these are the sums' last steps
+};
+
+template <class T>
+void multiply_rows(const kernels::KernelTable<T>& kernel, const PatchView<T>& view, const RowVectors& vectors,
+                   const RowProduct<T>& of) {
+    const int64_t depth = of.depth, channels = of.channels, channel_step = of.channel_step;
+    const int64_t* const offsets = of.offsets;
+    const Beginning<T>& beginning = of.beginning;
+    T* const result = of.result;
+    T* const tile_buffer = of.tile_buffer;
+    const RowEpilogue<T>* const finish = of.epilogue;
+    const T* weights = of.weights;
     const T* const source = view.base.plain();
     const int64_t panel_rows = kernel.tiles[0].rows, lanes = kernel.lanes;
     const int64_t vector_bytes = lanes * static_cast<int64_t>(sizeof(T));
     const int64_t widest = kernel.row_tile_vectors[std::min(panel_rows, channels) - 1];
     // A staged source is in the L2 as it is; there, each panel goes through all vectors, and results are written in long rows
     // (measured: 1.1 times as fast for 3x3 with 3 channels at 224x224).
-    const int64_t chunk = prefetch_every == 0
+    const int64_t chunk = of.prefetch_every == 0
                               ? std::max<int64_t>(1, vectors.whole)
-                              : std::max<int64_t>(1, row_chunk / (depth * vector_bytes * widest)) * widest;
+                              : std::max<int64_t>(1, of.chunk_bytes / (depth * vector_bytes * widest)) * widest;
     const auto bias_of = [&](int64_t row) { return beginning.bias != nullptr ? beginning.bias + row : nullptr; };
     for (int64_t first = 0; first < vectors.whole; first += chunk) {
         const int64_t end = std::min(first + chunk, vectors.whole);
-        const int64_t prefetch_end = prefetch_every > 0 ? std::min(end + chunk, vectors.whole) : end;
-        RowPrefetch<T> prefetch(kernel, view, offsets, depth, std::max<int64_t>(prefetch_every, 1), vectors, end, prefetch_end,
+        const int64_t prefetch_end = of.prefetch_every > 0 ? std::min(end + chunk, vectors.whole) : end;
+        RowPrefetch<T> prefetch(kernel, view, offsets, depth, std::max<int64_t>(of.prefetch_every, 1), vectors, end, prefetch_end,
                              ceil_div(channels, panel_rows) * ceil_div(end - first, widest));
         const T* panel = weights;
-        for (int64_t row = 0; row < channels; row += panel_rows, panel += panel_pitch) {
+        for (int64_t row = 0; row < channels; row += panel_rows, panel += of.panel_pitch) {
             const int64_t rows = std::min(panel_rows, channels - row), most = kernel.row_tile_vectors[rows - 1];
             for (int64_t v = first; v < end; v += most) {
                 prefetch.before_tile();
@@ -160,7 +179,7 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T
     }
     if (vectors.whole == vectors.total) return;
     std::array<kernels::VectorAt, kernels::max_row_tile_vectors> in_buffer;
-    for (int64_t row = 0; row < channels; row += panel_rows, weights += panel_pitch) {
+    for (int64_t row = 0; row < channels; row += panel_rows, weights += of.panel_pitch) {
         const int64_t rows = std::min(panel_rows, channels - row), most = kernel.row_tile_vectors[rows - 1];
         T* const to = result + row * channel_step;
         for (int64_t v = vectors.whole; v < vectors.total; v += most) {
@@ -172,7 +191,7 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, int64_t depth, const T
                         T* const from = tile_buffer + r * pitch + i * lanes;
                         T* const at = to + r * channel_step + vectors.at[v + i].result;
                         const int64_t skip = vectors.skip[v + i], end = skip + vectors.count[v + i];
-                        for (int64_t lane = skip; lane < end; ++lane) put(from[lane], at[lane * result_step]);
+                        for (int64_t lane = skip; lane < end; ++lane) put(from[lane], at[lane * of.result_step]);
                     }
             };
             for (int64_t i = 0; i < count; ++i)

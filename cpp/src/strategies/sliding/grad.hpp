@@ -1,42 +1,73 @@
 // The weight gradient of a depthwise layer, channels first, whose kernel slides over rows of pixels.
 //
-// In:  a Plan whose feed is sliding_rows, a product (one channel), boxes of pixels.   Out: sums[tap].
-// Next: kernels/slide.hpp; slide_task.hpp is the same for the other passes.
+// In:  a Plan of this strategy, a task (of one channel), the operands.   Out: sums[tap], then dw.
+// Next: kernels/tile/slide.hpp; product.hpp is the same for the other passes.
 //
 // Pixels run along the lanes; the lanes' sums are kept apart through all boxes and added at the end.
 #pragma once
 
 #include <algorithm>
 
+#include "strategies/panel_sums.hpp"
 #include "strategies/sliding/strip.hpp"
-#include "strategies/sum_task.hpp"
 
 namespace convpp {
 
+// Rows of dy that are gone through column by column: little enough that memory streams, enough
+// that the source rows read twice, those of the kernel's height, stay few.  (Measured, 3x3: bands of 16 KiB took 1.3 to 2
+// times as long for planes of 112x112 and 56x56.)
+inline constexpr int64_t band_bytes = 2048, least_band = 4;
 template <class T>
-void sum_slides(const Plan& plan, const kernels::KernelTable<T>& kernel, const Product& product,
-                const SumOperands<T>& operands, int64_t box_lo, int64_t box_hi, T* sums, SumBuffers<T>& buffers) {
+int64_t slide_band(const Box& pixels) {
+    return std::max(least_band, band_bytes / (static_cast<int64_t>(sizeof(T)) * pixels.extent(3)));
+}
+
+template <class T>
+struct SlideSumBuffers {
+    T* source = nullptr;    // rows of x, with room for whole vectors before and behind
+    T* of_lanes = nullptr;  // sums, each lane's apart
+    T* dy_rows = nullptr;   // a band of dy, where it is converted
+    RowWriting<T> writing;
+    T* sums = nullptr;
+    int64_t next_task = -1;
+
+    SlideSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : writing(carver, SumLayout(plan, kernel)) {
+        const SumLayout layout(plan, kernel);
+        const int64_t columns = plan.maps[0].boxes.box(0).extent(3);
+        const int64_t band = least_band * columns + band_bytes / static_cast<int64_t>(sizeof(T));
+        source = carver.take<T>(slide_source_elems(plan, kernel.lanes));
+        of_lanes = carver.take<T>(layout.pairs * kernel.lanes);
+        dy_rows = carver.take<T>(plan.converts() ? band + kernel.lanes : 0);
+        sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : layout.elems);
+    }
+};
+
+template <class T>
+void sum_slides(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
+                const SumOperands<T>& operands, T* sums, const SlideSumBuffers<T>& buffers) {
+    const SumProduct& product = task.product;
     const MapPlan& m = plan.maps[0];
     const int64_t lanes = kernel.lanes, taps = product.block.size(), pitch = plan.result.axis[1];
-    T* const of_lanes = buffers.channel_panels;
+    T* const of_lanes = buffers.of_lanes;
     std::fill_n(of_lanes, taps * lanes, T(0));
     const Stored<T> x = first_x(plan, product, operands);
     const Stored<T> dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;
-    for (int64_t b = box_lo; b < box_hi; ++b) {
-        const Box pixels = m.pixels.box(b);
+    for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
+        const Box pixels = m.boxes.box(b);
         SlideStrip<T> slides(plan, m, pixels, lanes);
         const int64_t band = slide_band<T>(pixels);
         for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
             for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
-                slides.read(kernel, x + (n * plan.source.batch + d * plan.source.axis[0]), operands.x,
-                            buffers.patch_panels);
+                slides.read(kernel, x + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]), operands.x,
+                            buffers.source);
                 const int64_t step = slides.upwards ? -pitch : pitch;
                 Stored<T> at = dy + (n * plan.result.batch + d * plan.result.axis[0] + pixels.lo[3] +
                                      (slides.upwards ? pixels.hi[2] - 1 : pixels.lo[2]) * pitch);
                 kernels::Strip<T> strip = slides.strip;
                 for (int64_t left = pixels.extent(2); left > 0; left -= band, at += band * step) {
                     const int64_t rows = std::min(band, left);
-                    if (plan.converts) {
+                    if (plan.converts()) {
                         reading(kernel, at)
                             .copy_rows(at.at, step, 1, rows, pixels.extent(3), buffers.dy_rows, pixels.extent(3),
                                        at.end);
@@ -57,5 +88,16 @@ void sum_slides(const Plan& plan, const kernels::KernelTable<T>& kernel, const P
         sums[k] = lane[0];
     }
 }
+
+// For sum_loop.hpp.
+template <class T>
+struct SlidingSums : RowSums<T> {
+    using Buffers = SlideSumBuffers<T>;
+    static constexpr auto run = &sum_slides<T>;
+    static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
+                      int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
+        write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.writing);
+    }
+};
 
 }  // namespace convpp

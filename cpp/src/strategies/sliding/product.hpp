@@ -1,7 +1,7 @@
 // A task of forward or input_grad of a depthwise layer, channels first, whose kernel slides over rows of pixels.
 //
-// In:  the Plan (Feed::sliding_rows), the operands, packed weights, a task.   Out: the task's results.
-// Next: kernels/slide.hpp, the tiles.
+// In:  a Plan of this strategy, the operands, packed weights, a task.   Out: the task's results.
+// Next: kernels/tile/slide.hpp, the tiles.
 //
 // Planes are read where they lie, padding and all: tiles leave out rows outside the plane and blank columns outside it.
 // Only where whole vectors would reach beyond the tensor (its first and last rows), the rows are copied before.
@@ -24,7 +24,7 @@ struct SlideBuffers {
 
     SlideBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : packing(carver, plan, panel_widths(plan, kernel).channels) {
-        const Box box = plan.maps[0].pixels.box(0);
+        const Box box = plan.maps[0].boxes.box(0);
         source = carver.take<T>(slide_source_elems(plan, kernel.lanes));
         result = carver.take<T>(box.extent(2) * round_up(box.extent(3), kernel.lanes));
     }
@@ -76,17 +76,17 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
 
     // A row's last vector is shifted back to end with the row, where its results may be written twice.
     const bool direct = columns >= lanes && (columns % lanes == 0 || !operands.accumulate);
-    const int64_t pitch = plan.task_result.axis[1], buffer_pitch = round_up(columns, lanes);
+    const int64_t pitch = plan.buffer.strides.axis[1], buffer_pitch = round_up(columns, lanes);
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
         strip.weights = packed + layout.of_task(m, group, task.channel_lo, block, 0);
         for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
             for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
-                slides.read(kernel, own.source + (n * plan.source.batch + d * plan.source.axis[0]), operands.source,
+                slides.read(kernel, own.source + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]), operands.source,
                             buffers.source);
-                T* const to = own.result + n * plan.task_result.batch +
-                              (depth.result_start + d) * plan.task_result.axis[0] +
+                T* const to = own.result + n * plan.buffer.strides.batch +
+                              (depth.result_start + d) * plan.buffer.strides.axis[0] +
                               (height.result_start + pixels.lo[2]) * pitch + width.result_start + pixels.lo[3];
                 T* const first = direct ? to : buffers.result;
                 const int64_t step = direct ? pitch : buffer_pitch;
@@ -99,5 +99,14 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
             }
     }
 }
+
+// For product_loop.hpp.
+template <class T>
+struct SlidingProducts {
+    using Buffers = SlideBuffers<T>;
+    static constexpr bool applies_epilogue = false;
+    static constexpr auto pack = &pack_all_weights<T, Buffers>;
+    static constexpr auto run = &run_slide_task<T>;
+};
 
 }  // namespace convpp

@@ -1,27 +1,31 @@
 // Strips of rows that slide (kernels/slide.hpp): the part of a box of pixels, and the source that it reads.
 //
 // In:  a map, a box of pixels, the source.   Out: a Strip without weights and result, its source kept inside the tensor.
-// Next: slide_task.hpp (forward, input_grad), slide_sum.hpp (weight_grad).
+// Next: product.hpp (forward, input_grad), grad.hpp (weight_grad).
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
-#include "strategies/product_task.hpp"
+#include "plan/tasks.hpp"
+#include "source/stored.hpp"
 
 namespace convpp {
+
+// How far outside of its source row a vector may begin.
+inline constexpr int64_t slide_reach = 16;
 
 // Rows that stay in L1, their source and results, while one strip after the other goes through them, have so many elements.
 inline constexpr int64_t slide_elems = 4096;
 
 // Elements that the rows of a task's source take, copied, with room before and behind for vectors that reach beyond them:
 // `before` is at most slide_reach; `behind` that, a vector, and what results are more than source elements, at most
-// 2*slide_reach (feed.cpp).
+// 2*slide_reach (strategy.cpp).
 inline int64_t slide_source_elems(const Plan& plan, int64_t lanes) {
     const MapPlan& m = plan.maps[0];
     const int64_t lines = static_cast<int64_t>(m.map.axis[1].taps.size());
-    const int64_t rows = std::min(m.pixels.box(0).extent(2) + lines - 1, m.map.axis[1].source_extent);
-    return rows * plan.source.axis[1] + 4 * slide_reach + lanes;
+    const int64_t rows = std::min(m.boxes.box(0).extent(2) + lines - 1, m.map.axis[1].source_extent);
+    return rows * plan.source.strides.axis[1] + 4 * slide_reach + lanes;
 }
 
 template <class T>
@@ -35,7 +39,7 @@ struct SlideStrip {
         const AxisMap &height = m.map.axis[1], &width = m.map.axis[2];
         const int64_t first_tap = height.taps.front().offset, last_tap = height.taps.back().offset;
         upwards = last_tap < first_tap;
-        strip.row_step = plan.source.axis[1];
+        strip.row_step = plan.source.strides.axis[1];
         strip.height = height.source_extent;
         strip.width = width.source_extent;
         strip.direction = upwards ? -1 : 1;

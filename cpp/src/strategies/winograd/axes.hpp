@@ -1,7 +1,7 @@
 // What Winograd's algorithm makes of a pass: which axes are transformed, how tiles lie, how large blocks are.
 //
 // In:  an IndexMap at unit stride (forward, input_grad), or the forward map (weight_grad).   Out: a WinogradPlan.
-// Next: plan_winograd.cpp (blocks and tasks), algorithms/winograd_tiles.hpp (where tiles lie in memory).
+// Next: strategy.cpp (when it is chosen), tiles.hpp (where tiles lie in memory).
 //
 // An axis with as many taps as a transform has, at unit stride, is cut into tiles of `outputs` results, computed from
 // `points` products.  The taps of any other axis are part of the contraction, as in the direct algorithm.
@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "problem/index_map.hpp"
+#include "plan/plan.hpp"
 
 namespace convpp {
 
@@ -44,16 +44,21 @@ struct WinogradAxis {
     int64_t place_at(int64_t place) const { return transformed ? tile_at(place) : place; }
 };
 
-struct WinogradPlan {
+struct WinogradPlan : StrategyPlan {
     int size = 0;                     // index into the tables' winograd
     size_t along_a = 1, along_b = 2;  // the transformed axes; the same if there is one
     std::array<WinogradAxis, 3> axis;
     int64_t source_block = 0;         // source channels that are transformed before they are multiplied
+    double weight_share = 0;          // of the time, an estimate
 
     bool planes() const { return along_a != along_b; }
     int64_t points() const { return planes() ? axis[along_a].points * axis[along_b].points : axis[along_b].points; }
     int64_t outer_taps() const;       // of the axes that are not transformed
 };
+
+// Blocks and tasks.  Boxes are of units, and a box stands for the results of their tiles.
+void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting);
+void plan_winograd_sums(Plan& plan, WinogradPlan& w, const Setting& setting);
 
 // The axes for the transform of index `size` in the kernel tables; empty text, or why the map is not served.
 std::string winograd_axes(const IndexMap& map, int size, WinogradPlan& plan);

@@ -18,12 +18,13 @@
 #include <atomic>
 #include <vector>
 
-#include "strategies/indirect/product.hpp"
-#include "machine/parallel.hpp"
-#include "source/prefetch.hpp"
-#include "strategies/sum_task.hpp"
-#include "strategies/winograd/tiles.hpp"
 #include "machine/dispatch.hpp"
+#include "machine/parallel.hpp"
+#include "strategies/chunks.hpp"
+#include "strategies/indirect/multiply.hpp"
+#include "strategies/product_loop.hpp"
+#include "strategies/sum_prefetch.hpp"
+#include "strategies/winograd/tiles.hpp"
 
 namespace convpp {
 namespace {
@@ -47,11 +48,11 @@ struct WinogradSumLayout {
         lanes = kernel.lanes;
         taps = m.map.taps();
         source_pitch = apart_by_odd_lines<T>(round_up(m.patches.channels_per_block, lanes));
-        filter_pitch = round_up(std::min(plan.channel_block, plan.result_channels), lanes);
+        filter_pitch = round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), lanes);
         v_point = apart_by_odd_lines<T>(checked_mul(box.place_count(), source_pitch, "the transformed input"));
         w_point = apart_by_odd_lines<T>(box.tile_count() * round_up(filter_pitch, width));
         s_point = apart_by_odd_lines<T>(m.patches.channels_per_block * filter_pitch);
-        s_taps = plan.winograd.points() * s_point;
+        s_taps = winograd_of(plan).points() * s_point;
         vector_elems = m.patches.channels_per_block * taps * lanes;
         elems = filter_pitch / lanes * vector_elems;
     }
@@ -59,7 +60,7 @@ struct WinogradSumLayout {
 
 template <class T>
 struct WinogradSumBuffers {
-    ChannelCopy<T> copy;  // of x, then of dy
+    LaneCopy<T> copy;  // of x, then of dy
     T* v = nullptr;
     T* w = nullptr;
     T* s = nullptr;
@@ -80,18 +81,18 @@ struct WinogradSumBuffers {
 
     WinogradSumBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
         : WinogradSumBuffers(carver, plan, kernel,
-                             WinogradBox(plan.winograd, plan.maps[0].pixels.box(0), kernel.lanes)) {}
+                             WinogradBox(winograd_of(plan), plan.maps[0].boxes.box(0), kernel.lanes)) {}
 
 private:
     WinogradSumBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel, const WinogradBox& box)
         : copy(carver, plan, box.source, box.results, kernel.lanes) {
-        const WinogradPlan& winograd = plan.winograd;
+        const WinogradPlan& winograd = winograd_of(plan);
         const WinogradSumLayout layout(plan, kernel, box);
         const int64_t channels = plan.maps[0].patches.channels_per_block;
         v = carver.take<T>(checked_mul(winograd.points(), layout.v_point, "the transformed input"));
         w = carver.take<T>(winograd.points() * layout.w_point);
         s = carver.take<T>(winograd.outer_taps() * layout.s_taps);
-        sums = carver.take<T>(plan.chunks > 1 ? 0 : layout.elems);
+        sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : layout.elems);
         tail = carver.take<T>(int64_t(kernel.tiles[plan.tile.shape].rows) * layout.width);
         places = carver.take<int64_t>(box.place_count());
         place_to = carver.take<int64_t>(box.place_count());
@@ -112,15 +113,17 @@ private:
 template <class T>
 struct SharedSums {
     T* partial = nullptr;
-    SharedSums(Carver& carver, const Plan& plan) { partial = carver.take<T>(plan.partial_elems); }
+    SharedSums(Carver& carver, const Plan& plan, const WinogradSumLayout& layout) {
+        partial = carver.take<T>(plan.tasks.chunks > 1 ? plan.tasks.count * layout.elems : 0);
+    }
 };
 
 // V and W of a box.
 template <class T>
 void transform_box(const Plan& plan, const KernelTable<T>& kernel, const WinogradSumLayout& layout,
-                   const SumOperands<T>& operands, const Product& product, const Box& pixels, const WinogradBox& box,
+                   const SumOperands<T>& operands, const SumProduct& product, const Box& pixels, const WinogradBox& box,
                    const WinogradSumBuffers<T>& buffers) {
-    const WinogradPlan& winograd = plan.winograd;
+    const WinogradPlan& winograd = winograd_of(plan);
     const MapPlan& m = plan.maps[0];
     const int64_t places = box.place_count(), tiles = box.tile_count(), lanes = kernel.lanes;
     box.find_places(winograd, buffers.places);
@@ -130,8 +133,9 @@ void transform_box(const Plan& plan, const KernelTable<T>& kernel, const Winogra
     const Stored<T> x = first_x(plan, product, operands), dy = first_dy(plan, product, operands);
     const int64_t source_channels = product.block.channel_hi - product.block.channel_lo;
     for (int64_t c = 0; c < source_channels; c += lanes) {
-        copy_channels(plan, kernel, m, x, pixels, box.source, product.block.channel_lo + c,
-                      std::min(lanes, source_channels - c), buffers.copy);
+        copy_lanes(plan, kernel, m, x,
+                   {pixels, box.source, product.block.channel_lo + c, std::min(lanes, source_channels - c)},
+                   buffers.copy);
         transforms(plan, kernel)
             .source(buffers.copy.padded.copy, buffers.places, WinogradBox::steps(winograd, box.source), places, nullptr,
                     buffers.v + c, buffers.place_to, point_steps(winograd, layout.v_point));
@@ -139,8 +143,8 @@ void transform_box(const Plan& plan, const KernelTable<T>& kernel, const Winogra
     // Tiles may reach beyond the results: dy is padded with zeros there.
     const Extents results{m.map.axis[0].count, m.map.axis[1].count, m.map.axis[2].count};
     for (int64_t k = 0; k < product.channels; k += lanes) {
-        copy_channels(kernel, plan.result, results, dy, pixels, box.results, product.channel_lo + k,
-                      std::min(lanes, product.channels - k), plan.channels_last, buffers.copy);
+        copy_lanes(kernel, {plan.result, results, plan.channels_last()}, dy,
+                   {pixels, box.results, product.channel_lo + k, std::min(lanes, product.channels - k)}, buffers.copy);
         T* const to = buffers.w + k / layout.width * layout.width * tiles + k % layout.width;
         transforms(plan, kernel)
             .results_adjoint(buffers.copy.padded.copy, buffers.tiles, WinogradBox::steps(winograd, box.results), tiles,
@@ -153,27 +157,39 @@ void transform_box(const Plan& plan, const KernelTable<T>& kernel, const Winogra
 // and at 224x224 gain 14 %, 128-128 at 112x112 6 %.  Rows of planes it foresees: in channels_first nothing is gained.)
 template <class T>
 kernels::Prefetch prefetch_next(const Plan& plan, const KernelTable<T>& kernel, const SumOperands<T>& operands,
-                        const Product& product, const WinogradBox& box, const Box& next,
+                        const SumProduct& product, const WinogradBox& box, const Box& next,
                         const WinogradSumBuffers<T>& buffers) {
     const kernels::TileKernels<T>& tiles = kernel.tiles[plan.tile.shape];
     const int64_t channels = product.block.channel_hi - product.block.channel_lo;
     const int64_t full_tiles = channels / tiles.rows * (product.channels / (tiles.vectors * kernel.lanes)) *
-                          plan.winograd.points() * plan.winograd.outer_taps();  // the full ones
+                          winograd_of(plan).points() * winograd_of(plan).outer_taps();  // the full ones
     if (full_tiles == 0) return {};
-    return prefetch_of(plan, product, operands, results_of(plan, next), full_tiles, box.tile_count(), buffers.stretches);
+    return prefetch_of(plan, product, operands, results_of(plan, plan.maps[0], next), full_tiles, box.tile_count(), buffers.stretches);
 }
 
 // S of each point and outer tap, over the tiles of a box.
 template <class T>
 void multiply_box(const Plan& plan, const KernelTable<T>& kernel, const WinogradSumLayout& layout,
-                  const Product& product, const WinogradBox& box, Beginning<T> beginning, kernels::Prefetch prefetch,
+                  const SumProduct& product, const WinogradBox& box, Beginning<T> beginning, kernels::Prefetch prefetch,
                   const WinogradSumBuffers<T>& buffers) {
-    const WinogradPlan& winograd = plan.winograd;
+    const WinogradPlan& winograd = winograd_of(plan);
     const int64_t tiles = box.tile_count(), channels = product.block.channel_hi - product.block.channel_lo;
     const int64_t columns = round_up(product.channels, kernel.lanes), outer_taps = winograd.outer_taps();
     box.find_first_places(winograd, buffers.offsets);
     box.find_taps(winograd, buffers.taps);
     for (int64_t i = 0; i < tiles; ++i) buffers.offsets[i] *= layout.source_pitch;
+    IndirectProduct<T> sum;
+    sum.depth = tiles;
+    sum.rows = buffers.rows;
+    sum.offsets = buffers.offsets;
+    sum.row_count = channels;
+    sum.pitch = tiles * layout.width;
+    sum.columns = columns;
+    sum.whole_vectors = true;
+    sum.beginning = beginning;
+    sum.c = buffers.row_sums;
+    sum.tail = buffers.tail;
+    sum.prefetch = prefetch.next != nullptr ? &prefetch : nullptr;
     for (int64_t e = 0; e < winograd.points(); ++e)
         for (int64_t tap = 0; tap < outer_taps; ++tap) {
             const T* const v = buffers.v + e * layout.v_point + buffers.taps[tap] * layout.source_pitch;
@@ -182,17 +198,16 @@ void multiply_box(const Plan& plan, const KernelTable<T>& kernel, const Winograd
                 buffers.rows[c] = v + c;
                 buffers.row_sums[c] = s + c * layout.filter_pitch;
             }
-            multiply_indirect(kernel, kernel.tiles[plan.tile.shape], tiles, buffers.rows, buffers.offsets, channels,
-                              buffers.w + e * layout.w_point, tiles * layout.width, columns, true, beginning,
-                              buffers.row_sums, buffers.tail, prefetch.next != nullptr ? &prefetch : nullptr);
+            sum.panels = buffers.w + e * layout.w_point;
+            multiply_indirect(kernel, kernel.tiles[plan.tile.shape], sum);
         }
 }
 
 // G^T S G, to where the taps lie in a chunk's sums.  Returns whether all are finite.
 template <class T>
 bool transform_sums(const Plan& plan, const KernelTable<T>& kernel, const WinogradSumLayout& layout,
-                    const Product& product, T* sums, const WinogradSumBuffers<T>& buffers) {
-    const WinogradPlan& winograd = plan.winograd;
+                    const SumProduct& product, T* sums, const WinogradSumBuffers<T>& buffers) {
+    const WinogradPlan& winograd = winograd_of(plan);
     const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
     const int64_t channels = product.block.channel_hi - product.block.channel_lo, lanes = kernel.lanes;
     // In the order of S, so that each of its points is read from front to back.
@@ -206,7 +221,7 @@ bool transform_sums(const Plan& plan, const KernelTable<T>& kernel, const Winogr
     const auto place = [&](size_t a, int64_t tap) {
         const auto last = static_cast<int64_t>(axis[a].taps.size()) - 1;
         const bool back = winograd.axis[a].transformed && winograd.axis[a].reversed;
-        return axis[a].taps[static_cast<size_t>(back ? last - tap : tap)].weight * plan.weight_axis[a] * lanes;
+        return axis[a].taps[static_cast<size_t>(back ? last - tap : tap)].weight * plan.weights.axis[a] * lanes;
     };
     const auto step = [&](size_t a) { return place(a, 1) - place(a, 0); };
     const TileSteps to_steps{step(winograd.along_a), step(winograd.along_b)};
@@ -225,98 +240,90 @@ bool transform_sums(const Plan& plan, const KernelTable<T>& kernel, const Winogr
 // A vector of filters goes to dw.
 template <class T>
 void write_filters(const Plan& plan, const KernelTable<T>& kernel, const WinogradSumLayout& layout,
-                   const Product& product, int64_t vector, const T* sums, const SumOperands<T>& operands,
+                   const SumProduct& product, int64_t vector, const T* sums, const SumOperands<T>& operands,
                    const WinogradSumBuffers<T>& buffers) {
     const int64_t channels = product.block.channel_hi - product.block.channel_lo, k = vector * kernel.lanes;
     const int64_t count = channels * layout.taps;
     for (int64_t i = 0; i < count; ++i) buffers.in_order[i] = sums + vector * layout.vector_elems + i * kernel.lanes;
-    T* const dw = operands.dw + product.group * plan.weight_group +
-                  (product.channel_lo + k) * plan.weight_result_channel +
-                  product.block.channel_lo * plan.weight_source_channel;
+    T* const dw = operands.dw + product.group * plan.weights.group +
+                  (product.channel_lo + k) * plan.weights.result_channel +
+                  product.block.channel_lo * plan.weights.source_channel;
     kernel.transpose_rows(buffers.in_order, count, std::min<int64_t>(kernel.lanes, product.channels - k), dw,
-                          plan.weight_result_channel);
+                          plan.weights.result_channel);
 }
 
-// Adds the chunks' sums of a vector of filters into those of the first chunk, in a tree; a piece that stays in L1 at a
-// time.  Returns whether all are finite.
+// Adds the chunks' sums of a vector of filters.  Returns whether all are finite.
 template <class T>
-bool add_chunks(const Plan& plan, const KernelTable<T>& kernel, int64_t elems, int64_t count, T* sums) {
-    constexpr int64_t piece = 512, lanes = 16;
+bool add_finite_chunks(const KernelTable<T>& kernel, const ChunkPart& part, T* sums) {
+    constexpr int64_t lanes = 16;
     T spoiled[lanes] = {};
-    for (int64_t from = 0; from < count; from += piece) {
-        const int64_t here = std::min(piece, count - from);
-        for (int64_t distance = 1; distance < plan.chunks; distance *= 2)
-            for (int64_t chunk = 0; chunk + distance < plan.chunks; chunk += 2 * distance)
-                kernel.add(sums + (chunk + distance) * elems + from, here, sums + chunk * elems + from);
-        for (int64_t i = from; i < from + here; ++i) spoiled[i % lanes] += sums[i] * T(0);
-    }
+    add_chunks(kernel, part, sums, [&](const T* piece, int64_t count) {
+        for (int64_t i = 0; i < count; ++i) spoiled[i % lanes] += piece[i] * T(0);
+    });
     return std::all_of(spoiled, spoiled + lanes, [](T zero) { return zero == zero; });
 }
 
 }  // namespace
 
 template <class T>
-void measure_winograd_sum(Plan& plan) {
+void measure_winograd_sum(const Plan& plan, WorkspaceBytes& bytes) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    const WinogradBox box(plan.winograd, plan.maps[0].pixels.box(0), kernel.lanes);
-    if (plan.chunks > 1) plan.partial_elems = plan.tasks * WinogradSumLayout(plan, kernel, box).elems;
+    const WinogradBox box(winograd_of(plan), plan.maps[0].boxes.box(0), kernel.lanes);
     Carver shared(nullptr), thread(nullptr);
-    SharedSums<T>(shared, plan);
-    WinogradSumBuffers<T>(thread, plan, kernel);
-    plan.shared_bytes = shared.used();
-    plan.thread_bytes = thread.used();
+    SharedSums<T>(shared, plan, WinogradSumLayout(plan, kernel, box));
+    measure_buffers<WinogradSumBuffers<T>>(thread, plan, kernel);
+    bytes = {shared.used(), thread.used()};
 }
 
 template <class T>
-bool run_winograd_sum(const Plan& plan, const SumOperands<T>& operands, int threads, std::byte* workspace) {
+void run_winograd_sum(const Plan& plan, const PassOperands<T>& of, const RunContext& run) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    Carver carver(workspace);
-    const SharedSums<T> shared(carver, plan);
-    std::vector<WinogradSumBuffers<T>> buffers;
-    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
-    const BoxSplit& boxes = plan.maps[0].pixels;
-    const WinogradSumLayout layout(plan, kernel, WinogradBox(plan.winograd, boxes.box(0), kernel.lanes));
-    std::atomic<bool> finite{true};
-    parallel_for(plan.tasks, threads, [&](int64_t index, int thread) {
+    const SumOperands<T> operands(of);
+    const BoxSplit& boxes = plan.maps[0].boxes;
+    const WinogradSumLayout layout(plan, kernel, WinogradBox(winograd_of(plan), boxes.box(0), kernel.lanes));
+    Carver carver(run.workspace);
+    const SharedSums<T> shared(carver, plan, layout);
+    const auto buffers = thread_buffers<WinogradSumBuffers<T>>(carver, plan, kernel, run.threads);
+    const auto spoil = [&] { run.not_finite->store(1, std::memory_order_relaxed); };
+    parallel_for(plan.tasks.count, run.threads, [&](int64_t index, int thread) {
         const WinogradSumBuffers<T>& own = buffers[static_cast<size_t>(thread)];
         const SumTask task(plan, index);
         Beginning<T> beginning;
         for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
             const Box pixels = boxes.box(b);
-            const WinogradBox box(plan.winograd, pixels, kernel.lanes);
+            const WinogradBox box(winograd_of(plan), pixels, kernel.lanes);
             transform_box(plan, kernel, layout, operands, task.product, pixels, box, own);
             kernels::Prefetch prefetch;
-            if (plan.channels_last && b + 1 < task.box_hi)
+            if (plan.channels_last() && b + 1 < task.box_hi)
                 prefetch = prefetch_next(plan, kernel, operands, task.product, box, boxes.box(b + 1), own);
             multiply_box(plan, kernel, layout, task.product, box, beginning, prefetch, own);
             beginning.start = kernels::Start::onto_c;  // each box's sum on its own: it rounds less
         }
-        T* const sums = plan.chunks > 1 ? shared.partial + index * layout.elems : own.sums;
-        if (!transform_sums(plan, kernel, layout, task.product, sums, own))
-            finite.store(false, std::memory_order_relaxed);
-        if (plan.chunks > 1) return;
+        T* const sums = plan.tasks.chunks > 1 ? shared.partial + index * layout.elems : own.sums;
+        if (!transform_sums(plan, kernel, layout, task.product, sums, own)) spoil();
+        if (plan.tasks.chunks > 1) return;
         for (int64_t k = 0; k < task.product.channels; k += kernel.lanes)
             write_filters(plan, kernel, layout, task.product, k / kernel.lanes, sums, operands, own);
     });
-    if (plan.chunks == 1) return finite;
+    if (plan.tasks.chunks == 1) return;
     const int64_t vectors = layout.filter_pitch / layout.lanes;
-    parallel_for(plan.tasks / plan.chunks * vectors, threads, [&](int64_t index, int thread) {
+    parallel_for(plan.tasks.count / plan.tasks.chunks * vectors, run.threads, [&](int64_t index, int thread) {
         const int64_t vector = index % vectors;
-        const Product product(plan, index / vectors);
+        const SumProduct product(plan, index / vectors);
         if (vector * layout.lanes >= product.channels) return;
         const int64_t source_channels = product.block.channel_hi - product.block.channel_lo;
-        T* const sums = shared.partial + index / vectors * plan.chunks * layout.elems;
-        if (!add_chunks(plan, kernel, layout.elems, source_channels * layout.taps * layout.lanes,
-                        sums + vector * layout.vector_elems))
-            finite.store(false, std::memory_order_relaxed);
+        T* const sums = shared.partial + index / vectors * plan.tasks.chunks * layout.elems;
+        if (!add_finite_chunks(kernel,
+                               {plan.tasks.chunks, layout.elems, 0, source_channels * layout.taps * layout.lanes},
+                               sums + vector * layout.vector_elems))
+            spoil();
         write_filters(plan, kernel, layout, product, vector, sums, operands, buffers[static_cast<size_t>(thread)]);
     });
-    return finite;
 }
 
-template void measure_winograd_sum<float>(Plan&);
-template void measure_winograd_sum<double>(Plan&);
-template bool run_winograd_sum<float>(const Plan&, const SumOperands<float>&, int, std::byte*);
-template bool run_winograd_sum<double>(const Plan&, const SumOperands<double>&, int, std::byte*);
+template void measure_winograd_sum<float>(const Plan&, WorkspaceBytes&);
+template void measure_winograd_sum<double>(const Plan&, WorkspaceBytes&);
+template void run_winograd_sum(const Plan&, const PassOperands<float>&, const RunContext&);
+template void run_winograd_sum(const Plan&, const PassOperands<double>&, const RunContext&);
 
 }  // namespace convpp

@@ -14,10 +14,12 @@
 #include <algorithm>
 #include <vector>
 
-#include "strategies/indirect/product.hpp"
-#include "source/prefetch.hpp"
-#include "strategies/winograd/weights.hpp"
 #include "machine/dispatch.hpp"
+#include "result/order.hpp"
+#include "source/prefetch.hpp"
+#include "strategies/indirect/multiply.hpp"
+#include "strategies/product_loop.hpp"
+#include "strategies/winograd/weights.hpp"
 
 namespace convpp {
 namespace {
@@ -28,7 +30,7 @@ using kernels::TileSteps;
 template <class T>
 struct WinogradBuffers {
     WeightBuffers<T> transforming;
-    ChannelCopy<T> copy;
+    LaneCopy<T> copy;
     T* weights = nullptr;  // transformed, of a block and a task, where tasks transform them
     T* v = nullptr;  // transformed source: [point][place][channel]
     T* m = nullptr;  // products: [point][tile][channel]
@@ -50,22 +52,22 @@ struct WinogradBuffers {
     int64_t v_pitch = 0, m_pitch = 0, v_point = 0, m_point = 0;
 
     WinogradBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel)
-        : WinogradBuffers(carver, plan, kernel, WinogradBox(plan.winograd, plan.maps[0].pixels.box(0), kernel.lanes)) {}
+        : WinogradBuffers(carver, plan, kernel, WinogradBox(winograd_of(plan), plan.maps[0].boxes.box(0), kernel.lanes)) {}
 
 private:
     WinogradBuffers(Carver& carver, const Plan& plan, const KernelTable<T>& kernel, const WinogradBox& box)
         : transforming(carver, plan, kernel), copy(carver, plan, box.source, box.source, kernel.lanes) {
-        const WinogradPlan& w = plan.winograd;
+        const WinogradPlan& w = winograd_of(plan);
         const int64_t place_count = box.place_count(), tile_count = box.tile_count(),
                       width = panel_widths(plan, kernel).channels;
         v_pitch = w.source_block;
-        m_pitch = round_up(std::min(plan.channel_block, plan.result_channels), kernel.lanes);
+        m_pitch = round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
         constexpr const char* what = "the transformed input";
         v_point = apart_by_odd_lines<T>(checked_mul(place_count, v_pitch, what));
         m_point = apart_by_odd_lines<T>(tile_count * m_pitch);
-        const WinogradWeights layout(plan, kernel, plan.channel_block);
+        const WinogradWeights layout(plan, kernel, plan.tasks.channel_block);
         weights =
-            carver.take<T>(plan.packs_in_task ? w.points() * layout.point_pitch(w.source_block) + kernel.lanes : 0);
+            carver.take<T>(plan.packing.by_tasks ? w.points() * layout.point_pitch(w.source_block) + kernel.lanes : 0);
         v = carver.take<T>(checked_mul(w.points(), v_point, what));
         m = carver.take<T>(w.points() * m_point);
         results = carver.take<T>(box.results.elems);
@@ -80,9 +82,9 @@ private:
         rows = carver.take<const T*>(tile_count);
         products = carver.take<T*>(tile_count);
         const int64_t pixels = box.results.elems / kernel.lanes;
-        in_order = carver.take<T*>(plan.channels_last ? 0 : pixels);
-        planes = carver.take<T>(plan.converts && !plan.channels_last ? pixels * kernel.lanes : 0);
-        stretches = carver.take<kernels::Stretch>(plan.channels_last ? most_stretches : 0);
+        in_order = carver.take<T*>(plan.channels_last() ? 0 : pixels);
+        planes = carver.take<T>(plan.converts() && !plan.channels_last() ? pixels * kernel.lanes : 0);
+        stretches = carver.take<kernels::Stretch>(plan.channels_last() ? most_stretches : 0);
         runs = carver.take<ResultRun>(pixels / box.results.range[2].length);
     }
 };
@@ -92,8 +94,8 @@ struct SharedTransformed {
     T* weights = nullptr;
     T* bias = nullptr;
     SharedTransformed(Carver& carver, const Plan& plan, const KernelTable<T>& kernel) {
-        weights = carver.take<T>(plan.packs_in_task ? 0 : plan.packed_weight_elems + kernel.lanes);
-        bias = carver.take<T>(plan.groups * plan.result_channels + kernel.lanes);
+        weights = carver.take<T>(plan.packing.by_tasks ? 0 : packed_weight_elems(plan) + kernel.lanes);
+        bias = carver.take<T>(plan.tasks.groups * plan.tasks.channels + kernel.lanes);
     }
 };
 
@@ -101,10 +103,10 @@ struct SharedTransformed {
 template <class T>
 void transform_source(const Plan& plan, const KernelTable<T>& kernel, const Stored<T>& source, const Box& pixels,
                       const WinogradBox& box, const SourceBlock& block, const WinogradBuffers<T>& buffers) {
-    const WinogradPlan& w = plan.winograd;
+    const WinogradPlan& w = winograd_of(plan);
     for (int64_t c = 0; c < block.channels; c += kernel.lanes) {
-        copy_channels(plan, kernel, plan.maps[0], source, pixels, box.source, block.lo + c,
-                      std::min<int64_t>(kernel.lanes, block.channels - c), buffers.copy);
+        const int64_t channels = std::min<int64_t>(kernel.lanes, block.channels - c);
+        copy_lanes(plan, kernel, plan.maps[0], source, {pixels, box.source, block.lo + c, channels}, buffers.copy);
         transforms(plan, kernel)
             .source(buffers.copy.padded.copy, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
                     nullptr, buffers.v + c, buffers.place_to, point_steps(w, buffers.v_point));
@@ -134,7 +136,7 @@ struct ResultWriter {
                                    (axis[1].result_start + box.results.range[1].lo + h) * plan.result.axis[1] +
                                    (axis[2].result_start + box.results.range[2].lo) * plan.result.axis[2];
             const int64_t row = n * s.batch + d * s.axis[0] + h * s.axis[1];
-            if (plan.channels_last) {
+            if (plan.channels_last()) {
                 buffers.runs[run_count++] = {offset, row, valid[2]};
                 return;
             }
@@ -147,9 +149,9 @@ struct ResultWriter {
 
     // `at`: the first element in the tensor.
     void write(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
-        if (plan.converts) return round(channels, operands, at);
+        if (plan.converts()) return round(channels, operands, at);
         T* const result = operands.result.plain() + at;
-        if (!plan.channels_last) {
+        if (!plan.channels_last()) {
             write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, channels, result);
         } else {
             for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run)
@@ -159,7 +161,7 @@ struct ResultWriter {
         if (operands.epilogue.none()) return;
         for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run) {
             T* const from = result + run->offset;
-            if (plan.channels_last) finish(operands, from, plan.result.axis[2], at + run->offset, run->count, channels);
+            if (plan.channels_last()) finish(operands, from, plan.result.axis[2], at + run->offset, run->count, channels);
             else finish(operands, from, plan.result.channel, at + run->offset, channels, run->count);
         }
     }
@@ -167,10 +169,10 @@ struct ResultWriter {
 private:
     // Halves go from the buffers to where they belong, and are rounded on the way.
     void round(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
-        if (!plan.channels_last)
+        if (!plan.channels_last())
             kernel.transpose_rows(buffers.in_order, pixel_count, channels, buffers.planes, pixel_count);
         for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run) {
-            if (plan.channels_last)
+            if (plan.channels_last())
                 finish(operands, buffers.results + run->first, kernel.lanes, at + run->offset, run->count, channels);
             else finish(operands, buffers.planes + run->first, pixel_count, at + run->offset, channels, run->count);
         }
@@ -179,7 +181,7 @@ private:
     void finish(const ProductOperands<T>& operands, const T* sums, int64_t pitch, int64_t at, int64_t rows,
                 int64_t count) const {
         apply_epilogue(kernel, sums, pitch, operands.epilogue.from(at).residual, operands.result + at,
-                    plan.channels_last ? plan.result.axis[2] : plan.result.channel, rows, count,
+                    plan.channels_last() ? plan.result.axis[2] : plan.result.channel, rows, count,
                     operands.epilogue.activation);
     }
 };
@@ -188,16 +190,16 @@ private:
 template <class T>
 void add_source(const Plan& plan, const ProductOperands<T>& operands, const ProductTask& task, const WinogradBox& box,
                 const SourceBlock& block, PrefetchList& prefetch) {
-    Stored<T> at = operands.source + task.pixels.lo[0] * plan.source.batch +
-                   (task.group_lo * plan.source_channels + block.lo) * plan.source.channel;
+    Stored<T> at = operands.source + task.pixels.lo[0] * plan.source.strides.batch +
+                   (task.group_lo * plan.source.channels + block.lo) * plan.source.strides.channel;
     std::array<int64_t, 4> count{task.pixels.extent(0), 1, 1, 1};
     for (size_t a = 0; a < 3; ++a) {
         const ReadRange& range = box.source.range[a];
         const int64_t lo = std::max<int64_t>(range.lo, 0);
         count[a + 1] = std::min(range.lo + range.length, plan.maps[0].map.axis[a].source_extent) - lo;
-        at += lo * plan.source.axis[a];
+        at += lo * plan.source.strides.axis[a];
     }
-    prefetch.add(at, plan.source, count, {1, 1, 1}, block.channels);
+    prefetch.add(at, plan.source.strides, count, {1, 1, 1}, block.channels);
 }
 
 // While tiles multiply, they ask for what comes next: the next block's source, or the results, and the source of the
@@ -205,10 +207,19 @@ void add_source(const Plan& plan, const ProductOperands<T>& operands, const Prod
 // out of each pixel.  (Measured, 3x3 float32: 1.03 to 1.23 times as fast; rows of channels_first the processor foresees:
 // 0.95 to 1.0 times.)
 template <class T>
+struct BlockOfTask {
+    const ProductTask& task;
+    const GroupOperands<T>& own;
+    const WinogradBox& box;
+    const SourceBlock& block;
+    int64_t next_task;
+};
+
+template <class T>
 kernels::Prefetch prefetch_next(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                        const GroupOperands<T>& own, const ProductTask& task, const WinogradBox& box,
-                        const SourceBlock& block, int64_t next_task, const WinogradBuffers<T>& buffers) {
-    if (!plan.channels_last) return {};
+                                const BlockOfTask<T>& at, const WinogradBuffers<T>& buffers) {
+    if (!plan.channels_last()) return {};
+    const auto& [task, own, box, block, next_task] = at;
     PrefetchList prefetch(buffers.stretches);
     if (block.index + 1 < SourceBlock::count(plan)) {
         add_source(plan, operands, task, box, SourceBlock(plan, block.index + 1), prefetch);
@@ -221,23 +232,23 @@ kernels::Prefetch prefetch_next(const Plan& plan, const KernelTable<T>& kernel, 
             to += range.lo * plan.result.axis[a];
         }
         prefetch.add((operands.result + to).stored(), plan.result, count, {1, 1, 1}, task.channels);
-        if (next_task < plan.tasks) {
+        if (next_task < plan.tasks.count) {
             const ProductTask next(plan, next_task);
-            add_source(plan, operands, next, WinogradBox(plan.winograd, next.pixels, kernel.lanes),
+            add_source(plan, operands, next, WinogradBox(winograd_of(plan), next.pixels, kernel.lanes),
                        SourceBlock(plan, 0), prefetch);
         }
     }
     const auto& tiles = kernel.tiles[plan.tile.shape];
     const int64_t full_tiles = box.tile_count() / tiles.rows * (task.channels / (tiles.vectors * kernel.lanes));
-    return prefetch.over(plan.winograd.points() * full_tiles, plan.winograd.outer_taps() * block.channels);
+    return prefetch.over(winograd_of(plan).points() * full_tiles, winograd_of(plan).outer_taps() * block.channels);
 }
 
 template <class T>
 void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOperands<T>& operands, const T* weights,
               const T* bias, const WinogradBuffers<T>& buffers, const ProductTask& task, int64_t next_task,
               std::atomic<unsigned char>* spoiled) {
-    const WinogradPlan& w = plan.winograd;
-    const WinogradWeights layout(plan, kernel, weights == nullptr ? plan.channel_block : plan.result_channels);
+    const WinogradPlan& w = winograd_of(plan);
+    const WinogradWeights layout(plan, kernel, weights == nullptr ? plan.tasks.channel_block : plan.tasks.channels);
     const WinogradBox box(w, task.pixels, kernel.lanes);
     const int64_t places = box.place_count(), tiles = box.tile_count(), points = w.points();
     box.find_places(w, buffers.places);
@@ -261,15 +272,26 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
             transform_own_weights(plan, kernel, operands, task, block, buffers.weights, buffers.transforming);
         else
             u = weights + layout.block_at(plan, group, index) + task.channel_lo / layout.width * layout.pitch(channels);
-        kernels::Prefetch prefetch = prefetch_next(plan, kernel, operands, own, task, box, block, next_task, buffers);
+        kernels::Prefetch prefetch = prefetch_next(plan, kernel, operands, {task, own, box, block, next_task}, buffers);
+        IndirectProduct<T> product;
+        product.depth = layout.taps * channels;
+        product.rows = buffers.rows;
+        product.offsets = buffers.offsets;
+        product.row_count = tiles;
+        product.pitch = layout.pitch(channels);
+        product.columns = task.channels;
+        product.whole_vectors = true;
+        product.beginning = beginning;
+        product.c = buffers.products;
+        product.tail = buffers.tail;
+        product.prefetch = prefetch.next != nullptr ? &prefetch : nullptr;
         for (int64_t e = 0; e < points; ++e, u += layout.point_pitch(channels)) {
             for (int64_t i = 0; i < tiles; ++i) {
                 buffers.rows[i] = buffers.v + e * buffers.v_point + buffers.first_place[i] * buffers.v_pitch;
                 buffers.products[i] = buffers.m + e * buffers.m_point + buffers.tile_from[i];
             }
-            multiply_indirect(kernel, kernel.tiles[plan.tile.shape], layout.taps * channels, buffers.rows,
-                              buffers.offsets, tiles, u, layout.pitch(channels), task.channels, true, beginning,
-                              buffers.products, buffers.tail, prefetch.next != nullptr ? &prefetch : nullptr);
+            product.panels = u;
+            multiply_indirect(kernel, kernel.tiles[plan.tile.shape], product);
         }
         beginning.start = kernels::Start::from_c;
     }
@@ -287,65 +309,54 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
     }
 }
 
-template <class T>
-std::vector<WinogradBuffers<T>> buffers_of_threads(Carver& carver, const Plan& plan, const KernelTable<T>& kernel,
-                                                   int threads) {
-    std::vector<WinogradBuffers<T>> buffers;
-    buffers.reserve(static_cast<size_t>(threads));
-    for (int t = 0; t < threads; ++t) buffers.emplace_back(carver, plan, kernel);
-    return buffers;
-}
-
 }  // namespace
 
 template <class T>
-void measure_winograd_product(Plan& plan) {
+void measure_winograd_product(const Plan& plan, WorkspaceBytes& bytes) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     Carver shared(nullptr), thread(nullptr);
     SharedTransformed<T>(shared, plan, kernel);
-    WinogradBuffers<T>(thread, plan, kernel);
-    plan.shared_bytes = shared.used();
-    plan.thread_bytes = thread.used();
+    measure_buffers<WinogradBuffers<T>>(thread, plan, kernel);
+    bytes = {shared.used(), thread.used()};
 }
 
 template <class T>
-void transform_product_weights(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace,
+void transform_product_weights(const Plan& plan, const PassOperands<T>& operands, const RunContext& run,
                                T* transformed) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    Carver carver(workspace);
+    Carver carver(run.workspace);
     SharedTransformed<T>(carver, plan, kernel);
-    transform_all_weights(plan, kernel, operands, threads, transformed,
-                          buffers_of_threads(carver, plan, kernel, threads));
+    transform_all_weights(plan, kernel, ProductOperands<T>(operands), run.threads, transformed,
+                          thread_buffers<WinogradBuffers<T>>(carver, plan, kernel, run.threads));
 }
 
 template <class T>
-void run_winograd_product(const Plan& plan, const ProductOperands<T>& operands, int threads, std::byte* workspace,
-                          std::atomic<unsigned char>* spoiled) {
+void run_winograd_product(const Plan& plan, const PassOperands<T>& of, const RunContext& run) {
     const KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    Carver carver(workspace);
+    const ProductOperands<T> operands(of);
+    const int threads = run.threads;
+    Carver carver(run.workspace);
     const SharedTransformed<T> shared(carver, plan, kernel);
-    const std::vector<WinogradBuffers<T>> buffers = buffers_of_threads(carver, plan, kernel, threads);
+    const auto buffers = thread_buffers<WinogradBuffers<T>>(carver, plan, kernel, threads);
     if (operands.bias) {
         copy_bias(plan, operands.bias, shared.bias);
-        const int64_t channels = plan.groups * plan.result_channels;
+        const int64_t channels = plan.tasks.groups * plan.tasks.channels;
         std::fill_n(shared.bias + channels, kernel.lanes, T(0));  // read in whole vectors, and looked at for NaN
     }
-    const bool transforms_all = operands.packed == nullptr && !plan.packs_in_task;
+    const bool transforms_all = operands.packed == nullptr && !plan.packing.by_tasks;
     if (transforms_all) transform_all_weights(plan, kernel, operands, threads, shared.weights, buffers);
     const T* const weights = transforms_all ? shared.weights : operands.packed;
-    parallel_for(plan.tasks, threads, [&](int64_t task, int thread) {
+    parallel_for(plan.tasks.count, threads, [&](int64_t task, int thread) {
         run_task(plan, kernel, operands, weights, shared.bias, buffers[static_cast<size_t>(thread)],
-                 ProductTask(plan, task), task + threads, spoiled);
+                 ProductTask(plan, task), task + threads, run.not_finite);
     });
 }
 
-template void measure_winograd_product<float>(Plan&);
-template void measure_winograd_product<double>(Plan&);
-template void transform_product_weights<float>(const Plan&, const ProductOperands<float>&, int, std::byte*, float*);
-template void transform_product_weights<double>(const Plan&, const ProductOperands<double>&, int, std::byte*, double*);
-template void run_winograd_product<float>(const Plan&, const ProductOperands<float>&, int, std::byte*,
-                                          std::atomic<unsigned char>*);
-template void run_winograd_product<double>(const Plan&, const ProductOperands<double>&, int, std::byte*,
-                                           std::atomic<unsigned char>*);
+template void measure_winograd_product<float>(const Plan&, WorkspaceBytes&);
+template void measure_winograd_product<double>(const Plan&, WorkspaceBytes&);
+template void transform_product_weights(const Plan&, const PassOperands<float>&, const RunContext&, float*);
+template void transform_product_weights(const Plan&, const PassOperands<double>&, const RunContext&, double*);
+template void run_winograd_product(const Plan&, const PassOperands<float>&, const RunContext&);
+template void run_winograd_product(const Plan&, const PassOperands<double>&, const RunContext&);
 
 }  // namespace convpp

@@ -1,9 +1,9 @@
 // Where the tiles of a box lie: in the source, transformed, and in the results.
 //
-// In:  a Plan whose algorithm is Winograd's, a box of units.   Out: offsets of its tiles.
-// Next: winograd_product.cpp.
+// In:  a Plan of this strategy, a box of units.   Out: offsets of its tiles.
+// Next: product.cpp, grad.cpp.
 //
-// A box's source is copied, one vector of channels at a time, with its padding (channel_product.hpp).  Transformed, it is
+// A box's source is copied, one vector of channels at a time, with its padding (source/lanes.hpp).  Transformed, it is
 // [point][place][channel]: a place is a tile, with all source elements of the axes that are not transformed.
 #pragma once
 
@@ -11,9 +11,12 @@
 #include <array>
 #include <cstdint>
 
-#include "strategies/channels/product.hpp"
+#include "source/lanes.hpp"
+#include "strategies/winograd/axes.hpp"
 
 namespace convpp {
+
+inline const WinogradPlan& winograd_of(const Plan& plan) { return own<WinogradPlan>(plan); }
 
 // Strides that are multiples of many cache sets would let the points of a tile push each other out of the caches: an odd
 // number of cache lines apart, they do not.
@@ -25,7 +28,7 @@ int64_t apart_by_odd_lines(int64_t elems) {
 
 template <class T>
 const kernels::WinogradKernels<T>& transforms(const Plan& plan, const kernels::KernelTable<T>& kernel) {
-    return kernel.winograd[plan.winograd.size][plan.winograd.planes() ? 1 : 0];
+    return kernel.winograd[winograd_of(plan).size][winograd_of(plan).planes() ? 1 : 0];
 }
 
 // From point to point of the tiles, along each axis.
@@ -38,9 +41,9 @@ struct SourceBlock {
     int64_t index, lo, channels;
     SourceBlock(const Plan& plan, int64_t i)
         : index(i),
-          lo(i * plan.winograd.source_block),
-          channels(std::min(plan.winograd.source_block, plan.source_channels - lo)) {}
-    static int64_t count(const Plan& plan) { return ceil_div(plan.source_channels, plan.winograd.source_block); }
+          lo(i * winograd_of(plan).source_block),
+          channels(std::min(winograd_of(plan).source_block, plan.source.channels - lo)) {}
+    static int64_t count(const Plan& plan) { return ceil_div(plan.source.channels, winograd_of(plan).source_block); }
 };
 
 // Calls visit(n, a, b, c) for all indices below some counts, in order.
@@ -53,11 +56,11 @@ void for_each_index(const std::array<int64_t, 4>& counts, const Visit& visit) {
 }
 
 // The results of a box of units, as far as there are any.
-inline Box results_of(const Plan& plan, const Box& units) {
+inline Box results_of(const Plan& plan, const MapPlan& m, const Box& units) {
     Box results = units;
     for (size_t a = 0; a < 3; ++a) {
-        const WinogradAxis& axis = plan.winograd.axis[a];
-        const int64_t count = plan.maps[0].map.axis[a].count;
+        const WinogradAxis& axis = winograd_of(plan).axis[a];
+        const int64_t count = m.map.axis[a].count;
         const int64_t lo = units.lo[a + 1] * (axis.transformed ? axis.step : 1);
         results.lo[a + 1] = std::min(lo, count);
         results.hi[a + 1] = std::min(lo + axis.result_length(units.extent(a + 1)), count);

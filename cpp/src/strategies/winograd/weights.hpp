@@ -21,14 +21,14 @@ struct WinogradWeights {
 
     template <class T>
     WinogradWeights(const Plan& plan, const kernels::KernelTable<T>& kernel, int64_t result_channels)
-        : width(panel_widths(plan, kernel).channels), slack(kernel.lanes), taps(plan.winograd.outer_taps()) {
+        : width(panel_widths(plan, kernel).channels), slack(kernel.lanes), taps(winograd_of(plan).outer_taps()) {
         panels = ceil_div(result_channels, width);
     }
     int64_t pitch(int64_t channels) const { return taps * channels * width + slack; }  // of panels
     int64_t point_pitch(int64_t channels) const { return panels * pitch(channels); }
     int64_t block_at(const Plan& plan, int64_t group, int64_t block) const {
         return group * plan.maps[0].weights_per_group +
-               plan.winograd.points() * block * point_pitch(plan.winograd.source_block);
+               winograd_of(plan).points() * block * point_pitch(winograd_of(plan).source_block);
     }
 };
 
@@ -49,20 +49,28 @@ struct WeightBuffers {
     }
 };
 
-// Transforms the weights of one panel of result channels with some channels of a source block; `to`: the block's and the
-// panel's first element.
+// One panel of result channels with some channels of a source block.
+struct WeightPanel {
+    int64_t group;
+    const SourceBlock& block;
+    int64_t channel_lo, channels;
+    int64_t panel;
+};
+
+// `to`: the block's and the panel's first element.
 template <class T>
 void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                     int64_t group, const SourceBlock& block, int64_t channel_lo, int64_t channels, int64_t panel,
-                     const WinogradWeights& layout, T* to, const WeightBuffers<T>& buffers) {
-    const WinogradPlan& w = plan.winograd;
+                     const WeightPanel& of, const WinogradWeights& layout, T* to, const WeightBuffers<T>& buffers) {
+    const SourceBlock& block = of.block;
+    const int64_t group = of.group, channel_lo = of.channel_lo, channels = of.channels, panel = of.panel;
+    const WinogradPlan& w = winograd_of(plan);
     const MapPlan& m = plan.maps[0];
     const int64_t width = layout.width, taps = m.map.taps();
-    const Stored<T> weights = operands.weights + group * plan.weight_group;
-    PatchBlock packed = patch_block(m.patches, 0);
-    packed.channel_lo = channel_lo;
-    packed.channel_hi = channel_lo + channels;
-    pack_weights(plan, kernel, m, packed, weights, panel, panel + 1, 0, buffers.panel, buffers.packing);
+    const Stored<T> weights = operands.weights + group * plan.weights.group;
+    PackingItem<T> packed{m, patch_block(m.patches, 0), weights, panel, panel + 1, 0, buffers.panel};
+    packed.block.channel_lo = channel_lo;
+    packed.block.channel_hi = channel_lo + channels;
+    pack_weights(plan, kernel, packed, buffers.packing);
     // The packed taps of each axis, in the order of the source; those of the other axes stay in theirs.
     std::array<int64_t, 3> step{}, count{};
     int64_t first = 0;
@@ -82,7 +90,7 @@ void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, co
     }
     const kernels::TileSteps in{step[w.along_a], step[w.along_b]},
         out = point_steps(w, layout.point_pitch(block.channels));
-    const int64_t valid = std::min(width, plan.result_channels - panel * width);
+    const int64_t valid = std::min(width, plan.tasks.channels - panel * width);
     to += (channel_lo - block.lo) * width;
     for_each_index({1, count[0], count[1], count[2]}, [&](int64_t, int64_t i, int64_t j, int64_t k) {
         const T* const from = buffers.panel + first + i * step[0] + j * step[1] + k * step[2];
@@ -96,12 +104,12 @@ void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, co
 // All of them.  `buffers[thread].transforming` are the thread's WeightBuffers.
 template <class T, class Buffers>
 void transform_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                           int threads, T* transformed, const std::vector<Buffers>& buffers) {
-    const WinogradWeights layout(plan, kernel, plan.result_channels);
+                           int threads, T* transformed, const ThreadBuffers<Buffers>& buffers) {
+    const WinogradWeights layout(plan, kernel, plan.tasks.channels);
     const int64_t most = plan.maps[0].patches.channels_per_block, blocks = SourceBlock::count(plan);
-    const int64_t parts = ceil_div(plan.winograd.source_block, most);
+    const int64_t parts = ceil_div(winograd_of(plan).source_block, most);
     parallel_for(
-        plan.groups * blocks * parts * layout.panels, packing_threads(plan, threads), [&](int64_t task, int thread) {
+        plan.tasks.groups * blocks * parts * layout.panels, packing_threads(plan, threads), [&](int64_t task, int thread) {
             const int64_t panel = task % layout.panels, part = task / layout.panels % parts;
             const SourceBlock block(plan, task / layout.panels / parts % blocks);
             const int64_t group = task / layout.panels / parts / blocks;
@@ -109,7 +117,7 @@ void transform_all_weights(const Plan& plan, const kernels::KernelTable<T>& kern
             if (channels <= 0) return;
             T* const to =
                 transformed + layout.block_at(plan, group, block.index) + panel * layout.pitch(block.channels);
-            transform_panel(plan, kernel, operands, group, block, lo, channels, panel, layout, to,
+            transform_panel(plan, kernel, operands, {group, block, lo, channels, panel}, layout, to,
                             buffers[static_cast<size_t>(thread)].transforming);
         });
 }
@@ -119,13 +127,14 @@ template <class T>
 void transform_own_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                            const ProductTask& task, const SourceBlock& block, T* transformed,
                            const WeightBuffers<T>& buffers) {
-    const WinogradWeights layout(plan, kernel, plan.channel_block);
+    const WinogradWeights layout(plan, kernel, plan.tasks.channel_block);
     const int64_t most = plan.maps[0].patches.channels_per_block, first = task.channel_lo / layout.width;
     for (int64_t panel = 0; panel * layout.width < task.channels; ++panel)
         for (int64_t c = 0; c < block.channels; c += most)
-            transform_panel(plan, kernel, operands, task.group_lo, block, block.lo + c,
-                            std::min(most, block.channels - c), first + panel, layout,
-                            transformed + panel * layout.pitch(block.channels), buffers);
+            transform_panel(
+                plan, kernel, operands,
+                {task.group_lo, block, block.lo + c, std::min(most, block.channels - c), first + panel}, layout,
+                transformed + panel * layout.pitch(block.channels), buffers);
 }
 
 }  // namespace convpp

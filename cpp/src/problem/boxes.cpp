@@ -1,9 +1,10 @@
-// Boxes of pixels and blocks of patches.  plan.hpp says what they are; plan_parts.hpp what goes in.
+// Boxes and blocks, cut.  boxes.hpp says what comes in and goes out.
+#include "problem/boxes.hpp"
+
 #include <algorithm>
-#include <cstddef>
 #include <limits>
 
-#include "plan/plan_parts.hpp"
+#include "problem/checked.hpp"
 
 namespace convpp {
 namespace {
@@ -40,36 +41,6 @@ PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t lea
     blocks.channel_blocks = ceil_div(channels, fit);
     blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
     return blocks;
-}
-
-int64_t panel_width(const Plan& plan, const TileShape& shape, bool of_pixels) {
-    return of_pixels == plan.tile.pixels_are_columns ? shape.vectors * shape.lanes : shape.rows;
-}
-
-BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes, int64_t chunks) {
-    return BoxSplit({plan.batch, map.axis[0].count, map.axis[1].count, map.axis[2].count}, limit, lanes, chunks);
-}
-
-// Where pixels are not packed, a chunk's staged channels are not multiplied by taps: 8192 pixels of one channel are
-// 32 KiB of float32; of many channels, a quarter of the L2's share.
-int64_t chunk_pixels_of_rows(const Plan& plan, const MapPlan& m, int64_t elem_bytes) {
-    int64_t staged = elem_bytes * m.patches.channels_per_block;  // bytes for each pixel
-    for (const AxisMap& axis : m.map.axis) staged *= static_cast<int64_t>(axis.phases.size());
-    return std::clamp<int64_t>(plan.cache_bytes * 7 / 64 / staged, 1, 8192);
-}
-
-int64_t staged_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_bytes) {
-    if (m.in_place) return std::numeric_limits<int64_t>::max();
-    constexpr int64_t bytes_of_band = 40;  // of each pixel, where planes are single pixels
-    int64_t bytes = elem_bytes * m.patches.channels_per_block + bytes_of_band;
-    for (const AxisMap& axis : m.map.axis) bytes *= static_cast<int64_t>(axis.phases.size());
-    return std::max<int64_t>(1, plan.cache_bytes * 7 / 16 / bytes);
-}
-
-int64_t copied_pixels_most(const Plan& plan, const MapPlan& m, int64_t elem_bytes) {
-    if (m.in_place) return std::numeric_limits<int64_t>::max();
-    const int64_t most = plan.cache_bytes * 7 / 16 / (elem_bytes * m.patches.channels_per_block);
-    return std::max<int64_t>(1, most / m.map.source_elems_of_pixel());
 }
 
 BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes, int64_t chunks)

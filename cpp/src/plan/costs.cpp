@@ -1,0 +1,42 @@
+// The common parts of the estimates.  costs.hpp says what each is.
+#include "plan/costs.hpp"
+
+namespace convpp::costs {
+
+double packed_slots(int64_t rows, int64_t vectors) { return f(std::max({rows * vectors, rows + vectors, int64_t(6)})); }
+
+double indirect_slots(int64_t rows, int64_t vectors) {
+    return std::max(f(rows * vectors) * (1.0 + 0.17 / f(vectors * vectors)), 6.0);
+}
+
+double read_elems(const Plan& plan, const MapPlan& m) {
+    double elems = f(plan.batch());
+    for (const AxisMap& axis : m.map.axis) {
+        const auto [lo, hi] = std::minmax_element(axis.taps.begin(), axis.taps.end(),
+                                                  [](const Tap& s, const Tap& t) { return s.offset < t.offset; });
+        elems *= f((axis.count - 1) * axis.source_step + hi->offset - lo->offset + 1);
+    }
+    return elems;
+}
+
+double filled_vectors(const Plan& plan, const MapPlan& m, int64_t lanes) {
+    if (plan.gaps != Gaps::filled_before || plan.channels_last() || plan.maps.size() != 1) return 0.0;
+    double elems = f(plan.tasks.channels) * f(pixels_of_map(plan, m));
+    for (const AxisMap& axis : m.map.axis) elems *= f(axis.result_step);
+    return elems / f(lanes);
+}
+
+double split_vectors(const MapPlan& m, double vectors) {
+    double rows = 0;
+    if (std::any_of(m.map.axis.begin(), m.map.axis.end(), [](const AxisMap& axis) { return axis.source_step > 1; }))
+        rows = f(static_cast<int64_t>(m.map.axis[0].phases.size() * m.map.axis[1].phases.size()));
+    return rows * vectors;
+}
+
+const MapPlan& heaviest_map(const Plan& plan) {
+    const auto work = [](const MapPlan& m) { return m.map.pixels() * m.map.taps(); };
+    return *std::max_element(plan.maps.begin(), plan.maps.end(),
+                             [&](const MapPlan& a, const MapPlan& b) { return work(a) < work(b); });
+}
+
+}  // namespace convpp::costs

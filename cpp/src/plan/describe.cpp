@@ -1,0 +1,39 @@
+// A plan in words, as explain prints it.
+#include <string>
+
+#include "plan/plan.hpp"
+#include "strategies/strategy.hpp"
+
+namespace convpp {
+namespace {
+
+std::string text(int64_t n) { return std::to_string(n); }
+
+std::string describe_samples(const Plan& plan) {
+    if (plan.samples.count == 1) return "";
+    return "; " + text(plan.samples.count) +
+           (plan.samples.shared_out ? " samples, shared out" : " samples, one after the other");
+}
+
+}  // namespace
+
+std::string describe_direct(const Plan& plan, bool classes_are_one_product) {
+    const MapPlan& m = plan.maps.front();
+    const bool sums = plan.pass == Pass::weight_grad, by_pixel = plan.tile.pixels_are_columns;
+    const std::string pixels = sums ? " patch elements" : " pixels";
+    return "tile " + text(plan.tile.rows) + (by_pixel ? " channels" : pixels) + " x " + text(plan.tile.columns) +
+           (by_pixel ? pixels : " channels") + "; " + text(plan.tasks.count) + " tasks of up to " +
+           text(plan.tasks.channel_block) + " channels x " + text(m.boxes.largest()) + " pixels; " +
+           text(m.patches.count()) + " blocks of up to " + text(m.patches.largest()) + " (channel, tap) pairs; " +
+           text(static_cast<int64_t>(plan.maps.size())) +
+           (plan.maps.size() == 1 ? " index map" : " residue classes") +
+           (classes_are_one_product ? " as one product; " : "; ") + plan.how->in_words +
+           (plan.order == SumOrder::pairs ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "");
+}
+
+std::string describe_blocking(const Plan& plan) {
+    if (plan.empty()) return "nothing to sum";
+    return (plan.how->describe != nullptr ? plan.how->describe(plan) : describe_direct(plan)) + describe_samples(plan);
+}
+
+}  // namespace convpp

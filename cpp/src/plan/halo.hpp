@@ -1,0 +1,41 @@
+// The halo of an input gradient: what is read outside x, where its boundary is not zeros.
+//
+// In:  a ConvProblem whose axes have boundaries (weights for each sample: of one sample).
+// Out: the problem with zeros around x; the plans of the slabs that the halo is cut into.   Next: repair/halo.cpp, which runs
+// them.
+//
+// The positions that are read outside x are a frame around it.  It is cut into slabs: in front of and behind x along each
+// axis, within x along the axes before it, with all that is read along the axes after it.  The gradient of a slab is an
+// input gradient like any other, of an x that is the slab: it is computed, for some samples at a time, into a block of
+// memory of bounded size, and then added to dx through the fold.  Slabs, and the positions of each, come in a fixed order,
+// for each sample on its own: so bits depend neither on threads nor on the batch.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "plan/plan.hpp"
+
+namespace convpp {
+
+// The inner part's problem: the same x, with zeros around it.
+ConvProblem with_zeros_around(const ConvProblem& problem);
+
+// A part of the halo.
+struct Slab {
+    Extents lo{0, 0, 0}, extent{0, 0, 0};  // positions of the extended x
+    int64_t samples = 0;  // that are computed at once
+    Plan plan;            // of so many samples: its x is the slab
+    std::vector<Plan> last;  // of the samples left over, if there are any
+};
+
+struct HaloPlan {
+    ConvProblem problem;
+    std::vector<Slab> slabs;
+    int64_t gradient_bytes = 0, column_bytes = 0;  // of the largest slab
+};
+
+// Null where nothing is read outside.
+std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtype, Isa isa, int threads);
+
+}  // namespace convpp

@@ -1,0 +1,185 @@
+// The parts of product_tasks.hpp, which says what they are.
+#include "plan/product_tasks.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+#include "problem/checked.hpp"
+
+namespace convpp {
+
+BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int64_t lanes, int64_t chunks) {
+    return BoxSplit({plan.batch(), map.axis[0].count, map.axis[1].count, map.axis[2].count}, limit, lanes, chunks);
+}
+
+// 8192 pixels of one channel are 32 KiB of float32; of many channels, a quarter of the L2's share.
+int64_t chunk_pixels_of_rows(const Setting& setting, const MapPlan& m) {
+    int64_t staged = setting.elem_bytes * m.patches.channels_per_block;  // bytes for each pixel
+    for (const AxisMap& axis : m.map.axis) staged *= static_cast<int64_t>(axis.phases.size());
+    return std::clamp<int64_t>(setting.cache_bytes * 7 / 64 / staged, 1, 8192);
+}
+
+int64_t staged_pixels_most(const Setting& setting, const MapPlan& m) {
+    if (m.in_place) return std::numeric_limits<int64_t>::max();
+    constexpr int64_t bytes_of_band = 40;  // of each pixel, where planes are single pixels
+    int64_t bytes = setting.elem_bytes * m.patches.channels_per_block + bytes_of_band;
+    for (const AxisMap& axis : m.map.axis) bytes *= static_cast<int64_t>(axis.phases.size());
+    return std::max<int64_t>(1, setting.cache_bytes * 7 / 16 / bytes);
+}
+
+int64_t copied_pixels_most(const Setting& setting, const MapPlan& m) {
+    if (m.in_place) return std::numeric_limits<int64_t>::max();
+    const int64_t most = setting.cache_bytes * 7 / 16 / (setting.elem_bytes * m.patches.channels_per_block);
+    return std::max<int64_t>(1, most / m.map.source_elems_of_pixel());
+}
+
+int64_t packed_pixels_most(const Plan& plan, const Setting& setting) {
+    int64_t terms = 1;
+    for (const MapPlan& m : plan.maps) terms = std::max(terms, m.map.taps() * plan.source.channels);
+    return std::min({chunk_bytes(setting) / (std::min(patch_limit, terms) * setting.elem_bytes), chunk_pixels_most,
+                     staged_pixels_most(setting, plan.maps[0])});
+}
+
+int64_t all_pixels(const Plan& plan) {
+    int64_t pixels = 0;
+    for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch();
+    return pixels;
+}
+
+int64_t padded_channels(const Plan& plan, const Setting& setting) {
+    return round_up(plan.tasks.channels, panel_width(plan, tile_shape(plan, setting), false));
+}
+
+Cut cut_for_threads(const Plan& plan, const Setting& setting, int64_t pixels_most, bool channels_can_be_split) {
+    Cut cut{pixels_most, 1};
+    if (!plan.tasks.parallel) return cut;
+    const int64_t pixels = all_pixels(plan), pixel_panel = panel_width(plan, tile_shape(plan, setting), true);
+    const int64_t chunks = plan.tasks.groups * ceil_div(pixels, cut.pixels);
+    if (channels_can_be_split)
+        cut.splits = std::clamp(ceil_div(setting.tasks_wanted, chunks), int64_t(1),
+                                std::max<int64_t>(padded_channels(plan, setting) / channels_worth_a_task, 1));
+    cut.pixels = std::min(
+        cut.pixels, std::max(ceil_div(pixels * plan.tasks.groups * cut.splits, setting.tasks_wanted), 4 * pixel_panel));
+    return cut;
+}
+
+int64_t classes_together(const Plan& plan, size_t leader, bool planes) {
+    const int64_t step = plan.maps[leader].map.axis[2].result_step;
+    const int64_t most = static_cast<int64_t>(most_classes),
+                  left = std::min(most + 1, static_cast<int64_t>(plan.maps.size() - leader));
+    const auto alike = [&](size_t a) {  // maps from the leader on that begin where it does, along axes 0 .. a
+        int64_t count = 0;
+        const auto start = [&](int64_t m, size_t b) {
+            return plan.maps[leader + static_cast<size_t>(m)].map.axis[b].result_start;
+        };
+        while (count < left && start(count, 0) == start(0, 0) && (a == 0 || start(count, 1) == start(0, 1))) ++count;
+        return count;
+    };
+    const int64_t in_row = alike(1), in_plane = alike(0);
+    if (in_row != step || in_row > most) return 1;
+    return planes && in_plane <= most ? in_plane : in_row;
+}
+
+void split_maps(Plan& plan, int64_t pixels_most, int64_t lanes, const ClassesFrom& together) {
+    for (size_t leader = 0; leader < plan.maps.size();) {
+        const int64_t classes = together(leader);
+        const auto first = plan.maps.begin() + static_cast<std::ptrdiff_t>(leader);
+        const auto end = first + static_cast<std::ptrdiff_t>(classes);
+        const auto most = std::max_element(
+            first, end, [](const MapPlan& a, const MapPlan& b) { return a.map.pixels() < b.map.pixels(); });
+        const BoxSplit split = split_pixels(plan, most->map, std::max<int64_t>(pixels_most / classes, 1), lanes);
+        for (auto m = first; m != end; ++m) {
+            m->boxes = split;
+            m->classes = m == first ? classes : 0;
+        }
+        leader += static_cast<size_t>(classes);
+    }
+}
+
+int64_t box_count(const Plan& plan) {
+    int64_t boxes = 0;
+    for (const MapPlan& m : plan.maps) boxes += m.classes > 0 ? m.boxes.count() : 0;
+    return boxes;
+}
+
+void count_tasks(Plan& plan, const Setting& setting, int64_t splits) {
+    Tasks& tasks = plan.tasks;
+    tasks.channel_block = round_up(ceil_div(padded_channels(plan, setting), splits),
+                                   panel_width(plan, tile_shape(plan, setting), false));
+    tasks.group_block = std::clamp<int64_t>(
+        tasks.groups * box_count(plan) / (group_tasks_factor * setting.tasks_wanted), 1, tasks.groups);
+    for (MapPlan& m : plan.maps) {
+        m.first_task = tasks.count;
+        if (m.classes > 0)
+            tasks.count += ceil_div(tasks.groups, tasks.group_block) * m.boxes.count() * tasks.channel_blocks();
+    }
+}
+
+void place_weights(Plan& plan, const Setting& setting,
+                   const std::function<const MapPlan*(const MapPlan&)>& multiplied) {
+    constexpr const char* what = "the packed weights";
+    const TileShape& shape = tile_shape(plan, setting);
+    const int64_t channel_panel = panel_width(plan, shape, false);
+    if (plan.packing.panels == 0) plan.packing.panels = ceil_div(plan.tasks.channels, channel_panel);
+    int64_t blocks = 0, packed = 0;
+    for (MapPlan& m : plan.maps) {
+        m.first_packing_block = blocks;
+        const MapPlan* const product = multiplied(m);
+        if (product == nullptr) continue;
+        blocks += plan.tasks.groups * product->patches.count();
+        m.weights_at = packed;
+        // Each panel of a block is followed by a vector of slack (weights/panels.hpp says why).
+        m.weights_per_group = checked_add(
+            checked_mul(plan.packing.panels * channel_panel, product->map.taps() * plan.source.channels, what),
+            plan.packing.panels * product->patches.count() * shape.lanes, what);
+        packed = checked_add(packed, checked_mul(m.weights_per_group, plan.tasks.groups, what), what);
+    }
+}
+
+double share_of_packing(const Plan& plan, int64_t at_once) {
+    constexpr double packed_weight = 6.0;
+    return packed_weight / (packed_weight + static_cast<double>(plan.maps[0].map.pixels() * plan.batch() / at_once));
+}
+
+// The buffer has the strides of the largest box, the same for all tasks.
+void buffer_halves(Plan& plan) {
+    if (!plan.converts()) return;
+    constexpr const char* what = "the buffered results";
+    constexpr int64_t line = 16;  // elements; planes begin in lines of their own
+    Extents most{1, 1, 1};
+    int64_t samples = 1;
+    for (size_t leader = 0; leader < plan.maps.size(); ++leader) {
+        const MapPlan* const maps = plan.maps.data() + leader;
+        if (maps->classes == 0) continue;
+        const Box box = maps->boxes.box(0);
+        samples = std::max(samples, box.extent(0));
+        for (size_t a = 0; a < 3; ++a) {
+            // Pixel u of the classes' box is result start + u*step of each of its maps.
+            const auto start = [&](int64_t m) {
+                return maps[m].map.axis[a].result_start - maps[m].shift[a] * maps[m].map.axis[a].result_step;
+            };
+            int64_t lo = start(0), hi = start(0);
+            for (int64_t m = 1; m < maps->classes; ++m) {
+                lo = std::min(lo, start(m));
+                hi = std::max(hi, start(m));
+            }
+            // Behind the last one, too:
+            const int64_t gap = plan.gaps == Gaps::written_by_tasks ? maps->map.axis[a].result_step : 1;
+            most[a] = std::max(most[a], (box.extent(a + 1) - 1) * maps->map.axis[a].result_step + gap + hi - lo);
+        }
+    }
+    const int64_t channels = (plan.tasks.group_block - 1) * plan.tasks.channels +
+                             std::min(plan.tasks.channel_block, plan.tasks.channels);
+    TensorStrides& s = plan.buffer.strides;
+    const bool last = plan.channels_last();
+    s.axis[2] = last ? channels : 1;
+    s.axis[1] = checked_mul(s.axis[2], most[2], what);
+    s.axis[0] = checked_mul(s.axis[1], most[1], what);
+    s.batch = checked_mul(s.axis[0], most[0], what);
+    const int64_t all = checked_mul(s.batch, samples, what);
+    s.channel = last ? 1 : round_up(all, line) + line;
+    plan.buffer.elems = last ? all : checked_mul(s.channel, channels, what);
+}
+
+}  // namespace convpp

@@ -1,0 +1,239 @@
+// A plan from beginning to end:
+//
+//   draft: operands, index maps                      Plan(setting)
+//   the order of the sum                             choose_order: y and dx of one sample, since it decides their bits
+//   the strategy, among those of that order          choose: rules first, then the least estimate
+//   blocks, tasks, buffers                           the strategy's plan()
+//   memory, and the plans that a call may need later
+//
+// plan.hpp says what comes in and goes out.
+#include <stdexcept>
+
+#include "plan/halo.hpp"
+#include "plan/plan.hpp"
+#include "plan/product_tasks.hpp"
+#include "strategies/strategy.hpp"
+
+namespace convpp {
+namespace {
+
+// Of the maps' pixels and taps alone.
+double read_flops(const Plan& plan) {
+    double terms = 0;
+    for (const MapPlan& m : plan.maps) terms += static_cast<double>(m.map.pixels()) * static_cast<double>(m.map.taps());
+    return 2 * terms * static_cast<double>(plan.batch() * plan.tasks.groups) *
+           static_cast<double>(plan.tasks.channels) * static_cast<double>(plan.source.channels);
+}
+
+int64_t result_elems_of(const ConvProblem& problem, Pass pass) {
+    return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
+}
+
+void find_blocks(Plan& plan) {
+    // The weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them
+    // would take long (there, blocks are no part of the order of the sum).
+    const int64_t least_channels = plan.pass == Pass::weight_grad && plan.channels_last() ? 32 : 1;
+    for (MapPlan& m : plan.maps) m.patches = make_patch_blocks(plan.source.channels, m.map, least_channels);
+}
+
+// The source as pairs of channels, two bfloat16 each.
+void read_pairs(Plan& plan) {
+    plan.order = SumOrder::pairs;
+    plan.source.channels /= 2;
+    TensorStrides& strides = plan.source.strides;
+    if (strides.channel == 1) {  // they lie together, and are read like float32
+        strides.batch /= 2;
+        for (int64_t& step : strides.axis) step = std::max<int64_t>(step / 2, 1);
+    } else {
+        strides.channel *= 2;
+    }
+    find_blocks(plan);
+}
+
+struct Choice {
+    const Strategy* strategy = nullptr;
+    Fit fit;
+};
+
+// Among the strategies of a direct order.
+Choice choose(const Plan& draft, const Setting& setting) {
+    Choice best;
+    for (const Strategy* const strategy : strategies()) {
+        if ((strategy->orders & order_bit(draft.order)) == 0 || strategy->algorithm != Algorithm::direct) continue;
+        Fit fit = strategy->fit(draft, setting);
+        if (!fit.serves()) continue;
+        if (fit.by_rule) return {strategy, std::move(fit)};
+        if (best.strategy == nullptr || fit.estimate.cost < best.fit.estimate.cost) best = {strategy, std::move(fit)};
+    }
+    return best;
+}
+
+// One sample in channels first, or last: what a choice may depend on where bits must depend on neither batch nor layout.
+Setting one_sample(const Setting& setting, Layout layout) {
+    Setting sample = setting;
+    Geometry g = setting.problem.geometry();
+    g.layout = layout;
+    g.batch = 1;
+    sample.problem = ConvProblem(g);
+    return sample;
+}
+
+// Pairs are added in another order than single channels.
+bool pairs_are_faster(const Setting& setting, const Plan& plan) {
+    if (!setting.kernels.bf16_pairs || plan.pass == Pass::weight_grad || plan.source.channels % 2 != 0) return false;
+    const Setting last = one_sample(setting, Layout::channels_last), first = one_sample(setting, Layout::channels_first);
+    Plan by_rule(last), sample(first);
+    find_blocks(by_rule);
+    find_blocks(sample);
+    if (choose(by_rule, last).fit.by_rule) return false;
+    const Choice single = choose(sample, first);
+    if (single.fit.by_rule) return false;
+    read_pairs(sample);
+    return choose(sample, first).fit.estimate.cost < single.fit.estimate.cost;
+}
+
+// Whether a strategy of another order than the direct ones is asked for, or is better.
+Choice choose_transformed(const Plan& draft, const Setting& setting) {
+    std::string refusal;
+    for (const Strategy* const strategy : strategies()) {
+        if ((strategy->orders & order_bit(SumOrder::transformed)) == 0) continue;
+        if (setting.algorithm != Algorithm::automatic && setting.algorithm != strategy->algorithm) continue;
+        Fit fit = strategy->fit(draft, setting);
+        if (fit.serves()) return {strategy, std::move(fit)};
+        refusal = fit.refusal;
+    }
+    if (setting.algorithm != Algorithm::automatic && !refusal.empty())
+        throw std::invalid_argument(std::string("algorithm is '") + name(setting.algorithm) +
+                                    "', which does not serve this geometry: " + refusal);
+    return {};
+}
+
+// A strategy that is chosen by name alone.
+Choice asked_for(const Plan& draft, const Setting& setting) {
+    for (const Strategy* const strategy : strategies())
+        if (strategy->algorithm == setting.algorithm) return {strategy, strategy->fit(draft, setting)};
+    return {};
+}
+
+// For what is not finite in the results: of one sample, or of all of dw, by a direct order of the sum.
+std::shared_ptr<const Plan> plan_again(const Setting& setting) {
+    Geometry g = setting.problem.geometry();
+    if (setting.pass != Pass::weight_grad) g.batch = 1;
+    return std::make_shared<const Plan>(make_plan(ConvProblem(g), setting.pass, setting.dtype, Algorithm::direct,
+                                                  setting.isa, setting.threads));
+}
+
+void complete(Plan& plan, const Setting& setting, const Choice& choice) {
+    plan.how = choice.strategy;
+    plan.algorithm = choice.strategy->algorithm;
+    plan.own = choice.fit.own;
+    plan.tile = choice.fit.estimate.tile;
+    choice.strategy->plan(plan, setting, choice.fit);
+    if (plan.order == SumOrder::transformed) plan.again = plan_again(setting);
+    if (setting.dtype == DType::float64) choice.strategy->float64.measure(plan, plan.memory);
+    else choice.strategy->float32.measure(plan, plan.memory);
+}
+
+Plan plan_pass(const Setting& setting) {
+    Plan plan(setting);
+    const bool reference = setting.algorithm == Algorithm::reference;
+    // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
+    const bool empty = setting.problem.flops() == 0 || result_elems_of(setting.problem, setting.pass) == 0 ||
+                       (plan.maps.empty() && !reference);
+    if (reference) {
+        if (!empty) complete(plan, setting, asked_for(plan, setting));
+        return plan;
+    }
+    const bool pairs = !empty && pairs_are_faster(setting, plan);
+    if (!plan.maps.empty() && !(empty && setting.algorithm == Algorithm::automatic)) {
+        plan.order = pairs ? SumOrder::pairs : SumOrder::sequential;  // what a transform has to beat
+        const Choice transformed = choose_transformed(plan, setting);
+        plan.order = SumOrder::sequential;
+        if (transformed.strategy != nullptr && !empty) {
+            plan.order = SumOrder::transformed;
+            complete(plan, setting, transformed);
+            return plan;
+        }
+    }
+    if (empty) return plan;
+    if (pairs) read_pairs(plan);
+    else find_blocks(plan);
+    complete(plan, setting, choose(plan, setting));
+    return plan;
+}
+
+Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting setting, const Strategy* chosen) {
+    // What was asked for need not be faster than others.
+    setting.algorithm = &strategy == chosen ? strategy.algorithm : Algorithm::automatic;
+    const Fit fit = strategy.fit(draft, setting);
+    return {strategy.name, fit.serves() ? fit.estimate.cost : 0.0, fit.refusal, fit.by_rule, &strategy == chosen};
+}
+
+}  // namespace
+
+std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, int threads) {
+    std::vector<Candidate> all;
+    if (plan.empty()) return all;
+    const Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
+                          Algorithm::automatic, plan.isa, threads, false);
+    const Plan draft(setting);
+    Plan direct = draft;
+    const bool pairs = pairs_are_faster(setting, draft);
+    if (pairs) read_pairs(direct);
+    else find_blocks(direct);
+    for (const Strategy* const strategy : strategies()) {
+        if ((strategy->orders & order_bit(SumOrder::transformed)) != 0) {
+            Plan beaten = draft;
+            beaten.order = direct.order;  // what a transform has to beat
+            all.push_back(candidate_of(*strategy, beaten, setting, plan.how));
+        } else if ((strategy->orders & order_bit(direct.order)) == 0 && strategy->algorithm == Algorithm::direct) {
+            all.push_back({strategy->name, 0.0, "channels are multiplied in pairs, which it cannot", false, false});
+        } else {
+            all.push_back(candidate_of(*strategy, direct, setting, plan.how));
+        }
+    }
+    return all;
+}
+
+Plan::Plan(const Setting& setting)
+    : problem(setting.problem),
+      pass(setting.pass),
+      dtype(setting.dtype),
+      isa(setting.isa),
+      algorithm(setting.algorithm == Algorithm::automatic ? Algorithm::direct : setting.algorithm),
+      samples{setting.samples, setting.shares_samples} {
+    const Geometry& g = problem.geometry();
+    const bool to_input = pass == Pass::input_grad;
+    const int64_t in = g.in_channels / g.groups, out = g.out_channels / g.groups;
+    const TensorStrides x = tensor_strides(g.layout, g.in_channels, g.input);
+    const TensorStrides y = tensor_strides(g.layout, g.out_channels, problem.output());
+    source = {to_input ? out : in, to_input ? y : x};
+    result = buffer.strides = to_input ? x : y;
+    tasks.groups = g.groups;
+    tasks.channels = to_input ? in : out;
+    tasks.parallel = setting.parallel;
+    const int64_t per_out = in * problem.taps(), per_in = problem.taps();
+    weights = {out * per_out, to_input ? per_in : per_out, to_input ? per_out : per_in, {}};
+    weights.axis = {g.kernel[1] * g.kernel[2], g.kernel[2], 1};
+    if (to_input) {
+        InputGradMaps of_classes = input_grad_maps(problem, setting.only_read);
+        if (!of_classes.covers_input) gaps = Gaps::filled_before;
+        for (IndexMap& map : of_classes.classes) maps.emplace_back(joined_rows(std::move(map)));
+        if (setting.only_read) tasks.parallel = read_flops(*this) > serial_flops;
+    } else {
+        maps.emplace_back(joined_rows(forward_map(problem)));
+    }
+    for (const MapPlan& m : maps) reads_padding |= m.map.reads_padding();
+}
+
+Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
+               bool only_read) {
+    if (pass != Pass::input_grad || algorithm == Algorithm::reference)
+        return plan_pass(Setting(problem, pass, dtype, algorithm, isa, threads, only_read));
+    // The gradient of an x with zeros around it, and what is read outside x.
+    Plan plan = plan_pass(Setting(with_zeros_around(problem), pass, dtype, algorithm, isa, threads, only_read));
+    if (!only_read) plan.halo = plan_halo(planned_part(problem), dtype, isa, threads);
+    return plan;
+}
+
+}  // namespace convpp

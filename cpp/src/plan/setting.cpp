@@ -1,0 +1,48 @@
+// How the work is to be cut for the threads there are.  setting.hpp says what comes in and goes out.
+#include "plan/setting.hpp"
+
+#include <algorithm>
+
+#include "machine/cache.hpp"
+#include "problem/checked.hpp"
+
+namespace convpp {
+
+ConvProblem planned_part(const ConvProblem& problem) {
+    Geometry g = problem.geometry();
+    if (!g.per_sample) return problem;
+    g.per_sample = false;
+    g.batch = std::min<int64_t>(g.batch, 1);
+    return ConvProblem(g);
+}
+
+// How threads share samples with weights of their own.  Whole samples cost no barriers, and what a thread packs stays in
+// its own cache; but the last round should not leave threads idle for long, and large weights, packed or transformed, are
+// better shared by all threads than brought for each (measured, 3x3 256-256 at 7x7: 1.15 times as fast; 64-64 at 28x28:
+// 0.7 times).  The weight gradient's chunks (parallel, chunks_wanted) must not depend on the threads.
+Setting::Setting(const ConvProblem& whole, Pass for_pass, DType for_dtype, Algorithm by, Isa on, int for_threads,
+                 bool read_taps_only)
+    : problem(planned_part(whole)),
+      samples(whole.geometry().per_sample ? whole.geometry().batch : 1),
+      pass(for_pass),
+      dtype(for_dtype),
+      algorithm(by),
+      isa(on),
+      kernels(kernel_shapes(on, for_dtype)),
+      elem_bytes(for_dtype == DType::float64 ? 8 : 4),
+      // The weight gradient's chunks are made of boxes of pixels: its bits must not depend on the machine's caches.
+      cache_bytes(for_pass == Pass::weight_grad ? usual_cache_bytes : convpp::cache_bytes()),
+      threads(for_threads),
+      only_read(read_taps_only) {
+    constexpr int64_t large_weights = int64_t(1) << 20;  // bytes; four times as many when they are transformed
+    parallel = problem.flops() > serial_flops;
+    const int64_t rounds = ceil_div(samples, threads);
+    const bool even = 8 * rounds * threads <= 9 * samples;
+    const bool small = pass == Pass::weight_grad || threads == 1 || problem.w_elems() <= large_weights / elem_bytes;
+    shares_samples = samples > 1 && (!parallel || (even && small));
+    tasks_wanted = shares_samples ? 1 : std::max(least_tasks_wanted, tasks_of_thread * threads);
+    chunks_wanted = ceil_div(usual_chunks_wanted, std::max<int64_t>(samples, 1));
+    if (shares_samples && pass != Pass::weight_grad) parallel = false;
+}
+
+}  // namespace convpp

@@ -1,0 +1,46 @@
+// What planning may look at: the request, the machine it is for, and how finely the work is to be cut.
+//
+// In:  a ConvProblem, the pass, the element type, the algorithm, the instruction set, threads.   Out: a Setting.
+// Next: plan.hpp (what comes of it), select.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include "convpp/convolution.hpp"
+#include "machine/dispatch.hpp"
+
+namespace convpp {
+
+// Tasks that a pass is cut into if it has the work: 8 for each thread keep the last ones short.  How forward and
+// input_grad are cut changes no bit; the weight gradient's chunks of pixels do, so their number never looks at threads.
+inline constexpr int64_t tasks_of_thread = 8, least_tasks_wanted = 16, usual_chunks_wanted = 16;
+
+// Below this many operations, waking a second thread (2-5 us) costs more than it saves.
+inline constexpr double serial_flops = 1.5e6;
+
+struct Setting {
+    // `threads`: how many the plan should have tasks for; they change how it is cut, never a bit of its results.
+    // `only_read`: see input_grad_maps.
+    Setting(const ConvProblem& whole, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads, bool only_read);
+
+    ConvProblem problem;  // of one sample where each has weights of its own, else the whole
+    int64_t samples;      // that have weights of their own; else 1
+    Pass pass;
+    DType dtype;
+    Algorithm algorithm;
+    Isa isa;
+    KernelShapes kernels;
+    int64_t elem_bytes;   // of what is computed with
+    int64_t cache_bytes;  // of L2, that blocks are made for
+    int threads;
+    bool only_read;
+
+    bool shares_samples;  // threads take whole samples; else they share the tasks of one after the other
+    bool parallel;        // there is enough work for more than one thread
+    int64_t tasks_wanted, chunks_wanted;
+};
+
+// What a plan is made for: one sample where each has weights of its own, else the problem itself.
+ConvProblem planned_part(const ConvProblem& problem);
+
+}  // namespace convpp

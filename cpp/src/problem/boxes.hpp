@@ -1,0 +1,71 @@
+// Boxes of pixels or taps, boxes cut into smaller ones, and the contraction cut into blocks.
+//
+// In:  extents, an index map.   Out: Box, BoxSplit, PatchBlocks: plain values.   Next: plan/plan.hpp, which chooses their sizes.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "problem/index_map.hpp"
+
+namespace convpp {
+
+// A range of each of four axes: (sample, depth, height, width) of pixels, or (1, depth, height, width) of taps.
+struct Box {
+    std::array<int64_t, 4> lo{0, 0, 0, 0}, hi{0, 0, 0, 0};
+    int64_t extent(size_t axis) const { return hi[axis] - lo[axis]; }
+    int64_t elems() const { return extent(0) * extent(1) * extent(2) * extent(3); }
+};
+
+// Cuts a box into smaller ones: single indices on the axes outside `axis`, `step` indices on it, all inside it.
+// The boxes are in lexicographic order, and so are the elements through them.
+class BoxSplit {
+public:
+    BoxSplit() = default;
+    // Boxes of at most `limit` elements (but whole on the innermost axis down to 1), whose sizes waste few of `lanes`.
+    // Shared out to `chunks`, the largest chunk has few pixels more than its share.
+    BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes, int64_t chunks = 1);
+    int64_t count() const { return count_; }
+    int64_t largest() const { return largest_; }  // elements of the largest box
+    Box box(int64_t index) const;  // the first one is the largest
+    int64_t shortest_row() const {  // of any box, along the innermost axis
+        return axis_ == 3 && extents_[3] % step_ != 0 ? extents_[3] % step_ : axis_ == 3 ? step_ : extents_[3];
+    }
+    const std::array<int64_t, 4>& extents() const { return extents_; }
+
+private:
+    std::array<int64_t, 4> extents_{0, 0, 0, 0};
+    size_t axis_ = 0;
+    int64_t step_ = 1, parts_ = 0, count_ = 0, largest_ = 0;
+};
+
+// The contraction of forward and input_grad, and the columns of weight_grad, are pairs (channel, tap).  They are cut
+// into blocks of some channels with some taps; the order of the sum is: boxes of taps (mostly one, of all), blocks of
+// channels, channels, taps.
+struct PatchBlocks {
+    int64_t channels = 0, channels_per_block = 1;
+    int64_t channel_blocks = 0;
+    BoxSplit taps;
+
+    int64_t count() const { return channel_blocks * taps.count(); }
+    int64_t largest() const { return channels_per_block * taps.largest(); }
+};
+
+struct PatchBlock {
+    int64_t channel_lo = 0, channel_hi = 0;
+    Box taps;
+    int64_t start = 0;  // position of its first pair in the whole contraction
+    int64_t size() const { return (channel_hi - channel_lo) * taps.elems(); }
+};
+PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
+
+// Depth of a block of the contraction (forward, input_grad), and its columns in weight_grad.  A panel of 48 columns
+// and 288 rows is 55 KiB of float32: it streams from L2 at 8 bytes a cycle while the tile multiplies, and a tile's
+// accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
+inline constexpr int64_t patch_limit = 288;
+
+// `least_channels`: of a block, if there are so many; for fewer taps.
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t least_channels = 1);
+
+}  // namespace convpp

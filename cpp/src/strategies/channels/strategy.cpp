@@ -1,0 +1,115 @@
+// Vectors run along the channels of several groups, where each group is a few of them: depthwise and grouped layers.
+//
+// In:  a draft of the plan.   Out: whether the rule applies; boxes and tasks.
+// Next: product.hpp (forward, input_grad), grad.hpp (weight_grad).
+#include <algorithm>
+#include <memory>
+
+#include "plan/sum_tasks.hpp"
+#include "strategies/channels/grad.hpp"
+#include "strategies/channels/product.hpp"
+#include "strategies/direct.hpp"
+
+namespace convpp {
+namespace {
+
+// What is read of a pixel at once (16 cache lines: long enough for memory to stream), while the padded copy of a task takes
+// 3/8 of L2.
+constexpr int64_t channel_run_bytes = 1024;
+
+bool one_box_of_taps(const MapPlan& m) { return m.patches.taps.count() == 1; }
+
+// By rule: vectors go through several groups at once, if results and source have the same few channels in each.
+// channels_first planes are worth transposing for depthwise layers (measured: 1 to 2 times as fast as their rows, for
+// planes of 7x7 to 112x112), not for groups of 4 channels.
+Fit fit(const Plan& draft, const Setting& setting) {
+    const int64_t channels = draft.tasks.channels, groups = draft.tasks.groups, lanes = setting.kernels.shape[0].lanes;
+    const bool power_of_two = channels == 1 || channels == 2 || channels == 4 || channels == 8;
+    if (groups == 1) return Fit::refuse("there is one group, expected several");
+    if (channels != draft.source.channels || !power_of_two || channels > lanes)
+        return Fit::refuse("groups have other channels than 1, 2, 4 or 8 on both sides, or more than a vector holds");
+    if (!draft.channels_last()) {
+        if (channels != 1) return Fit::refuse("groups of several channels in channels first, expected depthwise");
+        // With fewer groups than half a vector, most of what is transposed would be nothing.
+        if (groups < lanes / 2) return Fit::refuse("fewer groups than half a vector");
+        if (draft.maps.size() > 1 && !std::all_of(draft.maps.begin(), draft.maps.end(), one_box_of_taps))
+            return Fit::refuse("taps of a residue class far apart, expected one block of them");
+    }
+    Fit fit;
+    fit.by_rule = true;
+    fit.estimate = {{0, false, kernels::most_channel_pixels, lanes}, 0.0};
+    return fit;
+}
+
+// Channels and pixels of a task: the padded copy of both stays in L2.  channels_first takes one vector of channels.
+void block(Plan& plan, const Setting& setting) {
+    Tasks& tasks = plan.tasks;
+    const int64_t lanes = setting.kernels.shape[0].lanes, padded = round_up(tasks.channels, lanes);
+    const bool first = !plan.channels_last(), sums = plan.pass == Pass::weight_grad;
+    tasks.channel_block = first ? lanes : std::min(padded, round_up(channel_run_bytes / setting.elem_bytes, lanes));
+    int64_t copied = 1;  // elements of a channel for each pixel
+    for (const MapPlan& m : plan.maps) copied = std::max(copied, m.map.source_elems_of_pixel());
+    const int64_t pixels = all_pixels(plan);
+    int64_t limit = std::max<int64_t>(
+        1, setting.cache_bytes * 3 / 8 / (tasks.channel_block * setting.elem_bytes) / copied);
+    if (tasks.parallel) {
+        // (The weight gradient's chunks are made of boxes.)
+        const int64_t wanted = sums ? setting.chunks_wanted : setting.tasks_wanted;
+        // First fewer pixels, as long as their rows are worth the borders that are copied with them.
+        limit = std::min(limit, std::max(ceil_div(pixels * ceil_div(padded, tasks.channel_block), wanted),
+                                         4 * plan.maps[0].map.axis[2].count));
+        while (tasks.channel_block > 2 * lanes &&
+               ceil_div(pixels, limit) * ceil_div(padded, tasks.channel_block) < wanted)
+            tasks.channel_block = round_up(tasks.channel_block / 2, lanes);
+    }
+    const bool one_box = std::all_of(plan.maps.begin(), plan.maps.end(), one_box_of_taps);
+    split_maps(plan, limit, 1, [&](size_t leader) { return one_box ? classes_together(plan, leader, true) : 1; });
+    if (!first || sums) return;
+    // Several vectors a task share what is found out about its pixels.
+    const int64_t vectors = box_count(plan) * padded / lanes / (group_tasks_factor * setting.tasks_wanted);
+    tasks.channel_block = lanes * std::clamp<int64_t>(vectors, 1, 16);
+}
+
+// Tasks are (residue classes, box of pixels, some vectors of channels).
+void plan_products(Plan& plan, const Setting& setting, int64_t group_channels) {
+    constexpr const char* what = "the packed weights";
+    block(plan, setting);
+    const int64_t padded = round_up(plan.tasks.channels, setting.kernels.shape[0].lanes);
+    int64_t packed = 0;
+    for (MapPlan& m : plan.maps) {
+        m.first_task = plan.tasks.count;
+        if (m.classes > 0) plan.tasks.count += m.boxes.count() * plan.tasks.channel_blocks();
+        m.weights_at = packed;
+        m.weights_per_group = checked_mul(padded, m.map.taps() * group_channels, what);
+        packed = checked_add(packed, m.weights_per_group, what);
+    }
+    buffer_halves(plan);
+}
+
+void plan(Plan& plan, const Setting& setting, const Fit&) {
+    auto channels = std::make_shared<ChannelsPlan>();
+    channels->group_channels = plan.tasks.channels;
+    plan.weight_share = share_of_packing(plan);
+    plan.tasks.channels *= plan.tasks.groups;  // tasks run through all groups
+    plan.tasks.groups = 1;
+    for (MapPlan& m : plan.maps) {
+        // Blocks are of taps alone; the order of the sum is the same.
+        m.patches.channels_per_block = channels->group_channels;
+        m.patches.channel_blocks = 1;
+    }
+    if (plan.pass == Pass::weight_grad) {
+        block(plan, setting);
+        chunk_sums(plan, setting, setting.kernels.shape[0].lanes, false);
+    } else {
+        plan_products(plan, setting, channels->group_channels);
+    }
+    plan.own = std::move(channels);
+}
+
+}  // namespace
+
+extern const Strategy channels_strategy;
+const Strategy channels_strategy = direct_strategy<ChannelProducts, ChannelSums>(
+    "channels", "vectors of channels", order_bit(SumOrder::sequential), &fit, &plan);
+
+}  // namespace convpp

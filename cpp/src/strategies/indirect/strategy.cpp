@@ -1,0 +1,199 @@
+// Pixels are read one by one where they lie, through a pointer for each row of the tile and offsets common to all of them;
+// vectors run along the result channels (Dukhan 2019, The indirect convolution algorithm).
+//
+// In:  a draft of the plan.   Out: its estimate; boxes and tasks.   Next: product.hpp (forward, input_grad), grad.hpp.
+#include "plan/sum_tasks.hpp"
+#include "strategies/direct.hpp"
+#include "strategies/indirect/grad.hpp"
+#include "strategies/indirect/product.hpp"
+
+namespace convpp {
+namespace {
+
+using namespace costs;
+
+constexpr int64_t pixels_worth_a_task = 56;  // 8 tiles, each of them 2 % of the task
+constexpr int64_t most_sum_channels = 512;   // result channels of a task, at most: their sums share the L2
+
+// Elements that a pair's two channels are apart in the source; 0: they lie together, as one element.
+int64_t partner_distance(const Plan& plan) {
+    const int64_t channel = plan.source.strides.channel;
+    return plan.order == SumOrder::pairs && channel != 1 ? channel / 2 : 0;
+}
+
+// Where taps of any pixel stay inside the source, pixels can be read one by one from anywhere, except that planes a multiple
+// of many cache sets apart would push each other out.
+bool in_place(const Plan& plan, const IndexMap& map, int64_t elem_bytes) {
+    if (plan.converts() && (plan.order != SumOrder::pairs || partner_distance(plan) != 0)) return false;
+    constexpr int64_t few_sets_bytes = 2048;  // half of the 4 KiB after which an L1 of 64 sets begins again
+    const int64_t channel = plan.source.strides.channel;
+    const bool aliased = channel != 1 && plan.source.channels > 1 && channel * elem_bytes % few_sets_bytes == 0;
+    return map.reads_inside() && !aliased;
+}
+
+// Pixels are read one by one.  The source is copied with its padding at most, and channels_first results transposed.
+Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m) {
+    const int64_t channels = plan.tasks.channels, pixels = pixels_of_map(plan, m);
+    return cheapest(kernels, plan.tasks.channels, {false}, [&](const TileShape& shape, bool) {
+        const double vectors = f(pixels) * f(ceil_div(channels, shape.lanes));
+        double cost = f(terms_of(m)) * tile_cost(shape, pixels, channels, indirect_slots);
+        cost += 3.0 * f(m.patches.count()) * vectors;  // accumulators are loaded and stored once a block
+        if (!m.in_place) {
+            const double rows = read_elems(plan, m) / f(std::max<int64_t>(1, m.map.axis[2].source_extent));
+            cost += copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
+        }
+        if (plan.result.channel != 1) cost += transposed_vector * vectors;
+        if (plan.result.channel == 1 && channels % shape.lanes != 0) cost += 3.0 * vectors;
+        return cost;
+    });
+}
+
+// One side is packed, the other one's rows are read where they lie: pairs of x (then dy is packed, for each block of
+// pairs), or channels of dy.
+Estimate sum_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m) {
+    const int64_t channels = plan.tasks.channels, columns = terms_of(m), pixels = pixels_of_map(plan, m);
+    const double rows = read_elems(plan, m) / f(std::max<int64_t>(1, m.map.axis[2].source_extent));
+    const double again = f(ceil_div(channels, channels_of_sum));  // x is brought for each block of result channels
+    return cheapest(kernels, plan.tasks.channels, {true, false}, [&](const TileShape& shape, bool packs_patches) {
+        const bool copies = packs_patches ? packs_straight(plan, m.map) : plan.result.channel == 1;
+        double cost = (copies ? copied_vector : transposed_vector + 3) * f(pixels) *
+                      (packs_patches ? again * f(ceil_div(columns, shape.lanes))
+                                     : f(ceil_div(channels, shape.lanes)) * f(m.patches.count()));
+        cost += f(pixels) * (packs_patches ? tile_cost(shape, channels, columns, indirect_slots)
+                                           : tile_cost(shape, columns, channels, indirect_slots));
+        const bool in_place =
+            packs_patches ? packs_straight(plan, m.map) || (m.in_place && vectors_together(plan, m.map)) : m.in_place;
+        if (!in_place)
+            cost += again * copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
+        // The rows of dy would be read where they lie.
+        return packs_patches && plan.converts() ? std::numeric_limits<double>::infinity() : cost;
+    });
+}
+
+Fit fit(const Plan& draft, const Setting& setting) {
+    MapPlan m = heaviest_map(draft);
+    m.in_place = in_place(draft, m.map, setting.elem_bytes);
+    if (!m.in_place && m.map.reads_mostly_gaps())
+        return Fit::refuse("most of what would be copied lies between the taps, expected a stride within their reach");
+    Fit fit;
+    fit.estimate = (draft.pass == Pass::weight_grad ? sum_estimate : product_estimate)(draft, setting.kernels, m);
+    return fit;
+}
+
+// With a stride beyond the kernel's reach, most results have no terms.  Where results are transposed into place, a task
+// writes those around its own too, if together they are all: rows of memory are then written once, as a whole.
+// (Measured: the input gradient of 1x1 layers of stride 2, 256 to 1024 channels: 1.05 to 1.25 times as fast.)
+bool writes_gaps(const Plan& plan) {
+    if (plan.gaps != Gaps::filled_before || plan.channels_last() || plan.maps.size() != 1) return false;
+    constexpr int64_t most_around = 16;  // as many as residue classes in a task, for the same reason
+    int64_t around = 1;
+    for (size_t a = 0; a < 3; ++a) {
+        const AxisMap& axis = plan.maps[0].map.axis[a];
+        if (axis.result_start >= axis.result_step || axis.result_step > most_around / around) return false;
+        if (axis.count * axis.result_step < result_extent(plan, a)) return false;
+        around *= axis.result_step;
+    }
+    return true;
+}
+
+// Few pixels and large weights: then a task takes all pixels and the fewest channels, and packs the weights that it alone
+// reads, block by block, where they stay in L2.  Packed by all threads before, they would go to memory and come back
+// (measured: 2 to 3 % of 3x3 512-512 at 7x7 and 14x14, far more while others fill the L3).
+bool all_pixels_in_a_task(const Plan& plan, const Setting& setting, int64_t pixels) {
+    constexpr double large_weights = 1 << 18;  // elements: from here on they are not in L2 anyway
+    const MapPlan& m = plan.maps[0];
+    const int64_t padded = padded_channels(plan, setting);
+    const int64_t panels = padded / panel_width(plan, tile_shape(plan, setting), false);
+    const double weights = f(m.map.taps() * plan.source.channels) * f(padded);
+    return plan.maps.size() == 1 && (plan.tasks.parallel || plan.samples.shared_out) &&
+           pixels <= std::min(chunk_pixels_most, copied_pixels_most(setting, m)) && weights >= large_weights &&
+           2 * plan.tasks.groups * panels >= setting.tasks_wanted;
+}
+
+// Most pixels of a task: their sums, and the source that they read, stay in 7/16 of L2 while all blocks of patches are added.
+int64_t pixels_most(const Plan& plan, const Setting& setting) {
+    const int64_t channels = std::min(padded_channels(plan, setting), most_sum_channels);
+    const int64_t sums = plan.result.channel == 1 ? 0 : channels;
+    const int64_t each = sums + 2 * plan.maps[0].patches.channels_per_block;
+    const int64_t most = std::min(chunk_pixels_most, copied_pixels_most(setting, plan.maps[0]));
+    return std::max(std::min(chunk_bytes(setting) / (each * setting.elem_bytes), most), least_pixels);
+}
+
+Cut cut(const Plan& plan, const Setting& setting, bool& packs_in_tasks) {
+    const int64_t channel_panel = panel_width(plan, tile_shape(plan, setting), false);
+    const int64_t padded = padded_channels(plan, setting), pixels = all_pixels(plan);
+    packs_in_tasks = all_pixels_in_a_task(plan, setting, pixels);
+    if (packs_in_tasks) return {pixels, padded / channel_panel};
+    Cut cut{pixels_most(plan, setting), ceil_div(padded, round_up(most_sum_channels, channel_panel))};
+    if (!plan.tasks.parallel) return cut;
+    // Weights stream from L3 once for each box of pixels, pixels are copied once for each block of channels: first some
+    // blocks of channels, then smaller boxes, then the smallest blocks.
+    const int64_t all = pixels * plan.tasks.groups;
+    const auto split_channels = [&](int64_t least) {
+        cut.splits = std::clamp(ceil_div(setting.tasks_wanted, ceil_div(all, cut.pixels)), cut.splits,
+                                std::max<int64_t>(cut.splits, padded / least));
+    };
+    split_channels(2 * std::max(channel_panel, channels_worth_a_task));
+    cut.pixels =
+        std::min(cut.pixels, std::max(ceil_div(all * cut.splits, setting.tasks_wanted), pixels_worth_a_task));
+    split_channels(std::max(channel_panel, channels_worth_a_task));
+    return cut;
+}
+
+void plan_products(Plan& plan, const Setting& setting) {
+    if (writes_gaps(plan)) plan.gaps = Gaps::written_by_tasks;
+    const Cut tasks = cut(plan, setting, plan.packing.by_tasks);
+    // In channels_first, the residue classes that share a row of the result belong to one task, which writes it as one.
+    split_maps(plan, std::max<int64_t>(tasks.pixels, 1), waste_unit(plan, setting), [&](size_t leader) {
+        return plan.channels_last() ? 1 : classes_together(plan, leader, false);
+    });
+    count_tasks(plan, setting, tasks.splits);
+    place_weights(plan, setting);
+    buffer_halves(plan);
+}
+
+void plan_sums(Plan& plan, const Setting& setting) {
+    const MapPlan& m = plan.maps[0];
+    const bool packs_patches = plan.tile.pixels_are_columns, first = !plan.channels_last();
+    block_sum_channels(plan, setting);
+    const Streams streams{m.in_place && m.map.axis[2].source_step == 1 && first && !packs_patches,
+                          first && packs_patches};
+    split_sums(plan, setting, std::min(box_pixels(plan, m, streams), packs_patches ? staged_pixels_most(setting, m)
+                                                                                   : copied_pixels_most(setting, m)));
+    chunk_sums(plan, setting, panel_width(plan, tile_shape(plan, setting), false));
+}
+
+void plan(Plan& plan, const Setting& setting, const Fit&) {
+    const bool sums = plan.pass == Pass::weight_grad;
+    plan.weight_share = share_of_packing(plan, plan.order == SumOrder::pairs ? 2 : 1);
+    for (MapPlan& m : plan.maps)
+        m.in_place = sums && plan.tile.pixels_are_columns
+                         ? vectors_in_place(plan, m.map) || packs_straight(plan, m.map)
+                         : in_place(plan, m.map, setting.elem_bytes);
+    if (sums) plan_sums(plan, setting);
+    else plan_products(plan, setting);
+}
+
+// The source as pairs, where the plan reads them.
+template <class T>
+void run(const Plan& plan, const PassOperands<T>& operands, const RunContext& context) {
+    if (plan.pass == Pass::weight_grad) return run_sums<T, IndirectSums<T>>(plan, operands, context);
+    ProductOperands<T> as_read(operands);
+    if (plan.order == SumOrder::pairs) as_read.source = as_bf16_pairs(as_read.source, partner_distance(plan));
+    run_products<T, IndirectProducts<T>>(plan, as_read, context);
+}
+
+constexpr Strategy make_strategy() {
+    Strategy strategy = direct_strategy<IndirectProducts, IndirectSums>(
+        "indirect", "pixels one by one", order_bit(SumOrder::sequential) | order_bit(SumOrder::pairs), &fit, &plan);
+    strategy.float32.run = &run<float>;
+    strategy.float64.run = &run<double>;
+    return strategy;
+}
+
+}  // namespace
+
+extern const Strategy indirect_strategy;
+const Strategy indirect_strategy = make_strategy();
+
+}  // namespace convpp

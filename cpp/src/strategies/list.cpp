@@ -1,0 +1,24 @@
+// The table of strategies.  A new one is a folder beside this file, and a line here, in CMakeLists.txt and in the docs.
+#include <array>
+
+#include "strategies/strategy.hpp"
+
+namespace convpp {
+
+extern const Strategy sliding_strategy, channels_strategy, packed_strategy, rows_strategy, indirect_strategy,
+    winograd_strategy, reference_strategy;
+
+StrategyList strategies() {
+    static constexpr std::array<const Strategy*, 7> table{
+        &sliding_strategy,    // depthwise, by rule: rows of pixels that several rows of results read
+        &channels_strategy,   // few channels a group, by rule: vectors run along the channels of several groups
+        &packed_strategy,     // both operands are copied into panels
+        &rows_strategy,       // vectors of pixels are read where they lie
+        &indirect_strategy,   // pixels are read one by one, vectors run along the result channels
+        &winograd_strategy,   // fewer multiplications, another order of the sum
+        &reference_strategy,  // plain loops: the definition
+    };
+    return {table.data(), table.data() + table.size()};
+}
+
+}  // namespace convpp

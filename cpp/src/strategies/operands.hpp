@@ -1,0 +1,111 @@
+// The operands of a call, as strategies are given them.
+//
+// In:  arrays of the public API, as handles (source/stored.hpp).   Out: plain structs.   Next: product_loop.hpp, sum_loop.hpp.
+#pragma once
+
+#include "convpp/activation.hpp"
+#include "kernels/contract.hpp"
+#include "plan/plan.hpp"
+#include "plan/tasks.hpp"
+#include "source/stored.hpp"
+
+namespace convpp {
+
+// What becomes of whole sums: activation(sum + residual).
+template <class T>
+struct Epilogue {
+    Stored<T> residual;  // as many as results, or null
+    Activation activation;
+
+    bool none() const { return !residual && activation.kind == Activation::Kind::none; }
+    // The same for results from `offset` on.
+    Epilogue from(int64_t offset) const { return {residual ? residual + offset : residual, activation}; }
+};
+
+// Of a pass: x and w, dy and w, or dy and x.
+template <class T>
+struct PassOperands {
+    Stored<T> first, second, bias;  // bias: of the result's channels, or null
+    const T* packed = nullptr;      // forward: the weights as Entry::prepare left them, or null
+    Results<T> result;
+    bool accumulate = false;  // add to the result instead of overwriting it
+    Epilogue<T> epilogue;
+};
+
+// Forward and input_grad, as tasks see them.
+template <class T>
+struct ProductOperands {
+    Stored<T> source, weights;
+    const T* packed = nullptr;  // null: pack them first
+    Stored<T> bias;
+    Results<T> result;
+    bool accumulate = false;
+    Epilogue<T> epilogue;
+    T* sums = nullptr;  // where tasks compute: the result, or as if it was the whole of it (result/epilogue.hpp)
+
+    explicit ProductOperands(const PassOperands<T>& of)
+        : source(of.first),
+          weights(of.second),
+          packed(of.packed),
+          bias(of.bias),
+          result(of.result),
+          accumulate(of.accumulate),
+          epilogue(of.epilogue) {}
+};
+
+// Weight_grad.
+template <class T>
+struct SumOperands {
+    Stored<T> dy, x;
+    T* dw = nullptr;
+    bool accumulate = false;
+
+    explicit SumOperands(const PassOperands<T>& of)
+        : dy(of.first), x(of.second), dw(of.result.plain()), accumulate(of.accumulate) {}
+};
+
+// What the sums start from: C (earlier blocks, or accumulate), a bias of the rows or of the columns, or zero.
+template <class T>
+struct Beginning {
+    kernels::Start start = kernels::Start::zero;
+    const T* bias = nullptr;  // of the first row (column); for columns readable up to whole vectors
+};
+
+// One group's part of a task: its source, its first result, what its sums start from.
+template <class T>
+struct GroupOperands {
+    Stored<T> source;
+    T* result = nullptr;  // where it is computed
+    int64_t result_at;  // where it belongs
+    const T* bias;
+    bool accumulate;
+
+    GroupOperands(const Plan& plan, const ProductOperands<T>& operands, const T* all_bias, const ProductTask& task,
+                  int64_t group)
+        : accumulate(operands.accumulate) {
+        const int64_t first_channel = group * plan.tasks.channels + task.channel_lo;
+        source = operands.source + group * plan.source.channels * plan.source.strides.channel;
+        if (operands.sums != nullptr) result = operands.sums + first_channel * plan.buffer.strides.channel;
+        result_at = first_channel * plan.result.channel;
+        bias = operands.bias ? all_bias + first_channel : nullptr;
+    }
+
+    Beginning<T> beginning(bool channels_are_rows) const {
+        if (accumulate) return {kernels::Start::from_c, nullptr};
+        if (bias == nullptr) return {};
+        return {channels_are_rows ? kernels::Start::row_bias : kernels::Start::column_bias, bias};
+    }
+};
+
+// The group's first element of dy, and its x.
+template <class T>
+Stored<T> first_dy(const Plan& plan, const SumProduct& product, const SumOperands<T>& operands) {
+    return operands.dy + product.group * plan.tasks.channels * plan.result.channel;
+}
+
+template <class T>
+Stored<T> first_x(const Plan& plan, const SumProduct& product, const SumOperands<T>& operands) {
+    return operands.x + product.group * plan.source.channels * plan.source.strides.channel;
+}
+
+}  // namespace convpp

@@ -1,0 +1,90 @@
+// The loops of forward and input_grad by a direct strategy:
+//
+//   pack the weights                                                         parallel, once for a call
+//   for each map (or residue classes), block of groups, box of pixels,
+//   block of result channels                                                 parallel: the tasks (plan/tasks.hpp)
+//     for each group of the block, each residue class
+//       for each block of (channel, tap) pairs                               serial: one sum in one order
+//         bring the source to where the tile reads it                        (source/)
+//         for each panel of channels, for some pixels at a time
+//           one tile: for each pair of the block, multiply and add           (kernels/tile/)
+//     write what is not in its place yet                                     (result/)
+//   residual, activation                                                     (result/epilogue.hpp)
+//
+// In:  a Plan, the operands, and the strategy's part as a struct Product:
+//        Buffers(carver, plan, kernel)   of a thread
+//        pack(...)                       all weights
+//        run(...)                        a task
+//        applies_epilogue                tasks do so themselves, where they compute in the result
+// Out: the functions of the strategy's Entry.   Next: strategies/packed/product.hpp, the plainest of them.
+#pragma once
+
+#include <cstddef>
+
+#include "machine/dispatch.hpp"
+#include "machine/parallel.hpp"
+#include "machine/workspace.hpp"
+#include "result/epilogue.hpp"
+#include "strategies/strategy.hpp"
+#include "weights/panels.hpp"
+
+namespace convpp {
+
+template <class Buffers, class T>
+ThreadBuffers<Buffers> thread_buffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel,
+                                      int threads) {
+    return {carver, threads, [&] { return Buffers(carver, plan, kernel); }};
+}
+
+// What one thread takes of them.
+template <class Buffers, class T>
+void measure_buffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    carver.take<Buffers>(1);
+    Buffers(carver, plan, kernel);
+}
+
+template <class T, class Product>
+void measure_products(const Plan& plan, WorkspaceBytes& bytes) {
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver shared(nullptr), thread(nullptr);
+    SharedWeights<T>(shared, plan, kernel);
+    measure_buffers<typename Product::Buffers>(thread, plan, kernel);
+    measure_buffers<ResultBuffer<T>>(thread, plan, kernel);
+    bytes = {shared.used(), thread.used()};
+}
+
+template <class T, class Product>
+void prepare_products(const Plan& plan, const PassOperands<T>& operands, const RunContext& run, T* packed) {
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver carver(run.workspace);
+    const SharedWeights<T> shared(carver, plan, kernel);
+    Product::pack(plan, kernel, ProductOperands<T>(operands), run.threads, packed,
+                  thread_buffers<typename Product::Buffers>(carver, plan, kernel, run.threads));
+}
+
+template <class T, class Product>
+void run_products(const Plan& plan, const ProductOperands<T>& operands, const RunContext& run) {
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    Carver carver(run.workspace);
+    const SharedWeights<T> shared(carver, plan, kernel);
+    auto buffers = thread_buffers<typename Product::Buffers>(carver, plan, kernel, run.threads);
+    const auto results = thread_buffers<ResultBuffer<T>>(carver, plan, kernel, run.threads);
+    copy_bias(plan, operands.bias, shared.bias);
+    const bool packs = operands.packed == nullptr && !plan.packing.by_tasks;
+    if (packs) Product::pack(plan, kernel, operands, run.threads, shared.weights, buffers);
+    const T* const weights = packs ? shared.weights : operands.packed;
+    parallel_for(plan.tasks.count, run.threads, [&](int64_t index, int thread) {
+        const auto own = static_cast<size_t>(thread);
+        const ProductTask task(plan, index);
+        const TaskEpilogue<T> epilogue(plan, kernel, operands, results[own], task);
+        Product::run(plan, kernel, epilogue.operands(), weights, shared.bias, buffers[own], task);
+        epilogue.finish(Product::applies_epilogue);
+    });
+}
+
+template <class T, class Product>
+void run_products(const Plan& plan, const PassOperands<T>& operands, const RunContext& run) {
+    run_products<T, Product>(plan, ProductOperands<T>(operands), run);
+}
+
+}  // namespace convpp

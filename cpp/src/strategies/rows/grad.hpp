@@ -1,0 +1,66 @@
+// The weight gradient where channels are few: rows of dy times rows of x, read where they lie; pixels run along the lanes.
+//
+// In:  a Plan, a task, the operands.   Out: sums[filter][pair], then dw.   Next: kernels/tile/dot.hpp.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include "strategies/panel_sums.hpp"
+#include "strategies/rows/row_product.hpp"
+
+namespace convpp {
+
+template <class T>
+struct RowSumBuffers {
+    PatchBuffers<T> patches;
+    RowWriting<T> writing;
+    T* sums = nullptr;
+    RowVectors vectors;
+    std::pair<int64_t, int64_t> known{-1, -1};  // box and first pair that `vectors` and patches.staging were found for
+    int64_t next_task = -1;
+
+    RowSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : patches(carver, plan, kernel.lanes),
+          writing(carver, SumLayout(plan, kernel), plan.maps[0].boxes.largest()) {
+        const int64_t count = most_vectors(plan.maps[0].boxes.box(0), kernel.lanes);
+        sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : SumLayout(plan, kernel).elems);
+        vectors.at = carver.take<kernels::VectorAt>(count);
+        vectors.skip = carver.take<unsigned char>(count);
+        vectors.count = carver.take<unsigned char>(count);
+    }
+};
+
+template <class T>
+void sum_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
+              const SumOperands<T>& operands, T* sums, RowSumBuffers<T>& buffers) {
+    const SumProduct& product = task.product;
+    const int64_t pitch = sum_pitch(plan, kernel, product);
+    const Stored<T> dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;
+    std::fill_n(sums, product.channels * pitch, T(0));
+    for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
+        const Box pixels = plan.maps[0].boxes.box(b);
+        const bool fresh = buffers.known != std::pair(b, product.block.start);  // neighbouring groups are alike
+        buffers.known = {b, product.block.start};
+        const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source.strides, first_x(plan, product, operands),
+                                                pixels, product.block, buffers.patches.staging, fresh, buffers.patches);
+        if (fresh)
+            find_row_vectors(plan.maps[0].map, plan.result, pixels, view.step, kernel.lanes, false, buffers.writing.offsets,
+                             buffers.vectors);
+        kernel.dot_rows(dy.plain(), plan.result.channel, dy.plain_end(), product.channels, view.base.plain(),
+                        buffers.patches.offsets, product.block.size(), buffers.vectors, sums, pitch);
+    }
+}
+
+// For sum_loop.hpp.
+template <class T>
+struct RowsSums : RowSums<T> {
+    using Buffers = RowSumBuffers<T>;
+    static constexpr auto run = &sum_rows<T>;
+    static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
+                      int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
+        write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.writing);
+    }
+};
+
+}  // namespace convpp

@@ -1,0 +1,40 @@
+// Products of several residue classes at once: flat rows (flat_product.hpp).
+//
+// In:  a draft of the plan.   Out: JointPlans, and RowsPlan, what this strategy alone decides.
+// Next: strategy.cpp, flat_product.hpp.   problem/index_map.hpp says why the taps of the classes coincide.
+#pragma once
+
+#include <vector>
+
+#include "plan/plan.hpp"
+
+namespace convpp {
+
+// The product that some maps are computed by.  A row of it is a result channel of one of the maps, the maps' rows follow
+// each other.
+struct JointPlan : MapPlan {
+    using MapPlan::MapPlan;
+
+    std::vector<Extents> shifts;         // of each map
+    int64_t panels = 0, panel_rows = 0;  // the last panel may have fewer
+    std::vector<unsigned char> active;   // [panel][tap]: a bit for each row of the panel whose map has the tap
+};
+
+// Residue classes that one product may compute, at most: patches of 16x16.  They share the staged source.
+inline constexpr size_t most_joint = 256;
+
+struct RowsPlan : StrategyPlan {
+    int64_t chunk_bytes = 0;        // of the vectors that all result channels pass by before the next ones come
+    std::vector<JointPlan> joints;  // flat rows: the products, in the order of the maps; else none
+    std::vector<size_t> joint_of;   // each map's
+
+    bool flat() const { return !joints.empty(); }
+    const JointPlan& joint(const Plan& plan, const MapPlan& m) const {
+        return joints[joint_of[static_cast<size_t>(&m - plan.maps.data())]];
+    }
+};
+
+// The maps of a plan as rows of one product, or each as one where they cannot be joined.  Panels have `most_rows` at most.
+std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows);
+
+}  // namespace convpp

@@ -22,10 +22,10 @@ from geometry import (
     check_accumulation,
     check_passes,
     draw_geometry,
-    draw_layer,
     make_case,
     with_modes,
 )
+from layer_kinds import draw_layer
 from rounding import check_auto
 
 BATCHES = 100

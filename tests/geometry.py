@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -229,10 +229,9 @@ def pick(rng: np.random.Generator, values: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Case:
-    """Integer operands in ``geometry.dtype`` and the exact results of the passes, all channels_first."""
+class Passes:
+    """Operands and results of all passes, channels_first."""
 
-    geometry: Geometry
     x: Array
     w: Array
     bias: Array | None
@@ -241,6 +240,13 @@ class Case:
     dx: Array
     dw: Array
     db: Array
+
+
+@dataclass(frozen=True)
+class Case(Passes):
+    """Integer operands in ``geometry.dtype`` and the exact results."""
+
+    geometry: Geometry
 
 
 def integers(rng: np.random.Generator, shape: Shape, dtype: Any = "float64") -> Array:
@@ -263,7 +269,7 @@ def make_case(geometry: Geometry, rng: np.random.Generator) -> Case:
         dy.sum(axis=all_axes_but_channels(dy.ndim, g.rank), dtype="float64"),
     )
     y, dx, dw, db = (result.astype(g.dtype) for result in results)
-    return Case(g, x, w, bias, dy, y, dx, dw, db)
+    return Case(x, w, bias, dy, y, dx, dw, db, g)
 
 
 def all_axes_but_channels(ndim: int, rank: int) -> Shape:
@@ -300,6 +306,16 @@ def assert_exact(got: Array, want: Array) -> None:
     same = got.dtype == want.dtype and got.shape == want.shape and np.array_equal(got, want)
     if not same:
         np.testing.assert_array_equal(got, want, strict=True)
+
+
+def assert_needed(needs: Collection[str], got: Sequence[Array | None], want: Sequence[Array]) -> None:
+    """Of the gradients in x, w and the bias those that are needed, exactly, and None for each other one."""
+    for name, gradient, expected in zip(("x", "w", "bias"), got, want, strict=True):
+        if name in needs:
+            assert gradient is not None
+            assert_exact(gradient, expected)
+        else:
+            assert gradient is None
 
 
 def assert_same_bits(got: Array, want: Array) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -35,8 +36,17 @@ LAYER_BATCH_SIZE = 20
 
 
 def drawn(batch: int) -> list[Geometry]:
-    rng = np.random.default_rng((1, batch))
-    geometries = [draw_geometry(rng) for _ in range(BATCH_SIZE)]
+    return a_third_with_modes(np.random.default_rng((1, batch)), draw_geometry, BATCH_SIZE)
+
+
+def drawn_layers(batch: int) -> list[Geometry]:
+    return a_third_with_modes(np.random.default_rng((6, batch)), draw_layer, LAYER_BATCH_SIZE)
+
+
+def a_third_with_modes(
+    rng: np.random.Generator, draw: Callable[[np.random.Generator], Geometry], count: int
+) -> list[Geometry]:
+    geometries = [draw(rng) for _ in range(count)]
     return [with_modes(rng, g) if i % 3 == 0 else g for i, g in enumerate(geometries)]
 
 
@@ -95,12 +105,6 @@ def features(g: Geometry) -> dict[str, bool]:
         "1x1": g.kernel == (1,) * g.rank,
         **{f"padding {name}": g.padding == name for name in ("valid", "same", "same_lower", "full", "causal")},
     }
-
-
-def drawn_layers(batch: int) -> list[Geometry]:
-    rng = np.random.default_rng((6, batch))
-    layers = [draw_layer(rng) for _ in range(LAYER_BATCH_SIZE)]
-    return [with_modes(rng, g) if i % 3 == 0 else g for i, g in enumerate(layers)]
 
 
 @pytest.mark.parametrize("batch", range(LAYER_BATCHES))

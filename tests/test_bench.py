@@ -14,7 +14,7 @@ from cases import LAYERS
 from convpp import bench, cli
 from convpp.suite import NETWORKS, PASSES, Layer
 
-#: Rows of each class, as a forward pass.
+#: Rows of each class, but for input gradients.
 CLASSES = {
     "regular": "resnet50/conv3x3_64-64@56 resnet50/conv3x3s2_128-128@56 dilated/aspp_d2_256@28",
     "first layer": "resnet50/conv7x7s2_3-64@224 conv3d/c3d_stem",
@@ -62,7 +62,8 @@ def test_shapes_work_and_tasks_are_those_of_convpp() -> None:
 
 def test_classes() -> None:
     for row in " ".join(CLASSES.values()).split():
-        assert LAYERS[row].classes("forward") == tuple(name for name, rows in CLASSES.items() if row in rows.split())
+        classes = tuple(name for name, rows in CLASSES.items() if row in rows.split())
+        assert LAYERS[row].classes("forward") == LAYERS[row].classes("weight_grad") == classes
     assert LAYERS["resnet50/conv3x3s2_128-128@56"].classes("input_grad") == ("regular", "strided input gradient")
     wide = [row for row, layer in LAYERS.items() if layer.is_wide_3x3]
     assert wide == [

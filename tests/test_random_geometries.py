@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -50,6 +50,16 @@ def a_third_with_modes(
     return [with_modes(rng, g) if i % 3 == 0 else g for i, g in enumerate(geometries)]
 
 
+def check_all_are_drawn(
+    features_of: Callable[[Geometry], dict[str, bool]], geometries: Iterable[Geometry], least: int
+) -> None:
+    seen: Counter[str] = Counter()
+    for g in geometries:
+        seen.update({name: int(present) for name, present in features_of(g).items()})
+    rare = {name: count for name, count in seen.items() if count < least}
+    assert not rare, f"drawn too rarely: {rare}"
+
+
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_small_geometries(batch: int) -> None:
     rng = np.random.default_rng((2, batch))
@@ -63,12 +73,7 @@ def test_small_geometries(batch: int) -> None:
 
 
 def test_the_drawing_hits_its_edges() -> None:
-    seen: Counter[str] = Counter()
-    for batch in range(BATCHES):
-        for g in drawn(batch):
-            seen.update({name: int(present) for name, present in features(g).items()})
-    rare = {name: count for name, count in seen.items() if count < 40}
-    assert not rare, f"drawn too rarely: {rare}"
+    check_all_are_drawn(features, (g for batch in range(BATCHES) for g in drawn(batch)), 40)
 
 
 def features(g: Geometry) -> dict[str, bool]:
@@ -121,12 +126,7 @@ def test_layers(batch: int) -> None:
 
 
 def test_the_layers_take_every_way() -> None:
-    seen: Counter[str] = Counter()
-    for batch in range(LAYER_BATCHES):
-        for g in drawn_layers(batch):
-            seen.update({name: int(present) for name, present in ways(g).items()})
-    rare = {name: count for name, count in seen.items() if count < 20}
-    assert not rare, f"drawn too rarely: {rare}"
+    check_all_are_drawn(ways, (g for batch in range(LAYER_BATCHES) for g in drawn_layers(batch)), 20)
 
 
 def ways(g: Geometry) -> dict[str, bool]:

@@ -6,14 +6,14 @@ the direct algorithm (others: rounding.py) to them with tolerance 0: the integer
 float32, whatever its order.
 
 Arrays of a `Case` are channels_first; `in_layout` brings them into the layout under test.
-Read next: test_random_geometries.py.
+Read next: layer_kinds.py (layers for which a plan has a way of its own), test_random_geometries.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -160,131 +160,68 @@ def draw_geometry(rng: np.random.Generator, *, min_macs: int = 0, max_macs: int 
 
 
 def draw_candidate(rng: np.random.Generator) -> Geometry:
-    rank = _pick(rng, (1, 2, 2, 2, 3))
-    kind = _pick(rng, ("wide",) * 5 + ("narrow",) * 5 + ("grouped",) * 3 + ("depthwise",) * 2 + ("empty",))
-    n = _pick(rng, (0, None, None, 1, 1, 1, 1, 2, 2, 2, 3, 3, 5, 5)) if kind != "empty" else _pick(rng, (None, 0, 2))
+    rank = pick(rng, (1, 2, 2, 2, 3))
+    kind = pick(rng, ("wide",) * 5 + ("narrow",) * 5 + ("grouped",) * 3 + ("depthwise",) * 2 + ("empty",))
+    n = pick(rng, (0, None, None, 1, 1, 1, 1, 2, 2, 2, 3, 3, 5, 5)) if kind != "empty" else pick(rng, (None, 0, 2))
     groups = 1
     if kind == "wide":
-        c, k = _pick(rng, EDGES), _pick(rng, EDGES)
+        c, k = pick(rng, EDGES), pick(rng, EDGES)
     elif kind == "narrow":
-        c, k = _pick(rng, range(1, 7)), _pick(rng, range(1, 7))
+        c, k = pick(rng, range(1, 7)), pick(rng, range(1, 7))
     elif kind == "grouped":
-        groups = _pick(rng, (2, 3, 4, 5, 8))
-        c, k = groups * _pick(rng, EDGES[:12]), groups * _pick(rng, EDGES[:12])
+        groups = pick(rng, (2, 3, 4, 5, 8))
+        c, k = groups * pick(rng, EDGES[:12]), groups * pick(rng, EDGES[:12])
     elif kind == "depthwise":
-        groups = c = _pick(rng, EDGES)
-        k = c * _pick(rng, (1, 1, 2, 3))
+        groups = c = pick(rng, EDGES)
+        k = c * pick(rng, (1, 1, 2, 3))
     else:
-        groups = _pick(rng, (1, 1, 2))
-        c, k = _pick(rng, ((0, 2 * groups), (2 * groups, 0), (0, 0)))
+        groups = pick(rng, (1, 1, 2))
+        c, k = pick(rng, ((0, 2 * groups), (2 * groups, 0), (0, 0)))
     long = kind in ("narrow", "depthwise")
-    spatial = tuple(_pick(rng, EXTENTS[rank] if long else EXTENTS[rank][:6]) for _ in range(rank))
+    spatial = tuple(pick(rng, EXTENTS[rank] if long else EXTENTS[rank][:6]) for _ in range(rank))
     kernels = (1, 1, 2, 3, 3, 4, 5) + ((7, 11, 19) if rank == 1 or (rank == 2 and long) else ())
     return Geometry(
         n=n,
         c=c,
         k=k,
         spatial=spatial,
-        kernel=tuple(_pick(rng, kernels) for _ in range(rank)),
+        kernel=tuple(pick(rng, kernels) for _ in range(rank)),
         stride=_draw_per_axis(rng, rank, (1, 1, 1, 1, 2, 2, 3, 4, 7)),
         padding=_draw_padding(rng, rank),
         dilation=_draw_per_axis(rng, rank, (1,) * 8 + (2,) * 4 + (3, 3, 4, 4) + (29,) * (kind == "narrow")),
         groups=groups,
         flip=bool(rng.random() < 0.25),
         bias=bool(rng.random() < 0.5),
-        dtype=_pick(rng, DTYPES),
+        dtype=pick(rng, DTYPES),
     )
 
 
 def with_modes(rng: np.random.Generator, geometry: Geometry) -> Geometry:
     """The same with padding modes: one, or one for each axis."""
-    each = tuple(_pick(rng, (*MODES, "zeros")) for _ in range(geometry.rank))
-    return replace(geometry, padding_mode=_pick(rng, (_pick(rng, MODES), each)))
-
-
-#: Kinds of `draw_layer`, each with the ways of feeding the register tile that it is there for.
-LAYER_KINDS = (
-    "vectors of channels",  # depthwise, and groups of 2, 4, 8 channels
-    "residues",  # input gradients of strided layers: classes that fill the rows of dx, and some that do not
-    "joint residues",  # of few channels: all classes in one product
-    "short rows",  # of fewer pixels than a vector has lanes
-    "many taps",  # more than a block of the sum holds
-    "wide",  # channels around the multiples of a vector, as many pixels as fill tiles
-)
-
-
-def draw_layer(rng: np.random.Generator, *, max_macs: int = 500_000) -> Geometry:
-    """Draw a layer for which the plan has a way of its own; the first kind, which has the most ways, twice as often."""
-    kind = _pick(rng, (*LAYER_KINDS, LAYER_KINDS[0]))
-    while True:
-        geometry = _draw_layer(rng, kind)
-        if min(geometry.out) >= 1 and geometry.macs <= max_macs:
-            return geometry
-
-
-def _draw_layer(rng: np.random.Generator, kind: str) -> Geometry:
-    rank = _pick(rng, (1, 2, 2, 2, 3))
-    groups, strides, kernels, dilations = 1, (1, 1, 2), (1, 2, 3, 3, 5), (1, 1, 1, 2)
-    c, k = _pick(rng, EDGES), _pick(rng, EDGES)
-    spatial = tuple(_pick(rng, EXTENTS[rank]) for _ in range(rank))
-    if kind == "vectors of channels":
-        groups = int(rng.integers(1, 41))
-        c = k = groups * _pick(rng, (1, 1, 1, 2, 4, 8))
-        k *= _pick(rng, (1,) * 7 + (2,))
-        strides = (1, 1, 2, 2, 3)
-    elif kind == "residues":
-        strides, dilations = (2, 2, 2, 3, 4, 5), (1, 1, 1, 1, 2, 3)
-    elif kind == "joint residues":
-        strides, dilations, kernels = (1, 2, 2, 3, 4, 5), (1, 1, 1, 2, 3), (1, 2, 3, 4, 5, 7)
-        groups = _pick(rng, (1, 1, 1, 2))
-        c, k = groups * int(rng.integers(1, 8)), groups * int(rng.integers(1, 12))
-    elif kind == "short rows":
-        spatial = (*spatial[:-1], int(rng.integers(1, 10)))
-        dilations = (1,)
-    elif kind == "many taps":
-        kernels, strides, dilations = {1: (289, 331, 600), 2: (17, 18, 19, 25), 3: (7, 8)}[rank], (1, 1, 2), (1,)
-        groups = _pick(rng, (1, 1, 2, 9, 17))
-        c, k = groups * _pick(rng, (1, 1, 2)), groups * _pick(rng, (1, 1, 2))
-    kernel = tuple(_pick(rng, kernels) for _ in range(rank))
-    if kind == "many taps":
-        spatial = tuple(r + int(rng.integers(-2, 6)) for r in kernel)
-    return Geometry(
-        n=_pick(rng, (None, 1, 1, 2, 3)),
-        c=c,
-        k=k,
-        spatial=spatial,
-        kernel=kernel,
-        stride=_pick(rng, strides) if rng.random() < 0.6 else tuple(_pick(rng, strides) for _ in range(rank)),
-        padding=_pick(
-            rng, (0, 1, 1, 2, "same", tuple((_pick(rng, (0, 1, 3)), _pick(rng, (-1, 0, 2))) for _ in kernel))
-        ),
-        dilation=_pick(rng, dilations),
-        groups=groups,
-        flip=bool(rng.random() < 0.25),
-        bias=bool(rng.random() < 0.5),
-        dtype=_pick(rng, DTYPES),
-    )
+    each = tuple(pick(rng, (*MODES, "zeros")) for _ in range(geometry.rank))
+    return replace(geometry, padding_mode=pick(rng, (pick(rng, MODES), each)))
 
 
 def _draw_per_axis(rng: np.random.Generator, rank: int, values: tuple[int, ...]) -> Any:
     if rng.random() < 0.6:
-        return _pick(rng, values)
-    drawn = [_pick(rng, values) for _ in range(rank)]
-    return _pick(rng, (tuple, list, np.array))(drawn)
+        return pick(rng, values)
+    drawn = [pick(rng, values) for _ in range(rank)]
+    return pick(rng, (tuple, list, np.array))(drawn)
 
 
 def _draw_padding(rng: np.random.Generator, rank: int) -> Any:
-    form = _pick(rng, ("int", "axis", "pair", "pair", "name"))
+    form = pick(rng, ("int", "axis", "pair", "pair", "name"))
     if form == "int":
-        return _pick(rng, (0, 0, 1, 2, 3, -1))
+        return pick(rng, (0, 0, 1, 2, 3, -1))
     if form == "axis":
-        return tuple(_pick(rng, (0, 1, 2, 4, -1)) for _ in range(rank))
+        return tuple(pick(rng, (0, 1, 2, 4, -1)) for _ in range(rank))
     if form == "pair":
-        return tuple((_pick(rng, range(-2, 7)), _pick(rng, range(-2, 7))) for _ in range(rank))
-    return _pick(rng, ("valid", "valid", "same", "same", "same_lower", "same_lower", "full", "causal"))
+        return tuple((pick(rng, range(-2, 7)), pick(rng, range(-2, 7))) for _ in range(rank))
+    return pick(rng, ("valid", "valid", "same", "same", "same_lower", "same_lower", "full", "causal"))
 
 
-def _pick(rng: np.random.Generator, values: Any) -> Any:
+def pick(rng: np.random.Generator, values: Any) -> Any:
+    """One of the values, each as likely as the others."""
     return values[int(rng.integers(len(values)))]
 
 
@@ -292,10 +229,9 @@ def _pick(rng: np.random.Generator, values: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Case:
-    """Integer operands in ``geometry.dtype`` and the exact results of the passes, all channels_first."""
+class Passes:
+    """Operands and results of all passes, channels_first."""
 
-    geometry: Geometry
     x: Array
     w: Array
     bias: Array | None
@@ -304,6 +240,13 @@ class Case:
     dx: Array
     dw: Array
     db: Array
+
+
+@dataclass(frozen=True)
+class Case(Passes):
+    """Integer operands in ``geometry.dtype`` and the exact results."""
+
+    geometry: Geometry
 
 
 def integers(rng: np.random.Generator, shape: Shape, dtype: Any = "float64") -> Array:
@@ -326,7 +269,7 @@ def make_case(geometry: Geometry, rng: np.random.Generator) -> Case:
         dy.sum(axis=all_axes_but_channels(dy.ndim, g.rank), dtype="float64"),
     )
     y, dx, dw, db = (result.astype(g.dtype) for result in results)
-    return Case(g, x, w, bias, dy, y, dx, dw, db)
+    return Case(x, w, bias, dy, y, dx, dw, db, g)
 
 
 def all_axes_but_channels(ndim: int, rank: int) -> Shape:
@@ -363,6 +306,16 @@ def assert_exact(got: Array, want: Array) -> None:
     same = got.dtype == want.dtype and got.shape == want.shape and np.array_equal(got, want)
     if not same:
         np.testing.assert_array_equal(got, want, strict=True)
+
+
+def assert_needed(needs: Collection[str], got: Sequence[Array | None], want: Sequence[Array]) -> None:
+    """Of the gradients in x, w and the bias those that are needed, exactly, and None for each other one."""
+    for name, gradient, expected in zip(("x", "w", "bias"), got, want, strict=True):
+        if name in needs:
+            assert gradient is not None
+            assert_exact(gradient, expected)
+        else:
+            assert gradient is None
 
 
 def assert_same_bits(got: Array, want: Array) -> None:

@@ -21,12 +21,12 @@ from geometry import (
     assert_exact,
     assert_same_bits,
     draw_geometry,
-    draw_layer,
     failures_name,
     in_layout,
     nan_out,
     normal,
 )
+from layer_kinds import draw_layer
 
 ACTIVATIONS = ("relu", "leaky_relu", ("leaky_relu", -0.5), "silu", "gelu", ("clip", -0.5, 1.0), None)
 DTYPES = ("float32", "float64")

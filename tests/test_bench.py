@@ -10,34 +10,49 @@ from pathlib import Path
 import pytest
 
 import convpp
+from cases import LAYERS
 from convpp import bench, cli
-from convpp.suite import NETWORKS, PASSES, Layer, read_layers
+from convpp.suite import NETWORKS, PASSES, Layer
 
-LAYERS = {layer.row_id: layer for layer in read_layers()}
+#: Rows of each class, but for input gradients.
+CLASSES = {
+    "regular": "resnet50/conv3x3_64-64@56 resnet50/conv3x3s2_128-128@56 dilated/aspp_d2_256@28",
+    "first layer": "resnet50/conv7x7s2_3-64@224 conv3d/c3d_stem",
+    "depthwise or grouped": "mobilenet_v1/dw3x3_32-32@112 resnext/g32_512@14 largekernel/dw31_64@56",
+    "dilated": "dilated/aspp_d2_256@28",
+    "many taps": "largekernel/dw31_64@56 largekernel/image_11x11 conv1d/fir1024",
+    "single channel": "largekernel/image_11x11 conv1d/fir1024",
+    "conv1d": "conv1d/fir1024",
+    "conv3d": "conv3d/c3d_stem",
+    "other": "odd/c17_k19_s3_61",
+}
+#: Multiply-adds of an image of 224x224, in thousands of millions, as the networks' papers and their readers give them.
+WORK = {"vgg16": 15.3, "mobilenet_v1": 0.568, "resnet50": 4.1}
 
 
-def failing(*words: str) -> int:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["bench", *words])
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
-
-
-# --------------------------------------------------------------------------------------------- layers
-
-
-def test_the_installed_table_is_the_one_of_the_project() -> None:
+def test_the_table_of_layers() -> None:
     source = Path(__file__).parents[1] / "benchmarks" / "layers.csv"
     assert Path(convpp._core.__file__).with_name("layers.csv").read_bytes() == source.read_bytes()
-    rows = source.read_text(encoding="utf-8").splitlines()[1:]
-    assert len(LAYERS) == len(rows) == 76
-    assert list(LAYERS) == ["/".join(row.split(",")[:2]) for row in rows]
+    assert list(LAYERS) == ["/".join(row.split(",")[:2]) for row in source.read_text("utf-8").splitlines()[1:]]
+    assert len(LAYERS) == 76
+    assert bench.layers_of("all") == list(LAYERS.values())
+    for network in NETWORKS:
+        layers = bench.layers_of(network)
+        assert {layer.suite for layer in layers} == {network}
+        work = sum(layer.count * layer.flops / layer.n for layer in layers) / 2e9
+        assert math.isclose(work, WORK.get(network, work), rel_tol=0.02 if network == "resnet50" else 0.01)
 
 
-def test_a_layer() -> None:
+def test_shapes_work_and_tasks_are_those_of_convpp() -> None:
+    for layer in LAYERS.values():
+        assert layer.y_shape == convpp.conv_output_shape(layer.x_shape, layer.w_shape, **layer.geometry)
+        assert layer.flops == convpp.explain(layer.x_shape, layer.w_shape, **layer.geometry).flops
+        for op in PASSES:
+            tasks = bench.task_flops(layer, op, "float32", "channels_first", 2)
+            assert len(tasks) == bench.explain_pass(layer, op, "float32", "channels_first", 2, "auto").tasks
+            assert op == "input_grad" or sum(tasks) == layer.flops
     layer = LAYERS["mobilenet_v1/dw3x3s2_64-64@112"]
-    assert (layer.x_shape, layer.w_shape, layer.y_shape) == ((8, 64, 112, 112), (64, 1, 3, 3), (8, 64, 56, 56))
-    assert layer.flops == 2 * 8 * 64 * 56 * 56 * 9
+    assert (layer.x_shape, layer.w_shape, layer.flops) == ((8, 64, 112, 112), (64, 1, 3, 3), 2 * 8 * 64 * 56 * 56 * 9)
     assert layer.traffic("float64") == 8 * (8 * 64 * (112 * 112 + 56 * 56) + 64 * 9)
     for layout, axis in (("channels_first", 1), ("channels_last", -1)):
         arrays = layer.arrays("float32", layout)
@@ -45,63 +60,30 @@ def test_a_layer() -> None:
         assert all(a.flags.c_contiguous and a.dtype == "float32" for a in arrays.values())
 
 
-def test_shapes_and_work_are_those_of_convpp() -> None:
-    for layer in LAYERS.values():
-        shape = convpp.conv_output_shape(layer.x_shape, layer.w_shape, **layer.geometry)
-        assert layer.y_shape == shape
-        assert layer.flops == convpp.explain(layer.x_shape, layer.w_shape, **layer.geometry).flops
-
-
-def test_wide_3x3_layers() -> None:
+def test_classes() -> None:
+    for row in " ".join(CLASSES.values()).split():
+        classes = tuple(name for name, rows in CLASSES.items() if row in rows.split())
+        assert LAYERS[row].classes("forward") == LAYERS[row].classes("weight_grad") == classes
+    assert LAYERS["resnet50/conv3x3s2_128-128@56"].classes("input_grad") == ("regular", "strided input gradient")
     wide = [row for row, layer in LAYERS.items() if layer.is_wide_3x3]
     assert wide == [
         *(f"resnet50/conv3x3_{c}-{c}@{h}" for c, h in ((64, 56), (128, 28), (256, 14))),
         *(row for row in LAYERS if row.startswith("vgg16/") and "_3-64" not in row),
         *("dilated/aspp_d2_256@28", "dilated/rfcn_d3_512@38x57"),
     ]
-    layer = LAYERS[wide[0]]
-    for other in (
-        {"c": 63}, {"k": 63}, {"input": (13, 56)}, {"kernel": (3, 5)}, {"kernel": (3, 3, 3)},
-        {"stride": (1, 2)}, {"groups": 2},
-    ):  # fmt: skip
-        assert not replace(layer, **other).is_wide_3x3
-    assert replace(layer, c=128, k=128, groups=2, input=(14, 13)).is_wide_3x3
+    others = {"c": 63, "k": 63, "input": (13, 56), "kernel": (3, 5), "stride": (1, 2), "groups": 2}
+    for field, value in [*others.items(), ("kernel", (3, 3, 3))]:
+        assert not replace(LAYERS[wide[0]], **{field: value}).is_wide_3x3
+    assert replace(LAYERS[wide[0]], c=128, k=128, groups=2, input=(14, 13)).is_wide_3x3
 
 
-@pytest.mark.parametrize(
-    ("row", "op", "classes"),
-    [
-        ("resnet50/conv3x3_64-64@56", "forward", ("regular",)),
-        ("resnet50/conv3x3s2_128-128@56", "forward", ("regular",)),
-        ("resnet50/conv3x3s2_128-128@56", "input_grad", ("regular", "strided input gradient")),
-        ("resnet50/conv7x7s2_3-64@224", "weight_grad", ("first layer",)),
-        ("mobilenet_v1/dw3x3_32-32@112", "forward", ("depthwise or grouped",)),
-        ("resnext/g32_512@14", "forward", ("depthwise or grouped",)),
-        ("dilated/aspp_d2_256@28", "forward", ("regular", "dilated")),
-        ("largekernel/dw31_64@56", "forward", ("depthwise or grouped", "many taps")),
-        ("largekernel/image_11x11", "forward", ("many taps", "single channel")),
-        ("conv1d/fir1024", "forward", ("many taps", "single channel", "conv1d")),
-        ("conv3d/c3d_stem", "forward", ("first layer", "conv3d")),
-        ("odd/c17_k19_s3_61", "forward", ("other",)),
-    ],
-)
-def test_classes(row: str, op: str, classes: tuple[str, ...]) -> None:
-    assert LAYERS[row].classes(op) == classes
-
-
-def test_tasks_hold_all_the_work() -> None:
-    for layer in LAYERS.values():
-        tasks = {op: bench.task_flops(layer, op, "float32", "channels_first", 2) for op in PASSES}
-        assert sum(tasks["forward"]) == sum(tasks["weight_grad"]) == layer.flops
-        for op in PASSES:
-            assert len(tasks[op]) == bench.explain_pass(layer, op, "float32", "channels_first", 2, "auto").tasks
-
-
-# --------------------------------------------------------------------------------------------- the command
-
-
-def test_the_table_has_a_line_for_each_layer_and_pass(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("algorithm", "mark"), [("direct", ""), ("winograd", " eff")])
+def test_what_the_command_prints(
+    algorithm: str, mark: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("tqdm")
+    explain = bench.explain
+    monkeypatch.setattr(bench, "explain", lambda *a, **k: replace(explain(*a, **k), algorithm=algorithm))
     words = "bench --network lenet --seconds 1e-9 --threads 1 --dtype float64 --layout channels_last"
     assert cli.main(words.split()) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -109,96 +91,28 @@ def test_the_table_has_a_line_for_each_layer_and_pass(capsys: pytest.CaptureFixt
     assert lines[0] == f"convpp {info['version']}, {info['isa']}, 1 thread, float64, channels_last"
     assert re.fullmatch(r"peak of multiply-adds: \d+ GFLOP/s", lines[1])
     assert lines[3] == bench.HEADER
-    row = r"(\S+) +(\w+) +\d+\.\d{3} +\d+\.\d(?: eff)? +\d+%(?: eff)?"
-    found = [re.fullmatch(row, line) for line in lines[4:13]]
-    rows = [f"lenet/{name}" for name in ("conv1", "conv2", "question")]
-    assert [match and match.groups() for match in found] == [(row, op) for row in rows for op in PASSES]
-    assert lines[14] == "total of lenet: 3 layers, N = 1, 64"
-    assert [line.split("  ")[18].strip() for line in lines[15:19]] == [*PASSES, "all passes"]
+    numbers = rf" +\d+\.\d{{3}} +\d+\.\d{mark} +\d+%{mark} *"
+    expected = [rf"lenet/{name} +{op}{numbers}" for name in ("conv1", "conv2", "question") for op in PASSES]
+    expected += ["", "total of lenet: 3 layers, N = 1, 64", *(f" +{name}{numbers}" for name in (*PASSES, "all passes"))]
+    assert re.fullmatch("\n".join(expected), "\n".join(lines[4:19]))
+    assert lines[19:] == (["", bench.LEGEND] if mark else [])
 
 
-def test_totals_are_weighted_by_count() -> None:
-    def layer(name: str, count: int) -> Layer:
-        return Layer("net", name, count, 5, 100, 100, (10,), (1,), (1,), (0,), (1,), 1)  # 10^6 operations
+def test_totals_are_weighted_by_count_and_marked_where_a_term_is() -> None:
+    def measured(name: str, count: int, algorithms: str, *seconds: float) -> list[bench.Measured]:
+        layer = Layer("net", name, count, 5, 100, 100, (10,), (1,), (1,), (0,), (1,), 1)  # 10^6 operations
+        return [bench.Measured(layer, *row) for row in zip(PASSES, algorithms.split(), seconds, strict=True)]
 
-    measured = [
-        bench.Measured(layer("a", 1), "forward", "direct", 0.001),
-        bench.Measured(layer("a", 1), "input_grad", "direct", 0.004),
-        bench.Measured(layer("a", 1), "weight_grad", "direct", 0.010),
-        bench.Measured(layer("b", 3), "forward", "direct", 0.002),
-        bench.Measured(layer("b", 3), "input_grad", "direct", 0.002),
-        bench.Measured(layer("b", 3), "weight_grad", "direct", 0.020),
+    some = measured("a", 1, "winograd direct direct", 0.001, 0.004, 0.010)
+    more = measured("b", 3, "reference reference reference", 0.002, 0.002, 0.020)  # which does all operations
+    assert [" ".join(line.split()) for line in bench.total_lines([*some, *more], 0.1)] == [
+        "",
+        "total of net: 4 layers, N = 5",
+        "forward 7.000 0.6 eff 571% eff",
+        "input_grad 10.000 0.4 400%",
+        "weight_grad 70.000 0.1 57%",
+        "all passes 87.000 0.1 eff 138% eff",
     ]
-    assert [line.split() for line in bench.total_lines(measured, 0.1)] == [
-        [],
-        ["total", "of", "net:", "4", "layers,", "N", "=", "5"],
-        ["forward", "7.000", "0.6", "571%"],
-        ["input_grad", "10.000", "0.4", "400%"],
-        ["weight_grad", "70.000", "0.1", "57%"],
-        ["all", "passes", "87.000", "0.1", "138%"],
-    ]
-
-
-def test_rates_of_another_algorithm_are_marked() -> None:
-    layer = LAYERS["lenet/question"]
-    direct, other = (bench.Measured(layer, "forward", name, 1e-3) for name in ("direct", "winograd"))
-    rate, share = f"{layer.flops / 1e6:.1f}", f"{layer.flops / 1e6:.0%}"
-    assert bench.line(direct, 1.0).split()[3:] == [rate, share]
-    assert bench.line(other, 1.0).split()[3:] == [rate, "eff", share, "eff"]
-    assert bench.line(direct, 1.0).index(share) == bench.line(other, 1.0).index(share)  # in one column
-    # A sum is marked if one of its terms is, and the definition itself does all operations.
-    others = [
-        bench.Measured(layer, op, name, 1e-3) for op, name in zip(PASSES[1:], ("direct", "reference"), strict=True)
-    ]
-    totals = [line.split() for line in bench.total_lines([other, *others], 1.0)[2:]]
-    assert [words.count("eff") for words in totals] == [2, 0, 0, 2]
-
-
-@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
-def test_a_legend_says_what_the_mark_means(
-    algorithm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("tqdm")
-    explain = bench.explain
-    monkeypatch.setattr(bench, "explain", lambda *a, **k: replace(explain(*a, **k), algorithm=algorithm))
-    bench.main("lenet", "float32", "channels_first", 1, 1e-9)
-    lines = capsys.readouterr().out.splitlines()
-    effective = algorithm == "winograd"
-    assert [line.count(" eff") for line in lines[4:13] + lines[15:19]] == [2 * effective] * 13
-    assert lines[19:] == (["", bench.LEGEND] if effective else [])
-
-
-def test_all_is_every_layer() -> None:
-    assert bench.layers_of("all") == list(LAYERS.values())
-    for network in NETWORKS:
-        assert {layer.suite for layer in bench.layers_of(network)} == {network}
-    weighted = {n: sum(layer.count * layer.flops / layer.n for layer in bench.layers_of(n)) for n in NETWORKS}
-    # Multiply-adds of one image of 224x224, as the networks' papers and their readers give them.
-    assert math.isclose(weighted["vgg16"] / 2e9, 15.3, rel_tol=0.01)
-    assert math.isclose(weighted["mobilenet_v1"] / 2e9, 0.568, rel_tol=0.01)
-    assert math.isclose(weighted["resnet50"] / 2e9, 4.1, rel_tol=0.02)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("--network lenet5", "convpp bench: network is 'lenet5', expected one of resnet50, vgg16, .*, all"),
-        ("--seconds 0", "--seconds: must be above 0, got 0"),
-        ("--seconds soon", "--seconds: expected a number, got 'soon'"),
-        ("--threads 0", "--threads: must be at least 1"),
-        ("--dtype float16", "--dtype: invalid choice: 'float16'"),
-    ],
-)
-def test_errors(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert failing(*words.split()) == 2
-    captured = capsys.readouterr()
-    assert re.search(message, captured.err)
-    assert captured.out == ""
-
-
-def test_bench_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import importlib.util
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert failing("--network", "lenet") == 2
-    assert capsys.readouterr().err == "convpp bench: the bench needs tqdm: python -m pip install tqdm\n"
+    lines = bench.line(some[0], 1.0), bench.line(replace(some[0], algorithm="direct"), 1.0)
+    assert [line.split()[3:] for line in lines] == [["1.0", "eff", "100%", "eff"], ["1.0", "100%"]]
+    assert lines[0].index("100%") == lines[1].index("100%")  # in one column

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -178,37 +179,63 @@ def test_explain_filters_for_each_sample(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == f"{expected}\n"
 
 
+# --------------------------------------------------------------------------------------- wrong calls
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--x 1,3,5,5 --w 2,3,7,7", "convpp explain: .*longer than the padded input"),
-        ("--x 1,3,5,5 --w 2,4,3,3", "convpp explain: .*channels"),
-        ("--x 1,3,5,5 --w 2,3,1,1 --algorithm winograd", "convpp explain: algorithm is 'winograd'.*3 or 5"),
-        ("--x 1,3,5,5 --w 2,3,3,3 --padding some", "convpp explain: .*some"),
-        ("--x 1,3,5,5 --w 2,3,3,3 --padding-mode some", "convpp explain: padding_mode.*some"),
-        ("--x 1,3,5,5 --w 2,3,3,3 --dtype int32", "convpp explain: .*int32"),
-        ("--x 1,3,5,5 --w 2,3,3,3 --stride 0", "convpp explain: .*stride"),
-        ("--x 1,3,5,5 --w 2,3,x,3", "--w: expected integers.*'2,3,x,3'"),
-        ("--x 1,3,5,5 --w 2,3,3,3 --groups 0", "--groups: must be at least 1"),
-        ("--x 1,3,5,5 --w 2,3,3,3 --groups 1,1", "--groups: expected one integer"),
-        ("--x 1,3,5,5 --w 2,3,3,3 --op backward", "--op: invalid choice"),
-        ("--x 1,3,5,5", "required: --w"),
+        ("explain --x 1,3,5,5 --w 2,3,7,7", "convpp explain: .*longer than the padded input"),
+        ("explain --x 1,3,5,5 --w 2,4,3,3", "convpp explain: .*channels"),
+        ("explain --x 1,3,5,5 --w 2,3,1,1 --algorithm winograd", "convpp explain: algorithm is 'winograd'.*3 or 5"),
+        ("explain --x 1,3,5,5 --w 2,3,3,3 --padding some", "convpp explain: .*some"),
+        ("explain --x 1,3,5,5 --w 2,3,3,3 --padding-mode some", "convpp explain: padding_mode.*some"),
+        ("explain --x 1,3,5,5 --w 2,3,3,3 --dtype int32", "convpp explain: .*int32"),
+        ("explain --x 1,3,5,5 --w 2,3,3,3 --stride 0", "convpp explain: .*stride"),
+        ("explain --x 1,3,5,5 --w 2,3,x,3", "--w: expected integers.*'2,3,x,3'"),
+        ("explain --x 1,3,5,5 --w 2,3,3,3 --groups 0", "--groups: must be at least 1"),
+        ("explain --x 1,3,5,5 --w 2,3,3,3 --groups 1,1", "--groups: expected one integer"),
+        ("explain --x 1,3,5,5 --w 2,3,3,3 --op backward", "--op: invalid choice"),
+        ("explain --x 1,3,5,5", "required: --w"),
+        ("bench --network lenet5", "convpp bench: network is 'lenet5', expected one of resnet50, vgg16, .*, all"),
+        ("bench --seconds 0", "--seconds: must be above 0, got 0"),
+        ("bench --seconds soon", "--seconds: expected a number, got 'soon'"),
+        ("bench --threads 0", "--threads: must be at least 1"),
+        ("bench --dtype float16", "--dtype: invalid choice: 'float16'"),
     ],
 )
-def test_explain_errors(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert failing("explain", *words.split()) == 2
+def test_errors(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(*words.split()) == 2
     captured = capsys.readouterr()
     assert re.search(message, captured.err)
     assert captured.out == ""
-
-
-# --------------------------------------------------------------------------------------- wrong calls
 
 
 def test_no_command_and_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert failing() == 2
     assert failing("train") == 2
     assert "invalid choice: 'train'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "all_of_them"),
+    [
+        *(
+            ("demo --plot x.png", module, "scikit-learn tqdm matplotlib")
+            for module in ("sklearn", "tqdm", "matplotlib")
+        ),
+        ("bench --network lenet", "tqdm", "tqdm"),
+    ],
+)
+def test_what_to_install_is_said(
+    words: str, module: str, all_of_them: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find("json"))
+    assert failing(*words.split()) == 2
+    command = words.split()[0]
+    said = f"convpp {command}: the {command} needs {module}: python -m pip install {all_of_them}\n"
+    assert capsys.readouterr().err == said
 
 
 # ------------------------------------------------------------------------------------------- demo
@@ -263,20 +290,6 @@ def test_demo_layers_have_right_gradients(rng: np.random.Generator) -> None:
         return np.float64(value), lambda dy: dy * gradient
 
     assert gradcheck(loss, rng.standard_normal((3, 4)))
-
-
-@pytest.mark.parametrize("module", ["sklearn", "tqdm", "matplotlib"])
-def test_demo_says_what_to_install(
-    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import importlib.util
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find("json"))
-    assert failing("demo", "--plot", "x.png") == 2
-    assert capsys.readouterr().err == (
-        f"convpp demo: the demo needs {module}: python -m pip install scikit-learn tqdm matplotlib\n"
-    )
 
 
 def test_demo_refuses_a_picture_nowhere_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ All are multilinear, so differences with a step of 1 on integers are exact: no s
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,21 +66,21 @@ def test_double_backward_is_its_compositions(seed: int, layout: str, rng: np.ran
                 assert_exact(dw, convpp.conv_weight_grad(dy, vx, w.shape, **keywords))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_double_backward_by_differences(layout: str, rng: np.random.Generator) -> None:
-    """Gradients of ``L(dy, x, w) = <ddx, dx> + <ddw, dw> + <ddb, db>``, linear in each."""
-    g = Geometry(2, 4, 6, (5, 4), (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2, dtype="float64")
-    keywords = g.keywords(layout)
-    x, w, _, dy = operands(g, layout, rng)
-    ddx, ddw, ddb, _ = operands(g, layout, rng)
+def check_by_differences(
+    double: Callable[..., Any],
+    backward: Callable[..., Any],
+    weights: tuple[Array, ...],
+    operands: tuple[Array, ...],
+    keywords: dict[str, Any],
+) -> None:
+    """Gradients of ``L(dy, x, w) = <ddx, dx> + <ddw, dw> + <ddb, db>``, linear in each; weights are ddx, ddw, ddb."""
 
-    def loss(dy: Array, x: Array, w: Array) -> float:
-        gradients = convpp.conv_backward(dy, x, w, **keywords)
-        return float(sum(np.sum(a * b) for a, b in zip((ddx, ddw, ddb), gradients, strict=True)))
+    def loss(*arrays: Array) -> float:
+        gradients = backward(*arrays, **keywords)
+        return float(sum(np.sum(a * b) for a, b in zip(weights, gradients, strict=True)))
 
-    analytic = convpp.conv_double_backward(ddx, ddw, ddb, dy, x, w, **keywords)
-    for number, gradient in enumerate(analytic):
-        arrays = [dy.copy(), x.copy(), w.copy()]
+    for number, gradient in enumerate(double(*weights, *operands, **keywords)):
+        arrays = [array.copy() for array in operands]
         base = loss(*arrays)
         numeric = np.empty_like(gradient)
         for index in np.ndindex(gradient.shape):
@@ -88,6 +89,16 @@ def test_double_backward_by_differences(layout: str, rng: np.random.Generator) -
             arrays[number][index] -= 1
         with failures_name(("ddy", "dx", "dw")[number]):
             assert_exact(gradient, numeric)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_double_backward_by_differences(layout: str, rng: np.random.Generator) -> None:
+    g = Geometry(2, 4, 6, (5, 4), (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2, dtype="float64")
+    keywords = g.keywords(layout)
+    x, w, _, dy = operands(g, layout, rng)
+    ddx, ddw, ddb, _ = operands(g, layout, rng)
+
+    check_by_differences(convpp.conv_double_backward, convpp.conv_backward, (ddx, ddw, ddb), (dy, x, w), keywords)
 
 
 # ---------------------------------------------------------------- directional derivatives
@@ -166,21 +177,7 @@ def test_all_derivatives_by_differences(
     dy = integers(rng, output_of(transposed, x, w, **keywords), "float64")
     ddx, ddw, ddb = (integers(rng, shape, "float64") for shape in (x.shape, w.shape, (6,)))
 
-    def loss(dy: Array, x: Array, w: Array) -> float:
-        gradients = backward(dy, x, w, **keywords)
-        return float(sum(np.sum(a * b) for a, b in zip((ddx, ddw, ddb), gradients, strict=True)))
-
-    analytic = double(ddx, ddw, ddb, dy, x, w, **keywords)
-    for number, gradient in enumerate(analytic):
-        arrays = [dy.copy(), x.copy(), w.copy()]
-        base = loss(*arrays)
-        numeric = np.empty_like(gradient)
-        for index in np.ndindex(gradient.shape):
-            arrays[number][index] += 1
-            numeric[index] = loss(*arrays) - base
-            arrays[number][index] -= 1
-        with failures_name(("ddy", "dx", "dw")[number]):
-            assert_exact(gradient, numeric)
+    check_by_differences(double, backward, (ddx, ddw, ddb), (dy, x, w), keywords)
 
     forward = convpp.conv_transpose if transposed else convpp.conv
     jvp = convpp.conv_transpose_jvp if transposed else convpp.conv_jvp

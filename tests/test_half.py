@@ -24,12 +24,12 @@ from geometry import (
     assert_same_bits,
     check_passes,
     draw_geometry,
-    draw_layer,
     in_layout,
     integers,
     make_case,
     normal,
 )
+from layer_kinds import draw_layer
 
 try:
     import ml_dtypes

@@ -1,12 +1,10 @@
-"""Every function has every option that makes sense for it, and each option does what it says.
+"""Each option of each function does what it says: one that is in a signature needs a check (CHECKS).
 
-The matrix comes from the signatures: an option that is not there needs a reason (ABSENT), one that is there needs a
-check (CHECKS).  Operands are whole numbers, so that nothing is rounded.
+Operands are whole numbers, so that nothing is rounded.  Which options there are: test_signatures.py.
 """
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -16,124 +14,10 @@ import numpy as np
 import pytest
 
 import convpp
+from signatures import FUNCTIONS, keywords_of
 
 Array = Any
 Results = list[tuple[str, Array]]  # ("x", dx): shaped like x, and so on
-
-CONV = (
-    "conv",
-    "conv_input_grad",
-    "conv_weight_grad",
-    "conv_backward",
-    "conv_double_backward",
-    "conv_jvp",
-    "conv_output_shape",
-    "prepare_weights",
-    "explain",
-)
-TRANSPOSED = tuple(name.replace("conv", "conv_transpose") for name in CONV[:-2])
-FUNCTIONS = (*CONV, *TRANSPOSED, "conv_bias_grad")
-LAYERS = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
-
-SEVERAL = "several results, each new"
-NO_ARRAYS = "shapes only"
-PLANNED = "describes or prepares a forward pass"
-NO_GEOMETRY = "a sum over samples and pixels, whatever the geometry"
-ONLY_TRANSPOSED = "of a transposed convolution's output"
-BACKWARD = "a forward pass's"
-GIVEN = "gradients take what activation_grad makes of dy"
-ADD = "add= does it, and activation= after it"
-
-#: Why a function does without an option.
-ABSENT: dict[str, dict[str, str]] = {
-    "activation": dict.fromkeys(set(FUNCTIONS) - {"conv", "conv_transpose"}, GIVEN),
-    "add": dict.fromkeys(set(FUNCTIONS) - {"conv", "conv_transpose"}, GIVEN),
-    "needs": dict.fromkeys(set(FUNCTIONS) - {"conv_backward", "conv_transpose_backward"}, "one result, or all needed"),
-    "batched": dict.fromkeys(set(FUNCTIONS) - {"conv_bias_grad"}, "follows from the ranks of x and w"),
-    "op": dict.fromkeys(set(FUNCTIONS) - {"explain"}, "the function says it"),
-    "dtype": dict.fromkeys(set(FUNCTIONS) - {"explain"}, "the arrays say it"),
-    "output_padding": dict.fromkeys((*CONV, "conv_bias_grad"), ONLY_TRANSPOSED),
-    "output_size": dict.fromkeys((*CONV, "conv_bias_grad"), ONLY_TRANSPOSED),
-    "out": {
-        "conv_double_backward": SEVERAL,
-        "conv_transpose_double_backward": SEVERAL,
-        "conv_jvp": SEVERAL,
-        "conv_transpose_jvp": SEVERAL,
-        "conv_output_shape": NO_ARRAYS,
-        "conv_transpose_output_shape": NO_ARRAYS,
-        "prepare_weights": PLANNED,
-        "explain": PLANNED,
-    },
-    "accumulate": {
-        "conv": ADD,
-        "conv_transpose": ADD,
-        "conv_double_backward": SEVERAL,
-        "conv_transpose_double_backward": SEVERAL,
-        "conv_jvp": SEVERAL,
-        "conv_transpose_jvp": SEVERAL,
-        "conv_output_shape": NO_ARRAYS,
-        "conv_transpose_output_shape": NO_ARRAYS,
-        "prepare_weights": PLANNED,
-        "explain": PLANNED,
-    },
-    "threads": {
-        "conv_output_shape": NO_ARRAYS,
-        "conv_transpose_output_shape": NO_ARRAYS,
-        "prepare_weights": "packing takes all there are",
-    },
-    "algorithm": {
-        "conv_output_shape": NO_ARRAYS,
-        "conv_transpose_output_shape": NO_ARRAYS,
-        "conv_bias_grad": NO_GEOMETRY,
-    },
-    "layout": {},
-    "per_sample": {},
-    **{
-        option: {"conv_bias_grad": NO_GEOMETRY}
-        for option in ("stride", "padding", "dilation", "groups", "padding_mode", "flip")
-    },
-}
-#: What layers take from the functions by other ways.
-NOT_OF_LAYERS = {
-    "per_sample": "backward_per_sample",
-    "out": "gradients are the layer's own arrays",
-    "accumulate": "backward always does",
-    "needs": "backward computes all",
-    "output_size": "of forward",
-    "activation": "of the network",
-    "add": "of the network",
-    "batched": "follows from x",
-    "op": "the method says it",
-    "dtype": "has the parameters' meaning",
-}
-
-
-def keywords_of(name: str) -> set[str]:
-    parameters = inspect.signature(getattr(convpp, name)).parameters.values()
-    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def test_all_functions_are_looked_at() -> None:
-    public = {name for name in convpp.__all__ if name.startswith("conv") or name in ("prepare_weights", "explain")}
-    assert public == set(FUNCTIONS) | (public & {"conventions"})
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_no_option_is_lost(name: str) -> None:
-    present = keywords_of(name)
-    assert present <= set(ABSENT), f"unknown to this test: {present - set(ABSENT)}"
-    for option, reasons in ABSENT.items():
-        assert (option in present) != (name in reasons), f"{name} and {option}"
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_layers_take_every_option(name: str) -> None:
-    arguments = set(inspect.signature(getattr(convpp, name)).parameters)
-    transposed = "Transpose" in name
-    for option in set(ABSENT) - set(NOT_OF_LAYERS):
-        if transposed or option not in ("output_padding", "output_size"):
-            assert option in arguments, f"{name} and {option}"
-
 
 # ------------------------------------------------------------------------------------------------ calls
 

@@ -57,38 +57,33 @@ def check_overlaps(function: Any, arguments: dict[str, Any], want: Array, *after
                 assert_same_bits(out, want)
 
 
+def check_passes_over_inputs(name: str, g: Geometry, layout: str, rng: np.random.Generator) -> Array:
+    """All passes of ``conv`` or ``conv_transpose``.  Returns dy."""
+    x, dy = normal(rng, g.x_shape(layout), g.dtype), normal(rng, g.y_shape(layout), g.dtype)
+    w, bias = normal(rng, g.w_shape, g.dtype), normal(rng, (g.k if name == "conv" else g.c,), g.dtype)
+    keywords = {**g.keywords(layout), "threads": 2}
+    for function, arguments, after in (
+        (name, {"x": x, "w": w, "bias": bias}, ()),
+        (f"{name}_input_grad", {"dy": dy, "w": w}, (x.shape,)),
+        (f"{name}_weight_grad", {"dy": dy, "x": x}, (w.shape,)),
+    ):
+        call = getattr(convpp, function)
+        check_overlaps(call, arguments, call(*arguments.values(), *after, **keywords), *after, **keywords)
+    return dy
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("number", range(len(SAME_SHAPE)))
 def test_out_over_an_input(number: int, layout: str, rng: np.random.Generator) -> None:
     g = SAME_SHAPE[number]
-    x, dy = normal(rng, g.x_shape(layout), g.dtype), normal(rng, g.y_shape(layout), g.dtype)
-    w, bias = normal(rng, g.w_shape, g.dtype), normal(rng, (g.k,), g.dtype)
-    keywords = {**g.keywords(layout), "threads": 2}
-
-    y = convpp.conv(x, w, bias, **keywords)
-    check_overlaps(convpp.conv, {"x": x, "w": w, "bias": bias}, y, **keywords)
-    dx = convpp.conv_input_grad(dy, w, x.shape, **keywords)
-    check_overlaps(convpp.conv_input_grad, {"dy": dy, "w": w}, dx, x.shape, **keywords)
-    dw = convpp.conv_weight_grad(dy, x, w.shape, **keywords)
-    check_overlaps(convpp.conv_weight_grad, {"dy": dy, "x": x}, dw, w.shape, **keywords)
-    bias_keywords = {"layout": layout, "batched": g.n is not None}
-    db = convpp.conv_bias_grad(dy, **bias_keywords)
-    check_overlaps(convpp.conv_bias_grad, {"dy": dy}, db, **bias_keywords)
+    dy = check_passes_over_inputs("conv", g, layout, rng)
+    keywords = {"layout": layout, "batched": g.n is not None}
+    check_overlaps(convpp.conv_bias_grad, {"dy": dy}, convpp.conv_bias_grad(dy, **keywords), **keywords)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_transposed_out_over_an_input(layout: str, rng: np.random.Generator) -> None:
-    g = Geometry(2, 6, 6, (9, 11), (3, 3), padding=1)
-    x, dy = normal(rng, g.x_shape(layout), g.dtype), normal(rng, g.y_shape(layout), g.dtype)
-    w, bias = normal(rng, g.w_shape, g.dtype), normal(rng, (g.c,), g.dtype)
-    keywords = {**g.keywords(layout), "threads": 2}
-
-    y = convpp.conv_transpose(x, w, bias, **keywords)
-    check_overlaps(convpp.conv_transpose, {"x": x, "w": w, "bias": bias}, y, **keywords)
-    dx = convpp.conv_transpose_input_grad(dy, w, x.shape, **keywords)
-    check_overlaps(convpp.conv_transpose_input_grad, {"dy": dy, "w": w}, dx, x.shape, **keywords)
-    dw = convpp.conv_transpose_weight_grad(dy, x, w.shape, **keywords)
-    check_overlaps(convpp.conv_transpose_weight_grad, {"dy": dy, "x": x}, dw, w.shape, **keywords)
+    check_passes_over_inputs("conv_transpose", Geometry(2, 6, 6, (9, 11), (3, 3), padding=1), layout, rng)
 
 
 def test_accumulate_over_an_input(rng: np.random.Generator) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -22,10 +23,10 @@ from geometry import (
     check_accumulation,
     check_passes,
     draw_geometry,
-    draw_layer,
     make_case,
     with_modes,
 )
+from layer_kinds import draw_layer
 from rounding import check_auto
 
 BATCHES = 100
@@ -35,9 +36,28 @@ LAYER_BATCH_SIZE = 20
 
 
 def drawn(batch: int) -> list[Geometry]:
-    rng = np.random.default_rng((1, batch))
-    geometries = [draw_geometry(rng) for _ in range(BATCH_SIZE)]
+    return a_third_with_modes(np.random.default_rng((1, batch)), draw_geometry, BATCH_SIZE)
+
+
+def drawn_layers(batch: int) -> list[Geometry]:
+    return a_third_with_modes(np.random.default_rng((6, batch)), draw_layer, LAYER_BATCH_SIZE)
+
+
+def a_third_with_modes(
+    rng: np.random.Generator, draw: Callable[[np.random.Generator], Geometry], count: int
+) -> list[Geometry]:
+    geometries = [draw(rng) for _ in range(count)]
     return [with_modes(rng, g) if i % 3 == 0 else g for i, g in enumerate(geometries)]
+
+
+def check_all_are_drawn(
+    features_of: Callable[[Geometry], dict[str, bool]], geometries: Iterable[Geometry], least: int
+) -> None:
+    seen: Counter[str] = Counter()
+    for g in geometries:
+        seen.update({name: int(present) for name, present in features_of(g).items()})
+    rare = {name: count for name, count in seen.items() if count < least}
+    assert not rare, f"drawn too rarely: {rare}"
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
@@ -53,12 +73,7 @@ def test_small_geometries(batch: int) -> None:
 
 
 def test_the_drawing_hits_its_edges() -> None:
-    seen: Counter[str] = Counter()
-    for batch in range(BATCHES):
-        for g in drawn(batch):
-            seen.update({name: int(present) for name, present in features(g).items()})
-    rare = {name: count for name, count in seen.items() if count < 40}
-    assert not rare, f"drawn too rarely: {rare}"
+    check_all_are_drawn(features, (g for batch in range(BATCHES) for g in drawn(batch)), 40)
 
 
 def features(g: Geometry) -> dict[str, bool]:
@@ -97,12 +112,6 @@ def features(g: Geometry) -> dict[str, bool]:
     }
 
 
-def drawn_layers(batch: int) -> list[Geometry]:
-    rng = np.random.default_rng((6, batch))
-    layers = [draw_layer(rng) for _ in range(LAYER_BATCH_SIZE)]
-    return [with_modes(rng, g) if i % 3 == 0 else g for i, g in enumerate(layers)]
-
-
 @pytest.mark.parametrize("batch", range(LAYER_BATCHES))
 def test_layers(batch: int) -> None:
     rng = np.random.default_rng((7, batch))
@@ -117,12 +126,7 @@ def test_layers(batch: int) -> None:
 
 
 def test_the_layers_take_every_way() -> None:
-    seen: Counter[str] = Counter()
-    for batch in range(LAYER_BATCHES):
-        for g in drawn_layers(batch):
-            seen.update({name: int(present) for name, present in ways(g).items()})
-    rare = {name: count for name, count in seen.items() if count < 20}
-    assert not rare, f"drawn too rarely: {rare}"
+    check_all_are_drawn(ways, (g for batch in range(LAYER_BATCHES) for g in drawn_layers(batch)), 20)
 
 
 def ways(g: Geometry) -> dict[str, bool]:

@@ -169,22 +169,12 @@ def test_adjointness(name: str, layout: str, rng: np.random.Generator) -> None:
     g = replace(NAMED[name], dtype="float64", bias=False)
     how = {**g.keywords(layout), "algorithm": "winograd"}
     x, w, dy = (normal(rng, shape) for shape in (g.x_shape(layout), g.w_shape, g.y_shape(layout)))
-    if serves(g, "input_grad"):
-        assert adjoint_test(
-            lambda a: convpp.conv(a, w, **how),
-            lambda a: convpp.conv_input_grad(a, w, x.shape, **how),
-            x,
-            dy,
-            rtol=1e-12,
-        )
-    if serves(g, "weight_grad"):
-        assert adjoint_test(
-            lambda a: convpp.conv(x, a, **how),
-            lambda a: convpp.conv_weight_grad(a, x, w.shape, **how),
-            w,
-            dy,
-            rtol=1e-12,
-        )
+    for op, forward, backward, operand in (
+        ("input_grad", lambda a: convpp.conv(a, w, **how), lambda a: convpp.conv_input_grad(a, w, x.shape, **how), x),
+        ("weight_grad", lambda a: convpp.conv(x, a, **how), lambda a: convpp.conv_weight_grad(a, x, w.shape, **how), w),
+    ):
+        if serves(g, op):
+            assert adjoint_test(forward, backward, operand, dy, rtol=1e-12)
 
 
 # ---------------------------------------------------------------- bits

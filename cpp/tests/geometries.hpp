@@ -8,7 +8,8 @@
 
 namespace convpp::test {
 
-inline Geometry conv(int rank, int64_t batch, int64_t in, int64_t out, const Extents& input, const Extents& kernel) {
+inline Geometry conv(int rank, int64_t batch, int64_t in, int64_t out, const Extents& input, const Extents& kernel,
+                     const Extents& pad = {0, 0, 0}) {
     Geometry g;
     g.rank = rank;
     g.batch = batch;
@@ -16,6 +17,7 @@ inline Geometry conv(int rank, int64_t batch, int64_t in, int64_t out, const Ext
     g.out_channels = out;
     g.input = input;
     g.kernel = kernel;
+    g.pad_lo = g.pad_hi = pad;
     return g;
 }
 
@@ -27,8 +29,7 @@ inline Geometry padded(Geometry g, const Extents& lo, const Extents& hi) {
 
 inline Geometry conv2d(int64_t batch, int64_t in, int64_t out, int64_t height, int64_t width, int64_t kernel,
                        int64_t stride, int64_t padding, int64_t dilation = 1, int64_t groups = 1) {
-    const Extents pad{0, padding, padding};
-    Geometry g = padded(conv(2, batch, in, out, {1, height, width}, {1, kernel, kernel}), pad, pad);
+    Geometry g = conv(2, batch, in, out, {1, height, width}, {1, kernel, kernel}, {0, padding, padding});
     g.groups = groups;
     g.stride = {1, stride, stride};
     g.dilation = {1, dilation, dilation};
@@ -37,10 +38,23 @@ inline Geometry conv2d(int64_t batch, int64_t in, int64_t out, int64_t height, i
 
 inline Geometry conv1d(int64_t batch, int64_t in, int64_t out, int64_t length, int64_t kernel, int64_t stride,
                        int64_t padding, int64_t dilation = 1) {
-    const Extents pad{0, 0, padding};
-    Geometry g = padded(conv(1, batch, in, out, {1, 1, length}, {1, 1, kernel}), pad, pad);
+    Geometry g = conv(1, batch, in, out, {1, 1, length}, {1, 1, kernel}, {0, 0, padding});
     g.stride[2] = stride;
     g.dilation[2] = dilation;
+    return g;
+}
+
+// One pixel, but for one of the axes.
+inline Geometry along(int rank, size_t axis, int64_t input, int64_t kernel, int64_t stride, int64_t dilation,
+                      int64_t lo, int64_t hi) {
+    Geometry g;
+    g.rank = rank;
+    g.input[axis] = input;
+    g.kernel[axis] = kernel;
+    g.stride[axis] = stride;
+    g.dilation[axis] = dilation;
+    g.pad_lo[axis] = lo;
+    g.pad_hi[axis] = hi;
     return g;
 }
 

@@ -107,6 +107,25 @@ bool holds(const Array<T>& array, const std::vector<T>& values) {
     return values.empty() || std::memcmp(values.data(), array.data(), values.size() * sizeof(T)) == 0;
 }
 
+// Rows of every `step`-th element of a source, followed by zeros up to the next row.
+template <class S, class T>
+void check_copied_rows(const kernels::KernelTable<T>& table, const Array<S>& source, int64_t src_pitch, int64_t step,
+                       int64_t rows, int64_t count, int64_t dst_pitch) {
+    Array<T> plane(rows == 0 ? 0 : rows * dst_pitch + table.lanes - 1, guards);
+    Panel<T> expected(plane.size());
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < dst_pitch; ++j)
+            expected.set(i * dst_pitch + j, j < count ? value_of(source[i * src_pitch + j * step]) : T(0));
+    readers_of<S>(table).copy_rows(source.data(), src_pitch, step, rows, count, plane.data(), dst_pitch,
+                                   source.data() + source.size());
+    CAPTURE(step);
+    CAPTURE(rows);
+    CAPTURE(count);
+    CAPTURE(dst_pitch);
+    CHECK(expected.first_difference(plane) == -1);
+    CHECK(plane.guards_intact());
+}
+
 // The operands of an indirect tile: rows anywhere in one source, results anywhere in one array.
 template <class T>
 struct IndirectOperands {

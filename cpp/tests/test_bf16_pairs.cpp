@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "geometries.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -61,13 +62,8 @@ TEST_CASE("bf16_pairs are chosen for regular layers, for all batches and both la
         for (const Pass pass : product_passes)
             for (const int64_t batch : {1, 2, 64})
                 for (const int64_t channels : {63, 64}) {
-                    Geometry g;
+                    Geometry g = conv(2, batch, channels, channels, {1, 28, 28}, {1, 3, 3}, {0, 1, 1});
                     g.layout = layout;
-                    g.batch = batch;
-                    g.in_channels = g.out_channels = channels;
-                    g.input = {1, 28, 28};
-                    g.kernel = {1, 3, 3};
-                    g.pad_lo = g.pad_hi = {0, 1, 1};
                     const ConvProblem problem(g);
                     const auto bf16_pairs = [&](DType dtype) {
                         return multiplies_bf16_pairs(Convolution(problem, pass, dtype, Algorithm::direct));

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "geometries.hpp"
 #include "problem/index_map.hpp"
 #include "support.hpp"
 
@@ -96,14 +97,7 @@ Geometry with_boundaries(Geometry g, Random& random) {
 
 Geometry plane(int64_t batch, int64_t in, int64_t out, int64_t groups, int64_t height, int64_t width, int64_t kernel,
                Boundary boundary, Layout layout) {
-    Geometry g;
-    g.batch = batch;
-    g.in_channels = in;
-    g.out_channels = out;
-    g.groups = groups;
-    g.input = {1, height, width};
-    g.kernel = {1, kernel, kernel};
-    g.pad_lo = g.pad_hi = {0, kernel / 2, kernel / 2};
+    Geometry g = conv2d(batch, in, out, height, width, kernel, 1, kernel / 2, 1, groups);
     g.boundary = {Boundary::zeros, boundary, boundary};
     g.layout = layout;
     return g;

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "geometries.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -201,14 +202,7 @@ TEST_CASE_TEMPLATE("larger convolutions of halves, and Winograd's algorithm", S,
     Random random(52);
     std::vector<Geometry> all;
     const auto add = [&](int64_t batch, int64_t in, int64_t out, Extents input, Extents kernel, int64_t pad) {
-        Geometry g;
-        g.batch = batch;
-        g.in_channels = in;
-        g.out_channels = out;
-        g.input = input;
-        g.kernel = kernel;
-        g.pad_lo = g.pad_hi = {0, pad, pad};
-        all.push_back(g);
+        all.push_back(conv(2, batch, in, out, input, kernel, {0, pad, pad}));
     };
     add(2, 64, 64, {1, 28, 28}, {1, 3, 3}, 1);
     add(3, 20, 24, {1, 15, 13}, {1, 3, 3}, 1);

@@ -116,14 +116,7 @@ TEST_CASE("index maps of one axis, exhaustively") {
                     for (int64_t dilation = 1; dilation <= 4; dilation += all ? 1 : 2)
                         for (int64_t lo = -2; lo <= 4; lo += all ? 1 : 3)
                             for (int64_t hi = -1; hi <= 3; hi += 2) {
-                                Geometry g;
-                                g.rank = 3;
-                                g.input[axis] = input;
-                                g.kernel[axis] = kernel;
-                                g.stride[axis] = stride;
-                                g.dilation[axis] = dilation;
-                                g.pad_lo[axis] = lo;
-                                g.pad_hi[axis] = hi;
+                                Geometry g = along(3, axis, input, kernel, stride, dilation, lo, hi);
                                 g.flip = (input + kernel + stride) % 2 == 0;
                                 if (input + lo + hi < dilation * (kernel - 1) + 1) continue;
                                 const ConvProblem problem(g);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "machine/dispatch.hpp"
+#include "geometries.hpp"
 #include "plan/plan.hpp"
 #include "support.hpp"
 
@@ -138,15 +139,9 @@ TEST_CASE("first layers with a stride are computed with all residue classes in o
                     // (Channels last with channels that fill a vector is better read pixel by pixel.)
                     if (layout == Layout::channels_last && channels >= kernel_shapes(isa, dtype).shape[0].lanes)
                         continue;
-                    Geometry g;
-                    g.batch = 2;
-                    g.in_channels = channels;
-                    g.out_channels = 32;
+                    Geometry g = conv(2, 2, channels, 32, {1, 61, 58}, {1, 7, 7}, {0, 3, 3});
                     g.layout = layout;
-                    g.input = {1, 61, 58};
-                    g.kernel = {1, 7, 7};
                     g.stride = {1, 2, 2};
-                    g.pad_lo = g.pad_hi = {0, 3, 3};
                     const Plan plan = make_plan(ConvProblem(g), Pass::input_grad, dtype, Algorithm::automatic, isa);
                     INFO(std::string(name(isa)), ": ", describe(g));
                     CHECK(plan.flat_rows);

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "problem/checked.hpp"
+#include "geometries.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -14,13 +15,8 @@ constexpr int64_t largest = two_to(60);
 
 // A valid convolution of rank 2 to spoil in one place.
 Geometry valid() {
-    Geometry g;
-    g.batch = 2;
-    g.in_channels = 4;
-    g.out_channels = 6;
+    Geometry g = conv(2, 2, 4, 6, {1, 9, 8}, {1, 3, 2});
     g.groups = 2;
-    g.input = {1, 9, 8};
-    g.kernel = {1, 3, 2};
     return g;
 }
 
@@ -52,14 +48,7 @@ TEST_CASE("output extents are the number of the kernel's positions, on each axis
                         for (int64_t dilation = 1; dilation <= 3; ++dilation)
                             for (int64_t lo = -2; lo <= 3; ++lo)
                                 for (int64_t hi = -2; hi <= 3; ++hi) {
-                                    Geometry g;
-                                    g.rank = rank;
-                                    g.input[axis] = input;
-                                    g.kernel[axis] = kernel;
-                                    g.stride[axis] = stride;
-                                    g.dilation[axis] = dilation;
-                                    g.pad_lo[axis] = lo;
-                                    g.pad_hi[axis] = hi;
+                                    const Geometry g = along(rank, axis, input, kernel, stride, dilation, lo, hi);
                                     int64_t extent = -1;
                                     const std::string message =
                                         message_of<ShapeError>([&] { extent = ConvProblem(g).output()[axis]; });
@@ -75,17 +64,9 @@ TEST_CASE("output extents are the number of the kernel's positions, on each axis
 }
 
 TEST_CASE("element counts, taps and operations") {
-    Geometry g;
-    g.rank = 3;
-    g.batch = 5;
-    g.in_channels = 4;
-    g.out_channels = 6;
+    Geometry g = padded(conv(3, 5, 4, 6, {7, 8, 9}, {2, 3, 4}), {1, 0, 2}, {0, -1, 1});
     g.groups = 2;
-    g.input = {7, 8, 9};
-    g.kernel = {2, 3, 4};
     g.stride = {1, 2, 3};
-    g.pad_lo = {1, 0, 2};
-    g.pad_hi = {0, -1, 1};
     const ConvProblem problem(g);
     CHECK(problem.output() == Extents{7, 3, 3});
     CHECK(problem.taps() == 2 * 3 * 4);

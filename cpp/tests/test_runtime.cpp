@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "geometries.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -162,12 +163,7 @@ TEST_CASE("a bandwidth is positive, and needs bytes") {
 
 TEST_CASE("a summary says what a call will do") {
     const int before = num_threads();
-    Geometry g;
-    g.batch = 4;
-    g.in_channels = 16;
-    g.out_channels = 32;
-    g.input = {1, 30, 30};
-    g.kernel = {1, 3, 3};
+    Geometry g = conv(2, 4, 16, 32, {1, 30, 30}, {1, 3, 3});
     const ConvProblem problem(g);
     for (const Pass pass : all_passes) {
         const Convolution convolution(problem, pass, DType::float64, Algorithm::direct);
@@ -214,13 +210,7 @@ TEST_CASE("names, version, compiler") {
 
 // The threads of the parent's pool do not exist in the child: a call must not wait for them.
 TEST_CASE("a forked child computes the same bits and does not hang") {
-    Geometry g;
-    g.batch = 4;
-    g.in_channels = 16;
-    g.out_channels = 32;
-    g.input = {1, 30, 30};
-    g.kernel = {1, 3, 3};
-    const ConvProblem problem(g);
+    const ConvProblem problem(conv(2, 4, 16, 32, {1, 30, 30}, {1, 3, 3}));
     Random random(1);
     Array<float> x(problem.x_elems()), w(problem.w_elems()), y(problem.y_elems(), guards);
     x.fill_reals(random);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "geometries.hpp"
 #include "plan/plan.hpp"
 #include "support.hpp"
 
@@ -45,13 +46,8 @@ TEST_CASE("the tasks' operations add up to those of the pass") {
     for (const Isa isa : available_isas()) {
         const IsaScope scope(isa);
         for (int i = 0; i < 150; ++i) check_tasks(random_geometry(random, 3e6));
-        Geometry large;  // many tasks, blocks of channels and of pairs, chunks
-        large.batch = 3;
-        large.in_channels = 300;
-        large.out_channels = 290;
-        large.input = {1, 15, 17};
-        large.kernel = {1, 3, 3};
-        large.pad_lo = large.pad_hi = {0, 1, 1};
+        // Many tasks, blocks of channels and of pairs, chunks.
+        Geometry large = conv(2, 3, 300, 290, {1, 15, 17}, {1, 3, 3}, {0, 1, 1});
         check_tasks(large);
         large.groups = 10;
         large.stride = {1, 2, 2};
@@ -64,22 +60,12 @@ TEST_CASE("the tasks' operations add up to those of the pass") {
 }
 
 TEST_CASE("at stride 1 and with as many outputs as inputs, the input gradient has the operations of the forward pass") {
-    Geometry g;
-    g.batch = 2;
-    g.in_channels = 64;
-    g.out_channels = 48;
-    g.input = {1, 20, 20};
-    g.kernel = {1, 3, 3};
-    g.pad_lo = g.pad_hi = {0, 1, 1};
-    const ConvProblem problem(g);
+    const ConvProblem problem(conv(2, 2, 64, 48, {1, 20, 20}, {1, 3, 3}, {0, 1, 1}));
     CHECK(sum(Convolution(problem, Pass::input_grad, DType::float32).task_flops()) == problem.flops());
 }
 
 TEST_CASE("without tasks there is nothing to count") {
-    Geometry g;
-    g.batch = 0;
-    g.input = {1, 9, 9};
-    g.kernel = {1, 3, 3};
+    Geometry g = conv(2, 0, 1, 1, {1, 9, 9}, {1, 3, 3});
     CHECK(Convolution(ConvProblem(g), Pass::forward, DType::float32).task_flops().empty());
     g.batch = 1;
     CHECK(Convolution(ConvProblem(g), Pass::forward, DType::float32, Algorithm::reference).task_flops().empty());

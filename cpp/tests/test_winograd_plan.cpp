@@ -7,6 +7,7 @@
 #include "strategies/product_task.hpp"
 #include "strategies/winograd/product.hpp"
 #include "strategies/winograd/tiles.hpp"
+#include "geometries.hpp"
 #include "plan/plan.hpp"
 #include "support.hpp"
 
@@ -90,7 +91,7 @@ bool tasks_cover_results(const ConvProblem& whole, const Plan& plan, int64_t lan
     const ConvProblem problem = planned_part(whole);
     const MapPlan& m = plan.maps.at(0);
     std::vector<int> count(static_cast<size_t>(plan.pass == Pass::forward ? problem.y_elems() : problem.x_elems()));
-    const Box largest = m.boxes.box(0);
+    const Box largest = m.pixels.box(0);
     for (int64_t index = 0; index < plan.tasks; ++index) {
         const ProductTask task(plan, index);
         if (task.channels <= 0 || task.group_hi != task.group_lo + 1) return false;
@@ -123,32 +124,27 @@ std::string refusal(const Geometry& g, Pass pass) {
         [&] { make_plan(problem, pass, DType::float32, Algorithm::winograd, active_isa()); });
 }
 
-Geometry conv2d(int64_t batch, int64_t in, int64_t out, int64_t height, int64_t width, int64_t rows, int64_t columns,
+// A kernel of rows x columns, padded alike on both axes.
+Geometry oblong(int64_t batch, int64_t in, int64_t out, int64_t height, int64_t width, int64_t rows, int64_t columns,
                 int64_t padding, int64_t dilation = 1) {
-    Geometry g;
-    g.batch = batch;
-    g.in_channels = in;
-    g.out_channels = out;
-    g.input = {1, height, width};
-    g.kernel = {1, rows, columns};
+    Geometry g = conv(2, batch, in, out, {1, height, width}, {1, rows, columns}, {0, padding, padding});
     g.dilation = {1, dilation, dilation};
-    g.pad_lo = g.pad_hi = {0, padding, padding};
     return g;
 }
 
 // Layers that are large enough to be cut: along pixels, channels, samples.
 std::vector<Geometry> large_layers() {
     std::vector<Geometry> layers{
-        conv2d(3, 16, 200, 14, 14, 3, 3, 1),    conv2d(9, 64, 33, 7, 7, 3, 3, 1),
-        conv2d(2, 40, 72, 57, 55, 3, 3, 1),     conv2d(2, 40, 24, 30, 31, 5, 5, 2),
-        conv2d(2, 33, 34, 26, 25, 3, 3, 3, 3),  conv2d(2, 33, 34, 26, 25, 3, 5, 2),
-        conv2d(1, 4, 6, 120, 40, 2, 3, 30, 25), conv2d(70, 32, 48, 4, 5, 3, 3, 1),
+        oblong(3, 16, 200, 14, 14, 3, 3, 1),    oblong(9, 64, 33, 7, 7, 3, 3, 1),
+        oblong(2, 40, 72, 57, 55, 3, 3, 1),     oblong(2, 40, 24, 30, 31, 5, 5, 2),
+        oblong(2, 33, 34, 26, 25, 3, 3, 3, 3),  oblong(2, 33, 34, 26, 25, 3, 5, 2),
+        oblong(1, 4, 6, 120, 40, 2, 3, 30, 25), oblong(70, 32, 48, 4, 5, 3, 3, 1),
     };
-    layers.push_back(conv2d(2, 60, 90, 20, 19, 3, 3, 1));
+    layers.push_back(oblong(2, 60, 90, 20, 19, 3, 3, 1));
     layers.back().groups = 3;
     layers.push_back(layers.back());
     layers.back().per_sample = true;
-    layers.push_back(conv2d(2, 16, 24, 12, 13, 3, 3, 1));
+    layers.push_back(oblong(2, 16, 24, 12, 13, 3, 3, 1));
     layers.back().rank = 3;
     layers.back().input[0] = 9;
     layers.back().kernel[0] = 3;
@@ -235,7 +231,7 @@ TEST_CASE("tasks compute each result once") {
 TEST_CASE("a kernel is packed as a whole, however far apart its taps are") {
     for (const int64_t dilation : {1, 20, 60})
         for (const int64_t rows : {2, 7, 331}) {
-            const Geometry g = conv2d(1, 20, 6, rows * dilation, 30, rows, 3, 60, dilation);
+            const Geometry g = oblong(1, 20, 6, rows * dilation, 30, rows, 3, 60, dilation);
             INFO(describe(g));
             const Plan plan =
                 make_plan(ConvProblem(g), Pass::forward, DType::float32, Algorithm::winograd, active_isa());
@@ -249,8 +245,8 @@ TEST_CASE("a kernel is packed as a whole, however far apart its taps are") {
 TEST_CASE("neither the choice nor the order of the sum depends on the batch or on threads") {
     Random random(73);
     std::vector<Geometry> geometries = large_layers();
-    geometries.push_back(conv2d(1, 512, 512, 7, 7, 3, 3, 1));
-    geometries.push_back(conv2d(1, 17, 18, 30, 29, 3, 3, 1));
+    geometries.push_back(oblong(1, 512, 512, 7, 7, 3, 3, 1));
+    geometries.push_back(oblong(1, 17, 18, 30, 29, 3, 3, 1));
     for (int i = 0; i < 200; ++i) geometries.push_back(random_geometry(random, 3e6));
     int chosen = 0;
     for (Geometry& g : geometries) {
@@ -286,18 +282,18 @@ TEST_CASE("it is chosen where channels are many and kernels are 3x3 or 5x5 at st
     for (const Isa isa : available_isas()) {
         const IsaScope scope(isa);
         for (const Pass pass : products) {
-            const Plan plan = chosen(conv2d(8, 64, 64, 56, 56, 3, 3, 1), pass);
+            const Plan plan = chosen(oblong(8, 64, 64, 56, 56, 3, 3, 1), pass);
             CHECK(plan.algorithm == Algorithm::winograd);
             CHECK(plan.winograd.planes());
             CHECK(plan.winograd.points() == 36);
-            CHECK(chosen(conv2d(8, 256, 256, 28, 28, 3, 3, 2, 2), pass).algorithm == Algorithm::winograd);
-            CHECK(chosen(conv2d(8, 64, 64, 28, 28, 5, 5, 2), pass).algorithm == Algorithm::winograd);
-            CHECK(chosen(conv2d(8, 15, 64, 56, 56, 3, 3, 1), pass).algorithm == Algorithm::direct);
-            CHECK(chosen(conv2d(8, 64, 15, 56, 56, 3, 3, 1), pass).algorithm == Algorithm::direct);
-            CHECK(chosen(conv2d(8, 64, 64, 56, 56, 1, 1, 0), pass).algorithm == Algorithm::direct);
-            CHECK(chosen(conv2d(8, 64, 64, 56, 56, 7, 7, 3), pass).algorithm == Algorithm::direct);
-            CHECK(chosen(conv2d(1000, 16, 16, 3, 3, 3, 3, 1), pass).algorithm == Algorithm::direct);  // little work
-            Geometry strided = conv2d(8, 64, 64, 56, 56, 3, 3, 1);
+            CHECK(chosen(oblong(8, 256, 256, 28, 28, 3, 3, 2, 2), pass).algorithm == Algorithm::winograd);
+            CHECK(chosen(oblong(8, 64, 64, 28, 28, 5, 5, 2), pass).algorithm == Algorithm::winograd);
+            CHECK(chosen(oblong(8, 15, 64, 56, 56, 3, 3, 1), pass).algorithm == Algorithm::direct);
+            CHECK(chosen(oblong(8, 64, 15, 56, 56, 3, 3, 1), pass).algorithm == Algorithm::direct);
+            CHECK(chosen(oblong(8, 64, 64, 56, 56, 1, 1, 0), pass).algorithm == Algorithm::direct);
+            CHECK(chosen(oblong(8, 64, 64, 56, 56, 7, 7, 3), pass).algorithm == Algorithm::direct);
+            CHECK(chosen(oblong(1000, 16, 16, 3, 3, 3, 3, 1), pass).algorithm == Algorithm::direct);  // little work
+            Geometry strided = oblong(8, 64, 64, 56, 56, 3, 3, 1);
             strided.stride = {1, 2, 2};
             CHECK(chosen(strided, pass).algorithm == Algorithm::direct);
         }
@@ -309,7 +305,7 @@ TEST_CASE("the workspace is bounded, whatever the batch") {
     std::vector<Geometry> layers = large_layers();
     for (const int64_t channels : {64, 128, 256, 512})
         for (const int64_t extent : {7, 14, 28, 56})
-            layers.push_back(conv2d(1, channels, channels, extent, extent, 3, 3, 1));
+            layers.push_back(oblong(1, channels, channels, extent, extent, 3, 3, 1));
     for (const Isa isa : available_isas()) {
         const IsaScope scope(isa);
         for (Geometry& g : layers)
@@ -328,7 +324,7 @@ TEST_CASE("the workspace is bounded, whatever the batch") {
 }
 
 TEST_CASE("a workspace that no integer holds is refused") {
-    Geometry g = conv2d(1, 64, 64, 4, 4, 3, 3, 0);  // 4x4 results of taps that lie far apart, in the padding
+    Geometry g = oblong(1, 64, 64, 4, 4, 3, 3, 0);  // 4x4 results of taps that lie far apart, in the padding
     g.dilation = {1, int64_t(1) << 28, int64_t(1) << 27};
     g.pad_lo = g.pad_hi = {0, g.dilation[1], g.dilation[2]};
     Geometry outer = g;  // taps of an axis that is not transformed
@@ -355,13 +351,13 @@ TEST_CASE("what is not served is refused with the reason") {
     };
     const std::string no_extent = "no kernel extent is 3 or 5 at stride 1";
     for (const Pass pass : products) {
-        refused(conv2d(1, 16, 16, 9, 9, 1, 1, 0), pass, no_extent);
-        refused(conv2d(1, 16, 16, 9, 9, 2, 4, 0), pass, no_extent);
-        refused(conv2d(1, 16, 16, 40, 40, 3, 3, 0, 9), pass, "the dilation makes more than 64 interleaved parts");
-        CHECK(refusal(conv2d(1, 16, 16, 40, 40, 3, 3, 0, 8), pass).empty());
-        CHECK(refusal(conv2d(1, 1, 1, 1, 3, 1, 3, 0), pass).empty());
+        refused(oblong(1, 16, 16, 9, 9, 1, 1, 0), pass, no_extent);
+        refused(oblong(1, 16, 16, 9, 9, 2, 4, 0), pass, no_extent);
+        refused(oblong(1, 16, 16, 40, 40, 3, 3, 0, 9), pass, "the dilation makes more than 64 interleaved parts");
+        CHECK(refusal(oblong(1, 16, 16, 40, 40, 3, 3, 0, 8), pass).empty());
+        CHECK(refusal(oblong(1, 1, 1, 1, 3, 1, 3, 0), pass).empty());
     }
-    Geometry strided = conv2d(1, 16, 16, 9, 9, 3, 3, 0);
+    Geometry strided = oblong(1, 16, 16, 9, 9, 3, 3, 0);
     strided.stride = {1, 2, 2};
     refused(strided, Pass::forward, no_extent);
     refused(strided, Pass::input_grad, "the input gradient has a stride, expected stride 1");

@@ -7,34 +7,12 @@
 #include <vector>
 
 #include "strategies/winograd/grad.hpp"
+#include "convolution_cases.hpp"
 #include "plan/plan.hpp"
-#include "support.hpp"
 #include "machine/workspace.hpp"
 
 namespace convpp::test {
 namespace {
-
-Geometry conv(int rank, int64_t batch, int64_t in, int64_t out, const Extents& input, const Extents& kernel,
-              const Extents& pad = {0, 0, 0}) {
-    Geometry g;
-    g.rank = rank;
-    g.batch = batch;
-    g.in_channels = in;
-    g.out_channels = out;
-    g.input = input;
-    g.kernel = kernel;
-    g.pad_lo = g.pad_hi = pad;
-    return g;
-}
-
-std::vector<Geometry> in_both_layouts(std::vector<Geometry> geometries) {
-    const size_t count = geometries.size();
-    for (size_t i = 0; i < count; ++i) {
-        geometries.push_back(geometries[i]);
-        geometries.back().layout = Layout::channels_last;
-    }
-    return geometries;
-}
 
 std::vector<Geometry> small_geometries() {
     const Extents square{1, 3, 3}, pad{0, 1, 1};
@@ -96,24 +74,10 @@ std::vector<Geometry> larger_geometries() {
 }
 
 template <class T>
-struct Operands {
-    Array<T> x, dy;
-    explicit Operands(const ConvProblem& problem) : x(problem.x_elems()), dy(problem.y_elems()) {}
-};
-
-template <class T>
-Array<T> run(const ConvProblem& problem, Algorithm algorithm, const Operands<T>& operands, int threads = 1,
+Array<T> run(const ConvProblem& problem, Algorithm algorithm, const Tensors<T>& operands, int threads = 1,
              bool accumulate = false) {
-    Array<T> dw(problem.w_elems(), guards);
-    if (accumulate)
-        for (int64_t i = 0; i < dw.size(); ++i) dw[i] = static_cast<T>(i % 7 - 3);
-    Execution how;
-    how.threads = threads;
-    how.accumulate = accumulate;
-    Convolution(problem, Pass::weight_grad, dtype_of<T>, algorithm)
-        .execute(operands.dy.in(), operands.x.in(), View<const T>{}, dw.out(), how);
-    CHECK(dw.guards_intact());
-    return dw;
+    return run(Convolution(problem, Pass::weight_grad, dtype_of<T>, algorithm), operands,
+               accumulate ? Mode::accumulate : Mode::plain, threads);
 }
 
 // The largest difference, in units of the largest result.
@@ -132,7 +96,7 @@ template <class T>
 void check_geometry(const Geometry& g, Random& random) {
     const double bound = sizeof(T) == sizeof(float) ? 1e-4 : 1e-12;
     const ConvProblem problem(g);
-    Operands<T> operands(problem);
+    Tensors<T> operands(problem);
     operands.x.fill_reals(random);
     operands.dy.fill_reals(random);
     const Array<T> expected = run(problem, Algorithm::reference, operands);
@@ -180,7 +144,7 @@ TEST_CASE("so do random geometries") {
 
 // dw by a plan that is made for so many threads, and whether all is finite.
 template <class T>
-bool run_planned(const ConvProblem& problem, const Operands<T>& operands, int planned_threads, Array<T>& dw) {
+bool run_planned(const ConvProblem& problem, const Tensors<T>& operands, int planned_threads, Array<T>& dw) {
     Plan plan = make_plan(problem, Pass::weight_grad, dtype_of<T>, Algorithm::winograd, active_isa(), planned_threads);
     measure_winograd_sum<T>(plan);
     const Workspace workspace(plan.shared_bytes + 2 * plan.thread_bytes);
@@ -198,7 +162,7 @@ TEST_CASE("plans for many threads have the same bits") {
     geometries.insert(geometries.end(), small.begin(), small.end());
     for (const Geometry& g : geometries) {
         const ConvProblem problem(g);
-        Operands<float> operands(problem);
+        Tensors<float> operands(problem);
         operands.x.fill_reals(random);
         operands.dy.fill_reals(random);
         for (const Isa isa : available_isas()) {
@@ -219,7 +183,7 @@ TEST_CASE("what is not finite is told") {
     Random random(34);
     for (const Geometry& g : {small_geometries()[3], larger_geometries()[0]}) {
         const ConvProblem problem(g);
-        Operands<float> operands(problem);
+        Tensors<float> operands(problem);
         operands.x.fill_reals(random);
         operands.dy.fill_reals(random);
         Array<float> dw(problem.w_elems(), guards);
@@ -245,7 +209,7 @@ TEST_CASE("sums of finite chunks that overflow are told") {
     // a result too, and has no factors.  So their sum overflows, but none before it.
     const double products = 5.0 * 8 * 8;
     const auto value = static_cast<float>(std::sqrt(2.0 * std::numeric_limits<float>::max() / products));
-    Operands<float> operands(problem);
+    Tensors<float> operands(problem);
     const auto fill = [&](Array<float>& array, int64_t first) {
         for (int64_t i = 0; i < array.size(); ++i)
             array[i] = i / 64 % 60 % 8 == first && i % 64 % 8 == first ? value : 0.0f;

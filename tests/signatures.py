@@ -1,0 +1,30 @@
+"""The functions whose signatures the tests go through, and the options of each.
+
+In: a function's name.  Out: its keywords.
+Read next: test_signatures.py (which options there are), test_options.py (what they do).
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import convpp
+
+CONV = (
+    "conv",
+    "conv_input_grad",
+    "conv_weight_grad",
+    "conv_backward",
+    "conv_double_backward",
+    "conv_jvp",
+    "conv_output_shape",
+    "prepare_weights",
+    "explain",
+)
+TRANSPOSED = tuple(name.replace("conv", "conv_transpose") for name in CONV[:-2])
+FUNCTIONS = (*CONV, *TRANSPOSED, "conv_bias_grad")
+
+
+def keywords_of(name: str) -> set[str]:
+    parameters = inspect.signature(getattr(convpp, name)).parameters.values()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}

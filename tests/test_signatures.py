@@ -1,0 +1,98 @@
+"""Every function has every option that makes sense for it: one that is missing needs a reason (ABSENT).
+
+What each option does: test_options.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import convpp
+from signatures import CONV, FUNCTIONS, keywords_of
+from small_layers import LAYERS
+
+SEVERAL = "several results, each new"
+NO_ARRAYS = "shapes only"
+PLANNED = "describes or prepares a forward pass"
+NO_GEOMETRY = "a sum over samples and pixels, whatever the geometry"
+ONLY_TRANSPOSED = "of a transposed convolution's output"
+GIVEN = "gradients take what activation_grad makes of dy"
+ADD = "add= does it, and activation= after it"
+
+#: Why a function has no single result to write to.
+WITHOUT_OUT = {
+    "conv_double_backward": SEVERAL,
+    "conv_transpose_double_backward": SEVERAL,
+    "conv_jvp": SEVERAL,
+    "conv_transpose_jvp": SEVERAL,
+    "conv_output_shape": NO_ARRAYS,
+    "conv_transpose_output_shape": NO_ARRAYS,
+    "prepare_weights": PLANNED,
+    "explain": PLANNED,
+}
+#: Why a function does without an option.
+ABSENT: dict[str, dict[str, str]] = {
+    "activation": dict.fromkeys(set(FUNCTIONS) - {"conv", "conv_transpose"}, GIVEN),
+    "add": dict.fromkeys(set(FUNCTIONS) - {"conv", "conv_transpose"}, GIVEN),
+    "needs": dict.fromkeys(set(FUNCTIONS) - {"conv_backward", "conv_transpose_backward"}, "one result, or all needed"),
+    "batched": dict.fromkeys(set(FUNCTIONS) - {"conv_bias_grad"}, "follows from the ranks of x and w"),
+    "op": dict.fromkeys(set(FUNCTIONS) - {"explain"}, "the function says it"),
+    "dtype": dict.fromkeys(set(FUNCTIONS) - {"explain"}, "the arrays say it"),
+    "output_padding": dict.fromkeys((*CONV, "conv_bias_grad"), ONLY_TRANSPOSED),
+    "output_size": dict.fromkeys((*CONV, "conv_bias_grad"), ONLY_TRANSPOSED),
+    "out": WITHOUT_OUT,
+    "accumulate": {"conv": ADD, "conv_transpose": ADD, **WITHOUT_OUT},
+    "threads": {
+        "conv_output_shape": NO_ARRAYS,
+        "conv_transpose_output_shape": NO_ARRAYS,
+        "prepare_weights": "packing takes all there are",
+    },
+    "algorithm": {
+        "conv_output_shape": NO_ARRAYS,
+        "conv_transpose_output_shape": NO_ARRAYS,
+        "conv_bias_grad": NO_GEOMETRY,
+    },
+    "layout": {},
+    "per_sample": {},
+    **{
+        option: {"conv_bias_grad": NO_GEOMETRY}
+        for option in ("stride", "padding", "dilation", "groups", "padding_mode", "flip")
+    },
+}
+#: What layers take from the functions by other ways.
+NOT_OF_LAYERS = {
+    "per_sample": "backward_per_sample",
+    "out": "gradients are the layer's own arrays",
+    "accumulate": "backward always does",
+    "needs": "backward computes all",
+    "output_size": "of forward",
+    "activation": "of the network",
+    "add": "of the network",
+    "batched": "follows from x",
+    "op": "the method says it",
+    "dtype": "has the parameters' meaning",
+}
+
+
+def test_all_functions_are_looked_at() -> None:
+    public = {name for name in convpp.__all__ if name.startswith("conv") or name in ("prepare_weights", "explain")}
+    assert public == set(FUNCTIONS) | (public & {"conventions"})
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_option_is_lost(name: str) -> None:
+    present = keywords_of(name)
+    assert present <= set(ABSENT), f"unknown to this test: {present - set(ABSENT)}"
+    for option, reasons in ABSENT.items():
+        assert (option in present) != (name in reasons), f"{name} and {option}"
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_take_every_option(name: str) -> None:
+    arguments = set(inspect.signature(getattr(convpp, name)).parameters)
+    transposed = "Transpose" in name
+    for option in set(ABSENT) - set(NOT_OF_LAYERS):
+        if transposed or option not in ("output_padding", "output_size"):
+            assert option in arguments, f"{name} and {option}"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import convpp
-from convpp import bench, cli
-from convpp.suite import NETWORKS, PASSES, Layer, read_layers
+from convpp._cli import bench, cli
+from convpp._cli.suite import NETWORKS, PASSES, Layer, read_layers
 
 LAYERS = {layer.row_id: layer for layer in read_layers()}
 

@@ -18,8 +18,8 @@ import workspace
 from machine import MEASURES, SIZES, Machine, attainable
 
 from cases import GROUP, LAYERS, WIDE, a_case
-from convpp import bench
-from convpp.suite import PASSES
+from convpp._cli import bench
+from convpp._cli.suite import PASSES
 
 VGG = [row for row in LAYERS if row.startswith("vgg16/")]
 

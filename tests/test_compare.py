@@ -14,8 +14,8 @@ import results
 from machine import SIZES
 
 from cases import LAYERS, WIDE, a_case
-from convpp import bench
-from convpp.suite import PASSES
+from convpp._cli import bench
+from convpp._cli.suite import PASSES
 
 
 def test_direct_beside_another_algorithm_in_words() -> None:

@@ -136,7 +136,7 @@ std::atomic<bool> twins_allowed{true};
 
 }  // namespace
 
-void allow_twins(bool allowed) { twins_allowed.store(allowed, std::memory_order_relaxed); }
+void allow_bf16_pairs(bool allowed) { twins_allowed.store(allowed, std::memory_order_relaxed); }
 
 KernelShapes kernel_shapes(Isa isa, DType dtype) {
     if (dtype == DType::float64) return shapes_of(tables(isa).float64);

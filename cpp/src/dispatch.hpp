@@ -19,9 +19,6 @@ struct KernelShapes {
     bool twins = false;  // bfloat16: tiles that multiply two channels at once
 };
 
-// For tests: plans made from now on use twins where the CPU has them, or not (as on another CPU).
-void allow_twins(bool allowed);
-
 KernelShapes kernel_shapes(Isa isa, DType dtype);
 
 template <class T>

@@ -190,8 +190,8 @@ private:
 // Plans made meanwhile use twins (two channels of bfloat16 at once), if this CPU has them, or do not.
 class TwinsScope {
 public:
-    explicit TwinsScope(bool allowed) { allow_twins(allowed); }
-    ~TwinsScope() { allow_twins(true); }
+    explicit TwinsScope(bool allowed) { allow_bf16_pairs(allowed); }
+    ~TwinsScope() { allow_bf16_pairs(true); }
     TwinsScope(const TwinsScope&) = delete;
     TwinsScope& operator=(const TwinsScope&) = delete;
 };

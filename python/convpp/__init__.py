@@ -1,8 +1,8 @@
 """convpp: convolutions and their gradients for NumPy arrays.
 
-Start with ``conv``, ``conv_input_grad``, ``conv_weight_grad`` and ``conv_backward`` (functional.py), their
-transposed namesakes (transposed.py), the layers (layers.py), ``convpp.testing`` for the readable reference,
-and ``convpp.conventions`` for weights and arguments of other libraries.
+Start with ``conv``, ``conv_input_grad``, ``conv_weight_grad`` and ``conv_backward`` (functional.py, backward.py), their
+transposed namesakes (transposed.py), the layers (nn/), ``convpp.testing`` for the readable reference, and
+``convpp.conventions`` for weights and arguments of other libraries.  How a call is made: ``_call/``.
 """
 
 from types import ModuleType
@@ -25,7 +25,7 @@ from convpp.functional import (
     conv_input_grad,
     conv_weight_grad,
 )
-from convpp.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from convpp.nn.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     get_cmake_dir,
@@ -86,10 +86,18 @@ __all__ = [
 ]
 
 
+#: Modules that are part of the public API, imported when they are first asked for.
+_MODULES = ("conventions", "testing")
+
+
 def __getattr__(name: str) -> ModuleType:
-    """``convpp.conventions`` and ``convpp.testing``, imported when they are first asked for."""
-    if name in ("conventions", "testing"):
+    if name in _MODULES:
         from importlib import import_module
 
         return import_module(f"convpp.{name}")
     raise AttributeError(f"module 'convpp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public API, and nothing else."""
+    return sorted([*__all__, *_MODULES])

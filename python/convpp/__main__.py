@@ -2,7 +2,7 @@
 
 import sys
 
-from convpp.cli import main
+from convpp._cli.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

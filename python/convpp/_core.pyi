@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 _Array = npt.NDArray[Any]
 _Extents = tuple[int, ...]
+_Activation = tuple[str, float, float]
 
 version: str
 compiler: str
@@ -38,42 +39,25 @@ class Convolution:
         /,
     ) -> None: ...
     def execute(
-        self, first: _Array, second: _Array, bias: _Array | None, result: _Array, accumulate: bool, threads: int, /
-    ) -> None: ...
-    def execute_fused(
         self,
         first: _Array,
-        second: _Array,
+        second: _Array | PreparedWeights,
         bias: _Array | None,
         residual: _Array | None,
-        kind: str,
-        lo: float,
-        hi: float,
         result: _Array,
+        activation: _Activation | None,
+        accumulate: bool,
         threads: int,
         /,
     ) -> None: ...
     def prepare(self, w: _Array, threads: int, /) -> PreparedWeights: ...
-    def execute_prepared(
-        self,
-        x: _Array,
-        w: PreparedWeights,
-        bias: _Array | None,
-        residual: _Array | None,
-        kind: str,
-        lo: float,
-        hi: float,
-        result: _Array,
-        threads: int,
-        /,
-    ) -> None: ...
     def task_flops(self, threads: int = 0) -> list[float]: ...
     def summary(self, threads: int, /) -> dict[str, Any]: ...
 
 def apply_activation(
-    dy: _Array | None, value: _Array, kind: str, lo: float, hi: float, result: _Array, threads: int, /
+    dy: _Array | None, value: _Array, activation: _Activation | None, result: _Array, threads: int, /
 ) -> None: ...
-def derivative_needs_only_result(kind: str, lo: float, hi: float, /) -> bool: ...
+def derivative_needs_only_result(activation: _Activation | None, /) -> bool: ...
 def bias_grad(
     dy: npt.NDArray[np.floating[Any]],
     batch: int,
@@ -90,7 +74,7 @@ def num_threads() -> int: ...
 def set_num_threads(n: int, /) -> None: ...
 def isa() -> str: ...
 def select_isa(name: str, /) -> None: ...
-def allow_twins(allowed: bool, /) -> None: ...
+def allow_bf16_pairs(allowed: bool, /) -> None: ...
 def isas_available() -> list[str]: ...
 def measure_peak(dtype: str, threads: int, /) -> float: ...
 def measure_bandwidth(bytes: int, threads: int, /) -> float: ...

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, choice, shape
-from convpp.calls import geometry_key
-from convpp.planning import PASSES, plan_conv
+from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, choice, shape
+from convpp._call.options import conv_options
+from convpp._call.planning import PASSES, plan
+from convpp._call.validation import dtype_name
 from convpp.runtime import threads_of_call
-from convpp.validation import dtype_name
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def explain(
     ('winograd', 1849688064, (8, 64, 56, 56))
     """
     choice(op, "op", PASSES)
-    key = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-    planned = plan_conv(op, dtype_name(dtype), algorithm, shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *key)
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    planned = plan(op, dtype_name(dtype), shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options)
     summary = planned.convolution.summary(threads_of_call(threads))
     shapes = {"forward": planned.y_shape, "input_grad": planned.x_shape, "weight_grad": planned.w_shape}
     return Explanation(output_shape=shapes[op], **summary)

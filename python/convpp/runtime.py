@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from convpp import _core
-from convpp.arguments import as_int
-from convpp.planning import forget_plans
+from convpp._call.arguments import as_int
+from convpp._call.planning import forget_plans
 
 #: The number of threads that ``with threads(n)`` sets, for this Python thread (or task) only; 0: not set.
 _context: ContextVar[int] = ContextVar("convpp_threads", default=0)

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from convpp import runtime
-from convpp.calls import geometry_key
+from convpp._call.options import ConvOptions
+from convpp._call.planning import plan
+from convpp._cli.optional import require
+from convpp._cli.suite import PASSES, Array, Layer, read_layers
 from convpp.explain import Explanation, explain
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.optional import require
-from convpp.planning import plan_conv
-from convpp.suite import PASSES, Array, Layer, read_layers
 
 Run = Callable[[], Array]
 
@@ -99,9 +99,8 @@ def explain_pass(layer: Layer, op: str, dtype: str, layout: str, threads: int, a
 
 def task_flops(layer: Layer, op: str, dtype: str, layout: str, threads: int) -> list[float]:
     """The operations of each task that a pass is cut into for so many threads, in the order in which they take them."""
-    key = geometry_key(**layer.geometry, padding_mode="zeros", flip=False, layout=layout, per_sample=False)
-    planned = plan_conv(op, dtype, "auto", _x_shape(layer, layout), layer.w_shape, *key)
-    return planned.convolution.task_flops(threads)
+    options = ConvOptions(**layer.geometry, layout=layout)
+    return plan(op, dtype, _x_shape(layer, layout), layer.w_shape, options).convolution.task_flops(threads)
 
 
 def _x_shape(layer: Layer, layout: str) -> tuple[int, ...]:

@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp import runtime
-from convpp.arguments import PADDING_MODES
+from convpp._call.arguments import PADDING_MODES
+from convpp._call.planning import PASSES
+from convpp._call.validation import dtype_from
 from convpp.errors import DTypeError, ShapeError
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.planning import PASSES
-from convpp.reference import reference_conv, reference_input_grad, reference_weight_grad
-from convpp.validation import dtype_from
+from convpp.testing.reference import reference_conv, reference_input_grad, reference_weight_grad
 
 Array = npt.NDArray[Any]
 

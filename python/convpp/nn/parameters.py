@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from convpp._call.validation import FLOAT32, HALVES, dtype_from, dtype_name
 from convpp.errors import DTypeError, ShapeError
-from convpp.validation import FLOAT32, HALVES, dtype_from, dtype_name
 
 Array = npt.NDArray[Any]
 #: Quoted: looking at np.random imports it, which takes as long as the rest of convpp.

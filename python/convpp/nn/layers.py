@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convpp.activation import Activation
-from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, padding_modes
+from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, padding_modes
+from convpp._call.geometry import modes_of_axes
 from convpp.backward import conv_backward, conv_transpose_backward
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.geometry import modes_of_axes
-from convpp.layer import Layer, add_to
-from convpp.parameters import Rng
+from convpp.nn.layer import Layer, add_to
+from convpp.nn.parameters import Rng
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]

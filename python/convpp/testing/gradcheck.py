@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from convpp.differentiable import Differentiable, FloatArray, Function, Layer
+from convpp.testing.differentiable import Differentiable, FloatArray, Function, Layer
 
 
 @dataclass(frozen=True)

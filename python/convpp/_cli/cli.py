@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from convpp import demo
+    from convpp._cli import demo
 
     demo.main(arguments.epochs, arguments.batch_size, arguments.seed, arguments.plot)
     return 0
@@ -116,7 +116,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from convpp import check
+    from convpp._cli import check
 
     return 0 if check.main(arguments.seed) else 1
 
@@ -132,7 +132,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from convpp import bench
+    from convpp._cli import bench
 
     bench.main(arguments.network, arguments.dtype, arguments.layout, arguments.threads, arguments.seconds)
     return 0

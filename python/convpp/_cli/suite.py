@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp import _core
-from convpp.planning import PASSES
+from convpp._call.planning import PASSES
 
 __all__ = ["NETWORKS", "PASSES", "Layer", "read_layers"]
 
@@ -133,7 +133,7 @@ class Layer:
 def read_layers() -> list[Layer]:
     """All rows of layers.csv.
 
-    >>> from convpp.suite import read_layers
+    >>> from convpp._cli.suite import read_layers
     >>> layer = read_layers()[0]
     >>> layer.row_id, layer.x_shape, layer.y_shape
     ('resnet50/conv7x7s2_3-64@224', (8, 3, 224, 224), (8, 64, 112, 112))

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from convpp._cli.optional import require
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.layers import Conv2d
-from convpp.optional import require
+from convpp.nn.layers import Conv2d
 from convpp.runtime import threads
 from convpp.testing import gradcheck
 

@@ -14,24 +14,25 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from convpp.activation import activate, activation_grad, check_activation, needs_only_result
-from convpp.arguments import (
+from convpp._call.arguments import (
+    ALGORITHMS,
     LAYOUTS,
     Padding,
     PerAxis,
     as_int,
-    check_algorithm,
+    check_activation,
     choice,
     flag,
     pads,
     per_axis,
 )
+from convpp._call.geometry import explicit_pads
+from convpp._call.validation import FLOAT32, HALVES, Array, as_float, common_dtype
+from convpp.activation import activate, activation_grad, needs_only_result
 from convpp.errors import ShapeError
 from convpp.functional import conv_bias_grad
-from convpp.geometry import explicit_pads
-from convpp.parameters import Rng, WeightAndBias
+from convpp.nn.parameters import Rng, WeightAndBias
 from convpp.runtime import threads_of_call
-from convpp.validation import FLOAT32, HALVES, Array, as_float, common_dtype
 
 
 class Layer(WeightAndBias, ABC):
@@ -74,7 +75,7 @@ class Layer(WeightAndBias, ABC):
         self.padding = (padding,) * self._rank if isinstance(padding, int) else padding
         self.flip = flag(options["flip"], "flip")
         self.layout = choice(options["layout"], "layout", LAYOUTS)
-        self.algorithm = check_algorithm(options["algorithm"])
+        self.algorithm = choice(options["algorithm"], "algorithm", ALGORITHMS)
         self.threads = options["threads"]
         threads_of_call(self.threads)  # only to fail here and not at the first forward
         self.activation = options["activation"]

@@ -190,9 +190,10 @@ def _transpose_geometry(x_shape: Shape, w_shape: Shape, options: TransposeOption
     for axis in range(rank):
         bound = max(strides[axis], dilations[axis])
         full = strides[axis] * (spatial[axis] - 1) + spans[axis]
-        lo, hi = _transpose_pads(
-            conv.padding, axis, rank, spatial[axis] * strides[axis], full + extra[axis], spans[axis]
-        )
+        if isinstance(conv.padding, str):  # "same" gives in * stride outputs
+            lo, hi = _named_pads(conv.padding, full + extra[axis] - spatial[axis] * strides[axis], spans[axis] - 1)
+        else:
+            lo, hi = explicit_pads(conv.padding, rank)[axis]
         if output_size is not None:
             extra[axis] = sizes[axis] - (full - lo - hi)
         if not 0 <= extra[axis] < bound:
@@ -267,12 +268,18 @@ def _check_groups(groups: int, channels: int, out_channels: int, given: str) -> 
         raise ShapeError(f"groups is {groups}, expected a divisor of both channel counts of {given}")
 
 
-def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
-    values = (value,) * rank if isinstance(value, int) else value
+def _for_axes(value: Any, rank: int, argument: str, forms: str) -> tuple[Any, ...]:
+    """What is given once or for each axis, for each axis."""
+    values: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
     if len(values) == 1:
         values *= rank
     if len(values) != rank:
-        raise ValueError(f"{argument} is {value}, expected an integer or {rank} integers (one for each axis)")
+        raise ValueError(f"{argument} is {value}, expected {forms} (one for each axis)")
+    return values
+
+
+def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
+    values = _for_axes(value, rank, argument, f"an integer or {rank} integers")
     for v in values:
         if v < lowest:
             raise ValueError(f"{argument} is {value}, expected {lowest} or more")
@@ -283,12 +290,24 @@ def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
 
 def modes_of_axes(value: Modes, rank: int) -> tuple[str, ...]:
     """A padding mode for each axis."""
-    modes = (value,) * rank if isinstance(value, str) else value
-    if len(modes) == 1:
-        modes *= rank
-    if len(modes) != rank:
-        raise ValueError(f"padding_mode is {value}, expected a name or {rank} names (one for each axis)")
-    return modes
+    return _for_axes(value, rank, "padding_mode", f"a name or {rank} names")
+
+
+def explicit_pads(padding: int | tuple[int, ...] | tuple[tuple[int, int], ...], rank: int) -> Pairs:
+    """Padding in numbers as a (lo, hi) pair for each axis."""
+    values = _for_axes(padding, rank, "padding", f"an integer, {rank} integers or {rank} (lo, hi) pairs")
+    pairs = tuple((p, p) if isinstance(p, int) else p for p in values)
+    if any(abs(p) > LARGEST for pair in pairs for p in pair):
+        raise ShapeError(f"padding is {values}, expected at most 2**60")
+    return pairs
+
+
+def _named_pads(name: str, total: int, reach: int) -> tuple[int, int]:
+    """The (lo, hi) pair of a name; ``total`` is what "same" adds or crops, ``reach`` is from first to last tap."""
+    if not name.startswith("same"):
+        return {"valid": (0, 0), "full": (reach, reach), "causal": (reach, 0)}[name]
+    small = max(total, 0) // 2
+    return (small, total - small) if name == "same" or total < 0 else (total - small, small)
 
 
 def _conv_pads(padding: Pads, extents: Shape, kernel: Shape, stride: Shape, dilation: Shape) -> Pairs:
@@ -297,39 +316,7 @@ def _conv_pads(padding: Pads, extents: Shape, kernel: Shape, stride: Shape, dila
     pairs = []
     for n, k, s, d in zip(extents, kernel, stride, dilation, strict=True):
         reach = d * (k - 1)
-        if padding.startswith("same"):  # so that the output has ceil(n / s) elements
-            total = max((math.ceil(n / s) - 1) * s + reach + 1 - n, 0) if n < LARGEST else 0
-            small = total // 2
-            pairs.append((small, total - small) if padding == "same" else (total - small, small))
-        else:
-            pairs.append({"valid": (0, 0), "full": (reach, reach), "causal": (reach, 0)}[padding])
+        # "same" gives ceil(n / s) outputs.
+        total = max((math.ceil(n / s) - 1) * s + reach + 1 - n, 0) if n < LARGEST else 0
+        pairs.append(_named_pads(padding, total, reach))
     return tuple(pairs)
-
-
-def _transpose_pads(padding: Pads, axis: int, rank: int, same: int, full: int, span: int) -> tuple[int, int]:
-    """The crop of one axis; ``same`` is the extent that "same" asks for, ``full`` what there is to crop."""
-    if not isinstance(padding, str):
-        return explicit_pads(padding, rank)[axis]
-    if padding.startswith("same"):
-        total = full - same
-        small = max(total, 0) // 2
-        large = total - small if total > 0 else 0
-        return (small, total - small) if padding == "same" else (large, total - large)
-    return {"valid": (0, 0), "full": (span - 1, span - 1), "causal": (span - 1, 0)}[padding]
-
-
-def explicit_pads(padding: int | tuple[int, ...] | tuple[tuple[int, int], ...], rank: int) -> Pairs:
-    """Padding in numbers as a (lo, hi) pair for each axis."""
-    if isinstance(padding, int):
-        padding = (padding,) * rank
-    pairs = tuple((p, p) if isinstance(p, int) else p for p in padding)
-    if len(pairs) == 1:
-        pairs *= rank
-    if len(pairs) != rank:
-        raise ValueError(
-            f"padding is {padding}, expected an integer, {rank} integers or {rank} (lo, hi) pairs (one for each axis)"
-        )
-    for pair in pairs:
-        if any(abs(p) > LARGEST for p in pair):
-            raise ShapeError(f"padding is {padding}, expected at most 2**60")
-    return pairs

@@ -3,8 +3,7 @@
 In: words.  Out: text, and an exit code: 0 done, 1 a check or measure failed, 2 a wrong call.  Each command's
 work is elsewhere and imported only when the command runs.
 
-Read next: ``demo.py`` (demo), ``check.py`` (check), ``explain.py`` (explain), ``bench.py`` (bench),
-``runtime.py`` (info).
+Next: ``demo.py`` (demo), ``check.py`` (check), ``bench.py`` (bench); convpp's ``explain`` and ``show_config`` (info).
 """
 
 from __future__ import annotations
@@ -124,9 +123,8 @@ def _check(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     import convpp
 
-    names: tuple[str, ...] = ("stride", "padding", "dilation", "groups", "padding_mode", "flip", "per_sample")
-    names += ("op", "dtype", "layout", "algorithm", "threads")
-    options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
+    own = ("x", "w", "command", "run", "expected")
+    options: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name not in own}
     print(convpp.explain(arguments.x, arguments.w, **options))
     return 0
 

@@ -147,17 +147,7 @@ def _layer(row: dict[str, str]) -> Layer:
     def extents(key: str) -> Ints:
         return tuple(int(part) for part in row[key].split("x"))
 
-    return Layer(
-        suite=row["suite"],
-        name=row["name"],
-        count=int(row["count"]),
-        n=int(row["N"]),
-        c=int(row["C"]),
-        k=int(row["K"]),
-        input=extents("input"),
-        kernel=extents("kernel"),
-        stride=extents("stride"),
-        padding=extents("padding"),
-        dilation=extents("dilation"),
-        groups=int(row["groups"]),
-    )
+    count, n, c, k, groups = (int(row[key]) for key in ("count", "N", "C", "K", "groups"))
+    stride, padding, dilation = extents("stride"), extents("padding"), extents("dilation")
+    sizes = (n, c, k, extents("input"), extents("kernel"))
+    return Layer(row["suite"], row["name"], count, *sizes, stride, padding, dilation, groups)

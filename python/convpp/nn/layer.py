@@ -2,14 +2,14 @@
 
 In: a layer's arguments.  Out: the base class of the layers in ``layers.py``, which say how to compute.
 
-Read next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients).
+Next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,14 +35,21 @@ from convpp.nn.parameters import Rng, WeightAndBias
 from convpp.runtime import threads_of_call
 
 
-class Layer(WeightAndBias, ABC):
-    """What all six layers share beside parameters: geometry, ``backward`` and ``repr``.
+class Passes(NamedTuple):
+    """The functions that a layer is made of: those of ``conv``, or those of ``conv_transpose``."""
 
-    The two classes below say how to compute.
-    """
+    forward: Callable[..., Array]
+    input_grad: Callable[..., Array]
+    weight_grad: Callable[..., Array]
+    backward: Callable[..., tuple[Array | None, Array | None, Array | None]]
+
+
+class Layer(WeightAndBias, ABC):
+    """What all six layers share beside parameters: geometry, ``backward`` and ``repr``."""
 
     _rank: ClassVar[int]
     _transposed: ClassVar[bool]
+    _passes: ClassVar[Passes]
 
     def __init__(
         self,
@@ -82,7 +89,8 @@ class Layer(WeightAndBias, ABC):
         check_activation(self.activation)
         #: After ``backward``: the gradient with respect to ``add``, if the last forward had one.
         self.add_grad: Array | None = None
-        self._x: Array | None = None
+        self._x: Array | None = None  # of the last forward, as are the next three
+        self._own: dict[str, Any] = {}
         self._kept: dict[str, Array] = {}  # y or z, for the derivative of the activation
         self._added = False
 
@@ -117,7 +125,7 @@ class Layer(WeightAndBias, ABC):
         if self._x is None:
             raise RuntimeError(f"{type(self).__name__}.backward(dy) needs a forward(x) before it")
         dy = self._before_activation(dy)
-        dx = self._input_grad(dy, self._x)
+        dx = self._passes.input_grad(dy, self.weight, self._x.shape, **self._geometry())
         self._add_weight_grad(dy, self._x)
         if self.bias_grad is not None:
             how = {"batched": dy.ndim == self._rank + 2, "layout": self.layout, "threads": self.threads}
@@ -158,38 +166,39 @@ class Layer(WeightAndBias, ABC):
         if self._x is None:
             raise RuntimeError(f"{type(self).__name__}.backward_per_sample(dy) needs a forward(x) before it")
         needs = ("x", "w") if self.bias is None else ("x", "w", "bias")
-        dx, *gradients = self._backward(self._before_activation(dy), self._x, needs=needs, per_sample=True)
+        dy = self._before_activation(dy)
+        how: dict[str, Any] = self._geometry() | {"needs": needs, "per_sample": True}
+        dx, *gradients = self._passes.backward(dy, self._x, self.weight, **how)
+        assert dx is not None
         return dx, [g for g in gradients if g is not None]
 
-    def _forward(self, x: Array, add: npt.ArrayLike | None, run: Callable[..., Array]) -> Array:
-        """``run(add=, activation=)``, keeping what ``backward`` needs; nothing changes if it fails."""
+    def _forward(self, x: npt.ArrayLike, add: npt.ArrayLike | None, own: dict[str, Any]) -> Array:
+        """``forward`` with these options of the subclass, keeping what ``backward`` needs; only if it succeeds."""
+        x = np.asarray(x)
+        how = self._geometry(own) | {"add": add}
         if self.activation is None or needs_only_result(self.activation):
-            y = run(add=add, activation=self.activation)
+            y = self._passes.forward(x, self.weight, self.bias, activation=self.activation, **how)
             kept = {} if self.activation is None else {"y": y}
         else:
-            z = run(add=add)
+            z = self._passes.forward(x, self.weight, self.bias, **how)
             kept = {"z": z}
             y = activate(z, self.activation, threads=self.threads)
-        self._x, self._kept, self._added = x, kept, add is not None
+        self._x, self._own, self._kept, self._added = x, own, kept, add is not None
         return y
+
+    def _geometry(self, own: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Arguments of the passes: with these options of the subclass, or with those of the last forward."""
+        names = ("stride", "padding", "dilation", "groups", "flip", "layout", "algorithm", "threads")
+        return {name: getattr(self, name) for name in names} | (self._own if own is None else own)
+
+    def _add_weight_grad(self, dy: Array, x: Array) -> None:
+        add_to(self.weight_grad, self._passes.weight_grad, dy, x, w_shape=self.weight.shape, **self._geometry())
 
     def _before_activation(self, dy: npt.ArrayLike) -> Array:
         """The gradient with respect to what the activation was applied to."""
         if self.activation is None:
             return np.asarray(dy)
         return activation_grad(dy, self.activation, **self._kept, threads=self.threads)
-
-    @abstractmethod
-    def _input_grad(self, dy: Array, x: Array) -> Array: ...
-
-    @abstractmethod
-    def _add_weight_grad(self, dy: Array, x: Array) -> None: ...
-
-    @abstractmethod
-    def _backward(self, dy: Array, x: Array, **arguments: Any) -> tuple[Any, ...]: ...
-
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("flip", "layout", "algorithm", "threads")}
 
     def __repr__(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}"]

@@ -10,21 +10,10 @@ from types import ModuleType
 from convpp import _core
 from convpp.activation import activate, activation_grad
 from convpp.backward import conv_backward, conv_transpose_backward
-from convpp.derivatives import (
-    conv_double_backward,
-    conv_jvp,
-    conv_transpose_double_backward,
-    conv_transpose_jvp,
-)
+from convpp.derivatives import conv_double_backward, conv_jvp, conv_transpose_double_backward, conv_transpose_jvp
 from convpp.errors import DTypeError, ShapeError
 from convpp.explain import Explanation, explain
-from convpp.functional import (
-    adjoint_kernel,
-    conv,
-    conv_bias_grad,
-    conv_input_grad,
-    conv_weight_grad,
-)
+from convpp.functional import adjoint_kernel, conv, conv_bias_grad, conv_input_grad, conv_weight_grad
 from convpp.nn.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
@@ -37,11 +26,7 @@ from convpp.runtime import (
     threads,
 )
 from convpp.shapes import conv_output_shape, conv_transpose_output_shape
-from convpp.transposed import (
-    conv_transpose,
-    conv_transpose_input_grad,
-    conv_transpose_weight_grad,
-)
+from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
 
 __version__ = _core.version
 

@@ -16,10 +16,11 @@ import numpy.typing as npt
 from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, flag, wrong_dy
 from convpp._call.geometry import geometry_of
 from convpp._call.options import Options, conv_options, transpose_options
+from convpp._call.run import Passes
 from convpp._call.validation import Array, as_float, check_out, common_dtype
 from convpp.errors import ShapeError
-from convpp.functional import conv_bias_grad, conv_input_grad, conv_weight_grad
-from convpp.transposed import conv_transpose_input_grad, conv_transpose_weight_grad
+from convpp.functional import CONV, conv_bias_grad
+from convpp.transposed import TRANSPOSE
 
 NEEDS = ("x", "w", "bias")
 
@@ -85,7 +86,7 @@ def conv_backward(
     ((2, 3, 8, 8), None, array([72., 72., 72., 72.]))
     """
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
-    return _backward((conv_input_grad, conv_weight_grad), options, (dy, x, w), needs, out, accumulate, threads)
+    return _backward(CONV, options, (dy, x, w), needs, out, accumulate, threads)
 
 
 def conv_transpose_backward(
@@ -152,8 +153,7 @@ def conv_transpose_backward(
     """
     shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
     options = transpose_options(shared, output_padding, output_size, padding_mode)
-    passes = (conv_transpose_input_grad, conv_transpose_weight_grad)
-    return _backward(passes, options, (dy, x, w), needs, out, accumulate, threads)
+    return _backward(TRANSPOSE, options, (dy, x, w), needs, out, accumulate, threads)
 
 
 #: (shape, operands that decide the dtype, function of ``out`` and ``accumulate``) of one gradient.
@@ -161,7 +161,7 @@ Gradient = tuple[tuple[int, ...], tuple[Array, ...], Callable[..., Array]]
 
 
 def _backward(
-    passes: tuple[Callable[..., Array], Callable[..., Array]],
+    passes: Passes,
     options: Options,
     given: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike],
     needs: Any,
@@ -169,7 +169,7 @@ def _backward(
     accumulate: Any,
     threads: int | None,
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """What both functions do: ``passes`` are the input and the weight gradient, ``given`` is dy, x and w."""
+    """What both functions do; ``given`` is dy, x and w."""
     wanted = _wanted(needs)
     dy, x, w = (as_float(array, name) for array, name in zip(given, ("dy", "x", "w"), strict=True))
     own_filters = options.conv.per_sample and w.ndim > x.ndim  # filters for each sample; the bias is shared
@@ -181,18 +181,12 @@ def _backward(
     if apart and not batched:
         raise ShapeError("x has no N axis, expected one: per_sample is True")
     samples = x.shape[:1] if apart else ()
-    input_grad, weight_grad = passes
     how = options.keywords() | {"threads": threads}
-    of_bias: dict[str, Any] = {
-        "layout": options.conv.layout,
-        "batched": batched,
-        "per_sample": apart,
-        "threads": threads,
-    }
+    bias_grad = partial(conv_bias_grad, dy, layout=how["layout"], batched=batched, per_sample=apart, threads=threads)
     gradients: dict[str, Gradient] = {
-        "x": (x.shape, (dy, w), partial(input_grad, dy, w, x.shape, **how | {"per_sample": own_filters})),
-        "w": ((*samples, *w.shape), (dy, x), partial(weight_grad, dy, x, w.shape, **how)),
-        "bias": ((*samples, geometry.result_channels), (dy,), partial(conv_bias_grad, dy, **of_bias)),
+        "x": (x.shape, (dy, w), partial(passes.input_grad, dy, w, x.shape, **how | {"per_sample": own_filters})),
+        "w": ((*samples, *w.shape), (dy, x), partial(passes.weight_grad, dy, x, w.shape, **how)),
+        "bias": ((*samples, geometry.result_channels), (dy,), bias_grad),
     }
     return _gradients(wanted, out, accumulate, (dy, x, w), gradients)
 
@@ -204,7 +198,11 @@ def _gradients(
     accumulate = flag(accumulate, "accumulate")
     if out is None and accumulate:
         raise ValueError("out is None, expected arrays to add to: accumulate is True")
-    given = dict.fromkeys(NEEDS) if out is None else _given(out)
+    if out is None:
+        out = (None, None, None)
+    if not isinstance(out, Sequence) or len(out) != len(NEEDS):
+        raise ValueError(f"out is a {type(out).__name__}, expected (dx, dw, db), each an array or None")
+    given: dict[str, Any] = dict(zip(NEEDS, out, strict=True))
     for name, array in given.items():
         if array is not None:
             if name not in wanted:
@@ -232,12 +230,6 @@ def _gradients(
         else:
             array[...] = values
     return results["x"], results["w"], results["bias"]
-
-
-def _given(out: Any) -> dict[str, Any]:
-    if not isinstance(out, Sequence) or len(out) != len(NEEDS):
-        raise ValueError(f"out is a {type(out).__name__}, expected (dx, dw, db), each an array or None")
-    return dict(zip(NEEDS, out, strict=True))
 
 
 def _wanted(needs: Any) -> tuple[Any, ...]:

@@ -16,14 +16,10 @@ import numpy.typing as npt
 from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, check_shape
 from convpp._call.geometry import Geometry, geometry_of
 from convpp._call.options import Options, conv_options, transpose_options
+from convpp._call.run import Passes
 from convpp._call.validation import FLOAT32, HALVES, Array, as_float, common_dtype
-from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
-
-#: Forward, input gradient, weight gradient.
-_Passes = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
-_CONV: _Passes = (conv, conv_input_grad, conv_weight_grad)
-_TRANSPOSE: _Passes = (conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad)
+from convpp.functional import CONV
+from convpp.transposed import TRANSPOSE
 
 
 def conv_double_backward(
@@ -83,7 +79,7 @@ def conv_double_backward(
     ((1, 3, 3, 3), 27.0, 0.0)
     """
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
-    return _double_backward(_CONV, (ddx, ddw, ddb), (dy, x, w), options, threads)
+    return _double_backward(CONV, (ddx, ddw, ddb), (dy, x, w), options, threads)
 
 
 def conv_transpose_double_backward(
@@ -144,7 +140,7 @@ def conv_transpose_double_backward(
     """
     shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
     options = transpose_options(shared, output_padding, output_size, padding_mode)
-    return _double_backward(_TRANSPOSE, (ddx, ddw, ddb), (dy, x, w), options, threads)
+    return _double_backward(TRANSPOSE, (ddx, ddw, ddb), (dy, x, w), options, threads)
 
 
 def conv_jvp(
@@ -193,7 +189,7 @@ def conv_jvp(
     (array([[[2., 2.]]]), array([[[2., 2.]]]))
     """
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
-    return _jvp(_CONV, primals, tangents, options, threads)
+    return _jvp(CONV, primals, tangents, options, threads)
 
 
 def conv_transpose_jvp(
@@ -246,47 +242,42 @@ def conv_transpose_jvp(
     """
     shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
     options = transpose_options(shared, output_padding, output_size, padding_mode)
-    return _jvp(_TRANSPOSE, primals, tangents, options, threads)
+    return _jvp(TRANSPOSE, primals, tangents, options, threads)
 
 
 def _double_backward(
-    passes: _Passes,
+    passes: Passes,
     second: tuple[npt.ArrayLike | None, npt.ArrayLike | None, npt.ArrayLike | None],
     first: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike],
     options: Options,
     threads: int | None,
 ) -> tuple[Array, Array, Array]:
-    _, input_grad, weight_grad = passes
     dy, x, w = (as_float(a, name) for a, name in zip(first, ("dy", "x", "w"), strict=True))
     geometry = geometry_of(x.shape, w.shape, options)
     check_shape(dy.shape, geometry.result_shape, "dy", "the shape of the output")
     ddx, ddw, ddb = _shaped(second, ("ddx", "ddw", "ddb"), x, w, geometry)
     dtype, (dy, x, w, ddx, ddw, ddb) = _in_one_type(dy, x, w, ddx, ddw, ddb)
     keywords = options.keywords() | {"threads": threads}
-    ddy = _derivative(passes[0], (x, w), (ddx, ddw, ddb), geometry, dtype, keywords)
-    dx = np.zeros(x.shape, dtype) if ddw is None else input_grad(dy, ddw, x.shape, **keywords)
-    dw = np.zeros(w.shape, dtype) if ddx is None else weight_grad(dy, ddx, w.shape, **keywords)
+    ddy = _derivative(passes.forward, (x, w), (ddx, ddw, ddb), geometry, dtype, keywords)
+    dx = np.zeros(x.shape, dtype) if ddw is None else passes.input_grad(dy, ddw, x.shape, **keywords)
+    dw = np.zeros(w.shape, dtype) if ddx is None else passes.weight_grad(dy, ddx, w.shape, **keywords)
     return ddy, dx, dw
 
 
-def _jvp(passes: _Passes, primals: Any, tangents: Any, options: Options, threads: int | None) -> tuple[Array, Array]:
-    for triple, name, meaning in (
-        (primals, "primals", "(x, w, bias)"),
-        (tangents, "tangents", "(x_dot, w_dot, bias_dot)"),
-    ):
+def _jvp(passes: Passes, primals: Any, tangents: Any, options: Options, threads: int | None) -> tuple[Array, Array]:
+    given = ((primals, "primals", "(x, w, bias)"), (tangents, "tangents", "(x_dot, w_dot, bias_dot)"))
+    for triple, name, meaning in given:
         if not isinstance(triple, Sequence) or len(triple) != 3:
-            what = (
-                f"{type(triple).__name__} of {len(triple)}" if isinstance(triple, Sequence) else type(triple).__name__
-            )
-            raise ValueError(f"{name} is a {what}, expected a tuple {meaning}")
+            size = f" of {len(triple)}" if isinstance(triple, Sequence) else ""
+            raise ValueError(f"{name} is a {type(triple).__name__}{size}, expected a tuple {meaning}")
     x, w = as_float(primals[0], "x"), as_float(primals[1], "w")
     geometry = geometry_of(x.shape, w.shape, options)
     x_dot, w_dot, bias_dot = _shaped(tangents, ("x_dot", "w_dot", "bias_dot"), x, w, geometry)
     keywords = options.keywords() | {"threads": threads}
-    y = passes[0](x, w, primals[2], **keywords)
+    y = passes.forward(x, w, primals[2], **keywords)
     # (y's type first: a bias may be wider than x and w.)
     dtype, (_, x, w, x_dot, w_dot, bias_dot) = _in_one_type(y, x, w, x_dot, w_dot, bias_dot)
-    return y, _derivative(passes[0], (x, w), (x_dot, w_dot, bias_dot), geometry, dtype, keywords)
+    return y, _derivative(passes.forward, (x, w), (x_dot, w_dot, bias_dot), geometry, dtype, keywords)
 
 
 def _derivative(

@@ -15,6 +15,7 @@ are what ``padding_mode`` says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -33,11 +34,12 @@ from convpp._call.arguments import (
     choice,
     flag,
     shape,
+    shape_of_weights,
     wrong_dy,
 )
 from convpp._call.options import conv_options
 from convpp._call.planning import plan
-from convpp._call.run import run
+from convpp._call.run import Passes, run
 from convpp._call.validation import Array, as_float, delivered, operands, plain, result, with_residual
 from convpp.errors import ShapeError
 from convpp.prepared import PreparedWeights
@@ -265,9 +267,7 @@ def conv_weight_grad(
     """
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
-    w_shape = shape(w_shape, "w_shape")
-    if per_sample and len(w_shape) == x.ndim:
-        w_shape = (x.shape[0], *w_shape)
+    w_shape = shape_of_weights(w_shape, x.shape, per_sample)
     planned = plan("weight_grad", dtype, x.shape, w_shape, options)
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)
@@ -325,9 +325,7 @@ def conv_bias_grad(
     batch = dy.shape[0] if lead else 1
     channels = dy.shape[-1] if last else dy.shape[lead]
     spatial = dy.shape[lead:-1] if last else dy.shape[lead + 1 :]
-    pixels = 1
-    for extent in spatial:
-        pixels *= extent
+    pixels = math.prod(spatial)
     shape_of_result = (batch, channels) if each else (channels,)
     target, copy_to = result(out, shape_of_result, dy.dtype, flag(accumulate, "accumulate"), (dy,))
     _core.bias_grad(dy, batch, channels, pixels, last, each, target, accumulate, threads_of_call(threads))
@@ -378,3 +376,6 @@ def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
     split = w.reshape(groups, out_channels, in_channels, *w.shape[2:]).swapaxes(1, 2)
     rotated = np.flip(split, axis=tuple(range(3, split.ndim)))
     return np.ascontiguousarray(rotated.reshape(groups * in_channels, out_channels, *w.shape[2:]))
+
+
+CONV = Passes(conv, conv_input_grad, conv_weight_grad)

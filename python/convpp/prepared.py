@@ -82,23 +82,22 @@ class PreparedWeights:
             )
         if algorithm not in ("auto", self.algorithm):
             raise ValueError(f"algorithm is {algorithm!r}, expected {self.algorithm!r}, which w was prepared for")
-        x = self._same_dtype(x, "x")
+        x = self._plain(x, "x")
         if x.shape != self.x_shape:
             raise ShapeError(f"x has shape {x.shape}, expected {self.x_shape}, which w was prepared for")
-        x = plain(x, self.dtype)
         if bias is not None:
-            bias = plain(self._same_dtype(bias, "bias"), self.dtype)
+            bias = self._plain(bias, "bias")
             check_shape(bias.shape, (self._planned.geometry.out_channels,), "bias", "(K,), one for each filter")
         if add is not None:
-            add = plain(self._same_dtype(add, "add"), self.dtype)
+            add = self._plain(add, "add")
         y_shape = self._planned.y_shape
         return run(self._planned, x, self._prepared, bias, y_shape, out, False, threads, activation, add)
 
-    def _same_dtype(self, value: npt.ArrayLike, argument: str) -> Array:
+    def _plain(self, value: npt.ArrayLike, argument: str) -> Array:
         array = as_float(value, argument)
         if array.dtype != self.dtype:
             raise DTypeError(f"{argument} has dtype {array.dtype}, expected {self.dtype}, which w was prepared in")
-        return array
+        return plain(array, array.dtype)
 
 
 def prepare_weights(

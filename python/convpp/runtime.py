@@ -189,11 +189,7 @@ def _select_isa(name: str) -> None:
     forget_plans()
 
 
-def _measure_peak(dtype: str, threads: int) -> float:
-    """GFLOP/s of independent multiply-adds in registers."""
-    return _core.measure_peak(dtype, threads)
-
-
-def _measure_bandwidth(nbytes: int, threads: int) -> float:
-    """GB/s of ``a += b`` over a working set of that size, of all threads: two reads and a write for each element."""
-    return _core.measure_bandwidth(nbytes, threads)
+#: GFLOP/s of independent multiply-adds in registers; of dtype and threads.
+_measure_peak = _core.measure_peak
+#: GB/s of ``a += b`` over a working set of so many bytes, of all threads: two reads and a write for each element.
+_measure_bandwidth = _core.measure_bandwidth

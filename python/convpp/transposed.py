@@ -17,10 +17,10 @@ from collections.abc import Iterable
 
 import numpy.typing as npt
 
-from convpp._call.arguments import Activation, Layout, Padding, PerAxis, check_shape, shape, wrong_dy
+from convpp._call.arguments import Activation, Layout, Padding, PerAxis, check_shape, shape, shape_of_weights, wrong_dy
 from convpp._call.options import conv_options, transpose_options
 from convpp._call.planning import plan
-from convpp._call.run import run
+from convpp._call.run import Passes, run
 from convpp._call.validation import Array, operands, with_residual
 
 
@@ -218,10 +218,11 @@ def conv_transpose_weight_grad(
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
     shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
     options = transpose_options(shared, output_padding, output_size, padding_mode)
-    w_shape = shape(w_shape, "w_shape")
-    if per_sample and len(w_shape) == x.ndim:
-        w_shape = (x.shape[0], *w_shape)
+    w_shape = shape_of_weights(w_shape, x.shape, per_sample)
     planned = plan("weight_grad", dtype, x.shape, w_shape, options)
     if dy.shape != planned.x_shape:
         raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape)
     return run(planned, x, dy, None, planned.w_shape, out, accumulate, threads)
+
+
+TRANSPOSE = Passes(conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad)

@@ -90,6 +90,12 @@ def shape(value: Any, argument: str) -> Shape:
     return tuple(as_int(v, argument) for v in value)
 
 
+def shape_of_weights(w_shape: Any, x_shape: Shape, per_sample: bool) -> Shape:
+    """The shape of w, whose N may be left out where ``per_sample`` asks for weights for each sample."""
+    given = shape(w_shape, "w_shape")
+    return (*x_shape[:1], *given) if per_sample and len(given) == len(x_shape) else given
+
+
 def flag(value: Any, argument: str) -> bool:
     """True or False, NumPy's included."""
     if value is True or value is False:

@@ -6,7 +6,8 @@ Used by ``functional.py``, ``transposed.py`` and ``prepared.py``; next: ``_core`
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,14 @@ from convpp._call.arguments import Shape, check_activation, check_shape, flag
 from convpp._call.planning import Planned
 from convpp._call.validation import Array, delivered, result
 from convpp.runtime import threads_of_call
+
+
+class Passes(NamedTuple):
+    """The three functions of one operation: those of ``conv``, or those of ``conv_transpose``."""
+
+    forward: Callable[..., Array]
+    input_grad: Callable[..., Array]
+    weight_grad: Callable[..., Array]
 
 
 def run(

@@ -52,13 +52,10 @@ def operands(first: Any, second: Any, bias: Any, names: tuple[str, str]) -> tupl
         and dtype.isnative
     ):
         return first, second, bias, _NAMES[dtype]
-    given = [(first, names[0]), (second, names[1]), (bias, "bias")]
-    arrays = [None if value is None and name == "bias" else as_float(value, name) for value, name in given]
-    dtype = common_dtype(*(a.dtype for a in arrays if a is not None))
-    a, b, c = (None if array is None else plain(array, dtype) for array in arrays)
-    assert a is not None
-    assert b is not None
-    return a, b, c, dtype.name
+    a, b = as_float(first, names[0]), as_float(second, names[1])
+    c = None if bias is None else as_float(bias, "bias")
+    dtype = common_dtype(*(array.dtype for array in (a, b, c) if array is not None))
+    return plain(a, dtype), plain(b, dtype), None if c is None else plain(c, dtype), dtype.name
 
 
 def as_float(value: Any, argument: str) -> Array:

@@ -5,14 +5,14 @@ Out: a table, a line for each layer and pass: milliseconds, GFLOP/s, and the sha
 is measured in the same run; and the sum over the network, each layer counted as often as the network has it.  Where
 convpp does fewer operations than the direct sum has, rates and shares are effective ones, and marked so.
 
-Read next: ``suite.py`` (the layers).  Beside other libraries, the same is measured by ``benchmarks/compare.py``.
+Next: ``suite.py`` (the layers).  Beside other libraries, the same is measured by ``benchmarks/compare.py``.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +80,6 @@ def layers_of(network: str) -> list[Layer]:
     return [layer for layer in layers if network in ("all", layer.suite)]
 
 
-# ------------------------------------------------------------------------------------------- measuring
-
-
 def measure(layer: Layer, op: str, dtype: str, layout: str, threads: int, seconds: float) -> Measured:
     """The best time of a pass."""
     arrays = layer.arrays(dtype, layout)
@@ -142,8 +139,6 @@ def best_times(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
     return best
 
 
-# -------------------------------------------------------------------------------------------- printing
-
 EFFECTIVE = "eff"
 LEGEND = (
     f"{EFFECTIVE}: effective. The algorithm (winograd) does fewer operations than the direct sum, whose operations are "
@@ -186,7 +181,8 @@ def total_lines(measured: Iterable[Measured], peak: float) -> list[str]:
     lines = []
     for network, all_of_it in networks.items():
         counts = {m.layer: m.layer.count for m in all_of_it}
-        lines += ["", f"total of {network}: {sum(counts.values())} layers, N = {_batches(list(counts))}"]
+        batches = ", ".join(map(str, sorted({layer.n for layer in counts})))
+        lines += ["", f"total of {network}: {sum(counts.values())} layers, N = {batches}"]
         groups = {op: [m for m in all_of_it if m.op == op] for op in PASSES} | {"all passes": all_of_it}
         for name, group in groups.items():
             seconds = sum(m.layer.count * m.seconds for m in group)
@@ -194,7 +190,3 @@ def total_lines(measured: Iterable[Measured], peak: float) -> list[str]:
             effective = any(is_effective(m.algorithm) for m in group)
             lines.append(f"{'':36} {name:11} {_numbers(seconds, rate, peak, effective)}")
     return lines
-
-
-def _batches(layers: Sequence[Layer]) -> str:
-    return ", ".join(map(str, sorted({layer.n for layer in layers})))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 __all__ = ["main"]
@@ -153,8 +154,7 @@ def _natural(text: str, least: int = 0) -> int:
     return values[0]
 
 
-def _positive(text: str) -> int:
-    return _natural(text, least=1)
+_positive = partial(_natural, least=1)
 
 
 def _seconds(text: str) -> float:

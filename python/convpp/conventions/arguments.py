@@ -3,7 +3,7 @@
 In: a mode of SciPy, a list of pads of PyTorch or ONNX.   Out: ``padding``, or a dict of keyword arguments.
 Public as ``convpp.conventions``.
 
-Read next: docs/conventions.md, whose tables run as tests.
+Next: docs/conventions.md, whose tables run as tests.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,21 +27,14 @@ from convpp._call.arguments import (
     per_axis,
 )
 from convpp._call.geometry import explicit_pads
+from convpp._call.run import Passes
 from convpp._call.validation import FLOAT32, HALVES, Array, as_float, common_dtype
 from convpp.activation import activate, activation_grad, needs_only_result
+from convpp.backward import conv_backward, conv_transpose_backward
 from convpp.errors import ShapeError
 from convpp.functional import conv_bias_grad
 from convpp.nn.parameters import Rng, WeightAndBias
 from convpp.runtime import threads_of_call
-
-
-class Passes(NamedTuple):
-    """The functions that a layer is made of: those of ``conv``, or those of ``conv_transpose``."""
-
-    forward: Callable[..., Array]
-    input_grad: Callable[..., Array]
-    weight_grad: Callable[..., Array]
-    backward: Callable[..., tuple[Array | None, Array | None, Array | None]]
 
 
 class Layer(WeightAndBias, ABC):
@@ -168,7 +161,8 @@ class Layer(WeightAndBias, ABC):
         needs = ("x", "w") if self.bias is None else ("x", "w", "bias")
         dy = self._before_activation(dy)
         how: dict[str, Any] = self._geometry() | {"needs": needs, "per_sample": True}
-        dx, *gradients = self._passes.backward(dy, self._x, self.weight, **how)
+        backward = conv_transpose_backward if self._transposed else conv_backward
+        dx, *gradients = backward(dy, self._x, self.weight, **how)
         assert dx is not None
         return dx, [g for g in gradients if g is not None]
 

@@ -17,11 +17,10 @@ import numpy.typing as npt
 from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, padding_modes
 from convpp._call.geometry import modes_of_axes
 from convpp._call.validation import Array
-from convpp.backward import conv_backward, conv_transpose_backward
-from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.nn.layer import Layer, Passes
+from convpp.functional import CONV
+from convpp.nn.layer import Layer
 from convpp.nn.parameters import Rng
-from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
+from convpp.transposed import TRANSPOSE
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
@@ -30,7 +29,7 @@ class _Conv(Layer):
     """``y = conv(x, weight, bias)``."""
 
     _transposed = False
-    _passes = Passes(conv, conv_input_grad, conv_weight_grad, conv_backward)
+    _passes = CONV
 
     def __init__(
         self,
@@ -97,7 +96,7 @@ class _ConvTranspose(Layer):
     """``y = conv_transpose(x, weight, bias)``."""
 
     _transposed = True
-    _passes = Passes(conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad, conv_transpose_backward)
+    _passes = TRANSPOSE
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ if AT_ONCE not in blocking():
     pytest.skip("this CPU, or CONVPP_MAX_ISA, has no dot products of bfloat16", allow_module_level=True)
 
 
-@pytest.fixture(params=[True, False], ids=["twins", "no twins"])
+@pytest.fixture(params=[True, False], ids=["bf16 pairs", "no bf16 pairs"])
 def allowed(request: pytest.FixtureRequest) -> Iterator[bool]:
     _core.allow_bf16_pairs(request.param)
     planning.forget_plans()

@@ -1,6 +1,6 @@
 // The Python module `_core`: the only file that includes pybind11.
 //
-// In:  NumPy arrays that validation.py has checked, and checked again here: type, contiguity, alignment, writability.
+// In:  NumPy arrays, whose type, contiguity, alignment and writability are checked here though Python has checked them.
 // Out: calls of the C++ core with the GIL released.   Next: cpp/include/convpp/convolution.hpp.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -111,11 +111,11 @@ void with_output(const py::handle& result, const Use& use) {
 // The value of this name, or an error that lists the names.
 template <class Error = std::invalid_argument, class Value, size_t count>
 Value named(const char* argument, const std::string& text, const Value (&values)[count]) {
+    for (const Value value : values)
+        if (text == convpp::name(value)) return value;
     std::string names;
-    for (size_t i = 0; i < count; ++i) {
-        if (text == convpp::name(values[i])) return values[i];
+    for (size_t i = 0; i < count; ++i)
         names += std::string(i == 0 ? "" : i + 1 == count ? " or " : ", ") + convpp::name(values[i]);
-    }
     throw Error(std::string(argument) + " is '" + text + "', expected " + names);
 }
 
@@ -138,8 +138,7 @@ convpp::Boundary boundary_from(const std::string& text) {
 
 convpp::DType dtype_from(const std::string& text) {
     using convpp::DType;
-    return named<convpp::DTypeError>("dtype", text,
-                                     {DType::float32, DType::float64, DType::bfloat16, DType::float16});
+    return named<convpp::DTypeError>("dtype", text, {DType::float32, DType::float64, DType::bfloat16, DType::float16});
 }
 
 // None, or a name and two numbers.

@@ -295,10 +295,12 @@ def modes_of_axes(value: Modes, rank: int) -> tuple[str, ...]:
 
 def explicit_pads(padding: int | tuple[int, ...] | tuple[tuple[int, int], ...], rank: int) -> Pairs:
     """Padding in numbers as a (lo, hi) pair for each axis."""
+    if isinstance(padding, int):
+        padding = (padding,) * rank
     values = _for_axes(padding, rank, "padding", f"an integer, {rank} integers or {rank} (lo, hi) pairs")
     pairs = tuple((p, p) if isinstance(p, int) else p for p in values)
     if any(abs(p) > LARGEST for pair in pairs for p in pair):
-        raise ShapeError(f"padding is {values}, expected at most 2**60")
+        raise ShapeError(f"padding is {padding}, expected at most 2**60")
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""``python -m convpp``: the same as the console script ``convpp``; see ``cli.py``."""
+"""``python -m convpp``: the same as the console script ``convpp``.   Next: ``_cli/cli.py``."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """All gradients of a convolution, or of a transposed one, in one call.
 
 In: dy, x, w, the geometry, which gradients are wanted, and arrays for them.   Out: (dx, dw, db).
-What each gradient is, ``functional.py`` and ``transposed.py`` say.
+Next: ``functional.py`` and ``transposed.py``, which say what each gradient is.
 """
 
 from __future__ import annotations

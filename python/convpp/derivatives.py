@@ -2,7 +2,7 @@
 
 A convolution is bilinear in x and w, and so is a transposed one; each of these is a sum of passes that there are.
 
-In: NumPy arrays.   Out: NumPy arrays.   Read first: ``functional.py``, ``transposed.py``.
+In: NumPy arrays.   Out: NumPy arrays.   Next: ``functional.py`` and ``transposed.py``, which have the passes.
 """
 
 from __future__ import annotations

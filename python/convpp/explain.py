@@ -1,6 +1,7 @@
 """What a call would do: algorithm, kernels, threads, work and memory.
 
 In: shapes and the geometry.   Out: an ``Explanation``, which prints well.   Nothing is computed.
+Next: ``_call/planning.py``, and the core, which decides.
 """
 
 from __future__ import annotations

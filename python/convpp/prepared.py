@@ -1,6 +1,7 @@
 """Weights packed once, for repeated forward passes on inputs of one shape.
 
 In: weights and a geometry.   Out: a ``PreparedWeights``, which ``conv`` takes in place of w.
+Next: ``functional.py``; ``_call/planning.py``.
 """
 
 from __future__ import annotations

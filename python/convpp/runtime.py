@@ -1,7 +1,8 @@
 """Threads, instruction sets and what this build is.
 
-Environment, read at the first use: ``CONVPP_NUM_THREADS`` and ``CONVPP_MAX_ISA``.  ``threads=`` on a call wins
-over ``with threads(n)``, which wins over ``set_num_threads`` and the environment.
+In: numbers of threads, and the environment, read at the first use: ``CONVPP_NUM_THREADS`` and ``CONVPP_MAX_ISA``.
+``threads=`` on a call wins over ``with threads(n)``, which wins over ``set_num_threads`` and the environment.
+Out: what a call is told, and what users ask for.   Next: the core (cpp/src), which keeps the process's settings.
 """
 
 from __future__ import annotations

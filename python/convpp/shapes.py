@@ -1,6 +1,7 @@
 """Shapes of results, without computing them.
 
 In: shapes and the geometry.   Out: a tuple, or the error that the operation itself would raise.
+Next: ``_call/geometry.py``, which computes all extents.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Transposed convolutions: the input gradient of a convolution as an operation of its own.
 
 In: NumPy arrays, weights (C_in, C_out/groups, \\*kernel) as in PyTorch and ONNX.   Out: NumPy arrays.
+Next: ``_call/options.py``, ``_call/geometry.py``; ``backward.py``.
 
 Nothing is computed here that ``functional.py`` does not compute: with the convolution that takes y back to x,
 

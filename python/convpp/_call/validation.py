@@ -1,7 +1,7 @@
 """Arrays: what users pass becomes contiguous arrays of one of four types, or an error that names the argument.
 
 In: anything array-like, and ``out``.   Out: C-contiguous, aligned arrays of one type; the array to write into.
-Next: ``planning.py``.
+Next: ``geometry.py``.
 
 The fast path (plain, contiguous arrays of one type) copies nothing and costs a fraction of a microsecond; strided,
 transposed, unaligned or mixed arrays are copied once.

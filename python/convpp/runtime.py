@@ -38,10 +38,6 @@ def threads_of_call(threads: Any) -> int:
 def get_num_threads() -> int:
     """The number of threads a call uses at most (small calls use one).
 
-    Returns
-    -------
-    int
-
     Examples
     --------
     >>> import convpp
@@ -102,10 +98,6 @@ def threads(n: int) -> Iterator[None]:
 def runtime_info() -> dict[str, Any]:
     """What this build and this machine are: version, isa, isas_available, num_threads, openmp, compiler.
 
-    Returns
-    -------
-    dict
-
     Examples
     --------
     >>> import convpp
@@ -138,10 +130,6 @@ def show_config() -> None:
 def get_include() -> str:
     """The directory of the C++ headers (``#include <convpp/convpp.hpp>``).
 
-    Returns
-    -------
-    str
-
     Raises
     ------
     FileNotFoundError : convpp was installed without its C++ files.
@@ -158,10 +146,6 @@ def get_include() -> str:
 
 def get_cmake_dir() -> str:
     """The directory of convpp's CMake package, for ``find_package(convpp)`` (as ``convpp_DIR``).
-
-    Returns
-    -------
-    str
 
     Raises
     ------

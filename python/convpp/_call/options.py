@@ -117,5 +117,9 @@ def transpose_options(
         raise ValueError(
             f"padding_mode is {padding_mode!r}, expected 'zeros': padding crops the result of a transposed convolution"
         )
-    size = None if output_size is None else shape(output_size, "output_size")
-    return TransposeOptions(conv, per_axis(output_padding, "output_padding"), size)
+    normalised = (
+        conv,
+        per_axis(output_padding, "output_padding"),
+        None if output_size is None else shape(output_size, "output_size"),
+    )
+    return tuple.__new__(TransposeOptions, normalised)  # as above

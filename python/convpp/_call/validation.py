@@ -145,8 +145,9 @@ def result(
         return np.empty(shape, dtype), None
     check_out(out, shape, dtype)
     # Both sides are contiguous here, so that comparing their bounds is exact.
-    if any(isinstance(a, np.ndarray) and np.may_share_memory(out, a) for a in inputs):
-        return (out.copy() if accumulate else np.empty(shape, out.dtype)), out
+    for a in inputs:
+        if isinstance(a, np.ndarray) and np.may_share_memory(out, a):
+            return (out.copy() if accumulate else np.empty(shape, out.dtype)), out
     return out, None
 
 

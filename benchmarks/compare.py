@@ -29,8 +29,8 @@ from machine import SIZES, Machine, attainable
 from results import DIRECT, PEERS, Case, Writer, by_configuration, markdown, notes, summaries, title, totals
 
 import convpp
-from convpp.bench import best_times, explain_pass, is_effective, marked
-from convpp.suite import PASSES, Array, Layer, read_layers
+from convpp._cli.bench import best_times, explain_pass, is_effective, marked
+from convpp._cli.suite import PASSES, Array, Layer, read_layers
 
 #: Largest relative L2 difference between two libraries' results: sums of up to millions of terms in other orders, and
 #: by Winograd's transforms, whose errors are some times larger.

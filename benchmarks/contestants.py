@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from convpp.bench import Run, layer_pass
-from convpp.suite import Array, Layer
+from convpp._cli.bench import Run, layer_pass
+from convpp._cli.suite import Array, Layer
 
 
 def torch_pass(layer: Layer, op: str, layout: str, threads: int, arrays: dict[str, Array]) -> Run:

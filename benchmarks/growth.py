@@ -25,8 +25,8 @@ from picture import save
 from results import Table, markdown
 
 import convpp
-from convpp.bench import is_effective, legend, marked, measure
-from convpp.suite import PASSES, Layer
+from convpp._cli.bench import is_effective, legend, marked, measure
+from convpp._cli.suite import PASSES, Layer
 
 BASE = Layer("growth", "base", 1, 1, 64, 64, (56, 56), (3, 3), (1, 1), (1, 1), (1, 1), 1)
 #: What grows, and over which values.

@@ -21,8 +21,8 @@ import numpy as np
 from results import Table, markdown
 
 import convpp
-from convpp.bench import Run, best_times, layer_pass
-from convpp.suite import PASSES, Array, Layer, read_layers
+from convpp._cli.bench import Run, best_times, layer_pass
+from convpp._cli.suite import PASSES, Array, Layer, read_layers
 
 HALVES: dict[str, Any] = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 #: Of the largest result: sums of halves are rounded once, to 8 or 11 bits; operands were rounded before.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from convpp._cli.suite import Layer
 from convpp.runtime import _measure_bandwidth, _measure_peak
-from convpp.suite import Layer
 
 #: Working sets that the bandwidth is measured for: from the L2 caches of two cores to main memory.
 SIZES = tuple(2**k for k in range(18, 29, 2))

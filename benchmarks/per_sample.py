@@ -22,8 +22,8 @@ import numpy as np
 from results import Table, markdown
 
 import convpp
-from convpp.arguments import Layout
-from convpp.suite import PASSES, Layer
+from convpp._call.arguments import Layout
+from convpp._cli.suite import PASSES, Layer
 
 LAYERS = (
     Layer("per_sample", "question", 1, 1, 3, 5, (20, 20), (3, 3), (1, 1), (0, 0), (1, 1), 1),

@@ -17,7 +17,7 @@ from typing import Any
 
 from results import PEERS, Case, Configuration, by_configuration, read_cases, title
 
-from convpp.suite import PASSES
+from convpp._cli.suite import PASSES
 
 #: Colours that people who see few of them can tell apart (Okabe and Ito).
 MARKS = {"torch": ("o", "#0072B2"), "onnxruntime": ("D", "#CC79A7"), "scipy": ("^", "#009E73")}

@@ -33,7 +33,7 @@ from results import (
     totals,
 )
 
-from convpp.bench import legend
+from convpp._cli.bench import legend
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS_BEHIND = 20

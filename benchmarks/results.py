@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from convpp.bench import is_effective, legend, marked
-from convpp.suite import NETWORKS, PASSES, read_layers
+from convpp._cli.bench import is_effective, legend, marked
+from convpp._cli.suite import NETWORKS, PASSES, read_layers
 
 PEERS = ("torch", "onnxruntime", "scipy")
 #: The best peer of a row is the faster one of these; SciPy's filters answer another question (one image, one kernel).

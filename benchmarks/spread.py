@@ -23,8 +23,8 @@ from pathlib import Path
 
 from results import Table, markdown
 
-from convpp.bench import explain_pass, task_flops
-from convpp.suite import PASSES, read_layers
+from convpp._cli.bench import explain_pass, task_flops
+from convpp._cli.suite import PASSES, read_layers
 
 THREADS = (2, 8, 32, 128)
 COLUMN = "{} threads"

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from results import Table, markdown
 
-from convpp.bench import explain_pass
-from convpp.suite import PASSES, read_layers
+from convpp._cli.bench import explain_pass
+from convpp._cli.suite import PASSES, read_layers
 
 
 @dataclass(frozen=True)

@@ -28,5 +28,5 @@ install(FILES "${PROJECT_BINARY_DIR}/convppConfig.cmake" "${PROJECT_BINARY_DIR}/
 
 if(CONVPP_BUILD_PYTHON)
   install(TARGETS _core LIBRARY DESTINATION . COMPONENT python)
-  install(FILES benchmarks/layers.csv DESTINATION . COMPONENT python) # read by python/convpp/suite.py
+  install(FILES benchmarks/layers.csv DESTINATION . COMPONENT python) # read by python/convpp/_cli/suite.py
 endif()

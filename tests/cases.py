@@ -8,7 +8,7 @@ from pathlib import Path
 import results
 from machine import attainable
 
-from convpp.suite import read_layers
+from convpp._cli.suite import read_layers
 
 LAYERS = {layer.row_id: layer for layer in read_layers()}
 

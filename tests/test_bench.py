@@ -11,8 +11,8 @@ import pytest
 
 import convpp
 from cases import LAYERS
-from convpp import bench, cli
-from convpp.suite import NETWORKS, PASSES, Layer
+from convpp._cli import bench, cli
+from convpp._cli.suite import NETWORKS, PASSES, Layer
 
 #: Rows of each class, but for input gradients.
 CLASSES = {

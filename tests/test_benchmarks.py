@@ -20,9 +20,9 @@ import workspace
 from machine import MEASURES, SIZES, Machine, attainable
 
 from cases import LAYERS, a_case, write_cases
-from convpp import bench
+from convpp._cli import bench
 from convpp.runtime import _measure_bandwidth
-from convpp.suite import PASSES
+from convpp._cli.suite import PASSES
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 VGG = [row for row in LAYERS if row.startswith("vgg16/")]

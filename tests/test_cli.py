@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import convpp
-from convpp import check, cli, runtime
+from convpp import runtime
+from convpp._cli import check, cli
 
 
 def failing(*words: str) -> int:
@@ -261,7 +262,7 @@ def test_demo_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_demo_is_the_same_for_the_same_seed(capsys: pytest.CaptureFixture[str]) -> None:
     for module in ("sklearn", "tqdm"):
         pytest.importorskip(module)
-    from convpp import demo
+    from convpp._cli import demo
 
     scores, losses = [], []
     for seed in (1, 1, 2):
@@ -275,7 +276,7 @@ def test_demo_is_the_same_for_the_same_seed(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_demo_layers_have_right_gradients(rng: np.random.Generator) -> None:
-    from convpp import demo
+    from convpp._cli import demo
     from convpp.testing import gradcheck
 
     x = rng.standard_normal((2, 3, 4, 6))

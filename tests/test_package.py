@@ -36,6 +36,28 @@ def test_public_names() -> None:
         assert hasattr(convpp, name)
 
 
+def test_dir_is_the_public_api_and_nothing_else() -> None:
+    assert set(dir(convpp)) == {*convpp.__all__, "conventions", "testing"}
+    assert convpp.testing.gradcheck
+    assert convpp.conventions.from_hwio
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        convpp.nothing  # noqa: B018
+
+
+def test_modules_of_the_public_api_are_imported_when_they_are_asked_for() -> None:
+    script = """
+import sys, convpp
+rare = {f"convpp.{name}" for name in ("testing", "conventions", "_cli")}
+print(sorted(rare & set(sys.modules)), sorted(set(dir(convpp)) - set(convpp.__all__)))
+convpp.testing, convpp.conventions
+print(sorted(rare & set(sys.modules)))
+"""
+    assert succeed(script).splitlines() == [
+        "[] ['conventions', 'testing']",
+        "['convpp.conventions', 'convpp.testing']",
+    ]
+
+
 @pytest.mark.parametrize("name", FUNCTIONS + LAYERS + list(ERRORS))
 def test_documented(name: str) -> None:
     assert inspect.getdoc(getattr(convpp, name))

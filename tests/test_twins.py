@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import convpp
-from convpp import _core, planning
+from convpp import _core
+from convpp._call import planning
 from convpp.testing import reference_conv
 from geometry import LAYOUTS, Array, assert_same_bits
 
@@ -34,12 +35,12 @@ if AT_ONCE not in blocking():
     pytest.skip("this CPU, or CONVPP_MAX_ISA, has no dot products of bfloat16", allow_module_level=True)
 
 
-@pytest.fixture(params=[True, False], ids=["twins", "no twins"])
+@pytest.fixture(params=[True, False], ids=["bf16 pairs", "no bf16 pairs"])
 def allowed(request: pytest.FixtureRequest) -> Iterator[bool]:
-    _core.allow_twins(request.param)
+    _core.allow_bf16_pairs(request.param)
     planning.forget_plans()
     yield request.param
-    _core.allow_twins(True)
+    _core.allow_bf16_pairs(True)
     planning.forget_plans()
 
 

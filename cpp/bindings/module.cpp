@@ -1,6 +1,6 @@
 // The Python module `_core`: the only file that includes pybind11.
 //
-// In:  NumPy arrays that validation.py has checked, and checked again here: type, contiguity, alignment, writability.
+// In:  NumPy arrays, whose type, contiguity, alignment and writability are checked here though Python has checked them.
 // Out: calls of the C++ core with the GIL released.   Next: cpp/include/convpp/convolution.hpp.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -10,9 +10,9 @@
 #include <atomic>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include "convpp/convpp.hpp"
-#include "machine/dispatch.hpp"
 
 namespace py = pybind11;
 
@@ -108,63 +108,63 @@ void with_output(const py::handle& result, const Use& use) {
     use(output<T>(result, "out"));
 }
 
+// The value of this name, or an error that lists the names.
+template <class Error = std::invalid_argument, class Value, size_t count>
+Value named(const char* argument, const std::string& text, const Value (&values)[count]) {
+    for (const Value value : values)
+        if (text == convpp::name(value)) return value;
+    std::string names;
+    for (size_t i = 0; i < count; ++i)
+        names += std::string(i == 0 ? "" : i + 1 == count ? " or " : ", ") + convpp::name(values[i]);
+    throw Error(std::string(argument) + " is '" + text + "', expected " + names);
+}
+
 convpp::Pass pass_from(const std::string& text) {
-    for (const auto pass : {convpp::Pass::forward, convpp::Pass::input_grad, convpp::Pass::weight_grad})
-        if (text == convpp::name(pass)) return pass;
-    throw std::invalid_argument("op is '" + text + "', expected forward, input_grad or weight_grad");
+    using convpp::Pass;
+    return named("op", text, {Pass::forward, Pass::input_grad, Pass::weight_grad});
 }
 
 convpp::Algorithm algorithm_from(const std::string& text) {
-    for (const auto algorithm : {convpp::Algorithm::automatic, convpp::Algorithm::direct, convpp::Algorithm::winograd,
-                                 convpp::Algorithm::reference})
-        if (text == convpp::name(algorithm)) return algorithm;
-    throw std::invalid_argument("algorithm is '" + text + "', expected auto, direct, winograd or reference");
+    using convpp::Algorithm;
+    return named("algorithm", text,
+                 {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::reference});
 }
 
 convpp::Boundary boundary_from(const std::string& text) {
     using convpp::Boundary;
-    for (const auto boundary :
-         {Boundary::zeros, Boundary::reflect, Boundary::replicate, Boundary::circular, Boundary::symmetric})
-        if (text == convpp::name(boundary)) return boundary;
-    throw std::invalid_argument("padding_mode is '" + text +
-                                "', expected zeros, reflect, replicate, circular or symmetric");
+    return named("padding_mode", text,
+                 {Boundary::zeros, Boundary::reflect, Boundary::replicate, Boundary::circular, Boundary::symmetric});
 }
 
 convpp::DType dtype_from(const std::string& text) {
-    for (const auto dtype :
-         {convpp::DType::float32, convpp::DType::float64, convpp::DType::bfloat16, convpp::DType::float16})
-        if (text == convpp::name(dtype)) return dtype;
-    throw convpp::DTypeError("dtype is '" + text + "', expected float32, float64, bfloat16 or float16");
+    using convpp::DType;
+    return named<convpp::DTypeError>("dtype", text, {DType::float32, DType::float64, DType::bfloat16, DType::float16});
 }
 
-convpp::Activation activation_from(const std::string& text, double lo, double hi) {
+// None, or a name and two numbers.
+convpp::Activation activation_from(const py::handle& object) {
     using Kind = convpp::Activation::Kind;
-    for (const auto kind : {Kind::none, Kind::relu, Kind::leaky_relu, Kind::silu, Kind::gelu, Kind::clip})
-        if (text == convpp::name(kind)) return {kind, lo, hi};
-    throw std::invalid_argument("activation is '" + text + "', expected none, relu, leaky_relu, silu, gelu or clip");
+    if (object.is_none()) return {};
+    const auto [text, lo, hi] = object.cast<std::tuple<std::string, double, double>>();
+    return {named("activation", text, {Kind::none, Kind::relu, Kind::leaky_relu, Kind::silu, Kind::gelu, Kind::clip}),
+            lo, hi};
 }
 
+// The weights of a forward pass may be prepared ones.
 template <class T>
 void execute(const convpp::Convolution& convolution, const py::handle& first, const py::handle& second,
              const py::handle& bias, const py::handle& residual, const py::handle& result,
              const convpp::Execution& how) {
-    const auto a = input<T>(first, "the first operand"), b = input<T>(second, "the second operand");
-    const auto c = input<T>(bias, "bias"), add = input<T>(residual, "add");
-    with_output<T>(result, [&](auto out) {
-        const py::gil_scoped_release unlocked;
-        convolution.execute<T, std::remove_pointer_t<decltype(out.data)>>(a, b, c, out, how, add);
-    });
-}
-
-template <class T>
-void execute_prepared(const convpp::Convolution& convolution, const py::handle& x, const convpp::PreparedWeights& w,
-                      const py::handle& bias, const py::handle& residual, const py::handle& result,
-                      const convpp::Execution& how) {
-    const auto a = input<T>(x, "x"), c = input<T>(bias, "bias"), add = input<T>(residual, "add");
-    with_output<T>(result, [&](auto out) {
-        const py::gil_scoped_release unlocked;
-        convolution.execute<T, std::remove_pointer_t<decltype(out.data)>>(a, w, c, out, how, add);
-    });
+    const auto a = input<T>(first, "the first operand"), c = input<T>(bias, "bias"), add = input<T>(residual, "add");
+    const auto with = [&](const auto& b) {
+        with_output<T>(result, [&](auto out) {
+            const py::gil_scoped_release unlocked;
+            convolution.execute<T, std::remove_pointer_t<decltype(out.data)>>(a, b, c, out, how, add);
+        });
+    };
+    if (!py::isinstance<py::array>(second) && py::isinstance<convpp::PreparedWeights>(second))
+        return with(second.cast<const convpp::PreparedWeights&>());
+    with(input<T>(second, "the second operand"));
 }
 
 void register_convolution(py::module_& module) {
@@ -198,17 +198,9 @@ void register_convolution(py::module_& module) {
         }))
         .def("execute",
              [](const Convolution& self, const py::handle& first, const py::handle& second, const py::handle& bias,
-                const py::handle& result, bool accumulate, int threads) {
-                 const convpp::Execution how{threads, accumulate, {}};
-                 const py::none none;
-                 with_type(self.dtype(),
-                           [&](auto type) { execute<decltype(type)>(self, first, second, bias, none, result, how); });
-             })
-        .def("execute_fused",
-             [](const Convolution& self, const py::handle& first, const py::handle& second, const py::handle& bias,
-                const py::handle& residual, const std::string& kind, double lo, double hi, const py::handle& result,
+                const py::handle& residual, const py::handle& result, const py::handle& activation, bool accumulate,
                 int threads) {
-                 const convpp::Execution how{threads, false, activation_from(kind, lo, hi)};
+                 const convpp::Execution how{threads, accumulate, activation_from(activation)};
                  with_type(self.dtype(), [&](auto type) {
                      execute<decltype(type)>(self, first, second, bias, residual, result, how);
                  });
@@ -221,20 +213,22 @@ void register_convolution(py::module_& module) {
                      return self.prepare(view, threads);
                  });
              })
-        .def("execute_prepared",
-             [](const Convolution& self, const py::handle& x, const convpp::PreparedWeights& w, const py::handle& bias,
-                const py::handle& residual, const std::string& kind, double lo, double hi, const py::handle& result,
-                int threads) {
-                 const convpp::Execution how{threads, false, activation_from(kind, lo, hi)};
-                 with_type(self.dtype(), [&](auto type) {
-                     execute_prepared<decltype(type)>(self, x, w, bias, residual, result, how);
-                 });
-             })
         .def("task_flops", &Convolution::task_flops, py::arg("threads") = 0)
+        .def("candidates",
+             [](const Convolution& self) {
+                 py::dict out;  // the cost, or why there is none
+                 for (const convpp::Candidate& c : self.candidates()) {
+                     if (!c.refusal.empty()) out[c.name.c_str()] = c.refusal;
+                     else if (c.by_rule) out[c.name.c_str()] = "taken by rule, not by cost";
+                     else out[c.name.c_str()] = c.cost;
+                 }
+                 return out;
+             })
         .def("summary", [](const Convolution& self, int threads) {
             const convpp::Summary s = self.summary(threads);
             py::dict out;
             out["algorithm"] = s.algorithm;
+            out["strategy"] = s.strategy;
             out["op"] = s.op;
             out["isa"] = s.isa;
             out["dtype"] = s.dtype;
@@ -263,14 +257,14 @@ void apply_activation(const py::handle& dy, const py::handle& value, const convp
 }
 
 void register_activation(py::module_& module) {
-    module.def("apply_activation", [](const py::handle& dy, const py::handle& value, const std::string& kind, double lo,
-                                      double hi, const py::handle& result, int threads) {
-        const convpp::Activation activation = activation_from(kind, lo, hi);
-        with_type(dtype_of(value),
-                  [&](auto type) { apply_activation<decltype(type)>(dy, value, activation, result, threads); });
+    module.def("apply_activation", [](const py::handle& dy, const py::handle& value, const py::handle& activation,
+                                      const py::handle& result, int threads) {
+        with_type(dtype_of(value), [&](auto type) {
+            apply_activation<decltype(type)>(dy, value, activation_from(activation), result, threads);
+        });
     });
-    module.def("derivative_needs_only_result", [](const std::string& kind, double lo, double hi) {
-        return convpp::derivative_needs_only_result(activation_from(kind, lo, hi));
+    module.def("derivative_needs_only_result", [](const py::handle& activation) {
+        return convpp::derivative_needs_only_result(activation_from(activation));
     });
 }
 
@@ -301,7 +295,7 @@ void register_runtime(py::module_& module) {
     module.def("set_num_threads", &convpp::set_num_threads);
     module.def("isa", [] { return convpp::name(convpp::active_isa()); });
     module.def("select_isa", &convpp::select_isa);
-    module.def("allow_bf16_pairs", &convpp::allow_bf16_pairs);  // for tests
+    module.def("allow_bf16_pairs", &convpp::allow_bf16_pairs);
     module.def("isas_available", [] {
         std::vector<std::string> names;
         for (const auto isa : convpp::available_isas()) names.emplace_back(convpp::name(isa));

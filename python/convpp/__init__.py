@@ -1,8 +1,8 @@
 """convpp: convolutions and their gradients for NumPy arrays.
 
-Start with ``conv``, ``conv_input_grad``, ``conv_weight_grad`` and ``conv_backward`` (functional.py), their
-transposed namesakes (transposed.py), the layers (layers.py), ``convpp.testing`` for the readable reference,
-and ``convpp.conventions`` for weights and arguments of other libraries.
+Start with ``conv``, ``conv_input_grad``, ``conv_weight_grad`` and ``conv_backward`` (functional.py, backward.py), their
+transposed namesakes (transposed.py), the layers (nn/), ``convpp.testing`` for the readable reference, and
+``convpp.conventions`` for weights and arguments of other libraries.  How a call is made: ``_call/``.
 """
 
 from types import ModuleType
@@ -10,22 +10,11 @@ from types import ModuleType
 from convpp import _core
 from convpp.activation import activate, activation_grad
 from convpp.backward import conv_backward, conv_transpose_backward
-from convpp.derivatives import (
-    conv_double_backward,
-    conv_jvp,
-    conv_transpose_double_backward,
-    conv_transpose_jvp,
-)
+from convpp.derivatives import conv_double_backward, conv_jvp, conv_transpose_double_backward, conv_transpose_jvp
 from convpp.errors import DTypeError, ShapeError
 from convpp.explain import Explanation, explain
-from convpp.functional import (
-    adjoint_kernel,
-    conv,
-    conv_bias_grad,
-    conv_input_grad,
-    conv_weight_grad,
-)
-from convpp.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from convpp.functional import adjoint_kernel, conv, conv_bias_grad, conv_input_grad, conv_weight_grad
+from convpp.nn.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     get_cmake_dir,
@@ -37,11 +26,7 @@ from convpp.runtime import (
     threads,
 )
 from convpp.shapes import conv_output_shape, conv_transpose_output_shape
-from convpp.transposed import (
-    conv_transpose,
-    conv_transpose_input_grad,
-    conv_transpose_weight_grad,
-)
+from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
 
 __version__ = _core.version
 
@@ -86,10 +71,18 @@ __all__ = [
 ]
 
 
+#: Modules that are part of the public API, imported when they are first asked for.
+_MODULES = ("conventions", "testing")
+
+
 def __getattr__(name: str) -> ModuleType:
-    """``convpp.conventions`` and ``convpp.testing``, imported when they are first asked for."""
-    if name in ("conventions", "testing"):
+    if name in _MODULES:
         from importlib import import_module
 
         return import_module(f"convpp.{name}")
     raise AttributeError(f"module 'convpp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public API, and nothing else."""
+    return sorted([*__all__, *_MODULES])

@@ -1,8 +1,8 @@
-"""``python -m convpp``: the same as the console script ``convpp``; see ``cli.py``."""
+"""``python -m convpp``: the same as the console script ``convpp``.   Next: ``_cli/cli.py``."""
 
 import sys
 
-from convpp.cli import main
+from convpp._cli.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

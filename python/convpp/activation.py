@@ -1,60 +1,22 @@
 """Activations: what ``conv`` can apply to its results before it writes them, and their derivatives.
 
-In: the ``activation`` argument as users write it, arrays.   Out: its checked form; arrays.
-Used by ``functional.py``, ``transposed.py`` and ``layers.py``; computed by the core (cpp/src/activation.cpp).
+In: an array and the ``activation`` argument as users write it.   Out: an array.
+Next: ``_call/arguments.py`` (the argument's forms); the core, which computes them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
-
 import numpy.typing as npt
 
 from convpp import _core
-from convpp.arguments import check_shape
-from convpp.calls import copied
-from convpp.planning import Planned
+from convpp._call.arguments import Activation, check_activation, check_shape
+from convpp._call.validation import Array, as_float, delivered, operands, plain, result
 from convpp.runtime import threads_of_call
-from convpp.validation import Array, as_float, common_dtype, dtype_from, operands, plain, result
-
-#: A name, or a name with its numbers: ("leaky_relu", slope), ("clip", lo, hi).
-Activation = str | tuple[Any, ...]
-#: What the core takes: the name and two numbers.
-Checked = tuple[str, float, float]
-
-NAMES = ("relu", "leaky_relu", "silu", "gelu")
-LEAKY_SLOPE = 0.01
-NONE: Checked = ("none", 0.0, 0.0)
-
-_FORMS = f'None, {", ".join(repr(name) for name in NAMES)}, ("leaky_relu", slope) or ("clip", lo, hi)'
-
-
-def check_activation(activation: Any) -> Checked:
-    """The activation's name and numbers, or a ValueError that lists the forms."""
-    if activation is None:
-        return NONE
-    if isinstance(activation, str) and activation in NAMES:
-        return (activation, LEAKY_SLOPE if activation == "leaky_relu" else 0.0, 0.0)
-    if isinstance(activation, Sequence) and not isinstance(activation, str) and len(activation) in (2, 3):
-        kind, *numbers = activation
-        try:
-            values = [float(number) for number in numbers]
-        except (TypeError, ValueError):
-            values = [math.nan]
-        if kind == "leaky_relu" and len(values) == 1 and math.isfinite(values[0]):
-            return ("leaky_relu", values[0], 0.0)
-        if kind == "clip" and len(values) == 2:
-            if values[0] <= values[1]:
-                return ("clip", values[0], values[1])
-            raise ValueError(f"activation is {activation!r}, expected ('clip', lo, hi) with lo <= hi")
-    raise ValueError(f"activation is {activation!r}, expected {_FORMS}")
 
 
 def needs_only_result(activation: Activation | None) -> bool:
     """Whether ``activation_grad`` can do with y: all but silu, gelu, and leaky_relu with a negative slope."""
-    return _core.derivative_needs_only_result(*check_activation(activation))
+    return _core.derivative_needs_only_result(check_activation(activation))
 
 
 def activate(
@@ -102,11 +64,10 @@ def activate(
     checked = check_activation(activation)
     z = as_float(z, "z")
     z = plain(z, z.dtype)
-    dtype = z.dtype.name
     # Element by element: only an ``out`` that is not z itself but overlaps it has to be computed elsewhere.
-    target, copy_to = result(out, z.shape, dtype, False, () if out is z else (z,))
-    _core.apply_activation(None, z, *checked, target, threads_of_call(threads))
-    return target if copy_to is None else copied(target, copy_to)
+    target, copy_to = result(out, z.shape, z.dtype, False, () if out is z else (z,))
+    _core.apply_activation(None, z, checked, target, threads_of_call(threads))
+    return delivered(target, copy_to)
 
 
 def activation_grad(
@@ -157,49 +118,11 @@ def activation_grad(
     checked = check_activation(activation)
     if (y is None) == (z is None):
         raise ValueError(f"y and z are {'both' if y is not None else 'not'} given, expected one of them")
-    if y is not None and not _core.derivative_needs_only_result(*checked):
+    if y is not None and not _core.derivative_needs_only_result(checked):
         raise ValueError(f"z is None, expected what the activation was applied to: {activation!r} cannot do with y")
     name = "z" if y is None else "y"
-    first, value, _, dtype = operands(dy, z if y is None else y, None, ("dy", name))
+    first, value, _, _ = operands(dy, z if y is None else y, None, ("dy", name))
     check_shape(value.shape, first.shape, name, "the shape of dy")
-    target, copy_to = result(out, first.shape, dtype, False, (None if out is dy else first, value))
-    _core.apply_activation(first, value, *checked, target, threads_of_call(threads))
-    return target if copy_to is None else copied(target, copy_to)
-
-
-def with_residual(
-    first: Array, second: Array, bias: Array | None, add: Any, dtype: str
-) -> tuple[Array, Array, Array | None, Array, str]:
-    """The operands and the residual in their common type."""
-    add = as_float(add, "add")
-    common = common_dtype(dtype_from(dtype), add.dtype)
-    if common.name != dtype:
-        first, second = plain(first, common), plain(second, common)
-        bias = None if bias is None else plain(bias, common)
-    return first, second, bias, plain(add, common), common.name
-
-
-def run_fused(
-    planned: Planned,
-    first: Array,
-    second: Array | _core.PreparedWeights,
-    bias: Array | None,
-    add: Array | None,
-    activation: Any,
-    result_shape: tuple[int, ...],
-    dtype: str,
-    out: Array | None,
-    threads: int | None,
-) -> Array:
-    """Executes a planned pass whose results are ``activation(sums + bias + add)``."""
-    checked = check_activation(activation)
-    if add is not None:
-        check_shape(add.shape, result_shape, "add", "the shape of the result")
-    count = threads_of_call(threads)
-    weights = None if isinstance(second, _core.PreparedWeights) else second
-    target, copy_to = result(out, result_shape, dtype, False, (first, weights, bias, add))
-    if isinstance(second, _core.PreparedWeights):
-        planned.convolution.execute_prepared(first, second, bias, add, *checked, target, count)
-    else:
-        planned.convolution.execute_fused(first, second, bias, add, *checked, target, count)
-    return target if copy_to is None else copied(target, copy_to)
+    target, copy_to = result(out, first.shape, first.dtype, False, (None if out is dy else first, value))
+    _core.apply_activation(first, value, checked, target, threads_of_call(threads))
+    return delivered(target, copy_to)

@@ -1,7 +1,7 @@
 """All gradients of a convolution, or of a transposed one, in one call.
 
 In: dy, x, w, the geometry, which gradients are wanted, and arrays for them.   Out: (dx, dw, db).
-What one gradient is, ``functional.py`` and ``transposed.py`` say; here they are put together.
+Next: ``functional.py`` and ``transposed.py``, which say what each gradient is.
 """
 
 from __future__ import annotations
@@ -13,19 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, check_algorithm, flag
-from convpp.calls import geometry_key
+from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, flag, wrong_dy
+from convpp._call.geometry import geometry_of
+from convpp._call.options import Options, conv_options, transpose_options
+from convpp._call.run import Passes
+from convpp._call.validation import Array, as_float, check_out, common_dtype
 from convpp.errors import ShapeError
-from convpp.functional import conv_bias_grad, conv_input_grad, conv_weight_grad, wrong_dy
-from convpp.planning import plan_conv
-from convpp.transposed import (
-    conv_transpose_input_grad,
-    conv_transpose_weight_grad,
-    plan_transpose,
-    transpose_key,
-    wrong_transposed_dy,
-)
-from convpp.validation import Array, as_float, check_out, common_dtype
+from convpp.functional import CONV, conv_bias_grad
+from convpp.transposed import TRANSPOSE
 
 NEEDS = ("x", "w", "bias")
 
@@ -90,29 +85,8 @@ def conv_backward(
     >>> dx.shape, dw, db
     ((2, 3, 8, 8), None, array([72., 72., 72., 72.]))
     """
-    wanted = wanted_gradients(needs)
-    dy, x, w = as_float(dy, "dy"), as_float(x, "x"), as_float(w, "w")
-    geometry: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "flip": flip,
-        "layout": layout,
-    }
-    per_sample = flag(per_sample, "per_sample")
-    each = per_sample and w.ndim > x.ndim  # filters for each sample: bias is shared
-    key = geometry_key(**geometry, per_sample=each)
-    planned = plan_conv(
-        "input_grad", common_dtype(dy.dtype, w.dtype).name, check_algorithm(algorithm), x.shape, w.shape, *key
-    )
-    if dy.shape != planned.y_shape:
-        raise wrong_dy(dy, planned)
-    batch, k = planned.geometry.batch, planned.geometry.out_channels
-    how: dict[str, Any] = {**geometry, "algorithm": algorithm, "threads": threads}
-    passes = (conv_input_grad, conv_weight_grad)
-    return _all_gradients(passes, wanted, out, accumulate, (dy, x, w), (batch, k), each, per_sample, how)
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    return _backward(CONV, options, (dy, x, w), needs, out, accumulate, threads)
 
 
 def conv_transpose_backward(
@@ -177,81 +151,64 @@ def conv_transpose_backward(
     >>> dx, dw, db
     (None, None, array([9.]))
     """
-    wanted = wanted_gradients(needs)
-    dy, x, w = as_float(dy, "dy"), as_float(x, "x"), as_float(w, "w")
-    geometry: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "output_padding": output_padding,
-        "output_size": output_size,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "flip": flip,
-        "layout": layout,
-    }
-    per_sample = flag(per_sample, "per_sample")
-    each = per_sample and w.ndim > x.ndim  # filters for each sample: bias is shared
-    key = transpose_key(**geometry, per_sample=each)
-    planned = plan_transpose("forward", common_dtype(dy.dtype, w.dtype).name, algorithm, x.shape, w.shape, key)
-    if dy.shape != planned.x_shape:
-        raise wrong_transposed_dy(dy, planned)
-    batch, k = planned.geometry.batch, planned.geometry.in_channels
-    how: dict[str, Any] = {**geometry, "algorithm": algorithm, "threads": threads}
-    passes = (conv_transpose_input_grad, conv_transpose_weight_grad)
-    return _all_gradients(passes, wanted, out, accumulate, (dy, x, w), (batch, k), each, per_sample, how)
+    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    return _backward(TRANSPOSE, options, (dy, x, w), needs, out, accumulate, threads)
 
 
 #: (shape, operands that decide the dtype, function of ``out`` and ``accumulate``) of one gradient.
 Gradient = tuple[tuple[int, ...], tuple[Array, ...], Callable[..., Array]]
 
 
-def _all_gradients(
-    passes: tuple[Callable[..., Array], Callable[..., Array]],
-    wanted: tuple[Any, ...],
+def _backward(
+    passes: Passes,
+    options: Options,
+    given: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike],
+    needs: Any,
     out: Any,
     accumulate: Any,
-    arrays: tuple[Array, Array, Array],
-    samples_and_channels: tuple[int | None, int],
-    each: bool,
-    per_sample: bool,
-    how: dict[str, Any],
+    threads: int | None,
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """What both functions do with checked arrays: ``passes`` are the input and the weight gradient."""
-    input_grad, weight_grad = passes
-    dy, x, w = arrays
-    batch, channels = samples_and_channels
-    apart = per_sample and not each  # dw and db are not summed over the samples
+    """What both functions do; ``given`` is dy, x and w."""
+    wanted = _wanted(needs)
+    dy, x, w = (as_float(array, name) for array, name in zip(given, ("dy", "x", "w"), strict=True))
+    own_filters = options.conv.per_sample and w.ndim > x.ndim  # filters for each sample; the bias is shared
+    geometry = geometry_of(x.shape, w.shape, options.with_per_sample(own_filters))
+    if dy.shape != geometry.result_shape:
+        raise wrong_dy(dy.shape, geometry.result_shape, x.shape, w.shape)
+    batched = geometry.batch is not None
+    apart = options.conv.per_sample and not own_filters  # dw and db are not summed over the samples
+    if apart and not batched:
+        raise ShapeError("x has no N axis, expected one: per_sample is True")
+    samples = x.shape[:1] if apart else ()
+    how = options.keywords() | {"threads": threads}
+    bias_grad = partial(conv_bias_grad, dy, layout=how["layout"], batched=batched, per_sample=apart, threads=threads)
     gradients: dict[str, Gradient] = {
-        "x": (x.shape, (dy, w), partial(input_grad, dy, w, x.shape, **how, per_sample=each)),
-        "w": (
-            with_samples(w.shape, batch, apart),
-            (dy, x),
-            partial(weight_grad, dy, x, w.shape, **how, per_sample=per_sample),
-        ),
-        "bias": (
-            with_samples((channels,), batch, apart),
-            (dy,),
-            bias_gradient(dy, how["layout"], batch, apart, how["threads"]),
-        ),
+        "x": (x.shape, (dy, w), partial(passes.input_grad, dy, w, x.shape, **how | {"per_sample": own_filters})),
+        "w": ((*samples, *w.shape), (dy, x), partial(passes.weight_grad, dy, x, w.shape, **how)),
+        "bias": ((*samples, geometry.result_channels), (dy,), bias_grad),
     }
-    return gradients_of(wanted, out, accumulate, arrays, gradients)
+    return _gradients(wanted, out, accumulate, (dy, x, w), gradients)
 
 
-def gradients_of(
+def _gradients(
     wanted: tuple[Any, ...], out: Any, accumulate: bool, inputs: tuple[Array, ...], gradients: dict[str, Gradient]
 ) -> tuple[Array | None, Array | None, Array | None]:
     """Several gradients: all arrays of ``out`` are checked first; those that overlap an input are written last."""
     accumulate = flag(accumulate, "accumulate")
     if out is None and accumulate:
         raise ValueError("out is None, expected arrays to add to: accumulate is True")
-    given = dict.fromkeys(NEEDS) if out is None else _given(out)
+    if out is None:
+        out = (None, None, None)
+    if not isinstance(out, Sequence) or len(out) != len(NEEDS):
+        raise ValueError(f"out is a {type(out).__name__}, expected (dx, dw, db), each an array or None")
+    given: dict[str, Any] = dict(zip(NEEDS, out, strict=True))
     for name, array in given.items():
         if array is not None:
             if name not in wanted:
                 raise ValueError(f"out has an array for {name!r}, expected None there: needs is {wanted}")
             shape, operands, _ = gradients[name]
-            check_out(array, shape, common_dtype(*(a.dtype for a in operands)).name, f"out[{NEEDS.index(name)}]")
+            check_out(array, shape, common_dtype(*(a.dtype for a in operands)), f"out[{NEEDS.index(name)}]")
     results: dict[str, Array | None] = dict.fromkeys(NEEDS)
     last: list[tuple[Array, Array]] = []
     for name in NEEDS:
@@ -275,30 +232,7 @@ def gradients_of(
     return results["x"], results["w"], results["bias"]
 
 
-def _given(out: Any) -> dict[str, Any]:
-    if not isinstance(out, Sequence) or len(out) != len(NEEDS):
-        raise ValueError(f"out is a {type(out).__name__}, expected (dx, dw, db), each an array or None")
-    return dict(zip(NEEDS, out, strict=True))
-
-
-def with_samples(expected: tuple[int, ...], batch: int | None, per_sample: bool) -> tuple[int, ...]:
-    """The shape of a gradient, with the N axis in front of it if it is one for each sample."""
-    if not per_sample:
-        return expected
-    if batch is None:
-        raise ShapeError("x has no N axis, expected one: per_sample is True")
-    return (batch, *expected)
-
-
-def bias_gradient(
-    dy: Array, layout: Layout, batch: int | None, per_sample: bool, threads: int | None
-) -> Callable[..., Array]:
-    """``conv_bias_grad`` of this dy, to be called with ``out`` and ``accumulate``."""
-    how: dict[str, Any] = {"layout": layout, "batched": batch is not None, "per_sample": per_sample}
-    return partial(conv_bias_grad, dy, **how, threads=threads)
-
-
-def wanted_gradients(needs: Any) -> tuple[Any, ...]:
+def _wanted(needs: Any) -> tuple[Any, ...]:
     """``needs`` as names that are known."""
     wanted = tuple(needs) if isinstance(needs, Iterable) and not isinstance(needs, str) else (needs,)
     for name in wanted:

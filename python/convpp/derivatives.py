@@ -2,7 +2,7 @@
 
 A convolution is bilinear in x and w, and so is a transposed one; each of these is a sum of passes that there are.
 
-In: NumPy arrays.   Out: NumPy arrays.   Read first: ``functional.py``, ``transposed.py``.
+In: NumPy arrays.   Out: NumPy arrays.   Next: ``functional.py`` and ``transposed.py``, which have the passes.
 """
 
 from __future__ import annotations
@@ -13,21 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, check_shape
-from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.shapes import conv_output_shape, conv_transpose_output_shape
-from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
-from convpp.validation import FLOAT32, HALVES, Array, as_float, common_dtype
-
-#: Forward, input gradient, weight gradient, output shape.
-_Passes = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], Callable[..., tuple[int, ...]]]
-_CONV: _Passes = (conv, conv_input_grad, conv_weight_grad, conv_output_shape)
-_TRANSPOSE: _Passes = (
-    conv_transpose,
-    conv_transpose_input_grad,
-    conv_transpose_weight_grad,
-    conv_transpose_output_shape,
-)
+from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, check_shape
+from convpp._call.geometry import Geometry, geometry_of
+from convpp._call.options import Options, conv_options, transpose_options
+from convpp._call.run import Passes
+from convpp._call.validation import FLOAT32, HALVES, Array, as_float, common_dtype
+from convpp.functional import CONV
+from convpp.transposed import TRANSPOSE
 
 
 def conv_double_backward(
@@ -86,18 +78,8 @@ def conv_double_backward(
     >>> ddy.shape, float(dx[0, 0, 2, 2]), float(dw.sum())
     ((1, 3, 3, 3), 27.0, 0.0)
     """
-    geometry = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "flip": flip,
-        "layout": layout,
-        "per_sample": per_sample,
-    }
-    how = {"algorithm": algorithm, "threads": threads}
-    return _double_backward(_CONV, (ddx, ddw, ddb), (dy, x, w), geometry, how)
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    return _double_backward(CONV, (ddx, ddw, ddb), (dy, x, w), options, threads)
 
 
 def conv_transpose_double_backward(
@@ -156,20 +138,9 @@ def conv_transpose_double_backward(
     >>> float(ddy[0, 0, 1, 1]), float(dx.sum()), float(dw[0, 0, 0, 0])
     (4.0, 0.0, 4.0)
     """
-    geometry = {
-        "stride": stride,
-        "padding": padding,
-        "output_padding": output_padding,
-        "output_size": output_size,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "flip": flip,
-        "layout": layout,
-        "per_sample": per_sample,
-    }
-    how = {"algorithm": algorithm, "threads": threads}
-    return _double_backward(_TRANSPOSE, (ddx, ddw, ddb), (dy, x, w), geometry, how)
+    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    return _double_backward(TRANSPOSE, (ddx, ddw, ddb), (dy, x, w), options, threads)
 
 
 def conv_jvp(
@@ -217,17 +188,8 @@ def conv_jvp(
     >>> y, y_dot
     (array([[[2., 2.]]]), array([[[2., 2.]]]))
     """
-    geometry = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "flip": flip,
-        "layout": layout,
-        "per_sample": per_sample,
-    }
-    return _jvp(_CONV, primals, tangents, geometry, {"algorithm": algorithm, "threads": threads})
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    return _jvp(CONV, primals, tangents, options, threads)
 
 
 def conv_transpose_jvp(
@@ -278,73 +240,56 @@ def conv_transpose_jvp(
     >>> y, y_dot
     (array([[[1., 2., 1.]]]), array([[[2., 4., 2.]]]))
     """
-    geometry = {
-        "stride": stride,
-        "padding": padding,
-        "output_padding": output_padding,
-        "output_size": output_size,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "flip": flip,
-        "layout": layout,
-        "per_sample": per_sample,
-    }
-    return _jvp(_TRANSPOSE, primals, tangents, geometry, {"algorithm": algorithm, "threads": threads})
+    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    return _jvp(TRANSPOSE, primals, tangents, options, threads)
 
 
 def _double_backward(
-    passes: _Passes,
+    passes: Passes,
     second: tuple[npt.ArrayLike | None, npt.ArrayLike | None, npt.ArrayLike | None],
     first: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike],
-    geometry: dict[str, Any],
-    how: dict[str, Any],
+    options: Options,
+    threads: int | None,
 ) -> tuple[Array, Array, Array]:
-    _, input_grad, weight_grad, output_shape = passes
     dy, x, w = (as_float(a, name) for a, name in zip(first, ("dy", "x", "w"), strict=True))
-    y_shape = output_shape(x.shape, w.shape, **geometry)
-    check_shape(dy.shape, y_shape, "dy", "the shape of the output")
-    ddx, ddw, ddb = _shaped(second, ("ddx", "ddw", "ddb"), x, w, y_shape, geometry)
+    geometry = geometry_of(x.shape, w.shape, options)
+    check_shape(dy.shape, geometry.result_shape, "dy", "the shape of the output")
+    ddx, ddw, ddb = _shaped(second, ("ddx", "ddw", "ddb"), x, w, geometry)
     dtype, (dy, x, w, ddx, ddw, ddb) = _in_one_type(dy, x, w, ddx, ddw, ddb)
-    ddy = _derivative(passes, (x, w), (ddx, ddw, ddb), y_shape, dtype, geometry | how)
-    keywords = geometry | how
-    dx = np.zeros(x.shape, dtype) if ddw is None else input_grad(dy, ddw, x.shape, **keywords)
-    dw = np.zeros(w.shape, dtype) if ddx is None else weight_grad(dy, ddx, w.shape, **keywords)
+    keywords = options.keywords() | {"threads": threads}
+    ddy = _derivative(passes.forward, (x, w), (ddx, ddw, ddb), geometry, dtype, keywords)
+    dx = np.zeros(x.shape, dtype) if ddw is None else passes.input_grad(dy, ddw, x.shape, **keywords)
+    dw = np.zeros(w.shape, dtype) if ddx is None else passes.weight_grad(dy, ddx, w.shape, **keywords)
     return ddy, dx, dw
 
 
-def _jvp(
-    passes: _Passes, primals: Any, tangents: Any, geometry: dict[str, Any], how: dict[str, Any]
-) -> tuple[Array, Array]:
-    forward, _, _, output_shape = passes
-    for triple, name, meaning in (
-        (primals, "primals", "(x, w, bias)"),
-        (tangents, "tangents", "(x_dot, w_dot, bias_dot)"),
-    ):
+def _jvp(passes: Passes, primals: Any, tangents: Any, options: Options, threads: int | None) -> tuple[Array, Array]:
+    given = ((primals, "primals", "(x, w, bias)"), (tangents, "tangents", "(x_dot, w_dot, bias_dot)"))
+    for triple, name, meaning in given:
         if not isinstance(triple, Sequence) or len(triple) != 3:
-            what = (
-                f"{type(triple).__name__} of {len(triple)}" if isinstance(triple, Sequence) else type(triple).__name__
-            )
-            raise ValueError(f"{name} is a {what}, expected a tuple {meaning}")
+            size = f" of {len(triple)}" if isinstance(triple, Sequence) else ""
+            raise ValueError(f"{name} is a {type(triple).__name__}{size}, expected a tuple {meaning}")
     x, w = as_float(primals[0], "x"), as_float(primals[1], "w")
-    y_shape = output_shape(x.shape, w.shape, **geometry)
-    x_dot, w_dot, bias_dot = _shaped(tangents, ("x_dot", "w_dot", "bias_dot"), x, w, y_shape, geometry)
-    y = forward(x, w, primals[2], **geometry, **how)
+    geometry = geometry_of(x.shape, w.shape, options)
+    x_dot, w_dot, bias_dot = _shaped(tangents, ("x_dot", "w_dot", "bias_dot"), x, w, geometry)
+    keywords = options.keywords() | {"threads": threads}
+    y = passes.forward(x, w, primals[2], **keywords)
     # (y's type first: a bias may be wider than x and w.)
     dtype, (_, x, w, x_dot, w_dot, bias_dot) = _in_one_type(y, x, w, x_dot, w_dot, bias_dot)
-    return y, _derivative(passes, (x, w), (x_dot, w_dot, bias_dot), y_shape, dtype, geometry | how)
+    return y, _derivative(passes.forward, (x, w), (x_dot, w_dot, bias_dot), geometry, dtype, keywords)
 
 
 def _derivative(
-    passes: _Passes,
+    forward: Callable[..., Any],
     primals: tuple[Array, Array],
     tangents: tuple[Array | None, Array | None, Array | None],
-    y_shape: tuple[int, ...],
+    geometry: Geometry,
     dtype: np.dtype[Any],
     keywords: dict[str, Any],
 ) -> Array:
     """``forward(x_dot, w) + forward(x, w_dot) + bias_dot``: each term is added while the next one is computed."""
-    forward = passes[0]
+    y_shape = geometry.result_shape
     (x, w), (x_dot, w_dot, bias_dot) = primals, tangents
     half = dtype.name in HALVES  # summed in float32, and rounded once
     wide = FLOAT32 if half else dtype
@@ -361,23 +306,17 @@ def _derivative(
     if y_dot is None:
         y_dot = np.zeros(y_shape, wide)
         if bias_dot is not None:
-            rank = w.ndim - 2 - bool(keywords["per_sample"])
-            y_dot += bias_dot if keywords["layout"] == "channels_last" else bias_dot.reshape(-1, *(1,) * rank)
+            last = geometry.options.conv.channels_last
+            y_dot += bias_dot if last else bias_dot.reshape(-1, *(1,) * geometry.rank)
     return y_dot.astype(dtype) if half else y_dot
 
 
 def _shaped(
-    values: Sequence[npt.ArrayLike | None],
-    names: tuple[str, str, str],
-    x: Array,
-    w: Array,
-    y_shape: tuple[int, ...],
-    geometry: dict[str, Any],
+    values: Sequence[npt.ArrayLike | None], names: tuple[str, str, str], x: Array, w: Array, geometry: Geometry
 ) -> list[Array | None]:
     """What belongs to x, w and bias, each checked; None stays None."""
-    rank = w.ndim - 2 - bool(geometry["per_sample"])
-    channels = y_shape[-1] if geometry["layout"] == "channels_last" else y_shape[-rank - 1]
-    expected = ((x.shape, "the shape of x"), (w.shape, "the shape of w"), ((channels,), "one for each channel of y"))
+    bias_shape = (geometry.result_channels,)
+    expected = ((x.shape, "the shape of x"), (w.shape, "the shape of w"), (bias_shape, "one for each channel of y"))
     arrays: list[Array | None] = []
     for value, name, (shape, meaning) in zip(values, names, expected, strict=True):
         array = None if value is None else as_float(value, name)

@@ -1,7 +1,8 @@
 """The errors of convpp; each message names the argument, what it was and what was expected.
 
-The compiled core raises the same two classes.  Beyond them, a call raises ``ValueError`` (an argument that
-makes no sense) or ``MemoryError``; whatever it raises, ``out`` is untouched.
+In: a message.   Out: an error that NumPy users catch as ValueError or TypeError; the compiled core (next:
+cpp/bindings/module.cpp) raises the same two classes.  Beyond them, a call raises ``ValueError`` (an argument that makes
+no sense) or ``MemoryError``; whatever it raises, ``out`` is untouched.
 """
 
 

@@ -1,6 +1,7 @@
 """What a call would do: algorithm, kernels, threads, work and memory.
 
 In: shapes and the geometry.   Out: an ``Explanation``, which prints well.   Nothing is computed.
+Next: ``_call/planning.py``, and the core, which decides.
 """
 
 from __future__ import annotations
@@ -10,22 +11,23 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, choice, shape
-from convpp.calls import geometry_key
-from convpp.planning import PASSES, plan_conv
+from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, choice, shape
+from convpp._call.options import conv_options
+from convpp._call.planning import PASSES, plan
+from convpp._call.validation import dtype_name
 from convpp.runtime import threads_of_call
-from convpp.validation import dtype_name
 
 
 @dataclass(frozen=True)
 class Explanation:
     """How convpp carries out one pass of a convolution.
 
-    ``flops`` counts a multiply-add as two; ``workspace_bytes`` is the memory for packed operands with ``threads``
-    threads (it does not grow with N), ``workspace_bytes_per_thread`` what each of them has for itself;
-    ``parallel`` tells whether there is enough work for more than one; ``weight_share`` (forward) estimates the share
-    of the time that packing or transforming the weights takes, which ``prepare_weights`` saves; ``blocking`` says how
-    the work is cut.
+    ``strategy`` is how the core multiplies (docs/architecture.md), ``candidates`` the estimated cost of each strategy, in
+    slots of a multiply-add unit, or why it refused; ``flops`` counts a multiply-add as two; ``workspace_bytes`` is all
+    memory that a call with ``threads`` threads may take, whatever its other options (a gradient that is added to ``out``
+    may need one more array of its size), ``workspace_bytes_per_thread`` what each thread has for itself; ``parallel``
+    tells whether there is enough work for more than one; ``weight_share`` (forward) estimates the share of the time that
+    packing or transforming the weights takes, which ``prepare_weights`` saves; ``blocking`` says how the work is cut.
 
     Examples
     --------
@@ -37,6 +39,7 @@ class Explanation:
 
     op: str
     algorithm: str
+    strategy: str
     isa: str
     threads: int
     flops: int
@@ -48,11 +51,13 @@ class Explanation:
     parallel: bool
     weight_share: float
     blocking: str
+    candidates: dict[str, float | str]
 
     def __str__(self) -> str:
         rows = {
             "op": self.op,
             "algorithm": self.algorithm,
+            "strategy": self.strategy,
             "output shape": " x ".join(map(str, self.output_shape)),
             "dtype": self.dtype,
             "isa": self.isa,
@@ -64,6 +69,8 @@ class Explanation:
         }
         if self.op != "forward":
             del rows["weights"]
+        for number, (name, fit) in enumerate(self.candidates.items()):
+            rows["" if number else "candidates"] = f"{name}: {fit if isinstance(fit, str) else f'{fit:.3g} slots'}"
         return "\n".join(f"{key:13} {value}" for key, value in rows.items())
 
 
@@ -111,8 +118,8 @@ def explain(
     ('winograd', 1849688064, (8, 64, 56, 56))
     """
     choice(op, "op", PASSES)
-    key = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-    planned = plan_conv(op, dtype_name(dtype), algorithm, shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *key)
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    planned = plan(op, dtype_name(dtype), shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options)
     summary = planned.convolution.summary(threads_of_call(threads))
     shapes = {"forward": planned.y_shape, "input_grad": planned.x_shape, "weight_grad": planned.w_shape}
     return Explanation(output_shape=shapes[op], **summary)

@@ -1,9 +1,9 @@
 """The convolution and its gradients: what users call.
 
 In: NumPy arrays and the geometry.   Out: NumPy arrays.
-Each function does three things: ``validation.operands`` (plain arrays of one type), ``planning.plan_conv`` (the
-geometry, checked once and remembered), ``Planned.execute`` (the compiled core).  ``transposed.py`` does the same for
-transposed convolutions, ``backward.py`` and ``derivatives.py`` are made of these.
+Each function takes four steps, which are in ``_call/``: ``conv_options`` (the geometry as one value), ``operands``
+(plain arrays of one type), ``plan`` (made once for a geometry, and remembered), ``run`` (the compiled core).
+Next: ``transposed.py``, the same for transposed convolutions; ``backward.py`` and ``derivatives.py``, made of these.
 
 The operation is cross-correlation, as in every deep-learning library::
 
@@ -15,32 +15,35 @@ are what ``padding_mode`` says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from convpp import _core
-from convpp.activation import Activation, run_fused, with_residual
-from convpp.arguments import (
+from convpp._call.arguments import (
     LAYOUTS,
+    Activation,
     Layout,
     Padding,
     PaddingMode,
     PerAxis,
     as_int,
-    check_algorithm,
     check_shape,
     choice,
     flag,
     shape,
+    shape_of_weights,
+    wrong_dy,
 )
-from convpp.calls import copied, geometry_key, run
+from convpp._call.options import conv_options
+from convpp._call.planning import plan
+from convpp._call.run import Passes, run
+from convpp._call.validation import Array, as_float, delivered, operands, plain, result, with_residual
 from convpp.errors import ShapeError
-from convpp.planning import Planned, plan_conv
 from convpp.prepared import PreparedWeights
 from convpp.runtime import threads_of_call
-from convpp.validation import Array, as_float, operands, plain, result
 
 
 def conv(
@@ -131,19 +134,16 @@ def conv(
     ----------
     Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285.
     """
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     if isinstance(w, PreparedWeights):
-        geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-        return w.run(x, bias, activation, add, geometry, algorithm, out, threads)
+        return w.run(x, bias, activation, add, options, out, threads)
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
-    geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-    planned = plan_conv("forward", dtype, check_algorithm(algorithm), x.shape, w.shape, *geometry)
+    planned = plan("forward", dtype, x.shape, w.shape, options)
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.out_channels,), "bias", "(K,), one for each filter")
-    if activation is not None or add is not None:
-        return run_fused(planned, x, w, bias, add, activation, planned.y_shape, dtype, out, threads)
-    return run(planned, x, w, bias, planned.y_shape, dtype, out, False, threads)
+    return run(planned, x, w, bias, planned.y_shape, out, False, threads, activation, add)
 
 
 def conv_input_grad(
@@ -205,11 +205,11 @@ def conv_input_grad(
     (3, 20, 20)
     """
     dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
-    geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-    planned = plan_conv("input_grad", dtype, check_algorithm(algorithm), shape(x_shape, "x_shape"), w.shape, *geometry)
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    planned = plan("input_grad", dtype, shape(x_shape, "x_shape"), w.shape, options)
     if dy.shape != planned.y_shape:
-        raise wrong_dy(dy, planned)
-    return run(planned, dy, w, None, planned.x_shape, dtype, out, accumulate, threads)
+        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)
+    return run(planned, dy, w, None, planned.x_shape, out, accumulate, threads)
 
 
 def conv_weight_grad(
@@ -266,14 +266,12 @@ def conv_weight_grad(
     array([324., 324., 324.], dtype=float32)
     """
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
-    geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
-    w_shape = shape(w_shape, "w_shape")
-    if per_sample and len(w_shape) == x.ndim:
-        w_shape = (x.shape[0], *w_shape)
-    planned = plan_conv("weight_grad", dtype, check_algorithm(algorithm), x.shape, w_shape, *geometry)
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    w_shape = shape_of_weights(w_shape, x.shape, per_sample)
+    planned = plan("weight_grad", dtype, x.shape, w_shape, options)
     if dy.shape != planned.y_shape:
-        raise wrong_dy(dy, planned)
-    return run(planned, dy, x, None, planned.w_shape, dtype, out, accumulate, threads)
+        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)
+    return run(planned, dy, x, None, planned.w_shape, out, accumulate, threads)
 
 
 def conv_bias_grad(
@@ -327,14 +325,11 @@ def conv_bias_grad(
     batch = dy.shape[0] if lead else 1
     channels = dy.shape[-1] if last else dy.shape[lead]
     spatial = dy.shape[lead:-1] if last else dy.shape[lead + 1 :]
-    pixels = 1
-    for extent in spatial:
-        pixels *= extent
-    dtype = dy.dtype.name
+    pixels = math.prod(spatial)
     shape_of_result = (batch, channels) if each else (channels,)
-    target, copy_to = result(out, shape_of_result, dtype, flag(accumulate, "accumulate"), (dy,))
+    target, copy_to = result(out, shape_of_result, dy.dtype, flag(accumulate, "accumulate"), (dy,))
     _core.bias_grad(dy, batch, channels, pixels, last, each, target, accumulate, threads_of_call(threads))
-    return target if copy_to is None else copied(target, copy_to)
+    return delivered(target, copy_to)
 
 
 def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
@@ -383,9 +378,4 @@ def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
     return np.ascontiguousarray(rotated.reshape(groups * in_channels, out_channels, *w.shape[2:]))
 
 
-def wrong_dy(dy: Array, planned: Planned) -> ShapeError:
-    """The error for a dy that is not shaped like the output."""
-    return ShapeError(
-        f"dy has shape {dy.shape}, expected {planned.y_shape}: the output of x {planned.x_shape} "
-        f"with w {planned.w_shape}"
-    )
+CONV = Passes(conv, conv_input_grad, conv_weight_grad)

@@ -1,25 +1,25 @@
 """Weights packed once, for repeated forward passes on inputs of one shape.
 
 In: weights and a geometry.   Out: a ``PreparedWeights``, which ``conv`` takes in place of w.
+Next: ``functional.py``; ``_call/planning.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy.typing as npt
 
-from convpp.activation import Activation, run_fused
-from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, check_algorithm, check_shape, shape
-from convpp.calls import geometry_key
+from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, Shape, check_shape, shape
+from convpp._call.options import ConvOptions, conv_options
+from convpp._call.planning import plan
+from convpp._call.run import run
+from convpp._call.validation import Array, as_float, plain
 from convpp.errors import DTypeError, ShapeError
-from convpp.planning import plan_conv
 from convpp.runtime import threads_of_call
-from convpp.validation import Array, as_float, plain
 
-#: What a call without geometry arguments passes.
-_UNSAID = geometry_key(1, 0, 1, 1, "zeros", False, "channels_first", False)
+#: What a call without geometry arguments passes: all options but the last, the algorithm.
+UNSAID = tuple(ConvOptions())[:-1]
 
 
 class PreparedWeights:
@@ -38,11 +38,11 @@ class PreparedWeights:
     (1, 16, 5, 5)
     """
 
-    def __init__(self, w: Array, x_shape: tuple[int, ...], geometry: tuple[Any, ...], algorithm: str) -> None:
+    def __init__(self, w: Array, x_shape: Shape, options: ConvOptions) -> None:
         self.dtype = w.dtype
-        self.geometry = geometry
-        self.algorithm = algorithm
-        self._planned = plan_conv("forward", w.dtype.name, check_algorithm(algorithm), x_shape, w.shape, *geometry)
+        *geometry, self.algorithm = options
+        self.geometry = tuple(geometry)
+        self._planned = plan("forward", w.dtype.name, x_shape, w.shape, options)
         self._prepared = self._planned.convolution.prepare(w, threads_of_call(None))
 
     @property
@@ -69,36 +69,36 @@ class PreparedWeights:
         bias: npt.ArrayLike | None,
         activation: Activation | None,
         add: npt.ArrayLike | None,
-        geometry: tuple[Any, ...],
-        algorithm: str,
+        options: ConvOptions,
         out: Array | None,
         threads: int | None,
     ) -> Array:
         """``conv`` with these weights."""
-        if geometry not in (_UNSAID, self.geometry):
+        *given, algorithm = options
+        geometry = tuple(given)
+        if geometry not in (UNSAID, self.geometry):
             raise ValueError(
                 "w was prepared for the geometry (stride, padding, dilation, groups, flip, layout, per_sample, "
                 f"padding_mode) = {self.geometry}, expected that or no geometry arguments, got {geometry}"
             )
-        if check_algorithm(algorithm) not in ("auto", self.algorithm):
+        if algorithm not in ("auto", self.algorithm):
             raise ValueError(f"algorithm is {algorithm!r}, expected {self.algorithm!r}, which w was prepared for")
-        x = self._same_dtype(x, "x")
+        x = self._plain(x, "x")
         if x.shape != self.x_shape:
             raise ShapeError(f"x has shape {x.shape}, expected {self.x_shape}, which w was prepared for")
-        x = plain(x, self.dtype)
         if bias is not None:
-            bias = plain(self._same_dtype(bias, "bias"), self.dtype)
+            bias = self._plain(bias, "bias")
             check_shape(bias.shape, (self._planned.geometry.out_channels,), "bias", "(K,), one for each filter")
         if add is not None:
-            add = plain(self._same_dtype(add, "add"), self.dtype)
-        y_shape, dtype = self._planned.y_shape, self.dtype.name
-        return run_fused(self._planned, x, self._prepared, bias, add, activation, y_shape, dtype, out, threads)
+            add = self._plain(add, "add")
+        y_shape = self._planned.y_shape
+        return run(self._planned, x, self._prepared, bias, y_shape, out, False, threads, activation, add)
 
-    def _same_dtype(self, value: npt.ArrayLike, argument: str) -> Array:
+    def _plain(self, value: npt.ArrayLike, argument: str) -> Array:
         array = as_float(value, argument)
         if array.dtype != self.dtype:
             raise DTypeError(f"{argument} has dtype {array.dtype}, expected {self.dtype}, which w was prepared in")
-        return array
+        return plain(array, array.dtype)
 
 
 def prepare_weights(
@@ -147,6 +147,6 @@ def prepare_weights(
     >>> bool((convpp.conv(x, prepared) == convpp.conv(x, w, padding=1)).all())
     True
     """
-    geometry = geometry_key(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     array = as_float(w, "w")
-    return PreparedWeights(plain(array, array.dtype), shape(x_shape, "x_shape"), geometry, algorithm)
+    return PreparedWeights(plain(array, array.dtype), shape(x_shape, "x_shape"), options)

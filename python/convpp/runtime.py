@@ -1,7 +1,8 @@
 """Threads, instruction sets and what this build is.
 
-Environment, read at the first use: ``CONVPP_NUM_THREADS`` and ``CONVPP_MAX_ISA``.  ``threads=`` on a call wins
-over ``with threads(n)``, which wins over ``set_num_threads`` and the environment.
+In: numbers of threads, and the environment, read at the first use: ``CONVPP_NUM_THREADS`` and ``CONVPP_MAX_ISA``.
+``threads=`` on a call wins over ``with threads(n)``, which wins over ``set_num_threads`` and the environment.
+Out: what a call is told, and what users ask for.   Next: the core (cpp/src), which keeps the process's settings.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from convpp import _core
-from convpp.arguments import as_int
-from convpp.planning import forget_plans
+from convpp._call.arguments import as_int
+from convpp._call.planning import forget_plans
 
 #: The number of threads that ``with threads(n)`` sets, for this Python thread (or task) only; 0: not set.
 _context: ContextVar[int] = ContextVar("convpp_threads", default=0)
@@ -36,10 +37,6 @@ def threads_of_call(threads: Any) -> int:
 
 def get_num_threads() -> int:
     """The number of threads a call uses at most (small calls use one).
-
-    Returns
-    -------
-    int
 
     Examples
     --------
@@ -101,10 +98,6 @@ def threads(n: int) -> Iterator[None]:
 def runtime_info() -> dict[str, Any]:
     """What this build and this machine are: version, isa, isas_available, num_threads, openmp, compiler.
 
-    Returns
-    -------
-    dict
-
     Examples
     --------
     >>> import convpp
@@ -137,10 +130,6 @@ def show_config() -> None:
 def get_include() -> str:
     """The directory of the C++ headers (``#include <convpp/convpp.hpp>``).
 
-    Returns
-    -------
-    str
-
     Raises
     ------
     FileNotFoundError : convpp was installed without its C++ files.
@@ -157,10 +146,6 @@ def get_include() -> str:
 
 def get_cmake_dir() -> str:
     """The directory of convpp's CMake package, for ``find_package(convpp)`` (as ``convpp_DIR``).
-
-    Returns
-    -------
-    str
 
     Raises
     ------
@@ -189,11 +174,7 @@ def _select_isa(name: str) -> None:
     forget_plans()
 
 
-def _measure_peak(dtype: str, threads: int) -> float:
-    """GFLOP/s of independent multiply-adds in registers."""
-    return _core.measure_peak(dtype, threads)
-
-
-def _measure_bandwidth(nbytes: int, threads: int) -> float:
-    """GB/s of ``a += b`` over a working set of that size, of all threads: two reads and a write for each element."""
-    return _core.measure_bandwidth(nbytes, threads)
+#: GFLOP/s of independent multiply-adds in registers; of dtype and threads.
+_measure_peak = _core.measure_peak
+#: GB/s of ``a += b`` over a working set of so many bytes, of all threads: two reads and a write for each element.
+_measure_bandwidth = _core.measure_bandwidth

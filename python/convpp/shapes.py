@@ -1,16 +1,16 @@
 """Shapes of results, without computing them.
 
 In: shapes and the geometry.   Out: a tuple, or the error that the operation itself would raise.
+Next: ``_call/geometry.py``, which computes all extents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, shape
-from convpp.calls import geometry_key
-from convpp.geometry import conv_geometry, conv_transpose_geometry
-from convpp.transposed import transpose_key
+from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, shape
+from convpp._call.geometry import geometry_of
+from convpp._call.options import conv_options, transpose_options
 
 
 def conv_output_shape(
@@ -46,21 +46,8 @@ def conv_output_shape(
     >>> convpp.conv_output_shape((8, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3)
     (8, 64, 112, 112)
     """
-    strides, pads, dilations, groups, flip, kind, per_sample, modes = geometry_key(
-        stride, padding, dilation, groups, padding_mode, flip, layout, per_sample
-    )
-    return conv_geometry(
-        shape(x_shape, "x_shape"),
-        shape(w_shape, "w_shape"),
-        strides,
-        pads,
-        dilations,
-        groups,
-        flip,
-        kind == "channels_last",
-        per_sample,
-        modes,
-    ).y_shape
+    options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
+    return geometry_of(shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options).result_shape
 
 
 def conv_transpose_output_shape(
@@ -98,8 +85,6 @@ def conv_transpose_output_shape(
     >>> convpp.conv_transpose_output_shape((1, 16, 7, 7), (16, 8, 4, 4), stride=2, padding=1)
     (1, 8, 14, 14)
     """
-    *geometry, kind, per_sample = transpose_key(
-        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, per_sample
-    )
-    arguments = (shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), *geometry, kind == "channels_last", per_sample)
-    return conv_transpose_geometry(*arguments).x_shape
+    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample)
+    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    return geometry_of(shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options).result_shape

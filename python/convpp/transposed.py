@@ -1,6 +1,7 @@
 """Transposed convolutions: the input gradient of a convolution as an operation of its own.
 
 In: NumPy arrays, weights (C_in, C_out/groups, \\*kernel) as in PyTorch and ONNX.   Out: NumPy arrays.
+Next: ``_call/options.py``, ``_call/geometry.py``; ``backward.py``.
 
 Nothing is computed here that ``functional.py`` does not compute: with the convolution that takes y back to x,
 
@@ -14,16 +15,14 @@ so all three run on the same planned passes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy.typing as npt
 
-from convpp.activation import Activation, run_fused, with_residual
-from convpp.arguments import Layout, Padding, PerAxis, Shape, check_algorithm, check_shape, per_axis, shape
-from convpp.calls import geometry_key, run
-from convpp.errors import ShapeError
-from convpp.planning import Planned, plan_conv_transpose
-from convpp.validation import Array, operands
+from convpp._call.arguments import Activation, Layout, Padding, PerAxis, check_shape, shape, shape_of_weights, wrong_dy
+from convpp._call.options import conv_options, transpose_options
+from convpp._call.planning import plan
+from convpp._call.run import Passes, run
+from convpp._call.validation import Array, operands, with_residual
 
 
 def conv_transpose(
@@ -95,15 +94,12 @@ def conv_transpose(
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
-    key = transpose_key(
-        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, per_sample
-    )
-    planned = plan_transpose("input_grad", dtype, algorithm, x.shape, w.shape, key)
+    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    planned = plan("input_grad", dtype, x.shape, w.shape, options)
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.in_channels,), "bias", "(C_out,), one for each output channel")
-    if activation is not None or add is not None:
-        return run_fused(planned, x, w, bias, add, activation, planned.x_shape, dtype, out, threads)
-    return run(planned, x, w, bias, planned.x_shape, dtype, out, False, threads)
+    return run(planned, x, w, bias, planned.x_shape, out, False, threads, activation, add)
 
 
 def conv_transpose_input_grad(
@@ -159,13 +155,12 @@ def conv_transpose_input_grad(
            [4., 4.]])
     """
     dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
-    key = transpose_key(
-        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, per_sample
-    )
-    planned = plan_transpose("forward", dtype, algorithm, shape(x_shape, "x_shape"), w.shape, key)
+    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    planned = plan("forward", dtype, shape(x_shape, "x_shape"), w.shape, options)
     if dy.shape != planned.x_shape:
-        raise wrong_transposed_dy(dy, planned)
-    return run(planned, dy, w, None, planned.y_shape, dtype, out, accumulate, threads)
+        raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape)
+    return run(planned, dy, w, None, planned.y_shape, out, accumulate, threads)
 
 
 def conv_transpose_weight_grad(
@@ -222,61 +217,13 @@ def conv_transpose_weight_grad(
            [4., 4.]])
     """
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
-    key = transpose_key(
-        stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, per_sample
-    )
-    w_shape = shape(w_shape, "w_shape")
-    if per_sample and len(w_shape) == x.ndim:
-        w_shape = (x.shape[0], *w_shape)
-    planned = plan_transpose("weight_grad", dtype, algorithm, x.shape, w_shape, key)
+    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    w_shape = shape_of_weights(w_shape, x.shape, per_sample)
+    planned = plan("weight_grad", dtype, x.shape, w_shape, options)
     if dy.shape != planned.x_shape:
-        raise wrong_transposed_dy(dy, planned)
-    return run(planned, x, dy, None, planned.w_shape, dtype, out, accumulate, threads)
+        raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape)
+    return run(planned, x, dy, None, planned.w_shape, out, accumulate, threads)
 
 
-def transpose_key(
-    stride: PerAxis,
-    padding: Padding,
-    output_padding: PerAxis,
-    output_size: Iterable[int] | None,
-    dilation: PerAxis,
-    groups: int,
-    padding_mode: str,
-    flip: bool,
-    layout: str,
-    per_sample: bool,
-) -> tuple[Any, ...]:
-    """The geometry arguments as ``plan_conv_transpose`` takes them."""
-    if padding_mode != "zeros":
-        raise ValueError(
-            f"padding_mode is {padding_mode!r}, expected 'zeros': padding crops the result of a transposed convolution"
-        )
-    stride, padding, dilation, groups, flip, layout, per_sample, _ = geometry_key(
-        stride, padding, dilation, groups, "zeros", flip, layout, per_sample
-    )
-    return (
-        stride,
-        padding,
-        per_axis(output_padding, "output_padding"),
-        None if output_size is None else shape(output_size, "output_size"),
-        dilation,
-        groups,
-        flip,
-        layout,
-        per_sample,
-    )
-
-
-def plan_transpose(
-    pass_: str, dtype: str, algorithm: str, x_shape: Shape, w_shape: Shape, key: tuple[Any, ...]
-) -> Planned:
-    """A pass of ``conv_transpose``."""
-    return plan_conv_transpose(pass_, dtype, check_algorithm(algorithm), x_shape, w_shape, *key)
-
-
-def wrong_transposed_dy(dy: Array, planned: Planned) -> ShapeError:
-    """The error for a dy that is not shaped like the output."""
-    return ShapeError(
-        f"dy has shape {dy.shape}, expected {planned.x_shape}: the output of x {planned.y_shape} "
-        f"with w {planned.w_shape}"
-    )
+TRANSPOSE = Passes(conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad)

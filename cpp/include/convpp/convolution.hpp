@@ -65,7 +65,7 @@ struct Execution {
 
 // What a pass will do, as text and numbers (see Convolution::summary).
 struct Summary {
-    std::string algorithm, op, isa, dtype, blocking;
+    std::string algorithm, strategy, op, isa, dtype, blocking;
     int threads = 1;
     double flops = 0;
     int64_t tasks = 0;

@@ -19,6 +19,9 @@ std::vector<Isa> available_isas();  // compiled in, and run by this CPU; in asce
 Isa active_isa();                   // the best one that is available and allowed
 void select_isa(const std::string& name);  // plans made from now on use it; throws if it is not available
 
+// For tests and comparisons: whether plans made from now on multiply bfloat16 channels in pairs where the CPU can.
+void allow_bf16_pairs(bool allowed);
+
 int num_threads();           // threads a call may use
 void set_num_threads(int n);  // n >= 1
 bool has_openmp() noexcept;

@@ -90,6 +90,7 @@ Summary Convolution::summary(int threads) const {
     const bool sums = plan.pass == Pass::weight_grad, shared_out = plan.samples.shared_out;
     Summary summary;
     summary.algorithm = name(plan.algorithm);
+    summary.strategy = plan.empty() ? "none" : plan.how->name;
     summary.op = name(plan.pass);
     summary.isa = name(plan.isa);
     summary.dtype = name(dtype());

@@ -19,9 +19,6 @@ struct KernelShapes {
     bool bf16_pairs = false;  // bfloat16: tiles that multiply two channels at once
 };
 
-// For tests: plans made from now on use bf16 pairs where the CPU has them, or not (as on another CPU).
-void allow_bf16_pairs(bool allowed);
-
 KernelShapes kernel_shapes(Isa isa, DType dtype);
 
 template <class T>

@@ -1,7 +1,7 @@
 """One checked description of a convolution: the only place where extents are computed.
 
-In: shapes and normalised arguments (``arguments.py``).   Out: a ``Geometry``, or a ``ShapeError`` that shows
-the shapes.   Next: ``planning.py``, which hands it to the compiled core.
+In: shapes and options (``options.py``).   Out: a ``Geometry``, or a ``ShapeError`` that shows the shapes.
+Next: ``planning.py``, which hands it to the compiled core.
 
 A transposed convolution is described by the convolution that it is the adjoint of: its input is that
 convolution's output.  So there is one description, and one engine, for both.
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
-from convpp.arguments import Ints, Modes, Pads, Shape
+from convpp._call.arguments import Ints, Modes, Pads, Shape
+from convpp._call.options import ConvOptions, Options, TransposeOptions
 from convpp.errors import ShapeError
 
 #: Sizes beyond this cannot exist; the core checks 64-bit products again.
@@ -21,55 +23,65 @@ LARGEST = 2**60
 #: Elements of one kernel: a direct sum over more would take hours.
 MOST_TAPS = 2**24
 
+#: Geometries that are remembered: some hundred bytes each.
+GEOMETRIES_KEPT = 1024
+
 Pairs = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Geometry:
     """Extents of a convolution from x (N, C, \\*input) with w (K, C/groups, \\*kernel) to y (N, K, \\*output).
 
-    ``batch`` is None for a single sample without an N axis.
+    ``batch`` is None for a single sample without an N axis.  Of a transposed convolution, x here is the result.
     """
 
     batch: int | None
     in_channels: int
     out_channels: int
-    groups: int
     input: Shape
     kernel: Shape
     output: Shape
     stride: Shape
     dilation: Shape
     padding: Pairs
-    flip: bool
-    per_sample: bool
-    channels_last: bool
     padding_mode: tuple[str, ...]
+    options: Options
 
     @property
     def rank(self) -> int:
         """The number of spatial axes."""
         return len(self.kernel)
 
-    @property
+    @cached_property
     def x_shape(self) -> Shape:
         """Shape of x and dx."""
         return self._shape(self.in_channels, self.input)
 
-    @property
+    @cached_property
     def y_shape(self) -> Shape:
         """Shape of y and dy."""
         return self._shape(self.out_channels, self.output)
 
-    @property
+    @cached_property
     def w_shape(self) -> Shape:
         """Shape of w and dw."""
-        sample = (self.batch or 0,) if self.per_sample else ()
-        return (*sample, self.out_channels, self.in_channels // self.groups, *self.kernel)
+        sample = (self.batch or 0,) if self.options.conv.per_sample else ()
+        return (*sample, self.out_channels, self.in_channels // self.options.conv.groups, *self.kernel)
+
+    @property
+    def result_shape(self) -> Shape:
+        """Shape of what ``conv`` or ``conv_transpose`` returns."""
+        return self.x_shape if isinstance(self.options, TransposeOptions) else self.y_shape
+
+    @property
+    def result_channels(self) -> int:
+        """The channels of that: as many as a bias has elements."""
+        return self.in_channels if isinstance(self.options, TransposeOptions) else self.out_channels
 
     def _shape(self, channels: int, spatial: Shape) -> Shape:
         sample = () if self.batch is None else (self.batch,)
-        return (*sample, *spatial, channels) if self.channels_last else (*sample, channels, *spatial)
+        return (*sample, *spatial, channels) if self.options.conv.channels_last else (*sample, channels, *spatial)
 
     def core_arguments(self) -> tuple[Any, ...]:
         """What ``_core.Convolution`` takes after pass, dtype and algorithm: three axes, unused ones leading."""
@@ -83,38 +95,38 @@ class Geometry:
             1 if self.batch is None else self.batch,
             self.in_channels,
             self.out_channels,
-            self.groups,
+            self.options.conv.groups,
             three(self.input, 1),
             three(self.kernel, 1),
             three(self.stride, 1),
             three(self.dilation, 1),
             three(lo, 0),
             three(hi, 0),
-            self.flip,
-            self.per_sample,
-            self.channels_last,
+            self.options.conv.flip,
+            self.options.conv.per_sample,
+            self.options.conv.channels_last,
             ("zeros",) * (3 - self.rank) + self.padding_mode,
         )
 
 
-def conv_geometry(
-    x_shape: Shape,
-    w_shape: Shape,
-    stride: Ints,
-    padding: Pads,
-    dilation: Ints,
-    groups: int,
-    flip: bool,
-    channels_last: bool,
-    per_sample: bool = False,
-    padding_mode: Modes = "zeros",
-) -> Geometry:
-    """The geometry of ``conv`` on an x of this shape, and of its gradients."""
-    kernel = _kernel(w_shape, per_sample)
-    rank = len(kernel)
-    batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape, per_sample)
-    if per_sample:
-        _check_samples(batch, w_shape, x_shape, "(N, K, C/groups, *kernel)")
+@lru_cache(maxsize=GEOMETRIES_KEPT)
+def geometry_of(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
+    """The geometry of ``conv`` or ``conv_transpose`` on an x of this shape, and of their gradients."""
+    if isinstance(options, TransposeOptions):
+        geometry = _transpose_geometry(x_shape, w_shape, options)
+    else:
+        geometry = _conv_geometry(x_shape, w_shape, options)
+    for argument, shape in (("x", geometry.x_shape), ("w", geometry.w_shape), ("y", geometry.y_shape)):
+        if 0 not in shape and math.prod(shape) > LARGEST:
+            raise ShapeError(f"{argument} would have shape {shape}: too large, at most 2**60 elements")
+        if any(extent > LARGEST for extent in shape):
+            raise ShapeError(f"{argument} would have shape {shape}: too large, at most 2**60 along an axis")
+    return geometry
+
+
+def _conv_geometry(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Geometry:
+    kernel, batch, channels, spatial = _split(x_shape, w_shape, options, "(N, K, C/groups, *kernel)")
+    rank, groups = len(kernel), options.groups
     out_channels, per_group = w_shape[-rank - 2], w_shape[-rank - 1]
     _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
     if per_group * groups != channels:
@@ -122,10 +134,10 @@ def conv_geometry(
             f"w has shape {w_shape}, so x must have C = {per_group} * groups = {per_group * groups} channels, "
             f"but x has shape {x_shape}: C = {channels}"
         )
-    strides = _axes(stride, rank, "stride", 1)
-    dilations = _axes(dilation, rank, "dilation", 1)
-    pairs = _conv_pads(padding, spatial, kernel, strides, dilations)
-    modes = modes_of_axes(padding_mode, rank)
+    strides = _axes(options.stride, rank, "stride", 1)
+    dilations = _axes(options.dilation, rank, "dilation", 1)
+    pairs = _conv_pads(options.padding, spatial, kernel, strides, dilations)
+    modes = modes_of_axes(options.padding_mode, rank)
     output = []
     for axis, (extent, k, s, d, (lo, hi)) in enumerate(zip(spatial, kernel, strides, dilations, pairs, strict=True)):
         span = d * (k - 1) + 1
@@ -141,49 +153,19 @@ def conv_geometry(
                 f"{modes[axis]!r}, and there is nothing to pad it with"
             )
         output.append((extent + lo + hi - span) // s + 1)
-    geometry = Geometry(
-        batch,
-        channels,
-        out_channels,
-        groups,
-        spatial,
-        kernel,
-        tuple(output),
-        strides,
-        dilations,
-        pairs,
-        flip,
-        per_sample,
-        channels_last,
-        modes,
-    )
-    _check_sizes(geometry)
-    return geometry
+    extents = (spatial, kernel, tuple(output))
+    return Geometry(batch, channels, out_channels, *extents, strides, dilations, pairs, modes, options)
 
 
-def conv_transpose_geometry(
-    x_shape: Shape,
-    w_shape: Shape,
-    stride: Ints,
-    padding: Pads,
-    output_padding: Ints,
-    output_size: Shape | None,
-    dilation: Ints,
-    groups: int,
-    flip: bool,
-    channels_last: bool,
-    per_sample: bool = False,
-) -> Geometry:
+def _transpose_geometry(x_shape: Shape, w_shape: Shape, options: TransposeOptions) -> Geometry:
     """The geometry of the convolution whose input gradient is this transposed convolution.
 
     In it, x of the transposed convolution is y, and the weights (C_in, C_out/groups, \\*kernel) are its
     (K, C/groups, \\*kernel) as they stand.
     """
-    kernel = _kernel(w_shape, per_sample)
-    rank = len(kernel)
-    batch, channels, spatial = _split(x_shape, rank, channels_last, "x", w_shape, per_sample)
-    if per_sample:
-        _check_samples(batch, w_shape, x_shape, "(N, C_in, C_out/groups, *kernel)")
+    conv, output_size = options.conv, options.output_size
+    kernel, batch, channels, spatial = _split(x_shape, w_shape, conv, "(N, C_in, C_out/groups, *kernel)")
+    rank, groups = len(kernel), conv.groups
     if w_shape[-rank - 2] != channels:
         raise ShapeError(
             f"w has shape {w_shape} (C_in, C_out/groups, *kernel), so x must have {w_shape[-rank - 2]} channels, "
@@ -191,15 +173,15 @@ def conv_transpose_geometry(
         )
     out_channels = w_shape[-rank - 1] * groups
     _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
-    strides = _axes(stride, rank, "stride", 1)
-    dilations = _axes(dilation, rank, "dilation", 1)
-    extra = list(_axes(output_padding, rank, "output_padding", 0))
+    strides = _axes(conv.stride, rank, "stride", 1)
+    dilations = _axes(conv.dilation, rank, "dilation", 1)
+    extra = list(_axes(options.output_padding, rank, "output_padding", 0))
     if output_size is not None:
         if any(extra):
             raise ValueError(
-                f"output_padding is {output_padding} and output_size is {output_size}, expected one of them"
+                f"output_padding is {options.output_padding} and output_size is {output_size}, expected one of them"
             )
-        sizes = output_size[-rank:] if channels_last is False else output_size[len(output_size) - rank - 1 : -1]
+        sizes = output_size[-rank:] if not conv.channels_last else output_size[len(output_size) - rank - 1 : -1]
         sizes = output_size if len(output_size) == rank else sizes
         if len(output_size) not in (rank, rank + 1, rank + 2) or len(sizes) != rank:
             raise ValueError(f"output_size is {output_size}, expected {rank} spatial extents")
@@ -208,7 +190,10 @@ def conv_transpose_geometry(
     for axis in range(rank):
         bound = max(strides[axis], dilations[axis])
         full = strides[axis] * (spatial[axis] - 1) + spans[axis]
-        lo, hi = _transpose_pads(padding, axis, rank, spatial[axis] * strides[axis], full + extra[axis], spans[axis])
+        if isinstance(conv.padding, str):  # "same" gives in * stride outputs
+            lo, hi = _named_pads(conv.padding, full + extra[axis] - spatial[axis] * strides[axis], spans[axis] - 1)
+        else:
+            lo, hi = explicit_pads(conv.padding, rank)[axis]
         if output_size is not None:
             extra[axis] = sizes[axis] - (full - lo - hi)
         if not 0 <= extra[axis] < bound:
@@ -230,32 +215,9 @@ def conv_transpose_geometry(
             )
         output.append(extent)
         pairs.append((lo, hi - extra[axis]))
-    geometry = Geometry(
-        batch,
-        out_channels,
-        channels,
-        groups,
-        tuple(output),
-        kernel,
-        spatial,
-        strides,
-        dilations,
-        tuple(pairs),
-        flip,
-        per_sample,
-        channels_last,
-        ("zeros",) * rank,
-    )
-    _check_sizes(geometry)
-    return geometry
-
-
-def _check_samples(batch: int | None, w_shape: Shape, x_shape: Shape, form: str) -> None:
-    if batch is None or batch != w_shape[0]:
-        raise ShapeError(
-            f"w has shape {w_shape}, expected {form} with the N of x, whose shape is {x_shape}: "
-            "per_sample means a set of weights for each sample"
-        )
+    extents = (tuple(output), kernel, spatial)
+    modes = ("zeros",) * rank
+    return Geometry(batch, out_channels, channels, *extents, strides, dilations, tuple(pairs), modes, options)
 
 
 def _kernel(w_shape: Shape, per_sample: bool) -> Shape:
@@ -274,21 +236,29 @@ def _kernel(w_shape: Shape, per_sample: bool) -> Shape:
 
 
 def _split(
-    shape: Shape, rank: int, channels_last: bool, argument: str, w_shape: Shape, per_sample: bool
-) -> tuple[int | None, int, Shape]:
-    """N (None for one sample), channels and spatial extents of a tensor."""
-    if len(shape) not in (rank + 1, rank + 2):
-        form = "(N, *spatial, C)" if channels_last else "(N, C, *spatial)"
-        n = ", with its N in front: per_sample is True" if per_sample else ""
+    x_shape: Shape, w_shape: Shape, options: ConvOptions, form_of_w: str
+) -> tuple[Shape, int | None, int, Shape]:
+    """Extents of the kernel, and N (None for one sample), channels and spatial extents of x."""
+    kernel = _kernel(w_shape, options.per_sample)
+    rank = len(kernel)
+    if len(x_shape) not in (rank + 1, rank + 2):
+        form = "(N, *spatial, C)" if options.channels_last else "(N, C, *spatial)"
+        n = ", with its N in front: per_sample is True" if options.per_sample else ""
         raise ShapeError(
-            f"{argument} has shape {shape}, expected {form} with {rank} spatial axes (w has shape {w_shape}{n}), "
+            f"x has shape {x_shape}, expected {form} with {rank} spatial axes (w has shape {w_shape}{n}), "
             "with or without N"
         )
-    if any(extent < 0 for extent in shape):
-        raise ShapeError(f"{argument} has shape {shape}, expected extents of 0 or more")
-    batch = shape[0] if len(shape) == rank + 2 else None
-    rest = shape[-rank - 1 :]
-    return (batch, rest[-1], rest[:-1]) if channels_last else (batch, rest[0], rest[1:])
+    if any(extent < 0 for extent in x_shape):
+        raise ShapeError(f"x has shape {x_shape}, expected extents of 0 or more")
+    batch = x_shape[0] if len(x_shape) == rank + 2 else None
+    if options.per_sample and (batch is None or batch != w_shape[0]):
+        raise ShapeError(
+            f"w has shape {w_shape}, expected {form_of_w} with the N of x, whose shape is {x_shape}: "
+            "per_sample means a set of weights for each sample"
+        )
+    sample = x_shape[-rank - 1 :]
+    channels, spatial = (sample[-1], sample[:-1]) if options.channels_last else (sample[0], sample[1:])
+    return kernel, batch, channels, spatial
 
 
 def _check_groups(groups: int, channels: int, out_channels: int, given: str) -> None:
@@ -298,12 +268,18 @@ def _check_groups(groups: int, channels: int, out_channels: int, given: str) -> 
         raise ShapeError(f"groups is {groups}, expected a divisor of both channel counts of {given}")
 
 
-def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
-    values = (value,) * rank if isinstance(value, int) else value
+def _for_axes(value: Any, rank: int, argument: str, forms: str) -> tuple[Any, ...]:
+    """What is given once or for each axis, for each axis."""
+    values: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
     if len(values) == 1:
         values *= rank
     if len(values) != rank:
-        raise ValueError(f"{argument} is {value}, expected an integer or {rank} integers (one for each axis)")
+        raise ValueError(f"{argument} is {value}, expected {forms} (one for each axis)")
+    return values
+
+
+def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
+    values = _for_axes(value, rank, argument, f"an integer or {rank} integers")
     for v in values:
         if v < lowest:
             raise ValueError(f"{argument} is {value}, expected {lowest} or more")
@@ -314,12 +290,26 @@ def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
 
 def modes_of_axes(value: Modes, rank: int) -> tuple[str, ...]:
     """A padding mode for each axis."""
-    modes = (value,) * rank if isinstance(value, str) else value
-    if len(modes) == 1:
-        modes *= rank
-    if len(modes) != rank:
-        raise ValueError(f"padding_mode is {value}, expected a name or {rank} names (one for each axis)")
-    return modes
+    return _for_axes(value, rank, "padding_mode", f"a name or {rank} names")
+
+
+def explicit_pads(padding: int | tuple[int, ...] | tuple[tuple[int, int], ...], rank: int) -> Pairs:
+    """Padding in numbers as a (lo, hi) pair for each axis."""
+    if isinstance(padding, int):
+        padding = (padding,) * rank
+    values = _for_axes(padding, rank, "padding", f"an integer, {rank} integers or {rank} (lo, hi) pairs")
+    pairs = tuple((p, p) if isinstance(p, int) else p for p in values)
+    if any(abs(p) > LARGEST for pair in pairs for p in pair):
+        raise ShapeError(f"padding is {padding}, expected at most 2**60")
+    return pairs
+
+
+def _named_pads(name: str, total: int, reach: int) -> tuple[int, int]:
+    """The (lo, hi) pair of a name; ``total`` is what "same" adds or crops, ``reach`` is from first to last tap."""
+    if not name.startswith("same"):
+        return {"valid": (0, 0), "full": (reach, reach), "causal": (reach, 0)}[name]
+    small = max(total, 0) // 2
+    return (small, total - small) if name == "same" or total < 0 else (total - small, small)
 
 
 def _conv_pads(padding: Pads, extents: Shape, kernel: Shape, stride: Shape, dilation: Shape) -> Pairs:
@@ -328,47 +318,7 @@ def _conv_pads(padding: Pads, extents: Shape, kernel: Shape, stride: Shape, dila
     pairs = []
     for n, k, s, d in zip(extents, kernel, stride, dilation, strict=True):
         reach = d * (k - 1)
-        if padding.startswith("same"):  # so that the output has ceil(n / s) elements
-            total = max((math.ceil(n / s) - 1) * s + reach + 1 - n, 0) if n < LARGEST else 0
-            small = total // 2
-            pairs.append((small, total - small) if padding == "same" else (total - small, small))
-        else:
-            pairs.append({"valid": (0, 0), "full": (reach, reach), "causal": (reach, 0)}[padding])
+        # "same" gives ceil(n / s) outputs.
+        total = max((math.ceil(n / s) - 1) * s + reach + 1 - n, 0) if n < LARGEST else 0
+        pairs.append(_named_pads(padding, total, reach))
     return tuple(pairs)
-
-
-def _transpose_pads(padding: Pads, axis: int, rank: int, same: int, full: int, span: int) -> tuple[int, int]:
-    """The crop of one axis; ``same`` is the extent that "same" asks for, ``full`` what there is to crop."""
-    if not isinstance(padding, str):
-        return explicit_pads(padding, rank)[axis]
-    if padding.startswith("same"):
-        total = full - same
-        small = max(total, 0) // 2
-        large = total - small if total > 0 else 0
-        return (small, total - small) if padding == "same" else (large, total - large)
-    return {"valid": (0, 0), "full": (span - 1, span - 1), "causal": (span - 1, 0)}[padding]
-
-
-def explicit_pads(padding: int | tuple[int, ...] | tuple[tuple[int, int], ...], rank: int) -> Pairs:
-    """Padding in numbers as a (lo, hi) pair for each axis."""
-    if isinstance(padding, int):
-        padding = (padding,) * rank
-    pairs = tuple((p, p) if isinstance(p, int) else p for p in padding)
-    if len(pairs) == 1:
-        pairs *= rank
-    if len(pairs) != rank:
-        raise ValueError(
-            f"padding is {padding}, expected an integer, {rank} integers or {rank} (lo, hi) pairs (one for each axis)"
-        )
-    for pair in pairs:
-        if any(abs(p) > LARGEST for p in pair):
-            raise ShapeError(f"padding is {padding}, expected at most 2**60")
-    return pairs
-
-
-def _check_sizes(geometry: Geometry) -> None:
-    for argument, shape in (("x", geometry.x_shape), ("w", geometry.w_shape), ("y", geometry.y_shape)):
-        if 0 not in shape and math.prod(shape) > LARGEST:
-            raise ShapeError(f"{argument} would have shape {shape}: too large, at most 2**60 elements")
-        if any(extent > LARGEST for extent in shape):
-            raise ShapeError(f"{argument} would have shape {shape}: too large, at most 2**60 along an axis")

@@ -3,7 +3,7 @@
 In: a shape, a dtype, a generator.  Out: arrays with PyTorch's initial values, which an optimiser changes in
 place, and which can be saved and loaded.
 
-Read next: ``layers.py``.
+Next: ``layers.py``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from convpp._call.validation import FLOAT32, HALVES, Array, dtype_from, dtype_name
 from convpp.errors import DTypeError, ShapeError
-from convpp.validation import FLOAT32, HALVES, dtype_from, dtype_name
 
-Array = npt.NDArray[Any]
 #: Quoted: looking at np.random imports it, which takes as long as the rest of convpp.
 Rng: TypeAlias = "int | np.random.Generator | None"
 
@@ -40,11 +39,9 @@ class WeightAndBias:
         generator = np.random.default_rng(rng)
         self.weight: Array = generator.uniform(-bound, bound, weight_shape).astype(dtype)
         self.weight_grad: Array = np.zeros_like(self.weight)
-        self.bias: Array | None = None
-        self.bias_grad: Array | None = None
-        if biases is not None:
-            self.bias = generator.uniform(-bound, bound, biases).astype(dtype)
-            self.bias_grad = np.zeros_like(self.bias)
+        biased = biases is not None
+        self.bias: Array | None = generator.uniform(-bound, bound, biases).astype(dtype) if biased else None
+        self.bias_grad: Array | None = np.zeros_like(self.bias) if biased else None
 
     def parameters(self) -> list[Array]:
         """``[weight, bias]``, or ``[weight]``: the layer's own arrays, to be changed in place.

@@ -5,7 +5,7 @@ that it has not seen.  The convolutions are convpp's; everything else that a net
 NumPy: each layer has ``forward``, which keeps what ``backward`` needs, and ``backward``, which turns the
 gradient with respect to its output into the gradient with respect to its input (the chain rule).
 
-Read from the top: layers, network, loss, optimiser, training.  Read next: ``layers.py``, and
+Read from the top: layers, network, loss, optimiser, training.  Next: ``nn/layers.py``, and
 ``docs/backpropagation.md`` for what happens inside a convolution's ``backward``.
 """
 
@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from convpp._cli.optional import require
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.layers import Conv2d
-from convpp.optional import require
+from convpp.nn.layers import Conv2d
 from convpp.runtime import threads
 from convpp.testing import gradcheck
 
@@ -39,28 +39,15 @@ class Layer(Protocol):
         """dx, from dy; adds to the gradients of the layer's parameters."""
 
     def parameters(self) -> list[Array]:
-        """What is to be learned."""
+        """What is to be learned; of many layers nothing."""
+        return []
 
     def gradients(self) -> list[Array]:
         """One array for each parameter."""
-
-
-# ------------------------------------------------------------------------------------------ layers
-
-
-class Fixed:
-    """A layer that has nothing to learn."""
-
-    def parameters(self) -> list[Array]:
-        """Nothing."""
-        return []
-
-    def gradients(self) -> list[Array]:
-        """Nothing."""
         return []
 
 
-class ReLU(Fixed):
+class ReLU(Layer):
     """``y = max(x, 0)``: without something that is not linear, many layers were no more than one."""
 
     def forward(self, x: Array) -> Array:
@@ -73,7 +60,7 @@ class ReLU(Fixed):
         return dy * self.positive
 
 
-class MaxPool2d(Fixed):
+class MaxPool2d(Layer):
     """The largest of each 2x2 pixels: half the extents, and less care where exactly a stroke is."""
 
     def forward(self, x: Array) -> Array:
@@ -93,7 +80,7 @@ class MaxPool2d(Fixed):
         return dx
 
 
-class Flatten(Fixed):
+class Flatten(Layer):
     """(N, C, H, W) to (N, C * H * W)."""
 
     def forward(self, x: Array) -> Array:
@@ -136,9 +123,6 @@ class Linear:
     def gradients(self) -> list[Array]:
         """Theirs."""
         return [self.weight_grad, self.bias_grad]
-
-
-# ------------------------------------------------------------------------- network, loss, optimiser
 
 
 class Network:
@@ -220,9 +204,6 @@ class Adam:
             p -= rate * mean / (np.sqrt(square) + 1e-8)
 
 
-# ------------------------------------------------------------------------------------------ training
-
-
 def load_data(rng: np.random.Generator) -> tuple[Data, Data]:
     """The digits in random order: four fifths to learn from, one fifth to be tested with."""
     from sklearn.datasets import load_digits
@@ -275,9 +256,6 @@ def accuracy(network: Network, data: Data) -> float:
     """How often the digit with the highest score is the right one."""
     images, labels = data
     return float(np.mean(network.forward(images).argmax(axis=1) == labels))
-
-
-# ------------------------------------------------------------------- looking at what has been made
 
 
 def check_first_layer(network: Network, images: Array) -> None:
@@ -345,9 +323,6 @@ def _mosaic(images: Array, columns: int = 4) -> Array:
     framed = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
     n, h, w = framed.shape
     return framed.reshape(n // columns, columns, h, w).swapaxes(1, 2).reshape(-1, columns * w)
-
-
-# ---------------------------------------------------------------------------------------------- main
 
 
 @threads(1)  # batches of 8x8 images are too little work to share

@@ -4,35 +4,32 @@ In: NumPy arrays.  Out: NumPy arrays, and gradients added to ``weight_grad`` and
 parameters (``parameters.py``) and a geometry (``layer.py``); all arithmetic is in ``functional.py`` (`Conv1d`,
 `Conv2d`, `Conv3d`) and ``transposed.py`` (`ConvTranspose1d`, `ConvTranspose2d`, `ConvTranspose3d`).
 
-Read next: ``functional.py``; ``demo.py`` (a network made of these); ``testing.py`` (checking gradients).
+Next: ``layer.py``; ``_cli/demo.py`` (a network made of these); ``testing/gradcheck.py`` (checking gradients).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convpp.activation import Activation
-from convpp.arguments import Layout, Padding, PaddingMode, PerAxis, padding_modes
-from convpp.backward import conv_backward, conv_transpose_backward
-from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.geometry import modes_of_axes
-from convpp.layer import Layer, add_to
-from convpp.parameters import Rng
-from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
+from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, padding_modes
+from convpp._call.geometry import modes_of_axes
+from convpp._call.validation import Array
+from convpp.functional import CONV
+from convpp.nn.layer import Layer
+from convpp.nn.parameters import Rng
+from convpp.transposed import TRANSPOSE
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
-
-Array = npt.NDArray[Any]
 
 
 class _Conv(Layer):
     """``y = conv(x, weight, bias)``."""
 
     _transposed = False
+    _passes = CONV
 
     def __init__(
         self,
@@ -92,28 +89,14 @@ class _Conv(Layer):
         ``add``, a residual shaped like y, may be left out; ``backward`` leaves its gradient in ``add_grad``.
         ShapeError or DTypeError if an array does not fit.
         """
-        x = np.asarray(x)
-        return self._forward(x, add, lambda **fused: conv(x, self.weight, self.bias, **self._geometry(), **fused))
-
-    def _input_grad(self, dy: Array, x: Array) -> Array:
-        return conv_input_grad(dy, self.weight, x.shape, **self._geometry())
-
-    def _backward(self, dy: Array, x: Array, **arguments: Any) -> tuple[Any, ...]:
-        return conv_backward(dy, x, self.weight, **self._geometry(), **arguments)
-
-    def _add_weight_grad(self, dy: Array, x: Array) -> None:
-        w_shape = self.weight.shape
-        add_to(self.weight_grad, conv_weight_grad, dy, x, w_shape=w_shape, **self._geometry())
-
-    def _geometry(self) -> dict[str, Any]:
-        names = ("stride", "padding", "dilation", "groups", "padding_mode")
-        return {name: getattr(self, name) for name in names} | self._options()
+        return self._forward(x, add, {"padding_mode": self.padding_mode})
 
 
 class _ConvTranspose(Layer):
     """``y = conv_transpose(x, weight, bias)``."""
 
     _transposed = True
+    _passes = TRANSPOSE
 
     def __init__(
         self,
@@ -162,7 +145,6 @@ class _ConvTranspose(Layer):
         if padding_mode != "zeros":
             raise ValueError(f"padding_mode is {padding_mode!r}, expected 'zeros': padding crops the result here")
         self.output_padding = self._per_axis(output_padding, "output_padding", least=0)
-        self._output_size: Sequence[int] | None = None
         options = {"flip": flip, "layout": layout, "activation": activation, "algorithm": algorithm, "threads": threads}
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, options, dtype, rng
@@ -176,35 +158,14 @@ class _ConvTranspose(Layer):
         ``output_size``, one extent per spatial axis, sets the output's extents in place of
         ``output_padding``.  ``add`` as in `convpp.Conv2d`.  ShapeError, DTypeError or ValueError if one does not fit.
         """
-        x = np.asarray(x)
-        geometry = self._geometry(output_size)
-        y = self._forward(x, add, lambda **fused: conv_transpose(x, self.weight, self.bias, **geometry, **fused))
-        self._output_size = output_size
-        return y
+        size = {"output_padding": self.output_padding} if output_size is None else {"output_size": output_size}
+        return self._forward(x, add, size)
 
     def __call__(
         self, x: npt.ArrayLike, output_size: Sequence[int] | None = None, *, add: npt.ArrayLike | None = None
     ) -> Array:
         """``forward(x, output_size, add=add)``."""
         return self.forward(x, output_size, add=add)
-
-    def _input_grad(self, dy: Array, x: Array) -> Array:
-        return conv_transpose_input_grad(dy, self.weight, x.shape, **self._geometry(self._output_size))
-
-    def _backward(self, dy: Array, x: Array, **arguments: Any) -> tuple[Any, ...]:
-        return conv_transpose_backward(dy, x, self.weight, **self._geometry(self._output_size), **arguments)
-
-    def _add_weight_grad(self, dy: Array, x: Array) -> None:
-        geometry = self._geometry(self._output_size)
-        w_shape = self.weight.shape
-        add_to(self.weight_grad, conv_transpose_weight_grad, dy, x, w_shape=w_shape, **geometry)
-
-    def _geometry(self, output_size: Sequence[int] | None) -> dict[str, Any]:
-        names = ("stride", "padding", "dilation", "groups")
-        geometry = {name: getattr(self, name) for name in names} | self._options()
-        if output_size is None:
-            return geometry | {"output_padding": self.output_padding}
-        return geometry | {"output_size": output_size}
 
 
 class Conv1d(_Conv):

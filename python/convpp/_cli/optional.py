@@ -1,6 +1,7 @@
 """Packages that a command needs and convpp does not.
 
 In: their names.  Out: nothing, or an error of one line, before any work, that says what to install.
+Next: ``demo.py`` and ``bench.py``, which ask.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 In: a mode of SciPy, a list of pads of PyTorch or ONNX.   Out: ``padding``, or a dict of keyword arguments.
 Public as ``convpp.conventions``.
 
-Read next: docs/conventions.md, whose tables run as tests.
+Next: docs/conventions.md, whose tables run as tests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convpp.arguments import as_int, choice, per_axis, shape
+from convpp._call.arguments import as_int, choice, per_axis, shape
 
 _BOUNDARIES = {"fill": "zeros", "wrap": "circular", "symm": "symmetric"}
 #: np.pad's names for what ``scipy.ndimage`` calls differently; its "reflect" repeats the edge.

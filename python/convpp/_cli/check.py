@@ -5,7 +5,7 @@ so that every sum is exact in float32 and float64 and results of the direct algo
 float16 and bfloat16 are these sums, rounded once.  (bfloat16 is left out without the package ml_dtypes.)
 Winograd's algorithm rounds: where it serves a geometry, its results must be close.
 
-Read next: ``reference.py`` (what is compared with), ``runtime.py`` (how kernels are chosen).
+Next: ``testing/reference.py`` (what is compared with), ``runtime.py`` (how kernels are chosen).
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convpp import runtime
-from convpp.arguments import PADDING_MODES
+from convpp._call.arguments import PADDING_MODES
+from convpp._call.planning import PASSES
+from convpp._call.validation import Array, dtype_from
+from convpp._cli.suite import in_layout
 from convpp.errors import DTypeError, ShapeError
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.planning import PASSES
-from convpp.reference import reference_conv, reference_input_grad, reference_weight_grad
-from convpp.validation import dtype_from
-
-Array = npt.NDArray[Any]
+from convpp.testing.reference import reference_conv, reference_input_grad, reference_weight_grad
 
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)  # around the widths of vectors and tiles
 CASES = 120
@@ -150,7 +148,7 @@ def _checks(case: Case, dtypes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for dtype in map(dtype_from, dtypes):
         w, bias = case.w.astype(dtype), case.bias.astype(dtype)
         for layout in ("channels_first", "channels_last"):
-            x, dy, y, dx = (_lay(a, layout).astype(dtype) for a in (case.x, case.dy, case.y, case.dx))
+            x, dy, y, dx = (in_layout(a, layout).astype(dtype) for a in (case.x, case.dy, case.y, case.dx))
             geometry = case.geometry | {"layout": layout}
             calls: list[tuple[Callable[..., Array], tuple[Any, ...], Array]] = [
                 (conv, (x, w, bias), y),
@@ -186,7 +184,3 @@ def _error(got: Array, expected: Array) -> str:
     size = float(np.linalg.norm(expected))
     error = float(np.linalg.norm(got.astype(np.float64) - expected)) / (size if size > 0 else 1.0)
     return "" if error <= bound else f"relative error {error:.1e}, expected at most {bound:g}"
-
-
-def _lay(array: Array, layout: str) -> Array:
-    return np.moveaxis(array, 1, -1).copy() if layout == "channels_last" else array

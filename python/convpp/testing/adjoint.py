@@ -1,10 +1,7 @@
-"""Checks for convolutions and for any code with a backward pass: references, finite differences, adjoints.
+"""Whether one linear map is the transpose of another, with no oracle and no step size.
 
-In: arrays, a layer, or functions.  Out: ``True``, or an ``AssertionError`` that says what is wrong.
-All of it is plain NumPy; nothing here needs the compiled core.
-
-Read next: ``reference.py`` (a convolution and its gradients by definition), ``gradcheck.py`` (differences),
-``examples/custom_layer_gradcheck.py``.
+In: two functions and two arrays.   Out: ``True``, or an ``AssertionError`` that says by how much they disagree.
+Public as ``convpp.testing.adjoint_test``.   Next: ``gradcheck.py``, for functions that are not linear.
 """
 
 from __future__ import annotations
@@ -15,21 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-
-from convpp.differentiable import Layer
-from convpp.gradcheck import GradientError, WrongEntry, gradcheck
-from convpp.reference import reference_conv, reference_input_grad, reference_weight_grad
-
-__all__ = [
-    "GradientError",
-    "Layer",
-    "WrongEntry",
-    "adjoint_test",
-    "gradcheck",
-    "reference_conv",
-    "reference_input_grad",
-    "reference_weight_grad",
-]
 
 
 def adjoint_test(

@@ -3,7 +3,7 @@
 In: what the user has: a layer with ``forward`` and ``backward``, or a function that returns y and its backward.
 Out: ``Differentiable``: named arrays that may be changed, y for what they hold, and the gradients for a dy.
 
-Read next: ``gradcheck.py``.
+Next: ``gradcheck.py``.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@
 In: words.  Out: text, and an exit code: 0 done, 1 a check or measure failed, 2 a wrong call.  Each command's
 work is elsewhere and imported only when the command runs.
 
-Read next: ``demo.py`` (demo), ``check.py`` (check), ``explain.py`` (explain), ``bench.py`` (bench),
-``runtime.py`` (info).
+Next: ``demo.py`` (demo), ``check.py`` (check), ``bench.py`` (bench); convpp's ``explain`` and ``show_config`` (info).
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 __all__ = ["main"]
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from convpp import demo
+    from convpp._cli import demo
 
     demo.main(arguments.epochs, arguments.batch_size, arguments.seed, arguments.plot)
     return 0
@@ -116,7 +116,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from convpp import check
+    from convpp._cli import check
 
     return 0 if check.main(arguments.seed) else 1
 
@@ -124,15 +124,14 @@ def _check(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     import convpp
 
-    names: tuple[str, ...] = ("stride", "padding", "dilation", "groups", "padding_mode", "flip", "per_sample")
-    names += ("op", "dtype", "layout", "algorithm", "threads")
-    options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
+    own = ("x", "w", "command", "run", "expected")
+    options: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name not in own}
     print(convpp.explain(arguments.x, arguments.w, **options))
     return 0
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from convpp import bench
+    from convpp._cli import bench
 
     bench.main(arguments.network, arguments.dtype, arguments.layout, arguments.threads, arguments.seconds)
     return 0
@@ -155,8 +154,7 @@ def _natural(text: str, least: int = 0) -> int:
     return values[0]
 
 
-def _positive(text: str) -> int:
-    return _natural(text, least=1)
+_positive = partial(_natural, least=1)
 
 
 def _seconds(text: str) -> float:

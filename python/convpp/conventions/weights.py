@@ -1,8 +1,6 @@
-"""Weights and arguments of other libraries, as convpp takes them.
+"""Weights of other libraries as those of ``conv`` and ``conv_transpose``, and back.
 
-In: arrays and arguments in the form of TensorFlow, Keras, JAX, Flax, MLX, ONNX, PyTorch or SciPy.
-Out: weights (K, C/groups, \\*kernel), or (C_in, C_out/groups, \\*kernel) for ``conv_transpose``; keyword arguments.
-Plain NumPy, any dtype.  PyTorch's and ONNX's weights are convpp's own and need nothing.
+In: arrays of any dtype.   Out: views of them where that is possible.   Public as ``convpp.conventions``.
 
     layout                          of                                              here
     (*kernel, C/groups, K)          TensorFlow, Keras, JAX, Flax                    from_hwio, to_hwio
@@ -13,8 +11,7 @@ Plain NumPy, any dtype.  PyTorch's and ONNX's weights are convpp's own and need 
     (*kernel, C_in/groups, C_out)   JAX's and Flax's transposed layers              from_jax_transpose,
                                     (transpose_kernel=False: rotated, too)          to_jax_transpose
 
-Read next: ``foreign_arguments.py`` (the arguments); docs/conventions.md, where each call of these libraries stands
-beside convpp's.
+Next: ``arguments.py``, the same for arguments.
 """
 
 from __future__ import annotations
@@ -22,28 +19,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from convpp.arguments import as_int
+from convpp._call.arguments import as_int
+from convpp._call.validation import Array
 from convpp.errors import ShapeError
-from convpp.foreign_arguments import ndimage_arguments, onnx_padding, signal_arguments, torch_padding
 from convpp.functional import adjoint_kernel
-from convpp.validation import Array
-
-__all__ = [
-    "from_depthwise",
-    "from_hwio",
-    "from_hwoi",
-    "from_jax_transpose",
-    "from_ohwi",
-    "ndimage_arguments",
-    "onnx_padding",
-    "signal_arguments",
-    "to_depthwise",
-    "to_hwio",
-    "to_hwoi",
-    "to_jax_transpose",
-    "to_ohwi",
-    "torch_padding",
-]
 
 
 def from_hwio(w: npt.ArrayLike) -> Array:

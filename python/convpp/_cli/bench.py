@@ -5,24 +5,24 @@ Out: a table, a line for each layer and pass: milliseconds, GFLOP/s, and the sha
 is measured in the same run; and the sum over the network, each layer counted as often as the network has it.  Where
 convpp does fewer operations than the direct sum has, rates and shares are effective ones, and marked so.
 
-Read next: ``suite.py`` (the layers).  Beside other libraries, the same is measured by ``benchmarks/compare.py``.
+Next: ``suite.py`` (the layers).  Beside other libraries, the same is measured by ``benchmarks/compare.py``.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from convpp import runtime
-from convpp.calls import geometry_key
+from convpp._call.options import ConvOptions
+from convpp._call.planning import plan
+from convpp._cli.optional import require
+from convpp._cli.suite import PASSES, Array, Layer, read_layers
 from convpp.explain import Explanation, explain
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
-from convpp.optional import require
-from convpp.planning import plan_conv
-from convpp.suite import PASSES, Array, Layer, read_layers
 
 Run = Callable[[], Array]
 
@@ -80,9 +80,6 @@ def layers_of(network: str) -> list[Layer]:
     return [layer for layer in layers if network in ("all", layer.suite)]
 
 
-# ------------------------------------------------------------------------------------------- measuring
-
-
 def measure(layer: Layer, op: str, dtype: str, layout: str, threads: int, seconds: float) -> Measured:
     """The best time of a pass."""
     arrays = layer.arrays(dtype, layout)
@@ -99,9 +96,8 @@ def explain_pass(layer: Layer, op: str, dtype: str, layout: str, threads: int, a
 
 def task_flops(layer: Layer, op: str, dtype: str, layout: str, threads: int) -> list[float]:
     """The operations of each task that a pass is cut into for so many threads, in the order in which they take them."""
-    key = geometry_key(**layer.geometry, padding_mode="zeros", flip=False, layout=layout, per_sample=False)
-    planned = plan_conv(op, dtype, "auto", _x_shape(layer, layout), layer.w_shape, *key)
-    return planned.convolution.task_flops(threads)
+    options = ConvOptions(**layer.geometry, layout=layout)
+    return plan(op, dtype, _x_shape(layer, layout), layer.w_shape, options).convolution.task_flops(threads)
 
 
 def _x_shape(layer: Layer, layout: str) -> tuple[int, ...]:
@@ -142,8 +138,6 @@ def best_times(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
             best[name] = min(best[name], (time.perf_counter() - start) / calls)
     return best
 
-
-# -------------------------------------------------------------------------------------------- printing
 
 EFFECTIVE = "eff"
 LEGEND = (
@@ -187,7 +181,8 @@ def total_lines(measured: Iterable[Measured], peak: float) -> list[str]:
     lines = []
     for network, all_of_it in networks.items():
         counts = {m.layer: m.layer.count for m in all_of_it}
-        lines += ["", f"total of {network}: {sum(counts.values())} layers, N = {_batches(list(counts))}"]
+        batches = ", ".join(map(str, sorted({layer.n for layer in counts})))
+        lines += ["", f"total of {network}: {sum(counts.values())} layers, N = {batches}"]
         groups = {op: [m for m in all_of_it if m.op == op] for op in PASSES} | {"all passes": all_of_it}
         for name, group in groups.items():
             seconds = sum(m.layer.count * m.seconds for m in group)
@@ -195,7 +190,3 @@ def total_lines(measured: Iterable[Measured], peak: float) -> list[str]:
             effective = any(is_effective(m.algorithm) for m in group)
             lines.append(f"{'':36} {name:11} {_numbers(seconds, rate, peak, effective)}")
     return lines
-
-
-def _batches(layers: Sequence[Layer]) -> str:
-    return ", ".join(map(str, sorted({layer.n for layer in layers})))

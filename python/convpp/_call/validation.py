@@ -1,7 +1,7 @@
 """Arrays: what users pass becomes contiguous arrays of one of four types, or an error that names the argument.
 
 In: anything array-like, and ``out``.   Out: C-contiguous, aligned arrays of one type; the array to write into.
-Next: ``planning.py``.
+Next: ``geometry.py``.
 
 The fast path (plain, contiguous arrays of one type) copies nothing and costs a fraction of a microsecond; strided,
 transposed, unaligned or mixed arrays are copied once.
@@ -14,12 +14,13 @@ where a bfloat16 array is asked for by name.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convpp.arguments import Shape
+from convpp._call.arguments import Shape
 from convpp.errors import DTypeError, ShapeError
 
 Array = npt.NDArray[Any]
@@ -51,13 +52,10 @@ def operands(first: Any, second: Any, bias: Any, names: tuple[str, str]) -> tupl
         and dtype.isnative
     ):
         return first, second, bias, _NAMES[dtype]
-    given = [(first, names[0]), (second, names[1]), (bias, "bias")]
-    arrays = [None if value is None and name == "bias" else as_float(value, name) for value, name in given]
-    dtype = common_dtype(*(a.dtype for a in arrays if a is not None))
-    a, b, c = (None if array is None else plain(array, dtype) for array in arrays)
-    assert a is not None
-    assert b is not None
-    return a, b, c, dtype.name
+    a, b = as_float(first, names[0]), as_float(second, names[1])
+    c = None if bias is None else as_float(bias, "bias")
+    dtype = common_dtype(*(array.dtype for array in (a, b, c) if array is not None))
+    return plain(a, dtype), plain(b, dtype), None if c is None else plain(c, dtype), dtype.name
 
 
 def as_float(value: Any, argument: str) -> Array:
@@ -125,29 +123,50 @@ def dtype_name(dtype: npt.DTypeLike) -> str:
     return name
 
 
+def with_residual(
+    first: Array, second: Array, bias: Array | None, add: Any, dtype: str
+) -> tuple[Array, Array, Array | None, Array, str]:
+    """The operands of one call and what is added to its results, in their common type."""
+    add = as_float(add, "add")
+    common = common_dtype(dtype_from(dtype), add.dtype)
+    if common.name != dtype:
+        first, second = plain(first, common), plain(second, common)
+        bias = None if bias is None else plain(bias, common)
+    return first, second, bias, plain(add, common), common.name
+
+
 def result(
-    out: Any, shape: Shape, dtype: str, accumulate: bool, inputs: tuple[Array | None, ...]
+    out: Any, shape: Shape, dtype: np.dtype[Any], accumulate: bool, inputs: Iterable[Any]
 ) -> tuple[Array, Array | None]:
     """The array to compute into, and ``out`` if the result has to be copied there afterwards (overlap)."""
     if out is None:
         if accumulate:
             raise ValueError("out is None, expected an array to add to: accumulate is True")
-        return np.empty(shape, dtype_from(dtype)), None
+        return np.empty(shape, dtype), None
     check_out(out, shape, dtype)
     # Both sides are contiguous here, so that comparing their bounds is exact.
-    if any(a is not None and np.may_share_memory(out, a) for a in inputs):
-        return (out.copy() if accumulate else np.empty(shape, out.dtype)), out
+    for a in inputs:
+        if isinstance(a, np.ndarray) and np.may_share_memory(out, a):
+            return (out.copy() if accumulate else np.empty(shape, out.dtype)), out
     return out, None
 
 
-def check_out(out: Any, shape: Shape, dtype: str, argument: str = "out") -> None:
+def delivered(target: Array, copy_to: Array | None) -> Array:
+    """The result, after what ``result`` said: where it was computed, or in ``out``, into which it is copied."""
+    if copy_to is None:
+        return target
+    copy_to[...] = target
+    return copy_to
+
+
+def check_out(out: Any, shape: Shape, dtype: np.dtype[Any], argument: str = "out") -> None:
     """``out`` must be able to hold the result as it is; that of halves may also be float32, and is then not rounded."""
     if not isinstance(out, np.ndarray):
         raise DTypeError(f"{argument} is a {type(out).__name__}, expected a NumPy array of shape {shape}")
-    half = dtype in HALVES
-    if out.dtype != dtype_from(dtype) and not (half and out.dtype == FLOAT32):
+    half = dtype.itemsize < FLOAT32.itemsize
+    if out.dtype != dtype and not (half and out.dtype == FLOAT32):
         given = out.dtype.name if out.dtype.isnative else f"{out.dtype.str} (foreign byte order)"
-        raise DTypeError(f"{argument} has dtype {given}, expected {dtype}{' or float32' if half else ''}")
+        raise DTypeError(f"{argument} has dtype {given}, expected {dtype.name}{' or float32' if half else ''}")
     if out.shape != shape:
         raise ShapeError(f"{argument} has shape {out.shape}, expected {shape}")
     if not out.flags.writeable:

@@ -2,11 +2,12 @@
 
 In: ``stride=2``, ``padding=((0, 1), (2, 2))``, ``x_shape=[8, 3, 20, 20]`` ...
 Out: an int or a tuple of ints (both hashable, so that a geometry can be recognised).
-Next: ``geometry.py``, which turns them into a checked description of the convolution.
+Next: ``options.py``, which makes one value of them.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, SupportsIndex
@@ -21,6 +22,8 @@ Layout = Literal["channels_first", "channels_last"]
 #: A name of PADDING_MODES, or one for each axis.
 PaddingMode = str | Sequence[str]
 Shape = tuple[int, ...]
+#: A name, or a name with its numbers: ("leaky_relu", slope), ("clip", lo, hi).
+Activation = str | tuple[Any, ...]
 #: What the normalised forms look like: hashable, ints only.
 Ints = int | Shape
 Modes = str | tuple[str, ...]
@@ -30,6 +33,8 @@ PADDINGS = ("valid", "same", "same_lower", "full", "causal")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 LAYOUTS = ("channels_first", "channels_last")
 ALGORITHMS = ("auto", "direct", "winograd", "reference")
+ACTIVATIONS = ("relu", "leaky_relu", "silu", "gelu")
+LEAKY_SLOPE = 0.01
 
 
 def as_int(value: Any, argument: str) -> int:
@@ -85,6 +90,12 @@ def shape(value: Any, argument: str) -> Shape:
     return tuple(as_int(v, argument) for v in value)
 
 
+def shape_of_weights(w_shape: Any, x_shape: Shape, per_sample: bool) -> Shape:
+    """The shape of w, whose N may be left out where ``per_sample`` asks for weights for each sample."""
+    given = shape(w_shape, "w_shape")
+    return (*x_shape[:1], *given) if per_sample and len(given) == len(x_shape) else given
+
+
 def flag(value: Any, argument: str) -> bool:
     """True or False, NumPy's included."""
     if value is True or value is False:
@@ -108,12 +119,34 @@ def padding_modes(value: Any) -> Modes:
     return choice(value, "padding_mode", PADDING_MODES)
 
 
-def check_algorithm(value: Any) -> str:
-    """The algorithm's name."""
-    return choice(value, "algorithm", ALGORITHMS)
+def check_activation(activation: Any) -> tuple[str, float, float] | None:
+    """The name and two numbers, as the core takes them; None is no activation."""
+    if activation is None:
+        return None
+    if isinstance(activation, str) and activation in ACTIVATIONS:
+        return (activation, LEAKY_SLOPE if activation == "leaky_relu" else 0.0, 0.0)
+    if isinstance(activation, Sequence) and not isinstance(activation, str) and len(activation) in (2, 3):
+        kind, *numbers = activation
+        try:
+            values = [float(number) for number in numbers]
+        except (TypeError, ValueError):
+            values = [math.nan]
+        if kind == "leaky_relu" and len(values) == 1 and math.isfinite(values[0]):
+            return ("leaky_relu", values[0], 0.0)
+        if kind == "clip" and len(values) == 2:
+            if values[0] <= values[1]:
+                return ("clip", values[0], values[1])
+            raise ValueError(f"activation is {activation!r}, expected ('clip', lo, hi) with lo <= hi")
+    names = ", ".join(map(repr, ACTIVATIONS))
+    raise ValueError(f'activation is {activation!r}, expected None, {names}, ("leaky_relu", slope) or ("clip", lo, hi)')
 
 
 def check_shape(actual: Shape, expected: Shape, argument: str, meaning: str) -> None:
     """The shape of an array whose shape follows from the others."""
     if actual != expected:
         raise ShapeError(f"{argument} has shape {actual}, expected {expected} ({meaning})")
+
+
+def wrong_dy(dy: Shape, y: Shape, x: Shape, w: Shape) -> ShapeError:
+    """The error for a dy that is not shaped like the output."""
+    return ShapeError(f"dy has shape {dy}, expected {y}: the output of x {x} with w {w}")

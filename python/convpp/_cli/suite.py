@@ -2,7 +2,7 @@
 
 In: layers.csv, which is installed beside the compiled core: a row a layer, with its suite, its name, how often the
 network has it (``count``) and its extents, joined by "x".
-Out: ``Layer`` objects.   Read next: ``bench.py`` (``python -m convpp bench``).
+Out: ``Layer`` objects.   Next: ``bench.py`` (``python -m convpp bench``).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convpp import _core
-from convpp.planning import PASSES
+from convpp._call.planning import PASSES
+from convpp._call.validation import Array
+from convpp.shapes import conv_output_shape
 
-__all__ = ["NETWORKS", "PASSES", "Layer", "read_layers"]
+__all__ = ["NETWORKS", "PASSES", "Array", "Layer", "read_layers"]
 
-Array = npt.NDArray[Any]
 Ints = tuple[int, ...]
 
 #: Suites that are all convolutions of one network, so that their sums over ``count`` mean something.
@@ -59,12 +59,6 @@ class Layer:
         return len(self.kernel)
 
     @property
-    def output(self) -> Ints:
-        """Output extents."""
-        axes = zip(self.input, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        return tuple((i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in axes)
-
-    @property
     def x_shape(self) -> Ints:
         """Channels first."""
         return (self.n, self.c, *self.input)
@@ -77,7 +71,7 @@ class Layer:
     @property
     def y_shape(self) -> Ints:
         """Channels first."""
-        return (self.n, self.k, *self.output)
+        return conv_output_shape(self.x_shape, self.w_shape, **self.geometry)
 
     @property
     def flops(self) -> int:
@@ -92,12 +86,11 @@ class Layer:
     def classes(self, op: str) -> tuple[str, ...]:
         """What kinds of convolution a pass of this layer is; it may be several."""
         few = min(self.c, self.k) // self.groups
-        strided = max(self.stride) > 1
         kinds = {
             "regular": few >= 32,
             "first layer": self.c <= 4 and self.k > 1,
             "depthwise or grouped": self.groups > 1,
-            "strided input gradient": strided and op == "input_grad",
+            "strided input gradient": max(self.stride) > 1 and op == "input_grad",
             "dilated": max(self.dilation) > 1,
             "many taps": math.prod(self.kernel) >= MANY_TAPS,
             "single channel": (self.c, self.k) == (1, 1),
@@ -124,16 +117,19 @@ class Layer:
         def draw(shape: Ints) -> Array:
             return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
 
-        def laid_out(a: Array) -> Array:
-            return a if layout == "channels_first" else np.ascontiguousarray(np.moveaxis(a, 1, -1))
+        x, w, dy = (draw(shape) for shape in (self.x_shape, self.w_shape, self.y_shape))
+        return {"x": in_layout(x, layout), "w": w, "dy": in_layout(dy, layout)}
 
-        return {"x": laid_out(draw(self.x_shape)), "w": draw(self.w_shape), "dy": laid_out(draw(self.y_shape))}
+
+def in_layout(array: Array, layout: str) -> Array:
+    """The tensor ``array``, whose channels come first, in this layout."""
+    return array if layout == "channels_first" else np.ascontiguousarray(np.moveaxis(array, 1, -1))
 
 
 def read_layers() -> list[Layer]:
     """All rows of layers.csv.
 
-    >>> from convpp.suite import read_layers
+    >>> from convpp._cli.suite import read_layers
     >>> layer = read_layers()[0]
     >>> layer.row_id, layer.x_shape, layer.y_shape
     ('resnet50/conv7x7s2_3-64@224', (8, 3, 224, 224), (8, 64, 112, 112))
@@ -144,20 +140,8 @@ def read_layers() -> list[Layer]:
 
 
 def _layer(row: dict[str, str]) -> Layer:
-    def extents(key: str) -> Ints:
-        return tuple(int(part) for part in row[key].split("x"))
-
-    return Layer(
-        suite=row["suite"],
-        name=row["name"],
-        count=int(row["count"]),
-        n=int(row["N"]),
-        c=int(row["C"]),
-        k=int(row["K"]),
-        input=extents("input"),
-        kernel=extents("kernel"),
-        stride=extents("stride"),
-        padding=extents("padding"),
-        dilation=extents("dilation"),
-        groups=int(row["groups"]),
-    )
+    sizes = {name.lower(): int(row[name]) for name in ("count", "N", "C", "K", "groups")}
+    axes = ("input", "kernel", "stride", "padding", "dilation")
+    extents = {name: tuple(int(part) for part in row[name].split("x")) for name in axes}
+    columns: dict[str, Any] = {"suite": row["suite"], "name": row["name"], **sizes, **extents}
+    return Layer(**columns)

@@ -3,7 +3,7 @@
 In: a layer or a function, and arrays.   Out: ``True``, or a ``GradientError`` that holds the worst entry.
 Public as ``convpp.testing.gradcheck``.  Plain NumPy: nothing here needs the compiled core.
 
-Read next: ``differentiable.py`` (layers and functions in one form); ``examples/custom_layer_gradcheck.py``.
+Next: ``differentiable.py`` (layers and functions in one form); ``examples/custom_layer_gradcheck.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from convpp.differentiable import Differentiable, FloatArray, Function, Layer
+from convpp.testing.differentiable import Differentiable, FloatArray, Function, Layer
 
 
 @dataclass(frozen=True)
@@ -213,25 +213,24 @@ class _Projection:
         return np.abs(change.reshape(-1)) if self.jacobian else np.array([np.sum(np.abs(self._dy * change))])
 
 
+@dataclass
 class _Check:
     """The gradient of one array, for each dy, against differences."""
 
-    def __init__(
-        self,
-        name: str,
-        target: npt.NDArray[Any],
-        gradients: list[Any],
-        forward: Callable[[], FloatArray],
-        projection: _Projection,
-        y: FloatArray,
-        rtol: float,
-        atol: float,
-    ) -> None:
-        self.name, self.target, self.forward, self.projection, self.y = name, target, forward, projection, y
-        self.gradient: FloatArray = np.array(gradients, dtype=np.float64).reshape(len(gradients), *target.shape)
-        self.eps = max(_eps(np.asarray(gradient).dtype) for gradient in [target, *gradients])
-        self.rtol, self.atol = rtol, atol
-        self.checked = 0
+    name: str
+    target: npt.NDArray[Any]
+    gradients: list[Any]
+    forward: Callable[[], FloatArray]
+    projection: _Projection
+    y: FloatArray
+    rtol: float
+    atol: float
+    checked: int = 0
+
+    def __post_init__(self) -> None:
+        shape = (len(self.gradients), *self.target.shape)
+        self.gradient: FloatArray = np.array(self.gradients, dtype=np.float64).reshape(shape)
+        self.eps = max(_eps(np.asarray(gradient).dtype) for gradient in [self.target, *self.gradients])
 
     def entries(self, step: float | None, samples: int | None, random: np.random.Generator) -> Iterator[WrongEntry]:
         """Every entry that is looked at, right or wrong; of the entries of y, the worst one for each."""

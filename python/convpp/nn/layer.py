@@ -2,7 +2,7 @@
 
 In: a layer's arguments.  Out: the base class of the layers in ``layers.py``, which say how to compute.
 
-Read next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients).
+Next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients).
 """
 
 from __future__ import annotations
@@ -14,34 +14,35 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from convpp.activation import activate, activation_grad, check_activation, needs_only_result
-from convpp.arguments import (
+from convpp._call.arguments import (
+    ALGORITHMS,
     LAYOUTS,
     Padding,
     PerAxis,
     as_int,
-    check_algorithm,
+    check_activation,
     choice,
     flag,
     pads,
     per_axis,
 )
+from convpp._call.geometry import explicit_pads
+from convpp._call.run import Passes
+from convpp._call.validation import FLOAT32, HALVES, Array, as_float, common_dtype
+from convpp.activation import activate, activation_grad, needs_only_result
+from convpp.backward import conv_backward, conv_transpose_backward
 from convpp.errors import ShapeError
 from convpp.functional import conv_bias_grad
-from convpp.geometry import explicit_pads
-from convpp.parameters import Rng, WeightAndBias
+from convpp.nn.parameters import Rng, WeightAndBias
 from convpp.runtime import threads_of_call
-from convpp.validation import FLOAT32, HALVES, Array, as_float, common_dtype
 
 
 class Layer(WeightAndBias, ABC):
-    """What all six layers share beside parameters: geometry, ``backward`` and ``repr``.
-
-    The two classes below say how to compute.
-    """
+    """What all six layers share beside parameters: geometry, ``backward`` and ``repr``."""
 
     _rank: ClassVar[int]
     _transposed: ClassVar[bool]
+    _passes: ClassVar[Passes]
 
     def __init__(
         self,
@@ -74,14 +75,15 @@ class Layer(WeightAndBias, ABC):
         self.padding = (padding,) * self._rank if isinstance(padding, int) else padding
         self.flip = flag(options["flip"], "flip")
         self.layout = choice(options["layout"], "layout", LAYOUTS)
-        self.algorithm = check_algorithm(options["algorithm"])
+        self.algorithm = choice(options["algorithm"], "algorithm", ALGORITHMS)
         self.threads = options["threads"]
         threads_of_call(self.threads)  # only to fail here and not at the first forward
         self.activation = options["activation"]
         check_activation(self.activation)
         #: After ``backward``: the gradient with respect to ``add``, if the last forward had one.
         self.add_grad: Array | None = None
-        self._x: Array | None = None
+        self._x: Array | None = None  # of the last forward, as are the next three
+        self._own: dict[str, Any] = {}
         self._kept: dict[str, Array] = {}  # y or z, for the derivative of the activation
         self._added = False
 
@@ -116,7 +118,7 @@ class Layer(WeightAndBias, ABC):
         if self._x is None:
             raise RuntimeError(f"{type(self).__name__}.backward(dy) needs a forward(x) before it")
         dy = self._before_activation(dy)
-        dx = self._input_grad(dy, self._x)
+        dx = self._passes.input_grad(dy, self.weight, self._x.shape, **self._geometry())
         self._add_weight_grad(dy, self._x)
         if self.bias_grad is not None:
             how = {"batched": dy.ndim == self._rank + 2, "layout": self.layout, "threads": self.threads}
@@ -157,38 +159,40 @@ class Layer(WeightAndBias, ABC):
         if self._x is None:
             raise RuntimeError(f"{type(self).__name__}.backward_per_sample(dy) needs a forward(x) before it")
         needs = ("x", "w") if self.bias is None else ("x", "w", "bias")
-        dx, *gradients = self._backward(self._before_activation(dy), self._x, needs=needs, per_sample=True)
+        dy = self._before_activation(dy)
+        how: dict[str, Any] = self._geometry() | {"needs": needs, "per_sample": True}
+        backward = conv_transpose_backward if self._transposed else conv_backward
+        dx, *gradients = backward(dy, self._x, self.weight, **how)
+        assert dx is not None
         return dx, [g for g in gradients if g is not None]
 
-    def _forward(self, x: Array, add: npt.ArrayLike | None, run: Callable[..., Array]) -> Array:
-        """``run(add=, activation=)``, keeping what ``backward`` needs; nothing changes if it fails."""
+    def _forward(self, x: npt.ArrayLike, add: npt.ArrayLike | None, own: dict[str, Any]) -> Array:
+        """``forward`` with these options of the subclass, keeping what ``backward`` needs; only if it succeeds."""
+        x = np.asarray(x)
+        how = self._geometry(own) | {"add": add}
         if self.activation is None or needs_only_result(self.activation):
-            y = run(add=add, activation=self.activation)
+            y = self._passes.forward(x, self.weight, self.bias, activation=self.activation, **how)
             kept = {} if self.activation is None else {"y": y}
         else:
-            z = run(add=add)
+            z = self._passes.forward(x, self.weight, self.bias, **how)
             kept = {"z": z}
             y = activate(z, self.activation, threads=self.threads)
-        self._x, self._kept, self._added = x, kept, add is not None
+        self._x, self._own, self._kept, self._added = x, own, kept, add is not None
         return y
+
+    def _geometry(self, own: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Arguments of the passes: with these options of the subclass, or with those of the last forward."""
+        names = ("stride", "padding", "dilation", "groups", "flip", "layout", "algorithm", "threads")
+        return {name: getattr(self, name) for name in names} | (self._own if own is None else own)
+
+    def _add_weight_grad(self, dy: Array, x: Array) -> None:
+        add_to(self.weight_grad, self._passes.weight_grad, dy, x, w_shape=self.weight.shape, **self._geometry())
 
     def _before_activation(self, dy: npt.ArrayLike) -> Array:
         """The gradient with respect to what the activation was applied to."""
         if self.activation is None:
             return np.asarray(dy)
         return activation_grad(dy, self.activation, **self._kept, threads=self.threads)
-
-    @abstractmethod
-    def _input_grad(self, dy: Array, x: Array) -> Array: ...
-
-    @abstractmethod
-    def _add_weight_grad(self, dy: Array, x: Array) -> None: ...
-
-    @abstractmethod
-    def _backward(self, dy: Array, x: Array, **arguments: Any) -> tuple[Any, ...]: ...
-
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("flip", "layout", "algorithm", "threads")}
 
     def __repr__(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}"]

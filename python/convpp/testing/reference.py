@@ -20,7 +20,7 @@ A ``padding_mode`` other than "zeros" is a step before that: x is extended, posi
 its index function names (`_folded`), and then there is no padding.  The adjoint of that step adds each position of the
 extended dx to the element that it was read from.
 
-Read next: ``testing.py`` (the checks built on this), ``functional.py`` (the same operations, fast).
+Next: ``adjoint.py`` and ``gradcheck.py`` (checks without a reference), ``functional.py`` (the same operations, fast).
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def reference_input_grad(
     dy, w, x_shape = _float64(dy), _float64(w), tuple(x_shape)
     geometry = _Geometry(x_shape, w.shape, stride, padding, dilation, groups, padding_mode, flip, layout)
     dyg, wg = geometry.split_y(dy), geometry.split_w(w)
-    dx = geometry.extended_zeros()
+    dx = geometry.split_x(np.zeros(x_shape))
     with np.errstate(over="ignore", invalid="ignore"):
         for tap, out, inp in geometry.taps():
             dx[inp] += np.einsum("gkc,ngk...->ngc...", wg[tap], dyg[out])
@@ -228,13 +228,11 @@ class _Geometry:
         if len(x_shape) not in (rank + 1, rank + 2):
             raise ShapeError(f"x must have {rank + 2} axes ({rank + 1} for one sample), got shape {x_shape}")
         self.batched = len(x_shape) == rank + 2
-        self._x_shape = x_shape
         self.last = layout == "channels_last"
         self.flip = flip
 
-        n, *sample = x_shape if self.batched else (1, *x_shape)
-        c = sample.pop(-1 if self.last else 0)
-        extents = sample
+        n, *extents = x_shape if self.batched else (1, *x_shape)
+        c = extents.pop(-1 if self.last else 0)
         self.k, group_c, *kernel = w_shape
         self.groups = groups
         if groups < 1 or self.k % groups or group_c * groups != c:
@@ -261,11 +259,8 @@ class _Geometry:
     def taps(self) -> Iterator[tuple[Index, Index, Index]]:
         """For each tap, as indices: its place in w, the outputs it reaches, the inputs that they read."""
         for reach in itertools.product(*(axis.taps() for axis in self.axes)):
-            yield (
-                (..., *(tap for tap, _, _ in reach)),
-                (..., *(out for _, out, _ in reach)),
-                (..., *(inp for _, _, inp in reach)),
-            )
+            taps, outs, inputs = zip(*reach, strict=True)
+            yield (..., *taps), (..., *outs), (..., *inputs)
 
     def split_x(self, x: Array) -> Array:
         """(N, groups, C/groups, *spatial), extended as ``padding_mode`` says."""
@@ -273,10 +268,6 @@ class _Geometry:
         for axis, elements in self.extension:
             split = np.take(split, elements, axis)
         return split
-
-    def extended_zeros(self) -> Array:
-        """Zeros shaped like what ``split_x`` returns."""
-        return self.split_x(np.zeros(self._x_shape))
 
     def join_x(self, extended: Array) -> Array:
         """The adjoint of ``split_x``: each position is added to the element that it was read from."""
@@ -345,38 +336,32 @@ class _Axis:
             yield tap, slice(first, stop), slice(begin, end, self.stride)
 
 
-def _pads(
-    padding: Padding,
-    extents: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-) -> list[tuple[int, int]]:
-    """Any form of ``padding`` as one ``(lo, hi)`` pair per axis."""
-    rank = len(extents)
+def _pads(padding: Padding, *axes: Sequence[int]) -> list[tuple[int, int]]:
+    """Any form of ``padding`` as one ``(lo, hi)`` pair per axis of these extents, kernels, strides and dilations."""
+    rank = len(axes[0])
+    if isinstance(padding, str):
+        return [_named_pad(padding, *axis) for axis in zip(*axes, strict=True)]
     if isinstance(padding, (int, np.integer)):
         return [(int(padding), int(padding))] * rank
-    if not isinstance(padding, str):
-        if len(padding) != rank:
-            raise ShapeError(f"padding must be an int or have {rank} entries, one an axis, got {padding!r}")
-        pairs = [(p, p) if isinstance(p, (int, np.integer)) else tuple(p) for p in padding]
-        return [(int(lo), int(hi)) for lo, hi in pairs]
+    if len(padding) != rank:
+        raise ShapeError(f"padding must be an int or have {rank} entries, one an axis, got {padding!r}")
+    pairs = [(p, p) if isinstance(p, (int, np.integer)) else tuple(p) for p in padding]
+    return [(int(lo), int(hi)) for lo, hi in pairs]
 
-    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]  # from the first tap to the last
-    if padding == "valid":
-        return [(0, 0)] * rank
-    if padding == "full":
-        return [(r, r) for r in reach]
-    if padding == "causal":
-        return [(r, 0) for r in reach]
-    if padding not in ("same", "same_lower"):
-        raise ValueError(f"unknown padding {padding!r}; expected 'valid', 'same', 'same_lower', 'full' or 'causal'")
-    totals = [  # so that there are ceil(extent / stride) outputs
-        max(0, (-(-extent // s) - 1) * s + r + 1 - extent) for extent, s, r in zip(extents, stride, reach, strict=True)
-    ]
-    if padding == "same":  # an odd rest goes behind
-        return [(total // 2, total - total // 2) for total in totals]
-    return [(total - total // 2, total // 2) for total in totals]
+
+def _named_pad(name: str, extent: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    reach = dilation * (kernel - 1)  # from the first tap to the last
+    total = max(0, (-(-extent // stride) - 1) * stride + reach + 1 - extent)  # so that there are ceil(extent / stride)
+    known = {
+        "valid": (0, 0),
+        "full": (reach, reach),
+        "causal": (reach, 0),
+        "same": (total // 2, total - total // 2),  # an odd rest goes behind
+        "same_lower": (total - total // 2, total // 2),
+    }
+    if name not in known:
+        raise ValueError(f"unknown padding {name!r}; expected 'valid', 'same', 'same_lower', 'full' or 'causal'")
+    return known[name]
 
 
 def _modes(value: PaddingMode, rank: int) -> list[str]:

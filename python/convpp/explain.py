@@ -69,8 +69,8 @@ class Explanation:
         }
         if self.op != "forward":
             del rows["weights"]
-        for number, (name, fit) in enumerate(self.candidates.items()):
-            rows["" if number else "candidates"] = f"{name}: {fit if isinstance(fit, str) else f'{fit:.3g} slots'}"
+        texts = [fit if isinstance(fit, str) else f"{fit:.3g} slots" for fit in self.candidates.values()]
+        rows |= {f"  {name}": text for name, text in zip(self.candidates, texts, strict=True)}
         return "\n".join(f"{key:13} {value}" for key, value in rows.items())
 
 
@@ -122,4 +122,4 @@ def explain(
     planned = plan(op, dtype_name(dtype), shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options)
     summary = planned.convolution.summary(threads_of_call(threads))
     shapes = {"forward": planned.y_shape, "input_grad": planned.x_shape, "weight_grad": planned.w_shape}
-    return Explanation(output_shape=shapes[op], **summary)
+    return Explanation(output_shape=shapes[op], candidates=planned.convolution.candidates(), **summary)

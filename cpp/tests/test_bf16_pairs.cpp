@@ -28,7 +28,7 @@ Array<float> run(const Operands& o, const Convolution& convolution, int threads 
     Array<float> result(forward ? o.problem.y_elems() : o.problem.x_elems(), guards);
     Execution how;
     how.threads = threads;
-    convolution.execute(forward ? o.x.in() : o.dy.in(), o.w.in(), {}, result.out(), how);
+    convolution.execute<bfloat16, float>(forward ? o.x.in() : o.dy.in(), o.w.in(), {}, result.out(), how);
     CHECK(result.guards_intact());
     return result;
 }
@@ -135,7 +135,7 @@ TEST_CASE("bf16_pairs: the same bits for every batch and number of threads, and 
                 const int64_t in = source.size() / 3, out = all.size() / 3;
                 for (int64_t n = 0; n < 3; ++n) {
                     Array<float> alone(out, guards);
-                    of_one.execute(View<const bfloat16>{source.data() + n * in, in}, o.w.in(), {}, alone.out());
+                    of_one.execute<bfloat16, float>({source.data() + n * in, in}, o.w.in(), {}, alone.out());
                     CHECK(first_difference(alone.data(), all.data() + n * out, out) == -1);
                 }
                 if (pass != Pass::forward) continue;

@@ -1,5 +1,5 @@
 // Boundaries other than zeros: the fold against a walk, and all passes against the plain loops, exact on integers, by every
-// way of feeding the tile and both algorithms; bits; refusals.
+// strategy and both algorithms; bits; refusals.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -223,7 +223,7 @@ TEST_CASE_TEMPLATE("neither threads nor the batch change bits beside a boundary"
                 const int64_t from = operands.first(pass).size / g.batch, elems = expected.size() / g.batch;
                 for (int64_t n = 0; n < g.batch; ++n) {
                     Array<T> sample(elems, guards);
-                    alone.execute({operands.first(pass).data + n * from, from}, operands.w.in(), {}, sample.out());
+                    alone.execute<T>({operands.first(pass).data + n * from, from}, operands.w.in(), {}, sample.out());
                     CHECK(std::memcmp(sample.data(), expected.data() + n * elems,
                                       static_cast<size_t>(elems) * sizeof(T)) == 0);
                 }

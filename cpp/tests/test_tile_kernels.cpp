@@ -1,5 +1,5 @@
 // Packed tiles and row tiles of every instruction set of this machine, in both types, against the plain loop of
-// their contract (kernels/kernel_table.hpp).  Sources end at a fence, results lie between guards.
+// their contract (kernels/contract.hpp).  Sources end at a fence, results lie between guards.
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -1,5 +1,5 @@
-// Tiles that multiply pairs of bfloat16 (kernels/tile/bf16_pairs.cpp) against the definition of the instruction: a pair's
-// second product is added first, each product and sum is rounded as one (fused), subnormal numbers count as zero.
+// Tiles that multiply pairs of bfloat16 (kernels/tile/bf16_pairs.cpp) against the definition of the instruction: a
+// pair's second product is added first, each product and sum is rounded as one (fused), subnormal numbers count as zero.
 //
 // And the kernels that make bf16 pairs.  Where this CPU has none, nothing is tested.
 #include <cstring>
@@ -181,12 +181,13 @@ TEST_CASE("rows of two planes become rows of bf16 pairs between zeros") {
                                 const int64_t at = i * src_pitch + j;
                                 expected.push_back(j < count ? source[at] | uint32_t(source[at + partner]) << 16 : 0);
                             }
-                        table.copy_bf16_pair_rows(source.data(), partner, src_pitch, rows, count, pairs.data(), dst_pitch,
-                                                  source.data() + source.size());
+                        table.copy_bf16_pair_rows(source.data(), partner, src_pitch, rows, count, pairs.data(),
+                                                  dst_pitch, source.data() + source.size());
                         CAPTURE(rows);
                         CAPTURE(count);
                         CAPTURE(dst_pitch);
-                        CHECK((expected.empty() || std::memcmp(expected.data(), pairs.data(), 4 * expected.size()) == 0));
+                        CHECK(
+                            (expected.empty() || std::memcmp(expected.data(), pairs.data(), 4 * expected.size()) == 0));
                         CHECK(pairs.guards_intact());
                     }
     });

@@ -1,5 +1,6 @@
-// Convolutions of bfloat16 that multiply two channels at once (SumOrder::pairs), on CPUs that can: exact on whole numbers,
-// close to float32 on others, the same bits for every batch, number of threads and layout, and chosen whatever the batch.
+// Convolutions of bfloat16 that multiply two channels at once (SumOrder::pairs), on CPUs that can: exact on whole
+// numbers, close to float32 on others, the same bits for every batch, number of threads and layout, and chosen whatever
+// the batch.
 //
 // (test_half.cpp holds them to float32 in all it does on whole numbers, and where operands are not finite.)
 #include <algorithm>

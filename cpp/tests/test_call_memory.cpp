@@ -1,8 +1,8 @@
-// The memory that a call takes: one block, before the result is touched, as large as Convolution::summary says at most, and
-// nothing else; without that block a call throws and leaves the result as it was.
+// The memory that a call takes: one block, before the result is touched, at most as large as Convolution::summary says,
+// and nothing else; without that block a call throws and leaves the result as it was.
 //
-// The program counts: its operator new and its aligned_alloc are those below.  Each call is made by a new thread, since a
-// thread keeps its block for its next call (machine/workspace.hpp).
+// This program has an operator new and an aligned_alloc of its own, which count.  Each call is made by a new thread,
+// since a thread keeps its block for its next call (machine/workspace.hpp).
 #include <atomic>
 #include <cstdlib>
 #include <limits>
@@ -23,7 +23,7 @@ struct Heap {
     bool refuses = false;  // there is no memory for blocks
     std::atomic<int> news{0}, blocks{0};
     std::atomic<bool> touched{false};  // the result, before a block was taken
-    int64_t bytes = 0;                 // of the last block
+    int64_t bytes = 0;  // of the last block
     const unsigned char* end = nullptr;
     const void *result = nullptr, *before = nullptr;
     size_t result_bytes = 0;
@@ -148,9 +148,8 @@ void check_call(const Convolution& convolution, const Tensors<S>& tensors, const
         CHECK(result.guards_intact());
         // A block is up to a cache line larger than what was asked for.
         constexpr int64_t line = 64;
-        const int64_t of_y = pass == Pass::forward && options.accumulate
-                                 ? elems * static_cast<int64_t>(sizeof(Computed<S>)) + line
-                                 : 0;
+        const int64_t of_y =
+            pass == Pass::forward && options.accumulate ? elems * static_cast<int64_t>(sizeof(Computed<S>)) + line : 0;
         CHECK(taken.bytes <= convolution.summary(threads).workspace_bytes + of_y + line);
     };
     if (!options.prepared)
@@ -176,9 +175,9 @@ void check_passes(const Geometry& g, Algorithm algorithm) {
             if (options.epilogue && pass == Pass::weight_grad) continue;
             for (const int threads : {1, 2}) {
                 INFO(std::string(name(pass)), " ", std::string(name(dtype_of<S>)), " by ",
-                     convolution.summary().strategy, ", ", threads, " threads", options.accumulate ? ", accumulate" : "",
-                     options.epilogue ? ", epilogue" : "", options.prepared ? ", prepared" : "",
-                     options.finite ? "" : ", not finite", ": ", describe(g));
+                     convolution.summary().strategy, ", ", threads, " threads",
+                     options.accumulate ? ", accumulate" : "", options.epilogue ? ", epilogue" : "",
+                     options.prepared ? ", prepared" : "", options.finite ? "" : ", not finite", ": ", describe(g));
                 check_call<S, R>(convolution, options.finite ? finite : spoiled, options, threads);
             }
         }
@@ -187,10 +186,10 @@ void check_passes(const Geometry& g, Algorithm algorithm) {
 
 std::vector<Geometry> direct_geometries() {
     std::vector<Geometry> geometries{
-        conv2d(2, 24, 20, 15, 17, 3, 1, 1),           conv2d(1, 32, 32, 30, 30, 3, 1, 1, 1, 32),
-        conv2d(2, 48, 48, 14, 14, 3, 1, 1, 1, 12),    conv2d(2, 10, 30, 19, 18, 5, 3, 2, 2),
-        conv2d(2, 64, 96, 14, 14, 1, 1, 0),           conv2d(2, 32, 40, 15, 16, 1, 2, 0),
-        conv2d(1, 3, 32, 40, 40, 7, 2, 3),            conv2d(1, 3, 5, 20, 20, 3, 1, 0),
+        conv2d(2, 24, 20, 15, 17, 3, 1, 1),        conv2d(1, 32, 32, 30, 30, 3, 1, 1, 1, 32),
+        conv2d(2, 48, 48, 14, 14, 3, 1, 1, 1, 12), conv2d(2, 10, 30, 19, 18, 5, 3, 2, 2),
+        conv2d(2, 64, 96, 14, 14, 1, 1, 0),        conv2d(2, 32, 40, 15, 16, 1, 2, 0),
+        conv2d(1, 3, 32, 40, 40, 7, 2, 3),         conv2d(1, 3, 5, 20, 20, 3, 1, 0),
     };
     for (const int64_t channels : {4, 40}) {  // threads take whole samples, or share each
         geometries.push_back(conv2d(3, channels, channels, 20, 20, 3, 1, 1));

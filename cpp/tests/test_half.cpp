@@ -99,11 +99,10 @@ Array<R> run(const Case<S>& c, const Convolution& convolution, const Which& whic
     Execution how;
     how.threads = threads;
     how.accumulate = mode == Mode::accumulate;
-    c.with(pass, mode == Mode::with_bias, which,
-           [&](auto first, auto second, auto bias) {
-               using Stored = std::remove_const_t<std::remove_pointer_t<decltype(first.data)>>;
-               convolution.execute<Stored, R>(first, second, bias, result.out(), how);
-           });
+    c.with(pass, mode == Mode::with_bias, which, [&](auto first, auto second, auto bias) {
+        using Stored = std::remove_const_t<std::remove_pointer_t<decltype(first.data)>>;
+        convolution.execute<Stored, R>(first, second, bias, result.out(), how);
+    });
     CHECK(result.guards_intact());
     return result;
 }

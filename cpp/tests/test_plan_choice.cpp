@@ -31,8 +31,7 @@ TEST_CASE("typical layers are computed by the strategy that was measured as the 
                             };
                             CHECK(depthwise(56) == (slides ? "sliding" : "channels"));
                             // Most of a vector of 16 would be empty.
-                            if (kernel_shapes(isa, dtype).shape[0].lanes == 16)
-                                CHECK(depthwise(7) == "channels");
+                            if (kernel_shapes(isa, dtype).shape[0].lanes == 16) CHECK(depthwise(7) == "channels");
                         }
                 // Groups of 4 channels: a vector holds them in both types, or not (2 lanes).
                 const bool held = kernel_shapes(isa, dtype).shape[0].lanes >= 4;

@@ -132,7 +132,7 @@ TEST_CASE("a list is spread over all steps of the tiles, and ends with the last 
     strides.channel = 1 << 10;
     strides.axis = {1 << 9, 1 << 5, 1};
     prefetch.add(Stored<float>(memory.data(), 0), strides, {2, 1, 3, 20}, {1, 1, 1},
-              4);  // 24 rows of two lines, or of three
+                 4);  // 24 rows of two lines, or of three
     const kernels::Prefetch list = prefetch.over(48, 100);
     CHECK(list.period >= 48 * 100 / 72);
     CHECK(list.period <= 48 * 100 / 48);

@@ -162,7 +162,8 @@ TEST_CASE_TEMPLATE("indirect tiles sum in the order of k: the bits of the packed
     });
 }
 
-TEST_CASE_TEMPLATE("prefetching tiles sum as the others do, and go through the list a line every period", T, float, double) {
+TEST_CASE_TEMPLATE("prefetching tiles sum as the others do, and go through the list a line every period", T, float,
+                   double) {
     Random random(34);
     constexpr int64_t line = 64;
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {

@@ -1,4 +1,4 @@
-// The table of strategies and what plans say of it: who serves and who refuses, one that is chosen, plans that are complete.
+// The table of strategies and what plans say of it: who serves, who refuses, which one is chosen; plans are complete.
 #include <cmath>
 #include <string>
 
@@ -10,18 +10,14 @@ namespace {
 
 constexpr std::initializer_list<DType> all_types{DType::float32, DType::float64, DType::bfloat16, DType::float16};
 
-// Regular, depthwise, grouped, strided, 1x1, first layers, few pixels; and some that only a random generator draws: each
-// strategy is the best one for some of them.
+// Regular, depthwise, grouped, strided, 1x1, first layers, few pixels, and some that only a random generator draws: each
+// strategy is chosen for one of them.
 std::vector<Geometry> geometries() {
     std::vector<Geometry> layers{
-        conv2d(2, 64, 64, 28, 28, 3, 1, 1),
-        conv2d(1, 32, 32, 56, 56, 3, 1, 1, 1, 32),
-        conv2d(1, 64, 64, 14, 14, 3, 1, 1, 1, 16),
-        conv2d(2, 20, 70, 15, 17, 5, 3, 2, 2),
-        conv2d(2, 64, 128, 14, 14, 1, 1, 0),
-        conv2d(1, 3, 32, 40, 40, 7, 2, 3),
-        conv2d(1, 3, 5, 20, 20, 3, 1, 0),
-        conv1d(2, 7, 9, 300, 5, 1, 2),
+        conv2d(2, 64, 64, 28, 28, 3, 1, 1),        conv2d(1, 32, 32, 56, 56, 3, 1, 1, 1, 32),
+        conv2d(1, 64, 64, 14, 14, 3, 1, 1, 1, 16), conv2d(2, 20, 70, 15, 17, 5, 3, 2, 2),
+        conv2d(2, 64, 128, 14, 14, 1, 1, 0),       conv2d(1, 3, 32, 40, 40, 7, 2, 3),
+        conv2d(1, 3, 5, 20, 20, 3, 1, 0),          conv1d(2, 7, 9, 300, 5, 1, 2),
     };
     layers.push_back(conv2d(3, 8, 12, 16, 16, 3, 1, 1));
     layers.back().per_sample = true;

@@ -1,4 +1,4 @@
-// What a View is made of: containers, pointer and size, another View; and that its size is checked whatever it is made of.
+// What a View is made of: containers, pointer and size, another View.  Its size is checked whatever it is made of.
 #include <array>
 #include <vector>
 
@@ -28,7 +28,7 @@ static_assert(!std::is_convertible_v<std::vector<double>&, View<const float>>, "
 static_assert(!std::is_convertible_v<View<const float>, View<float>>);
 static_assert(std::is_convertible_v<View<float>, View<const float>>);
 
-// 1 2 3 by 1 10: a row of two results.
+// A row of three elements, two taps: two results.
 ConvProblem small() { return ConvProblem(conv(1, 1, 1, 1, {1, 1, 3}, {1, 1, 2})); }
 
 }  // namespace

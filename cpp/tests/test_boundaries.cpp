@@ -1,5 +1,5 @@
-// Boundaries other than zeros: the fold against a walk, and all passes against the plain loops, exact on integers, by
-// every strategy and both algorithms; bits; refusals.
+// Boundaries other than zeros: the border map against a walk, and all passes against the plain loops, exact on
+// integers, by every strategy and both algorithms; bits; refusals.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -10,8 +10,8 @@
 namespace convpp::test {
 namespace {
 
-constexpr std::initializer_list<Boundary> folding{Boundary::reflect, Boundary::replicate, Boundary::circular,
-                                                  Boundary::symmetric};
+constexpr std::initializer_list<Boundary> other_than_zeros{Boundary::reflect, Boundary::replicate, Boundary::circular,
+                                                           Boundary::symmetric};
 
 // The element that the walker stands on after so many steps from element `start`, forwards or backwards.
 int64_t walked(Boundary boundary, int64_t n, int64_t start, int64_t steps, int64_t direction) {
@@ -88,7 +88,7 @@ Geometry plane(int64_t batch, int64_t in, int64_t out, int64_t groups, int64_t h
 }  // namespace
 
 TEST_CASE("positions fold to where a walker that turns or jumps at the ends stands") {
-    for (const Boundary boundary : folding)
+    for (const Boundary boundary : other_than_zeros)
         for (int64_t n = 1; n <= 6; ++n)
             for (int64_t at = -25; at < 25 + n; ++at) {
                 INFO(std::string(name(boundary)), " n ", n, " at ", at);
@@ -146,7 +146,7 @@ TEST_CASE_TEMPLATE("layers with boundaries equal the reference by every way", T,
     Random random(78);
     Ways ways;
     for (const Layout layout : both_layouts)
-        for (const Boundary boundary : folding) {
+        for (const Boundary boundary : other_than_zeros) {
             check<T>(plane(1, 3, 9, 1, 9, 40, 3, boundary, layout), random, ways);  // long rows
             check<T>(plane(2, 1, 6, 1, 12, 7, 5, boundary, layout), random, ways);  // flat ones
             check<T>(plane(1, 40, 10, 1, 7, 6, 3, boundary, layout), random, ways);  // one by one, two blocks of pairs

@@ -97,7 +97,7 @@ def test_files_that_pages_name_exist(page: Path) -> None:
 
 
 def folders() -> set[str]:
-    """Those that have a line in architecture.md: the rooms, the parts of some of them, and what lies beside the code."""
+    """Those that have a line in architecture.md: rooms, the parts of some of them, and what lies beside the code."""
     parents = ("", "cpp", "cpp/src", "cpp/src/strategies", "cpp/src/kernels", "cpp/include", "python", "python/convpp")
     lines = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     ignored = [".*", *(line.strip("/") for line in lines if line.endswith("/"))]

@@ -243,10 +243,10 @@ def rooms() -> Canvas:
     arrow(canvas, [(606, 150), (606, 204)])
     canvas.text(618, 182, "which fits best? its plan", 13, fill=MUTED)
     room(canvas, (28, 204, 844, 104), strategy, "strategies/", "one folder for each way of multiplying, and a table")
-    names = ("sliding", "channels", "packed", "rows", "indirect", "winograd", "reference")
+    names = ("sliding", "channels", "packed", "rows", "flat", "indirect", "winograd", "reference")
     for place, name in enumerate(names):
-        canvas.rect(40 + 118 * place, 262, 112, 32, "#ffffff", mix(strategy, 0.6), rx="6")
-        canvas.text(96 + 118 * place, 283, name, 14, "middle")
+        canvas.rect(40 + 103 * place, 262, 97, 32, "#ffffff", mix(strategy, 0.6), rx="6")
+        canvas.text(88.5 + 103 * place, 283, name, 14, "middle")
 
     arrow(canvas, [(108, 308), (108, 362)], ACCENT)
     canvas.text(120, 340, "each task, by one thread", 13, fill=ACCENT)

@@ -1,4 +1,4 @@
-"""Random layers of the kinds for which a plan has a way of its own, which `draw_geometry` would meet too seldom.
+"""Random layers of the kinds for which there is a strategy of its own, which `draw_geometry` would meet too seldom.
 
 In: a random generator.  Out: a `Geometry`, small enough for the oracle.  Read next: test_random_geometries.py.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 from geometry import DTYPES, EDGES, EXTENTS, Geometry, pick
 
-#: Kinds of `draw_layer`, each with the ways of feeding the register tile that it is there for.
+#: Kinds of `draw_layer`, each with the strategies that it is there for.
 LAYER_KINDS = (
     "vectors of channels",  # depthwise, and groups of 2, 4, 8 channels
     "residues",  # input gradients of strided layers: classes that fill the rows of dx, and some that do not
@@ -21,7 +21,7 @@ LAYER_KINDS = (
 
 
 def draw_layer(rng: np.random.Generator, *, max_macs: int = 500_000) -> Geometry:
-    """Draw a layer for which the plan has a way of its own; the first kind, which has the most ways, twice as often."""
+    """Draw a layer of one kind; the first kind, for which there are most strategies, twice as often."""
     kind = pick(rng, (*LAYER_KINDS, LAYER_KINDS[0]))
     while True:
         geometry = _draw_layer(rng, kind)

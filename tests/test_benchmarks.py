@@ -21,8 +21,8 @@ from machine import MEASURES, SIZES, Machine, attainable
 
 from cases import LAYERS, a_case, write_cases
 from convpp._cli import bench
-from convpp.runtime import _measure_bandwidth
 from convpp._cli.suite import PASSES
+from convpp.runtime import _measure_bandwidth
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 VGG = [row for row in LAYERS if row.startswith("vgg16/")]

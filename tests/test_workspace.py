@@ -3,18 +3,26 @@
 Each call is made in a process of its own, in which nothing is kept from calls before it; the peak of resident memory is
 reset before the call and read after it.  The calls are those that take most: gradients that are added to ``out`` as a
 whole, sums of halves, halos of the padding modes, results that are not finite and are computed again.
+
+What explain says of real layers is held to bounds; cpp/tests/test_plan_memory.cpp holds plans to them at any batch.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
 
 from geometry import Shape
+from rounding import PASSES
 from scripts import succeed
+
+pytest.importorskip("ml_dtypes")
+import plan_guard
 
 #: What a call takes beside the workspace: pages that arrays and stacks of threads begin and end on, code that runs
 #: for the first time, and what the kernel's count of pages lags behind.
@@ -115,8 +123,6 @@ except (OSError, StopIteration):
 @pytest.mark.parametrize("name", CALLS)
 def test_peak_memory_of_a_call(name: str, threads: int) -> None:
     call = CALLS[name]
-    if call.dtype == "bfloat16":
-        pytest.importorskip("ml_dtypes")
     # Blocks of this size and more are the system's again when they are freed: the peak counts what the call takes,
     # not what it finds in the heap.
     printed = succeed(SCRIPT.format(call=asdict(call), threads=threads), MALLOC_MMAP_THRESHOLD_="65536")
@@ -127,3 +133,23 @@ def test_peak_memory_of_a_call(name: str, threads: int) -> None:
     assert peak <= said + SLACK_BYTES
     if call.most:
         assert peak >= said / 2, said
+
+
+@pytest.mark.parametrize("table", ["layers.csv", "convbench.csv"])
+def test_workspace_of_real_layers_is_bounded(table: str) -> None:
+    mib = 2**20
+    for case in plan_guard.rows_of(plan_guard.BENCHMARKS / table):
+        for op, (dtype, size), last in itertools.product(PASSES, (("float32", 4), ("float64", 8)), (False, True)):
+            said = case.convolution(op, dtype, last).summary(1)
+            own = said["workspace_bytes_per_thread"]
+            # Winograd: a box's tiles and their products, at each of up to 36 points.
+            assert 0 < own <= (3 if said["algorithm"] == "direct" else 12) * mib, case
+            weights = case.k * case.c // case.groups * math.prod(case.kernel) * size
+            results = {
+                "forward": 0,
+                "input_grad": case.n * case.c * math.prod(case.input) * size,
+                "weight_grad": weights,
+            }
+            # Weights have up to 36 points for 9 taps, and are filled up to whole panels.  A gradient that is added
+            # to what is there may be needed as a whole before.
+            assert said["workspace_bytes"] - own <= max(10 * weights, 32 * mib) + results[op], case

@@ -108,9 +108,10 @@ def guard(session: nox.Session) -> None:
     """Show where this checkout's plans, or the bits of its results, differ from another revision's.
 
     ``nox -s guard -- v1.2 --allow bytes`` compares with the revision v1.2, and lets the field ``bytes`` off; without
-    a revision, with the commit at which this branch left ``main``.  Both revisions are built, in minutes each, and
-    dumped, in half a minute each.  The other one's dump is kept until that revision, the program or its tables change,
-    so that the next run builds this checkout only.
+    a revision, with the commit at which this branch left ``main``.  Each of the two is built (on two cores about four
+    minutes) and dumped (half a minute).  The other revision's dump is kept until that revision, the program or its
+    tables change: the next run builds this checkout only.  Beside a build of one's own, ``tools/plan_guard.py`` does
+    the same by hand.
     """
     need_compiler_for_python(session)
     revision, allowed = "", session.posargs

@@ -110,6 +110,17 @@ def test_fields_that_only_one_dump_has_are_not_compared(dumped: Path, lines: Lin
     assert compare(older, dumped) == compare(dumped, older) == 0
 
 
+def test_dumps_without_a_line_in_common_do_not_agree(dumped: Path, tmp_path: Path) -> None:
+    empty = written(tmp_path / "empty.gz", {})
+    assert compare(empty, empty) == compare(dumped, empty, "missing") == compare(empty, dumped, "new") == 1
+
+
+def test_a_sample_is_no_larger_than_what_it_is_drawn_from(tmp_path: Path) -> None:
+    assert (
+        plan_guard.main(["dump", str(tmp_path / "dump.gz"), "--geometries", "1", "--digests", "2", "--every", "7"]) == 0
+    )
+
+
 def test_random_geometries_are_the_same_in_every_revision() -> None:
     """Dumps of different days are compared: only a change that means to draw others may change this."""
     rng = random.Random(12)

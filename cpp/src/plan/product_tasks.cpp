@@ -41,6 +41,10 @@ int64_t packed_pixels_most(const Plan& plan, const Setting& setting) {
                      staged_pixels_most(setting, plan.maps[0])});
 }
 
+int64_t staged_row_pixels_most(const Plan& plan, const Setting& setting) {
+    return std::max(packed_pixels_most(plan, setting), chunk_pixels_of_rows(setting, plan.maps[0]));
+}
+
 int64_t all_pixels(const Plan& plan) {
     int64_t pixels = 0;
     for (const MapPlan& m : plan.maps) pixels += m.map.pixels() * plan.batch();

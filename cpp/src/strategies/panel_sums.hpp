@@ -86,9 +86,12 @@ void write_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
     }
 }
 
-// What sum_loop.hpp asks of sums that are rows.
-template <class T>
+// A strategy's part in sum_loop.hpp, where sums are rows: a thread's buffers, made of (carver, plan, kernel), with `sums` and
+// `writing`; the sums of a task.
+template <class T, class ThreadsBuffers, auto RunTask>
 struct RowSums {
+    using Buffers = ThreadsBuffers;
+    static constexpr auto run = RunTask;
     static constexpr bool cuts_rows = true;
     static int64_t elems(const Plan& plan, const kernels::KernelTable<T>& kernel) {
         return SumLayout(plan, kernel).elems;
@@ -96,6 +99,10 @@ struct RowSums {
     static int64_t rows(const Plan& plan, const SumProduct& product) { return sum_rows_of(plan, product); }
     static int64_t pitch(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product) {
         return sum_pitch(plan, kernel, product);
+    }
+    static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
+                      int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
+        write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.writing);
     }
 };
 

@@ -119,10 +119,9 @@ void write_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, con
 
 // For sum_loop.hpp.  (A product's rows are its pairs, as far as they can be added apart.)
 template <class T>
-struct ChannelSums : RowSums<T> {
+struct ChannelSums : RowSums<T, ChannelSumBuffers<T>, &sum_channels<T>> {
     using Buffers = ChannelSumBuffers<T>;
     static constexpr bool cuts_rows = false;
-    static constexpr auto run = &sum_channels<T>;
     static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
                       int64_t, int64_t, const SumOperands<T>& operands, const Buffers& buffers) {
         write_channels(plan, kernel, product, sums, operands, buffers);

@@ -100,9 +100,8 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 
 // For sum_loop.hpp.
 template <class T>
-struct IndirectSums : RowSums<T> {
+struct IndirectSums : RowSums<T, IndirectSumBuffers<T>, &sum_indirect<T>> {
     using Buffers = IndirectSumBuffers<T>;
-    static constexpr auto run = &sum_indirect<T>;
     static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
                       int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
         write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.panels.writing);

@@ -88,13 +88,7 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
     }
 }
 
-// For product_loop.hpp.
 template <class T>
-struct PackedProduct {
-    using Buffers = PackedBuffers<T>;
-    static constexpr bool applies_epilogue = false;
-    static constexpr auto pack = &pack_all_weights<T, Buffers>;
-    static constexpr auto run = &run_packed_task<T>;
-};
+using PackedProduct = ProductParts<PackedBuffers<T>, &pack_all_weights<T, PackedBuffers<T>>, &run_packed_task<T>>;
 
 }  // namespace convpp

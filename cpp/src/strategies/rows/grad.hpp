@@ -52,15 +52,7 @@ void sum_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const Sum
     }
 }
 
-// For sum_loop.hpp.
 template <class T>
-struct RowsSums : RowSums<T> {
-    using Buffers = RowSumBuffers<T>;
-    static constexpr auto run = &sum_rows<T>;
-    static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
-                      int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
-        write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.writing);
-    }
-};
+using RowsSums = RowSums<T, RowSumBuffers<T>, &sum_rows<T>>;
 
 }  // namespace convpp

@@ -2,17 +2,20 @@
 //
 // In:  the Plan, the operands, packed weights, a task.   Out: the task's results, which the tiles write themselves.
 //
-// That is for rows that fill their vectors and lie together in the result; flat_task.hpp is for the others.
+// That is for rows that fill their vectors and lie together in the result; strategies/flat/ is for the others.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
 #include "weights/panels.hpp"
-#include "strategies/rows/joint.hpp"
 #include "strategies/rows/row_product.hpp"
 
 namespace convpp {
+
+struct RowsPlan : StrategyPlan {
+    int64_t chunk_bytes = 0;  // of the vectors that all result channels pass by before the next ones come
+};
 
 template <class T>
 struct RowBuffers {
@@ -81,13 +84,7 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     }
 }
 
-// For product_loop.hpp.
 template <class T>
-struct RowProducts {
-    using Buffers = RowBuffers<T>;
-    static constexpr bool applies_epilogue = true;
-    static constexpr auto pack = &pack_all_weights<T, Buffers>;
-    static constexpr auto run = &run_row_task<T>;
-};
+using RowsProduct = ProductParts<RowBuffers<T>, &pack_all_weights<T, RowBuffers<T>>, &run_row_task<T>, true>;
 
 }  // namespace convpp

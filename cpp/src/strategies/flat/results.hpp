@@ -1,7 +1,7 @@
 // Flat results: planes that were computed as one long row each, moved into the result and (to be added to) out of it.
 //
-// In:  a task of flat_task.hpp, one channel's flat results.   Out: rows of the result, those of residue classes in turn.
-// Next: kernels/pack.hpp (store_rows, interleave_rows).
+// In:  a task of product.hpp, one channel's flat results.   Out: rows of the result, those of residue classes in turn.
+// Next: kernels/move/pack.hpp (store_rows, interleave_rows).
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 #include "source/staged.hpp"
 #include "plan/tasks.hpp"
-#include "strategies/rows/joint.hpp"
+#include "strategies/flat/joint.hpp"
 
 namespace convpp {
 

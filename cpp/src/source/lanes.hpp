@@ -15,9 +15,17 @@
 
 namespace convpp {
 
+// Lays the ranges of a copy out: the pixels of one vector of channels.
+inline void lay_out_vectors(PaddedLayout& layout, int64_t samples, int64_t lanes) {
+    constexpr const char* what = "the padded input";
+    layout.strides =
+        dense_strides(lanes, {layout.range[0].length, layout.range[1].length, layout.range[2].length}, what);
+    layout.strides.channel = 1;
+    layout.elems = checked_mul(layout.strides.batch, samples, what);
+}
+
 // What some maps' pixels of a box read with a box of their taps: one copy for all.  (Several maps have one box of taps.)
 inline PaddedLayout lane_layout(const MapPlan* maps, int64_t map_count, const Box& box, int64_t taps, int64_t lanes) {
-    constexpr const char* what = "the padded input";
     PaddedLayout layout;
     for (size_t a = 0; a < 3; ++a) {
         int64_t lo = 0, hi = 0;
@@ -32,13 +40,7 @@ inline PaddedLayout lane_layout(const MapPlan* maps, int64_t map_count, const Bo
         }
         layout.range[a] = {lo, hi - lo};
     }
-    TensorStrides& s = layout.strides;
-    s.channel = 1;
-    s.axis[2] = lanes;
-    s.axis[1] = checked_mul(lanes, layout.range[2].length, what);
-    s.axis[0] = checked_mul(s.axis[1], layout.range[1].length, what);
-    s.batch = checked_mul(s.axis[0], layout.range[0].length, what);
-    layout.elems = checked_mul(s.batch, box.extent(0), what);
+    lay_out_vectors(layout, box.extent(0), lanes);
     return layout;
 }
 

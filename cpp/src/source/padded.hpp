@@ -55,10 +55,8 @@ inline PaddedLayout padded_layout(const MapPlan& plan, const TensorStrides& sour
             read_range(plan.map.axis[a], pixels.lo[a + 1], pixels.hi[a + 1], taps.lo[a + 1], taps.hi[a + 1]);
     const bool channels_lie_together = source.channel == 1;
     TensorStrides& s = layout.strides;
-    s.axis[2] = channels_lie_together ? channels : 1;
-    s.axis[1] = checked_mul(s.axis[2], layout.range[2].length, what);
-    s.axis[0] = checked_mul(s.axis[1], layout.range[1].length, what);
-    s.batch = checked_mul(s.axis[0], layout.range[0].length, what);
+    s = dense_strides(channels_lie_together ? channels : 1,
+                      {layout.range[0].length, layout.range[1].length, layout.range[2].length}, what);
     const int64_t plane = checked_mul(s.batch, pixels.extent(0), what);
     s.channel = channels_lie_together ? 1 : apart_from_aliases(plane);
     layout.elems = channels_lie_together ? plane : checked_mul(s.channel, channels, what);

@@ -83,16 +83,7 @@ struct WinogradBox {
             places[a + 1] = axis.places(units);
             tiles[a + 1] = axis.tiles(units);
         }
-        for (PaddedLayout* const layout : {&source, &results}) {
-            constexpr const char* what = "the padded input";
-            TensorStrides& s = layout->strides;
-            s.channel = 1;
-            s.axis[2] = lanes;
-            s.axis[1] = checked_mul(lanes, layout->range[2].length, what);
-            s.axis[0] = checked_mul(s.axis[1], layout->range[1].length, what);
-            s.batch = checked_mul(s.axis[0], layout->range[0].length, what);
-            layout->elems = checked_mul(s.batch, box.extent(0), what);
-        }
+        for (PaddedLayout* const layout : {&source, &results}) lay_out_vectors(*layout, box.extent(0), lanes);
     }
 
     static int64_t product(const std::array<int64_t, 4>& counts) {

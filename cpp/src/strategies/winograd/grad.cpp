@@ -137,7 +137,7 @@ void transform_box(const Plan& plan, const KernelTable<T>& kernel, const Winogra
                    {pixels, box.source, product.block.channel_lo + c, std::min(lanes, source_channels - c)},
                    buffers.copy);
         transforms(plan, kernel)
-            .source(buffers.copy.padded.copy, buffers.places, WinogradBox::steps(winograd, box.source), places, nullptr,
+            .source(buffers.copy.at, buffers.places, WinogradBox::steps(winograd, box.source), places, nullptr,
                     buffers.v + c, buffers.place_to, point_steps(winograd, layout.v_point));
     }
     // Tiles may reach beyond the results: dy is padded with zeros there.
@@ -147,7 +147,7 @@ void transform_box(const Plan& plan, const KernelTable<T>& kernel, const Winogra
                    {pixels, box.results, product.channel_lo + k, std::min(lanes, product.channels - k)}, buffers.copy);
         T* const to = buffers.w + k / layout.width * layout.width * tiles + k % layout.width;
         transforms(plan, kernel)
-            .results_adjoint(buffers.copy.padded.copy, buffers.tiles, WinogradBox::steps(winograd, box.results), tiles,
+            .results_adjoint(buffers.copy.at, buffers.tiles, WinogradBox::steps(winograd, box.results), tiles,
                              nullptr, to, buffers.tile_to, point_steps(winograd, layout.w_point));
     }
 }

@@ -108,7 +108,7 @@ void transform_source(const Plan& plan, const KernelTable<T>& kernel, const Stor
         const int64_t channels = std::min<int64_t>(kernel.lanes, block.channels - c);
         copy_lanes(plan, kernel, plan.maps[0], source, {pixels, box.source, block.lo + c, channels}, buffers.copy);
         transforms(plan, kernel)
-            .source(buffers.copy.padded.copy, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
+            .source(buffers.copy.at, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
                     nullptr, buffers.v + c, buffers.place_to, point_steps(w, buffers.v_point));
     }
 }

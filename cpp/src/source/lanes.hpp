@@ -16,11 +16,6 @@
 
 namespace convpp {
 
-// Lays the ranges of a copy out in vectors of channels.
-inline void lay_out_vectors(CopyLayout& layout, int64_t samples, int64_t lanes) {
-    lay_out(layout, samples, lanes, "the padded input");
-}
-
 // What some maps' pixels of a box read with a box of their taps: one copy for all.  (Several maps have one box of taps.)
 inline CopyLayout lane_layout(const MapPlan* maps, int64_t map_count, const Box& box, int64_t taps, int64_t lanes) {
     CopyLayout layout;
@@ -36,7 +31,7 @@ inline CopyLayout lane_layout(const MapPlan* maps, int64_t map_count, const Box&
         }
         layout.range[a] = {lo, hi - lo};
     }
-    lay_out_vectors(layout, box.extent(0), lanes);
+    layout.lay_out(box.extent(0), 1, lanes);
     return layout;
 }
 
@@ -46,7 +41,8 @@ struct LaneCopy : SourceCopy<T> {
     kernels::Run* runs = nullptr;  // channels_first: the rows of a plane
     int64_t* channel_offset = nullptr;
 
-    LaneCopy(Carver& carver, const Plan& plan, int64_t lanes) : LaneCopy(carver, sizes_of(plan, lanes), lanes, most_taps(plan)) {}
+    LaneCopy(Carver& carver, const Plan& plan, int64_t lanes)
+        : LaneCopy(carver, sizes_of(plan, lanes), lanes, most_taps(plan)) {}
     // Of a source, and of another tensor that takes its place.
     LaneCopy(Carver& carver, const Plan& plan, const CopyLayout& source, const CopyLayout& other, int64_t lanes)
         : LaneCopy(carver, sizes_of(plan, source, other), lanes, 0) {}
@@ -58,19 +54,16 @@ private:
         channel_offset = carver.take<int64_t>(lanes);
     }
     static CopySizes sizes_of(const Plan& plan, int64_t lanes) {
-        const int64_t channels = plan.channels_last() ? plan.tasks.channel_block : lanes;
-        CopySizes sizes;
-        for (const MapPlan& m : plan.maps)
-            for (int64_t b = 0; m.classes > 0 && b < m.patches.taps.count(); ++b) {
-                const CopyLayout layout = lane_layout(&m, m.classes, m.boxes.box(0), b, lanes);
-                sizes.add(layout, layout.copied_elems(channels, "the padded input"), m.map.has_border());
-            }
-        return sizes;
+        return CopySizes(plan.maps, [&](const MapPlan& m, int64_t i) {  // of all channels of a task, or of one vector
+            CopyLayout layout = lane_layout(&m, m.classes, m.boxes.box(0), i, lanes);
+            if (plan.channels_last()) layout.blocks = ceil_div(plan.tasks.channel_block, lanes);
+            return layout;
+        });
     }
     static CopySizes sizes_of(const Plan& plan, const CopyLayout& source, const CopyLayout& other) {
         CopySizes sizes;
-        sizes.add(source, source.elems, plan.maps[0].map.has_border());
-        sizes.add(other, other.elems, false);
+        sizes.add(source, plan.maps[0].map.has_border());
+        sizes.add(other, false);
         return sizes;
     }
     static int64_t most_taps(const Plan& plan) {
@@ -126,13 +119,6 @@ void copy_lanes(const kernels::KernelTable<T>& kernel, const LaneTensor& tensor,
                 read.split_channels((first + row).at, from.axis[2], band.count, channels, at, layout.elems, source.end);
         });
     });
-}
-
-// What a map's pixels read in the first vector of a copy.
-template <class T>
-SourceView<T> view_of_lanes(const MapPlan& m, const Box& pixels, const PatchBlock& taps, const CopyLayout& layout,
-                            const LaneCopy<T>& copy) {
-    return view_of_copy<T>(m, pixels, taps, layout, {copy.at, layout.elems}, copy.offsets);
 }
 
 // The same of the plan's source, and what lies outside of x.  The lanes beyond the channels stay zeros.

@@ -18,12 +18,13 @@
 
 namespace convpp {
 
-inline CopyLayout staged_layout(const IndexMap& map, const Box& pixels, const Box& taps) {
+inline CopyLayout staged_layout(const IndexMap& map, const Box& pixels, const Box& taps, int64_t channels) {
     constexpr int64_t slack = 16;  // behind each channel, for stores and loads of whole vectors
     CopyLayout layout;
-    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_phases(map, a, pixels, taps);
-    lay_out(layout, pixels.extent(0), 1, "the staged input");
-    set_channels_apart(layout, layout.elems + slack);
+    layout.what = "the staged input";
+    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(map, a, pixels, taps, Phases::apart);
+    layout.lay_out(pixels.extent(0), channels, 1);
+    layout.set_channel_step(layout.elems + slack);
     return layout;
 }
 
@@ -39,8 +40,8 @@ struct Staging : SourceCopy<T> {
     Staging() = default;
     template <class Maps>
     Staging(Carver& carver, const Maps& maps, int64_t lanes) {
-        const CopySizes sizes(maps, "the staged input", [](const MapPlan& m, const Box& taps) {
-            return staged_layout(m.map, m.boxes.box(0), taps);
+        const CopySizes sizes(maps, [](const MapPlan& m, int64_t i) {
+            return staged_layout(m.map, m.boxes.box(0), m.patches.taps.box(i), m.patches.channels_per_block);
         });
         // A row's padding may be written behind the last one.
         SourceCopy<T>::operator=(SourceCopy<T>(carver, sizes, sizes.pitch + 2 * lanes, most_pairs(maps)));
@@ -52,14 +53,14 @@ struct Staging : SourceCopy<T> {
 template <class T>
 void find_bands(const Patches& patches, Staging<T>& staging) {
     const MapPlan& plan = patches.plan;
-    const CopyLayout& layout = staging.layout = staged_layout(plan.map, patches.pixels, patches.block.taps);
+    const CopyLayout& layout = staging.layout =
+        staged_layout(plan.map, patches.pixels, patches.block.taps, patches.channels());
     kernels::Band* band = staging.bands;
     CopyBands(layout, patches.strides, source_extents(plan.map)).for_each([&](const kernels::Band& found) {
         *band++ = found;
     });
     staging.band_count = band - staging.bands;
-    const Stored<T> base{staging.at, patches.channels() * layout.elems};
-    staging.view = view_of_copy(plan, patches.pixels, patches.block, layout, base, staging.offsets);
+    staging.view = staging.view_of(plan, patches.pixels, patches.block, layout);
     if (staging.border.used()) staging.border.find(plan.map, patches.strides, layout);
 }
 

@@ -83,7 +83,7 @@ struct WinogradBox {
             places[a + 1] = axis.places(units);
             tiles[a + 1] = axis.tiles(units);
         }
-        for (CopyLayout* const layout : {&source, &results}) lay_out_vectors(*layout, box.extent(0), lanes);
+        for (CopyLayout* const layout : {&source, &results}) layout->lay_out(box.extent(0), 1, lanes);
     }
 
     static int64_t product(const std::array<int64_t, 4>& counts) {

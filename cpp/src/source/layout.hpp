@@ -53,6 +53,8 @@ inline Extents source_extents(const IndexMap& map) {
     return {map.axis[0].source_extent, map.axis[1].source_extent, map.axis[2].source_extent};
 }
 
+inline Extents pixel_extents(const IndexMap& map) { return {map.axis[0].count, map.axis[1].count, map.axis[2].count}; }
+
 // A copy of the ranges, of some samples and channels.
 struct CopyLayout {
     std::array<ReadRange, 3> range;

@@ -14,9 +14,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "problem/checked.hpp"
 #include "kernels/contract.hpp"
-#include "problem/index_map.hpp"
+#include "problem/checked.hpp"
+#include "source/layout.hpp"
 #include "source/stored.hpp"
 
 namespace convpp {
@@ -50,6 +50,21 @@ public:
                 for (int64_t k = 0; k < dims[2].count; ++k)
                     for (int64_t l = 0; l < dims[3].count && count_ < most_stretches - 1; ++l)
                         add(at + i * dims[0].step + j * dims[1].step + k * dims[2].step + l * dims[3].step, elems);
+    }
+
+    // What of some ranges lies inside a tensor: of samples from `at` on, `channels` of each pixel.
+    template <class T>
+    void add(Stored<T> at, const TensorStrides& strides, const std::array<ReadRange, 3>& ranges, const Extents& extents,
+             int64_t samples, int64_t channels) {
+        std::array<int64_t, 4> count{samples, 0, 0, 0};
+        std::array<int64_t, 3> step{};
+        for (size_t a = 0; a < 3; ++a) {
+            const Segment inside = inside_part(ranges[a], extents[a], 0);
+            at += inside.first * strides.axis[a];
+            count[a + 1] = inside.count;
+            step[a] = ranges[a].step;
+        }
+        add(at, strides, count, step, channels);
     }
 
     // The list, asked for by `tiles` tiles of `depth` steps; null if it is empty.

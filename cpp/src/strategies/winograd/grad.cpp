@@ -141,9 +141,8 @@ void transform_box(const Plan& plan, const KernelTable<T>& kernel, const Winogra
                     buffers.v + c, buffers.place_to, point_steps(winograd, layout.v_point));
     }
     // Tiles may reach beyond the results: dy is padded with zeros there.
-    const Extents results{m.map.axis[0].count, m.map.axis[1].count, m.map.axis[2].count};
     for (int64_t k = 0; k < product.channels; k += lanes) {
-        copy_lanes(kernel, {plan.result, results, plan.channels_last()}, dy,
+        copy_lanes(kernel, {plan.result, pixel_extents(m.map), plan.channels_last()}, dy,
                    {pixels, box.results, product.channel_lo + k, std::min(lanes, product.channels - k)}, buffers.copy);
         T* const to = buffers.w + k / layout.width * layout.width * tiles + k % layout.width;
         transforms(plan, kernel)

@@ -46,15 +46,6 @@ struct SourceBlock {
     static int64_t count(const Plan& plan) { return ceil_div(plan.source.channels, winograd_of(plan).source_block); }
 };
 
-// Calls visit(n, a, b, c) for all indices below some counts, in order.
-template <class Visit>
-void for_each_index(const std::array<int64_t, 4>& counts, const Visit& visit) {
-    for (int64_t n = 0; n < counts[0]; ++n)
-        for (int64_t a = 0; a < counts[1]; ++a)
-            for (int64_t b = 0; b < counts[2]; ++b)
-                for (int64_t c = 0; c < counts[3]; ++c) visit(n, a, b, c);
-}
-
 // The results of a box of units, as far as there are any.
 inline Box results_of(const Plan& plan, const MapPlan& m, const Box& units) {
     Box results = units;

@@ -63,13 +63,12 @@ struct SourceCopy {
     SourceView<T> view_of(const MapPlan& m, const Box& pixels, const PatchBlock& block, const CopyLayout& layout) const {
         return view_of_copy<T>(m, pixels, block, layout, {at, layout.total()}, offsets);
     }
-    // Fills what lies outside x in a copy of some channels, where x goes on beyond its ends.
-    void fill_border(const IndexMap& map, const CopyLayout& layout, const TensorStrides& strides,
-                     const Stored<T>& first, int64_t channels) const {
+    // Fills what lies outside x, where x goes on beyond its ends.
+    void fill_border(const IndexMap& map, const SourcePart<T>& part, const CopyLayout& layout) const {
         if (!border.used()) return;
         BorderMap found = border;
-        found.find(map, strides, layout);
-        fill_outside(found, layout, strides, first, channels, at);
+        found.find(map, part.strides, layout);
+        fill_outside(found, part, layout, at);
     }
 };
 

@@ -73,61 +73,48 @@ private:
     }
 };
 
-// Some channels of the part of a tensor that a box of pixels reads.
-struct LaneBlock {
-    const Box& box;
-    const CopyLayout& layout;
-    int64_t channel, channels;
-
-    template <class T>
-    Stored<T> first(const Stored<T>& source, const TensorStrides& strides) const {
-        return source + (box.lo[0] * strides.batch + channel * strides.channel);
-    }
-};
-
-// A tensor that is copied.
-struct LaneTensor {
-    const TensorStrides& strides;
-    Extents extents;
-    bool channels_last;
-};
-
-// Copies a block, and zeros around it.
+// Copies a part, and zeros around it.
 template <class T>
-void copy_lanes(const kernels::KernelTable<T>& kernel, const LaneTensor& tensor, const Stored<T>& source,
-                const LaneBlock& block, const LaneCopy<T>& copy) {
-    const TensorStrides& from = tensor.strides;
-    const CopyLayout& layout = block.layout;
-    const kernels::Readers<T>& read = reading(kernel, source);
-    const int64_t lanes = kernel.lanes, channels = block.channels, vectors = ceil_div(channels, lanes);
-    const CopyBands bands(layout, from, tensor.extents);
-    const Stored<T> first = block.first(source, from);
-    const bool transposes = !tensor.channels_last;
-    if (transposes) {
+void copy_lanes(const kernels::KernelTable<T>& kernel, const SourcePart<T>& part, bool channels_last,
+                const CopyLayout& layout, const LaneCopy<T>& copy) {
+    const TensorStrides& from = part.strides;
+    const kernels::Readers<T>& read = reading(kernel, part.first);
+    const int64_t lanes = kernel.lanes, vectors = ceil_div(part.channels, lanes);
+    const CopyBands bands(layout, part);
+    if (!channels_last) {
         for (int64_t h = 0; h < bands.rows.count; ++h)
             copy.runs[h] = {h * from.axis[1], h * layout.range[2].length, bands.columns.count};
         for (int64_t c = 0; c < lanes; ++c) copy.channel_offset[c] = c * from.channel;
     }
     T* to = copy.at;
     bands.for_each([&](const kernels::Band& band) {
-        for (int64_t v = 0; transposes && band.rows > 0 && v < vectors; ++v)
-            read.transpose_panel((first + (band.from + v * lanes * from.channel)).at, copy.channel_offset,
-                                 std::min(lanes, channels - v * lanes), copy.runs, band.rows,
-                                 to + band.before + v * layout.elems, lanes, source.end);
+        for (int64_t v = 0; !channels_last && band.rows > 0 && v < vectors; ++v)
+            read.transpose_panel((part.first + (band.from + v * lanes * from.channel)).at, copy.channel_offset,
+                                 std::min(lanes, part.channels - v * lanes), copy.runs, band.rows,
+                                 to + band.before + v * layout.elems, lanes, part.first.end);
         to = write_band(layout, vectors, band, from.axis[1], to, [&](T* at, int64_t row) {
-            if (!transposes)
-                read.split_channels((first + row).at, from.axis[2], band.count, channels, at, layout.elems, source.end);
+            if (channels_last)
+                read.split_channels((part.first + row).at, from.axis[2], band.count, part.channels, at, layout.elems,
+                                    part.first.end);
         });
     });
 }
 
-// The same of the plan's source, and what lies outside of x.  The lanes beyond the channels stay zeros.
+// Some channels of the plan's source that a box of pixels reads.
+struct LaneBlock {
+    const Box& pixels;
+    const CopyLayout& layout;
+    int64_t channel, channels;
+};
+
+// Copies a block, with what lies outside of x.  The lanes beyond the channels stay zeros.
 template <class T>
 void copy_lanes(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const Stored<T>& source,
                 const LaneBlock& block, const LaneCopy<T>& copy) {
-    const TensorStrides& strides = plan.source.strides;
-    copy_lanes(kernel, {strides, source_extents(m.map), plan.channels_last()}, source, block, copy);
-    copy.fill_border(m.map, block.layout, strides, block.first(source, strides), block.channels);
+    const SourcePart<T> part = part_of(source, plan.source.strides, source_extents(m.map), block.pixels, block.channel,
+                                       block.channels);
+    copy_lanes(kernel, part, plan.channels_last(), block.layout, copy);
+    copy.fill_border(m.map, part, block.layout);
 }
 
 }  // namespace convpp

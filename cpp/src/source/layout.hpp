@@ -16,6 +16,7 @@
 #include "kernels/contract.hpp"
 #include "problem/boxes.hpp"
 #include "problem/checked.hpp"
+#include "source/stored.hpp"
 
 namespace convpp {
 
@@ -54,6 +55,23 @@ inline Extents source_extents(const IndexMap& map) {
 }
 
 inline Extents pixel_extents(const IndexMap& map) { return {map.axis[0].count, map.axis[1].count, map.axis[2].count}; }
+
+// Some channels of some samples of a tensor.
+template <class T>
+struct SourcePart {
+    Stored<T> first;  // element of the first of them
+    const TensorStrides& strides;
+    Extents extents;
+    int64_t samples, channels;
+};
+
+// Those of a box of pixels, from `channel` on.
+template <class T>
+SourcePart<T> part_of(const Stored<T>& tensor, const TensorStrides& strides, const Extents& extents, const Box& pixels,
+                      int64_t channel, int64_t channels) {
+    return {tensor + (pixels.lo[0] * strides.batch + channel * strides.channel), strides, extents, pixels.extent(0),
+            channels};
+}
 
 // A copy of the ranges, of some samples and channels.
 struct CopyLayout {
@@ -105,10 +123,11 @@ struct CopyBands {
     Extents extents;        // of the source
     Segment rows, columns;  // of the first phases, mostly the only ones
 
-    CopyBands(const CopyLayout& of, const TensorStrides& strides, const Extents& source_extents)
+    template <class T>
+    CopyBands(const CopyLayout& of, const SourcePart<T>& part)
         : layout(of),
-          source(strides),
-          extents(source_extents),
+          source(part.strides),
+          extents(part.extents),
           rows(inside_part(of.range[1], extents[1], 0)),
           columns(inside_part(of.range[2], extents[2], 0)) {}
 

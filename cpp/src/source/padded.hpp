@@ -46,13 +46,12 @@ SourceCopy<T> padded_copy(Carver& carver, const Plan& plan, int64_t lanes) {
     return SourceCopy<T>(carver, sizes, sizes.pitch + 2 * lanes, most_pairs(plan.maps));
 }
 
-// Copies what of the box lies inside the source, and zeros around it.
+// Copies what lies inside the source, and zeros around it.
 template <class T>
-void copy_padded(const kernels::KernelTable<T>& kernel, const Patches& patches, const Stored<T>& first,
-                 const CopyLayout& layout, T* copy) {
-    const TensorStrides& strides = patches.strides;
-    const kernels::Readers<T>& read = reading(kernel, first);
-    const CopyBands bands(layout, strides, source_extents(patches.plan.map));
+void copy_padded(const kernels::KernelTable<T>& kernel, const SourcePart<T>& part, const CopyLayout& layout, T* copy) {
+    const kernels::Readers<T>& read = reading(kernel, part.first);
+    const CopyBands bands(layout, part);
+    const TensorStrides& strides = part.strides;
     const int64_t pitch = layout.strides.axis[1], width = layout.width;
     // Rows are copied at once where nothing that is left out lies between their pixels.
     const bool at_once = strides.axis[2] == width;
@@ -60,7 +59,7 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const Patches& patches, 
         T* to = copy + b * layout.elems;
         bands.for_each([&](const kernels::Band& band) {
             const auto copy_rows = [&](T* at, int64_t row) {
-                const Stored<T> from = first + (b * width * strides.channel + row);
+                const Stored<T> from = part.first + (b * width * strides.channel + row);
                 if (from.partner_distance != 0)
                     kernel.copy_bf16_pair_rows(from.at, from.partner_distance, strides.axis[1], band.rows, band.count,
                                                at, pitch, from.end);
@@ -76,14 +75,13 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const Patches& patches, 
 template <class T>
 SourceView<T> view_pixels(const kernels::KernelTable<T>& kernel, const Patches& patches, const Stored<T>& source,
                           const SourceCopy<T>& copy) {
-    const MapPlan& plan = patches.plan;
-    if (plan.in_place) return view_in_place(patches, source, copy.offsets);
-    const Stored<T> first = patches.first(source);
-    const int64_t channels = patches.channels();
-    const CopyLayout layout = padded_layout(plan.map, patches.strides, patches.pixels, patches.block.taps, channels);
-    copy_padded(kernel, patches, first, layout, copy.at);
-    copy.fill_border(plan.map, layout, patches.strides, first, channels);
-    return copy.view_of(plan, patches.pixels, patches.block, layout);
+    const IndexMap& map = patches.plan.map;
+    const SourcePart<T> part = patches.part(source);
+    if (patches.plan.in_place) return view_in_place(patches, part, copy.offsets);
+    const CopyLayout layout = padded_layout(map, part.strides, patches.pixels, patches.block.taps, part.channels);
+    copy_padded(kernel, part, layout, copy.at);
+    copy.fill_border(map, part, layout);
+    return copy.view_of(patches.plan, patches.pixels, patches.block, layout);
 }
 
 }  // namespace convpp

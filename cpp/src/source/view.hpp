@@ -48,10 +48,9 @@ struct Patches {
     const PatchBlock& block;
 
     int64_t channels() const { return block.channel_hi - block.channel_lo; }
-    // The source from the first sample and channel on.
     template <class T>
-    Stored<T> first(const Stored<T>& source) const {
-        return source + (pixels.lo[0] * strides.batch + block.channel_lo * strides.channel);
+    SourcePart<T> part(const Stored<T>& source) const {
+        return part_of(source, strides, source_extents(plan.map), pixels, block.channel_lo, channels());
     }
 };
 
@@ -81,10 +80,10 @@ SourceView<T> view_of_copy(const MapPlan& plan, const Box& pixels, const PatchBl
 
 // The patches where they lie: in a copy, so to speak, whose layout is the source's own.
 template <class T>
-SourceView<T> view_in_place(const Patches& patches, const Stored<T>& source, int64_t* offsets) {
+SourceView<T> view_in_place(const Patches& patches, const SourcePart<T>& part, int64_t* offsets) {
     CopyLayout layout;
     layout.strides = patches.strides;
-    Stored<T> base = patches.first(source);
+    Stored<T> base = part.first;
     for (size_t a = 0; a < 3; ++a) {
         layout.range[a].lo = patches.pixels.lo[a + 1] * patches.plan.map.axis[a].source_step;
         base += layout.range[a].lo * patches.strides.axis[a];

@@ -29,15 +29,14 @@ kernels::Prefetch prefetch_of(const Plan& plan, const SumProduct& product, const
                 ranges[a] = {ranges[a].lo, pixels.extent(a + 1), m.map.axis[a].source_step};
         }
         const Patches patches{m, plan.source.strides, pixels, block};
-        prefetch.add(patches.first(first_x(plan, product, operands)), plan.source.strides, ranges, source_extents(m.map),
-                     pixels.extent(0), patches.channels());
+        prefetch.add(patches.part(first_x(plan, product, operands)), ranges);
     }
     if (!by_patch || plan.channels_last()) {
-        Stored<T> dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel +
-                       pixels.lo[0] * plan.result.batch;
-        for (size_t a = 0; a < 3; ++a) dy += pixels.lo[a + 1] * plan.result.axis[a];
-        prefetch.add(dy, plan.result, {pixels.extent(0), pixels.extent(1), pixels.extent(2), pixels.extent(3)}, {1, 1, 1},
-                  product.channels);
+        std::array<ReadRange, 3> ranges;
+        for (size_t a = 0; a < 3; ++a) ranges[a] = {pixels.lo[a + 1], pixels.extent(a + 1)};
+        prefetch.add(part_of(first_dy(plan, product, operands), plan.result, pixel_extents(m.map), pixels,
+                             product.channel_lo, product.channels),
+                     ranges);
     }
     return prefetch.over(tiles, depth);
 }

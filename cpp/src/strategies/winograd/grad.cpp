@@ -142,8 +142,10 @@ void transform_box(const Plan& plan, const KernelTable<T>& kernel, const Winogra
     }
     // Tiles may reach beyond the results: dy is padded with zeros there.
     for (int64_t k = 0; k < product.channels; k += lanes) {
-        copy_lanes(kernel, {plan.result, pixel_extents(m.map), plan.channels_last()}, dy,
-                   {pixels, box.results, product.channel_lo + k, std::min(lanes, product.channels - k)}, buffers.copy);
+        copy_lanes(kernel,
+                   part_of(dy, plan.result, pixel_extents(m.map), pixels, product.channel_lo + k,
+                           std::min(lanes, product.channels - k)),
+                   plan.channels_last(), box.results, buffers.copy);
         T* const to = buffers.w + k / layout.width * layout.width * tiles + k % layout.width;
         transforms(plan, kernel)
             .results_adjoint(buffers.copy.at, buffers.tiles, WinogradBox::steps(winograd, box.results), tiles,

@@ -190,10 +190,9 @@ private:
 template <class T>
 void add_source(const Plan& plan, const ProductOperands<T>& operands, const ProductTask& task, const WinogradBox& box,
                 const SourceBlock& block, PrefetchList& prefetch) {
-    const Stored<T> at = operands.source + task.pixels.lo[0] * plan.source.strides.batch +
-                         (task.group_lo * plan.source.channels + block.lo) * plan.source.strides.channel;
-    prefetch.add(at, plan.source.strides, box.source.range, source_extents(plan.maps[0].map), task.pixels.extent(0),
-                 block.channels);
+    prefetch.add(part_of(operands.source, plan.source.strides, source_extents(plan.maps[0].map), task.pixels,
+                         task.group_lo * plan.source.channels + block.lo, block.channels),
+                 box.source.range);
 }
 
 // While tiles multiply, they ask for what comes next: the next block's source, or the results, and the source of the
@@ -218,9 +217,9 @@ kernels::Prefetch prefetch_next(const Plan& plan, const KernelTable<T>& kernel, 
     if (block.index + 1 < SourceBlock::count(plan)) {
         add_source(plan, operands, task, box, SourceBlock(plan, block.index + 1), prefetch);
     } else {
-        const int64_t to = own.result_at + task.pixels.lo[0] * plan.result.batch;
-        prefetch.add((operands.result + to).stored(), plan.result, box.results.range,
-                     pixel_extents(plan.maps[0].map), task.pixels.extent(0), task.channels);
+        prefetch.add(part_of((operands.result + own.result_at).stored(), plan.result, pixel_extents(plan.maps[0].map),
+                             task.pixels, 0, task.channels),
+                     box.results.range);
         if (next_task < plan.tasks.count) {
             const ProductTask next(plan, next_task);
             add_source(plan, operands, next, WinogradBox(winograd_of(plan), next.pixels, kernel.lanes),

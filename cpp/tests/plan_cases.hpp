@@ -1,15 +1,14 @@
-// What the tests of plans share: plans of the direct algorithm with their memory counted, walks over extents and
-// boxes, and how often each way of feeding the tile is chosen.
+// What the tests of plans share: plans of the direct algorithm, walks over extents and boxes, and how often each
+// strategy is chosen.
 #pragma once
 
-#include <algorithm>
 #include <array>
+#include <map>
+#include <string>
 
-#include "strategies/products.hpp"
-#include "strategies/sums.hpp"
-#include "machine/dispatch.hpp"
 #include "geometries.hpp"
 #include "plan/plan.hpp"
+#include "strategies/strategy.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -65,21 +64,19 @@ inline bool split_is_right(const BoxSplit& split, const Extents4& extents, int64
 
 // The direct algorithm's.  (The other one's: test_winograd_plan.cpp.)
 inline Plan plan_of(const ConvProblem& problem, Pass pass, DType dtype = DType::float32) {
-    Plan plan = make_plan(problem, pass, dtype, Algorithm::direct, active_isa());
-    if (plan.empty) return plan;
-    const bool sums = pass == Pass::weight_grad;
-    if (dtype == DType::float32) sums ? measure_weight_grad<float>(plan) : measure_implicit_gemm<float>(plan);
-    else sums ? measure_weight_grad<double>(plan) : measure_implicit_gemm<double>(plan);
-    return plan;
+    return make_plan(problem, pass, dtype, Algorithm::direct, active_isa());
 }
 
-inline constexpr size_t feeds = 5;
+// The name of the strategy that carries a plan out; none where there is nothing to sum.
+inline std::string strategy_of(const Plan& plan) { return plan.empty() ? "none" : plan.how->name; }
 
-// How often each way of feeding is chosen.
-struct FeedCount {
-    std::array<int, feeds> of{};
-    void add(const Plan& plan) { of.at(static_cast<size_t>(plan.feed)) += !plan.empty; }
-    int kinds() const { return static_cast<int>(feeds - static_cast<size_t>(std::count(of.begin(), of.end(), 0))); }
+// How often each strategy is chosen.
+struct StrategyCount {
+    std::map<std::string, int> of;
+    void add(const Plan& plan) {
+        if (!plan.empty()) ++of[strategy_of(plan)];
+    }
+    size_t kinds() const { return of.size(); }
 };
 
 }  // namespace convpp::test

@@ -1,10 +1,12 @@
-// Results that tasks compute in a buffer of their own and then store: the same as those that are computed in place.
+// Results that tasks compute in a buffer of their own and then store (result/epilogue.hpp): the same as those that are
+// computed in place.
 #include <algorithm>
 
-#include "strategies/products.hpp"
-#include "plan/plan_parts.hpp"
-#include "support.hpp"
 #include "machine/workspace.hpp"
+#include "plan/product_tasks.hpp"
+#include "result/fill.hpp"
+#include "strategies/strategy.hpp"
+#include "support.hpp"
 
 namespace convpp::test {
 namespace {
@@ -17,19 +19,19 @@ Array<T> integers(Random& random, int64_t size) {
 }
 
 template <class T>
-Array<T> run(Plan plan, const ConvProblem& problem, const Array<T>& source, const Array<T>& weights,
+Array<T> run(const Plan& plan, const ConvProblem& problem, const Array<T>& source, const Array<T>& weights,
              const Array<T>& bias, const Array<T>& before, bool accumulate, int threads) {
-    measure_implicit_gemm<T>(plan);
-    const Workspace workspace(plan.shared_bytes + threads * plan.thread_bytes);
+    const Workspace workspace(plan.memory.shared + threads * plan.memory.of_thread);
     Array<T> result(before.size());
     std::copy_n(before.data(), before.size(), result.data());
-    ProductOperands<T> operands;
-    operands.source = {source.data(), source.size()};
-    operands.weights = {weights.data(), problem.w_elems()};
+    PassOperands<T> operands;
+    operands.first = {source.data(), source.size()};
+    operands.second = {weights.data(), problem.w_elems()};
     if (!accumulate) operands.bias = {bias.data(), bias.size()};
     operands.result = Results<T>(result.data());
     operands.accumulate = accumulate;
-    run_implicit_gemm<T>(plan, operands, threads, workspace.data());
+    if (plan.gaps == Gaps::filled_before && !accumulate) fill_results(plan, operands, threads);
+    entry<T>(*plan.how).run(plan, operands, {threads, workspace.data(), nullptr});
     return result;
 }
 
@@ -37,9 +39,13 @@ template <class T>
 void compare(const Geometry& g, Pass pass, Isa isa, Random& random, int& compared) {
     const ConvProblem problem(g);
     const Plan plan = make_plan(problem, pass, dtype_of<T>, Algorithm::direct, isa, 2);
-    if (plan.empty) return;
+    if (plan.empty()) return;
     Plan buffered = plan;
-    buffer_results(buffered);
+    buffered.dtype = DType::bfloat16;  // whose results are buffered
+    buffer_halves(buffered);
+    buffered.dtype = plan.dtype;
+    REQUIRE(buffered.buffer.used());
+    entry<T>(*plan.how).measure(buffered, buffered.memory);
     const bool forward = pass == Pass::forward;
     const Array<T> source = integers<T>(random, forward ? problem.x_elems() : problem.y_elems());
     const Array<T> weights = integers<T>(random, problem.w_elems());

@@ -4,9 +4,8 @@
 #include <vector>
 
 #include "machine/dispatch.hpp"
-#include "geometries.hpp"
-#include "plan/plan.hpp"
-#include "support.hpp"
+#include "plan_cases.hpp"
+#include "strategies/flat/joint.hpp"
 
 namespace convpp::test {
 namespace {
@@ -52,7 +51,7 @@ std::vector<Pair> order_of_map(const MapPlan& m) {
 
 // What the row of a result channel of a map adds up, step by step, as its panel's bits say.
 std::vector<Pair> order_of_row(const Plan& plan, const JointPlan& joint, int64_t map, int64_t channel) {
-    const int64_t row = map * plan.result_channels + channel;
+    const int64_t row = map * plan.tasks.channels + channel;
     const int64_t panel = row / joint.panel_rows, bit = row % joint.panel_rows, taps = joint.map.taps();
     const IndexMap& own = plan.maps[static_cast<size_t>(map)].map;
     std::vector<Pair> order;
@@ -114,13 +113,15 @@ TEST_CASE("rows of a joint product add up what their class does, in its order") 
         g.layout = i % 2 == 0 ? Layout::channels_first : Layout::channels_last;
         const Plan plan =
             make_plan(ConvProblem(g), Pass::input_grad, DType::float32, Algorithm::automatic, available_isas().back());
-        if (!plan.flat_rows || plan.joints.size() == plan.maps.size()) continue;
+        if (strategy_of(plan) != "flat") continue;
+        const std::vector<JointPlan>& joints = own<FlatPlan>(plan).joints;
+        if (joints.size() == plan.maps.size()) continue;
         INFO(describe(g));
-        CHECK(plan.joints.size() == 1);
-        const JointPlan& joint = plan.joints[0];
+        CHECK(joints.size() == 1);
+        const JointPlan& joint = joints[0];
         bool same = true;
         for (size_t m = 0; m < plan.maps.size(); ++m)
-            for (int64_t channel = 0; channel < plan.result_channels; ++channel)
+            for (int64_t channel = 0; channel < plan.tasks.channels; ++channel)
                 same &= order_of_row(plan, joint, static_cast<int64_t>(m), channel) == order_of_map(plan.maps[m]);
         CHECK(same);
         ++joined;
@@ -144,8 +145,8 @@ TEST_CASE("first layers with a stride are computed with all residue classes in o
                     g.stride = {1, 2, 2};
                     const Plan plan = make_plan(ConvProblem(g), Pass::input_grad, dtype, Algorithm::automatic, isa);
                     INFO(std::string(name(isa)), ": ", describe(g));
-                    CHECK(plan.flat_rows);
-                    CHECK(plan.joints.size() == 1);
+                    REQUIRE(strategy_of(plan) == "flat");
+                    CHECK(own<FlatPlan>(plan).joints.size() == 1);
                     CHECK(plan.maps.at(0).classes == 4);
                 }
 }

@@ -101,7 +101,7 @@ TEST_CASE("blocks of (channel, tap) pairs hold each pair once, in the order of t
         const ConvProblem problem(g);
         for (const Pass pass : all_passes) {
             const Plan plan = plan_of(problem, pass);
-            for (const MapPlan& m : plan.maps) CHECK(blocks_are_right(m.patches, plan.source_channels, m.map));
+            for (const MapPlan& m : plan.maps) CHECK(blocks_are_right(m.patches, plan.source.channels, m.map));
         }
     }
 }

@@ -1,45 +1,44 @@
-// What the direct algorithm chooses: how the tile is fed, which rows are joined, how large boxes are.
+// What the direct algorithm chooses: the strategy, which rows are joined, how large boxes are.
 #include <array>
 
-#include "strategies/product_task.hpp"
 #include "plan_cases.hpp"
+#include "strategies/rows/product.hpp"
 
 namespace convpp::test {
 
-TEST_CASE("typical layers are fed in the way that was measured as the fastest") {
+TEST_CASE("typical layers are computed by the strategy that was measured as the fastest") {
     for (const Isa isa : available_isas()) {
         const IsaScope scope(isa);
         for (const DType dtype : {DType::float32, DType::float64})
             for (const int64_t batch : {1, 8}) {
-                const auto feed = [&](Geometry g, Pass pass, Layout layout) {
+                const auto strategy = [&](Geometry g, Pass pass, Layout layout) {
                     g.batch = batch;
                     g.layout = layout;
-                    return plan_of(ConvProblem(g), pass, dtype).feed;
+                    return strategy_of(plan_of(ConvProblem(g), pass, dtype));
                 };
                 INFO(std::string(name(isa)), " ", dtype == DType::float32 ? 4 : 8, ", N = ", batch);
                 // Rows of 56 pixels are read where they lie: no panel is made of them.
                 const Geometry square = conv2d(1, 64, 64, 56, 56, 3, 1, 1);
                 for (const Pass pass : {Pass::forward, Pass::input_grad})
-                    CHECK(feed(square, pass, Layout::channels_first) != Feed::packed_pixels);
+                    CHECK(strategy(square, pass, Layout::channels_first) != "packed");
                 for (const Layout layout : both_layouts)
                     for (const Pass pass : all_passes)
                         for (const int64_t stride : {1, 2}) {
                             INFO(std::string(name(pass)), ", ", std::string(name(layout)));
                             const bool slides = layout == Layout::channels_first && stride == 1;
                             const auto depthwise = [&](int64_t extent) {
-                                return feed(conv2d(1, 32, 32, extent, extent, 3, stride, 1, 1, 32), pass, layout);
+                                return strategy(conv2d(1, 32, 32, extent, extent, 3, stride, 1, 1, 32), pass, layout);
                             };
-                            CHECK(depthwise(56) == (slides ? Feed::sliding_rows : Feed::channel_vectors));
+                            CHECK(depthwise(56) == (slides ? "sliding" : "channels"));
                             // Most of a vector of 16 would be empty.
-                            if (kernel_shapes(isa, dtype).shape[0].lanes == 16)
-                                CHECK(depthwise(7) == Feed::channel_vectors);
+                            if (kernel_shapes(isa, dtype).shape[0].lanes == 16) CHECK(depthwise(7) == "channels");
                         }
                 // Groups of 4 channels: a vector holds them in both types, or not (2 lanes).
                 const bool held = kernel_shapes(isa, dtype).shape[0].lanes >= 4;
                 const Geometry grouped = conv2d(1, 128, 128, 56, 56, 3, 1, 1, 1, 32);
                 for (const Pass pass : all_passes) {
-                    CHECK((feed(grouped, pass, Layout::channels_last) == Feed::channel_vectors) == held);
-                    CHECK(feed(grouped, pass, Layout::channels_first) != Feed::channel_vectors);
+                    CHECK((strategy(grouped, pass, Layout::channels_last) == "channels") == held);
+                    CHECK(strategy(grouped, pass, Layout::channels_first) != "channels");
                 }
             }
     }
@@ -53,30 +52,33 @@ TEST_CASE("boxes of rows that are read in place hold many chunks, as far as the 
                  {std::array<int64_t, 3>{64, 256, 56}, {256, 64, 56}, {32, 64, 112}, {128, 512, 28}})
                 for (const int64_t batch : {1, 8, 64}) {
                     const int64_t channels = layer[0], filters = layer[1], extent = layer[2];
-                    const Plan plan = plan_of(ConvProblem(conv2d(batch, channels, filters, extent, extent, 1, 1, 0)),
-                                              Pass::forward, dtype);
-                    if (plan.feed != Feed::pixel_vectors) continue;
+                    const ConvProblem problem(conv2d(batch, channels, filters, extent, extent, 1, 1, 0));
+                    const Plan plan = plan_of(problem, Pass::forward, dtype);
+                    if (strategy_of(plan) != "rows") continue;
+                    const Setting setting(problem, Pass::forward, dtype, Algorithm::direct, isa, 2, false);
+                    const int64_t chunk = own<RowsPlan>(plan).chunk_bytes;
+                    CHECK(chunk == setting.cache_bytes * 3 / 64);
                     const MapPlan& m = plan.maps[0];
                     REQUIRE(m.in_place);
                     const int64_t source = m.boxes.largest() * channels * (dtype == DType::float32 ? 4 : 8);
                     INFO(std::string(name(isa)), " ", channels, "-", filters, "@", extent, " N ", batch, ": ", source);
-                    CHECK(source <= 32 * row_chunk_bytes(plan));
-                    CHECK(plan.tasks >= plan.tasks_wanted);
+                    CHECK(source <= 32 * chunk);
+                    CHECK(plan.tasks.count >= setting.tasks_wanted);
                     // Boxes are cut below 8 chunks only where blocks of channels do not make the tasks either.
-                    if (source < 4 * row_chunk_bytes(plan)) CHECK(plan.channel_block < 2 * 64);
+                    if (source < 4 * chunk) CHECK(plan.tasks.channel_block < 2 * 64);
                 }
     }
 }
 
-TEST_CASE("as many results as sources of a group are fed in vectors of channels, for each sample's weights too") {
+TEST_CASE("as many results as sources of a group are computed in vectors of channels, for each sample's weights too") {
     Geometry g = conv2d(2, 32, 32, 20, 20, 3, 1, 1, 1, 32);
     g.layout = Layout::channels_last;
-    CHECK(plan_of(ConvProblem(g), Pass::forward).feed == Feed::channel_vectors);
+    CHECK(strategy_of(plan_of(ConvProblem(g), Pass::forward)) == "channels");
     g.per_sample = true;
-    CHECK(plan_of(ConvProblem(g), Pass::forward).feed == Feed::channel_vectors);
+    CHECK(strategy_of(plan_of(ConvProblem(g), Pass::forward)) == "channels");
     g.per_sample = false;
     g.out_channels = 64;  // two results of each channel
-    for (const Pass pass : all_passes) CHECK(plan_of(ConvProblem(g), pass).feed != Feed::channel_vectors);
+    for (const Pass pass : all_passes) CHECK(strategy_of(plan_of(ConvProblem(g), pass)) != "channels");
 }
 
 TEST_CASE("a 1x1 layer is one row") {
@@ -106,23 +108,27 @@ TEST_CASE("a 1x1 layer is one row") {
     }
 }
 
-TEST_CASE("random convolutions are fed in every way") {
+TEST_CASE("random convolutions are computed by every strategy") {
     for (const Isa isa : available_isas()) {
         const IsaScope scope(isa);
         for (const Layout layout : both_layouts)
             for (const Pass pass : all_passes) {
                 Random random(7);
-                FeedCount count;
+                StrategyCount count;
                 for (int i = 0; i < 500; ++i) {
                     Geometry g = random_geometry(random, 1e6);
                     g.layout = layout;
                     count.add(plan_of(ConvProblem(g), pass));
                 }
                 INFO(std::string(name(isa)), ", ", std::string(name(pass)), ", ", std::string(name(layout)));
-                for (size_t feed = 0; feed < feeds; ++feed) {
-                    CAPTURE(feed);
-                    // (Layers whose rows slide are too special; test_convolution.cpp makes them on purpose.)
-                    if (feed != static_cast<size_t>(Feed::sliding_rows)) CHECK(count.of[feed] >= 5);
+                for (const Strategy* const strategy : strategies()) {
+                    if (strategy->algorithm != Algorithm::direct) continue;
+                    const std::string of = strategy->name;
+                    CAPTURE(of);
+                    // Layers whose rows slide are too special; test_convolution.cpp makes them on purpose.
+                    const bool made_on_purpose = of == "sliding";
+                    const bool of_products_alone = of == "flat" && pass == Pass::weight_grad;
+                    if (!made_on_purpose && !of_products_alone) CHECK(count.of[of] >= 5);
                 }
             }
     }

@@ -19,7 +19,7 @@ TEST_CASE("the workspace does not grow with the stride") {
                             for (const Pass pass : all_passes)
                                 for (const DType dtype : {DType::float32, DType::float64}) {
                                     INFO(std::string(name(isa)), ", ", std::string(name(pass)), ": ", describe(g));
-                                    CHECK(plan_of(ConvProblem(g), pass, dtype).thread_bytes <= int64_t(3) << 20);
+                                    CHECK(plan_of(ConvProblem(g), pass, dtype).memory.of_thread <= int64_t(3) << 20);
                                 }
                         }
     }
@@ -41,16 +41,15 @@ TEST_CASE("the workspace of real layers is bounded, whatever the batch") {
                     }
                     INFO(std::string(name(isa)), ", ", std::string(name(pass)), " ", elem_bytes, ": ", describe(g));
                     for (const Plan& plan : plans) {
-                        CHECK(plan.thread_bytes <= 3 * mib);
-                        CHECK(plan.partial_elems * elem_bytes <= 32 * mib);
+                        CHECK(plan.memory.of_thread <= 3 * mib);
                         // Packed weights are the weights, each group's channels filled up to a panel's width.
                         const int64_t w = ConvProblem(g).w_elems() * elem_bytes;
                         const int64_t most = g.groups == 1 ? w + w / 2 + mib : 10 * w;
-                        CHECK(plan.shared_bytes <= (pass == Pass::weight_grad ? 32 * mib : most));
+                        CHECK(plan.memory.shared <= (pass == Pass::weight_grad ? 32 * mib : most));
                     }
                     // 16 times the samples: but for how their pixels are cut into boxes, nothing changes.
-                    CHECK(plans[3].shared_bytes <= plans[2].shared_bytes + plans[2].shared_bytes / 8);
-                    CHECK(plans[3].thread_bytes <= plans[2].thread_bytes + plans[2].thread_bytes / 2);
+                    CHECK(plans[3].memory.shared <= plans[2].memory.shared + plans[2].memory.shared / 8);
+                    CHECK(plans[3].memory.of_thread <= plans[2].memory.of_thread + plans[2].memory.of_thread / 2);
                 }
             }
         }
@@ -68,12 +67,12 @@ TEST_CASE("weights for each sample are planned for one sample: its memory does n
             for (const int64_t batch : {2, 7, 64, 1000}) {
                 g.batch = batch;
                 const Plan plan = plan_of(ConvProblem(g), pass);
-                CHECK(plan.samples == batch);
-                CHECK(plan.groups == alone.groups);
-                CHECK(plan.batch == 1);
-                CHECK(plan.feed == alone.feed);
+                CHECK(plan.samples.count == batch);
+                CHECK(plan.tasks.groups == alone.tasks.groups);
+                CHECK(plan.batch() == 1);
+                CHECK(strategy_of(plan) == strategy_of(alone));
                 // (Where threads take whole samples, these are not cut into as many tasks.)
-                CHECK(plan.thread_bytes + plan.shared_bytes <= 3 * (alone.thread_bytes + alone.shared_bytes));
+                CHECK(plan.memory.of_thread + plan.memory.shared <= 3 * (alone.memory.of_thread + alone.memory.shared));
             }
         }
     }
@@ -89,9 +88,11 @@ TEST_CASE("the partial sums of a weight gradient's chunks stay within 32 MiB") {
         for (const DType dtype : {DType::float32, DType::float64}) {
             const ConvProblem problem(g);
             const Plan plan = plan_of(problem, Pass::weight_grad, dtype);
-            CHECK(plan.partial_elems * (dtype == DType::float32 ? 4 : 8) <= int64_t(32) << 20);
-            CHECK((plan.chunks == 1 || plan.partial_elems >= plan.chunks * problem.w_elems()));
-            CHECK((plan.chunks > 1 || plan.partial_elems == 0));
+            // (Threads share nothing else.)
+            const int64_t partial = plan.memory.shared, elem_bytes = dtype == DType::float32 ? 4 : 8;
+            CHECK(partial <= int64_t(32) << 20);
+            CHECK((plan.tasks.chunks == 1 || partial >= plan.tasks.chunks * problem.w_elems() * elem_bytes));
+            CHECK((plan.tasks.chunks > 1 || partial == 0));
         }
     }
 }
@@ -128,9 +129,9 @@ TEST_CASE("extents far beyond memory are planned without being walked through") 
             const ConvProblem problem(g);
             for (const Pass pass : all_passes) {
                 const Plan plan = plan_of(problem, pass);
-                CHECK(plan.tasks >= 1);
-                CHECK(plan.thread_bytes >= 1);
-                CHECK(plan.thread_bytes <= int64_t(8) << 20);
+                CHECK(plan.tasks.count >= 1);
+                CHECK(plan.memory.of_thread >= 1);
+                CHECK(plan.memory.of_thread <= int64_t(8) << 20);
                 int64_t last_task = 0;
                 bool in_order = true;
                 for (const MapPlan& m : plan.maps) {

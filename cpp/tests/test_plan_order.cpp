@@ -9,7 +9,7 @@
 namespace convpp::test {
 namespace {
 
-// The pairs (channel, weight) of a map in the order in which every way of feeding adds them up: the blocks, in each its
+// The pairs (channel, weight) of a map in the order in which every strategy adds them up: the blocks, in each its
 // channels, for each its taps.
 std::vector<std::pair<int64_t, Extents>> order_of_sum(const MapPlan& m) {
     std::vector<std::pair<int64_t, Extents>> order;
@@ -42,10 +42,10 @@ TEST_CASE("a plan does not depend on the number of threads") {
             set_num_threads(7);
             const Plan seven = plan_of(problem, pass);
             CHECK(describe_blocking(one) == describe_blocking(seven));
-            CHECK(one.tasks == seven.tasks);
-            CHECK(one.chunks == seven.chunks);
-            CHECK(one.thread_bytes == seven.thread_bytes);
-            CHECK(one.shared_bytes == seven.shared_bytes);
+            CHECK(one.tasks.count == seven.tasks.count);
+            CHECK(one.tasks.chunks == seven.tasks.chunks);
+            CHECK(one.memory.of_thread == seven.memory.of_thread);
+            CHECK(one.memory.shared == seven.memory.shared);
         }
     }
     set_num_threads(before);
@@ -75,7 +75,7 @@ TEST_CASE("the order of a result's sum does not depend on the batch") {
                 }
 }
 
-TEST_CASE("the order of a result's sum does not depend on the feed, the layout, the type, the ISA or the batch") {
+TEST_CASE("the order of a result's sum does not depend on the strategy, the layout, the type, the ISA or the batch") {
     Random random(6);
     std::vector<Geometry> geometries;
     for (int i = 0; i < 100; ++i) geometries.push_back(random_geometry(random, 1e6));
@@ -87,11 +87,11 @@ TEST_CASE("the order of a result's sum does not depend on the feed, the layout, 
     geometries.push_back(conv2d(1, 6, 6, 50, 50, 19, 1, 9, 1, 3));  // several blocks of taps
     geometries.push_back(conv2d(1, 40, 40, 45, 45, 21, 2, 9, 1, 40));
     geometries.push_back(conv1d(1, 4, 6, 7000, 5, 1, 0, 1700));  // taps that are not staged together
-    int fed_in_several_ways = 0;
+    int by_several = 0;
     for (Geometry g : geometries)
         for (const Pass pass : {Pass::forward, Pass::input_grad}) {
             std::map<std::array<int64_t, 3>, std::vector<std::pair<int64_t, Extents>>> order;  // of each map
-            FeedCount count;
+            StrategyCount count;
             bool first = true, same = true;
             for (const Isa isa : available_isas()) {
                 const IsaScope scope(isa);
@@ -101,7 +101,7 @@ TEST_CASE("the order of a result's sum does not depend on the feed, the layout, 
                             g.layout = layout;
                             g.batch = batch;
                             const Plan plan = plan_of(ConvProblem(g), pass, dtype);
-                            if (plan.empty) continue;
+                            if (plan.empty()) continue;
                             count.add(plan);
                             for (const MapPlan& m : plan.maps) {
                                 if (first) order[first_result(m)] = order_of_sum(m);
@@ -113,9 +113,9 @@ TEST_CASE("the order of a result's sum does not depend on the feed, the layout, 
             }
             INFO(std::string(name(pass)), ": ", describe(g));
             CHECK(same);
-            fed_in_several_ways += count.kinds() > 1;
+            by_several += count.kinds() > 1;
         }
-    CHECK(fed_in_several_ways >= 20);
+    CHECK(by_several >= 20);
 }
 
 }  // namespace convpp::test

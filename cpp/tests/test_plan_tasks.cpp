@@ -1,14 +1,14 @@
 // The tasks of a plan, carried out on counters: each result is computed once, or filled in where nothing is summed.
 #include <algorithm>
 
-#include "result/order.hpp"
-#include "strategies/product_task.hpp"
+#include "plan/tasks.hpp"
 #include "plan_cases.hpp"
+#include "result/order.hpp"
 
 namespace convpp::test {
 namespace {
 
-// Counts the results that a task writes with plan.writes_gaps; false if its pixels are not where their map says.
+// Counts the results that a task writes with Gaps::written_by_tasks; false if its pixels are not where their map says.
 bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at, std::vector<int>& count) {
     const int64_t pixels = task.pixels.elems(), results = pixels * results_of_pixel(plan, task.map);
     std::vector<float> sums(static_cast<size_t>(pixels) + 1);  // and the gap
@@ -38,15 +38,15 @@ bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at
 // are filled because nothing is summed into them.
 bool products_cover_results(const ConvProblem& whole, const Plan& plan) {
     const ConvProblem problem = planned_part(whole);
-    const bool forward = plan.pass == Pass::forward;
+    const bool forward = plan.pass == Pass::forward, writes_gaps = plan.gaps == Gaps::written_by_tasks;
     std::vector<int> count(static_cast<size_t>(forward ? problem.y_elems() : problem.x_elems()));
-    for (int64_t index = 0; index < plan.tasks; ++index) {
+    for (int64_t index = 0; index < plan.tasks.count; ++index) {
         const ProductTask task(plan, index);
         if (task.channels <= 0 || task.group_lo >= task.group_hi || task.map.classes < 1) return false;  // without work
         for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
-            const int64_t group_at = group * plan.result_channels * plan.result.channel;
-            if (plan.writes_gaps && !count_with_gaps(plan, task, group_at, count)) return false;
-            for (const MapPlan* m = &task.map; m != &task.map + task.map.classes && !plan.writes_gaps; ++m)
+            const int64_t group_at = group * plan.tasks.channels * plan.result.channel;
+            if (writes_gaps && !count_with_gaps(plan, task, group_at, count)) return false;
+            for (const MapPlan* m = &task.map; m != &task.map + task.map.classes && !writes_gaps; ++m)
                 for_each_of_box(pixels_of(*m, task.pixels), [&](const Extents4& u) {
                     int64_t at = group_at + u[0] * plan.result.batch;
                     for (size_t a = 0; a < 3; ++a)
@@ -57,21 +57,22 @@ bool products_cover_results(const ConvProblem& whole, const Plan& plan) {
                 });
         }
     }
-    const bool once =
-        std::all_of(count.begin(), count.end(), [&](int n) { return n == 1 || (n == 0 && plan.fill_result); });
-    return once;
+    const bool filled = plan.gaps == Gaps::filled_before;
+    return std::all_of(count.begin(), count.end(), [&](int n) { return n == 1 || (n == 0 && filled); });
 }
 
 // weight_grad: the products cover dw once, and each product's chunks are at most its boxes of pixels.
 bool sums_cover_results(const ConvProblem& whole, const Plan& plan) {
     const ConvProblem problem = planned_part(whole);
     const MapPlan& m = plan.maps.at(0);
-    const int64_t covered_channels = plan.channel_blocks * plan.channel_block;
-    return plan.groups * plan.result_channels * plan.source_channels * m.map.taps() == problem.w_elems() &&
-           covered_channels >= plan.result_channels && covered_channels - plan.channel_block < plan.result_channels &&
-           plan.tasks == plan.groups * plan.channel_blocks * m.patches.count() * plan.chunks && plan.chunks >= 1 &&
-           plan.chunks <= m.boxes.count() && split_is_right(m.pixels, m.boxes.extents(), m.boxes.largest()) &&
-           m.boxes.extents()[0] == plan.batch &&  // rows may be joined
+    const Tasks& tasks = plan.tasks;
+    const int64_t covered_channels = tasks.channel_blocks() * tasks.channel_block;
+    return tasks.groups * tasks.channels * plan.source.channels * m.map.taps() == problem.w_elems() &&
+           covered_channels >= tasks.channels && covered_channels - tasks.channel_block < tasks.channels &&
+           tasks.count == tasks.groups * tasks.channel_blocks() * m.patches.count() * tasks.chunks &&
+           tasks.chunks >= 1 && tasks.chunks <= m.boxes.count() &&
+           split_is_right(m.boxes, m.boxes.extents(), m.boxes.largest()) &&
+           m.boxes.extents()[0] == plan.batch() &&  // rows may be joined
            m.boxes.extents()[1] * m.boxes.extents()[2] * m.boxes.extents()[3] ==
                problem.output()[0] * problem.output()[1] * problem.output()[2];
 }
@@ -88,9 +89,10 @@ TEST_CASE("results without terms are written by the tasks, or filled in before")
                     g.layout = layout;
                     const Plan plan = plan_of(ConvProblem(g), Pass::input_grad, dtype);
                     INFO(std::string(name(isa)), " ", std::string(name(layout)), " stride ", stride);
-                    const bool transposes = layout == Layout::channels_first && plan.feed == Feed::pixel_scalars;
-                    CHECK(plan.writes_gaps == (stride == 2 && transposes));  // 5 x 5 would be too many for a task
-                    CHECK(plan.fill_result == (stride > 1 && !plan.writes_gaps));
+                    const bool transposes = layout == Layout::channels_first && strategy_of(plan) == "indirect";
+                    const bool writes_gaps = plan.gaps == Gaps::written_by_tasks;
+                    CHECK(writes_gaps == (stride == 2 && transposes));  // 5 x 5 would be too many for a task
+                    CHECK((plan.gaps == Gaps::filled_before) == (stride > 1 && !writes_gaps));
                     if (isa == Isa::avx512 && layout == Layout::channels_first && stride == 2) CHECK(transposes);
                 }
     }
@@ -120,7 +122,7 @@ TEST_CASE("tasks compute each result once") {
             for (const DType dtype : {DType::float32, DType::float64}) {
                 for (const Pass pass : {Pass::forward, Pass::input_grad}) {
                     const Plan plan = plan_of(problem, pass, dtype);
-                    CHECK((plan.empty || products_cover_results(problem, plan)));
+                    CHECK((plan.empty() || products_cover_results(problem, plan)));
                 }
                 CHECK(sums_cover_results(problem, plan_of(problem, Pass::weight_grad, dtype)));
             }
@@ -130,17 +132,17 @@ TEST_CASE("tasks compute each result once") {
 
 TEST_CASE("a plan says when there is nothing to sum") {
     Geometry none = conv2d(0, 3, 5, 20, 20, 3, 1, 1);
-    CHECK(plan_of(ConvProblem(none), Pass::forward).empty);
+    CHECK(plan_of(ConvProblem(none), Pass::forward).empty());
     none.batch = 2;
     none.in_channels = 0;
-    for (const Pass pass : all_passes) CHECK(plan_of(ConvProblem(none), pass).empty);
+    for (const Pass pass : all_passes) CHECK(plan_of(ConvProblem(none), pass).empty());
     none.in_channels = 3;
     none.out_channels = 0;
-    for (const Pass pass : all_passes) CHECK(plan_of(ConvProblem(none), pass).empty);
+    for (const Pass pass : all_passes) CHECK(plan_of(ConvProblem(none), pass).empty());
     Geometry unread = conv1d(1, 1, 1, 3, 1, 20, 4);  // y reads padding only: no pixel of dx has a class
     CHECK(ConvProblem(unread).output()[2] == 1);
-    CHECK(plan_of(ConvProblem(unread), Pass::input_grad).empty);
-    CHECK_FALSE(plan_of(ConvProblem(unread), Pass::forward).empty);
+    CHECK(plan_of(ConvProblem(unread), Pass::input_grad).empty());
+    CHECK_FALSE(plan_of(ConvProblem(unread), Pass::forward).empty());
 }
 
 TEST_CASE("threads take whole samples, unless there are few large ones") {
@@ -148,7 +150,7 @@ TEST_CASE("threads take whole samples, unless there are few large ones") {
         Geometry g = conv2d(batch, channels, channels, 28, 28, 3, 1, 1);
         g.per_sample = true;
         return make_plan(ConvProblem(g), Pass::forward, DType::float32, Algorithm::direct, active_isa(), threads)
-            .shares_samples;
+            .samples.shared_out;
     };
     for (const int threads : {1, 2, 3, 8}) {
         CHECK_FALSE(shares(1, 64, threads));

@@ -1,11 +1,11 @@
-// What a box of pixels reads, found by going through it, against the list of stretches that is asked for before.
+// What a box of pixels reads, found by going through it, against the list of stretches that is prefetched.
 #include <algorithm>
 #include <set>
 #include <vector>
 
+#include "plan_cases.hpp"
 #include "source/prefetch.hpp"
-#include "machine/dispatch.hpp"
-#include "support.hpp"
+#include "strategies/sum_prefetch.hpp"
 
 namespace convpp::test {
 namespace {
@@ -19,7 +19,7 @@ struct Read {
     Lines x, dy;
 };
 
-Read lines_read(const Plan& plan, const Product& product, const SumOperands<float>& operands, const Box& pixels) {
+Read lines_read(const Plan& plan, const SumProduct& product, const SumOperands<float>& operands, const Box& pixels) {
     const IndexMap& map = plan.maps[0].map;
     const PatchBlock& block = product.block;
     Read read;
@@ -39,17 +39,17 @@ Read lines_read(const Plan& plan, const Product& product, const SumOperands<floa
                         for (int64_t j = block.taps.lo[2]; j < block.taps.hi[2]; ++j)
                             for (int64_t l = block.taps.lo[3]; l < block.taps.hi[3]; ++l) {
                                 const std::array<int64_t, 3> tap{i, j, l};
-                                const float* at = x + n * plan.source.batch;
+                                const float* at = x + n * plan.source.strides.batch;
                                 bool inside = true;
                                 for (size_t a = 0; a < 3; ++a) {
                                     const AxisMap& axis = map.axis[a];
                                     const int64_t p =
                                         u[a] * axis.source_step + axis.taps[static_cast<size_t>(tap[a])].offset;
                                     inside &= p >= 0 && p < axis.source_extent;
-                                    at += p * plan.source.axis[a];
+                                    at += p * plan.source.strides.axis[a];
                                 }
                                 for (int64_t c = block.channel_lo; inside && c < block.channel_hi; ++c)
-                                    read.x.insert(line_of(at + c * plan.source.channel));
+                                    read.x.insert(line_of(at + c * plan.source.strides.channel));
                             }
                 }
     return read;
@@ -76,18 +76,19 @@ Geometry random_layer(Random& random) {
 
 }  // namespace
 
-TEST_CASE("what is asked for is what the box reads, but for planes that tiles read in place") {
+TEST_CASE("what is prefetched is what the box reads, but for planes that tiles read in place") {
     Random random(17);
     int asked_for_x = 0, asked_for_dy = 0;
     for (int i = 0; i < 400; ++i) {
         const ConvProblem problem(random_layer(random));
-        Plan plan = make_plan(problem, Pass::weight_grad, DType::float32, Algorithm::automatic, active_isa());
-        if (plan.feed != Feed::pixel_scalars) continue;
+        const Plan plan = make_plan(problem, Pass::weight_grad, DType::float32, Algorithm::automatic, active_isa());
+        if (strategy_of(plan) != "indirect") continue;
         const std::vector<float> x(static_cast<size_t>(problem.x_elems())), dy(static_cast<size_t>(problem.y_elems()));
-        SumOperands<float> operands{};
-        operands.x = {x.data(), problem.x_elems()};
-        operands.dy = {dy.data(), problem.y_elems()};
-        const SumTask task(plan, random.integer(0, plan.tasks - 1));
+        PassOperands<float> arrays;
+        arrays.first = {dy.data(), problem.y_elems()};
+        arrays.second = {x.data(), problem.x_elems()};
+        const SumOperands<float> operands(arrays);
+        const SumTask task(plan, random.integer(0, plan.tasks.count - 1));
         const Box pixels = plan.maps[0].boxes.box(random.integer(task.box_lo, task.box_hi - 1));
         std::vector<kernels::Stretch> room(static_cast<size_t>(most_stretches));
         const kernels::Prefetch prefetch = prefetch_of(plan, task.product, operands, pixels, 1, 1, room.data());
@@ -98,7 +99,7 @@ TEST_CASE("what is asked for is what the box reads, but for planes that tiles re
         if (count == most_stretches - 1) continue;
 
         const Read read = lines_read(plan, task.product, operands, pixels);
-        const bool first = !plan.channels_last, by_patch = plan.tile.pixels_are_columns;
+        const bool first = !plan.channels_last(), by_patch = plan.tile.pixels_are_columns;
         const bool wants_x = by_patch || !plan.maps[0].in_place || !first || plan.maps[0].map.axis[2].source_step > 1;
         const bool wants_dy = !by_patch || !first;
         const auto all_asked = [&](const Lines& lines) {

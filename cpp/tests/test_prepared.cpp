@@ -72,14 +72,14 @@ TEST_CASE_TEMPLATE("prepared weights serve the Convolution that made them, and i
     check_refused<std::invalid_argument>(y, "another Convolution",
                                          [&] { pair.execute(tensors.x.in(), shared, {}, y.out()); });
     check_refused<ShapeError>(y, "x has ",
-                              [&] { copy.execute({tensors.x.data(), tensors.x.size() - 1}, shared, {}, y.out()); });
+                              [&] { copy.execute<T>({tensors.x.data(), tensors.x.size() - 1}, shared, {}, y.out()); });
     check_refused<ShapeError>(y, "y has ", [&] { copy.execute(tensors.x.in(), shared, {}, {y.data(), y.size() + 1}); });
     check_refused<std::invalid_argument>(y, "bias ", [&] {
         Execution how;
         how.accumulate = true;
         copy.execute(tensors.x.in(), shared, tensors.y_bias.in(), y.out(), how);
     });
-    check_refused<ShapeError>(y, "w has ", [&] { convolution.prepare({tensors.w.data(), tensors.w.size() - 1}); });
+    check_refused<ShapeError>(y, "w has ", [&] { convolution.prepare<T>({tensors.w.data(), tensors.w.size() - 1}); });
     check_refused<std::invalid_argument>(y, "w is null",
                                          [&] { convolution.prepare(View<const T>{nullptr, tensors.w.size()}); });
     check_refused<DTypeError>(y, name(dtype_of<T>), [&] { convolution.prepare(other.w.in()); });

@@ -4,11 +4,10 @@
 #include <algorithm>
 #include <set>
 
-#include "strategies/product_task.hpp"
-#include "strategies/winograd/product.hpp"
-#include "strategies/winograd/tiles.hpp"
 #include "geometries.hpp"
 #include "plan/plan.hpp"
+#include "plan/tasks.hpp"
+#include "strategies/winograd/tiles.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -91,17 +90,17 @@ bool tasks_cover_results(const ConvProblem& whole, const Plan& plan, int64_t lan
     const ConvProblem problem = planned_part(whole);
     const MapPlan& m = plan.maps.at(0);
     std::vector<int> count(static_cast<size_t>(plan.pass == Pass::forward ? problem.y_elems() : problem.x_elems()));
-    const Box largest = m.pixels.box(0);
-    for (int64_t index = 0; index < plan.tasks; ++index) {
+    const Box largest = m.boxes.box(0);
+    for (int64_t index = 0; index < plan.tasks.count; ++index) {
         const ProductTask task(plan, index);
         if (task.channels <= 0 || task.group_hi != task.group_lo + 1) return false;
-        if (!box_is_right(plan.winograd, task.pixels, lanes)) return false;
-        const WinogradBox box(plan.winograd, task.pixels, lanes), first(plan.winograd, largest, lanes);
+        if (!box_is_right(winograd_of(plan), task.pixels, lanes)) return false;
+        const WinogradBox box(winograd_of(plan), task.pixels, lanes), first(winograd_of(plan), largest, lanes);
         // Buffers are made for the first box.
         if (box.source.elems > first.source.elems || box.results.elems > first.results.elems ||
             box.place_count() > first.place_count() || box.tile_count() > first.tile_count())
             return false;
-        const int64_t group_at = task.group_lo * plan.result_channels * plan.result.channel;
+        const int64_t group_at = task.group_lo * plan.tasks.channels * plan.result.channel;
         std::array<int64_t, 3> length{};
         for (size_t a = 0; a < 3; ++a)
             length[a] = std::min(box.results.range[a].length, m.map.axis[a].count - box.results.range[a].lo);
@@ -216,9 +215,9 @@ TEST_CASE("tasks compute each result once") {
                 if (!refusal(g, pass).empty()) continue;
                 for (const DType dtype : {DType::float32, DType::float64}) {
                     const Plan plan = make_plan(problem, pass, dtype, Algorithm::winograd, isa);
-                    if (plan.empty) continue;
+                    if (plan.empty()) continue;
                     CHECK(plan.algorithm == Algorithm::winograd);
-                    CHECK(axes_are_right(plan.winograd, plan.maps.at(0).map));
+                    CHECK(axes_are_right(winograd_of(plan), plan.maps.at(0).map));
                     CHECK(tasks_cover_results(problem, plan, dtype == DType::float32 ? 16 : 8));
                     ++served;
                 }
@@ -265,10 +264,13 @@ TEST_CASE("neither the choice nor the order of the sum depends on the batch or o
                     for (const int threads : {1, 7, 128}) {
                         const Plan other = plan_of(batch, threads);
                         CHECK(other.algorithm == one.algorithm);
-                        CHECK(other.winograd.size == one.winograd.size);
-                        CHECK(other.winograd.along_a == one.winograd.along_a);
-                        CHECK(other.winograd.along_b == one.winograd.along_b);
-                        CHECK(other.winograd.source_block == one.winograd.source_block);
+                        REQUIRE(other.order == one.order);
+                        if (one.order != SumOrder::transformed) continue;
+                        const WinogradPlan &its = winograd_of(other), &same = winograd_of(one);
+                        CHECK(its.size == same.size);
+                        CHECK(its.along_a == same.along_a);
+                        CHECK(its.along_b == same.along_b);
+                        CHECK(its.source_block == same.source_block);
                     }
             }
     }
@@ -284,8 +286,8 @@ TEST_CASE("it is chosen where channels are many and kernels are 3x3 or 5x5 at st
         for (const Pass pass : products) {
             const Plan plan = chosen(oblong(8, 64, 64, 56, 56, 3, 3, 1), pass);
             CHECK(plan.algorithm == Algorithm::winograd);
-            CHECK(plan.winograd.planes());
-            CHECK(plan.winograd.points() == 36);
+            CHECK(winograd_of(plan).planes());
+            CHECK(winograd_of(plan).points() == 36);
             CHECK(chosen(oblong(8, 256, 256, 28, 28, 3, 3, 2, 2), pass).algorithm == Algorithm::winograd);
             CHECK(chosen(oblong(8, 64, 64, 28, 28, 5, 5, 2), pass).algorithm == Algorithm::winograd);
             CHECK(chosen(oblong(8, 15, 64, 56, 56, 3, 3, 1), pass).algorithm == Algorithm::direct);
@@ -314,11 +316,10 @@ TEST_CASE("the workspace is bounded, whatever the batch") {
                     if (g.per_sample) continue;
                     g.batch = batch;
                     INFO(std::string(name(isa)), " ", describe(g));
-                    Plan plan = make_plan(ConvProblem(g), pass, DType::float32, Algorithm::winograd, isa);
-                    measure_winograd_product<float>(plan);
-                    CHECK(plan.thread_bytes <= 12 * mib);
+                    const Plan plan = make_plan(ConvProblem(g), pass, DType::float32, Algorithm::winograd, isa);
+                    CHECK(plan.memory.of_thread <= 12 * mib);
                     // The weights have up to 36 points for 9 taps, and are filled up to whole panels of each group.
-                    CHECK(plan.shared_bytes <= ConvProblem(g).w_elems() * 4 * 10 + 2 * mib);
+                    CHECK(plan.memory.shared <= ConvProblem(g).w_elems() * 4 * 10 + 2 * mib);
                 }
     }
 }

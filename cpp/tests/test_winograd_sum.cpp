@@ -1,15 +1,16 @@
 // The weight gradient by Winograd's algorithm against the definition: every kind of geometry that it serves, on each
 // instruction set; the same bits for every number of threads and however tasks are cut; what is not finite is told.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <vector>
 
-#include "strategies/winograd/grad.hpp"
 #include "convolution_cases.hpp"
-#include "plan/plan.hpp"
 #include "machine/workspace.hpp"
+#include "plan/plan.hpp"
+#include "strategies/strategy.hpp"
 
 namespace convpp::test {
 namespace {
@@ -145,14 +146,16 @@ TEST_CASE("so do random geometries") {
 // dw by a plan that is made for so many threads, and whether all is finite.
 template <class T>
 bool run_planned(const ConvProblem& problem, const Tensors<T>& operands, int planned_threads, Array<T>& dw) {
-    Plan plan = make_plan(problem, Pass::weight_grad, dtype_of<T>, Algorithm::winograd, active_isa(), planned_threads);
-    measure_winograd_sum<T>(plan);
-    const Workspace workspace(plan.shared_bytes + 2 * plan.thread_bytes);
-    SumOperands<T> sum;
-    sum.dy = {operands.dy.data(), operands.dy.size()};
-    sum.x = {operands.x.data(), operands.x.size()};
-    sum.dw = dw.data();
-    return run_winograd_sum(plan, sum, 2, workspace.data());
+    const Plan plan =
+        make_plan(problem, Pass::weight_grad, dtype_of<T>, Algorithm::winograd, active_isa(), planned_threads);
+    const Workspace workspace(plan.memory.shared + 2 * plan.memory.of_thread);
+    PassOperands<T> sum;
+    sum.first = {operands.dy.data(), operands.dy.size()};
+    sum.second = {operands.x.data(), operands.x.size()};
+    sum.result = Results<T>(dw.data());
+    std::atomic<unsigned char> not_finite{0};
+    entry<T>(*plan.how).run(plan, sum, {2, workspace.data(), &not_finite});
+    return not_finite == 0;
 }
 
 TEST_CASE("plans for many threads have the same bits") {
@@ -204,7 +207,7 @@ TEST_CASE("what is not finite is told") {
 
 TEST_CASE("sums of finite chunks that overflow are told") {
     const ConvProblem problem(larger_geometries()[0]);
-    REQUIRE(make_plan(problem, Pass::weight_grad, DType::float32, Algorithm::winograd, active_isa()).chunks >= 4);
+    REQUIRE(make_plan(problem, Pass::weight_grad, DType::float32, Algorithm::winograd, active_isa()).tasks.chunks >= 4);
     // The last result and the last source element of every second tile alone: the one point that they have in common is
     // a result too, and has no factors.  So their sum overflows, but none before it.
     const double products = 5.0 * 8 * 8;

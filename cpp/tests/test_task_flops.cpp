@@ -1,11 +1,8 @@
-// The operations of the tasks against counting.
-#include "plan/spread.hpp"
-
+// The operations of each task (plan/task_flops.cpp) against counting.
 #include <algorithm>
 #include <numeric>
 
 #include "geometries.hpp"
-#include "plan/plan.hpp"
 #include "support.hpp"
 
 namespace convpp::test {

@@ -27,12 +27,14 @@ struct SourceView {
 // Fills offsets[k] of the block's pairs, given the step between channels and the position of a tap on each axis.
 template <class Position>
 void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position& position, int64_t* offsets) {
-    for (int64_t c = 0; c < block.channel_hi - block.channel_lo; ++c)
-        for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d)
-            for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h) {
-                const int64_t row = c * channel_step + position(0, d) + position(1, h);
-                for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w) *offsets++ = row + position(2, w);
-            }
+    int64_t taps = 0;
+    for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d)
+        for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h) {
+            const int64_t row = position(0, d) + position(1, h);
+            for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w) offsets[taps++] = row + position(2, w);
+        }
+    for (int64_t c = 1; c < block.channel_hi - block.channel_lo; ++c)
+        for (int64_t t = 0; t < taps; ++t) offsets[c * taps + t] = c * channel_step + offsets[t];
 }
 
 // Where the weights of a tap lie, axis by axis: a position for fill_offsets.

@@ -10,7 +10,7 @@
 
 #include "kernels/contract.hpp"
 #include "plan/tasks.hpp"
-#include "source/staged.hpp"
+#include "source/view.hpp"
 
 namespace convpp {
 

@@ -137,17 +137,18 @@ void transform_box(const Plan& plan, const KernelTable<T>& kernel, const Winogra
                    {pixels, box.source, product.block.channel_lo + c, std::min(lanes, source_channels - c)},
                    buffers.copy);
         transforms(plan, kernel)
-            .source(buffers.copy.padded.copy, buffers.places, WinogradBox::steps(winograd, box.source), places, nullptr,
+            .source(buffers.copy.at, buffers.places, WinogradBox::steps(winograd, box.source), places, nullptr,
                     buffers.v + c, buffers.place_to, point_steps(winograd, layout.v_point));
     }
     // Tiles may reach beyond the results: dy is padded with zeros there.
-    const Extents results{m.map.axis[0].count, m.map.axis[1].count, m.map.axis[2].count};
     for (int64_t k = 0; k < product.channels; k += lanes) {
-        copy_lanes(kernel, {plan.result, results, plan.channels_last()}, dy,
-                   {pixels, box.results, product.channel_lo + k, std::min(lanes, product.channels - k)}, buffers.copy);
+        copy_lanes(kernel,
+                   part_of(dy, plan.result, pixel_extents(m.map), pixels, product.channel_lo + k,
+                           std::min(lanes, product.channels - k)),
+                   plan.channels_last(), box.results, buffers.copy);
         T* const to = buffers.w + k / layout.width * layout.width * tiles + k % layout.width;
         transforms(plan, kernel)
-            .results_adjoint(buffers.copy.padded.copy, buffers.tiles, WinogradBox::steps(winograd, box.results), tiles,
+            .results_adjoint(buffers.copy.at, buffers.tiles, WinogradBox::steps(winograd, box.results), tiles,
                              nullptr, to, buffers.tile_to, point_steps(winograd, layout.w_point));
     }
 }

@@ -108,7 +108,7 @@ void transform_source(const Plan& plan, const KernelTable<T>& kernel, const Stor
         const int64_t channels = std::min<int64_t>(kernel.lanes, block.channels - c);
         copy_lanes(plan, kernel, plan.maps[0], source, {pixels, box.source, block.lo + c, channels}, buffers.copy);
         transforms(plan, kernel)
-            .source(buffers.copy.padded.copy, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
+            .source(buffers.copy.at, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
                     nullptr, buffers.v + c, buffers.place_to, point_steps(w, buffers.v_point));
     }
 }
@@ -190,16 +190,9 @@ private:
 template <class T>
 void add_source(const Plan& plan, const ProductOperands<T>& operands, const ProductTask& task, const WinogradBox& box,
                 const SourceBlock& block, PrefetchList& prefetch) {
-    Stored<T> at = operands.source + task.pixels.lo[0] * plan.source.strides.batch +
-                   (task.group_lo * plan.source.channels + block.lo) * plan.source.strides.channel;
-    std::array<int64_t, 4> count{task.pixels.extent(0), 1, 1, 1};
-    for (size_t a = 0; a < 3; ++a) {
-        const ReadRange& range = box.source.range[a];
-        const int64_t lo = std::max<int64_t>(range.lo, 0);
-        count[a + 1] = std::min(range.lo + range.length, plan.maps[0].map.axis[a].source_extent) - lo;
-        at += lo * plan.source.strides.axis[a];
-    }
-    prefetch.add(at, plan.source.strides, count, {1, 1, 1}, block.channels);
+    prefetch.add(part_of(operands.source, plan.source.strides, source_extents(plan.maps[0].map), task.pixels,
+                         task.group_lo * plan.source.channels + block.lo, block.channels),
+                 box.source.range);
 }
 
 // While tiles multiply, they ask for what comes next: the next block's source, or the results, and the source of the
@@ -224,14 +217,9 @@ kernels::Prefetch prefetch_next(const Plan& plan, const KernelTable<T>& kernel, 
     if (block.index + 1 < SourceBlock::count(plan)) {
         add_source(plan, operands, task, box, SourceBlock(plan, block.index + 1), prefetch);
     } else {
-        int64_t to = own.result_at + task.pixels.lo[0] * plan.result.batch;
-        std::array<int64_t, 4> count{task.pixels.extent(0), 1, 1, 1};
-        for (size_t a = 0; a < 3; ++a) {
-            const ReadRange& range = box.results.range[a];
-            count[a + 1] = std::min(range.length, plan.maps[0].map.axis[a].count - range.lo);
-            to += range.lo * plan.result.axis[a];
-        }
-        prefetch.add((operands.result + to).stored(), plan.result, count, {1, 1, 1}, task.channels);
+        prefetch.add(part_of((operands.result + own.result_at).stored(), plan.result, pixel_extents(plan.maps[0].map),
+                             task.pixels, 0, task.channels),
+                     box.results.range);
         if (next_task < plan.tasks.count) {
             const ProductTask next(plan, next_task);
             add_source(plan, operands, next, WinogradBox(winograd_of(plan), next.pixels, kernel.lanes),

@@ -61,7 +61,7 @@ inline Box results_of(const Plan& plan, const MapPlan& m, const Box& units) {
 
 // What a box of units reads and writes, one vector of channels of it.
 struct WinogradBox {
-    PaddedLayout source, results;  // dense, in vectors
+    CopyLayout source, results;  // dense, in vectors
     std::array<int64_t, 4> places, tiles;  // of each axis, samples first
 
     WinogradBox(const WinogradPlan& plan, const Box& box, int64_t lanes) {
@@ -74,16 +74,7 @@ struct WinogradBox {
             places[a + 1] = axis.places(units);
             tiles[a + 1] = axis.tiles(units);
         }
-        for (PaddedLayout* const layout : {&source, &results}) {
-            constexpr const char* what = "the padded input";
-            TensorStrides& s = layout->strides;
-            s.channel = 1;
-            s.axis[2] = lanes;
-            s.axis[1] = checked_mul(lanes, layout->range[2].length, what);
-            s.axis[0] = checked_mul(s.axis[1], layout->range[1].length, what);
-            s.batch = checked_mul(s.axis[0], layout->range[0].length, what);
-            layout->elems = checked_mul(s.batch, box.extent(0), what);
-        }
+        for (CopyLayout* const layout : {&source, &results}) layout->lay_out(box.extent(0), 1, lanes);
     }
 
     static int64_t product(const std::array<int64_t, 4>& counts) {
@@ -124,7 +115,7 @@ struct WinogradBox {
                 for (const int64_t c : plan.axis[2].offsets) *index++ = (a * places[2] + b) * places[3] + c;
     }
     // From element to element of a tile.
-    static kernels::TileSteps steps(const WinogradPlan& plan, const PaddedLayout& layout) {
+    static kernels::TileSteps steps(const WinogradPlan& plan, const CopyLayout& layout) {
         const auto step = [&](size_t a) { return plan.axis[a].spacing * layout.strides.axis[a]; };
         return {step(plan.along_a), step(plan.along_b)};
     }

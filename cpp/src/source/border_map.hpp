@@ -60,9 +60,8 @@ public:
         };
         for (size_t a = 0; a < 2; ++a) {
             line_count_[a] = 0;
-            for_each_position(a, [&](int64_t to, int64_t from, bool inside) {
-                lines_[a][line_count_[a]++] = {to, from, inside};
-            });
+            for_each_position(
+                a, [&](int64_t to, int64_t from, bool inside) { lines_[a][line_count_[a]++] = {to, from, inside}; });
         }
         column_count_ = 0;
         column_step_ = layout.strides.axis[2];

@@ -23,11 +23,12 @@ struct CopySizes {
     std::array<int64_t, 3> border{};  // positions of each axis, where x goes on beyond its ends
 
     CopySizes() = default;
-    // Of all that is not read in place: layout_of(map, i) is that of a largest box of pixels with the map's i-th box of taps.
+    // Of all that is not read in place: layout_of(map, i) is that of a largest box of pixels and the i-th box of taps.
     template <class Maps, class LayoutOf>
     CopySizes(const Maps& maps, const LayoutOf& layout_of) {
         for (const MapPlan& m : maps)
-            for (int64_t i = 0; !m.in_place && i < m.patches.taps.count(); ++i) add(layout_of(m, i), m.map.has_border());
+            for (int64_t i = 0; !m.in_place && i < m.patches.taps.count(); ++i)
+                add(layout_of(m, i), m.map.has_border());
     }
     void add(const CopyLayout& layout, bool has_border) {
         elems = std::max(elems, layout.total());
@@ -60,7 +61,8 @@ struct SourceCopy {
         if (sizes.border[2] > 0) border = BorderMap(carver, sizes.border);
     }
 
-    SourceView<T> view_of(const MapPlan& m, const Box& pixels, const PatchBlock& block, const CopyLayout& layout) const {
+    SourceView<T> view_of(const MapPlan& m, const Box& pixels, const PatchBlock& block,
+                          const CopyLayout& layout) const {
         return view_of_copy<T>(m, pixels, block, layout, {at, layout.total()}, offsets);
     }
     // Fills what lies outside x, where x goes on beyond its ends.

@@ -111,8 +111,8 @@ struct LaneBlock {
 template <class T>
 void copy_lanes(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const Stored<T>& source,
                 const LaneBlock& block, const LaneCopy<T>& copy) {
-    const SourcePart<T> part = part_of(source, plan.source.strides, source_extents(m.map), block.pixels, block.channel,
-                                       block.channels);
+    const SourcePart<T> part =
+        part_of(source, plan.source.strides, source_extents(m.map), block.pixels, block.channel, block.channels);
     copy_lanes(kernel, part, plan.channels_last(), block.layout, copy);
     copy.fill_border(m.map, part, block.layout);
 }

@@ -1,12 +1,12 @@
-// What a box of pixels and a block of (channel, tap) pairs read of a source, and how a copy of that part lies in memory.
+// What a box of pixels and a block of (channel, tap) pairs read of a source, and how a copy of it lies in memory.
 //
 // In:  an index map, a box of pixels, a box of taps.   Out: ReadRange, CopyLayout: plain values; bands, band by band.
 // Next: staged.hpp, padded.hpp and lanes.hpp, which make such copies; view.hpp, through which they are read.
 //
 // Every copy has the layout
 //   [block of channels][sample][phase d][depth][phase h][phase w][height][width][channel of the block]
-// and contains the padding as zeros, so that nobody after this looks at a border.  What differs is the block (one channel,
-// a vector of channels, or all of them), and whether the axes are split into the phases of the stride.
+// and contains the padding as zeros, so that nobody after this looks at a border.  What differs is the block (one
+// channel, a vector of channels, or all of them), and whether the axes are split into the phases of the stride.
 #pragma once
 
 #include <algorithm>
@@ -34,12 +34,12 @@ struct ReadRange {
 // Whether neighbouring elements of an axis stay neighbours, or those that neighbouring pixels read become neighbours.
 enum class Phases { together, apart };
 
-// What a box of pixels reads along axis `a` with a box of taps: every element from the first one to the last, or those of
-// each phase of the stride.
+// What a box of pixels reads along axis `a` with a box of taps: every element from the first one to the last, or those
+// of each phase of the stride.
 inline ReadRange read_range(const IndexMap& map, size_t a, const Box& pixels, const Box& taps,
                             Phases phases = Phases::together) {
     const AxisMap& axis = map.axis[a];
-    int64_t Tap::*const along = phases == Phases::apart ? &Tap::shift : &Tap::offset;
+    int64_t Tap::* const along = phases == Phases::apart ? &Tap::shift : &Tap::offset;
     const auto [first, last] =
         std::minmax_element(axis.taps.begin() + taps.lo[a + 1], axis.taps.begin() + taps.hi[a + 1],
                             [&](const Tap& tap, const Tap& other) { return tap.*along < other.*along; });
@@ -76,11 +76,11 @@ SourcePart<T> part_of(const Stored<T>& tensor, const TensorStrides& strides, con
 // A copy of the ranges, of some samples and channels.
 struct CopyLayout {
     std::array<ReadRange, 3> range;
-    TensorStrides strides;                       // axis: from position to position of a phase
+    TensorStrides strides;  // axis: from position to position of a phase
     std::array<int64_t, 3> phase_step{0, 0, 0};  // from phase to phase
     int64_t samples = 1;
-    int64_t blocks = 1, width = 1;         // blocks of channels, and the channels of each
-    int64_t elems = 0;                     // of a block: the next one begins so far on
+    int64_t blocks = 1, width = 1;  // blocks of channels, and the channels of each
+    int64_t elems = 0;  // of a block: the next one begins so far on
     const char* what = "the padded input";  // in the ShapeError of sizes that 64 bits do not hold
 
     int64_t bands() const { return samples * range[0].positions() * range[1].phases * range[2].phases; }
@@ -115,12 +115,12 @@ inline Segment inside_part(const ReadRange& range, int64_t source_extent, int64_
     return {lo, hi - lo, at + lo * range.step};
 }
 
-// A copy's bands: rows and columns of one phase each, of a slice of a sample, with the zeros around what lies inside the
-// source.  They are the same for all blocks of channels.
+// A copy's bands: rows and columns of one phase each, of a slice of a sample, with the zeros around what lies inside
+// the source.  They are the same for all blocks of channels.
 struct CopyBands {
     const CopyLayout& layout;
     const TensorStrides& source;
-    Extents extents;        // of the source
+    Extents extents;  // of the source
     Segment rows, columns;  // of the first phases, mostly the only ones
 
     template <class T>
@@ -131,8 +131,8 @@ struct CopyBands {
           rows(inside_part(of.range[1], extents[1], 0)),
           columns(inside_part(of.range[2], extents[2], 0)) {}
 
-    // visit(band) in the order of the copy.  Its rows begin at band.from, relative to the first sample that is copied, and
-    // have band.count columns; zeros and elements are counted as they lie in the copy.
+    // visit(band) in the order of the copy.  Its rows begin at band.from, relative to the first sample that is copied,
+    // and have band.count columns; zeros and elements are counted as they lie in the copy.
     template <class Visit>
     void for_each(const Visit& visit) const {
         const auto& [depth, height, row] = layout.range;

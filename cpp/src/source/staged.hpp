@@ -5,8 +5,8 @@
 //      (kernels/move/).
 //
 // Staged planes are split into the phases of the stride, so that neighbouring pixels read neighbouring elements.  Every
-// staged element is then read by all taps.  What is to be copied (Staging: bands of rows) is the same for all channels and
-// groups, and found out once for them.
+// staged element is then read by all taps.  What is to be copied (Staging: bands of rows) is the same for all channels
+// and groups, and found out once for them.
 //
 // Next: strategies/packed/, strategies/rows/.  (padded.hpp is the same for pixels that are read one by one.)
 #pragma once

@@ -39,7 +39,8 @@ void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position&
 
 // Where the weights of a tap lie, axis by axis: a position for fill_offsets.
 inline auto weight_position(const Plan& plan, const MapPlan& m) {
-    return [&](size_t a, int64_t t) { return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weights.axis[a]; };
+    return
+        [&](size_t a, int64_t t) { return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weights.axis[a]; };
 }
 
 // What is read: the patches of a box of pixels, of a block of (channel, tap) pairs.
@@ -112,8 +113,7 @@ void for_each_pixel(const SourceView<T>& view, const Box& pixels, const Pixel& p
 
 // The runs of a box's pixels, cut at multiples of `width`: panel p has runs[first[p] .. first[p+1]), whose dst is the
 // position within the panel.  Rows that follow each other in memory become one run.
-inline void panel_runs(const Box& pixels, const PixelSteps& step, int64_t width, kernels::Run* runs,
-                       int64_t* first) {
+inline void panel_runs(const Box& pixels, const PixelSteps& step, int64_t width, kernels::Run* runs, int64_t* first) {
     int64_t position = 0, count = 0;  // of pixels, of runs
     first[0] = 0;
     for_each_row(pixels, step, [&](int64_t alpha, int64_t left) {

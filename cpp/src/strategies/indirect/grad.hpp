@@ -80,20 +80,13 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
         }
         kernels::Prefetch prefetch = prefetch_next(plan, task, operands, b, {full_tiles, count}, own);
-        IndirectProduct<T> tile;
-        tile.depth = count;
-        tile.rows = buffers.writing.rows;
-        tile.offsets = buffers.dy_offset;
-        tile.row_count = rows;
-        tile.panels = by_patch ? buffers.patch_panels : buffers.channel_panels;
-        tile.pitch = count * (by_patch ? layout.patch_width : layout.channel_width);
-        tile.columns = columns;
-        tile.whole_vectors = true;
-        tile.beginning = beginning;
-        tile.c = own.row_sums;
-        tile.tail = own.tile;
-        tile.prefetch = prefetch.next != nullptr ? &prefetch : nullptr;
-        multiply_indirect(kernel, tiles, tile);
+        const T* const panels = by_patch ? buffers.patch_panels : buffers.channel_panels;
+        const int64_t width = by_patch ? layout.patch_width : layout.channel_width;
+        multiply_indirect(kernel, tiles,
+                          {{buffers.writing.rows, buffers.dy_offset, rows, count},
+                           {panels, count * width, columns},
+                           {own.row_sums, own.tile, beginning, true},
+                           &prefetch});
         beginning.start = kernels::Start::from_c;
     }
 }

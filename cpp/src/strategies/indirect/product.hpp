@@ -127,19 +127,10 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                                               buffers.weights - first * layout.pitch(block)};
                     pack_weights(plan, kernel, item, buffers.packing);
                 }
-                IndirectProduct<T> product;
-                product.depth = block.size();
-                product.rows = buffers.source;
-                product.offsets = buffers.padded.offsets;
-                product.row_count = count;
-                product.panels = weights;
-                product.pitch = layout.pitch(block);
-                product.columns = task.channels;
-                product.whole_vectors = !last;
-                product.beginning = beginning;
-                product.c = buffers.result;
-                product.tail = buffers.tail;
-                multiply_indirect(kernel, indirect_tiles(plan, kernel), product);
+                multiply_indirect(kernel, indirect_tiles(plan, kernel),
+                                  {{buffers.source, buffers.padded.offsets, count, block.size()},
+                                   {weights, layout.pitch(block), task.channels},
+                                   {buffers.result, buffers.tail, beginning, !last}});
                 beginning.start = kernels::Start::from_c;
             }
         }

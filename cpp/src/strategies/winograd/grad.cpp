@@ -178,18 +178,6 @@ void multiply_box(const Plan& plan, const KernelTable<T>& kernel, const Winograd
     box.find_first_places(winograd, buffers.offsets);
     box.find_taps(winograd, buffers.taps);
     for (int64_t i = 0; i < tiles; ++i) buffers.offsets[i] *= layout.source_pitch;
-    IndirectProduct<T> sum;
-    sum.depth = tiles;
-    sum.rows = buffers.rows;
-    sum.offsets = buffers.offsets;
-    sum.row_count = channels;
-    sum.pitch = tiles * layout.width;
-    sum.columns = columns;
-    sum.whole_vectors = true;
-    sum.beginning = beginning;
-    sum.c = buffers.row_sums;
-    sum.tail = buffers.tail;
-    sum.prefetch = prefetch.next != nullptr ? &prefetch : nullptr;
     for (int64_t e = 0; e < winograd.points(); ++e)
         for (int64_t tap = 0; tap < outer_taps; ++tap) {
             const T* const v = buffers.v + e * layout.v_point + buffers.taps[tap] * layout.source_pitch;
@@ -198,8 +186,11 @@ void multiply_box(const Plan& plan, const KernelTable<T>& kernel, const Winograd
                 buffers.rows[c] = v + c;
                 buffers.row_sums[c] = s + c * layout.filter_pitch;
             }
-            sum.panels = buffers.w + e * layout.w_point;
-            multiply_indirect(kernel, kernel.tiles[plan.tile.shape], sum);
+            multiply_indirect(kernel, kernel.tiles[plan.tile.shape],
+                              {{buffers.rows, buffers.offsets, channels, tiles},
+                               {buffers.w + e * layout.w_point, tiles * layout.width, columns},
+                               {buffers.row_sums, buffers.tail, beginning, true},
+                               &prefetch});
         }
 }
 

@@ -273,25 +273,16 @@ void run_task(const Plan& plan, const KernelTable<T>& kernel, const ProductOpera
         else
             u = weights + layout.block_at(plan, group, index) + task.channel_lo / layout.width * layout.pitch(channels);
         kernels::Prefetch prefetch = prefetch_next(plan, kernel, operands, {task, own, box, block, next_task}, buffers);
-        IndirectProduct<T> product;
-        product.depth = layout.taps * channels;
-        product.rows = buffers.rows;
-        product.offsets = buffers.offsets;
-        product.row_count = tiles;
-        product.pitch = layout.pitch(channels);
-        product.columns = task.channels;
-        product.whole_vectors = true;
-        product.beginning = beginning;
-        product.c = buffers.products;
-        product.tail = buffers.tail;
-        product.prefetch = prefetch.next != nullptr ? &prefetch : nullptr;
         for (int64_t e = 0; e < points; ++e, u += layout.point_pitch(channels)) {
             for (int64_t i = 0; i < tiles; ++i) {
                 buffers.rows[i] = buffers.v + e * buffers.v_point + buffers.first_place[i] * buffers.v_pitch;
                 buffers.products[i] = buffers.m + e * buffers.m_point + buffers.tile_from[i];
             }
-            product.panels = u;
-            multiply_indirect(kernel, kernel.tiles[plan.tile.shape], product);
+            multiply_indirect(kernel, kernel.tiles[plan.tile.shape],
+                              {{buffers.rows, buffers.offsets, tiles, layout.taps * channels},
+                               {u, layout.pitch(channels), task.channels},
+                               {buffers.products, buffers.tail, beginning, true},
+                               &prefetch});
         }
         beginning.start = kernels::Start::from_c;
     }

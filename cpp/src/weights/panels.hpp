@@ -192,11 +192,13 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
         });
 }
 
-// What sums start from: all of the result's channels.
+// What sums start from: all of the result's channels, and zeros where whole vectors are read.
 template <class T>
-void copy_bias(const Plan& plan, const Stored<T>& bias, T* to) {
-    const int64_t channels = bias ? plan.tasks.groups * plan.tasks.channels : 0;
+void copy_bias(const Plan& plan, const kernels::KernelTable<T>& kernel, const Stored<T>& bias, T* to) {
+    if (!bias) return;
+    const int64_t channels = plan.tasks.groups * plan.tasks.channels;
     for (int64_t c = 0; c < channels; ++c) to[c] = bias[c];
+    std::fill_n(to + channels, panel_widths(plan, kernel).channels, T(0));
 }
 
 // Shared by all threads: the packed weights, and a bias that can be read in whole vectors.

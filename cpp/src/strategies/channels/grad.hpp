@@ -19,7 +19,6 @@ struct ChannelSumBuffers {
     kernels::Run* runs = nullptr;
     int64_t* dy_offset = nullptr;  // of rows of pixels, of channels, or of pairs in dw
     kernels::VectorAt* pixel_rows = nullptr;
-    int64_t next_task = -1;
 
     ChannelSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes) {

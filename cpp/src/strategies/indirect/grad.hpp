@@ -8,18 +8,18 @@
 
 #include "strategies/indirect/product.hpp"
 #include "strategies/panel_sums.hpp"
+#include "strategies/product_loop.hpp"
 #include "strategies/sum_prefetch.hpp"
 
 namespace convpp {
 
 template <class T>
-struct IndirectSumBuffers {
+struct IndirectSumBuffers : TaskContext {
     PanelBuffers<T> panels;
     T* sums = nullptr;
     T* tile = nullptr;
     T** row_sums = nullptr;
     kernels::Stretch* stretches = nullptr;  // of what the next box reads
-    int64_t next_task = -1;  // that this thread probably takes after its own
 
     IndirectSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : panels(carver, plan, kernel, plan.tile.pixels_are_columns, !plan.tile.pixels_are_columns) {

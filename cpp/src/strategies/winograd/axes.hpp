@@ -53,7 +53,8 @@ struct WinogradPlan : StrategyPlan {
 
     bool planes() const { return along_a != along_b; }
     int64_t points() const { return planes() ? axis[along_a].points * axis[along_b].points : axis[along_b].points; }
-    int64_t outer_taps() const;       // of the axes that are not transformed
+    int64_t taps(size_t a) const { return static_cast<int64_t>(axis[a].offsets.size()); }  // that are not transformed
+    int64_t outer_taps() const { return taps(0) * taps(1) * taps(2); }
 };
 
 // Blocks and tasks.  Boxes are of units, and a box stands for the results of their tiles.

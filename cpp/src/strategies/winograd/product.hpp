@@ -1,22 +1,228 @@
-// Forward and input gradient by Winograd's algorithm.
+// Forward and input gradient by Winograd's algorithm:
 //
-// In:  a Plan, the operands.   Out: the result, and which samples of it are not finite.
-// Start reading at the top of product.cpp.
+//   U = G w G^T, for each pair of channels                          parallel, once for a call
+//   for each group, box of tiles, block of result channels          parallel: the tasks
+//     for each block of source channels                             serial: one sum in one order
+//       for each vector of them: V = B^T x B, for each tile         (kernels/winograd.hpp)
+//       for each point of the tiles: M += V U                       the indirect tile (indirect_product.hpp)
+//     for each vector of result channels: y = A^T M A               the same transform with another matrix
+//
+// All vectors run along channels, so a tile's form, spacing and neighbours do not matter to them.  channels_first planes
+// are transposed on the way in and on the way out.   Read before: winograd_tiles.hpp, winograd_weights.hpp.
 #pragma once
 
-#include "strategies/strategy.hpp"
+#include <algorithm>
+
+#include "result/order.hpp"
+#include "strategies/indirect/multiply.hpp"
+#include "strategies/winograd/weights.hpp"
 
 namespace convpp {
 
 template <class T>
-void measure_winograd_product(const Plan& plan, WorkspaceBytes& bytes);
+struct WinogradBuffers : TileBuffers<T> {
+    WeightBuffers<T> transforming;
+    T* weights = nullptr;           // transformed, of a block and a task, where tasks transform them
+    T* m = nullptr;                 // products: [point][tile][channel]
+    int64_t m_pitch, m_point;       // from tile to tile, from point to point
+    T* results = nullptr;           // of one vector of channels
+    T* planes = nullptr;            // channels_first halves: the same as planes, before they are rounded
+    int64_t* offsets = nullptr;     // of the contraction, in V
+    const T** rows = nullptr;       // of each tile, in V
+    T** products = nullptr;         // in M
+    T** in_order = nullptr;         // channels_first: results in the order of the planes
+    ResultRun* runs = nullptr;
 
-// Transforms the weights into packed_weight_elems(plan) elements (and a cache line of slack).
-template <class T>
-void transform_product_weights(const Plan& plan, const PassOperands<T>& operands, const RunContext& run, T* transformed);
+    WinogradBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : WinogradBuffers(carver, plan, kernel, WinogradBox(winograd_of(plan), plan.maps[0].boxes.box(0), kernel.lanes)) {}
 
-// Sets the flag of a sample where one of its results is not finite.  Does not accumulate.
+private:
+    WinogradBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, const WinogradBox& box)
+        : TileBuffers<T>(carver, plan, kernel, box, box.source, winograd_of(plan).source_block),
+          transforming(carver, plan, kernel),
+          m_pitch(round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes)),
+          m_point(apart_by_odd_lines<T>(box.tile_count() * m_pitch)) {
+        const WinogradPlan& w = winograd_of(plan);
+        const WinogradWeights layout(plan, kernel, plan.tasks.channel_block);
+        const int64_t elems = box.results.elems, pixels = elems / kernel.lanes;
+        const bool first = !plan.channels_last();
+        weights =
+            carver.take<T>(plan.packing.by_tasks ? w.points() * layout.point_pitch(w.source_block) + kernel.lanes : 0);
+        m = carver.take<T>(w.points() * m_point);
+        results = carver.take<T>(elems);
+        planes = carver.take<T>(plan.converts() && first ? elems : 0);
+        offsets = carver.take<int64_t>(w.outer_taps() * w.source_block);
+        rows = carver.take<const T*>(box.tile_count());
+        products = carver.take<T*>(box.tile_count());
+        in_order = carver.take<T*>(first ? pixels : 0);
+        runs = carver.take<ResultRun>(pixels / box.results.range[2].length);
+    }
+};
+
+// The results of one vector of channels go where they belong.
 template <class T>
-void run_winograd_product(const Plan& plan, const PassOperands<T>& operands, const RunContext& run);
+struct ResultWriter {
+    const Plan& plan;
+    const kernels::KernelTable<T>& kernel;
+    const WinogradBuffers<T>& buffers;
+    int64_t run_count = 0, pixel_count = 0;
+
+    ResultWriter(const Plan& p, const kernels::KernelTable<T>& k, const WinogradBox& box,
+                 const WinogradBuffers<T>& own)
+        : plan(p), kernel(k), buffers(own) {
+        const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+        const Box& pixels = box.units;
+        std::array<int64_t, 3> valid{};
+        for (size_t a = 0; a < 3; ++a)
+            valid[a] = std::min(box.results.range[a].length, axis[a].count - box.results.range[a].lo);
+        const TensorStrides& s = box.results.strides;
+        int64_t& pixel = pixel_count;
+        for_each_index({pixels.extent(0), valid[0], valid[1], 1}, [&](int64_t n, int64_t d, int64_t h, int64_t) {
+            const int64_t offset = (pixels.lo[0] + n) * plan.result.batch +
+                                   (axis[0].result_start + box.results.range[0].lo + d) * plan.result.axis[0] +
+                                   (axis[1].result_start + box.results.range[1].lo + h) * plan.result.axis[1] +
+                                   (axis[2].result_start + box.results.range[2].lo) * plan.result.axis[2];
+            const int64_t row = n * s.batch + d * s.axis[0] + h * s.axis[1];
+            if (plan.channels_last()) {
+                buffers.runs[run_count++] = {offset, row, valid[2]};
+                return;
+            }
+            ResultRun& last = buffers.runs[run_count - (run_count > 0)];
+            if (run_count > 0 && last.offset + last.count == offset) last.count += valid[2];
+            else buffers.runs[run_count++] = {offset, pixel, valid[2]};
+            for (int64_t w = 0; w < valid[2]; ++w) buffers.in_order[pixel++] = buffers.results + row + w * s.axis[2];
+        });
+    }
+
+    // `at`: the first element in the tensor.
+    void write(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
+        if (plan.converts()) return round(channels, operands, at);
+        T* const result = operands.result.plain() + at;
+        if (!plan.channels_last()) {
+            write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, channels, result);
+        } else {
+            for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run)
+                kernel.store_rows(buffers.results + run->first, kernel.lanes, run->count, channels,
+                                  result + run->offset, plan.result.axis[2]);
+        }
+        if (operands.epilogue.none()) return;
+        for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run) {
+            T* const from = result + run->offset;
+            if (plan.channels_last()) finish(operands, from, plan.result.axis[2], at + run->offset, run->count, channels);
+            else finish(operands, from, plan.result.channel, at + run->offset, channels, run->count);
+        }
+    }
+
+private:
+    // Halves go from the buffers to where they belong, and are rounded on the way.
+    void round(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
+        if (!plan.channels_last())
+            kernel.transpose_rows(buffers.in_order, pixel_count, channels, buffers.planes, pixel_count);
+        for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run) {
+            if (plan.channels_last())
+                finish(operands, buffers.results + run->first, kernel.lanes, at + run->offset, run->count, channels);
+            else finish(operands, buffers.planes + run->first, pixel_count, at + run->offset, channels, run->count);
+        }
+    }
+
+    void finish(const ProductOperands<T>& operands, const T* sums, int64_t pitch, int64_t at, int64_t rows,
+                int64_t count) const {
+        apply_epilogue(kernel, sums, pitch, operands.epilogue.from(at).residual, operands.result + at,
+                    plan.channels_last() ? plan.result.axis[2] : plan.result.channel, rows, count,
+                    operands.epilogue.activation);
+    }
+};
+
+// While the tiles of a source block multiply, they ask for what comes next: the next block's source, or the results, and the
+// source of the task that the thread probably takes then.
+template <class T>
+kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>& kernel,
+                                const ProductOperands<T>& operands, const ProductTask& task, const WinogradBox& box,
+                                int64_t block, const WinogradBuffers<T>& buffers) {
+    if (!plan.channels_last()) return {};
+    const WinogradPlan& w = winograd_of(plan);
+    const IndexMap& map = plan.maps[0].map;
+    PrefetchList list(buffers.stretches);
+    const auto ask_for_source = [&](const ProductTask& of, const WinogradBox& its_box, const SourceBlock& channels) {
+        const int64_t channel = of.group_lo * plan.source.channels + channels.lo;
+        ask_for(operands.source + channel * plan.source.strides.channel, plan.source.strides, source_extents(map),
+                its_box.units, its_box.source, channels.channels, list);
+    };
+    if (block + 1 < SourceBlock::count(plan)) {
+        ask_for_source(task, box, SourceBlock(plan, block + 1));
+    } else {
+        const int64_t channel = task.group_lo * plan.tasks.channels + task.channel_lo;
+        ask_for((operands.result + channel * plan.result.channel).stored(), plan.result, result_extents(map), box.units,
+                box.results, task.channels, list);
+        if (buffers.next_task >= 0) {
+            const ProductTask next(plan, buffers.next_task);
+            ask_for_source(next, WinogradBox(w, next.pixels, kernel.lanes), SourceBlock(plan, 0));
+        }
+    }
+    const auto& tiles = kernel.tiles[plan.tile.shape];
+    const int64_t full_tiles = box.tile_count() / tiles.rows * (task.channels / (tiles.vectors * kernel.lanes));
+    return list.over(w.points() * full_tiles, w.outer_taps() * SourceBlock(plan, block).channels);
+}
+
+template <class T>
+void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+                       const T* transformed, const T* bias, const WinogradBuffers<T>& buffers, const ProductTask& task) {
+    const WinogradPlan& w = winograd_of(plan);
+    const WinogradWeights layout(plan, kernel, transformed == nullptr ? plan.tasks.channel_block : plan.tasks.channels);
+    const WinogradBox box(w, task.pixels, kernel.lanes);
+    const int64_t tiles = box.tile_count();
+    buffers.find(w, box, buffers.m_pitch);
+    const ResultWriter<T> writer(plan, kernel, box, buffers);
+    const GroupOperands<T> own(plan, operands, bias, task, task.group_lo);
+    Beginning<T> beginning;
+    for (int64_t index = 0; index < SourceBlock::count(plan); ++index) {
+        const SourceBlock block(plan, index);
+        const int64_t channels = block.channels;
+        transform_source(plan, kernel, own.source, box, block.lo, channels, buffers);
+        for (int64_t t = 0, k = 0; t < layout.taps; ++t)
+            for (int64_t c = 0; c < channels; ++c) buffers.offsets[k++] = buffers.taps[t] + c;
+        const T* u = buffers.weights;
+        if (transformed == nullptr)
+            transform_own_weights(plan, kernel, operands, task, block, buffers.weights, buffers.transforming);
+        else
+            u = transformed + layout.block_at(plan, task.group_lo, index) +
+                task.channel_lo / layout.width * layout.pitch(channels);
+        kernels::Prefetch prefetch = prefetch_next(plan, kernel, operands, task, box, index, buffers);
+        for (int64_t e = 0; e < w.points(); ++e, u += layout.point_pitch(channels)) {
+            for (int64_t i = 0; i < tiles; ++i) {
+                buffers.rows[i] = buffers.v + e * buffers.point + buffers.first_place[i];
+                buffers.products[i] = buffers.m + e * buffers.m_point + buffers.tile_at[i];
+            }
+            multiply_indirect(kernel, kernel.tiles[plan.tile.shape],
+                              {{buffers.rows, buffers.offsets, tiles, layout.taps * channels},
+                               {u, layout.pitch(channels), task.channels},
+                               {buffers.products, buffers.tail, beginning, true},
+                               &prefetch});
+        }
+        beginning.start = kernels::Start::from_c;
+    }
+    const int64_t samples = task.pixels.extent(0), of_sample = tiles / samples;
+    for (int64_t c = 0; c < task.channels; c += kernel.lanes) {
+        const T* const own_bias = own.bias != nullptr ? own.bias + c : nullptr;
+        for (int64_t n = 0; n < samples; ++n) {
+            const int64_t first = n * of_sample;
+            if (!transforms(plan, kernel)
+                     .results(buffers.m + c, buffers.tile_at + first, point_steps(w, buffers.m_point), of_sample,
+                              own_bias, buffers.results, buffers.tiles + first, WinogradBox::steps(w, box.results)))
+                buffers.not_finite[task.pixels.lo[0] + n].store(1, std::memory_order_relaxed);
+        }
+        writer.write(std::min<int64_t>(kernel.lanes, task.channels - c), operands,
+                     own.result_at + c * plan.result.channel);
+    }
+}
+
+// For product_loop.hpp.
+template <class T>
+struct WinogradProducts {
+    using Buffers = WinogradBuffers<T>;
+    static constexpr bool applies_epilogue = true;
+    static constexpr auto pack = &transform_all_weights<T, Buffers>;
+    static constexpr auto run = &run_winograd_task<T>;
+};
 
 }  // namespace convpp

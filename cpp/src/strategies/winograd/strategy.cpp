@@ -1,15 +1,14 @@
 // Fewer multiplications: tiles of results from products of transformed tiles (Winograd 1980; Lavin and Gray 2015).
 //
 // In:  a draft of the plan.   Out: whether it serves and is faster; its axes; tasks.
-// Next: axes.hpp, tasks.cpp, then product.cpp (forward, input_grad) and grad.cpp (weight_grad).
+// Next: axes.hpp, tasks.cpp, then product.hpp (forward, input_grad) and grad.hpp (weight_grad).
 #include <limits>
 #include <memory>
 
 #include "plan/costs.hpp"
-#include "strategies/strategy.hpp"
+#include "strategies/direct.hpp"
 #include "strategies/winograd/grad.hpp"
 #include "strategies/winograd/product.hpp"
-#include "strategies/winograd/tiles.hpp"
 
 namespace convpp {
 namespace {
@@ -146,19 +145,6 @@ std::string describe(const Plan& plan) {
            " source channels" + (plan.packing.by_tasks ? "; tasks transform their own weights" : "");
 }
 
-template <class T>
-constexpr Entry<T> entry_of() {
-    return {[](const Plan& plan, WorkspaceBytes& bytes) {
-                if (plan.pass == Pass::weight_grad) measure_winograd_sum<T>(plan, bytes);
-                else measure_winograd_product<T>(plan, bytes);
-            },
-            &transform_product_weights<T>,
-            [](const Plan& plan, const PassOperands<T>& operands, const RunContext& run) {
-                if (plan.pass == Pass::weight_grad) run_winograd_sum<T>(plan, operands, run);
-                else run_winograd_product<T>(plan, operands, run);
-            }};
-}
-
 }  // namespace
 
 extern const Strategy winograd_strategy;
@@ -174,8 +160,8 @@ const Strategy winograd_strategy{
     [](const Plan& plan) { return !plan.packing.by_tasks; },
     &results_of,
     &describe,
-    entry_of<float>(),
-    entry_of<double>(),
+    direct_entry<float, WinogradProducts, WinogradSums>(),
+    direct_entry<double, WinogradProducts, WinogradSums>(),
 };
 
 }  // namespace convpp

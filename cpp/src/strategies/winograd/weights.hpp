@@ -1,16 +1,14 @@
 // The weights as Winograd's algorithm multiplies with them: U = G w G^T.
 //
 // In:  a Plan, the weights as the user stores them.   Out: transformed panels, laid out by WinogradWeights.
-// Weights are packed first as they are for the direct algorithm (packed_weights.hpp), some channels at a time; vectors of
-// result channels are then transformed from there.   Next: winograd_product.cpp, which reads them.
+// Weights are packed first as they are for the direct algorithm (weights/panels.hpp), some channels at a time; vectors of
+// result channels are then transformed from there.   Next: product.hpp, which reads them.
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <vector>
 
-#include "weights/panels.hpp"
 #include "strategies/winograd/tiles.hpp"
+#include "weights/panels.hpp"
 
 namespace convpp {
 
@@ -61,43 +59,28 @@ struct WeightPanel {
 template <class T>
 void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                      const WeightPanel& of, const WinogradWeights& layout, T* to, const WeightBuffers<T>& buffers) {
-    const SourceBlock& block = of.block;
-    const int64_t group = of.group, channel_lo = of.channel_lo, channels = of.channels, panel = of.panel;
     const WinogradPlan& w = winograd_of(plan);
     const MapPlan& m = plan.maps[0];
-    const int64_t width = layout.width, taps = m.map.taps();
-    const Stored<T> weights = operands.weights + group * plan.weights.group;
-    PackingItem<T> packed{m, patch_block(m.patches, 0), weights, panel, panel + 1, 0, buffers.panel};
-    packed.block.channel_lo = channel_lo;
-    packed.block.channel_hi = channel_lo + channels;
+    const int64_t width = layout.width;
+    const Stored<T> weights = operands.weights + of.group * plan.weights.group;
+    PackingItem<T> packed{m, patch_block(m.patches, 0), weights, of.panel, of.panel + 1, 0, buffers.panel};
+    packed.block.channel_lo = of.channel_lo;
+    packed.block.channel_hi = of.channel_lo + of.channels;
     pack_weights(plan, kernel, packed, buffers.packing);
-    // The packed taps of each axis, in the order of the source; those of the other axes stay in theirs.
-    std::array<int64_t, 3> step{}, count{};
-    int64_t first = 0;
-    for (size_t a = 3, inner = 1; a-- > 0;) {
-        const auto of_axis = static_cast<int64_t>(m.map.axis[a].taps.size());
-        step[a] = static_cast<int64_t>(inner) * width;
-        count[a] = static_cast<int64_t>(w.axis[a].offsets.size());
-        if (w.axis[a].transformed && w.axis[a].reversed) {
-            first += (of_axis - 1) * step[a];
-            step[a] = -step[a];
-        }
-        inner *= m.map.axis[a].taps.size();
-    }
-    for (int64_t i = 0; i < channels; ++i) {
-        buffers.weight_from[i] = i * taps * width;
+    for (int64_t i = 0; i < of.channels; ++i) {
+        buffers.weight_from[i] = i * m.map.taps() * width;
         buffers.weight_to[i] = i * width;
     }
-    const kernels::TileSteps in{step[w.along_a], step[w.along_b]},
-        out = point_steps(w, layout.point_pitch(block.channels));
-    const int64_t valid = std::min(width, plan.tasks.channels - panel * width);
-    to += (channel_lo - block.lo) * width;
-    for_each_index({1, count[0], count[1], count[2]}, [&](int64_t, int64_t i, int64_t j, int64_t k) {
-        const T* const from = buffers.panel + first + i * step[0] + j * step[1] + k * step[2];
+    const KernelTaps taps(plan, width);
+    const kernels::TileSteps steps = point_steps(w, layout.point_pitch(of.block.channels));
+    const int64_t valid = std::min(width, plan.tasks.channels - of.panel * width);
+    to += (of.channel_lo - of.block.lo) * width;
+    taps.for_each_outer([&](int64_t at) {
         for (int64_t v = 0; v < valid; v += kernel.lanes)
             transforms(plan, kernel)
-                .weights(from + v, buffers.weight_from, in, channels, nullptr, to + v, buffers.weight_to, out);
-        to += block.channels * width;
+                .weights(buffers.panel + at + v, buffers.weight_from, taps.steps(w), of.channels, nullptr, to + v,
+                         buffers.weight_to, steps);
+        to += of.block.channels * width;
     });
 }
 

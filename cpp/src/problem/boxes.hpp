@@ -18,6 +18,18 @@ struct Box {
     int64_t elems() const { return extent(0) * extent(1) * extent(2) * extent(3); }
 };
 
+// Calls visit(n, a, b, c) for all indices below some counts, in order.
+template <class Visit>
+void for_each_index(const std::array<int64_t, 4>& counts, const Visit& visit) {
+    for (int64_t n = 0; n < counts[0]; ++n)
+        for (int64_t a = 0; a < counts[1]; ++a)
+            for (int64_t b = 0; b < counts[2]; ++b)
+                for (int64_t c = 0; c < counts[3]; ++c) visit(n, a, b, c);
+}
+
+// Strides of as many elements that lie without gaps, `pitch` from each to the next.  Throws ShapeError, which names `what`.
+TensorStrides dense_strides(const std::array<int64_t, 4>& counts, int64_t pitch, const char* what = "the results");
+
 // Cuts a box into smaller ones: single indices on the axes outside `axis`, `step` indices on it, all inside it.
 // The boxes are in lexicographic order, and so are the elements through them.
 class BoxSplit {

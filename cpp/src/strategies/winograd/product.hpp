@@ -25,13 +25,11 @@ struct WinogradBuffers : TileBuffers<T> {
     T* weights = nullptr;           // transformed, of a block and a task, where tasks transform them
     T* m = nullptr;                 // products: [point][tile][channel]
     int64_t m_pitch, m_point;       // from tile to tile, from point to point
-    T* results = nullptr;           // of one vector of channels
+    OrderedSums<T> results;         // of one vector of channels
     T* planes = nullptr;            // channels_first halves: the same as planes, before they are rounded
     int64_t* offsets = nullptr;     // of the contraction, in V
     const T** rows = nullptr;       // of each tile, in V
     T** products = nullptr;         // in M
-    T** in_order = nullptr;         // channels_first: results in the order of the planes
-    ResultRun* runs = nullptr;
 
     WinogradBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : WinogradBuffers(carver, plan, kernel, WinogradBox(winograd_of(plan), plan.maps[0].boxes.box(0), kernel.lanes)) {}
@@ -49,87 +47,12 @@ private:
         weights =
             carver.take<T>(plan.packing.by_tasks ? w.points() * layout.point_pitch(w.source_block) + kernel.lanes : 0);
         m = carver.take<T>(w.points() * m_point);
-        results = carver.take<T>(elems);
         planes = carver.take<T>(plan.converts() && first ? elems : 0);
         offsets = carver.take<int64_t>(w.outer_taps() * w.source_block);
         rows = carver.take<const T*>(box.tile_count());
         products = carver.take<T*>(box.tile_count());
-        in_order = carver.take<T*>(first ? pixels : 0);
-        runs = carver.take<ResultRun>(pixels / box.results.range[2].length);
-    }
-};
-
-// The results of one vector of channels go where they belong.
-template <class T>
-struct ResultWriter {
-    const Plan& plan;
-    const kernels::KernelTable<T>& kernel;
-    const WinogradBuffers<T>& buffers;
-    int64_t run_count = 0, pixel_count = 0;
-
-    ResultWriter(const Plan& p, const kernels::KernelTable<T>& k, const WinogradBox& box,
-                 const WinogradBuffers<T>& own)
-        : plan(p), kernel(k), buffers(own) {
-        const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
-        const Box& pixels = box.units;
-        std::array<int64_t, 3> valid{};
-        for (size_t a = 0; a < 3; ++a)
-            valid[a] = std::min(box.results.range[a].length, axis[a].count - box.results.range[a].lo);
-        const TensorStrides& s = box.results.strides;
-        int64_t& pixel = pixel_count;
-        for_each_index({pixels.extent(0), valid[0], valid[1], 1}, [&](int64_t n, int64_t d, int64_t h, int64_t) {
-            const int64_t offset = (pixels.lo[0] + n) * plan.result.batch +
-                                   (axis[0].result_start + box.results.range[0].lo + d) * plan.result.axis[0] +
-                                   (axis[1].result_start + box.results.range[1].lo + h) * plan.result.axis[1] +
-                                   (axis[2].result_start + box.results.range[2].lo) * plan.result.axis[2];
-            const int64_t row = n * s.batch + d * s.axis[0] + h * s.axis[1];
-            if (plan.channels_last()) {
-                buffers.runs[run_count++] = {offset, row, valid[2]};
-                return;
-            }
-            ResultRun& last = buffers.runs[run_count - (run_count > 0)];
-            if (run_count > 0 && last.offset + last.count == offset) last.count += valid[2];
-            else buffers.runs[run_count++] = {offset, pixel, valid[2]};
-            for (int64_t w = 0; w < valid[2]; ++w) buffers.in_order[pixel++] = buffers.results + row + w * s.axis[2];
-        });
-    }
-
-    // `at`: the first element in the tensor.
-    void write(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
-        if (plan.converts()) return round(channels, operands, at);
-        T* const result = operands.result.plain() + at;
-        if (!plan.channels_last()) {
-            write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, channels, result);
-        } else {
-            for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run)
-                kernel.store_rows(buffers.results + run->first, kernel.lanes, run->count, channels,
-                                  result + run->offset, plan.result.axis[2]);
-        }
-        if (operands.epilogue.none()) return;
-        for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run) {
-            T* const from = result + run->offset;
-            if (plan.channels_last()) finish(operands, from, plan.result.axis[2], at + run->offset, run->count, channels);
-            else finish(operands, from, plan.result.channel, at + run->offset, channels, run->count);
-        }
-    }
-
-private:
-    // Halves go from the buffers to where they belong, and are rounded on the way.
-    void round(int64_t channels, const ProductOperands<T>& operands, int64_t at) const {
-        if (!plan.channels_last())
-            kernel.transpose_rows(buffers.in_order, pixel_count, channels, buffers.planes, pixel_count);
-        for (const ResultRun* run = buffers.runs; run != buffers.runs + run_count; ++run) {
-            if (plan.channels_last())
-                finish(operands, buffers.results + run->first, kernel.lanes, at + run->offset, run->count, channels);
-            else finish(operands, buffers.planes + run->first, pixel_count, at + run->offset, channels, run->count);
-        }
-    }
-
-    void finish(const ProductOperands<T>& operands, const T* sums, int64_t pitch, int64_t at, int64_t rows,
-                int64_t count) const {
-        apply_epilogue(kernel, sums, pitch, operands.epilogue.from(at).residual, operands.result + at,
-                    plan.channels_last() ? plan.result.axis[2] : plan.result.channel, rows, count,
-                    operands.epilogue.activation);
+        results = {carver, carver.take<T>(elems), kernel.lanes, first ? pixels : 0,
+                   pixels / box.results.range[2].length};
     }
 };
 
@@ -172,7 +95,9 @@ void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const WinogradBox box(w, task.pixels, kernel.lanes);
     const int64_t tiles = box.tile_count();
     buffers.find(w, box, buffers.m_pitch);
-    const ResultWriter<T> writer(plan, kernel, box, buffers);
+    const MapPlan& m = task.map;
+    OrderedSums<T> results = buffers.results;
+    order_area(plan.result, area_of(m, results_of(plan, m, box.units)), box.results.strides, results);
     const GroupOperands<T> own(plan, operands, bias, task, task.group_lo);
     Beginning<T> beginning;
     for (int64_t index = 0; index < SourceBlock::count(plan); ++index) {
@@ -208,11 +133,11 @@ void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
             const int64_t first = n * of_sample;
             if (!transforms(plan, kernel)
                      .results(buffers.m + c, buffers.tile_at + first, point_steps(w, buffers.m_point), of_sample,
-                              own_bias, buffers.results, buffers.tiles + first, WinogradBox::steps(w, box.results)))
+                              own_bias, results.sums, buffers.tiles + first, WinogradBox::steps(w, box.results)))
                 buffers.not_finite[task.pixels.lo[0] + n].store(1, std::memory_order_relaxed);
         }
-        writer.write(std::min<int64_t>(kernel.lanes, task.channels - c), operands,
-                     own.result_at + c * plan.result.channel);
+        finish_results(plan, kernel, results, std::min<int64_t>(kernel.lanes, task.channels - c), operands,
+                       own.result_at + c * plan.result.channel, buffers.planes);
     }
 }
 

@@ -48,15 +48,6 @@ struct SourceBlock {
     static int64_t count(const Plan& plan) { return ceil_div(plan.source.channels, winograd_of(plan).source_block); }
 };
 
-// Calls visit(n, a, b, c) for all indices below some counts, in order.
-template <class Visit>
-void for_each_index(const std::array<int64_t, 4>& counts, const Visit& visit) {
-    for (int64_t n = 0; n < counts[0]; ++n)
-        for (int64_t a = 0; a < counts[1]; ++a)
-            for (int64_t b = 0; b < counts[2]; ++b)
-                for (int64_t c = 0; c < counts[3]; ++c) visit(n, a, b, c);
-}
-
 // The results of a box of units, as far as there are any.
 inline Box results_of(const Plan& plan, const MapPlan& m, const Box& units) {
     Box results = units;
@@ -88,8 +79,10 @@ struct WinogradBox {
         }
         for (PaddedLayout* const layout : {&source, &results}) {
             const std::array<ReadRange, 3>& range = layout->range;
-            layout->strides = dense({box.extent(0), range[0].length, range[1].length, range[2].length}, lanes);
-            layout->elems = checked_mul(layout->strides.batch, box.extent(0), "the padded input");
+            constexpr const char* what = "the padded input";
+            layout->strides =
+                dense_strides({box.extent(0), range[0].length, range[1].length, range[2].length}, lanes, what);
+            layout->elems = checked_mul(layout->strides.batch, box.extent(0), what);
         }
     }
 
@@ -112,12 +105,12 @@ struct WinogradBox {
         const auto first = [&](size_t a, int64_t tile) {
             return plan.axis[a].transformed ? tile : tile * plan.axis[a].step;
         };
-        find(tiles, dense(places, pitch), first, at);
+        find(tiles, dense_strides(places, pitch, "the transformed input"), first, at);
     }
     // From there to the places of the taps that are not transformed.
     void find_taps(const WinogradPlan& plan, int64_t* at, int64_t pitch = 1) const {
         const auto offset = [&](size_t a, int64_t tap) { return plan.axis[a].offsets[static_cast<size_t>(tap)]; };
-        find({1, plan.taps(0), plan.taps(1), plan.taps(2)}, dense(places, pitch), offset, at);
+        find({1, plan.taps(0), plan.taps(1), plan.taps(2)}, dense_strides(places, pitch, "the transformed input"), offset, at);
     }
     // From element to element of a tile.
     static kernels::TileSteps steps(const WinogradPlan& plan, const PaddedLayout& layout) {
@@ -126,16 +119,6 @@ struct WinogradBox {
     }
 
 private:
-    // Strides of what lies without gaps, `pitch` apart.
-    static TensorStrides dense(const std::array<int64_t, 4>& counts, int64_t pitch) {
-        TensorStrides s;
-        s.channel = 1;
-        s.axis[2] = pitch;
-        s.axis[1] = checked_mul(pitch, counts[3], "the padded input");
-        s.axis[0] = checked_mul(s.axis[1], counts[2], "the padded input");
-        s.batch = checked_mul(s.axis[0], counts[1], "the padded input");
-        return s;
-    }
     // Where all elements of a grid lie, given the position of each along an axis.
     template <class Position>
     static void find(const std::array<int64_t, 4>& counts, const TensorStrides& s, const Position& position, int64_t* at) {

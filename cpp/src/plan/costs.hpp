@@ -70,6 +70,13 @@ Estimate cheapest(const KernelShapes& kernels, int64_t channels, std::initialize
     return best;
 }
 
+// Rows of pixels that are loaded as vectors: a load that crosses a cache line takes two slots.
+double row_slots(int64_t rows, int64_t vectors);
+
+// Whether such rows are better computed as one, flat: they are short, not consecutive in the result, or of residue classes
+// that share them.
+bool rows_are_better_flat(const Plan& plan, int64_t lanes);
+
 inline int64_t pixels_of_map(const Plan& plan, const MapPlan& m) { return m.map.pixels() * plan.batch(); }
 inline int64_t terms_of(const MapPlan& m) { return m.map.taps() * m.patches.channels; }
 inline int64_t rows_of(const Plan& plan, const MapPlan& m) {

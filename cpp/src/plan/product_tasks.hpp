@@ -51,8 +51,9 @@ int64_t chunk_pixels_of_rows(const Setting& setting, const MapPlan& m);
 int64_t staged_pixels_most(const Setting& setting, const MapPlan& m);
 int64_t copied_pixels_most(const Setting& setting, const MapPlan& m);
 
-// Most pixels of a box that is packed into panels.
+// Most pixels of a box that is packed into panels; and of one whose rows are staged.
 int64_t packed_pixels_most(const Plan& plan, const Setting& setting);
+int64_t staged_row_pixels_most(const Plan& plan, const Setting& setting);
 
 int64_t all_pixels(const Plan& plan);  // of all maps and samples
 int64_t padded_channels(const Plan& plan, const Setting& setting);  // result channels, in whole panels

@@ -93,16 +93,6 @@ Box BoxSplit::box(int64_t index) const {
     return box;
 }
 
-TensorStrides dense_strides(const std::array<int64_t, 4>& counts, int64_t pitch, const char* what) {
-    TensorStrides strides;
-    strides.channel = 1;
-    strides.axis[2] = pitch;
-    strides.axis[1] = checked_mul(strides.axis[2], counts[3], what);
-    strides.axis[0] = checked_mul(strides.axis[1], counts[2], what);
-    strides.batch = checked_mul(strides.axis[0], counts[1], what);
-    return strides;
-}
-
 PatchBlock patch_block(const PatchBlocks& blocks, int64_t index) {
     PatchBlock block;
     block.taps = blocks.taps.box(index / blocks.channel_blocks);

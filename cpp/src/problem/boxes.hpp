@@ -27,9 +27,6 @@ void for_each_index(const std::array<int64_t, 4>& counts, const Visit& visit) {
                 for (int64_t c = 0; c < counts[3]; ++c) visit(n, a, b, c);
 }
 
-// Strides of as many elements that lie without gaps, `pitch` from each to the next.  Throws ShapeError, which names `what`.
-TensorStrides dense_strides(const std::array<int64_t, 4>& counts, int64_t pitch, const char* what = "the results");
-
 // Cuts a box into smaller ones: single indices on the axes outside `axis`, `step` indices on it, all inside it.
 // The boxes are in lexicographic order, and so are the elements through them.
 class BoxSplit {

@@ -100,6 +100,11 @@ void order_area(const TensorStrides& result, const ResultArea& area, const Tenso
     });
 }
 
+// The strides of an area's sums where they lie in the order of the result.
+inline TensorStrides sums_in_order(const ResultArea& area, int64_t pitch) {
+    return dense_strides(pitch, {area.count[1], area.count[2], area.count[3]}, "the results");
+}
+
 // A task's results along an axis: those of its residue classes in turn, and those between them that have no terms.
 struct AxisClasses {
     struct Class {
@@ -149,7 +154,7 @@ void order_results(const Plan& plan, const ProductTask& task, OrderedSums<T>& or
     const bool gaps = order.gap != nullptr;
     if (task.map.classes == 1 && !gaps && task.map.map.axis[2].result_step * s.axis[2] == 1) {  // they are in order
         const ResultArea area = area_of(task.map, box);
-        return order_area(s, area, dense_strides(area.count, order.pitch), order);
+        return order_area(s, area, sums_in_order(area, order.pitch), order);
     }
     std::array<int64_t, most_classes> first{};  // pixel of each map, in sums
     for (int64_t m = 1; m < task.map.classes; ++m)

@@ -3,6 +3,8 @@
 // In:  a strategy's fit and plan functions, its Product and Sums (product_loop.hpp, sum_loop.hpp).   Out: a Strategy.
 #pragma once
 
+#include <type_traits>
+
 #include "plan/product_tasks.hpp"
 #include "strategies/product_loop.hpp"
 #include "strategies/strategy.hpp"
@@ -10,18 +12,25 @@
 
 namespace convpp {
 
+// Of a strategy that refuses weight gradients.
+template <class T>
+struct NoSums {};
+
 // A pass by whichever of the two loops it needs.
 template <class T, template <class> class Product, template <class> class Sums>
 constexpr Entry<T> direct_entry() {
-    return {[](const Plan& plan, WorkspaceBytes& bytes) {
-                if (plan.pass == Pass::weight_grad) measure_sums<T, Sums<T>>(plan, bytes);
-                else measure_products<T, Product<T>>(plan, bytes);
-            },
-            &prepare_products<T, Product<T>>,
-            [](const Plan& plan, const PassOperands<T>& operands, const RunContext& run) {
-                if (plan.pass == Pass::weight_grad) run_sums<T, Sums<T>>(plan, operands, run);
-                else run_products<T, Product<T>>(plan, operands, run);
-            }};
+    if constexpr (std::is_same_v<Sums<T>, NoSums<T>>)
+        return {&measure_products<T, Product<T>>, &prepare_products<T, Product<T>>, &run_products<T, Product<T>>};
+    else
+        return {[](const Plan& plan, WorkspaceBytes& bytes) {
+                    if (plan.pass == Pass::weight_grad) measure_sums<T, Sums<T>>(plan, bytes);
+                    else measure_products<T, Product<T>>(plan, bytes);
+                },
+                &prepare_products<T, Product<T>>,
+                [](const Plan& plan, const PassOperands<T>& operands, const RunContext& run) {
+                    if (plan.pass == Pass::weight_grad) run_sums<T, Sums<T>>(plan, operands, run);
+                    else run_products<T, Product<T>>(plan, operands, run);
+                }};
 }
 
 inline bool always_prepares(const Plan&) { return true; }

@@ -108,4 +108,14 @@ Stored<T> first_x(const Plan& plan, const SumProduct& product, const SumOperands
     return operands.x + product.group * plan.source.channels * plan.source.strides.channel;
 }
 
+// A strategy's part in product_loop.hpp: a thread's buffers, made of (carver, plan, kernel); packing all weights; a task.
+// `AppliesEpilogue`: tasks do so themselves, where they compute in the result.
+template <class ThreadsBuffers, auto Pack, auto RunTask, bool AppliesEpilogue = false>
+struct ProductParts {
+    using Buffers = ThreadsBuffers;
+    static constexpr auto pack = Pack;
+    static constexpr auto run = RunTask;
+    static constexpr bool applies_epilogue = AppliesEpilogue;
+};
+
 }  // namespace convpp

@@ -11,12 +11,8 @@
 //     write what is not in its place yet                                     (result/)
 //   residual, activation                                                     (result/epilogue.hpp)
 //
-// In:  a Plan, the operands, and the strategy's part as a struct Product:
-//        Buffers(carver, plan, kernel)   of a thread
-//        pack(...)                       all weights
-//        run(...)                        a task
-//        applies_epilogue                tasks do so themselves, where they compute in the result
-// Out: the functions of the strategy's Entry.   Next: strategies/packed/product.hpp, the plainest of them.
+// In:  a Plan, the operands, and the strategy's ProductParts (operands.hpp): buffers of a thread, how weights are packed, how
+// a task is run.   Out: the functions of the strategy's Entry.   Next: strategies/packed/product.hpp, the plainest of them.
 #pragma once
 
 #include <atomic>

@@ -6,12 +6,7 @@
 //       sums[out channel][pair] += over the box's pixels (or its transpose)
 //   add the chunks' sums in a tree of fixed shape, write dw                                  parallel: the products
 //
-// In:  a Plan, the operands, and the strategy's part as a struct Sums:
-//        Buffers(carver, plan, kernel)   of a thread, with `sums`
-//        elems(...)                      of the largest product's sums
-//        run(...)                        the sums of a task
-//        rows(...), pitch(...)           of a product's sums; `cuts_rows`: parts of them may be added and written apart
-//        write(...)                      some rows of sums become dw
+// In:  a Plan, the operands, and the strategy's part: RowSums (panel_sums.hpp), or a struct with the same members.
 // Out: the functions of the strategy's Entry.   Next: panel_sums.hpp, strategies/indirect/grad.hpp.
 //
 // The number of chunks comes from the shapes, never from the number of threads: so do the bits of dw.

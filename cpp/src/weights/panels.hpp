@@ -13,7 +13,7 @@
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 #include "plan/tasks.hpp"
-#include "source/staged.hpp"
+#include "source/view.hpp"
 #include "strategies/operands.hpp"
 
 namespace convpp {

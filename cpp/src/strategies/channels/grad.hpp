@@ -75,10 +75,10 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
         const Box pixels = m.boxes.box(b);
         const int64_t count = pixels.elems();
-        const PaddedLayout layout = lane_layout(&m, 1, pixels, product.tap_box, lanes);
+        const CopyLayout layout = lane_layout(&m, 1, pixels, product.tap_box, lanes);
         copy_lanes(plan, kernel, m, first_x(plan, product, operands),
                    {pixels, layout, product.channel_lo, product.channels}, buffers.copy);
-        const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.copy.padded);
+        const SourceView<T> view = view_of_lanes(m, pixels, taps, layout, buffers.copy);
         // Whole vectors of channels_last dy are read where they lie; the others, and halves, are packed.
         const int64_t in_place = plan.channels_last() && !plan.converts() ? product.channels / lanes * lanes : 0;
         if (in_place < product.channels) pack_dy_channels(plan, kernel, product, operands, pixels, in_place, buffers);
@@ -87,7 +87,7 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             if (from == to) return;
             const kernels::PixelRows rows = pixel_rows(pixels, view, false, dy_step, dy_row, buffers.pixel_rows);
             for (int64_t v = from / lanes; v < ceil_div(to, lanes); ++v)
-                add_sums(taps.size(), buffers.copy.padded.offsets, rows, view.base.plain() + v * layout.elems,
+                add_sums(taps.size(), buffers.copy.offsets, rows, view.base.plain() + v * layout.elems,
                          dy + v * dy_vector, sums + v * product.block.size() * lanes);
         };
         int64_t* at = buffers.dy_offset;
@@ -118,10 +118,9 @@ void write_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, con
 
 // For sum_loop.hpp.  (A product's rows are its pairs, as far as they can be added apart.)
 template <class T>
-struct ChannelSums : RowSums<T> {
+struct ChannelSums : RowSums<T, ChannelSumBuffers<T>, &sum_channels<T>> {
     using Buffers = ChannelSumBuffers<T>;
     static constexpr bool cuts_rows = false;
-    static constexpr auto run = &sum_channels<T>;
     static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
                       int64_t, int64_t, const SumOperands<T>& operands, const Buffers& buffers) {
         write_channels(plan, kernel, product, sums, operands, buffers);

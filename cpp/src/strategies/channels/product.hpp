@@ -108,11 +108,11 @@ inline bool taps_are_lines(const AxisMap& axis, const Box& taps) {
 // The rows of a map's pixels: their sources in the padded copy.  `result(row)` is where the row's first result lies.  Where
 // later taps read earlier pixels, rows are gone through from their ends.
 template <class T, class Result>
-kernels::PixelRows pixel_rows(const Box& pixels, const PixelView<T>& view, bool backwards, int64_t result_step,
+kernels::PixelRows pixel_rows(const Box& pixels, const SourceView<T>& view, bool backwards, int64_t result_step,
                               const Result& result, kernels::VectorAt* rows) {
     const int64_t last = backwards ? pixels.extent(3) - 1 : 0, sign = backwards ? -1 : 1;
     int64_t count = 0;
-    for_each_row(pixels, {view.step[0], view.step[1], view.step[2]}, [&](int64_t alpha, int64_t) {
+    for_each_row(pixels, view.step, [&](int64_t alpha, int64_t) {
         rows[count] = {alpha + last * view.step[3], result(count) + last * result_step};
         ++count;
     });
@@ -125,7 +125,7 @@ struct ChannelProduct {
     const MapPlan& map;
     Box pixels;
     int64_t tap_box = 0;
-    const PaddedLayout& layout;
+    const CopyLayout& layout;
     int64_t channel = 0, vector = 0;  // the first channel, and the number of its vector in the copy
     kernels::Start start = kernels::Start::zero;
     T* result = nullptr;
@@ -139,9 +139,9 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const MapPlan& m = of.map;
     const PatchBlock taps = taps_of(m, of.tap_box);
     const int64_t group = own<ChannelsPlan>(plan).group_channels;
-    const PixelView<T> view = padded_view(m, of.pixels, taps, of.layout, buffers.copy.padded);
+    const SourceView<T> view = view_of_lanes(m, of.pixels, taps, of.layout, buffers.copy);
     const bool lines = taps_are_lines(m.map.axis[2], taps.taps);
-    const int64_t* const offsets = buffers.copy.padded.offsets;
+    const int64_t* const offsets = buffers.copy.offsets;
     const bool backwards = lines && offsets[1] < offsets[0];
     const kernels::PixelRows rows = pixel_rows(of.pixels, view, backwards, of.result_step, result_row, buffers.rows);
     kernel.channel_tiles[channel_kernel(group)](
@@ -165,7 +165,7 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const int64_t lanes = kernel.lanes;
     const Stored<T>& source = operands.source;
     // One vector of channels of a map's pixels.
-    const auto multiply = [&](const MapPlan& m, int64_t b, const PaddedLayout& layout, int64_t channel, int64_t valid) {
+    const auto multiply = [&](const MapPlan& m, int64_t b, const CopyLayout& layout, int64_t channel, int64_t valid) {
         const Box pixels = pixels_of(m, task.pixels);
         const int64_t step = m.map.axis[2].result_step * plan.buffer.strides.axis[2], columns = pixels.extent(3);
         const kernels::Start start = first_start(operands, b);
@@ -187,7 +187,7 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
         for_each_result([&](const T* sum, T* to) { std::copy_n(sum, valid, to); });
     };
     for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
-        const PaddedLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
+        const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
         copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, task.channel_lo, task.channels}, buffers.copy);
         for (int64_t channel = 0; channel < task.channels; channel += lanes)
             for (const MapPlan* m = maps; m != maps + task.map.classes; ++m)
@@ -204,14 +204,14 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
     const Stored<T>& source = operands.source;
     const ResultBlock block(plan, task);
     OrderedSums<T> order = buffers.sums;
-    if (block.whole) order_area(plan.buffer.strides, block.area, dense_strides(block.area.count, lanes), order);
+    if (block.whole) order_area(plan.buffer.strides, block.area, sums_in_order(block.area, lanes), order);
     else order_results(plan, task, order);
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
         T* const result = operands.sums + channel * plan.buffer.strides.channel;
         if (operands.accumulate) order.read(plan.buffer.strides, valid, result);
         for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
-            const PaddedLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
+            const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
             copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, channel, valid}, buffers.copy);
             T* sums = order.sums;
             for (const MapPlan* m = maps; m != maps + task.map.classes; ++m) {

@@ -72,8 +72,9 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             const T* const dy = (first_dy(plan, product, operands) + product.channel_lo * plan.result.channel).plain();
             for (int64_t i = 0; i < rows; ++i) buffers.writing.rows[i] = dy + i * plan.result.channel;
         } else {
-            const PixelView<T> view = view_pixels(kernel, plan.maps[0], plan.source.strides, first_x(plan, product, operands),
-                                                  pixels, product.block, buffers.padded);
+            const Patches patches{plan.maps[0], plan.source.strides, pixels, product.block};
+            const SourceView<T> view =
+                view_pixels(kernel, patches, first_x(plan, product, operands), buffers.padded);
             for (int64_t i = 0; i < rows; ++i) buffers.writing.rows[i] = view.base.plain() + buffers.padded.offsets[i];
             pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
             int64_t* offset = buffers.dy_offset;
@@ -93,9 +94,8 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 
 // For sum_loop.hpp.
 template <class T>
-struct IndirectSums : RowSums<T> {
+struct IndirectSums : RowSums<T, IndirectSumBuffers<T>, &sum_indirect<T>> {
     using Buffers = IndirectSumBuffers<T>;
-    static constexpr auto run = &sum_indirect<T>;
     static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
                       int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
         write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.panels.writing);

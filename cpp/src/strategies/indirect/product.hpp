@@ -28,7 +28,7 @@ const kernels::TileKernels<T>& indirect_tiles(const Plan& plan, const kernels::K
 template <class T>
 struct IndirectBuffers {
     PackingBuffers packing;
-    PaddedBuffers<T> padded;
+    SourceCopy<T> padded;
     T* weights = nullptr;       // of a block and a task's channels, where tasks pack them
     OrderedSums<T> sums;        // channels_first: of all pixels of a task
     T* gap = nullptr;           // of each result that has no terms
@@ -37,7 +37,7 @@ struct IndirectBuffers {
     T** result = nullptr;       // of each pixel, where tiles write
 
     IndirectBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : packing(carver, plan, panel_widths(plan, kernel).channels), padded(carver, plan, kernel.lanes) {
+        : packing(carver, plan, panel_widths(plan, kernel).channels), padded(padded_copy<T>(carver, plan, kernel.lanes)) {
         int64_t pixels = 0, results = 0, most_runs = 0;  // of a task
         for (const MapPlan& m : plan.maps) {
             pixels = std::max(pixels, m.boxes.largest() * m.classes);
@@ -96,8 +96,8 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
             Beginning<T> beginning = from_start;
             for (int64_t b = 0; b < m.patches.count(); ++b) {
                 const PatchBlock block = patch_block(m.patches, b);
-                const PixelView<T> view =
-                    view_pixels(kernel, m, plan.source.strides, own.source, pixels, block, buffers.padded);
+                const Patches patches{m, plan.source.strides, pixels, block};
+                const SourceView<T> view = view_pixels(kernel, patches, own.source, buffers.padded);
                 const T* const base = view.base.plain();
                 const T** at = buffers.source;
                 for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = base + alpha; });

@@ -11,8 +11,7 @@
 namespace convpp {
 
 template <class T>
-struct PackedSumBuffers {
-    PanelBuffers<T> panels;
+struct PackedSumBuffers : PanelBuffers<T> {
     T* sums = nullptr;
     T* tile = nullptr;
     int64_t* row_offset = nullptr;  // of the sums
@@ -20,7 +19,7 @@ struct PackedSumBuffers {
     unsigned char* regular = nullptr;
 
     PackedSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : panels(carver, plan, kernel, true, true) {
+        : PanelBuffers<T>(carver, plan, kernel, true, true) {
         const SumLayout layout(plan, kernel);
         sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : layout.elems);
         tile = carver.take<T>(layout.patch_width * layout.channel_width);
@@ -33,21 +32,20 @@ struct PackedSumBuffers {
 // sums[row][column] over the pixels of boxes [box_lo, box_hi).
 template <class T>
 void sum_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
-                const SumOperands<T>& operands, T* sums, const PackedSumBuffers<T>& own) {
+                const SumOperands<T>& operands, T* sums, const PackedSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
     const SumLayout layout(plan, kernel);
-    const PanelBuffers<T>& buffers = own.panels;
     const int64_t pitch = sum_pitch(plan, kernel, product);
     const bool by_patch = plan.tile.pixels_are_columns;
-    Side<T> channels{buffers.channel_panels, 0, layout.channel_width, product.channels, nullptr, own.regular};
-    Side<T> patches{buffers.patch_panels, 0, layout.patch_width, product.block.size(), nullptr, own.regular};
+    Side<T> channels{buffers.channel_panels, 0, layout.channel_width, product.channels, nullptr, buffers.regular};
+    Side<T> patches{buffers.patch_panels, 0, layout.patch_width, product.block.size(), nullptr, buffers.regular};
     Side<T>&rows = by_patch ? channels : patches, &columns = by_patch ? patches : channels;
-    for (int64_t i = 0; i < rows.count; ++i) own.row_offset[i] = i * pitch;
-    for (int64_t j = 0; j < pitch; ++j) own.column_offset[j] = j;
-    rows.offset = own.row_offset;
-    columns.offset = own.column_offset;
+    for (int64_t i = 0; i < rows.count; ++i) buffers.row_offset[i] = i * pitch;
+    for (int64_t j = 0; j < pitch; ++j) buffers.column_offset[j] = j;
+    rows.offset = buffers.row_offset;
+    columns.offset = buffers.column_offset;
     columns.count = pitch;  // the vectors' unused ends are sums of zeros
-    std::fill_n(own.regular, std::max(rows.count, pitch), static_cast<unsigned char>(1));
+    std::fill_n(buffers.regular, std::max(rows.count, pitch), static_cast<unsigned char>(1));
     Beginning<T> beginning;
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
         const Box pixels = plan.maps[0].boxes.box(b);
@@ -56,20 +54,12 @@ void sum_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
         pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
         channels.pitch = count * layout.channel_width;
         patches.pitch = count * layout.patch_width;
-        multiply_panels(kernel, plan.tile.shape, count, rows, columns, beginning, sums, own.tile);
+        multiply_panels(kernel, plan.tile.shape, count, rows, columns, beginning, sums, buffers.tile);
         beginning.start = kernels::Start::from_c;
     }
 }
 
-// For sum_loop.hpp.
 template <class T>
-struct PackedSums : RowSums<T> {
-    using Buffers = PackedSumBuffers<T>;
-    static constexpr auto run = &sum_panels<T>;
-    static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
-                      int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
-        write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.panels.writing);
-    }
-};
+using PackedSums = RowSums<T, PackedSumBuffers<T>, &sum_panels<T>>;
 
 }  // namespace convpp

@@ -88,15 +88,7 @@ void sum_slides(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
     }
 }
 
-// For sum_loop.hpp.
 template <class T>
-struct SlidingSums : RowSums<T> {
-    using Buffers = SlideSumBuffers<T>;
-    static constexpr auto run = &sum_slides<T>;
-    static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
-                      int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
-        write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.writing);
-    }
-};
+using SlidingSums = RowSums<T, SlideSumBuffers<T>, &sum_slides<T>>;
 
 }  // namespace convpp

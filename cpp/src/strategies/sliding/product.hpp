@@ -100,13 +100,7 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     }
 }
 
-// For product_loop.hpp.
 template <class T>
-struct SlidingProducts {
-    using Buffers = SlideBuffers<T>;
-    static constexpr bool applies_epilogue = false;
-    static constexpr auto pack = &pack_all_weights<T, Buffers>;
-    static constexpr auto run = &run_slide_task<T>;
-};
+using SlidingProduct = ProductParts<SlideBuffers<T>, &pack_all_weights<T, SlideBuffers<T>>, &run_slide_task<T>>;
 
 }  // namespace convpp

@@ -82,7 +82,7 @@ void plan(Plan& plan, const Setting& setting, const Fit&) {
 
 }  // namespace
 
-const Strategy sliding_strategy = direct_strategy<SlidingProducts, SlidingSums>(
+const Strategy sliding_strategy = direct_strategy<SlidingProduct, SlidingSums>(
     "sliding", "rows that slide", order_bit(SumOrder::sequential), &fit, &plan);
 
 }  // namespace convpp

@@ -90,7 +90,7 @@ void transform_results(const Plan& plan, const kernels::KernelTable<T>& kernel, 
         copy_lanes(kernel, results, dy, {box.units, box.results, product.channel_lo + k, valid}, buffers.copy);
         T* const to = buffers.w + k / width * width * tiles + k % width;
         transforms(plan, kernel)
-            .results_adjoint(buffers.copy.padded.copy, buffers.tiles, WinogradBox::steps(w, box.results), tiles,
+            .results_adjoint(buffers.copy.at, buffers.tiles, WinogradBox::steps(w, box.results), tiles,
                              nullptr, to, buffers.tile_at, point_steps(w, buffers.w_point));
     }
 }

@@ -64,7 +64,7 @@ inline Box results_of(const Plan& plan, const MapPlan& m, const Box& units) {
 // What a box of units reads and writes, one vector of channels of it.
 struct WinogradBox {
     Box units;
-    PaddedLayout source, results;          // dense, in vectors
+    CopyLayout source, results;            // dense, in vectors
     std::array<int64_t, 4> places, tiles;  // of each axis, samples first
 
     WinogradBox(const WinogradPlan& plan, const Box& box, int64_t lanes) : units(box) {
@@ -77,13 +77,7 @@ struct WinogradBox {
             places[a + 1] = axis.places(count);
             tiles[a + 1] = axis.tiles(count);
         }
-        for (PaddedLayout* const layout : {&source, &results}) {
-            const std::array<ReadRange, 3>& range = layout->range;
-            constexpr const char* what = "the padded input";
-            layout->strides =
-                dense_strides({box.extent(0), range[0].length, range[1].length, range[2].length}, lanes, what);
-            layout->elems = checked_mul(layout->strides.batch, box.extent(0), what);
-        }
+        for (CopyLayout* const layout : {&source, &results}) lay_out_vectors(*layout, box.extent(0), lanes);
     }
 
     static int64_t product(const std::array<int64_t, 4>& counts) {
@@ -105,20 +99,23 @@ struct WinogradBox {
         const auto first = [&](size_t a, int64_t tile) {
             return plan.axis[a].transformed ? tile : tile * plan.axis[a].step;
         };
-        find(tiles, dense_strides(places, pitch, "the transformed input"), first, at);
+        find(tiles, place_strides(pitch), first, at);
     }
     // From there to the places of the taps that are not transformed.
     void find_taps(const WinogradPlan& plan, int64_t* at, int64_t pitch = 1) const {
         const auto offset = [&](size_t a, int64_t tap) { return plan.axis[a].offsets[static_cast<size_t>(tap)]; };
-        find({1, plan.taps(0), plan.taps(1), plan.taps(2)}, dense_strides(places, pitch, "the transformed input"), offset, at);
+        find({1, plan.taps(0), plan.taps(1), plan.taps(2)}, place_strides(pitch), offset, at);
     }
     // From element to element of a tile.
-    static kernels::TileSteps steps(const WinogradPlan& plan, const PaddedLayout& layout) {
+    static kernels::TileSteps steps(const WinogradPlan& plan, const CopyLayout& layout) {
         const auto step = [&](size_t a) { return plan.axis[a].spacing * layout.strides.axis[a]; };
         return {step(plan.along_a), step(plan.along_b)};
     }
 
 private:
+    TensorStrides place_strides(int64_t pitch) const {
+        return dense_strides(pitch, {places[1], places[2], places[3]}, "the transformed input");
+    }
     // Where all elements of a grid lie, given the position of each along an axis.
     template <class Position>
     static void find(const std::array<int64_t, 4>& counts, const TensorStrides& s, const Position& position, int64_t* at) {
@@ -172,7 +169,7 @@ struct TileBuffers : TaskContext {
 
     // `results`: what else is copied.  `channels`: of V.
     TileBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, const WinogradBox& box,
-                const PaddedLayout& results, int64_t channels)
+                const CopyLayout& results, int64_t channels)
         : copy(carver, plan, box.source, results, kernel.lanes), pitch(channels) {
         constexpr const char* what = "the transformed input";
         const WinogradPlan& w = winograd_of(plan);
@@ -205,7 +202,7 @@ void transform_source(const Plan& plan, const kernels::KernelTable<T>& kernel, c
         const int64_t valid = std::min<int64_t>(kernel.lanes, channels - c);
         copy_lanes(plan, kernel, plan.maps[0], source, {box.units, box.source, channel + c, valid}, buffers.copy);
         transforms(plan, kernel)
-            .source(buffers.copy.padded.copy, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
+            .source(buffers.copy.at, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
                     nullptr, buffers.v + c, buffers.place_to, point_steps(w, buffers.point));
     }
 }
@@ -216,7 +213,7 @@ void transform_source(const Plan& plan, const kernels::KernelTable<T>& kernel, c
 // 1.0 times; weight gradient of 64-64 at 56x56 and at 224x224 1.14 times, 128-128 at 112x112 1.06 times.)
 template <class T>
 void ask_for(Stored<T> first, const TensorStrides& strides, const Extents& extents, const Box& units,
-             const PaddedLayout& part, int64_t channels, PrefetchList& list) {
+             const CopyLayout& part, int64_t channels, PrefetchList& list) {
     first += units.lo[0] * strides.batch;
     std::array<int64_t, 4> count{units.extent(0), 1, 1, 1};
     for (size_t a = 0; a < 3; ++a) {

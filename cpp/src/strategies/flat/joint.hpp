@@ -1,7 +1,7 @@
-// Products of several residue classes at once: flat rows (flat_product.hpp).
+// Products of several residue classes at once.
 //
-// In:  a draft of the plan.   Out: JointPlans, and RowsPlan, what this strategy alone decides.
-// Next: strategy.cpp, flat_product.hpp.   problem/index_map.hpp says why the taps of the classes coincide.
+// In:  a draft of the plan.   Out: JointPlans, and FlatPlan, what this strategy alone decides.
+// Next: strategy.cpp, product.hpp.   problem/index_map.hpp says why the taps of the classes coincide.
 #pragma once
 
 #include <vector>
@@ -23,12 +23,10 @@ struct JointPlan : MapPlan {
 // Residue classes that one product may compute, at most: patches of 16x16.  They share the staged source.
 inline constexpr size_t most_joint = 256;
 
-struct RowsPlan : StrategyPlan {
-    int64_t chunk_bytes = 0;        // of the vectors that all result channels pass by before the next ones come
-    std::vector<JointPlan> joints;  // flat rows: the products, in the order of the maps; else none
+struct FlatPlan : StrategyPlan {
+    std::vector<JointPlan> joints;  // the products, in the order of the maps
     std::vector<size_t> joint_of;   // each map's
 
-    bool flat() const { return !joints.empty(); }
     const JointPlan& joint(const Plan& plan, const MapPlan& m) const {
         return joints[joint_of[static_cast<size_t>(&m - plan.maps.data())]];
     }

@@ -1,10 +1,10 @@
 // A task of forward or input_grad whose planes are computed as if each was one long row.
 //
-// In:  the Plan (its joints), the operands, packed weights, a task.   Out: the task's results.
+// In:  a Plan of this strategy, the operands, packed weights, a task.   Out: the task's results.
 //
 // Short rows would leave most lanes of their vectors unused, and results two pixels apart would be stored one by one.
 // So the task goes through the staged planes from end to end (a few lanes between two rows compute what nobody reads) and
-// leaves flat results of the same shape, which flat_results.hpp moves into place.
+// leaves flat results of the same shape, which results.hpp moves into place.
 //
 // All residue classes of an input gradient are computed by one product: they are rows of the same tiles, which share the
 // staged source and each vector that is loaded from it.  Where some classes have a tap that others do not have, the
@@ -15,8 +15,8 @@
 #include <array>
 #include <cstdint>
 
-#include "strategies/rows/flat_results.hpp"
-#include "strategies/rows/joint.hpp"
+#include "strategies/flat/results.hpp"
+#include "strategies/flat/joint.hpp"
 #include "weights/panels.hpp"
 #include "source/staged.hpp"
 
@@ -25,7 +25,7 @@ namespace convpp {
 template <class T>
 struct FlatBuffers {
     PackingBuffers packing;
-    PatchBuffers<T> patches;
+    Staging<T> patches;
     T* flat = nullptr;  // [row of the product][plane]
     T* bias = nullptr;  // of each row
     kernels::VectorAt* vectors = nullptr;
@@ -34,10 +34,10 @@ struct FlatBuffers {
 
     FlatBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : packing(carver, plan, panel_widths(plan, kernel).channels, most_pairs(plan)),
-          patches(carver, own<RowsPlan>(plan).joints, kernel.lanes) {
+          patches(carver, own<FlatPlan>(plan).joints, kernel.lanes) {
         const int64_t pairs = most_pairs(plan);
         int64_t elems = 0, most_vectors = 0, most_rows = 0;
-        for (const JointPlan& joint : own<RowsPlan>(plan).joints) {
+        for (const JointPlan& joint : own<FlatPlan>(plan).joints) {
             const FlatPlanes planes(joint, joint.boxes.box(0), kernel.lanes);
             const int64_t rows = static_cast<int64_t>(joint.shifts.size()) * channels_of_task(plan);
             elems = std::max(elems, rows * planes.elems());
@@ -52,7 +52,7 @@ struct FlatBuffers {
     }
     static int64_t most_pairs(const Plan& plan) {
         int64_t pairs = 0;
-        for (const JointPlan& joint : own<RowsPlan>(plan).joints) pairs = std::max(pairs, joint.patches.largest());
+        for (const JointPlan& joint : own<FlatPlan>(plan).joints) pairs = std::max(pairs, joint.patches.largest());
         return pairs;
     }
     static int64_t channels_of_task(const Plan& plan) { return std::min(plan.tasks.channel_block, plan.tasks.channels); }
@@ -104,7 +104,7 @@ void pack_joint_weights(const Plan& plan, const JointPlan& joint, const PackingI
 template <class T>
 void pack_all_joint_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                             int threads, T* packed, const ThreadBuffers<FlatBuffers<T>>& buffers) {
-    const RowsPlan& rows = own<RowsPlan>(plan);
+    const FlatPlan& rows = own<FlatPlan>(plan);
     const int64_t width = packed_weights(plan, kernel).width;
     pack_all_panels(
         plan, kernel, operands, threads, packed,
@@ -117,7 +117,7 @@ void pack_all_joint_weights(const Plan& plan, const kernels::KernelTable<T>& ker
 }
 
 // The vectors of a box's planes; returns their number.
-inline int64_t find_flat_vectors(const FlatPlanes& planes, const std::array<int64_t, 3>& step, int64_t lanes,
+inline int64_t find_flat_vectors(const FlatPlanes& planes, const PixelSteps& step, int64_t lanes,
                                  kernels::VectorAt* vectors) {
     int64_t found = 0;
     for (int64_t n = 0; n < planes.samples; ++n)
@@ -163,7 +163,7 @@ inline bool same_steps(const JointPlan& joint, int64_t panel) {
 template <class T>
 void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                    const T* packed, const T* bias, FlatBuffers<T>& buffers, const ProductTask& task) {
-    const JointPlan& joint = own<RowsPlan>(plan).joint(plan, task.map);
+    const JointPlan& joint = own<FlatPlan>(plan).joint(plan, task.map);
     const PackedWeights layout = packed_weights(plan, kernel);
     const FlatPlanes planes(joint, task.pixels, kernel.lanes);
     const int64_t rows = task.map.classes * task.channels, first_panel = task.channel_lo / layout.width;
@@ -172,7 +172,7 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
             use(FlatChannel<T>{plan, task, planes, buffers.flat + c * planes.elems(),
                                result + c * plan.buffer.strides.channel});
     };
-    Staging staging = buffers.patches.staging;
+    Staging<T> staging = buffers.patches;
     int64_t vector_count = 0, staged = -1;  // the block that the staging was found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> group_own(plan, operands, bias, task, group);
@@ -184,8 +184,8 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
         if (operands.accumulate) for_each_channel(group_own.result, [](const auto& channel) { read_flat(channel); });
         for (int64_t b = 0; b < joint.patches.count(); ++b) {
             const PatchBlock block = patch_block(joint.patches, b);
-            const PatchView<T> view = stage_patches(kernel, joint, plan.source.strides, group_own.source, task.pixels, block, staging,
-                                                    staged != b, buffers.patches);
+            const Patches patches{joint, plan.source.strides, task.pixels, block};
+            const SourceView<T> view = stage_patches(kernel, patches, group_own.source, staging, staged != b);
             staged = b;
             if (vector_count == 0) vector_count = find_flat_vectors(planes, view.step, kernel.lanes, buffers.vectors);
             const T* weights = packed + layout.of_task(task.map, group, task.channel_lo, block, b);
@@ -209,13 +209,7 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
     }
 }
 
-// For product_loop.hpp.
 template <class T>
-struct FlatProducts {
-    using Buffers = FlatBuffers<T>;
-    static constexpr bool applies_epilogue = false;
-    static constexpr auto pack = &pack_all_joint_weights<T>;
-    static constexpr auto run = &run_flat_task<T>;
-};
+using FlatProduct = ProductParts<FlatBuffers<T>, &pack_all_joint_weights<T>, &run_flat_task<T>>;
 
 }  // namespace convpp

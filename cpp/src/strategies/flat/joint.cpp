@@ -1,5 +1,5 @@
 // Residue classes as rows of one product.  joint.hpp says what comes in and goes out.
-#include "strategies/rows/joint.hpp"
+#include "strategies/flat/joint.hpp"
 
 #include <algorithm>
 #include <optional>

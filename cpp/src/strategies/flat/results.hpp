@@ -1,16 +1,16 @@
 // Flat results: planes that were computed as one long row each, moved into the result and (to be added to) out of it.
 //
-// In:  a task of flat_task.hpp, one channel's flat results.   Out: rows of the result, those of residue classes in turn.
-// Next: kernels/pack.hpp (store_rows, interleave_rows).
+// In:  a task of product.hpp, one channel's flat results.   Out: rows of the result, those of residue classes in turn.
+// Next: kernels/move/pack.hpp (store_rows, interleave_rows).
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
 
-#include "source/staged.hpp"
+#include "source/layout.hpp"
 #include "plan/tasks.hpp"
-#include "strategies/rows/joint.hpp"
+#include "strategies/flat/joint.hpp"
 
 namespace convpp {
 
@@ -19,10 +19,9 @@ struct FlatPlanes {
     int64_t samples, depth, pitch, plane;
 
     FlatPlanes(const JointPlan& joint, const Box& box, int64_t lanes) {
-        const AxisMap& row = joint.map.axis[2];
         samples = box.extent(0);
         depth = box.extent(1);
-        pitch = staged_axis(row, box.extent(3), 0, static_cast<int64_t>(row.taps.size())).length;
+        pitch = read_phases(joint.map, 2, box, joint.patches.taps.box(0)).length;  // with all taps
         plane = round_up((box.extent(2) - 1) * pitch + box.extent(3), lanes);
     }
     int64_t elems() const { return samples * depth * plane; }

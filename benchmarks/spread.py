@@ -5,7 +5,7 @@
 
 In: layers.csv, and the tasks that the plan cuts each pass into.
 Out: for each row and pass the imbalance over 2, 8, 32 and 128 threads: the longest thread's work / the mean - 1, where
-each thread takes the next task when it is free, as ``cpp/src/algorithms/parallel.hpp`` does it.  Work is operations:
+each thread takes the next task when it is free, as ``cpp/src/machine/parallel.hpp`` does it.  Work is operations:
 packing, caches and a task's ends are not counted.  A pass too small for more than one thread is left out.
 
 The plan does not depend on the number of threads, but on the instruction set: CONVPP_MAX_ISA chooses another one.

@@ -5,8 +5,9 @@
 
 In: layers.csv.
 Out: for each pass and dtype the largest workspace of a thread, and the largest one that all threads share (packed
-weights; in the weight gradient the sums of its chunks), with the rows that ask for them.  N does not matter for either:
-``cpp/tests/test_plan_memory.cpp`` holds both to bounds with up to 2^20 samples.
+weights; in the weight gradient the sums of its chunks; a second result, where a call may need one), with the rows that
+ask for them.  But for second results, N does not matter: ``cpp/tests/test_plan_memory.cpp`` holds plans to bounds with
+up to 2^20 samples.
 """
 
 from __future__ import annotations

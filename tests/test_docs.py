@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import runpy
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,9 @@ def test_the_pages_that_matter_have_code() -> None:
 # ---------------------------------------------------------------- figures, links, names
 
 
-def test_figures_are_what_the_script_draws() -> None:
+def test_figures_are_what_the_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ROOT / "docs" / "figures"
+    monkeypatch.syspath_prepend(folder)  # as for any script: canvas.py lies beside it
     figures = runpy.run_path(str(folder / "draw.py"))["FIGURES"]
     assert {path.name for path in folder.glob("*.svg")} == set(figures)
     for name, draw in figures.items():
@@ -89,8 +91,32 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_files_that_pages_name_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    for name in re.findall(r"`([\w.]+/[\w./]+\.\w+)`", text):
-        assert (ROOT / name).exists(), f"{page.name} names {name}"
+    bases = [ROOT, ROOT / "cpp" / "src"] if page.name == "architecture.md" else [ROOT]  # as it says at its top
+    for name in re.findall(r"`([\w.]+/[\w./]+(?:\.\w+|/))`", text):
+        assert any((base / name).exists() for base in bases), f"{page.name} names {name}"
+
+
+def folders() -> set[str]:
+    """Those that have a line in architecture.md: rooms, the parts of some of them, and what lies beside the code."""
+    parents = ("", "cpp", "cpp/src", "cpp/src/strategies", "cpp/src/kernels", "cpp/include", "python", "python/convpp")
+    lines = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    ignored = [".*", *(line.strip("/") for line in lines if line.endswith("/"))]
+    paths = [path for parent in parents for path in (ROOT / parent).iterdir() if path.is_dir()]
+    kept = [path for path in paths if not any(fnmatch(path.name, pattern) for pattern in ignored)]
+    return {path.relative_to(ROOT).as_posix() for path in kept} - {"cpp", "cpp/src", "cpp/include", "python"}
+
+
+def test_architecture_has_a_line_for_each_folder() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `([\w/]+)/` \|", text, re.MULTILINE))
+    missing = folders() - listed
+    assert not missing, f"architecture.md has no line for {sorted(missing)}"
+    gone = [name for name in listed if not (ROOT / name).is_dir()]
+    assert not gone, f"architecture.md has lines for {gone}"
+
+
+def test_architecture_stays_short() -> None:
+    assert len((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines()) <= 480
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

@@ -1,6 +1,6 @@
 """Writes the polynomials of exp and of the normal distribution as a C++ header: what silu and gelu are made of.
 
-    python tools/activation_polynomials.py            rewrites cpp/src/kernels/activation_polynomials.hpp
+    python tools/activation_polynomials.py            rewrites cpp/src/kernels/epilogue/activation_polynomials.hpp
     python tools/activation_polynomials.py --check    exits 1 if the file is not what would be written
 
 Needs mpmath. Two functions, each for float and double, fitted by Chebyshev's interpolation and written as plain
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import mpmath as mp
 
-HEADER = Path(__file__).resolve().parents[1] / "cpp" / "src" / "kernels" / "activation_polynomials.hpp"
+HEADER = Path(__file__).resolve().parents[1] / "cpp" / "src" / "kernels" / "epilogue" / "activation_polynomials.hpp"
 
 #: Of the normal distribution: exp(-z^2) is 0 in double beyond 27.3.
 K = mp.mpf("3.75")

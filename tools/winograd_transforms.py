@@ -1,6 +1,6 @@
 """Writes the matrices of Winograd's minimal filtering as a C++ header: one description for all passes and types.
 
-    python tools/winograd_transforms.py            rewrites cpp/src/kernels/winograd_transforms.hpp
+    python tools/winograd_transforms.py            rewrites cpp/src/kernels/winograd/transforms.hpp
     python tools/winograd_transforms.py --check    exits 1 if the file is not what would be written
 
 F(m, r) computes m results of a correlation with r taps, y[i] = sum_j g[j] d[i + j], by n = m + r - 1 products:
@@ -39,7 +39,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-HEADER = Path(__file__).resolve().parents[1] / "cpp" / "src" / "kernels" / "winograd_transforms.hpp"
+HEADER = Path(__file__).resolve().parents[1] / "cpp" / "src" / "kernels" / "winograd" / "transforms.hpp"
 
 Vector = tuple[Fraction, ...]
 Matrix = tuple[Vector, ...]

@@ -1,9 +1,9 @@
-"""Draws the figures of docs/backpropagation.md as SVG: `python docs/figures/draw.py`.
+"""Draws the figures of docs/backpropagation.md and docs/architecture.md as SVG: `python docs/figures/draw.py`.
 
 In: nothing.  Out: one .svg beside this file for each function in FIGURES, the same bytes on every run and
-machine (tests/test_docs.py compares them with the committed files).  Standard library only.
+machine (tests/test_docs.py compares them with the committed files).  Standard library only.  Next: canvas.py.
 
-Read first: three_passes(), the picture of the whole page.  There a colour means an output channel k, the
+Read first: three_passes(), the picture of one whole layer.  There a colour means an output channel k, the
 three greys are the input channels c, and the darkest cell of a kernel is tap (0, 0): one sees it rotate.
 """
 
@@ -12,106 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from xml.sax.saxutils import escape
 
-INK, MUTED, HAIRLINE, ACCENT = "#1f2937", "#6b7280", "#d1d5db", "#be123c"
+from canvas import ACCENT, HAIRLINE, MUTED, SERIF, Canvas, arrow, grid, mix, room
+
 OUTPUT_COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#9b6fb0")  # k = 0..4
 INPUT_COLOURS = ("#e2e8f0", "#b6c2d1", "#8896a9")  # c = 0..2
 CELL = 6.0  # one pixel of a drawn feature map
 TAP = 9.0  # one tap of a drawn kernel
 KERNEL = 3 * TAP
 DEPTH_STEP = 10.0  # from one channel of a volume to the next, right and up
-SANS = "'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
-SERIF = "Georgia, 'DejaVu Serif', serif"
-
-
-def number(value: float) -> str:
-    """At most two decimals, no trailing zeros: what makes the files small and the same everywhere."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def mix(colour: str, share: float) -> str:
-    """`colour` thinned with white: share 1 is the colour itself, 0 is white."""
-    channels = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(255 - share * (255 - channel)):02x}" for channel in channels)
-
-
-class Canvas:
-    """Collects SVG elements over a white card, which reads well on light and on dark pages."""
-
-    def __init__(self, width: float, height: float, title: str) -> None:
-        self.width, self.height, self.title = width, height, title
-        self.parts: list[str] = []
-
-    def rect(self, x: float, y: float, w: float, h: float, fill: str = "none", stroke: str = INK, **more: str) -> None:
-        """A rectangle; like in all parts, `more` holds further SVG attributes with "_" for "-"."""
-        extra = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in more.items())
-        self.parts.append(
-            f'<rect x="{number(x)}" y="{number(y)}" width="{number(w)}" height="{number(h)}"'
-            f' fill="{fill}" stroke="{stroke}"{extra}/>'
-        )
-
-    def lines(self, points: Sequence[tuple[float, float]], stroke: str = INK, **more: str) -> None:
-        """An open path through `points`."""
-        extra = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in more.items())
-        path = " ".join(f"{number(x)},{number(y)}" for x, y in points)
-        self.parts.append(f'<polyline points="{path}" fill="none" stroke="{stroke}"{extra}/>')
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        size: float = 15,
-        anchor: str = "start",
-        fill: str = INK,
-        **more: str,
-    ) -> None:
-        """One line; what stands between a pair of bars becomes a subscript: "Σ|c|w"."""
-        extra = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in more.items())
-        runs = escape(words).split("|")
-        for index in range(1, len(runs), 2):
-            runs[index] = f'<tspan dy="4" font-size="{number(0.7 * size)}">{runs[index]}</tspan>'
-            runs[index + 1] = f'<tspan dx="4" dy="-4">{runs[index + 1]}</tspan>'
-        self.parts.append(
-            f'<text x="{number(x)}" y="{number(y)}" font-size="{number(size)}" text-anchor="{anchor}"'
-            f' fill="{fill}"{extra}>{"".join(runs)}</text>'
-        )
-
-    def label(self, x: float, y: float, name: str, rest: str = "") -> None:
-        """Centred: a name in bold and what belongs to it in grey."""
-        self.parts.append(
-            f'<text x="{number(x)}" y="{number(y)}" font-size="15" text-anchor="middle" fill="{INK}">'
-            f'<tspan font-weight="bold">{escape(name)}</tspan>'
-            f'<tspan dx="8" fill="{MUTED}">{escape(rest)}</tspan></text>'
-        )
-
-    def star(self, x: float, y: float, radius: float = 9) -> None:
-        """The operator of cross-correlation, drawn, since not every font has it."""
-        tips = [
-            (x + r * math.sin(i * math.pi / 5), y - r * math.cos(i * math.pi / 5))
-            for i in range(10)
-            for r in ((radius, 0.42 * radius)[i % 2],)
-        ]
-        self.parts.append(f'<polygon points="{" ".join(f"{number(a)},{number(b)}" for a, b in tips)}" fill="{INK}"/>')
-
-    def equals(self, x: float, y: float) -> None:
-        """The sign of equality, centred."""
-        for dy in (-4.0, 4.0):
-            self.lines([(x - 9, y + dy), (x + 9, y + dy)], stroke_width="2.5")
-
-    def svg(self) -> str:
-        """The whole file."""
-        w, h = number(self.width), number(self.height)
-        head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}"'
-            f' role="img" font-family="{SANS}">'
-        )
-        card = (
-            f'<rect x="0.5" y="0.5" width="{number(self.width - 1)}" height="{number(self.height - 1)}"'
-            f' rx="14" fill="#ffffff" stroke="{HAIRLINE}"/>'
-        )
-        return "\n".join([head, f"<title>{escape(self.title)}</title>", card, *self.parts, "</svg>"]) + "\n"
 
 
 # ---------------------------------------------------------------- the parts of the pictures
@@ -174,19 +83,6 @@ def heading(canvas: Canvas, y: float, name: str, formula: str, gist: str) -> Non
     canvas.text(28, y, name, 19, font_weight="bold")
     canvas.text(canvas.width - 28, y, formula, 17, "end", font_family=SERIF, font_style="italic")
     canvas.text(28, y + 25, gist, 15, fill=MUTED)
-
-
-def grid(canvas: Canvas, x: float, y: float, side: float, fills: Sequence[Sequence[str]]) -> None:
-    """A matrix of coloured squares."""
-    for row, line in enumerate(fills):
-        for column, fill in enumerate(line):
-            canvas.rect(x + column * side, y + row * side, side, side, fill, "#ffffff", stroke_width="1.5")
-
-
-def arrow(canvas: Canvas, x: float, y: float, length: float) -> None:
-    """From (x, y) to the right."""
-    canvas.lines([(x, y), (x + length, y)], stroke_width="2")
-    canvas.lines([(x + length - 7, y - 5), (x + length, y), (x + length - 7, y + 5)], stroke_width="2")
 
 
 # ---------------------------------------------------------------- the figures
@@ -316,13 +212,61 @@ def stride() -> Canvas:
     fills = {place: mix(colour, 0.8) for place, colour in colours.items()}
     grid(canvas, 352, 146, 30, [[fills[r % 2, s % 2] for s in range(3)] for r in range(3)])
     canvas.label(397, 324, "w", "3 × 3")
-    arrow(canvas, 458, 191, 30)
+    arrow(canvas, [(458, 191), (488, 191)])
     for (r, s), fill in fills.items():
         grid(canvas, 506 + 76 * s, 136 + 76 * r, 30, [[fill] * (2 - s)] * (2 - r))
     canvas.label(562, 324, "", "four unit-stride kernels")
-    arrow(canvas, 628, 191, 30)
+    arrow(canvas, [(628, 191), (658, 191)])
     grid(canvas, 676, 100, 26, [[fills[i % 2, j % 2] for j in range(7)] for i in range(7)])
     canvas.label(767, 324, "dX", "7 × 7")
+    return canvas
+
+
+def rooms() -> Canvas:
+    """The folders of cpp/src as rooms: what is decided before any data is seen, and the way of the data."""
+    canvas = Canvas(900, 596, "The folders of the C++ core, and the way of the data through them")
+    canvas.text(28, 40, "The rooms of cpp/src", 19, font_weight="bold")
+    canvas.text(872, 40, "red: the way of the data; black: decided before any is seen", 15, "end", MUTED)
+    strategy, moving, multiplying, repairing, planning = OUTPUT_COLOURS
+    floor = INPUT_COLOURS[2]
+
+    room(canvas, (28, 66, 236, 84), floor, "api/", "checks arrays, takes memory,", "carries the plan out")
+    room(canvas, (340, 66, 532, 84), planning, "plan/", "from shapes alone: the order of the sum, the strategy,",
+         "tasks, buffers, all memory that a call may take")  # fmt: skip
+    arrow(canvas, [(264, 96), (340, 96)])
+    canvas.text(302, 88, "Setting", 13, "middle", MUTED)
+    arrow(canvas, [(340, 122), (264, 122)])
+    canvas.text(302, 141, "Plan", 13, "middle", MUTED)
+
+    arrow(canvas, [(108, 150), (108, 204)], ACCENT)
+    canvas.text(120, 182, "run, with x and w, dy and w, or dy and x", 13, fill=ACCENT)
+    arrow(canvas, [(606, 150), (606, 204)])
+    canvas.text(618, 182, "which fits best? its plan", 13, fill=MUTED)
+    room(canvas, (28, 204, 844, 104), strategy, "strategies/", "one folder for each way of multiplying, and a table")
+    names = ("sliding", "channels", "packed", "rows", "flat", "indirect", "winograd", "reference")
+    for place, name in enumerate(names):
+        canvas.rect(40 + 103 * place, 262, 97, 32, "#ffffff", mix(strategy, 0.6), rx="6")
+        canvas.text(88.5 + 103 * place, 283, name, 14, "middle")
+
+    arrow(canvas, [(108, 308), (108, 362)], ACCENT)
+    canvas.text(120, 340, "each task, by one thread", 13, fill=ACCENT)
+    room(canvas, (28, 362, 160, 62), moving, "source/", "what the taps read")
+    room(canvas, (28, 436, 160, 62), moving, "weights/", "as panels")
+    for y in (393.0, 467.0):
+        arrow(canvas, [(188, y), (236, y)], ACCENT)
+    room(canvas, (236, 362, 170, 136), multiplying, "kernels/", "register tiles;", "moving of memory;",
+         "compiled for each", "instruction set")  # fmt: skip
+    arrow(canvas, [(406, 430), (454, 430)], ACCENT)
+    room(canvas, (454, 362, 154, 136), moving, "result/", "put into order;", "residual, activation;", "rounded, stored")
+    arrow(canvas, [(608, 430), (656, 430)], ACCENT)
+    room(canvas, (656, 362, 150, 136), repairing, "repair/", "if needed: NaN and", "Inf beside padding,",
+         "the halo of dx")  # fmt: skip
+    arrow(canvas, [(806, 430), (838, 430)], ACCENT)
+    for y, name in ((413.0, "y"), (435.0, "dx"), (457.0, "dw")):
+        canvas.text(846, y, name, 15, fill=ACCENT, font_weight="bold")
+
+    room(canvas, (28, 520, 414, 54), floor, "problem/", "which source element meets which result, at which tap")
+    room(canvas, (458, 520, 414, 54), floor, "machine/", "CPU, caches, threads, memory")
     return canvas
 
 
@@ -330,6 +274,7 @@ FIGURES: dict[str, Callable[[], Canvas]] = {
     "three_passes.svg": three_passes,
     "matrix_product.svg": matrix_product,
     "stride.svg": stride,
+    "rooms.svg": rooms,
 }
 
 

@@ -11,6 +11,7 @@
 #include "convpp/error.hpp"
 #include "machine/dispatch.hpp"
 #include "machine/runtime_state.hpp"
+#include "problem/names.hpp"
 #include "source/stored.hpp"
 
 namespace convpp {
@@ -48,15 +49,7 @@ const T* some(const kernels::KernelTable<T>& kernel, const Stored<T>& from, int6
 }  // namespace
 
 const char* name(Activation::Kind kind) noexcept {
-    switch (kind) {
-        case Activation::Kind::none: return "none";
-        case Activation::Kind::relu: return "relu";
-        case Activation::Kind::leaky_relu: return "leaky_relu";
-        case Activation::Kind::silu: return "silu";
-        case Activation::Kind::gelu: return "gelu";
-        case Activation::Kind::clip: return "clip";
-    }
-    return "?";
+    return name_in({"none", "relu", "leaky_relu", "silu", "gelu", "clip"}, kind);
 }
 
 bool derivative_needs_only_result(const Activation& activation) noexcept {

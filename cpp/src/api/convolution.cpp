@@ -15,6 +15,7 @@
 #include "plan/plan.hpp"
 #include "plan/tasks.hpp"
 #include "problem/checked.hpp"
+#include "problem/names.hpp"
 #include "repair/nonfinite.hpp"
 #include "strategies/strategy.hpp"
 
@@ -67,13 +68,7 @@ void check_type(DType planned) {
 }  // namespace
 
 const char* name(Algorithm algorithm) noexcept {
-    switch (algorithm) {
-        case Algorithm::automatic: return "auto";
-        case Algorithm::direct: return "direct";
-        case Algorithm::winograd: return "winograd";
-        case Algorithm::reference: return "reference";
-    }
-    return "?";
+    return name_in({"auto", "direct", "winograd", "reference"}, algorithm);
 }
 
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm)

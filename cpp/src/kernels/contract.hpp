@@ -1,8 +1,8 @@
 // The contract of the kernels: what they are given, what they write, and nothing about convolutions.
 //
 // In:  panels and strided rows of memory.   Out: panels, and tiles of a matrix.
-// Implemented in tile.hpp, slide.hpp, pack.hpp, dot.hpp, channel.hpp, winograd.hpp and finish.hpp, compiled once per
-// instruction set (ISA) by kernels.cpp, called by algorithms/.
+// Implemented in the folders beside this file, compiled once per instruction set (ISA) by kernels.cpp, called by source/,
+// weights/, result/ and strategies/.
 //
 //   The micro-kernel computes one tile of C += A * B from two packed panels:
 //
@@ -10,7 +10,7 @@
 //     kc | a0 a1 .. aPR-1 |   kc | b0 .. b(lanes*PV-1) |       rows | c . . . . . |
 //        |    ...         |      |        ...          |            | ...         |  -> ldc apart
 //
-//   Step k reads PR consecutive scalars of A (each is broadcast) and PV consecutive vectors of B.  A tile of a family
+//   Step k reads PR consecutive scalars of A (each is broadcast) and PV consecutive vectors of B.  A tile of a shape
 //   (PR x PV) may use fewer rows and vectors than its panels hold (edges), the panels' pitch stays PR and PV*lanes.
 //
 // Every element of C is one sum in the order of k, whatever the tile: results do not depend on the blocking.

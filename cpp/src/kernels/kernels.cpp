@@ -3,7 +3,7 @@
 //   CONVPP_VECTOR_BYTES  the bytes of its vectors
 // Nothing from the standard library is instantiated here: a function that the linker could choose to share with the
 // rest of the program must not contain this ISA's instructions (a test checks the object's symbols).
-// Read kernel_table.hpp first.
+// Read contract.hpp first.
 #include "convpp/half.hpp"
 #include "kernels/contract.hpp"
 

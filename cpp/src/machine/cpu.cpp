@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "machine/dispatch.hpp"
+#include "problem/names.hpp"
 
 // One declaration for each ISA that CMake compiles kernels.cpp for.
 namespace convpp::kernels {
@@ -43,69 +44,63 @@ struct Tables {
     kernels::KernelTable<double> float64;
 };
 
-const Tables& tables(Isa isa) {
-    static const Tables scalar{kernels::scalar::table_float32(), kernels::scalar::table_float64()};
-    switch (isa) {
-        case Isa::scalar: return scalar;
-        case Isa::avx2: {
-#if CONVPP_HAVE_AVX2
-            static const Tables avx2{kernels::avx2::table_float32(), kernels::avx2::table_float64()};
-            return avx2;
-#else
-            break;
-#endif
-        }
-        case Isa::avx512: {
+// Made when they are first asked for.
+template <kernels::KernelTable<float> (*Float32)(), kernels::KernelTable<double> (*Float64)()>
+const Tables& tables_of() {
+    static const Tables made{Float32(), Float64()};
+    return made;
+}
+
 #if CONVPP_HAVE_AVX512
-            static const Tables avx512 = [] {
-                Tables both{kernels::avx512::table_float32(), kernels::avx512::table_float64()};
+kernels::KernelTable<float> avx512_float32() {
+    kernels::KernelTable<float> table = kernels::avx512::table_float32();
 #if CONVPP_HAVE_AVX512_BF16
-                if (__builtin_cpu_supports("avx512bf16")) kernels::avx512_bf16::add_bf16_pairs(both.float32);
+    if (__builtin_cpu_supports("avx512bf16")) kernels::avx512_bf16::add_bf16_pairs(table);
 #endif
-                return both;
-            }();
-            return avx512;
-#else
-            break;
+    return table;
+}
 #endif
-        }
-        case Isa::neon: {
-#if CONVPP_HAVE_NEON
-            static const Tables neon{kernels::neon::table_float32(), kernels::neon::table_float64()};
-            return neon;
-#else
-            break;
+
+// What was compiled in, lowest first.
+struct Compiled {
+    Isa isa;
+    bool (*runs_here)();
+    const Tables& (*tables)();
+};
+const Compiled compiled[] = {
+    {Isa::scalar, [] { return true; }, &tables_of<&kernels::scalar::table_float32, &kernels::scalar::table_float64>},
+#if CONVPP_HAVE_AVX2
+    {Isa::avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
+     &tables_of<&kernels::avx2::table_float32, &kernels::avx2::table_float64>},
 #endif
-        }
-    }
+#if CONVPP_HAVE_AVX512
+    {Isa::avx512,
+     [] {
+         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("fma");
+     },
+     &tables_of<&avx512_float32, &kernels::avx512::table_float64>},
+#endif
+#if CONVPP_HAVE_NEON  // part of every AArch64 CPU
+    {Isa::neon, [] { return true; }, &tables_of<&kernels::neon::table_float32, &kernels::neon::table_float64>},
+#endif
+};
+
+const Tables& tables(Isa isa) {
+    for (const Compiled& of : compiled)
+        if (of.isa == isa) return of.tables();
     throw std::invalid_argument(std::string("isa is ") + name(isa) + ", which this build does not have");
 }
 
 }  // namespace
 
-const char* name(Isa isa) noexcept {
-    switch (isa) {
-        case Isa::scalar: return "scalar";
-        case Isa::avx2: return "avx2";
-        case Isa::avx512: return "avx512";
-        case Isa::neon: return "neon";
-    }
-    return "?";
-}
+const char* name(Isa isa) noexcept { return name_in({"scalar", "avx2", "avx512", "neon"}, isa); }
 
 std::vector<Isa> available_isas() {
-    std::vector<Isa> isas{Isa::scalar};
-#if CONVPP_HAVE_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) isas.push_back(Isa::avx2);
-#endif
-#if CONVPP_HAVE_AVX512
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
-        isas.push_back(Isa::avx512);
-#endif
-#if CONVPP_HAVE_NEON
-    isas.push_back(Isa::neon);  // part of every AArch64 CPU
-#endif
+    std::vector<Isa> isas;
+    for (const Compiled& of : compiled)
+        if (of.runs_here()) isas.push_back(of.isa);
     return isas;
 }
 

@@ -55,11 +55,11 @@ struct Choice {
     Fit fit;
 };
 
-// Among the strategies of a direct order.
+// Among the strategies of the draft's order.
 Choice choose(const Plan& draft, const Setting& setting) {
     Choice best;
     for (const Strategy* const strategy : strategies()) {
-        if ((strategy->orders & order_bit(draft.order)) == 0 || strategy->algorithm != Algorithm::direct) continue;
+        if ((strategy->orders & order_bit(draft.order)) == 0 || strategy->algorithm != draft.algorithm) continue;
         Fit fit = strategy->fit(draft, setting);
         if (!fit.serves()) continue;
         if (fit.by_rule) return {strategy, std::move(fit)};
@@ -83,6 +83,7 @@ bool pairs_are_faster(const Setting& setting, const Plan& plan) {
     if (!setting.kernels.bf16_pairs || plan.pass == Pass::weight_grad || plan.source.channels % 2 != 0) return false;
     const Setting last = one_sample(setting, Layout::channels_last), first = one_sample(setting, Layout::channels_first);
     Plan by_rule(last), sample(first);
+    by_rule.algorithm = sample.algorithm = Algorithm::direct;
     find_blocks(by_rule);
     find_blocks(sample);
     if (choose(by_rule, last).fit.by_rule) return false;
@@ -108,13 +109,6 @@ Choice choose_transformed(const Plan& draft, const Setting& setting) {
     return {};
 }
 
-// A strategy that is chosen by name alone.
-Choice asked_for(const Plan& draft, const Setting& setting) {
-    for (const Strategy* const strategy : strategies())
-        if (strategy->algorithm == setting.algorithm) return {strategy, strategy->fit(draft, setting)};
-    return {};
-}
-
 // For what is not finite in the results: of one sample, or of all of dw, by a direct order of the sum.
 std::shared_ptr<const Plan> plan_again(const Setting& setting) {
     Geometry g = setting.problem.geometry();
@@ -136,15 +130,11 @@ void complete(Plan& plan, const Setting& setting, const Choice& choice) {
 
 Plan plan_pass(const Setting& setting) {
     Plan plan(setting);
-    const bool reference = setting.algorithm == Algorithm::reference;
     // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
+    const bool by_maps = plan.algorithm != Algorithm::reference;
     const bool empty = setting.problem.flops() == 0 || result_elems_of(setting.problem, setting.pass) == 0 ||
-                       (plan.maps.empty() && !reference);
-    if (reference) {
-        if (!empty) complete(plan, setting, asked_for(plan, setting));
-        return plan;
-    }
-    const bool pairs = !empty && pairs_are_faster(setting, plan);
+                       (plan.maps.empty() && by_maps);
+    const bool pairs = !empty && by_maps && pairs_are_faster(setting, plan);
     if (!plan.maps.empty() && !(empty && setting.algorithm == Algorithm::automatic)) {
         plan.order = pairs ? SumOrder::pairs : SumOrder::sequential;  // what a transform has to beat
         const Choice transformed = choose_transformed(plan, setting);
@@ -173,7 +163,7 @@ Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting sett
 
 std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, int threads) {
     std::vector<Candidate> all;
-    if (plan.empty()) return all;
+    if (plan.empty() || plan.maps.empty()) return all;
     const Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
                           Algorithm::automatic, plan.isa, threads, false);
     const Plan draft(setting);

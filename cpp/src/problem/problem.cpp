@@ -5,6 +5,7 @@
 #include <string>
 
 #include "problem/checked.hpp"
+#include "problem/names.hpp"
 
 namespace convpp {
 namespace {
@@ -92,37 +93,19 @@ double ConvProblem::flops() const noexcept {
 }
 
 const char* name(Pass pass) noexcept {
-    switch (pass) {
-        case Pass::forward: return "forward";
-        case Pass::input_grad: return "input_grad";
-        case Pass::weight_grad: return "weight_grad";
-    }
-    return "?";
+    return name_in({"forward", "input_grad", "weight_grad"}, pass);
 }
 
 const char* name(DType dtype) noexcept {
-    switch (dtype) {
-        case DType::float32: return "float32";
-        case DType::float64: return "float64";
-        case DType::bfloat16: return "bfloat16";
-        case DType::float16: return "float16";
-    }
-    return "?";
+    return name_in({"float32", "float64", "bfloat16", "float16"}, dtype);
 }
 
 const char* name(Layout layout) noexcept {
-    return layout == Layout::channels_first ? "channels_first" : "channels_last";
+    return name_in({"channels_first", "channels_last"}, layout);
 }
 
 const char* name(Boundary boundary) noexcept {
-    switch (boundary) {
-        case Boundary::zeros: return "zeros";
-        case Boundary::reflect: return "reflect";
-        case Boundary::replicate: return "replicate";
-        case Boundary::circular: return "circular";
-        case Boundary::symmetric: return "symmetric";
-    }
-    return "?";
+    return name_in({"zeros", "reflect", "replicate", "circular", "symmetric"}, boundary);
 }
 
 }  // namespace convpp

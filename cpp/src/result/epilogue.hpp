@@ -99,38 +99,32 @@ struct ResultRows {
 // Calls use(ResultRows) for an area of the channels [channel, channel + channels).
 template <class Use>
 void for_each_rows(const Plan& plan, const ResultArea& area, int64_t channel, int64_t channels, const Use& use) {
-    const TensorStrides &tensor = plan.result, &own = plan.buffer.strides;
-    const auto at = [&](const TensorStrides& s, int64_t n, int64_t d, int64_t h) {
-        return (area.lo[0] + n * area.step[0]) * s.batch + (area.lo[1] + d * area.step[1]) * s.axis[0] +
-               (area.lo[2] + h * area.step[2]) * s.axis[1] + area.lo[3] * s.axis[2] + channel * s.channel;
+    struct Dim {
+        int64_t count, step, task_step;
     };
-    const bool rows_together = !plan.channels_last() && area.step[3] == 1;
-    for (int64_t n = 0; n < area.count[0]; ++n)
-        for (int64_t d = 0; d < area.count[1]; ++d) {
-            if (rows_together) {
-                for (int64_t c = 0; c < channels; ++c)
-                    use(ResultRows{at(tensor, n, d, 0) + c * tensor.channel, at(own, n, d, 0) + c * own.channel,
-                                   area.count[2], area.count[3], area.step[2] * tensor.axis[1],
-                                   area.step[2] * own.axis[1]});
-                continue;
-            }
-            for (int64_t h = 0; h < area.count[2]; ++h) {
-                const ResultRows row{at(tensor, n, d, h),           at(own, n, d, h),          area.count[3], 1,
-                                     area.step[3] * tensor.axis[2], area.step[3] * own.axis[2]};
-                if (plan.channels_last()) {
-                    ResultRows pixels = row;
-                    pixels.count = channels;
-                    use(pixels);
-                    continue;
-                }
-                for (int64_t c = 0; c < channels; ++c) {
-                    ResultRows single = row;
-                    single.at += c * tensor.channel;
-                    single.task_at += c * own.channel;
-                    use(single);
-                }
-            }
-        }
+    const TensorStrides &tensor = plan.result, &own = plan.buffer.strides;
+    const auto along = [&](size_t a) {
+        return Dim{area.count[a + 1], area.step[a + 1] * tensor.axis[a], area.step[a + 1] * own.axis[a]};
+    };
+    const Dim n{area.count[0], area.step[0] * tensor.batch, area.step[0] * own.batch}, d = along(0), h = along(1),
+              w = along(2), c{channels, tensor.channel, own.channel}, one{1, 1, 1};
+    // The last two are the rows, and what lies together in each.
+    const std::array<Dim, 6> dims = plan.channels_last() ? std::array<Dim, 6>{n, d, h, one, w, c}
+                                    : area.step[3] == 1  ? std::array<Dim, 6>{n, d, c, one, h, w}
+                                                         : std::array<Dim, 6>{n, d, h, c, w, one};
+    const auto first = [&](const TensorStrides& s) {
+        return area.lo[0] * s.batch + area.lo[1] * s.axis[0] + area.lo[2] * s.axis[1] + area.lo[3] * s.axis[2] +
+               channel * s.channel;
+    };
+    const int64_t at = first(tensor), task_at = first(own);
+    const std::array<int64_t, 4> counts{dims[0].count, dims[1].count, dims[2].count, dims[3].count};
+    for_each_index(counts, [&](int64_t i, int64_t j, int64_t k, int64_t l) {
+        const auto offset = [&](int64_t Dim::* step) {
+            return i * dims[0].*step + j * dims[1].*step + k * dims[2].*step + l * dims[3].*step;
+        };
+        use(ResultRows{at + offset(&Dim::step), task_at + offset(&Dim::task_step), dims[4].count, dims[5].count,
+                       dims[4].step, dims[4].task_step});
+    });
 }
 
 // Calls use(ResultRows) for all results of a task, group by group.

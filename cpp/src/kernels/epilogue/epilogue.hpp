@@ -1,7 +1,7 @@
-// The last step of results: a residual is added, an activation applied, and the result stored; and activations' derivatives.
+// The epilogue of sums: a residual is added, an activation applied, and the result stored; and activations' derivatives.
 //
 // In:  rows of sums.   Out: rows of results.   Called for what a task has just computed and still has in its caches.
-// Included only by kernels.cpp, inside the namespace of one ISA.   Contract: kernel_table.hpp.
+// Included only by kernels.cpp, inside the namespace of one ISA.   Contract: kernels/contract.hpp.
 #pragma once
 
 // The integers of a vector's bits.

@@ -1,6 +1,6 @@
 // Packing: memory of any shape becomes panels that the register tile reads from front to back.
 //
-// In: a source as its user stores it (stored.hpp), offsets and runs (see kernel_table.hpp).  Out: panels with rows
+// In: a source as its user stores it (stored.hpp), offsets and runs (see contract.hpp).  Out: panels with rows
 // `width` apart.
 //
 // Two motions are enough for every operand of every pass and layout:

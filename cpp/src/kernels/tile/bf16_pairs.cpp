@@ -8,7 +8,7 @@
 //
 // Compiled with AVX-512 BF16 on top of the flags of avx512, into a namespace of its own (CONVPP_ISA); cpu.cpp adds these
 // tiles to the table of avx512 where the CPU has the instruction.  How it rounds: docs/architecture.md.
-// Read kernel_table.hpp first.
+// Read contract.hpp first.
 #include <immintrin.h>
 
 #include "kernels/contract.hpp"

@@ -1,6 +1,6 @@
 // Tiles of a depthwise layer whose kernel is three columns wide: the rows of a tile are neighbouring rows of pixels.
 //
-// In:  a plane of the source where it lies, taps in lines of three.   Out: rows of results.  (kernel_table.hpp: Strip)
+// In:  a plane of the source where it lies, taps in lines of three.   Out: rows of results.  (contract.hpp: Strip)
 //
 //   Where a result channel reads one source channel, there is no second row of weights that a loaded vector could
 //   serve.  But a row of the source is read by as many rows of results as the kernel is high:

@@ -1,6 +1,6 @@
 // The register tile: acc[rows][vectors] += broadcast(a[row]) * b[vector], the inner loop of everything.
 //
-// In: two packed panels (see kernel_table.hpp for the picture), or one, and the other side where it lies: rows through
+// In: two packed panels (see contract.hpp for the picture), or one, and the other side where it lies: rows through
 // pointers, or vectors of columns.  Out: one tile of C.
 // All loops over rows and vectors are unrolled, so that the accumulators live in registers; an index that is not known
 // at compile time would spill them.  With FMA the compiler contracts each += into one fused operation.

@@ -2,7 +2,7 @@
 //
 // In:  the Plan, the operands, packed weights, a task.   Out: the task's results, which the tiles write themselves.
 //
-// That is for rows that fill their vectors and lie together in the result; flat_task.hpp is for the others.
+// That is for rows that fill their vectors and lie together in the result; strategies/flat/ is for the others.
 #pragma once
 
 #include <algorithm>

@@ -136,7 +136,7 @@ struct RowProduct {
     Beginning<T> beginning;
     T* result = nullptr;
     T* tile_buffer = nullptr;
-    const RowEpilogue<T>* epilogue = nullptr;  // if these are the sums' last steps
+    const RowEpilogue<T>* epilogue = nullptr;  // if the sums are whole after this
 };
 
 template <class T>

@@ -238,13 +238,7 @@ void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, c
     else run_channels_first(plan, kernel, operands, packed, bias, buffers, task);
 }
 
-// For product_loop.hpp.
 template <class T>
-struct ChannelProducts {
-    using Buffers = ChannelBuffers<T>;
-    static constexpr bool applies_epilogue = false;
-    static constexpr auto pack = &pack_all_channel_weights<T>;
-    static constexpr auto run = &run_channel_task<T>;
-};
+using ChannelProducts = ProductParts<ChannelBuffers<T>, &pack_all_channel_weights<T>, &run_channel_task<T>>;
 
 }  // namespace convpp

@@ -127,13 +127,8 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     }
 }
 
-// For product_loop.hpp.
 template <class T>
-struct IndirectProducts {
-    using Buffers = IndirectBuffers<T>;
-    static constexpr bool applies_epilogue = false;
-    static constexpr auto pack = &pack_all_weights<T, Buffers>;
-    static constexpr auto run = &run_indirect_task<T>;
-};
+using IndirectProducts =
+    ProductParts<IndirectBuffers<T>, &pack_all_weights<T, IndirectBuffers<T>>, &run_indirect_task<T>>;
 
 }  // namespace convpp

@@ -52,7 +52,12 @@ struct WinogradPlan : StrategyPlan {
     double weight_share = 0;          // of the time, an estimate
 
     bool planes() const { return along_a != along_b; }
-    int64_t points() const { return planes() ? axis[along_a].points * axis[along_b].points : axis[along_b].points; }
+    // Of a tile.
+    int64_t points() const { return axis[along_b].points * (planes() ? axis[along_a].points : 1); }
+    int64_t outputs() const { return axis[along_b].outputs * (planes() ? axis[along_a].outputs : 1); }
+    // Of a sample.
+    int64_t tiles() const { return phases() * axis[0].units * axis[1].units * axis[2].units; }
+    int64_t phases() const { return axis[0].phases * axis[1].phases * axis[2].phases; }
     int64_t taps(size_t a) const { return static_cast<int64_t>(axis[a].offsets.size()); }  // that are not transformed
     int64_t outer_taps() const { return taps(0) * taps(1) * taps(2); }
 };

@@ -84,7 +84,7 @@ void transform_results(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const WinogradPlan& w = winograd_of(plan);
     const int64_t tiles = box.tile_count(), lanes = kernel.lanes, width = buffers.width;
     // Tiles may reach beyond the results: dy is padded with zeros there.
-    const LaneTensor results{plan.result, result_extents(plan.maps[0].map), plan.channels_last()};
+    const LaneTensor results = result_tensor(plan);
     for (int64_t k = 0; k < product.channels; k += lanes) {
         const int64_t valid = std::min(lanes, product.channels - k);
         copy_lanes(kernel, results, dy, {box.units, box.results, product.channel_lo + k, valid}, buffers.copy);
@@ -102,14 +102,13 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
                                 const WinogradSumBuffers<T>& buffers) {
     const kernels::TileKernels<T>& tiles = kernel.tiles[plan.tile.shape];
     const WinogradPlan& w = winograd_of(plan);
-    const IndexMap& map = plan.maps[0].map;
-    const TensorStrides &x = plan.source.strides, &dy = plan.result;
+    const LaneTensor x = source_tensor(plan), dy = result_tensor(plan);
     const int64_t channels = source_channels(product);
     PrefetchList list(buffers.stretches);
-    ask_for(first_x(plan, product, operands) + product.block.channel_lo * x.channel, x, source_extents(map), next.units,
-            next.source, channels, list);
-    ask_for(first_dy(plan, product, operands) + product.channel_lo * dy.channel, dy, result_extents(map), next.units,
-            next.results, product.channels, list);
+    ask_for(x, first_x(plan, product, operands) + product.block.channel_lo * x.strides.channel, next.units, next.source,
+            channels, list);
+    ask_for(dy, first_dy(plan, product, operands) + product.channel_lo * dy.strides.channel, next.units, next.results,
+            product.channels, list);
     const int64_t full_tiles = channels / tiles.rows * (product.channels / (tiles.vectors * kernel.lanes));
     return list.over(full_tiles * w.points() * w.outer_taps(), depth);
 }

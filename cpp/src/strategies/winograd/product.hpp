@@ -64,19 +64,18 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
                                 int64_t block, const WinogradBuffers<T>& buffers) {
     if (!plan.channels_last()) return {};
     const WinogradPlan& w = winograd_of(plan);
-    const IndexMap& map = plan.maps[0].map;
     PrefetchList list(buffers.stretches);
     const auto ask_for_source = [&](const ProductTask& of, const WinogradBox& its_box, const SourceBlock& channels) {
         const int64_t channel = of.group_lo * plan.source.channels + channels.lo;
-        ask_for(operands.source + channel * plan.source.strides.channel, plan.source.strides, source_extents(map),
-                its_box.units, its_box.source, channels.channels, list);
+        ask_for(source_tensor(plan), operands.source + channel * plan.source.strides.channel, its_box.units,
+                its_box.source, channels.channels, list);
     };
     if (block + 1 < SourceBlock::count(plan)) {
         ask_for_source(task, box, SourceBlock(plan, block + 1));
     } else {
         const int64_t channel = task.group_lo * plan.tasks.channels + task.channel_lo;
-        ask_for((operands.result + channel * plan.result.channel).stored(), plan.result, result_extents(map), box.units,
-                box.results, task.channels, list);
+        ask_for(result_tensor(plan), (operands.result + channel * plan.result.channel).stored(), box.units, box.results,
+                task.channels, list);
         if (buffers.next_task >= 0) {
             const ProductTask next(plan, buffers.next_task);
             ask_for_source(next, WinogradBox(w, next.pixels, kernel.lanes), SourceBlock(plan, 0));
@@ -141,13 +140,8 @@ void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     }
 }
 
-// For product_loop.hpp.
 template <class T>
-struct WinogradProducts {
-    using Buffers = WinogradBuffers<T>;
-    static constexpr bool applies_epilogue = true;
-    static constexpr auto pack = &transform_all_weights<T, Buffers>;
-    static constexpr auto run = &run_winograd_task<T>;
-};
+using WinogradProducts =
+    ProductParts<WinogradBuffers<T>, &transform_all_weights<T, WinogradBuffers<T>>, &run_winograd_task<T>, true>;
 
 }  // namespace convpp

@@ -45,8 +45,7 @@ WinogradSlots winograd_slots(const Plan& plan, const WinogradPlan& w, int64_t la
         tiles *= f(a.tiles(a.units));
         source *= f(a.source_length(a.units));
     }
-    const double points = f(w.points()), outputs = w.planes() ? f(w.axis[w.along_a].outputs * w.axis[w.along_b].outputs)
-                                                              : f(w.axis[w.along_b].outputs);
+    const double points = f(w.points()), outputs = f(w.outputs());
     const double in = f(ceil_div(plan.source.channels, lanes)), out = f(ceil_div(plan.tasks.channels, lanes));
     const double terms = f(plan.source.channels) * out * f(w.outer_taps()) * points;
     const bool sums = plan.pass == Pass::weight_grad;
@@ -134,14 +133,12 @@ std::string describe(const Plan& plan) {
     const WinogradPlan& w = own<WinogradPlan>(plan);
     const auto size = [&](int64_t n) { return w.planes() ? text(n) + "x" + text(n) : text(n); };
     const WinogradAxis& axis = w.axis[w.along_b];
-    int64_t phases = 1;
-    for (const WinogradAxis& a : w.axis) phases *= a.phases;
     const bool sums = plan.pass == Pass::weight_grad;
     return "F(" + size(axis.outputs) + ", " + size(axis.points - axis.outputs + 1) + "); " + text(w.points()) +
            " products of " + text(plan.tile.rows) + (sums ? " channels x " : " tiles x ") + text(plan.tile.columns) +
            (sums ? " filters; " : " channels; ") + text(plan.tasks.count) + " tasks of up to " +
            text(plan.tasks.channel_block) + " channels; boxes of up to " +
-           text(plan.maps.front().boxes.largest() * phases) + " tiles; blocks of " + text(w.source_block) +
+           text(plan.maps.front().boxes.largest() * w.phases()) + " tiles; blocks of " + text(w.source_block) +
            " source channels" + (plan.packing.by_tasks ? "; tasks transform their own weights" : "");
 }
 

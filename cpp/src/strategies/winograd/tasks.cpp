@@ -16,26 +16,31 @@ constexpr int64_t most_terms = 576;  // of a product's contraction, taps times c
 
 double f(int64_t n) { return static_cast<double>(n); }
 
-// The shape whose panels the result channels fill up the least.
-TileChoice product_tile(const Plan& plan, const KernelShapes& kernels) {
-    const auto wasted = [&](int index) {
-        const int64_t width = kernels.shape[index].vectors * kernels.shape[index].lanes;
-        return round_up(plan.tasks.channels, width) - plan.tasks.channels;
-    };
-    const int index = wasted(2) <= wasted(0) ? 2 : 0;
+TileChoice tile_of_shape(const KernelShapes& kernels, int index) {
     const TileShape& shape = kernels.shape[index];
     return {index, false, shape.rows, shape.vectors * shape.lanes};
 }
 
-// Blocks of packing: a channel's kernel is transformed as a whole, however many taps it has, and however far apart.
-PatchBlocks whole_kernels(int64_t channels, const IndexMap& map) {
-    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
-    PatchBlocks blocks;
-    blocks.channels = channels;
-    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, map.taps(), 1);
-    blocks.channel_blocks = ceil_div(channels, std::max<int64_t>(1, patch_limit / map.taps()));
-    blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
-    return blocks;
+// A channel's kernel is transformed as a whole, however many taps it has, and however far apart.
+void block_kernels(const Plan& plan, MapPlan& m, int64_t channels_per_block) {
+    const auto taps = [&](size_t a) { return static_cast<int64_t>(m.map.axis[a].taps.size()); };
+    m.patches.channels = plan.source.channels;
+    m.patches.taps = BoxSplit({1, taps(0), taps(1), taps(2)}, m.map.taps(), 1);
+    m.patches.channels_per_block = std::min(channels_per_block, plan.source.channels);
+    m.patches.channel_blocks = ceil_div(plan.source.channels, channels_per_block);
+}
+
+// Boxes of so many units at most.
+BoxSplit split_units(const Plan& plan, const WinogradPlan& w, int64_t limit, int64_t lanes, int64_t chunks = 1) {
+    return BoxSplit({plan.batch(), w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, lanes, chunks);
+}
+
+// The shape whose panels the result channels fill up the least.
+int least_waste(const KernelShapes& kernels, int64_t channels) {
+    const auto wasted = [&](int index) {
+        return round_up(channels, kernels.shape[index].vectors * kernels.shape[index].lanes) - channels;
+    };
+    return wasted(2) <= wasted(0) ? 2 : 0;
 }
 
 // More bytes of transformed weights than this are not found in an L3 that others use too: half of 32 MiB.
@@ -71,18 +76,15 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     constexpr int64_t fewest_tiles = 4;  // of a thread that would have none
     MapPlan& m = plan.maps[0];
     const int64_t elem_bytes = setting.elem_bytes;
-    plan.tile = product_tile(plan, setting.kernels);
+    plan.tile = tile_of_shape(setting.kernels, least_waste(setting.kernels, plan.tasks.channels));
     const TileShape& shape = tile_shape(plan, setting);
     const int64_t panel = panel_width(plan, shape, false), padded = round_up(plan.tasks.channels, panel);
-    m.patches = whole_kernels(plan.source.channels, m.map);
+    const int64_t packed_blocks = ceil_div(plan.source.channels, std::max<int64_t>(1, patch_limit / m.map.taps()));
+    block_kernels(plan, m, ceil_div(plan.source.channels, packed_blocks));
     const int64_t most_source = std::max(shape.lanes, std::min(source_bytes / elem_bytes, most_terms / w.outer_taps()));
     w.source_block = round_up(ceil_div(plan.source.channels, ceil_div(plan.source.channels, most_source)), shape.lanes);
     plan.tasks.channel_block = round_up(ceil_div(padded, ceil_div(padded, result_bytes / elem_bytes)), panel);
-    int64_t tiles = plan.batch(), phases = 1;
-    for (const WinogradAxis& a : w.axis) {
-        tiles *= a.tiles(a.units);
-        phases *= a.phases;
-    }
+    const int64_t tiles = plan.batch() * w.tiles();
     const double weight_bytes = f(w.points() * w.outer_taps() * elem_bytes) * f(plan.source.channels) * f(padded);
     // (Where there are fewer panels than threads, tasks have to share them.)
     const int64_t panels = padded / panel, threads = setting.tasks_wanted / tasks_of_thread;
@@ -103,8 +105,7 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
         plan.tasks.channel_block = std::min(plan.tasks.channel_block, round_up(ceil_div(padded, blocks), panel));
         shrink(ceil_div(threads, ceil_div(padded, plan.tasks.channel_block)), fewest_tiles);
     }
-    m.boxes = BoxSplit({plan.batch(), w.axis[0].units, w.axis[1].units, w.axis[2].units},
-                        std::max<int64_t>(limit / phases, 1), shape.rows);
+    m.boxes = split_units(plan, w, std::max<int64_t>(limit / w.phases(), 1), shape.rows);
     plan.tasks.count = plan.tasks.groups * m.boxes.count() * plan.tasks.channel_blocks();
     const int64_t of_panel = w.outer_taps() * w.source_block * panel + shape.lanes;
     m.weights_per_group = checked_mul(checked_mul(w.points() * panels, of_panel, "the transformed weights"),
@@ -158,9 +159,6 @@ void plan_winograd_sums(Plan& plan, WinogradPlan& w, const Setting& setting) {
     const KernelShapes& kernels = setting.kernels;
     const int64_t elem_bytes = setting.elem_bytes;
     MapPlan& m = plan.maps[0];
-    const auto taps = [&](size_t a) { return static_cast<int64_t>(m.map.axis[a].taps.size()); };
-    m.patches.channels = plan.source.channels;
-    m.patches.taps = BoxSplit({1, taps(0), taps(1), taps(2)}, m.map.taps(), 1);
     const int64_t lanes = kernels.shape[0].lanes, bytes = w.points() * elem_bytes;
     w.source_block = block_of(plan.source.channels, block_bytes / elem_bytes, lanes);
     plan.tasks.channel_block = block_of(plan.tasks.channels, block_bytes / elem_bytes, lanes);
@@ -170,21 +168,17 @@ void plan_winograd_sums(Plan& plan, WinogradPlan& w, const Setting& setting) {
     while (larger_block() > lanes && w.outer_taps() > most_sum_bytes / (bytes * w.source_block * plan.tasks.channel_block))
         halve_larger();
     const auto products = [&] {
-        m.patches.channels_per_block = std::min(w.source_block, plan.source.channels);
-        m.patches.channel_blocks = ceil_div(plan.source.channels, w.source_block);
+        block_kernels(plan, m, w.source_block);
         return plan.tasks.groups * plan.tasks.channel_blocks() * m.patches.count();
     };
-    int64_t tiles = plan.batch(), limit = box_tiles;
-    for (const WinogradAxis& axis : w.axis) {
-        tiles *= axis.tiles(axis.units);
-        limit = std::max<int64_t>(1, limit / axis.phases);
-    }
+    const int64_t tiles = plan.batch() * w.tiles();
+    int64_t limit = std::max<int64_t>(box_tiles / w.phases(), 1);
     // A power of two, so that threads share them evenly.
     while (plan.tasks.parallel && plan.tasks.chunks * products() < setting.chunks_wanted &&
            plan.tasks.chunks * 2 * least_chunk_tiles <= tiles)
         plan.tasks.chunks *= 2;
     const auto too_large = [&] {
-        m.boxes = BoxSplit({plan.batch(), w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, 1, plan.tasks.chunks);
+        m.boxes = split_units(plan, w, limit, 1, plan.tasks.chunks);
         return places_of(w, m.boxes.box(0)) > most_source_bytes / (bytes * w.source_block);
     };
     while (too_large() && (limit > 1 || w.source_block > lanes)) {
@@ -194,9 +188,7 @@ void plan_winograd_sums(Plan& plan, WinogradPlan& w, const Setting& setting) {
     plan.tasks.chunks = std::min(plan.tasks.chunks, m.boxes.count());
     while (plan.tasks.parallel && products() * plan.tasks.chunks < setting.tasks_wanted / tasks_of_wanted && larger_block() > lanes)
         halve_larger();
-    const int index = filling_shape(kernels, plan.tasks.channel_block / lanes);
-    const TileShape& shape = kernels.shape[index];
-    plan.tile = {index, false, shape.rows, shape.vectors * shape.lanes};
+    plan.tile = tile_of_shape(kernels, filling_shape(kernels, plan.tasks.channel_block / lanes));
     plan.tasks.count = products() * plan.tasks.chunks;
 }
 

@@ -39,9 +39,11 @@ struct WinogradAxis {
         if (transformed) return result_length(unit_count) + (points - outputs) * spacing;
         return (unit_count - 1) * step + reach + 1;
     }
+    int64_t result_at(int64_t unit) const { return transformed ? unit * step : unit; }
     // Places that are transformed: tiles; or source elements.
     int64_t places(int64_t unit_count) const { return transformed ? tiles(unit_count) : source_length(unit_count); }
     int64_t place_at(int64_t place) const { return transformed ? tile_at(place) : place; }
+    int64_t first_place(int64_t tile) const { return transformed ? tile : tile * step; }  // that it reads
 };
 
 struct WinogradPlan : StrategyPlan {

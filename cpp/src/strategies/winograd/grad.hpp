@@ -32,7 +32,9 @@ struct WinogradSumBuffers : TileBuffers<T> {
     int64_t w_point, s_point, s_taps;  // from point to point; from outer tap to outer tap
     T* w = nullptr;               // dy transformed, as panels: [point][panel][tile][filter]
     T* s = nullptr;               // products: [outer tap][point][source channel][filter]
-    T* sums = nullptr;            // of a chunk, if there is one
+    // Of a chunk, if there is one: [vector of filters][source channel][tap][filter].  The taps of a filter lie in the order
+    // of dw, which a transpose makes of each vector.
+    T* sums = nullptr;
     const T** rows = nullptr;     // of the register tile: source channels in V
     T** row_sums = nullptr;       // and in S
     int64_t* sum_from = nullptr;  // of source channels and vectors of filters, in a point of S
@@ -40,35 +42,20 @@ struct WinogradSumBuffers : TileBuffers<T> {
     const T** in_order = nullptr;  // a vector's sums in the order of dw
 
     WinogradSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : WinogradSumBuffers(carver, plan, kernel,
-                             WinogradBox(winograd_of(plan), plan.maps[0].boxes.box(0), kernel.lanes)) {}
-
-    // Of a chunk: [vector of filters][source channel][tap][filter].  The taps of a filter lie in the order of dw, which a
-    // transpose makes of each vector.
-    static int64_t sum_elems(const Plan& plan, int64_t lanes) {
-        const MapPlan& m = plan.maps[0];
-        return pitch_of(plan, lanes) * m.patches.channels_per_block * m.map.taps();
-    }
-
-private:
-    static int64_t pitch_of(const Plan& plan, int64_t lanes) {
-        return round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), lanes);
-    }
-
-    WinogradSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, const WinogradBox& box)
-        : TileBuffers<T>(carver, plan, kernel, box, box.results,
+        : TileBuffers<T>(carver, plan, kernel,
                          apart_by_odd_lines<T>(round_up(plan.maps[0].patches.channels_per_block, kernel.lanes))),
           width(panel_widths(plan, kernel).channels),
-          filter_pitch(pitch_of(plan, kernel.lanes)) {
+          filter_pitch(round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes)) {
         const WinogradPlan& winograd = winograd_of(plan);
         const MapPlan& m = plan.maps[0];
+        const WinogradBox box = largest_box(plan, kernel.lanes);
         const int64_t channels = m.patches.channels_per_block;
         w_point = apart_by_odd_lines<T>(box.tile_count() * round_up(filter_pitch, width));
         s_point = apart_by_odd_lines<T>(channels * filter_pitch);
         s_taps = winograd.points() * s_point;
         w = carver.take<T>(winograd.points() * w_point);
         s = carver.take<T>(winograd.outer_taps() * s_taps);
-        sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : sum_elems(plan, kernel.lanes));
+        sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : channels * m.map.taps() * filter_pitch);
         rows = carver.take<const T*>(channels);
         row_sums = carver.take<T*>(channels);
         sum_from = carver.take<int64_t>(channels * filter_pitch / kernel.lanes);
@@ -228,7 +215,9 @@ struct WinogradSums {
     static constexpr auto run = &sum_tiles<T>;
     static constexpr auto write = &write_filters<T>;
     static int64_t elems(const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        return Buffers::sum_elems(plan, kernel.lanes);
+        const MapPlan& m = plan.maps[0];
+        const int64_t filters = round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
+        return m.patches.channels_per_block * m.map.taps() * filters;
     }
     static int64_t rows(const Plan& plan, const SumProduct& product) {
         return ceil_div(product.channels, kernel_table<T>(plan.isa).lanes);

@@ -32,20 +32,17 @@ struct WinogradBuffers : TileBuffers<T> {
     T** products = nullptr;         // in M
 
     WinogradBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : WinogradBuffers(carver, plan, kernel, WinogradBox(winograd_of(plan), plan.maps[0].boxes.box(0), kernel.lanes)) {}
-
-private:
-    WinogradBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, const WinogradBox& box)
-        : TileBuffers<T>(carver, plan, kernel, box, box.source, winograd_of(plan).source_block),
+        : TileBuffers<T>(carver, plan, kernel, winograd_of(plan).source_block),
           transforming(carver, plan, kernel),
-          m_pitch(round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes)),
-          m_point(apart_by_odd_lines<T>(box.tile_count() * m_pitch)) {
+          m_pitch(round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes)) {
         const WinogradPlan& w = winograd_of(plan);
+        const WinogradBox box = largest_box(plan, kernel.lanes);
         const WinogradWeights layout(plan, kernel, plan.tasks.channel_block);
         const int64_t elems = box.results.elems, pixels = elems / kernel.lanes;
         const bool first = !plan.channels_last();
         weights =
             carver.take<T>(plan.packing.by_tasks ? w.points() * layout.point_pitch(w.source_block) + kernel.lanes : 0);
+        m_point = apart_by_odd_lines<T>(box.tile_count() * m_pitch);
         m = carver.take<T>(w.points() * m_point);
         planes = carver.take<T>(plan.converts() && first ? elems : 0);
         offsets = carver.take<int64_t>(w.outer_taps() * w.source_block);

@@ -53,8 +53,7 @@ inline Box results_of(const Plan& plan, const MapPlan& m, const Box& units) {
     Box results = units;
     for (size_t a = 0; a < 3; ++a) {
         const WinogradAxis& axis = winograd_of(plan).axis[a];
-        const int64_t count = m.map.axis[a].count;
-        const int64_t lo = units.lo[a + 1] * (axis.transformed ? axis.step : 1);
+        const int64_t count = m.map.axis[a].count, lo = axis.result_at(units.lo[a + 1]);
         results.lo[a + 1] = std::min(lo, count);
         results.hi[a + 1] = std::min(lo + axis.result_length(units.extent(a + 1)), count);
     }
@@ -73,7 +72,7 @@ struct WinogradBox {
             const WinogradAxis& axis = plan.axis[a];
             const int64_t lo = box.lo[a + 1], count = box.extent(a + 1);
             source.range[a] = {axis.first + lo * axis.step, axis.source_length(count)};
-            results.range[a] = {axis.transformed ? lo * axis.step : lo, axis.result_length(count)};
+            results.range[a] = {axis.result_at(lo), axis.result_length(count)};
             places[a + 1] = axis.places(count);
             tiles[a + 1] = axis.tiles(count);
         }
@@ -96,9 +95,7 @@ struct WinogradBox {
     }
     // The first place that each tile reads; places are `pitch` apart.
     void find_first_places(const WinogradPlan& plan, int64_t* at, int64_t pitch = 1) const {
-        const auto first = [&](size_t a, int64_t tile) {
-            return plan.axis[a].transformed ? tile : tile * plan.axis[a].step;
-        };
+        const auto first = [&](size_t a, int64_t tile) { return plan.axis[a].first_place(tile); };
         find(tiles, place_strides(pitch), first, at);
     }
     // From there to the places of the taps that are not transformed.
@@ -124,6 +121,11 @@ private:
         });
     }
 };
+
+// Buffers are made for the first box: it is the largest.
+inline WinogradBox largest_box(const Plan& plan, int64_t lanes) {
+    return {winograd_of(plan), plan.maps[0].boxes.box(0), lanes};
+}
 
 // The taps of a kernel that lies in vectors, one `pitch` behind the other, in the order in which they meet the source.
 struct KernelTaps {
@@ -163,7 +165,7 @@ inline LaneTensor result_tensor(const Plan& plan) {
 // What a thread needs to transform the source, and to multiply it.
 template <class T>
 struct TileBuffers : TaskContext {
-    LaneCopy<T> copy;                // of a vector of channels of the source, or of what `results` describes
+    LaneCopy<T> copy;                // of a vector of channels of the source; of the weight gradient, also of dy
     T* v = nullptr;                  // the source transformed: [point][place][channel]
     int64_t pitch, point;            // of V: from place to place, from point to point
     T* tail = nullptr;               // of a register tile whose last vector is partly filled
@@ -175,20 +177,9 @@ struct TileBuffers : TaskContext {
     int64_t* tile_at = nullptr;      // and in a point of what is transformed to them, or from them
     kernels::Stretch* stretches = nullptr;  // of what is read next
 
-    // `results`: what else is copied.  `channels`: of V.
-    TileBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, const WinogradBox& box,
-                const CopyLayout& results, int64_t channels)
-        : copy(carver, plan, box.source, results, kernel.lanes), pitch(channels) {
-        constexpr const char* what = "the transformed input";
-        const WinogradPlan& w = winograd_of(plan);
-        point = apart_by_odd_lines<T>(checked_mul(box.place_count(), pitch, what));
-        v = carver.take<T>(checked_mul(w.points(), point, what));
-        tail = carver.take<T>(int64_t(kernel.tiles[plan.tile.shape].rows) * panel_widths(plan, kernel).channels);
-        for (int64_t** const list : {&places, &place_to}) *list = carver.take<int64_t>(box.place_count());
-        for (int64_t** const list : {&first_place, &tiles, &tile_at}) *list = carver.take<int64_t>(box.tile_count());
-        taps = carver.take<int64_t>(w.outer_taps());
-        stretches = carver.take<kernels::Stretch>(plan.channels_last() ? most_stretches : 0);
-    }
+    // `channels`: of V.
+    TileBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, int64_t channels)
+        : TileBuffers(carver, plan, kernel, channels, largest_box(plan, kernel.lanes)) {}
 
     // For the tiles of a box, `tile_pitch` apart.
     void find(const WinogradPlan& w, const WinogradBox& box, int64_t tile_pitch) const {
@@ -198,6 +189,22 @@ struct TileBuffers : TaskContext {
         box.find_tiles(w, tiles);
         for (int64_t i = 0; i < box.place_count(); ++i) place_to[i] = i * pitch;
         for (int64_t i = 0; i < box.tile_count(); ++i) tile_at[i] = i * tile_pitch;
+    }
+
+private:
+    TileBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, int64_t channels,
+                const WinogradBox& box)
+        : copy(carver, plan, box.source, plan.pass == Pass::weight_grad ? box.results : box.source, kernel.lanes),
+          pitch(channels) {
+        constexpr const char* what = "the transformed input";
+        const WinogradPlan& w = winograd_of(plan);
+        point = apart_by_odd_lines<T>(checked_mul(box.place_count(), pitch, what));
+        v = carver.take<T>(checked_mul(w.points(), point, what));
+        tail = carver.take<T>(int64_t(kernel.tiles[plan.tile.shape].rows) * panel_widths(plan, kernel).channels);
+        for (int64_t** const list : {&places, &place_to}) *list = carver.take<int64_t>(box.place_count());
+        for (int64_t** const list : {&first_place, &tiles, &tile_at}) *list = carver.take<int64_t>(box.tile_count());
+        taps = carver.take<int64_t>(w.outer_taps());
+        stretches = carver.take<kernels::Stretch>(plan.channels_last() ? most_stretches : 0);
     }
 };
 

@@ -188,16 +188,17 @@ struct IndirectOperands {
         return result;
     }
 
-    void run(const kernels::TileKernels<T>& tiles, int vectors, kernels::Start start, kernels::Prefetch* prefetch = nullptr) {
+    void run(const kernels::TileKernels<T>& tiles, int vectors, kernels::Start start,
+             kernels::Prefetch* prefetch = nullptr) {
         std::vector<const T*> from;
         std::vector<T*> to;
         for (const int64_t at : row_at) from.push_back(source.data() + at);
         for (const int64_t at : result_at) to.push_back(c.data() + at);
         if (prefetch != nullptr)
-            return tiles.prefetching(depth, from.data(), offsets.data(), b.data(), to.data(), column, start, bias(start),
-                                 *prefetch);
+            return tiles.prefetching(depth, from.data(), offsets.data(), b.data(), to.data(), column, start,
+                                     bias(start), *prefetch);
         tiles.indirect[rows - 1][vectors - 1](depth, from.data(), offsets.data(), b.data(), to.data(), column, start,
-                                               bias(start));
+                                              bias(start));
     }
 
 private:

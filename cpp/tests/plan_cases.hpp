@@ -1,5 +1,5 @@
-// What the tests of plans share: plans of the direct algorithm, walks over extents and boxes, and how often each strategy
-// is chosen.
+// What the tests of plans share: plans of the direct algorithm, walks over extents and boxes, and how often each
+// strategy is chosen.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// Tiles that multiply bf16 pairs of bfloat16 (kernels/bf16 pairs.cpp) against the definition of the instruction: the bf16 pairs' second
-// product is added first, each product and sum is rounded as one (fused), subnormal numbers count as zero.
+// Tiles that multiply pairs of bfloat16 (kernels/tile/bf16_pairs.cpp) against the definition of the instruction: a
+// pair's second product is added first, each product and sum is rounded as one (fused), subnormal numbers count as zero.
 //
 // And the kernels that make bf16 pairs.  Where this CPU has none, nothing is tested.
 #include <cstring>
@@ -66,8 +66,8 @@ void fill_bf16_pairs(Array<float>& array, const Value& value) {
 }
 
 // Sources and weights are bf16 pairs, bias and results are numbers.
-template <class Twin, class Number>
-void fill(IndirectOperands<float>& operands, const Twin& pair, const Number& number) {
+template <class Pair, class Number>
+void fill(IndirectOperands<float>& operands, const Pair& pair, const Number& number) {
     fill_bf16_pairs(operands.source, pair);
     fill_bf16_pairs(operands.b, pair);
     for (Array<float>* array : {&operands.row_bias, &operands.column_bias})
@@ -81,7 +81,7 @@ bool same_values(const Array<float>& got, const std::vector<float>& expected) {
 
 }  // namespace
 
-TEST_CASE("tables without tiles of bf16_pairs say so, the others have the shapes of the table's own") {
+TEST_CASE("tables without tiles of bf16 pairs say so, the others have the shapes of the table's own") {
     for (const Isa isa : available_isas()) {
         const KernelTable<float>& table = kernel_table<float>(isa);
         CHECK(!kernel_table<double>(isa).has_bf16_pairs);
@@ -93,7 +93,7 @@ TEST_CASE("tables without tiles of bf16_pairs say so, the others have the shapes
     }
 }
 
-TEST_CASE("tiles of bf16_pairs multiply integers exactly and write nothing else") {
+TEST_CASE("tiles of bf16 pairs multiply integers exactly and write nothing else") {
     Random random(51);
     with_bf16_pairs([&](const KernelTable<float>& table) {
         for_each_bf16_pair_tile(table, [&](const TileKernels<float>& tiles, int rows, int vectors) {
@@ -119,7 +119,7 @@ TEST_CASE("tiles of bf16_pairs multiply integers exactly and write nothing else"
     });
 }
 
-TEST_CASE("tiles of bf16_pairs sum in the order of k, each pair as the instruction is defined") {
+TEST_CASE("tiles of bf16 pairs sum in the order of k, each pair as the instruction is defined") {
     Random random(52);
     with_bf16_pairs([&](const KernelTable<float>& table) {
         for_each_bf16_pair_tile(table, [&](const TileKernels<float>& tiles, int rows, int vectors) {
@@ -137,7 +137,7 @@ TEST_CASE("tiles of bf16_pairs sum in the order of k, each pair as the instructi
     });
 }
 
-TEST_CASE("tiles of bf16_pairs: NaN, Inf, zeros, and numbers near both ends of the range") {
+TEST_CASE("tiles of bf16 pairs: NaN, Inf, zeros, and numbers near both ends of the range") {
     constexpr float inf = std::numeric_limits<float>::infinity();
     constexpr float smallest = std::numeric_limits<float>::min(), largest = std::numeric_limits<float>::max();
     const std::vector<float> values{
@@ -160,7 +160,7 @@ TEST_CASE("tiles of bf16_pairs: NaN, Inf, zeros, and numbers near both ends of t
     });
 }
 
-TEST_CASE("rows of two planes become rows of bf16_pairs between zeros") {
+TEST_CASE("rows of two planes become rows of bf16 pairs between zeros") {
     Random random(54);
     with_bf16_pairs([&](const KernelTable<float>& table) {
         const int64_t lanes = table.lanes;
@@ -174,37 +174,38 @@ TEST_CASE("rows of two planes become rows of bf16_pairs between zeros") {
                         Array<uint16_t> source(rows == 0 ? 0 : plane + partner + spare);
                         for (int64_t i = 0; i < source.size(); ++i)
                             source[i] = static_cast<uint16_t>(random.integer(1, 0xffff));
-                        Array<float> bf16_pairs(rows == 0 ? 0 : rows * dst_pitch + lanes - 1, guards);
+                        Array<float> pairs(rows == 0 ? 0 : rows * dst_pitch + lanes - 1, guards);
                         std::vector<uint32_t> expected;
                         for (int64_t i = 0; i < rows; ++i)
                             for (int64_t j = 0; j < dst_pitch; ++j) {
                                 const int64_t at = i * src_pitch + j;
                                 expected.push_back(j < count ? source[at] | uint32_t(source[at + partner]) << 16 : 0);
                             }
-                        table.copy_bf16_pair_rows(source.data(), partner, src_pitch, rows, count, bf16_pairs.data(), dst_pitch,
-                                             source.data() + source.size());
+                        table.copy_bf16_pair_rows(source.data(), partner, src_pitch, rows, count, pairs.data(),
+                                                  dst_pitch, source.data() + source.size());
                         CAPTURE(rows);
                         CAPTURE(count);
                         CAPTURE(dst_pitch);
                         CHECK(
-                            (expected.empty() || std::memcmp(expected.data(), bf16_pairs.data(), 4 * expected.size()) == 0));
-                        CHECK(bf16_pairs.guards_intact());
+                            (expected.empty() || std::memcmp(expected.data(), pairs.data(), 4 * expected.size()) == 0));
+                        CHECK(pairs.guards_intact());
                     }
     });
 }
 
-TEST_CASE("numbers that are bfloat16 are joined to bf16_pairs") {
+TEST_CASE("numbers that are bfloat16 are joined to bf16 pairs") {
     Random random(55);
     with_bf16_pairs([&](const KernelTable<float>& table) {
         for (const int64_t vectors : {0, 1, 3}) {
-            Array<float> low(vectors * table.lanes), high(vectors * table.lanes), bf16_pairs(vectors * table.lanes, guards);
+            const int64_t elems = vectors * table.lanes;
+            Array<float> low(elems), high(elems), pairs(elems, guards);
             for (int64_t i = 0; i < low.size(); ++i) {
                 low[i] = from_bits(static_cast<uint32_t>(random.integer(0, 0xffff)) << 16);
                 high[i] = from_bits(static_cast<uint32_t>(random.integer(0, 0xffff)) << 16);
             }
-            table.join_bf16_pairs(low.data(), high.data(), vectors, bf16_pairs.data());
-            for (int64_t i = 0; i < low.size(); ++i) CHECK(bits_of(bf16_pairs[i]) == bits_of(pair_of(low[i], high[i])));
-            CHECK(bf16_pairs.guards_intact());
+            table.join_bf16_pairs(low.data(), high.data(), vectors, pairs.data());
+            for (int64_t i = 0; i < low.size(); ++i) CHECK(bits_of(pairs[i]) == bits_of(pair_of(low[i], high[i])));
+            CHECK(pairs.guards_intact());
         }
     });
 }

@@ -1,5 +1,6 @@
-// Convolutions of bfloat16 that multiply two channels at once (Plan::bf16 pairs), on CPUs that can: exact on whole numbers, close
-// to float32 on others, the same bits for every batch, number of threads and layout, and chosen whatever the batch.
+// Convolutions of bfloat16 that multiply two channels at once (SumOrder::pairs), on CPUs that can: exact on whole
+// numbers, close to float32 on others, the same bits for every batch, number of threads and layout, and chosen whatever
+// the batch.
 //
 // (test_half.cpp holds them to float32 in all it does on whole numbers, and where operands are not finite.)
 #include <algorithm>
@@ -56,7 +57,7 @@ const std::initializer_list<Pass> product_passes{Pass::forward, Pass::input_grad
 
 }  // namespace
 
-TEST_CASE("bf16_pairs are chosen for regular layers, for all batches and both layouts, and never for odd channels") {
+TEST_CASE("bf16 pairs are chosen for regular layers, for all batches and both layouts, and never for odd channels") {
     if (!has_bf16_pairs()) return;
     for (const Layout layout : both_layouts)
         for (const Pass pass : product_passes)
@@ -65,18 +66,18 @@ TEST_CASE("bf16_pairs are chosen for regular layers, for all batches and both la
                     Geometry g = conv(2, batch, channels, channels, {1, 28, 28}, {1, 3, 3}, {0, 1, 1});
                     g.layout = layout;
                     const ConvProblem problem(g);
-                    const auto bf16_pairs = [&](DType dtype) {
+                    const auto in_pairs = [&](DType dtype) {
                         return multiplies_bf16_pairs(Convolution(problem, pass, dtype, Algorithm::direct));
                     };
-                    CHECK(bf16_pairs(DType::bfloat16) == (channels == 64));
-                    CHECK(!bf16_pairs(DType::float32));
-                    CHECK(!bf16_pairs(DType::float16));
+                    CHECK(in_pairs(DType::bfloat16) == (channels == 64));
+                    CHECK(!in_pairs(DType::float32));
+                    CHECK(!in_pairs(DType::float16));
                     const Bf16PairsScope scope(false);
-                    CHECK(!bf16_pairs(DType::bfloat16));
+                    CHECK(!in_pairs(DType::bfloat16));
                 }
 }
 
-TEST_CASE("bf16_pairs are exact on whole numbers, and close to float32 on others") {
+TEST_CASE("bf16 pairs are exact on whole numbers, and close to float32 on others") {
     if (!has_bf16_pairs()) return;
     Random random(61);
     int chosen = 0;
@@ -110,7 +111,7 @@ TEST_CASE("bf16_pairs are exact on whole numbers, and close to float32 on others
     CHECK(chosen > 300);
 }
 
-TEST_CASE("bf16_pairs: the same bits for every batch and number of threads, and from prepared weights") {
+TEST_CASE("bf16 pairs: the same bits for every batch and number of threads, and from prepared weights") {
     if (!has_bf16_pairs()) return;
     Random random(62);
     for (int i = 0; i < 60; ++i) {
@@ -151,7 +152,7 @@ TEST_CASE("bf16_pairs: the same bits for every batch and number of threads, and 
     }
 }
 
-TEST_CASE("bf16_pairs: weights for each sample, taken by the same choice as a single sample's") {
+TEST_CASE("bf16 pairs: weights for each sample, taken by the same choice as a single sample's") {
     if (!has_bf16_pairs()) return;
     Random random(63);
     for (int i = 0; i < 40; ++i) {
@@ -174,7 +175,7 @@ TEST_CASE("bf16_pairs: weights for each sample, taken by the same choice as a si
     }
 }
 
-TEST_CASE("bf16_pairs are chosen whatever the layout and the batch") {
+TEST_CASE("bf16 pairs are chosen whatever the layout and the batch") {
     Random random(65);
     for (int i = 0; i < 500; ++i) {
         Geometry g = random_pairs(random);
@@ -193,7 +194,7 @@ TEST_CASE("bf16_pairs are chosen whatever the layout and the batch") {
     }
 }
 
-TEST_CASE("bf16_pairs: operations of the tasks add up to all") {
+TEST_CASE("bf16 pairs: operations of the tasks add up to all") {
     if (!has_bf16_pairs()) return;
     Random random(64);
     for (int i = 0; i < 60; ++i) {

@@ -1,18 +1,17 @@
-// Boundaries other than zeros: the fold against a walk, and all passes against the plain loops, exact on integers, by every
-// strategy and both algorithms; bits; refusals.
+// Boundaries other than zeros: the border map against a walk, and all passes against the plain loops, exact on
+// integers, by every strategy and both algorithms; bits; refusals.
 #include <algorithm>
 #include <map>
 #include <set>
 
-#include "geometries.hpp"
+#include "convolution_cases.hpp"
 #include "problem/index_map.hpp"
-#include "support.hpp"
 
 namespace convpp::test {
 namespace {
 
-constexpr std::initializer_list<Boundary> folding{Boundary::reflect, Boundary::replicate, Boundary::circular,
-                                                  Boundary::symmetric};
+constexpr std::initializer_list<Boundary> other_than_zeros{Boundary::reflect, Boundary::replicate, Boundary::circular,
+                                                           Boundary::symmetric};
 
 // The element that the walker stands on after so many steps from element `start`, forwards or backwards.
 int64_t walked(Boundary boundary, int64_t n, int64_t start, int64_t steps, int64_t direction) {
@@ -34,32 +33,15 @@ int64_t walked(Boundary boundary, int64_t n, int64_t start, int64_t steps, int64
 }
 
 template <class T>
-struct Operands {
-    Array<T> x, w, dy;
-
-    Operands(const ConvProblem& problem, Random& random)
-        : x(problem.x_elems()), w(problem.w_elems()), dy(problem.y_elems()) {
-        for (Array<T>* const array : {&x, &w, &dy}) array->fill_integers(random);
-    }
-    View<const T> first(Pass pass) const { return pass == Pass::forward ? x.in() : dy.in(); }
-    View<const T> second(Pass pass) const { return pass == Pass::weight_grad ? x.in() : w.in(); }
-};
-
-int64_t result_elems(const ConvProblem& problem, Pass pass) {
-    return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
+Tensors<T> integers(const ConvProblem& problem, Random& random) {
+    Tensors<T> tensors(problem);
+    for (Array<T>* const array : {&tensors.x, &tensors.w, &tensors.dy}) array->fill_integers(random);
+    return tensors;
 }
 
 template <class T>
-Array<T> run(const Convolution& convolution, const Operands<T>& operands, bool accumulate = false, int threads = 1) {
-    const Pass pass = convolution.pass();
-    Array<T> result(result_elems(convolution.problem(), pass), guards);
-    for (int64_t i = 0; accumulate && i < result.size(); ++i) result[i] = static_cast<T>(i % 7 - 3);
-    Execution how;
-    how.threads = threads;
-    how.accumulate = accumulate;
-    convolution.execute(operands.first(pass), operands.second(pass), {}, result.out(), how);
-    CHECK(result.guards_intact());
-    return result;
+Array<T> run(const Convolution& convolution, const Tensors<T>& operands, bool accumulate, int threads = 1) {
+    return run(convolution, operands, accumulate ? Mode::accumulate : Mode::plain, threads);
 }
 
 // Which ways the direct algorithm took, of each pass.
@@ -68,7 +50,7 @@ using Ways = std::map<Pass, std::set<std::string>>;
 template <class T>
 void check(const Geometry& g, Random& random, Ways& ways) {
     const ConvProblem problem(g);
-    const Operands<T> operands(problem, random);
+    const Tensors<T> operands = integers<T>(problem, random);
     for (const Pass pass : all_passes) {
         const Convolution reference(problem, pass, dtype_of<T>, Algorithm::reference);
         for (const bool accumulate : {false, true}) {
@@ -106,7 +88,7 @@ Geometry plane(int64_t batch, int64_t in, int64_t out, int64_t groups, int64_t h
 }  // namespace
 
 TEST_CASE("positions fold to where a walker that turns or jumps at the ends stands") {
-    for (const Boundary boundary : folding)
+    for (const Boundary boundary : other_than_zeros)
         for (int64_t n = 1; n <= 6; ++n)
             for (int64_t at = -25; at < 25 + n; ++at) {
                 INFO(std::string(name(boundary)), " n ", n, " at ", at);
@@ -164,7 +146,7 @@ TEST_CASE_TEMPLATE("layers with boundaries equal the reference by every way", T,
     Random random(78);
     Ways ways;
     for (const Layout layout : both_layouts)
-        for (const Boundary boundary : folding) {
+        for (const Boundary boundary : other_than_zeros) {
             check<T>(plane(1, 3, 9, 1, 9, 40, 3, boundary, layout), random, ways);  // long rows
             check<T>(plane(2, 1, 6, 1, 12, 7, 5, boundary, layout), random, ways);  // flat ones
             check<T>(plane(1, 40, 10, 1, 7, 6, 3, boundary, layout), random, ways);  // one by one, two blocks of pairs
@@ -210,7 +192,7 @@ TEST_CASE_TEMPLATE("neither threads nor the batch change bits beside a boundary"
             Geometry g = plane(3, 24, 20, 1, 13, 18, 3, Boundary::symmetric, layout);
             g.pad_lo = {0, 15, 2};
             const ConvProblem problem(g);
-            Operands<T> operands(problem, random);
+            Tensors<T> operands = integers<T>(problem, random);
             for (Array<T>* const array : {&operands.x, &operands.w, &operands.dy}) array->fill_reals(random);
             for (const Pass pass : all_passes) {
                 const Convolution all(problem, pass, dtype_of<T>, algorithm);
@@ -239,14 +221,14 @@ TEST_CASE("a large halo is computed in parts, in bounded memory") {
     const Convolution reference(problem, Pass::input_grad, DType::float32, Algorithm::reference);
     const Convolution direct(problem, Pass::input_grad, DType::float32, Algorithm::direct);
     CHECK(direct.summary(2).workspace_bytes < int64_t(6) << 20);
-    const Operands<float> operands(problem, random);
-    CHECK(first_difference(run(direct, operands, false, 2), run(reference, operands)) == -1);
+    const Tensors<float> operands = integers<float>(problem, random);
+    CHECK(first_difference(run(direct, operands, false, 2), run(reference, operands, false)) == -1);
 }
 
 TEST_CASE("the input gradient is finished after its halo has been added") {
     Random random(83);
     const ConvProblem problem(plane(2, 3, 4, 1, 6, 7, 3, Boundary::circular, Layout::channels_last));
-    const Operands<float> operands(problem, random);
+    const Tensors<float> operands = integers<float>(problem, random);
     Array<float> bias(3), residual(problem.x_elems());
     bias.fill_integers(random);
     residual.fill_integers(random);
@@ -267,7 +249,7 @@ TEST_CASE("what lies beyond a boundary are terms of the sum, also where they are
     const ConvProblem problem(g);
     Random random(82);
     for (const Pass pass : all_passes) {
-        Operands<float> operands(problem, random);
+        Tensors<float> operands = integers<float>(problem, random);
         const float inf = std::numeric_limits<float>::infinity();
         operands.w[4] = operands.w[11] = inf;
         operands.x[3] = -inf;

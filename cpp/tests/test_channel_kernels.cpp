@@ -1,5 +1,5 @@
 // The kernels of depthwise and grouped layers, whose vectors run along the channels, on every instruction set of this
-// machine and in both types, against the plain loop of their contract (kernels/kernel_table.hpp).
+// machine and in both types, against the plain loop of their contract (kernels/contract.hpp).
 //
 // Sources end at a fence, results lie between guards.
 #include "kernel_cases.hpp"

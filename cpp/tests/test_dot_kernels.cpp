@@ -1,5 +1,5 @@
 // Dot products of rows, sums of arrays, and the rounds by which the machine's peak is measured, of every instruction
-// set of this machine, against the plain loop of their contract (kernels/kernel_table.hpp).
+// set of this machine, against the plain loop of their contract (kernels/contract.hpp).
 #include <cmath>
 #include <vector>
 

@@ -1,4 +1,5 @@
-// Results that tasks compute in a buffer of their own and then store: the same as those that are computed in place.
+// Results that tasks compute in a buffer of their own and then store (result/epilogue.hpp): the same as those that are
+// computed in place.
 #include <algorithm>
 
 #include "machine/workspace.hpp"

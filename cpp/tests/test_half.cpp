@@ -35,10 +35,10 @@ S of_bits(int bits) {
 
 // The operands of a pass in half, and the same numbers in float32.
 template <class S>
-struct Twins {
+struct HalfAndPlain {
     Array<S> half;
     Array<float> plain;
-    explicit Twins(int64_t size) : half(size), plain(size) {}
+    explicit HalfAndPlain(int64_t size) : half(size), plain(size) {}
     void widen() {
         for (int64_t i = 0; i < half.size(); ++i) plain[i] = static_cast<float>(half[i]);
     }
@@ -47,7 +47,7 @@ struct Twins {
 template <class S>
 struct Case {
     ConvProblem problem;
-    Twins<S> x, w, dy, bias;
+    HalfAndPlain<S> x, w, dy, bias;
     explicit Case(const Geometry& g)
         : problem(g),
           x(problem.x_elems()),
@@ -57,9 +57,9 @@ struct Case {
 
     template <class Fill>
     void fill(const Fill& fill_one) {
-        for (Twins<S>* bf16_pairs : {&x, &w, &dy, &bias}) {
-            fill_one(bf16_pairs->half);
-            bf16_pairs->widen();
+        for (HalfAndPlain<S>* array : {&x, &w, &dy, &bias}) {
+            fill_one(array->half);
+            array->widen();
         }
     }
     int64_t results(Pass pass) const {
@@ -67,7 +67,7 @@ struct Case {
                : pass == Pass::input_grad ? problem.x_elems()
                                           : problem.w_elems();
     }
-    // Calls use(first, second, bias) with one of each pair of bf16 pairs.
+    // Calls use(first, second, bias) with the operands that `which` picks: in half, or in float32.
     template <class Which, class Use>
     void with(Pass pass, bool biased, const Which& which, const Use& use) const {
         const auto& first = which(pass == Pass::forward ? x : dy);
@@ -89,8 +89,8 @@ Array<R> empty_result(int64_t size, Mode mode) {
     return result;
 }
 
-constexpr auto halves = [](const auto& bf16_pairs) -> const auto& { return bf16_pairs.half; };
-constexpr auto plains = [](const auto& bf16_pairs) -> const auto& { return bf16_pairs.plain; };
+constexpr auto halves = [](const auto& array) -> const auto& { return array.half; };
+constexpr auto plains = [](const auto& array) -> const auto& { return array.plain; };
 
 template <class R, class S, class Which>
 Array<R> run(const Case<S>& c, const Convolution& convolution, const Which& which, Mode mode, int threads = 2) {
@@ -99,11 +99,10 @@ Array<R> run(const Case<S>& c, const Convolution& convolution, const Which& whic
     Execution how;
     how.threads = threads;
     how.accumulate = mode == Mode::accumulate;
-    c.with(pass, mode == Mode::with_bias, which,
-           [&](auto first, auto second, auto bias) {
-               using Stored = std::remove_const_t<std::remove_pointer_t<decltype(first.data)>>;
-               convolution.execute<Stored, R>(first, second, bias, result.out(), how);
-           });
+    c.with(pass, mode == Mode::with_bias, which, [&](auto first, auto second, auto bias) {
+        using Stored = std::remove_const_t<std::remove_pointer_t<decltype(first.data)>>;
+        convolution.execute<Stored, R>(first, second, bias, result.out(), how);
+    });
     CHECK(result.guards_intact());
     return result;
 }

@@ -5,7 +5,7 @@
 
 #include "machine/dispatch.hpp"
 #include "plan_cases.hpp"
-#include "strategies/rows/joint.hpp"
+#include "strategies/flat/joint.hpp"
 
 namespace convpp::test {
 namespace {
@@ -113,12 +113,12 @@ TEST_CASE("rows of a joint product add up what their class does, in its order") 
         g.layout = i % 2 == 0 ? Layout::channels_first : Layout::channels_last;
         const Plan plan =
             make_plan(ConvProblem(g), Pass::input_grad, DType::float32, Algorithm::automatic, available_isas().back());
-        if (strategy_of(plan) != "rows") continue;
-        const RowsPlan& rows = own<RowsPlan>(plan);
-        if (!rows.flat() || rows.joints.size() == plan.maps.size()) continue;
+        if (strategy_of(plan) != "flat") continue;
+        const std::vector<JointPlan>& joints = own<FlatPlan>(plan).joints;
+        if (joints.size() == plan.maps.size()) continue;
         INFO(describe(g));
-        CHECK(rows.joints.size() == 1);
-        const JointPlan& joint = rows.joints[0];
+        CHECK(joints.size() == 1);
+        const JointPlan& joint = joints[0];
         bool same = true;
         for (size_t m = 0; m < plan.maps.size(); ++m)
             for (int64_t channel = 0; channel < plan.tasks.channels; ++channel)
@@ -145,9 +145,8 @@ TEST_CASE("first layers with a stride are computed with all residue classes in o
                     g.stride = {1, 2, 2};
                     const Plan plan = make_plan(ConvProblem(g), Pass::input_grad, dtype, Algorithm::automatic, isa);
                     INFO(std::string(name(isa)), ": ", describe(g));
-                    REQUIRE(strategy_of(plan) == "rows");
-                    CHECK(own<RowsPlan>(plan).flat());
-                    CHECK(own<RowsPlan>(plan).joints.size() == 1);
+                    REQUIRE(strategy_of(plan) == "flat");
+                    CHECK(own<FlatPlan>(plan).joints.size() == 1);
                     CHECK(plan.maps.at(0).classes == 4);
                 }
 }

@@ -1,5 +1,5 @@
 // The kernels that pack a source into panels, by rows or transposed, converting halves, of every instruction set of
-// this machine, against the plain loop of their contract (kernels/kernel_table.hpp).  Sources end at a fence, panels
+// this machine, against the plain loop of their contract (kernels/contract.hpp).  Sources end at a fence, panels
 // lie between guards.
 #include <algorithm>
 #include <cmath>
@@ -85,7 +85,7 @@ void check_transpose(const KernelTable<T>& table, const std::vector<int64_t>& of
         if (!all_nan(panel, row * width + filled, (row + 1) * width)) FAIL_CHECK("row " << row);
 }
 
-// Widths of the panels of a table's families, and odd ones.
+// Widths of the panels of a table's tile shapes, and odd ones.
 template <class T>
 std::vector<int64_t> panel_widths(const KernelTable<T>& table) {
     std::vector<int64_t> widths{1, 3, 5, 13, 37, 3 * int64_t(table.lanes) + 1};

@@ -1,4 +1,4 @@
-// What a box of pixels reads, found by going through it, against the list of stretches that is asked for before.
+// What a box of pixels reads, found by going through it, against the list of stretches that is prefetched.
 #include <algorithm>
 #include <set>
 #include <vector>
@@ -76,7 +76,7 @@ Geometry random_layer(Random& random) {
 
 }  // namespace
 
-TEST_CASE("what is asked for is what the box reads, but for planes that tiles read in place") {
+TEST_CASE("what is prefetched is what the box reads, but for planes that tiles read in place") {
     Random random(17);
     int asked_for_x = 0, asked_for_dy = 0;
     for (int i = 0; i < 400; ++i) {
@@ -132,7 +132,7 @@ TEST_CASE("a list is spread over all steps of the tiles, and ends with the last 
     strides.channel = 1 << 10;
     strides.axis = {1 << 9, 1 << 5, 1};
     prefetch.add(Stored<float>(memory.data(), 0), strides, {2, 1, 3, 20}, {1, 1, 1},
-              4);  // 24 rows of two lines, or of three
+                 4);  // 24 rows of two lines, or of three
     const kernels::Prefetch list = prefetch.over(48, 100);
     CHECK(list.period >= 48 * 100 / 72);
     CHECK(list.period <= 48 * 100 / 48);

@@ -1,5 +1,5 @@
 // The kernels that move rows, and the tiles that read rows where they lie, on every instruction set of this machine and in
-// both types, against the plain loop of their contract (kernels/kernel_table.hpp).
+// both types, against the plain loop of their contract (kernels/contract.hpp).
 //
 // Sources end at a fence, results lie between guards; what a kernel reads only because it moves whole vectors is NaN,
 // and so is what it must not write.
@@ -162,7 +162,8 @@ TEST_CASE_TEMPLATE("indirect tiles sum in the order of k: the bits of the packed
     });
 }
 
-TEST_CASE_TEMPLATE("asking tiles sum as the others do, and go through the list a line every period", T, float, double) {
+TEST_CASE_TEMPLATE("prefetching tiles sum as the others do, and go through the list a line every period", T, float,
+                   double) {
     Random random(34);
     constexpr int64_t line = 64;
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {

@@ -1,4 +1,4 @@
-// The operations of the tasks against counting.
+// The operations of each task (plan/task_flops.cpp) against counting.
 #include <algorithm>
 #include <numeric>
 

@@ -1,5 +1,5 @@
 // Packed tiles and row tiles of every instruction set of this machine, in both types, against the plain loop of
-// their contract (kernels/kernel_table.hpp).  Sources end at a fence, results lie between guards.
+// their contract (kernels/contract.hpp).  Sources end at a fence, results lie between guards.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -160,7 +160,7 @@ TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, 
                         else operands.c.fill_nan();
                         const std::vector<T> expected = operands.expected(start, is_fused(isa));
                         tiles.fn[rows - 1][vectors - 1](depth, operands.a.data(), operands.b.data(), operands.c.data(),
-                                                         operands.ldc, start, operands.bias(start));
+                                                        operands.ldc, start, operands.bias(start));
                         CAPTURE(depth);
                         CAPTURE(static_cast<int>(start));
                         CHECK(operands.c_is(expected));
@@ -184,8 +184,8 @@ TEST_CASE_TEMPLATE("each element is one sum in the order of k: the same bits fro
             for (const Start start : all_starts) {
                 fill_c(operands, [&] { return random.real(); });
                 const std::vector<T> expected = operands.expected(start, is_fused(isa));
-                tiles.fn[rows - 1][vectors - 1](operands.depth, operands.a.data(), operands.b.data(),
-                                                 operands.c.data(), operands.ldc, start, operands.bias(start));
+                tiles.fn[rows - 1][vectors - 1](operands.depth, operands.a.data(), operands.b.data(), operands.c.data(),
+                                                operands.ldc, start, operands.bias(start));
                 CAPTURE(static_cast<int>(start));
                 CHECK(operands.c_is(expected));
             }
@@ -202,7 +202,7 @@ TEST_CASE_TEMPLATE("a tile without products is its start, to the sign of zero", 
             for (const Start start : all_starts) {
                 std::fill_n(operands.c.data(), operands.c.size(), T(-0.0));
                 tiles.fn[rows - 1][vectors - 1](0, operands.a.data(), operands.b.data(), operands.c.data(),
-                                                 operands.ldc, start, operands.bias(start));
+                                                operands.ldc, start, operands.bias(start));
                 const T* const c = operands.c.data();
                 CHECK(std::all_of(c, c + operands.c.size(),
                                   [&](T v) { return v == T(0) && std::signbit(v) == (start != Start::zero); }));

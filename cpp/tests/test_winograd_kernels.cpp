@@ -1,5 +1,5 @@
-// Winograd's transforms (kernels/winograd.hpp), on every instruction set of this machine and in both types, against plain
-// loops over the matrices; the contract is in kernels/kernel_table.hpp.
+// Winograd's transforms (kernels/winograd/), on every instruction set of this machine and in both types, against plain
+// loops over the matrices; the contract is in kernels/contract.hpp.
 #include <limits>
 
 #include "kernel_cases.hpp"

@@ -264,7 +264,7 @@ TEST_CASE("neither the choice nor the order of the sum depends on the batch or o
                     for (const int threads : {1, 7, 128}) {
                         const Plan other = plan_of(batch, threads);
                         CHECK(other.algorithm == one.algorithm);
-                        REQUIRE(other.how == one.how);
+                        REQUIRE(other.order == one.order);
                         if (one.order != SumOrder::transformed) continue;
                         const WinogradPlan &its = winograd_of(other), &same = winograd_of(one);
                         CHECK(its.size == same.size);

@@ -42,7 +42,7 @@ int main() {
     };
     const auto plan = [&](convpp::Pass pass) { return convpp::Convolution(problem, pass, convpp::DType::float32); };
 
-    plan(convpp::Pass::forward).execute(in(x), in(w), in(bias), out(y));
+    plan(convpp::Pass::forward).execute<float>(x, w, bias, y);  // a View can be made of a vector
     plan(convpp::Pass::input_grad).execute(in(dy), in(w), {}, out(dx));
     plan(convpp::Pass::weight_grad).execute(in(dy), in(x), {}, out(dw));
 

@@ -30,6 +30,12 @@ Widths panel_widths(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     return plan.tile.pixels_are_columns ? Widths{columns, rows} : Widths{rows, columns};
 }
 
+// Result channels of the largest task, in whole vectors.
+template <class T>
+int64_t channel_pitch(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    return round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
+}
+
 // Where the packed weights of a block begin, relative to the group's.  Panels are `slack` apart, since packing spills
 // up to a vector behind each panel and another thread may be writing the next one.
 struct PackedWeights {

@@ -51,7 +51,7 @@ struct IndirectBuffers {
             const int64_t panel = plan.maps[0].patches.largest() * width + kernel.lanes;  // and its slack
             weights = carver.take<T>(ceil_div(plan.tasks.channel_block, width) * panel + kernel.lanes);
         }
-        const int64_t pitch = round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
+        const int64_t pitch = channel_pitch(plan, kernel);
         if (!last) sums = {carver, carver.take<T>(pixels * pitch), pitch, results, most_runs};
         gap = carver.take<T>(plan.gaps == Gaps::written_by_tasks ? pitch : 0);
         tail = carver.take<T>(int64_t(tiles.rows) * tiles.vectors * kernel.lanes);

@@ -15,7 +15,7 @@
 
 #include <algorithm>
 
-#include "strategies/chunks.hpp"
+#include "repair/nonfinite.hpp"
 #include "strategies/indirect/multiply.hpp"
 #include "strategies/winograd/tiles.hpp"
 
@@ -27,11 +27,11 @@ inline int64_t source_channels(const SumProduct& product) {
 
 template <class T>
 struct WinogradSumBuffers : TileBuffers<T> {
-    int64_t width;                // of a panel of filters
-    int64_t filter_pitch;         // of S: from source channel to source channel
-    int64_t w_point, s_point, s_taps;  // from point to point; from outer tap to outer tap
-    T* w = nullptr;               // dy transformed, as panels: [point][panel][tile][filter]
-    T* s = nullptr;               // products: [outer tap][point][source channel][filter]
+    int64_t width;                      // of a panel of filters
+    int64_t filter_pitch;               // of S: from source channel to source channel
+    int64_t w_point, s_point, s_taps;   // from point to point; from outer tap to outer tap
+    T* w = nullptr;                     // dy transformed, as panels: [point][panel][tile][filter]
+    T* s = nullptr;                     // products: [outer tap][point][source channel][filter]
     // Of a chunk, if there is one: [vector of filters][source channel][tap][filter].  The taps of a filter lie in the order
     // of dw, which a transpose makes of each vector.
     T* sums = nullptr;
@@ -45,7 +45,7 @@ struct WinogradSumBuffers : TileBuffers<T> {
         : TileBuffers<T>(carver, plan, kernel,
                          apart_by_odd_lines<T>(round_up(plan.maps[0].patches.channels_per_block, kernel.lanes))),
           width(panel_widths(plan, kernel).channels),
-          filter_pitch(round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes)) {
+          filter_pitch(channel_pitch(plan, kernel)) {
         const WinogradPlan& winograd = winograd_of(plan);
         const MapPlan& m = plan.maps[0];
         const WinogradBox box = largest_box(plan, kernel.lanes);
@@ -178,14 +178,6 @@ void sum_tiles(const Plan& plan, const kernels::KernelTable<T>& kernel, const Su
         buffers.not_finite->store(1, std::memory_order_relaxed);
 }
 
-template <class T>
-bool all_finite(const T* values, int64_t count) {
-    constexpr int64_t lanes = 16;
-    T spoiled[lanes] = {};
-    for (int64_t i = 0; i < count; ++i) spoiled[i % lanes] += values[i] * T(0);
-    return std::all_of(spoiled, spoiled + lanes, [](T zero) { return zero == zero; });
-}
-
 // Some vectors of filters go to dw.
 template <class T>
 void write_filters(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
@@ -199,7 +191,7 @@ void write_filters(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
         const T* const from = sums + vector * elems;
         const int64_t k = vector * kernel.lanes;
         // Sums of chunks that are finite may add up to one that is not.
-        if (plan.tasks.chunks > 1 && !all_finite(from, elems))
+        if (plan.tasks.chunks > 1 && !all_finite(Stored<T>(from, elems), elems))
             buffers.not_finite->store(1, std::memory_order_relaxed);
         for (int64_t i = 0; i < count; ++i) buffers.in_order[i] = from + i * kernel.lanes;
         kernel.transpose_rows(buffers.in_order, count, std::min<int64_t>(kernel.lanes, product.channels - k),
@@ -215,9 +207,7 @@ struct WinogradSums {
     static constexpr auto run = &sum_tiles<T>;
     static constexpr auto write = &write_filters<T>;
     static int64_t elems(const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        const MapPlan& m = plan.maps[0];
-        const int64_t filters = round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
-        return m.patches.channels_per_block * m.map.taps() * filters;
+        return channel_pitch(plan, kernel) * plan.maps[0].patches.channels_per_block * plan.maps[0].map.taps();
     }
     static int64_t rows(const Plan& plan, const SumProduct& product) {
         return ceil_div(product.channels, kernel_table<T>(plan.isa).lanes);

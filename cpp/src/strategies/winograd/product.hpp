@@ -34,7 +34,7 @@ struct WinogradBuffers : TileBuffers<T> {
     WinogradBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : TileBuffers<T>(carver, plan, kernel, winograd_of(plan).source_block),
           transforming(carver, plan, kernel),
-          m_pitch(round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes)) {
+          m_pitch(channel_pitch(plan, kernel)) {
         const WinogradPlan& w = winograd_of(plan);
         const WinogradBox box = largest_box(plan, kernel.lanes);
         const WinogradWeights layout(plan, kernel, plan.tasks.channel_block);

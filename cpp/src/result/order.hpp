@@ -25,9 +25,9 @@ struct ResultRun {
 template <class T>
 struct OrderedSums {
     T* sums = nullptr;
-    int64_t pitch = 0;        // from pixel to pixel
-    T* gap = nullptr;         // what results become that have no terms; null: there are none
-    T** in_order = nullptr;   // the sums of each pixel, in the order of the result; null in channels_last
+    int64_t pitch = 0;  // from pixel to pixel
+    T* gap = nullptr;  // what results become that have no terms; null: there are none
+    T** in_order = nullptr;  // the sums of each pixel, in the order of the result; null in channels_last
     ResultRun* runs = nullptr;
     int64_t run_count = 0, pixel_count = 0;
 
@@ -109,7 +109,7 @@ inline TensorStrides sums_in_order(const ResultArea& area, int64_t pitch) {
 struct AxisClasses {
     struct Class {
         int64_t start, count;  // results
-        int64_t map;           // the first one of this class; -1: no terms
+        int64_t map;  // the first one of this class; -1: no terms
     };
     std::array<Class, most_classes> classes{};
     size_t count = 0;
@@ -170,15 +170,14 @@ void order_results(const Plan& plan, const ProductTask& task, OrderedSums<T>& or
     for (int64_t n = 0; n < box.extent(0); ++n)
         depth.for_each([&](const Class& slice, int64_t d, int64_t at_depth) {
             height.for_each([&](const Class& row, int64_t h, int64_t at_height) {
-                const int64_t line =
-                    (box.lo[0] + n) * s.batch + at_depth * s.axis[0] + at_height * s.axis[1];
+                const int64_t line = (box.lo[0] + n) * s.batch + at_depth * s.axis[0] + at_height * s.axis[1];
                 const int64_t row_index = (n * box.extent(1) + d) * row.count + h;
                 width.for_each([&](const Class& column, int64_t w, int64_t at_width) {
                     T* sums = order.gap;
                     if (slice.map >= 0 && row.map >= 0 && column.map >= 0)
-                        sums = order.sums + (first[static_cast<size_t>(row.map + column.map)] +
-                                             row_index * column.count + w) *
-                                                order.pitch;
+                        sums = order.sums +
+                               (first[static_cast<size_t>(row.map + column.map)] + row_index * column.count + w) *
+                                   order.pitch;
                     order.in_order[order.pixel_count] = sums;
                     order.add(line + at_width * s.axis[2], 1);
                 });

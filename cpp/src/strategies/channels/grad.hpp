@@ -36,14 +36,15 @@ struct ChannelSumBuffers {
 // Vectors of channels of dy from channel `from` of the product on: panel[vector][pixel][lane].
 template <class T>
 void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product,
-                      const SumOperands<T>& operands, const Box& pixels, int64_t from, const ChannelSumBuffers<T>& buffers) {
+                      const SumOperands<T>& operands, const Box& pixels, int64_t from,
+                      const ChannelSumBuffers<T>& buffers) {
     if (!plan.channels_last()) return pack_dy(plan, kernel, product, operands, pixels, kernel.lanes, buffers);
     const int64_t count = pixels.elems() * kernel.lanes, length = pixels.extent(3);
     const Stored<T> dy = operands.dy + product.channel_lo + from;
     T* to = buffers.channel_panels + from / kernel.lanes * count;
     for_each_result_row(plan.maps[0].map, plan.result, pixels, [&](int64_t offset) {
-        reading(kernel, dy).split_channels((dy + offset).at, plan.result.axis[2], length, product.channels - from, to,
-                                           count, dy.end);
+        reading(kernel, dy)
+            .split_channels((dy + offset).at, plan.result.axis[2], length, product.channels - from, to, count, dy.end);
         to += length * kernel.lanes;
     });
 }

@@ -90,9 +90,10 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
     const int64_t vectors = ceil_div(plan.tasks.channels, kernel.lanes);
     parallel_for(vectors, packing_threads(plan, threads), [&](int64_t vector, int thread) {
         for (const MapPlan& m : plan.maps)
-            pack_channel_weights(plan, kernel, m, operands.weights, vector,
-                                 packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group_channels,
-                                 buffers[static_cast<size_t>(thread)].pairs);
+            pack_channel_weights(
+                plan, kernel, m, operands.weights, vector,
+                packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group_channels,
+                buffers[static_cast<size_t>(thread)].pairs);
     });
 }
 
@@ -222,7 +223,8 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
                     return lanes * (block.whole ? block.before_row(area, row) : row * pixels.extent(3));
                 };
                 const int64_t step = block.whole ? m->map.axis[2].result_step * lanes : lanes;
-                const ChannelProduct<T> product{*m, pixels, b, layout, channel, 0, first_start(operands, b), sums, step};
+                const ChannelProduct<T> product{*m,   pixels, b, layout, channel, 0, first_start(operands, b),
+                                                sums, step};
                 multiply_channels(plan, kernel, product, result_row, packed, bias, buffers);
                 if (!block.whole) sums += pixels.elems() * lanes;
             }

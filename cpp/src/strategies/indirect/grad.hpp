@@ -71,8 +71,7 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             for (int64_t i = 0; i < rows; ++i) buffers.writing.rows[i] = dy + i * plan.result.channel;
         } else {
             const Patches patches{plan.maps[0], plan.source.strides, pixels, product.block};
-            const SourceView<T> view =
-                view_pixels(kernel, patches, first_x(plan, product, operands), buffers.padded);
+            const SourceView<T> view = view_pixels(kernel, patches, first_x(plan, product, operands), buffers.padded);
             for (int64_t i = 0; i < rows; ++i) buffers.writing.rows[i] = view.base.plain() + buffers.padded.offsets[i];
             pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
             int64_t* offset = buffers.dy_offset;

@@ -37,7 +37,8 @@ struct IndirectBuffers {
     T** result = nullptr;       // of each pixel, where tiles write
 
     IndirectBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : packing(carver, plan, panel_widths(plan, kernel).channels), padded(padded_copy<T>(carver, plan, kernel.lanes)) {
+        : packing(carver, plan, panel_widths(plan, kernel).channels),
+          padded(padded_copy<T>(carver, plan, kernel.lanes)) {
         int64_t pixels = 0, results = 0, most_runs = 0;  // of a task
         for (const MapPlan& m : plan.maps) {
             pixels = std::max(pixels, m.boxes.largest() * m.classes);

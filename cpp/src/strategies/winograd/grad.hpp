@@ -27,18 +27,16 @@ inline int64_t source_channels(const SumProduct& product) {
 
 template <class T>
 struct WinogradSumBuffers : TileBuffers<T> {
-    int64_t width;                      // of a panel of filters
-    int64_t filter_pitch;               // of S: from source channel to source channel
-    int64_t w_point, s_point, s_taps;   // from point to point; from outer tap to outer tap
-    T* w = nullptr;                     // dy transformed, as panels: [point][panel][tile][filter]
-    T* s = nullptr;                     // products: [outer tap][point][source channel][filter]
+    int64_t width;  // of a panel of filters
+    int64_t filter_pitch;  // of S: from source channel to source channel
+    int64_t w_point, s_point, s_taps;  // from point to point; from outer tap to outer tap
+    T* w = nullptr;  // dy transformed, as panels: [point][panel][tile][filter]
+    T* s = nullptr;  // products: [outer tap][point][source channel][filter]
     // Of a chunk, if there is one: [vector of filters][source channel][tap][filter].  The taps of a filter lie in the order
     // of dw, which a transpose makes of each vector.
     T* sums = nullptr;
-    const T** rows = nullptr;     // of the register tile: source channels in V
-    T** row_sums = nullptr;       // and in S
     int64_t* sum_from = nullptr;  // of source channels and vectors of filters, in a point of S
-    int64_t* sum_to = nullptr;    // and in the sums
+    int64_t* sum_to = nullptr;  // and in the sums
     const T** in_order = nullptr;  // a vector's sums in the order of dw
 
     WinogradSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
@@ -56,8 +54,6 @@ struct WinogradSumBuffers : TileBuffers<T> {
         w = carver.take<T>(winograd.points() * w_point);
         s = carver.take<T>(winograd.outer_taps() * s_taps);
         sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : channels * m.map.taps() * filter_pitch);
-        rows = carver.take<const T*>(channels);
-        row_sums = carver.take<T*>(channels);
         sum_from = carver.take<int64_t>(channels * filter_pitch / kernel.lanes);
         sum_to = carver.take<int64_t>(channels * filter_pitch / kernel.lanes);
         in_order = carver.take<const T*>(channels * m.map.taps());
@@ -77,8 +73,8 @@ void transform_results(const Plan& plan, const kernels::KernelTable<T>& kernel, 
         copy_lanes(kernel, results, dy, {box.units, box.results, product.channel_lo + k, valid}, buffers.copy);
         T* const to = buffers.w + k / width * width * tiles + k % width;
         transforms(plan, kernel)
-            .results_adjoint(buffers.copy.at, buffers.tiles, WinogradBox::steps(w, box.results), tiles,
-                             nullptr, to, buffers.tile_at, point_steps(w, buffers.w_point));
+            .results_adjoint(buffers.copy.at, buffers.tiles, WinogradBox::steps(w, box.results), tiles, nullptr, to,
+                             buffers.tile_at, point_steps(w, buffers.w_point));
     }
 }
 
@@ -123,8 +119,9 @@ void multiply_box(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 }
 
 // Elements of a vector of filters in a chunk's sums.
-inline int64_t vector_elems(const Plan& plan, const SumProduct& product, int64_t lanes) {
-    return source_channels(product) * plan.maps[0].map.taps() * lanes;
+template <class T>
+int64_t vector_elems(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product) {
+    return source_channels(product) * plan.maps[0].map.taps() * kernel.lanes;
 }
 
 // G^T S G, to where the taps lie in a chunk's sums.  Returns whether all are finite.
@@ -138,7 +135,7 @@ bool transform_sums(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     for (int64_t c = 0; c < channels; ++c)
         for (int64_t k = 0; k < product.channels; k += lanes, ++vectors) {
             buffers.sum_from[vectors] = c * buffers.filter_pitch + k;
-            buffers.sum_to[vectors] = k / lanes * vector_elems(plan, product, lanes) + c * taps * lanes;
+            buffers.sum_to[vectors] = k / lanes * vector_elems(plan, kernel, product) + c * taps * lanes;
         }
     bool finite = true;
     const T* s = buffers.s;
@@ -174,8 +171,7 @@ void sum_tiles(const Plan& plan, const kernels::KernelTable<T>& kernel, const Su
         multiply_box(plan, kernel, product, tiles, beginning, prefetch, buffers);
         beginning.start = kernels::Start::onto_c;  // each box's sum on its own: it rounds less
     }
-    if (!transform_sums(plan, kernel, product, sums, buffers))
-        buffers.not_finite->store(1, std::memory_order_relaxed);
+    if (!transform_sums(plan, kernel, product, sums, buffers)) buffers.not_finite->store(1, std::memory_order_relaxed);
 }
 
 // Some vectors of filters go to dw.
@@ -183,9 +179,8 @@ template <class T>
 void write_filters(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
                    int64_t vector_lo, int64_t vector_hi, const SumOperands<T>& operands,
                    const WinogradSumBuffers<T>& buffers) {
-    const int64_t elems = vector_elems(plan, product, kernel.lanes), count = elems / kernel.lanes;
-    T* const dw = operands.dw + product.group * plan.weights.group +
-                  product.channel_lo * plan.weights.result_channel +
+    const int64_t elems = vector_elems(plan, kernel, product), count = elems / kernel.lanes;
+    T* const dw = operands.dw + product.group * plan.weights.group + product.channel_lo * plan.weights.result_channel +
                   product.block.channel_lo * plan.weights.source_channel;
     for (int64_t vector = vector_lo; vector < vector_hi; ++vector) {
         const T* const from = sums + vector * elems;
@@ -206,14 +201,12 @@ struct WinogradSums {
     static constexpr bool cuts_rows = true;
     static constexpr auto run = &sum_tiles<T>;
     static constexpr auto write = &write_filters<T>;
+    static constexpr auto pitch = &vector_elems<T>;
     static int64_t elems(const Plan& plan, const kernels::KernelTable<T>& kernel) {
         return channel_pitch(plan, kernel) * plan.maps[0].patches.channels_per_block * plan.maps[0].map.taps();
     }
     static int64_t rows(const Plan& plan, const SumProduct& product) {
         return ceil_div(product.channels, kernel_table<T>(plan.isa).lanes);
-    }
-    static int64_t pitch(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product) {
-        return vector_elems(plan, product, kernel.lanes);
     }
 };
 

@@ -22,14 +22,12 @@ namespace convpp {
 template <class T>
 struct WinogradBuffers : TileBuffers<T> {
     WeightBuffers<T> transforming;
-    T* weights = nullptr;           // transformed, of a block and a task, where tasks transform them
-    T* m = nullptr;                 // products: [point][tile][channel]
-    int64_t m_pitch, m_point;       // from tile to tile, from point to point
-    OrderedSums<T> results;         // of one vector of channels
-    T* planes = nullptr;            // channels_first halves: the same as planes, before they are rounded
-    int64_t* offsets = nullptr;     // of the contraction, in V
-    const T** rows = nullptr;       // of each tile, in V
-    T** products = nullptr;         // in M
+    T* weights = nullptr;  // transformed, of a block and a task, where tasks transform them
+    T* m = nullptr;  // products: [point][tile][channel]
+    int64_t m_pitch, m_point;  // from tile to tile, from point to point
+    OrderedSums<T> results;  // of one vector of channels
+    T* planes = nullptr;  // channels_first halves: the same as planes, before they are rounded
+    int64_t* offsets = nullptr;  // of the contraction, in V
 
     WinogradBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : TileBuffers<T>(carver, plan, kernel, winograd_of(plan).source_block),
@@ -46,8 +44,6 @@ struct WinogradBuffers : TileBuffers<T> {
         m = carver.take<T>(w.points() * m_point);
         planes = carver.take<T>(plan.converts() && first ? elems : 0);
         offsets = carver.take<int64_t>(w.outer_taps() * w.source_block);
-        rows = carver.take<const T*>(box.tile_count());
-        products = carver.take<T*>(box.tile_count());
         results = {carver, carver.take<T>(elems), kernel.lanes, first ? pixels : 0,
                    pixels / box.results.range[2].length};
     }
@@ -85,7 +81,8 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
 
 template <class T>
 void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                       const T* transformed, const T* bias, const WinogradBuffers<T>& buffers, const ProductTask& task) {
+                       const T* transformed, const T* bias, const WinogradBuffers<T>& buffers,
+                       const ProductTask& task) {
     const WinogradPlan& w = winograd_of(plan);
     const WinogradWeights layout(plan, kernel, transformed == nullptr ? plan.tasks.channel_block : plan.tasks.channels);
     const WinogradBox box(w, task.pixels, kernel.lanes);
@@ -112,12 +109,12 @@ void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
         for (int64_t e = 0; e < w.points(); ++e, u += layout.point_pitch(channels)) {
             for (int64_t i = 0; i < tiles; ++i) {
                 buffers.rows[i] = buffers.v + e * buffers.point + buffers.first_place[i];
-                buffers.products[i] = buffers.m + e * buffers.m_point + buffers.tile_at[i];
+                buffers.row_sums[i] = buffers.m + e * buffers.m_point + buffers.tile_at[i];
             }
             multiply_indirect(kernel, kernel.tiles[plan.tile.shape],
                               {{buffers.rows, buffers.offsets, tiles, layout.taps * channels},
                                {u, layout.pitch(channels), task.channels},
-                               {buffers.products, buffers.tail, beginning, true},
+                               {buffers.row_sums, buffers.tail, beginning, true},
                                &prefetch});
         }
         beginning.start = kernels::Start::from_c;

@@ -2,6 +2,7 @@
 //
 // In:  a draft of the plan.   Out: whether it serves and is faster; its axes; tasks.
 // Next: axes.hpp, tasks.cpp, then product.hpp (forward, input_grad) and grad.hpp (weight_grad).
+#include <algorithm>
 #include <limits>
 #include <memory>
 
@@ -56,43 +57,38 @@ WinogradSlots winograd_slots(const Plan& plan, const WinogradPlan& w, int64_t la
                                       out * tiles * of_result};
 }
 
-double direct_slots(const Plan& plan, const IndexMap& map, int64_t lanes) {
-    return f(map.pixels()) * f(map.taps()) * f(plan.source.channels) * f(plan.tasks.channels) / f(lanes) * direct_slot;
-}
-
-// The cost of the direct algorithm that has to be beaten, for one sample and group; 0 and a reason if that is never tried.
-struct ToBeat {
-    double slots = std::numeric_limits<double>::infinity();
-    const char* refusal = nullptr;
-};
-
-ToBeat to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
+// The cost of the direct algorithm that has to be beaten, for one sample and group; or why that is never tried.
+Fit to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
     // Fewer channels leave vectors empty, or the transforms without products to pay for them; and small sums stay exact on
     // whole numbers.
     constexpr int64_t least_channels = 16;
     if (std::min(plan.source.channels, plan.tasks.channels) < least_channels)
-        return {0, "fewer than 16 channels a group"};
-    double direct = direct_slots(plan, map, lanes);
-    if (direct * 2 * f(lanes * plan.tasks.groups) < least_flops) return {0, "too little work for transforms to pay"};
+        return Fit::refuse("fewer than 16 channels a group");
+    double direct = f(map.pixels()) * f(map.taps()) * f(plan.source.channels) * f(plan.tasks.channels) / f(lanes);
+    direct *= direct_slot;
+    if (direct * 2 * f(lanes * plan.tasks.groups) < least_flops)
+        return Fit::refuse("too little work for transforms to pay");
     if (plan.order == SumOrder::pairs) {
         const double weights = f(map.taps() * plan.source.channels) * f(ceil_div(plan.tasks.channels, lanes));
         direct = direct / 2 + weights * packed_bf16_pairs / supposed_batch;
     }
-    return {direct / least_gain, nullptr};
+    Fit fit;
+    fit.estimate.cost = direct / least_gain;
+    return fit;
 }
 
 // The choice depends on one sample (weight_grad: on the batch), never on threads or caches.
 Fit fit(const Plan& draft, const Setting& setting) {
-    if (draft.maps.size() != 1) return Fit::refuse("the input gradient has a stride, expected stride 1");
     const IndexMap& map = draft.maps[0].map;
-    for (const AxisMap& axis : map.axis)
-        if (axis.result_step != 1) return Fit::refuse("the input gradient has a stride, expected stride 1");
+    const auto strided = [](const AxisMap& axis) { return axis.result_step != 1; };
+    if (draft.maps.size() != 1 || std::any_of(map.axis.begin(), map.axis.end(), strided))
+        return Fit::refuse("the input gradient has a stride, expected stride 1");
     const int64_t lanes = setting.kernels.shape[0].lanes;
     double best = std::numeric_limits<double>::infinity();
     if (setting.algorithm == Algorithm::automatic) {
-        const ToBeat direct = to_beat(draft, map, lanes);
-        if (direct.refusal != nullptr) return Fit::refuse(direct.refusal);
-        best = direct.slots;
+        const Fit direct = to_beat(draft, map, lanes);
+        if (!direct.serves()) return direct;
+        best = direct.estimate.cost;
     }
     // The error of a few numbers scatters widely: a weight gradient of less than 16 kernels takes the tiles that round less,
     // to be within its bound.  (Measured, one kernel of 3x3: F(4, 3) exceeds it in a tenth of the cases, F(2, 3) never.)

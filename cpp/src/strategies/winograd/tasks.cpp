@@ -61,9 +61,48 @@ bool transforms_in_tasks(double weight_bytes, int64_t tiles) {
 int64_t tiles_of_box(const Plan& plan, const WinogradPlan& w, const Setting& setting, double weight_bytes) {
     constexpr int64_t from_l3 = 32, from_memory = 98;
     const int64_t in_l2 =
-        setting.cache_bytes * 9 / 16 /
-        (w.points() * setting.elem_bytes * (w.source_block + plan.tasks.channel_block));
+        setting.cache_bytes * 9 / 16 / (w.points() * setting.elem_bytes * (w.source_block + plan.tasks.channel_block));
     return std::max(in_l2, weight_bytes > weights_in_l3 ? from_memory : from_l3);
+}
+
+// Of the weight gradient.
+
+// Bytes of a block's source channels, and of its filters: 128 of float32.  Blocks of 64 transform x and dy twice as often
+// where there are more: 512-512 at 7x7 and 14x14 lose 25 and 7 %, though S of 128x128 (2.3 MiB) lies in L3.
+constexpr int64_t block_bytes = 512;
+
+// Tiles of a box: the depth of a product, between loading and storing S.  64 lose 2 to 4 %, and of 128 V and W are too
+// large for 256 channels at 14x14 (10 % lost).
+constexpr int64_t box_tiles = 96;
+
+// Tiles of a chunk, at least.  The sums of each chunk are transformed and added: 128-128 at 112x112 gains 10 % by chunks
+// of 392 tiles in place of 196.
+constexpr int64_t least_chunk_tiles = 256;
+
+// S of all points and outer taps, and V of a box: kernels with many outer taps, or taps far apart, have smaller blocks.
+constexpr int64_t most_sum_bytes = int64_t(4) << 20, most_source_bytes = int64_t(8) << 20;
+
+// Tasks that blocks are cut for: two for each thread.  More would transform x and dy more often than that evens out.
+constexpr int64_t tasks_of_wanted = 4;
+
+// Channels in blocks of nearly equal size, of whole vectors.
+int64_t block_of(int64_t channels, int64_t most, int64_t lanes) {
+    const int64_t vectors = ceil_div(channels, lanes), blocks = ceil_div(vectors, std::max<int64_t>(most / lanes, 1));
+    return ceil_div(vectors, blocks) * lanes;
+}
+
+// The shape whose panels the filters' vectors fill.
+int filling_shape(const KernelShapes& kernels, int64_t vectors) {
+    const auto fill = [&](int index) { return vectors % kernels.shape[index].vectors == 0; };
+    if (kernels.shape[2].vectors == 4 && fill(2)) return 2;
+    return !fill(0) && fill(1) ? 1 : 0;
+}
+
+int64_t places_of(const WinogradPlan& plan, const Box& box) {
+    int64_t places = box.extent(0);
+    for (size_t a = 0; a < 3; ++a)
+        places = checked_mul(places, plan.axis[a].places(box.extent(a + 1)), "the transformed input");
+    return places;
 }
 
 }  // namespace
@@ -113,48 +152,6 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     checked_mul(m.weights_per_group, plan.tasks.groups, "the transformed weights");
 }
 
-namespace {
-
-// Bytes of a block's source channels, and of its filters: 128 of float32.  Blocks of 64 transform x and dy twice as often
-// where there are more: 512-512 at 7x7 and 14x14 lose 25 and 7 %, though S of 128x128 (2.3 MiB) lies in L3.
-constexpr int64_t block_bytes = 512;
-
-// Tiles of a box: the depth of a product, between loading and storing S.  64 lose 2 to 4 %, and of 128 V and W are too
-// large for 256 channels at 14x14 (10 % lost).
-constexpr int64_t box_tiles = 96;
-
-// Tiles of a chunk, at least.  The sums of each chunk are transformed and added: 128-128 at 112x112 gains 10 % by chunks
-// of 392 tiles in place of 196.
-constexpr int64_t least_chunk_tiles = 256;
-
-// S of all points and outer taps, and V of a box: kernels with many outer taps, or taps far apart, have smaller blocks.
-constexpr int64_t most_sum_bytes = int64_t(4) << 20, most_source_bytes = int64_t(8) << 20;
-
-// Tasks that blocks are cut for: two for each thread.  More would transform x and dy more often than that evens out.
-constexpr int64_t tasks_of_wanted = 4;
-
-// Channels in blocks of nearly equal size, of whole vectors.
-int64_t block_of(int64_t channels, int64_t most, int64_t lanes) {
-    const int64_t vectors = ceil_div(channels, lanes), blocks = ceil_div(vectors, std::max<int64_t>(most / lanes, 1));
-    return ceil_div(vectors, blocks) * lanes;
-}
-
-// The shape whose panels the filters' vectors fill.
-int filling_shape(const KernelShapes& kernels, int64_t vectors) {
-    const auto fill = [&](int index) { return vectors % kernels.shape[index].vectors == 0; };
-    if (kernels.shape[2].vectors == 4 && fill(2)) return 2;
-    return !fill(0) && fill(1) ? 1 : 0;
-}
-
-int64_t places_of(const WinogradPlan& plan, const Box& box) {
-    int64_t places = box.extent(0);
-    for (size_t a = 0; a < 3; ++a)
-        places = checked_mul(places, plan.axis[a].places(box.extent(a + 1)), "the transformed input");
-    return places;
-}
-
-}  // namespace
-
 void plan_winograd_sums(Plan& plan, WinogradPlan& w, const Setting& setting) {
     const KernelShapes& kernels = setting.kernels;
     const int64_t elem_bytes = setting.elem_bytes;
@@ -163,10 +160,9 @@ void plan_winograd_sums(Plan& plan, WinogradPlan& w, const Setting& setting) {
     w.source_block = block_of(plan.source.channels, block_bytes / elem_bytes, lanes);
     plan.tasks.channel_block = block_of(plan.tasks.channels, block_bytes / elem_bytes, lanes);
     const auto halve = [&](int64_t& block) { block = round_up(block / 2, lanes); };
-    const auto halve_larger = [&] { halve(w.source_block > plan.tasks.channel_block ? w.source_block : plan.tasks.channel_block); };
-    const auto larger_block = [&] { return std::max(w.source_block, plan.tasks.channel_block); };
-    while (larger_block() > lanes && w.outer_taps() > most_sum_bytes / (bytes * w.source_block * plan.tasks.channel_block))
-        halve_larger();
+    int64_t& filters = plan.tasks.channel_block;
+    const auto larger = [&]() -> int64_t& { return w.source_block > filters ? w.source_block : filters; };
+    while (larger() > lanes && w.outer_taps() > most_sum_bytes / (bytes * w.source_block * filters)) halve(larger());
     const auto products = [&] {
         block_kernels(plan, m, w.source_block);
         return plan.tasks.groups * plan.tasks.channel_blocks() * m.patches.count();
@@ -186,8 +182,9 @@ void plan_winograd_sums(Plan& plan, WinogradPlan& w, const Setting& setting) {
         else halve(w.source_block);
     }
     plan.tasks.chunks = std::min(plan.tasks.chunks, m.boxes.count());
-    while (plan.tasks.parallel && products() * plan.tasks.chunks < setting.tasks_wanted / tasks_of_wanted && larger_block() > lanes)
-        halve_larger();
+    while (plan.tasks.parallel && products() * plan.tasks.chunks < setting.tasks_wanted / tasks_of_wanted &&
+           larger() > lanes)
+        halve(larger());
     plan.tile = tile_of_shape(kernels, filling_shape(kernels, plan.tasks.channel_block / lanes));
     plan.tasks.count = products() * plan.tasks.chunks;
 }

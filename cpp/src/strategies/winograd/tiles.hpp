@@ -115,7 +115,8 @@ private:
     }
     // Where all elements of a grid lie, given the position of each along an axis.
     template <class Position>
-    static void find(const std::array<int64_t, 4>& counts, const TensorStrides& s, const Position& position, int64_t* at) {
+    static void find(const std::array<int64_t, 4>& counts, const TensorStrides& s, const Position& position,
+                     int64_t* at) {
         for_each_index(counts, [&](int64_t n, int64_t a, int64_t b, int64_t c) {
             *at++ = n * s.batch + position(0, a) * s.axis[0] + position(1, b) * s.axis[1] + position(2, c) * s.axis[2];
         });
@@ -168,6 +169,8 @@ struct TileBuffers : TaskContext {
     LaneCopy<T> copy;                // of a vector of channels of the source; of the weight gradient, also of dy
     T* v = nullptr;                  // the source transformed: [point][place][channel]
     int64_t pitch, point;            // of V: from place to place, from point to point
+    const T** rows = nullptr;        // of a product, in V: tiles, or source channels
+    T** row_sums = nullptr;          // and where they go
     T* tail = nullptr;               // of a register tile whose last vector is partly filled
     int64_t* places = nullptr;       // where they begin in the copy
     int64_t* place_to = nullptr;     // and in a point of V
@@ -198,6 +201,10 @@ private:
           pitch(channels) {
         constexpr const char* what = "the transformed input";
         const WinogradPlan& w = winograd_of(plan);
+        const bool sums = plan.pass == Pass::weight_grad;
+        const int64_t row_count = sums ? plan.maps[0].patches.channels_per_block : box.tile_count();
+        rows = carver.take<const T*>(row_count);
+        row_sums = carver.take<T*>(row_count);
         point = apart_by_odd_lines<T>(checked_mul(box.place_count(), pitch, what));
         v = carver.take<T>(checked_mul(w.points(), point, what));
         tail = carver.take<T>(int64_t(kernel.tiles[plan.tile.shape].rows) * panel_widths(plan, kernel).channels);
@@ -217,8 +224,8 @@ void transform_source(const Plan& plan, const kernels::KernelTable<T>& kernel, c
         const int64_t valid = std::min<int64_t>(kernel.lanes, channels - c);
         copy_lanes(plan, kernel, plan.maps[0], source, {box.units, box.source, channel + c, valid}, buffers.copy);
         transforms(plan, kernel)
-            .source(buffers.copy.at, buffers.places, WinogradBox::steps(w, box.source), box.place_count(),
-                    nullptr, buffers.v + c, buffers.place_to, point_steps(w, buffers.point));
+            .source(buffers.copy.at, buffers.places, WinogradBox::steps(w, box.source), box.place_count(), nullptr,
+                    buffers.v + c, buffers.place_to, point_steps(w, buffers.point));
     }
 }
 

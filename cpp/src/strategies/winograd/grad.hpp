@@ -2,15 +2,19 @@
 //
 //   for each group, block of filters, block of source channels, chunk of boxes of tiles     parallel: the tasks
 //     for each box of the chunk                                                             serial: one sum in one order
-//       for each vector of source channels: V = B^T x B, for each tile                      (kernels/winograd.hpp)
+//       for each vector of source channels: V = B^T x B, for each tile                      (kernels/winograd/)
 //       for each vector of filters: W = A dy A^T, for each tile                             the same with another matrix
-//       for each point of the tiles: S[source channel][filter] += sum over tiles V W        (indirect_product.hpp)
+//       for each point of the tiles: S[source channel][filter] += sum over tiles V W        (indirect/multiply.hpp)
 //     for each vector of filters: sums = G^T S G, the taps of each source channel
 //   add the chunks' sums in a tree of fixed shape, write dw                                 parallel: vectors of filters
 //
+// In:  a Plan of this strategy, the operands, a task.   Out: dw, and whether all of it, and of what it is computed from, is
+// finite: the sums mix what the definition keeps apart, so otherwise dw is computed again, directly.
+// Read before: tiles.hpp, strategies/sum_loop.hpp.
+//
 // V is [point][place][source channel], and a row of the product's tile is a source channel.  W is laid down as the panels
 // of columns that the tile reads: [point][panel][tile][filter].  Taps of axes that are not transformed have an S of their
-// own each, from the same V and W.   Read before: winograd_tiles.hpp, sum_task.hpp.
+// own each, from the same V and W.
 #pragma once
 
 #include <algorithm>

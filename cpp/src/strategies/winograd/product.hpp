@@ -3,12 +3,15 @@
 //   U = G w G^T, for each pair of channels                          parallel, once for a call
 //   for each group, box of tiles, block of result channels          parallel: the tasks
 //     for each block of source channels                             serial: one sum in one order
-//       for each vector of them: V = B^T x B, for each tile         (kernels/winograd.hpp)
-//       for each point of the tiles: M += V U                       the indirect tile (indirect_product.hpp)
+//       for each vector of them: V = B^T x B, for each tile         (kernels/winograd/winograd.hpp)
+//       for each point of the tiles: M += V U                       (strategies/indirect/multiply.hpp)
 //     for each vector of result channels: y = A^T M A               the same transform with another matrix
 //
+// In:  a Plan of this strategy, the operands, a task.   Out: the task's results, and which samples of them are not finite.
+// Read before: tiles.hpp, weights.hpp.
+//
 // All vectors run along channels, so a tile's form, spacing and neighbours do not matter to them.  channels_first planes
-// are transposed on the way in and on the way out.   Read before: winograd_tiles.hpp, winograd_weights.hpp.
+// are transposed on the way in and on the way out.
 #pragma once
 
 #include <algorithm>

@@ -8,6 +8,7 @@ Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64)
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sysconfig
@@ -100,6 +101,35 @@ def mypy(session: nox.Session) -> None:
     """Check the types of the package and of this file."""
     session.install(*nox.project.dependency_groups(PROJECT, "mypy"))
     session.run("mypy")
+
+
+@nox.session
+def guard(session: nox.Session) -> None:
+    """Show where this checkout's plans, or the bits of its results, differ from another revision's.
+
+    ``nox -s guard -- v1.2 --allow bytes`` compares with the revision v1.2, and lets the field ``bytes`` off; without
+    a revision, with the commit at which this branch left ``main``.  Each of the two is built (on two cores about four
+    minutes) and dumped (half a minute).  The other revision's dump is kept until that revision, the program or its
+    tables change: the next run builds this checkout only.  Beside a build of one's own, ``tools/plan_guard.py`` does
+    the same by hand.
+    """
+    need_compiler_for_python(session)
+    revision, allowed = "", session.posargs
+    if allowed and not allowed[0].startswith("-"):
+        revision, *allowed = allowed
+    git = ["rev-parse", "--verify", f"{revision}^{{commit}}"] if revision else ["merge-base", "main", "HEAD"]
+    commit = str(session.run("git", *git, external=True, silent=True)).strip()
+    program, *tables = ("tools/plan_guard.py", "benchmarks/layers.csv", "benchmarks/convbench.csv")
+    key = hashlib.sha1(b"".join(Path(name).read_bytes() for name in (program, *tables))).hexdigest()
+    before, dumped = session.cache_dir / f"guard-{commit[:12]}-{key[:12]}.gz", Path(session.create_tmp()) / "dump.gz"
+    session.install("numpy", "ml_dtypes")
+    if not before.exists():
+        session.install("--force-reinstall", "--no-deps", f"git+{Path.cwd().as_uri()}@{commit}")
+        session.run("python", program, "dump", str(dumped))
+        shutil.move(dumped, before)  # only what is whole is kept
+    session.install("--force-reinstall", "--no-deps", ".")
+    session.run("python", program, "dump", str(dumped))
+    session.run("python", program, "compare", str(before), str(dumped), *allowed)
 
 
 @nox.session

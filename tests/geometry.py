@@ -6,7 +6,7 @@ the direct algorithm (others: rounding.py) to them with tolerance 0: the integer
 float32, whatever its order.
 
 Arrays of a `Case` are channels_first; `in_layout` brings them into the layout under test.
-Read next: layer_kinds.py (layers for which a plan has a way of its own), test_random_geometries.py.
+Read next: layer_kinds.py (layers for which there is a strategy of its own), test_random_geometries.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random layers of the kinds for which a plan has a way of its own, which `draw_geometry` would meet too seldom.
+"""Random layers of the kinds for which there is a strategy of its own, which `draw_geometry` would meet too seldom.
 
 In: a random generator.  Out: a `Geometry`, small enough for the oracle.  Read next: test_random_geometries.py.
 """
@@ -9,19 +9,20 @@ import numpy as np
 
 from geometry import DTYPES, EDGES, EXTENTS, Geometry, pick
 
-#: Kinds of `draw_layer`, each with the ways of feeding the register tile that it is there for.
+#: Kinds of `draw_layer`, each with the strategies that it is there for.
 LAYER_KINDS = (
     "vectors of channels",  # depthwise, and groups of 2, 4, 8 channels
     "residues",  # input gradients of strided layers: classes that fill the rows of dx, and some that do not
     "joint residues",  # of few channels: all classes in one product
     "short rows",  # of fewer pixels than a vector has lanes
     "many taps",  # more than a block of the sum holds
+    "rows that slide",  # depthwise, three columns wide, stride 1
     "wide",  # channels around the multiples of a vector, as many pixels as fill tiles
 )
 
 
 def draw_layer(rng: np.random.Generator, *, max_macs: int = 500_000) -> Geometry:
-    """Draw a layer for which the plan has a way of its own; the first kind, which has the most ways, twice as often."""
+    """Draw a layer of one kind; the first kind, for which there are most strategies, twice as often."""
     kind = pick(rng, (*LAYER_KINDS, LAYER_KINDS[0]))
     while True:
         geometry = _draw_layer(rng, kind)
@@ -52,7 +53,13 @@ def _draw_layer(rng: np.random.Generator, kind: str) -> Geometry:
         kernels, strides, dilations = {1: (289, 331, 600), 2: (17, 18, 19, 25), 3: (7, 8)}[rank], (1, 1, 2), (1,)
         groups = pick(rng, (1, 1, 2, 9, 17))
         c, k = groups * pick(rng, (1, 1, 2)), groups * pick(rng, (1, 1, 2))
+    elif kind == "rows that slide":
+        rank, strides, dilations = 2, (1,), (1,)
+        groups = c = k = int(rng.integers(1, 33))
+        spatial = (int(rng.integers(2, 40)), int(rng.integers(1, 70)))
     kernel = tuple(pick(rng, kernels) for _ in range(rank))
+    if kind == "rows that slide":
+        kernel = (pick(rng, (1, 2, 3, 3, 5, 8, 9)), 3)
     if kind == "many taps":
         spatial = tuple(r + int(rng.integers(-2, 6)) for r in kernel)
     return Geometry(

@@ -21,8 +21,8 @@ from machine import MEASURES, SIZES, Machine, attainable
 
 from cases import LAYERS, a_case, write_cases
 from convpp._cli import bench
-from convpp.runtime import _measure_bandwidth
 from convpp._cli.suite import PASSES
+from convpp.runtime import _measure_bandwidth
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 VGG = [row for row in LAYERS if row.startswith("vgg16/")]
@@ -168,7 +168,7 @@ def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(t
     growth.write_csv(points, files["growth"])
     spread.write_csv(found, files["spread"])
     assert spread.summary_table(spread.read_csv(files["spread"])) == spread.summary_table(found)
-    asked = workspace.workspaces()  # of which test_plan_memory.cpp and test_winograd_plan.cpp know bounds
+    asked = workspace.workspaces()  # test_workspace.py holds them to bounds
     assert len(asked) == len(LAYERS) * len(PASSES) * len(["float32", "float64"])
     workspace.write_csv(asked, files["workspace"])
     assert workspace.read_csv(files["workspace"]) == asked

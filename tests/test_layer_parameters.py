@@ -187,7 +187,7 @@ def test_state_dict_of_pytorch_itself(name: str, padding_mode: str) -> None:
 def test_layers_can_be_copied_and_pickled() -> None:
     layer = make("ConvTranspose2d", stride=2)
     x = an_input("ConvTranspose2d")
-    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        np.testing.assert_array_equal(twin(x), layer(x))
-        twin.weight[...] = 0
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        np.testing.assert_array_equal(copied(x), layer(x))
+        copied.weight[...] = 0
     assert layer.weight.all()

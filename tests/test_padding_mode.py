@@ -255,7 +255,7 @@ def test_workspace_of_a_large_frame_is_bounded() -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_half_types(name: str, layout: str) -> None:
-    """Read as they are stored, summed in float32, rounded once: also what the frame adds to."""
+    """Read as they are stored, summed in float32, rounded once: also where the halo is added."""
     ml_dtypes = pytest.importorskip("ml_dtypes")
     half = np.dtype(name if name == "float16" else ml_dtypes.bfloat16)
     rng = np.random.default_rng(81)

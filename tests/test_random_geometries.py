@@ -2,8 +2,8 @@
 
 Each runs under "auto" too: exactly, where that is the direct algorithm, else within a bound (rounding.py).
 
-5,000 small geometries hit the edges (see `test_the_drawing_hits_its_edges`); 1,200 layers are drawn for the ways
-in which pixels reach the register tile (`test_the_layers_take_every_way`); the large ones exceed every blocking.
+5,000 small geometries hit the edges (see `test_the_drawing_hits_its_edges`); 1,200 layers are drawn for what
+strategies differ in (`test_the_layers_take_every_direct_strategy`); the large ones exceed every blocking.
 A failure prints the whole geometry; its arrays follow from the batch number in the test's name.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
+import convpp
 from geometry import (
     LAYOUTS,
     MODES,
@@ -27,7 +28,10 @@ from geometry import (
     with_modes,
 )
 from layer_kinds import draw_layer
-from rounding import check_auto
+from rounding import PASSES, check_auto
+
+#: Strategies of the direct algorithm.
+DIRECT = {"sliding", "channels", "packed", "rows", "flat", "indirect"}
 
 BATCHES = 100
 BATCH_SIZE = 50
@@ -125,11 +129,22 @@ def test_layers(batch: int) -> None:
             check_accumulation(case, layout, rng, threads=threads)
 
 
-def test_the_layers_take_every_way() -> None:
-    check_all_are_drawn(ways, (g for batch in range(LAYER_BATCHES) for g in drawn_layers(batch)), 20)
+def test_the_layers_hit_what_strategies_differ_in() -> None:
+    check_all_are_drawn(layer_features, (g for batch in range(LAYER_BATCHES) for g in drawn_layers(batch)), 20)
 
 
-def ways(g: Geometry) -> dict[str, bool]:
+def test_the_layers_take_every_direct_strategy() -> None:
+    taken = Counter(
+        convpp.explain(g.x_shape(layout), g.w_shape, op=op, dtype=g.dtype, **g.exact_keywords(layout)).strategy
+        for batch in range(LAYER_BATCHES)
+        for g in drawn_layers(batch)
+        for op in PASSES
+        for layout in LAYOUTS
+    )
+    assert {name for name in taken if taken[name] >= 20} >= DIRECT, taken
+
+
+def layer_features(g: Geometry) -> dict[str, bool]:
     per_group, filters, taps = g.c // g.groups, g.k // g.groups, math.prod(g.kernel)
     in_vectors = g.groups > 1 and per_group == filters and per_group in (1, 2, 4, 8)
     strided = max(g.strides) > 1

@@ -91,28 +91,3 @@ def test_shapes_are_those_of_the_results(layout: str, rng: np.random.Generator) 
             back = convpp.conv_transpose_output_shape(shape, w.shape, **g.transposed_keywords(layout))
             y = np.zeros(shape, "float32")
             assert back == x.shape == convpp.conv_transpose(y, w, **g.transposed_keywords(layout)).shape
-
-
-@pytest.mark.parametrize("op", ["forward", "input_grad", "weight_grad"])
-def test_explain(op: str, rng: np.random.Generator) -> None:
-    shapes = {"forward": Geometry.y_shape, "input_grad": Geometry.x_shape}
-    for g in (draw_geometry(rng) for _ in range(30)):
-        for layout in LAYOUTS:
-            plan = convpp.explain(g.x_shape(layout), g.w_shape, op=op, dtype=g.dtype, **g.keywords(layout), threads=2)
-            with failures_name(g, layout, op):
-                assert plan.op == op
-                assert plan.algorithm in ("direct", "reference")
-                assert plan.isa == convpp.runtime_info()["isa"]
-                assert plan.threads in (1, 2)
-                assert plan.flops >= 0
-                assert plan.workspace_bytes >= 0
-                assert plan.output_shape == (g.w_shape if op == "weight_grad" else shapes[op](g, layout))
-                assert plan.algorithm in str(plan)
-
-
-def test_explain_counts_the_flops_of_the_definition() -> None:
-    g = Geometry(8, 64, 128, (56, 54), (3, 3), stride=2)
-    for op in ("forward", "input_grad", "weight_grad"):
-        plan = convpp.explain(g.x_shape(), g.w_shape, op=op, stride=2, threads=2)
-        assert plan.flops == 2 * g.macs
-        assert plan.threads == 2

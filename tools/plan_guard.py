@@ -1,18 +1,24 @@
-"""Holds a change of the core to what plans decided, and to the bits of results, before it.
+"""Holds a change of the core to what plans decided, and to the bits of the results, before the change.
 
-In:   the compiled core that Python imports; layers.csv, convbench.csv and random geometries.
-Out:  ``plan_guard.py dump FILE``: a line for each plan (algorithm, tile, blocks, tasks, bytes) and for each digest of y, dx
-      and dw; ``plan_guard.py compare BEFORE AFTER``: which fields differ, how often, and examples; exit code 1 if any does.
-Next: cpp/src/plan/, which decides; cpp/bindings/module.cpp, through which this asks.
+In:   the compiled core of the convpp that Python imports; layers.csv, convbench.csv and random geometries.
+Out:  ``plan_guard.py dump FILE`` writes a line for each plan (strategy, tile, blocks, tasks, bytes) and for each
+      result (a digest of its bits).  ``plan_guard.py compare BEFORE AFTER`` prints which fields differ, how often, and
+      examples; its exit code is 1 if any field differs that ``--allow FIELD`` does not let off.
+Next: noxfile.py (session guard, which dumps two revisions and compares them); cpp/src/plan/, which decides.
 
-Every geometry is planned in three passes, two layouts, four types, on each instruction set of the machine and for 1, 2 and
-8 threads.  ``--every 50`` takes each 50th geometry only: a minute in place of many.  A field may be let off, by name:
-``compare BEFORE AFTER --allow bytes``.
+Plans are made of all geometries in three passes, two layouts and four types, on each instruction set of the machine,
+for 1, 2 and 8 threads.  Results are computed of small random geometries, with the options that change what is computed,
+on 1 and 2 threads.  A dump takes half a minute.  ``--every 50`` takes a few seconds: each 50th geometry is planned, a
+tenth of the small ones is computed.  A sample can be compared with a whole dump: ``--allow missing``.
+
+The plans are asked for through the private binding, so that this program dumps another revision, too, as long as that
+one's ``_core.Convolution`` takes the same arguments.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import gzip
 import hashlib
@@ -20,7 +26,7 @@ import itertools
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -40,12 +46,16 @@ PASSES = ("forward", "input_grad", "weight_grad")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 THREADS = (1, 2, 8)
 MODES = ("reflect", "replicate", "circular", "symmetric")
-FIELDS = ("algorithm", "blocking", "tasks", "parallel", "weight_share", "cuts", "bytes", "bytes_per_thread")
+#: Of a plan's line.  New ones go to the end: of two dumps, those fields are compared that both have.
+FIELDS = ("algorithm", "blocking", "tasks", "parallel", "weight_share", "cuts", "bytes", "bytes_per_thread", "strategy")
+#: Channels of random geometries: about the extents of vectors, tiles and blocks.
+CHANNELS = (1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 31, 32, 33, 48, 64, 70)
+MANY_CHANNELS = (96, 128, 200, 256, 384, 512)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One geometry, with three axes of which the first ones may be of extent 1."""
+    """One geometry.  It always has three axes; where ``rank`` is less, the first ones have extent 1."""
 
     name: str
     rank: int
@@ -65,7 +75,7 @@ class Case:
     algorithm: str = "auto"
 
     def convolution(self, pass_: str, dtype: str, channels_last: bool) -> _core.Convolution:
-        """The planned pass."""
+        """The core's plan of a pass."""
         sizes = (self.rank, self.n, self.c, self.k, self.groups)
         axes = (self.input, self.kernel, self.stride, self.dilation, self.lo, self.hi)
         options = (self.flip, self.per_sample, channels_last, self.modes)
@@ -82,43 +92,49 @@ def rows_of(path: Path) -> Iterator[Case]:
     """The layers of a table of benchmarks/."""
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            axes = {key: tuple(map(int, row[key].split("x"))) for key in ("input", "kernel", "stride", "padding", "dilation")}
-            rank = len(axes["kernel"])
-            ones, zeros = (1,) * (3 - rank), (0,) * (3 - rank)
-            padding = zeros + axes["padding"]
-            yield Case(
-                f"{path.stem}/{row['suite']}/{row['name']}", rank,
-                int(row["N"]), int(row["C"]), int(row["K"]), int(row["groups"]),
-                ones + axes["input"], ones + axes["kernel"], ones + axes["stride"], ones + axes["dilation"], padding, padding,
-            )  # fmt: skip
+            n, c, k, groups = (int(row[column]) for column in ("N", "C", "K", "groups"))
+            rank = row["kernel"].count("x") + 1
+            extents, kernel, stride, dilation = (
+                (1,) * (3 - rank) + tuple(map(int, row[column].split("x")))
+                for column in ("input", "kernel", "stride", "dilation")
+            )
+            padding = (0,) * (3 - rank) + tuple(map(int, row["padding"].split("x")))
+            name = f"{path.stem}/{row['suite']}/{row['name']}"
+            yield Case(name, rank, n, c, k, groups, extents, kernel, stride, dilation, padding, padding)
+
+
+def draw_channels(rng: random.Random, kind: str, small: bool) -> tuple[int, int, int]:
+    """(C, K, groups) of a random geometry."""
+    channels = CHANNELS + (() if small else MANY_CHANNELS)
+    if kind == "wide":
+        return rng.choice(channels), rng.choice(channels), 1
+    if kind == "narrow":
+        return rng.randint(1, 6), rng.randint(1, 6), 1
+    if kind == "grouped":
+        groups = rng.choice((2, 3, 4, 8, 16, 32))
+        of_group = (1, 2, 3, 4, 5, 8, 9, 16)
+        return groups * rng.choice(of_group), groups * rng.choice(of_group), groups
+    c = rng.choice(channels)
+    return c, c * rng.choice((1, 1, 1, 2)), c
+
+
+def draw_axis(rng: random.Random, kind: str, longest: int) -> Ints:
+    """(input, kernel, stride, dilation, lo, hi) of an axis of a random geometry, which may have no output."""
+    kernel = rng.choice((1, 1, 2, 3, 3, 3, 4, 5, 5, 7) + ((11, 31) if kind in ("narrow", "depthwise") else ()))
+    half = kernel // 2
+    lo, hi = rng.choice(((0, 0), (half, half), (half, half), (1, 0), (2, 3), (-1, 1)))
+    extent = rng.randint(1, rng.choice((8, 32, longest)))
+    return extent, kernel, rng.choice((1, 1, 1, 2, 2, 3, 4, 7)), rng.choice((1, 1, 1, 1, 2, 3, 8)), lo, hi
 
 
 def draw(rng: random.Random, name: str, small: bool) -> Case:
     """A random geometry with at least one output; ``small`` ones can be computed in a moment."""
+    longest = {1: 150, 2: 18, 3: 7} if small else {1: 4000, 2: 112, 3: 30}
     while True:
         rank = rng.choice((1, 2, 2, 2, 3))
         kind = rng.choice(("wide", "wide", "narrow", "grouped", "depthwise"))
-        edges = (1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 31, 32, 33, 48, 64, 70) + (() if small else (96, 128, 200, 256, 384, 512))
-        groups = 1
-        if kind == "wide":
-            c, k = rng.choice(edges), rng.choice(edges)
-        elif kind == "narrow":
-            c, k = rng.randint(1, 6), rng.randint(1, 6)
-        elif kind == "grouped":
-            groups = rng.choice((2, 3, 4, 8, 16, 32))
-            c, k = groups * rng.choice((1, 2, 3, 4, 5, 8, 9, 16)), groups * rng.choice((1, 2, 3, 4, 5, 8, 9, 16))
-        else:
-            groups = c = rng.choice(edges)
-            k = c * rng.choice((1, 1, 1, 2))
-        most = {1: 4000, 2: 112, 3: 30}[rank] if not small else {1: 150, 2: 18, 3: 7}[rank]
-        axes: list[tuple[int, ...]] = [(1, 1, 1, 1, 0, 0)] * (3 - rank)
-        for _ in range(rank):
-            kernel = rng.choice((1, 1, 2, 3, 3, 3, 4, 5, 5, 7) + ((11, 31) if kind in ("narrow", "depthwise") else ()))
-            lo, hi = rng.choice(((0, 0), (kernel // 2, kernel // 2), (kernel // 2, kernel // 2), (1, 0), (2, 3), (-1, 1)))
-            axes.append((
-                rng.randint(1, rng.choice((8, 32, most))), kernel, rng.choice((1, 1, 1, 2, 2, 3, 4, 7)),
-                rng.choice((1, 1, 1, 1, 2, 3, 8)), lo, hi,
-            ))  # fmt: skip
+        c, k, groups = draw_channels(rng, kind, small)
+        axes = [(1, 1, 1, 1, 0, 0)] * (3 - rank) + [draw_axis(rng, kind, longest[rank]) for _ in range(rank)]
         extents, kernels, strides, dilations, los, his = zip(*axes, strict=True)
         case = Case(
             name, rank, rng.choice((0, 1, 1, 1, 2, 3, 8)), c, k, groups, extents, kernels, strides, dilations, los, his,
@@ -126,35 +142,53 @@ def draw(rng: random.Random, name: str, small: bool) -> Case:
             algorithm=rng.choice(("auto",) * 4 + ("direct", "winograd")),
         )  # fmt: skip
         if rng.random() < 0.25:
-            case = replace(case, modes=("zeros",) * (3 - rank) + tuple(rng.choice((*MODES, "zeros")) for _ in range(rank)))
+            modes = tuple(rng.choice((*MODES, "zeros")) for _ in range(rank))
+            case = replace(case, modes=("zeros",) * (3 - rank) + modes)
         if min(case.output) < 1:
             continue
-        work = float(np.prod(case.output, dtype=float)) * case.n * k * c / groups * float(np.prod(kernels, dtype=float))
-        if work <= (4e5 if small else 4e10):
+        terms = float(np.prod(case.output, dtype=float)) * float(np.prod(case.kernel, dtype=float))
+        if terms * case.n * k * c / groups <= (4e5 if small else 4e10):
             return case
 
 
+@contextlib.contextmanager
+def runtime_kept() -> Iterator[None]:
+    """The instruction set and the number of threads are afterwards what they were."""
+    isa, threads = _core.isa(), _core.num_threads()
+    try:
+        yield
+    finally:
+        use(isa, threads)
+
+
+def use(isa: str, threads: int) -> None:
+    """Sets the instruction set and the number of threads of the process."""
+    _core.select_isa(isa)
+    convpp.set_num_threads(threads)  # which forgets the plans of another instruction set, too
+
+
 def plan_line(case: Case, pass_: str, dtype: str, channels_last: bool, threads: int) -> str:
-    """What a plan decides, fields separated by tabs."""
+    """What a plan decides, its ``FIELDS`` separated by tabs; or why there is none."""
     try:
         plan = case.convolution(pass_, dtype, channels_last)
     except ValueError as refusal:
         return f"refused: {refusal}"
     summary = plan.summary(threads)
-    flops = plan.task_flops()
-    cuts = hashlib.sha1(repr(flops).encode()).hexdigest()[:12]  # groups, boxes, blocks and chunks of all tasks
-    values = (
+    work = repr(plan.task_flops())  # of each task: its groups, box of pixels, block of channels and chunk
+    values = [
         summary["algorithm"], summary["blocking"], summary["tasks"], summary["parallel"],
-        f"{summary['weight_share']:.12g}", cuts, summary["workspace_bytes"], summary["workspace_bytes_per_thread"],
-    )  # fmt: skip
+        f"{summary['weight_share']:.12g}", hashlib.sha1(work.encode()).hexdigest()[:12],
+        summary["workspace_bytes"], summary["workspace_bytes_per_thread"],
+    ]  # fmt: skip
+    if "strategy" in summary:  # older revisions do not say
+        values.append(summary["strategy"])
     return "\t".join(map(str, values))
 
 
 def dump_plans(file: IO[str], cases: list[Case]) -> None:
     """A line for each plan of each case, one instruction set and number of threads after the other."""
     for isa, threads in itertools.product(_core.isas_available(), THREADS):
-        _core.select_isa(isa)
-        _core.set_num_threads(threads)
+        use(isa, threads)
         for case in cases:
             for pass_, dtype, last in itertools.product(PASSES, DTYPES, (False, True)):
                 key = f"plan/{case.name}/{pass_}/{'last' if last else 'first'}/{dtype}/{isa}/{threads}"
@@ -171,19 +205,18 @@ def array_of(rng: np.random.Generator, shape: Ints, dtype: Any, spoiled: bool) -
 
 
 def digest_of(array: Array) -> str:
-    """Of the bits; every NaN counts as the same one."""
+    """A digest of the bits; all NaNs count as the same one."""
     values = array.copy()
     values[np.isnan(values.astype(np.float64))] = np.nan
     return hashlib.sha1(values.tobytes()).hexdigest()[:16]
 
 
-def dump_digests(file: IO[str], cases: list[Case]) -> None:
-    """A line for each result of each case, with all options that change what is computed."""
+def dump_digests(file: IO[str], cases: list[tuple[int, Case]]) -> None:
+    """A line for each result of each case; from a case's number follow its values and some options."""
     dtypes = {name: np.dtype(getattr(ml_dtypes, name, name)) for name in DTYPES}
     for isa, threads in itertools.product(_core.isas_available(), (1, 2)):
-        _core.select_isa(isa)
-        convpp.set_num_threads(threads)
-        for number, case in enumerate(cases):
+        use(isa, threads)
+        for number, case in cases:
             for (name, dtype), last in itertools.product(dtypes.items(), (False, True)):
                 rng = np.random.default_rng(number)
                 for pass_, text in results_of(case, dtype, last, rng, number):
@@ -192,7 +225,7 @@ def dump_digests(file: IO[str], cases: list[Case]) -> None:
 
 
 def results_of(case: Case, dtype: Any, last: bool, rng: np.random.Generator, number: int) -> Iterator[tuple[str, str]]:
-    """(what, digest) of the case's results in one type and layout."""
+    """(name, digest) of each of the case's results in one type and layout."""
     rank = case.rank
 
     def shape(channels: int, extents: Ints) -> Ints:
@@ -216,7 +249,7 @@ def results_of(case: Case, dtype: Any, last: bool, rng: np.random.Generator, num
         out = np.ones(arguments[-1], dtype)
         return function(*arguments, out=out, accumulate=True, **how)  # type: ignore[no-any-return]
 
-    calls = {
+    calls: dict[str, Callable[[], Array]] = {
         "y": lambda: convpp.conv(x, w, bias, **how),
         "fused": lambda: convpp.conv(x, w, bias, add=add, activation=activation, **how),
         "prepared": lambda: convpp.conv(x, convpp.prepare_weights(w, x.shape, **prepare), bias, **prepare),
@@ -237,10 +270,12 @@ def dump(path: Path, geometries: int, digests: int, every: int) -> None:
     rng = random.Random(12)
     cases = [*rows_of(BENCHMARKS / "layers.csv"), *rows_of(BENCHMARKS / "convbench.csv")]
     cases += [draw(rng, f"random/{i}", small=False) for i in range(geometries)]
-    small = [draw(rng, f"small/{i}", small=True) for i in range(digests)]
-    with gzip.open(path, "wt", compresslevel=1) as file:
+    small = [(i, draw(rng, f"small/{i}", small=True)) for i in range(digests)]
+    if every > 5:  # at random, since options follow from the numbers
+        small = sorted(rng.sample(small, -(-5 * digests // every)))
+    with runtime_kept(), gzip.open(path, "wt", compresslevel=1) as file:
         dump_plans(file, cases[::every])
-        dump_digests(file, small[:: max(1, every // 5)])
+        dump_digests(file, small)
 
 
 def read(path: Path) -> Iterator[tuple[str, list[str]]]:
@@ -251,54 +286,70 @@ def read(path: Path) -> Iterator[tuple[str, list[str]]]:
             yield key, fields
 
 
-def compare(before: Path, after: Path, allowed: set[str], examples: int) -> int:
-    """Prints which fields differ; the number of lines that differ in a field that is not allowed to."""
+def differing(key: str, before: list[str], after: list[str]) -> list[str]:
+    """The names of what differs between two lines of the same key."""
+    if before == after:
+        return []
+    if key.startswith("bits/"):
+        return ["bits"]
+    if 1 in (len(before), len(after)):  # refused, with another message or by one of the two only
+        return ["outcome"]
+    return [name for name, a, b in zip(FIELDS, before, after, strict=False) if a != b]
+
+
+def compare(before: Path, after: Path, allowed: set[str], examples: int) -> bool:
+    """Prints what differs; whether the dumps agree: they have lines in common, and differ in what is allowed alone."""
     old = dict(read(before))
     counts: Counter[str] = Counter()
     shown: defaultdict[str, list[str]] = defaultdict(list)
-    lines = 0
+
+    def count(name: str, key: str, *lines: str) -> None:
+        counts[name] += 1
+        if len(shown[name]) < examples:
+            shown[name].append("\n    ".join((f"  {key}", *lines)))
+
+    compared = 0
     for key, fields in read(after):
-        lines += 1
         was = old.pop(key, None)
-        if was == fields:
+        if was is None:
+            count("new", key)
             continue
-        if was is None or len(was) != len(fields):
-            differing = ["outcome"]
-        elif len(fields) == 1:
-            differing = ["bits"]
-        else:
-            differing = [name for name, a, b in zip(FIELDS, was, fields, strict=True) if a != b]
-        for name in differing:
-            counts[name] += 1
-            if len(shown[name]) < examples:
-                shown[name].append(f"  {key}\n    - {was}\n    + {fields}")
-    counts["missing"] = len(old)
-    print(f"{lines} lines compared")
-    for name, count in sorted(counts.items()):
-        if count:
-            print(f"{name}: {count} differ" + (" (allowed)" if name in allowed else ""), *shown[name], sep="\n")
-    return sum(count for name, count in counts.items() if name not in allowed)
+        compared += 1
+        for name in differing(key, was, fields):
+            count(name, key, f"- {was}", f"+ {fields}")
+    for key in old:
+        count("missing", key)
+    print(f"{compared} lines compared")
+    for name, number in sorted(counts.items()):
+        print(f"{name}: {number} differ" + (" (allowed)" if name in allowed else ""), *shown[name], sep="\n")
+    return compared > 0 and counts.keys() <= allowed
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 if nothing differs."""
-    parser = argparse.ArgumentParser(description="Dump what plans decide, and compare two dumps.")
+    """The command; its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     writes = commands.add_parser("dump", help="write a dump")
     writes.add_argument("file", type=Path)
     writes.add_argument("--geometries", type=int, default=3000, help="random ones that are planned (%(default)s)")
     writes.add_argument("--digests", type=int, default=400, help="small ones that are computed (%(default)s)")
-    writes.add_argument("--every", type=int, default=1, help="take each N-th geometry only (%(default)s)")
+    writes.add_argument("--every", type=int, default=1, help="plan each N-th geometry only (%(default)s)")
     compares = commands.add_parser("compare", help="compare two dumps")
     compares.add_argument("before", type=Path)
     compares.add_argument("after", type=Path)
-    compares.add_argument("--allow", action="append", default=[], help="a field that may differ")
+    compares.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        choices=(*FIELDS, "outcome", "bits", "missing", "new"),
+        help="a field that may differ",
+    )
     compares.add_argument("--examples", type=int, default=3, help="that are shown of each field (%(default)s)")
     given = parser.parse_args(arguments)
     if given.command == "dump":
         dump(given.file, given.geometries, given.digests, given.every)
         return 0
-    return 1 if compare(given.before, given.after, set(given.allow), given.examples) else 0
+    return 0 if compare(given.before, given.after, set(given.allow), given.examples) else 1
 
 
 if __name__ == "__main__":

@@ -22,12 +22,13 @@ from convpp.runtime import threads_of_call
 class Explanation:
     """How convpp carries out one pass of a convolution.
 
-    ``strategy`` is how the core multiplies (docs/architecture.md), ``candidates`` the estimated cost of each strategy, in
-    slots of a multiply-add unit, or why it refused; ``flops`` counts a multiply-add as two; ``workspace_bytes`` is all
-    memory that a call with ``threads`` threads may take, whatever its other options (a gradient that is added to ``out``
-    may need one more array of its size), ``workspace_bytes_per_thread`` what each thread has for itself; ``parallel``
-    tells whether there is enough work for more than one; ``weight_share`` (forward) estimates the share of the time that
-    packing or transforming the weights takes, which ``prepare_weights`` saves; ``blocking`` says how the work is cut.
+    ``strategy`` is how the core multiplies (docs/architecture.md), ``candidates`` the estimated cost of each
+    strategy, in slots of a multiply-add unit, or why it refused; ``flops`` counts a multiply-add as two;
+    ``workspace_bytes`` is all memory that a call with ``threads`` threads may take, whatever its other options (a
+    gradient that is added to ``out`` may need one more array of its size), ``workspace_bytes_per_thread`` what each
+    thread has for itself; ``parallel`` tells whether there is enough work for more than one; ``weight_share``
+    (forward) estimates the share of the time that packing or transforming the weights takes, which
+    ``prepare_weights`` saves; ``blocking`` says how the work is cut.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """bfloat16, two channels at once, where the CPU can: exact on integers, the same bits for every batch and layout.
 
-In C++, cpp/tests/test_twins.cpp compares more geometries, and with dot products forbidden.
+In C++, cpp/tests/test_bf16_pairs.cpp compares more geometries, and with dot products forbidden.
 """
 
 from __future__ import annotations

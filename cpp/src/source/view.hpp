@@ -27,12 +27,14 @@ struct SourceView {
 // Fills offsets[k] of the block's pairs, given the step between channels and the position of a tap on each axis.
 template <class Position>
 void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position& position, int64_t* offsets) {
-    for (int64_t c = 0; c < block.channel_hi - block.channel_lo; ++c)
-        for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d)
-            for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h) {
-                const int64_t row = c * channel_step + position(0, d) + position(1, h);
-                for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w) *offsets++ = row + position(2, w);
-            }
+    int64_t taps = 0;
+    for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d)
+        for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h) {
+            const int64_t row = position(0, d) + position(1, h);
+            for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w) offsets[taps++] = row + position(2, w);
+        }
+    for (int64_t c = 1; c < block.channel_hi - block.channel_lo; ++c)
+        for (int64_t t = 0; t < taps; ++t) offsets[c * taps + t] = c * channel_step + offsets[t];
 }
 
 // Where the weights of a tap lie, axis by axis: a position for fill_offsets.
@@ -48,10 +50,9 @@ struct Patches {
     const PatchBlock& block;
 
     int64_t channels() const { return block.channel_hi - block.channel_lo; }
-    // The source from the first sample and channel on.
     template <class T>
-    Stored<T> first(const Stored<T>& source) const {
-        return source + (pixels.lo[0] * strides.batch + block.channel_lo * strides.channel);
+    SourcePart<T> part(const Stored<T>& source) const {
+        return part_of(source, strides, source_extents(plan.map), pixels, block.channel_lo, channels());
     }
 };
 
@@ -81,10 +82,10 @@ SourceView<T> view_of_copy(const MapPlan& plan, const Box& pixels, const PatchBl
 
 // The patches where they lie: in a copy, so to speak, whose layout is the source's own.
 template <class T>
-SourceView<T> view_in_place(const Patches& patches, const Stored<T>& source, int64_t* offsets) {
+SourceView<T> view_in_place(const Patches& patches, const SourcePart<T>& part, int64_t* offsets) {
     CopyLayout layout;
     layout.strides = patches.strides;
-    Stored<T> base = patches.first(source);
+    Stored<T> base = part.first;
     for (size_t a = 0; a < 3; ++a) {
         layout.range[a].lo = patches.pixels.lo[a + 1] * patches.plan.map.axis[a].source_step;
         base += layout.range[a].lo * patches.strides.axis[a];

@@ -71,10 +71,10 @@ void transform_results(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const WinogradPlan& w = winograd_of(plan);
     const int64_t tiles = box.tile_count(), lanes = kernel.lanes, width = buffers.width;
     // Tiles may reach beyond the results: dy is padded with zeros there.
-    const LaneTensor results = result_tensor(plan);
     for (int64_t k = 0; k < product.channels; k += lanes) {
         const int64_t valid = std::min(lanes, product.channels - k);
-        copy_lanes(kernel, results, dy, {box.units, box.results, product.channel_lo + k, valid}, buffers.copy);
+        copy_lanes(kernel, result_part(plan, dy, box, product.channel_lo + k, valid), plan.channels_last(), box.results,
+                   buffers.copy);
         T* const to = buffers.w + k / width * width * tiles + k % width;
         transforms(plan, kernel)
             .results_adjoint(buffers.copy.at, buffers.tiles, WinogradBox::steps(w, box.results), tiles, nullptr, to,
@@ -89,13 +89,12 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
                                 const WinogradSumBuffers<T>& buffers) {
     const kernels::TileKernels<T>& tiles = kernel.tiles[plan.tile.shape];
     const WinogradPlan& w = winograd_of(plan);
-    const LaneTensor x = source_tensor(plan), dy = result_tensor(plan);
     const int64_t channels = source_channels(product);
     PrefetchList list(buffers.stretches);
-    ask_for(x, first_x(plan, product, operands) + product.block.channel_lo * x.strides.channel, next.units, next.source,
-            channels, list);
-    ask_for(dy, first_dy(plan, product, operands) + product.channel_lo * dy.strides.channel, next.units, next.results,
-            product.channels, list);
+    list.add(source_part(plan, first_x(plan, product, operands), next, product.block.channel_lo, channels),
+             next.source.range);
+    list.add(result_part(plan, first_dy(plan, product, operands), next, product.channel_lo, product.channels),
+             next.results.range);
     const int64_t full_tiles = channels / tiles.rows * (product.channels / (tiles.vectors * kernel.lanes));
     return list.over(full_tiles * w.points() * w.outer_taps(), depth);
 }

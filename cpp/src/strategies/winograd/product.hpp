@@ -61,20 +61,18 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
     if (!plan.channels_last()) return {};
     const WinogradPlan& w = winograd_of(plan);
     PrefetchList list(buffers.stretches);
-    const auto ask_for_source = [&](const ProductTask& of, const WinogradBox& its_box, const SourceBlock& channels) {
+    const auto add_source = [&](const ProductTask& of, const WinogradBox& its_box, const SourceBlock& channels) {
         const int64_t channel = of.group_lo * plan.source.channels + channels.lo;
-        ask_for(source_tensor(plan), operands.source + channel * plan.source.strides.channel, its_box.units,
-                its_box.source, channels.channels, list);
+        list.add(source_part(plan, operands.source, its_box, channel, channels.channels), its_box.source.range);
     };
     if (block + 1 < SourceBlock::count(plan)) {
-        ask_for_source(task, box, SourceBlock(plan, block + 1));
+        add_source(task, box, SourceBlock(plan, block + 1));
     } else {
         const int64_t channel = task.group_lo * plan.tasks.channels + task.channel_lo;
-        ask_for(result_tensor(plan), (operands.result + channel * plan.result.channel).stored(), box.units, box.results,
-                task.channels, list);
+        list.add(result_part(plan, operands.result.stored(), box, channel, task.channels), box.results.range);
         if (buffers.next_task >= 0) {
             const ProductTask next(plan, buffers.next_task);
-            ask_for_source(next, WinogradBox(w, next.pixels, kernel.lanes), SourceBlock(plan, 0));
+            add_source(next, WinogradBox(w, next.pixels, kernel.lanes), SourceBlock(plan, 0));
         }
     }
     const auto& tiles = kernel.tiles[plan.tile.shape];

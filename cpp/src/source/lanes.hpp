@@ -1,7 +1,7 @@
 // The source as vectors of channels: a padded copy of a part of it, the pixels of each vector behind one another.
 //
 // In:  a MapPlan (or residue classes), a box of pixels, a box of taps, the source tensor.   Out: a LaneCopy.
-// Next: strategies/channels/product.hpp and strategies/winograd/product.cpp, whose vectors run along channels.
+// Next: strategies/channels/product.hpp and strategies/winograd/product.hpp, whose vectors run along channels.
 //
 // What the taps share stays in L1, and pixels that lie a multiple of the cache's sets apart do not push each other out.
 // channels_first planes are transposed on the way.

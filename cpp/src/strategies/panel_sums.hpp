@@ -142,9 +142,9 @@ private:
 };
 
 // panel[pixel][out channel] of dy.
-template <class T>
+template <class T, class Buffers>
 void pack_dy(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const SumOperands<T>& operands,
-             const Box& pixels, int64_t width, const PanelBuffers<T>& buffers) {
+             const Box& pixels, int64_t width, const Buffers& buffers) {
     const TensorStrides& strides = plan.result;
     const int64_t count = pixels.elems();
     Stored<T> base = first_dy(plan, product, operands);

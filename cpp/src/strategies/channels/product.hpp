@@ -34,11 +34,9 @@ template <class T>
 struct ChannelBuffers {
     LaneCopy<T> copy;
     int64_t* pairs = nullptr;  // offsets of a block's weights
-    T* sums = nullptr;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
+    OrderedSums<T> sums;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
     kernels::VectorAt* rows = nullptr;  // of pixels
     int64_t* result_rows = nullptr;  // where they begin in the result
-    T** in_order = nullptr;  // channels_first: of each pixel, in sums
-    ResultRun* runs = nullptr;
 
     ChannelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes) {
@@ -50,11 +48,10 @@ struct ChannelBuffers {
             rows_most = std::max(rows_most, most_rows(m.boxes.box(0)));
         }
         pairs = carver.take<int64_t>(most_pairs);
-        sums = carver.take<T>(pixels * kernel.lanes);
         rows = carver.take<kernels::VectorAt>(rows_most);
         result_rows = carver.take<int64_t>(plan.channels_last() ? rows_most : 0);
-        in_order = carver.take<T*>(plan.channels_last() ? 0 : pixels);
-        runs = carver.take<ResultRun>(plan.channels_last() ? 0 : most_runs);
+        const bool last = plan.channels_last();
+        sums = {carver, carver.take<T>(pixels * kernel.lanes), kernel.lanes, last ? 0 : pixels, last ? 0 : most_runs};
     }
 };
 
@@ -93,9 +90,10 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
     const int64_t vectors = ceil_div(plan.tasks.channels, kernel.lanes);
     parallel_for(vectors, packing_threads(plan, threads), [&](int64_t vector, int thread) {
         for (const MapPlan& m : plan.maps)
-            pack_channel_weights(plan, kernel, m, operands.weights, vector,
-                                 packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group_channels,
-                                 buffers[static_cast<size_t>(thread)].pairs);
+            pack_channel_weights(
+                plan, kernel, m, operands.weights, vector,
+                packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group_channels,
+                buffers[static_cast<size_t>(thread)].pairs);
     });
 }
 
@@ -183,10 +181,10 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
         if (valid == lanes) return run(result, step, [&](int64_t row) { return buffers.result_rows[row]; });
         const auto for_each_result = [&](const auto& use) {  // use(where it is in sums, in the result)
             for (int64_t i = 0; i < pixels.elems(); ++i)
-                use(buffers.sums + i * lanes, result + buffers.result_rows[i / columns] + i % columns * step);
+                use(buffers.sums.sums + i * lanes, result + buffers.result_rows[i / columns] + i % columns * step);
         };
         if (start == kernels::Start::from_c) for_each_result([&](T* sum, const T* to) { std::copy_n(to, valid, sum); });
-        run(buffers.sums, lanes, [&](int64_t row) { return row * columns * lanes; });
+        run(buffers.sums.sums, lanes, [&](int64_t row) { return row * columns * lanes; });
         for_each_result([&](const T* sum, T* to) { std::copy_n(sum, valid, to); });
     };
     for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
@@ -206,30 +204,32 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
     const int64_t lanes = kernel.lanes, end = task.channel_lo + task.channels;
     const Stored<T>& source = operands.source;
     const ResultBlock block(plan, task);
-    const int64_t run_count = block.whole
-                                  ? block.order(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs)
-                                  : order_results(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs);
+    OrderedSums<T> order = buffers.sums;
+    if (block.whole) order_area(plan.buffer.strides, block.area, sums_in_order(block.area, lanes), order);
+    else order_results(plan, task, order);
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
         T* const result = operands.sums + channel * plan.buffer.strides.channel;
-        if (operands.accumulate) read_results(plan, buffers.in_order, buffers.runs, run_count, valid, result);
+        if (operands.accumulate) order.read(plan.buffer.strides, valid, result);
         for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
             const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
             copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, channel, valid}, buffers.copy);
-            T* sums = buffers.sums;
+            T* sums = order.sums;
             for (const MapPlan* m = maps; m != maps + task.map.classes; ++m) {
                 const Box pixels = pixels_of(*m, task.pixels);
                 if (pixels.elems() == 0) continue;
+                const ResultArea area = area_of(*m, task.pixels);
                 const auto result_row = [&](int64_t row) {
-                    return lanes * (block.whole ? block.before_row(*m, task, pixels, row) : row * pixels.extent(3));
+                    return lanes * (block.whole ? block.before_row(area, row) : row * pixels.extent(3));
                 };
                 const int64_t step = block.whole ? m->map.axis[2].result_step * lanes : lanes;
-                const ChannelProduct<T> product{*m, pixels, b, layout, channel, 0, first_start(operands, b), sums, step};
+                const ChannelProduct<T> product{*m,   pixels, b, layout, channel, 0, first_start(operands, b),
+                                                sums, step};
                 multiply_channels(plan, kernel, product, result_row, packed, bias, buffers);
                 if (!block.whole) sums += pixels.elems() * lanes;
             }
         }
-        write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, valid, result);
+        order.write(kernel, plan.buffer.strides, valid, result);
     }
 }
 
@@ -240,13 +240,7 @@ void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, c
     else run_channels_first(plan, kernel, operands, packed, bias, buffers, task);
 }
 
-// For product_loop.hpp.
 template <class T>
-struct ChannelProducts {
-    using Buffers = ChannelBuffers<T>;
-    static constexpr bool applies_epilogue = false;
-    static constexpr auto pack = &pack_all_channel_weights<T>;
-    static constexpr auto run = &run_channel_task<T>;
-};
+using ChannelProducts = ProductParts<ChannelBuffers<T>, &pack_all_channel_weights<T>, &run_channel_task<T>>;
 
 }  // namespace convpp

@@ -18,7 +18,6 @@ struct RowSumBuffers {
     T* sums = nullptr;
     RowVectors vectors;
     std::pair<int64_t, int64_t> known{-1, -1};  // box and first pair that `vectors` and `patches` were found for
-    int64_t next_task = -1;
 
     RowSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : patches(carver, plan.maps, kernel.lanes),

@@ -4,6 +4,7 @@
 #include "plan/tasks.hpp"
 #include "plan_cases.hpp"
 #include "result/order.hpp"
+#include "source/view.hpp"
 
 namespace convpp::test {
 namespace {
@@ -14,12 +15,17 @@ bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at
     std::vector<float> sums(static_cast<size_t>(pixels) + 1);  // and the gap
     std::vector<float*> in_order(static_cast<size_t>(results));
     std::vector<ResultRun> runs(static_cast<size_t>(most_result_runs(plan, task.map)));
-    const int64_t run_count =
-        order_results_and_gaps(plan, task, sums.data(), 1, sums.data() + pixels, in_order.data(), runs.data());
+    OrderedSums<float> order;
+    order.sums = sums.data();
+    order.pitch = 1;
+    order.gap = sums.data() + pixels;
+    order.in_order = in_order.data();
+    order.runs = runs.data();
+    order_results(plan, task, order);
     std::vector<int64_t> offset(static_cast<size_t>(pixels));
     result_offsets(task.map.map, plan.result, task.pixels, offset.data());
     int64_t found = 0;
-    for (int64_t r = 0; r < run_count; ++r) {
+    for (int64_t r = 0; r < order.run_count; ++r) {
         const ResultRun& run = runs.at(static_cast<size_t>(r));
         for (int64_t i = 0; i < run.count; ++i) {
             const int64_t pixel = in_order.at(static_cast<size_t>(run.first + i)) - sums.data();

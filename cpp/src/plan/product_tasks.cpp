@@ -177,10 +177,7 @@ void buffer_halves(Plan& plan) {
                              std::min(plan.tasks.channel_block, plan.tasks.channels);
     TensorStrides& s = plan.buffer.strides;
     const bool last = plan.channels_last();
-    s.axis[2] = last ? channels : 1;
-    s.axis[1] = checked_mul(s.axis[2], most[2], what);
-    s.axis[0] = checked_mul(s.axis[1], most[1], what);
-    s.batch = checked_mul(s.axis[0], most[0], what);
+    s = dense_strides(last ? channels : 1, most, what);
     const int64_t all = checked_mul(s.batch, samples, what);
     s.channel = last ? 1 : round_up(all, line) + line;
     plan.buffer.elems = last ? all : checked_mul(s.channel, channels, what);

@@ -200,13 +200,20 @@ IndexMap joined_rows(IndexMap map) {
     return map;
 }
 
+TensorStrides dense_strides(int64_t pixel, const Extents& extents, const char* what) {
+    TensorStrides strides;
+    strides.axis[2] = pixel;
+    strides.axis[1] = checked_mul(strides.axis[2], extents[2], what);
+    strides.axis[0] = checked_mul(strides.axis[1], extents[1], what);
+    strides.batch = checked_mul(strides.axis[0], extents[0], what);
+    return strides;
+}
+
 TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& extents) {
     const bool first = layout == Layout::channels_first;
-    const int64_t pixel = first ? 1 : channels;
-    TensorStrides strides;
-    strides.axis = {extents[1] * extents[2] * pixel, extents[2] * pixel, pixel};
-    strides.channel = first ? extents[0] * extents[1] * extents[2] : 1;
-    strides.batch = extents[0] * extents[1] * extents[2] * channels;
+    TensorStrides strides = dense_strides(first ? 1 : channels, extents, "the tensor");
+    strides.channel = first ? strides.batch : 1;
+    if (first) strides.batch *= channels;
     return strides;
 }
 

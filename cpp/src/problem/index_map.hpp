@@ -96,6 +96,9 @@ struct TensorStrides {
     int64_t batch = 0, channel = 0;
     Extents axis{0, 0, 0};
 };
+// Of samples without gaps whose pixels are `pixel` elements each.  What lies between channels is left to the caller.
+// `what` names the tensor in the ShapeError of sizes that 64 bits do not hold.
+TensorStrides dense_strides(int64_t pixel, const Extents& extents, const char* what);
 TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& extents);
 
 }  // namespace convpp

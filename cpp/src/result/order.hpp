@@ -1,7 +1,8 @@
-// channels_first results that were computed as rows of channels: put into the order of the result and transposed.
+// Where sums whose vectors run along channels become results.  In channels_last they lie in the same order.  In channels_first
+// they are put into the order of the result, and transposed.
 //
 // In:  a task, its sums[pixel][channel], the pixels of its maps one after the other.   Out: the results.
-// Read before: indirect_product.hpp and channel_product.hpp, which leave such sums.
+// Read before: the product.hpp of strategies/indirect, channels and winograd, which leave such sums.
 #pragma once
 
 #include <algorithm>
@@ -10,13 +11,61 @@
 
 #include "kernels/contract.hpp"
 #include "plan/tasks.hpp"
-#include "source/staged.hpp"
+#include "result/epilogue.hpp"
 
 namespace convpp {
 
-// A stretch of results that lie together: pixels [first, first + count) in the order of the result.
+// A stretch of results that lie together: pixels [first, first + count) in the order of the result.  In channels_last, a row
+// of pixels whose sums begin at `first`.
 struct ResultRun {
     int64_t offset, first, count;
+};
+
+// Sums, and the results that they become.
+template <class T>
+struct OrderedSums {
+    T* sums = nullptr;
+    int64_t pitch = 0;  // from pixel to pixel
+    T* gap = nullptr;  // what results become that have no terms; null: there are none
+    T** in_order = nullptr;  // the sums of each pixel, in the order of the result; null in channels_last
+    ResultRun* runs = nullptr;
+    int64_t run_count = 0, pixel_count = 0;
+
+    OrderedSums() = default;
+    OrderedSums(Carver& carver, T* of, int64_t pixel_pitch, int64_t most_pixels, int64_t most_runs)
+        : sums(of), pitch(pixel_pitch) {
+        if (most_pixels > 0) in_order = carver.take<T*>(most_pixels);
+        runs = carver.take<ResultRun>(most_runs);
+    }
+
+    // The next pixels: their results lie together.
+    void add(int64_t offset, int64_t count) {
+        ResultRun& last = runs[run_count - (run_count > 0)];
+        if (run_count > 0 && last.offset + last.count == offset) last.count += count;
+        else runs[run_count++] = {offset, pixel_count, count};
+        pixel_count += count;
+    }
+    // Calls use(run) for all of them.
+    template <class Use>
+    void for_each_run(const Use& use) const {
+        for (const ResultRun* run = runs; run != runs + run_count; ++run) use(*run);
+    }
+    // Sums that begin with what the result holds (channels_first).
+    void read(const TensorStrides& strides, int64_t channels, const T* result) const {
+        for_each_run([&](const ResultRun& run) {
+            for (int64_t i = 0; i < run.count; ++i)
+                for (int64_t c = 0; c < channels; ++c)
+                    in_order[run.first + i][c] = result[run.offset + i + c * strides.channel];
+        });
+    }
+    void write(const kernels::KernelTable<T>& kernel, const TensorStrides& strides, int64_t channels, T* result) const {
+        for_each_run([&](const ResultRun& run) {
+            T* const to = result + run.offset;
+            if (in_order == nullptr)
+                kernel.store_rows(sums + run.first, pitch, run.count, channels, to, strides.axis[2]);
+            else kernel.transpose_rows(in_order + run.first, run.count, channels, to, strides.channel);
+        });
+    }
 };
 
 // Results that a task writes for each of its pixels, at most: with Gaps::written_by_tasks also those around it without terms.
@@ -33,177 +82,145 @@ inline int64_t most_result_runs(const Plan& plan, const MapPlan& m) {
     return std::max(runs, rows * results_of_pixel(plan, m) / m.map.axis[2].result_step);
 }
 
-// The rows of sums in the order of the result, and the stretches that lie together in it.  Returns their number.
-// The task's maps are residue classes: some of the width, the same ones for some of the height.
+// The results of an area whose rows lie together, and whose sums lie `own` strides apart.
 template <class T>
-int64_t order_results(const Plan& plan, const ProductTask& task, T* sums, int64_t pitch, T** in_order,
-                      ResultRun* runs) {
+void order_area(const TensorStrides& result, const ResultArea& area, const TensorStrides& own, OrderedSums<T>& order) {
+    const auto at = [&](size_t a, int64_t i) { return (area.lo[a + 1] + i * area.step[a + 1]) * result.axis[a]; };
+    const int64_t count = area.count[3];
+    for_each_index({area.count[0], area.count[1], area.count[2], 1}, [&](int64_t n, int64_t d, int64_t h, int64_t) {
+        const int64_t offset = (area.lo[0] + n) * result.batch + at(0, d) + at(1, h) + at(2, 0);
+        const int64_t row = n * own.batch + d * own.axis[0] + h * own.axis[1];
+        if (order.in_order == nullptr) {
+            order.runs[order.run_count++] = {offset, row, count};
+            return;
+        }
+        T** const to = order.in_order + order.pixel_count;
+        for (int64_t w = 0; w < count; ++w) to[w] = order.sums + row + w * own.axis[2];
+        order.add(offset, count);
+    });
+}
+
+// The strides of an area's sums where they lie in the order of the result.
+inline TensorStrides sums_in_order(const ResultArea& area, int64_t pitch) {
+    return dense_strides(pitch, {area.count[1], area.count[2], area.count[3]}, "the results");
+}
+
+// A task's results along an axis: those of its residue classes in turn, and those between them that have no terms.
+struct AxisClasses {
     struct Class {
-        int64_t start, count, map;  // along an axis: the first result, the pixels of the box
+        int64_t start, count;  // results
+        int64_t map;  // the first one of this class; -1: no terms
     };
+    std::array<Class, most_classes> classes{};
+    size_t count = 0;
+    int64_t step, longest;
+
+    // Of every `distance`-th map of the task.
+    AxisClasses(const ProductTask& task, size_t axis, int64_t maps, int64_t distance)
+        : step(task.map.map.axis[axis].result_step), longest(task.pixels.extent(axis + 1)) {
+        for (int64_t m = 0; m < maps * distance; m += distance) {
+            const MapPlan& map = (&task.map)[m];
+            const int64_t start = map.map.axis[axis].result_start + task.pixels.lo[axis + 1] * step;
+            classes[count++] = {start, pixels_of(map, task.pixels).extent(axis + 1), m};
+        }
+        std::sort(classes.begin(), classes.begin() + count,
+                  [](const Class& a, const Class& b) { return a.start < b.start; });
+    }
+    // Of a task's only map, and what is around it.
+    AxisClasses(const Plan& plan, const ProductTask& task, size_t axis)
+        : step(task.map.map.axis[axis].result_step), longest(task.pixels.extent(axis + 1)) {
+        const int64_t lo = task.pixels.lo[axis + 1] * step;
+        const int64_t hi = std::min(task.pixels.hi[axis + 1] * step, result_extent(plan, axis));
+        for (int64_t residue = 0; residue < step; ++residue)
+            classes[count++] = {lo + residue, ceil_div(hi - lo - residue, step),
+                                residue == task.map.map.axis[axis].result_start ? 0 : -1};
+    }
+    // Calls use(class, pixel of it, result) for all results in order.
+    template <class Use>
+    void for_each(const Use& use) const {
+        for (int64_t i = 0; i < longest; ++i)
+            for (const Class* of = classes.data(); of != classes.data() + count; ++of)
+                if (i < of->count) use(*of, i, of->start + i * step);
+    }
+};
+
+// All results of a task.  Its maps are residue classes: some of the width, the same ones for some of the height.
+template <class T>
+void order_results(const Plan& plan, const ProductTask& task, OrderedSums<T>& order) {
+    using Class = AxisClasses::Class;
+    const TensorStrides& s = plan.buffer.strides;
     const MapPlan* const maps = &task.map;
     const Box& box = task.pixels;
-    int64_t run_count = 0, pixel = 0;
-    const auto put = [&](int64_t offset, int64_t count) {
-        ResultRun& last = runs[run_count - (run_count > 0)];
-        if (run_count > 0 && last.offset + last.count == offset) last.count += count;
-        else runs[run_count++] = {offset, pixel, count};
-        pixel += count;
-    };
-    if (task.map.classes == 1 &&
-        task.map.map.axis[2].result_step * plan.buffer.strides.axis[2] == 1) {  // they are in order
-        for_each_result_row(task.map.map, plan.buffer.strides, box, [&](int64_t offset) { put(offset, box.extent(3)); });
-        for (int64_t i = 0; i < pixel; ++i) in_order[i] = sums + i * pitch;
-        return run_count;
+    const bool gaps = order.gap != nullptr;
+    if (task.map.classes == 1 && !gaps && task.map.map.axis[2].result_step * s.axis[2] == 1) {  // they are in order
+        const ResultArea area = area_of(task.map, box);
+        return order_area(s, area, sums_in_order(area, order.pitch), order);
     }
-    std::array<int64_t, most_classes> first_row{};  // of each map, in sums
+    std::array<int64_t, most_classes> first{};  // pixel of each map, in sums
     for (int64_t m = 1; m < task.map.classes; ++m)
-        first_row[static_cast<size_t>(m)] = first_row[static_cast<size_t>(m - 1)] + pixels_of(maps[m - 1], box).elems();
+        first[static_cast<size_t>(m)] = first[static_cast<size_t>(m - 1)] + pixels_of(maps[m - 1], box).elems();
     int64_t in_row = 1;
     while (in_row < task.map.classes && maps[in_row].map.axis[1].result_start == maps[0].map.axis[1].result_start)
         ++in_row;
-    const auto classes = [&](size_t axis, int64_t count, int64_t step, std::array<Class, most_classes>& found) {
-        for (int64_t c = 0; c < count; ++c) {
-            const AxisMap& a = maps[c * step].map.axis[axis];
-            found[static_cast<size_t>(c)] = {a.result_start + box.lo[axis + 1] * a.result_step,
-                                             pixels_of(maps[c * step], box).extent(axis + 1), c * step};
-        }
-        std::sort(found.begin(), found.begin() + count,
-                  [](const Class& a, const Class& b) { return a.start < b.start; });
-        return count;
+    const auto along = [&](size_t axis, int64_t count, int64_t distance) {
+        return gaps ? AxisClasses(plan, task, axis) : AxisClasses(task, axis, count, distance);
     };
-    std::array<Class, most_classes> rows, columns;
-    const int64_t row_classes = classes(1, task.map.classes / in_row, in_row, rows);
-    const int64_t column_classes = classes(2, in_row, 1, columns);
-    const AxisMap &depth = maps[0].map.axis[0], &height = maps[0].map.axis[1], &width = maps[0].map.axis[2];
-
+    const AxisClasses depth = along(0, 1, 1), height = along(1, task.map.classes / in_row, in_row),
+                      width = along(2, in_row, 1);
     for (int64_t n = 0; n < box.extent(0); ++n)
-        for (int64_t d = 0; d < box.extent(1); ++d) {
-            const int64_t plane = (box.lo[0] + n) * plan.buffer.strides.batch +
-                                  (depth.result_start + (box.lo[1] + d) * depth.result_step) * plan.buffer.strides.axis[0];
-            for (int64_t h = 0; h < box.extent(2); ++h)
-                for (int64_t r = 0; r < row_classes; ++r) {
-                    const Class& row = rows[static_cast<size_t>(r)];
-                    if (h >= row.count) continue;
-                    const int64_t line = plane + (row.start + h * height.result_step) * plan.buffer.strides.axis[1];
-                    const int64_t row_index = (n * box.extent(1) + d) * row.count + h;
-                    for (int64_t w = 0; w < box.extent(3); ++w)
-                        for (int64_t c = 0; c < column_classes; ++c) {
-                            const Class& column = columns[static_cast<size_t>(c)];
-                            if (w >= column.count) continue;
-                            const int64_t offset =
-                                line + (column.start + w * width.result_step) * plan.buffer.strides.axis[2];
-                            in_order[pixel] = sums + (first_row[static_cast<size_t>(row.map + column.map)] +
-                                                      row_index * column.count + w) *
-                                                         pitch;
-                            put(offset, 1);
-                        }
-                }
-        }
-    return run_count;
+        depth.for_each([&](const Class& slice, int64_t d, int64_t at_depth) {
+            height.for_each([&](const Class& row, int64_t h, int64_t at_height) {
+                const int64_t line = (box.lo[0] + n) * s.batch + at_depth * s.axis[0] + at_height * s.axis[1];
+                const int64_t row_index = (n * box.extent(1) + d) * row.count + h;
+                width.for_each([&](const Class& column, int64_t w, int64_t at_width) {
+                    T* sums = order.gap;
+                    if (slice.map >= 0 && row.map >= 0 && column.map >= 0)
+                        sums = order.sums +
+                               (first[static_cast<size_t>(row.map + column.map)] + row_index * column.count + w) *
+                                   order.pitch;
+                    order.in_order[order.pixel_count] = sums;
+                    order.add(line + at_width * s.axis[2], 1);
+                });
+            });
+        });
 }
 
 // The results of a task whose maps are all residue classes of its rows and planes (or the only one): a block without gaps.
 // Then sums can be in the order of the result from the beginning.
 struct ResultBlock {
-    bool whole = false;
-    int64_t row_lo = 0, rows = 0, column_lo = 0, columns = 0;
+    bool whole;
+    ResultArea area;
 
-    ResultBlock(const Plan& plan, const ProductTask& task) {
-        const MapPlan* const maps = &task.map;
-        const AxisMap &height = maps->map.axis[1], &width = maps->map.axis[2];
-        if (plan.buffer.strides.axis[2] != 1 || task.map.classes != height.result_step * width.result_step) return;
-        whole = true;
-        row_lo = first(maps[0], task, 1);
-        column_lo = first(maps[0], task, 2);
-        int64_t row_hi = 0, column_hi = 0;
-        for (const MapPlan* m = maps; m != maps + task.map.classes; ++m) {
-            const Box pixels = pixels_of(*m, task.pixels);
-            row_lo = std::min(row_lo, first(*m, task, 1));
-            column_lo = std::min(column_lo, first(*m, task, 2));
-            row_hi = std::max(row_hi, first(*m, task, 1) + (pixels.extent(2) - 1) * height.result_step + 1);
-            column_hi = std::max(column_hi, first(*m, task, 2) + (pixels.extent(3) - 1) * width.result_step + 1);
-        }
-        rows = row_hi - row_lo;
-        columns = column_hi - column_lo;
-    }
+    ResultBlock(const Plan& plan, const ProductTask& task)
+        : whole(plan.buffer.strides.axis[2] == 1 &&
+                task.map.classes == task.map.map.axis[1].result_step * task.map.map.axis[2].result_step),
+          area(bounding_area(task)) {}
 
-    // Where a map's first result lies along an axis.
-    static int64_t first(const MapPlan& m, const ProductTask& task, size_t axis) {
-        const AxisMap& a = m.map.axis[axis];
-        return a.result_start + task.pixels.lo[axis + 1] * a.result_step;
-    }
-
-    // Pixels of the block before the first one of row `row` (of all planes) of a map.
-    int64_t before_row(const MapPlan& m, const ProductTask& task, const Box& pixels, int64_t row) const {
-        const int64_t plane = row / pixels.extent(2), h = row % pixels.extent(2);
-        const int64_t in_plane = first(m, task, 1) - row_lo + h * m.map.axis[1].result_step;
-        return (plane * rows + in_plane) * columns + first(m, task, 2) - column_lo;
-    }
-
-    // As order_results.
-    template <class T>
-    int64_t order(const Plan& plan, const ProductTask& task, T* sums, int64_t pitch, T** in_order,
-                  ResultRun* runs) const {
-        const AxisMap& depth = task.map.map.axis[0];
-        int64_t run_count = 0, pixel = 0;
-        for (int64_t n = task.pixels.lo[0]; n < task.pixels.hi[0]; ++n)
-            for (int64_t d = task.pixels.lo[1]; d < task.pixels.hi[1]; ++d)
-                for (int64_t h = row_lo; h < row_lo + rows; ++h, pixel += columns) {
-                    const int64_t offset = n * plan.buffer.strides.batch +
-                                           (depth.result_start + d * depth.result_step) * plan.buffer.strides.axis[0] +
-                                           h * plan.buffer.strides.axis[1] + column_lo;
-                    ResultRun& last = runs[run_count - (run_count > 0)];
-                    if (run_count > 0 && last.offset + last.count == offset) last.count += columns;
-                    else runs[run_count++] = {offset, pixel, columns};
-                }
-        for (int64_t i = 0; i < pixel; ++i) in_order[i] = sums + i * pitch;
-        return run_count;
+    // Pixels of the block before the first one of row `row` (of all planes) of a map with results `own`.
+    int64_t before_row(const ResultArea& own, int64_t row) const {
+        const int64_t plane = row / own.count[2], h = row % own.count[2];
+        const int64_t in_plane = own.lo[2] - area.lo[2] + h * own.step[2];
+        return (plane * area.count[2] + in_plane) * area.count[3] + own.lo[3] - area.lo[3];
     }
 };
 
-// The same for one map with Gaps::written_by_tasks: every result around the pixels of the box is one of them, or `gap`.
+// Sums become results behind residual and activation, the first one at `at`.  Halves are rounded on the way; channels_first
+// ones lie in `planes` before.
 template <class T>
-int64_t order_results_and_gaps(const Plan& plan, const ProductTask& task, T* sums, int64_t pitch, T* gap, T** in_order,
-                               ResultRun* runs) {
-    const Box& box = task.pixels;
-    const auto axis = [&](size_t a) -> const AxisMap& { return task.map.map.axis[a]; };
-    const auto lo = [&](size_t a) { return box.lo[a + 1] * axis(a).result_step; };
-    const auto hi = [&](size_t a) { return std::min(box.hi[a + 1] * axis(a).result_step, result_extent(plan, a)); };
-    const auto is_pixel = [&](size_t a, int64_t at) { return (at - axis(a).result_start) % axis(a).result_step == 0; };
-    int64_t run_count = 0, pixel = 0;
-    for (int64_t n = box.lo[0]; n < box.hi[0]; ++n)
-        for (int64_t d = lo(0); d < hi(0); ++d)
-            for (int64_t h = lo(1); h < hi(1); ++h) {
-                const bool row = is_pixel(0, d) && is_pixel(1, h);
-                runs[run_count++] = {
-                    n * plan.buffer.strides.batch + d * plan.buffer.strides.axis[0] + h * plan.buffer.strides.axis[1] + lo(2),
-                    pixel, hi(2) - lo(2)};
-                for (int64_t w = lo(2); w < hi(2); ++w) {
-                    const bool own = row && is_pixel(2, w);
-                    in_order[pixel++] = own ? sums : gap;
-                    if (own) sums += pitch;
-                }
-            }
-    return run_count;
-}
-
-// Sums that begin with what the result holds.
-template <class T>
-void read_results(const Plan& plan, T* const* in_order, const ResultRun* runs, int64_t run_count, int64_t channels,
-                  const T* result) {
-    for (const ResultRun* run = runs; run != runs + run_count; ++run)
-        for (int64_t i = 0; i < run->count; ++i)
-            for (int64_t c = 0; c < channels; ++c)
-                in_order[run->first + i][c] = result[run->offset + i + c * plan.buffer.strides.channel];
-}
-
-template <class T>
-void write_results(const Plan& plan, const kernels::KernelTable<T>& kernel, const T* const* in_order,
-                   const ResultRun* runs, int64_t run_count, int64_t channels, T* result) {
-    for (const ResultRun* run = runs; run != runs + run_count; ++run)
-        kernel.transpose_rows(in_order + run->first, run->count, channels, result + run->offset,
-                              plan.buffer.strides.channel);
+void finish_results(const Plan& plan, const kernels::KernelTable<T>& kernel, const OrderedSums<T>& order,
+                    int64_t channels, const ProductOperands<T>& operands, int64_t at, T* planes) {
+    const bool rounds = plan.converts(), last = order.in_order == nullptr;
+    if (!rounds) order.write(kernel, plan.result, channels, operands.result.plain() + at);
+    else if (!last) kernel.transpose_rows(order.in_order, order.pixel_count, channels, planes, order.pixel_count);
+    if (!rounds && operands.epilogue.none()) return;
+    const int64_t pitch = last ? plan.result.axis[2] : plan.result.channel;
+    const int64_t sum_pitch = !rounds ? pitch : last ? order.pitch : order.pixel_count;
+    order.for_each_run([&](const ResultRun& run) {
+        const int64_t to = at + run.offset;
+        const T* const from = !rounds ? operands.result.plain() + to : (last ? order.sums : planes) + run.first;
+        apply_epilogue(kernel, from, sum_pitch, operands.epilogue.from(to).residual, operands.result + to, pitch,
+                       last ? run.count : channels, last ? channels : run.count, operands.epilogue.activation);
+    });
 }
 
 }  // namespace convpp

@@ -1,9 +1,9 @@
 // What lies beyond the ends of x, where its boundary is not zeros: from where it is filled into a copy of a part of x.
 //
-// In:  of each axis, its map and the positions of the copy.   Out: BorderMap, found once and used for all samples and channels.
-// Next: patches.hpp, padded_source.hpp and channel_product.hpp, which fill their copies by them.
+// In:  an index map, the layout of a copy.   Out: a BorderMap, found once and used for all samples and channels.
+// Next: staged.hpp, padded.hpp and lanes.hpp, which fill their copies by it.
 //
-// The packers copy what lies inside x, and write zeros around it.  Then the elements outside are filled from those of x
+// They copy what lies inside x, and write zeros around it.  Then the elements outside are filled from those of x
 // that they are folded to.  Folding goes axis by axis, so the lists are as long as the copy's axes, not as its volume: a
 // position is named by a slice (depth), a row and a stretch of columns.
 #pragma once
@@ -14,21 +14,12 @@
 #include <cstring>
 #include <type_traits>
 
-#include "problem/index_map.hpp"
-#include "source/stored.hpp"
 #include "machine/workspace.hpp"
+#include "problem/index_map.hpp"
+#include "source/layout.hpp"
+#include "source/stored.hpp"
 
 namespace convpp {
-
-// Positions along one axis of a copy: element (phase f, l) lies at f * phase_step + l * step, and holds the element
-// first + l * source_step + phases[f] of the axis, which may lie outside.
-struct CopiedAxis {
-    int64_t first = 0, length = 1, step = 0, source_step = 1;
-    const int64_t* phases = nullptr;
-    int64_t phase_count = 1, phase_step = 0;
-
-    int64_t positions() const { return phase_count * length; }
-};
 
 // A slice or a row: where it begins in the copy and in the source.  `inside`: it lies inside x.
 struct BorderLine {
@@ -54,25 +45,34 @@ public:
 
     bool used() const { return used_; }
 
-    void find(const IndexMap& map, const TensorStrides& source, const std::array<CopiedAxis, 3>& copied) {
+    void find(const IndexMap& map, const TensorStrides& source, const CopyLayout& layout) {
+        // visit(to, from, inside) for the positions of an axis that read an element of x.
+        const auto for_each_position = [&](size_t a, const auto& visit) {
+            const ReadRange& range = layout.range[a];
+            for (int64_t phase = 0; phase < range.phases; ++phase)
+                for (int64_t l = 0; l < range.length; ++l) {
+                    const int64_t at = range.first(phase) + l * range.step;
+                    const int64_t from = border_element(map.axis[a].boundary, at, map.axis[a].source_extent);
+                    if (from >= 0)
+                        visit(phase * layout.phase_step[a] + l * layout.strides.axis[a], from * source.axis[a],
+                              from == at);
+                }
+        };
         for (size_t a = 0; a < 2; ++a) {
             line_count_[a] = 0;
-            for_each_position(map.axis[a], source.axis[a], copied[a], [&](int64_t to, int64_t from, bool inside) {
+            for_each_position(a, [&](int64_t to, int64_t from, bool inside) {
                 lines_[a][line_count_[a]++] = {to, from, inside};
             });
         }
         column_count_ = 0;
-        column_step_ = copied[2].step;
+        column_step_ = layout.strides.axis[2];
         leaves_columns_ = false;
-        for_each_position(map.axis[2], source.axis[2], copied[2], [&](int64_t to, int64_t from, bool inside) {
+        for_each_position(2, [&](int64_t to, int64_t from, bool inside) {
             leaves_columns_ |= !inside;
             if (column_count_ > 0 && joins(columns_[column_count_ - 1], to, from, inside)) return;
             columns_[column_count_++] = {to, from, 0, 1, inside};
         });
     }
-
-    // The step between columns in the copy.
-    int64_t column_step() const { return column_step_; }
 
     // fill(stretch) for all stretches outside x: its `to` and `from` are relative to the copy's and the source's
     // first element of a sample's channel.
@@ -94,18 +94,6 @@ public:
     }
 
 private:
-    // visit(to, from, inside) for the positions that read an element of x.
-    template <class Visit>
-    static void for_each_position(const AxisMap& axis, int64_t stride, const CopiedAxis& copied, const Visit& visit) {
-        for (int64_t f = 0; f < copied.phase_count; ++f)
-            for (int64_t l = 0; l < copied.length; ++l) {
-                const int64_t phase = copied.phases != nullptr ? copied.phases[f] : 0;
-                const int64_t at = copied.first + l * copied.source_step + phase;
-                const int64_t from = border_element(axis.boundary, at, axis.source_extent);
-                if (from >= 0) visit(f * copied.phase_step + l * copied.step, from * stride, from == at);
-            }
-    }
-
     // Lengthens a stretch by the next position if it follows.
     bool joins(BorderStretch& last, int64_t to, int64_t from, bool inside) const {
         if (last.inside != inside || to != last.to + last.count * column_step_) return false;
@@ -122,16 +110,6 @@ private:
     bool leaves_columns_ = false;  // some columns lie outside
     bool used_ = false;
 };
-
-// use(elements): a pointer of the type that they are stored in.
-template <class T, class Use>
-void with_elements(const Stored<T>& source, const Use& use) {
-    switch (source.as) {
-        case Storage::plain: return use(source.plain());
-        case Storage::bfloat16: return use(reinterpret_cast<const bfloat16*>(source.at));
-        case Storage::float16: return use(reinterpret_cast<const float16*>(source.at));
-    }
-}
 
 // `count` elements, `step` apart, as what is computed with.
 template <class T, class S>
@@ -161,24 +139,32 @@ void copy_elements(PairElements from, int64_t step, int64_t count, T* to, int64_
     }
 }
 
-// Fills what lies outside x in a copy whose columns are `width` elements each (a channel, or all channels of a pixel).
+// Fills what lies outside x in a copy of some channels.  `source`: from the first sample and channel that are copied on.
 template <class T>
-void fill_outside(const BorderMap& border, const Stored<T>& source, int64_t width, T* copy) {
-    const int64_t step = border.column_step();
-    const auto fill = [&](const auto elements) {
+void fill_outside(const BorderMap& border, const CopyLayout& layout, const TensorStrides& strides,
+                  const Stored<T>& source, int64_t channels, T* copy) {
+    const int64_t step = layout.strides.axis[2];
+    const auto fill = [&](const auto elements, int64_t width, T* to_block) {  // of a block: `width` channels of a sample
         border.for_each_outside([&](const BorderStretch& stretch) {
             const auto from = elements + stretch.from;
-            T* const to = copy + stretch.to;
-            if (stretch.step == width && step == width) copy_elements(from, 1, stretch.count * width, to, 1);
-            else if (width == 1) copy_elements(from, stretch.step, stretch.count, to, step);
+            T* const to = to_block + stretch.to;
+            if (width == 1) copy_elements(from, stretch.step, stretch.count, to, step);
+            else if (strides.channel == 1 && stretch.step == width && step == width)
+                copy_elements(from, 1, stretch.count * width, to, 1);
             else
                 for (int64_t i = 0; i < stretch.count; ++i)
-                    copy_elements(from + i * stretch.step, 1, width, to + i * step, 1);
+                    copy_elements(from + i * stretch.step, strides.channel, width, to + i * step, 1);
         });
     };
-    if (source.partner_distance != 0)
-        fill(PairElements{reinterpret_cast<const bfloat16*>(source.at), source.partner_distance});
-    else with_elements(source, fill);
+    for (int64_t c = 0; c < channels; c += layout.width, copy += layout.elems)
+        for (int64_t n = 0; n < layout.samples; ++n) {
+            const Stored<T> block = source + (c * strides.channel + n * strides.batch);
+            const int64_t width = std::min(layout.width, channels - c);
+            T* const to = copy + n * layout.strides.batch;
+            if (block.partner_distance != 0)
+                fill(PairElements{reinterpret_cast<const bfloat16*>(block.at), block.partner_distance}, width, to);
+            else with_elements(block, [&](const auto* elements) { fill(elements, width, to); });
+        }
 }
 
 }  // namespace convpp

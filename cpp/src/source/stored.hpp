@@ -46,7 +46,7 @@ struct Stored {
     friend Stored operator+(Stored from, int64_t elems) { return from += elems; }
     // One element; it may lie before `at`.
     T operator[](int64_t i) const {
-        if (as == Storage::plain) return reinterpret_cast<const T*>(at)[i];
+        if (as == Storage::plain) return plain()[i];
         if (as == Storage::bfloat16)
             return static_cast<T>(static_cast<float>(reinterpret_cast<const bfloat16*>(at)[i]));
         return static_cast<T>(static_cast<float>(reinterpret_cast<const float16*>(at)[i]));
@@ -55,6 +55,16 @@ struct Stored {
     const T* plain() const { return reinterpret_cast<const T*>(at); }
     const T* plain_end() const { return reinterpret_cast<const T*>(end); }
 };
+
+// use(elements): a pointer of the type that they are stored in.
+template <class T, class Use>
+void with_elements(const Stored<T>& source, const Use& use) {
+    switch (source.as) {
+        case Storage::plain: return use(source.plain());
+        case Storage::bfloat16: return use(reinterpret_cast<const bfloat16*>(source.at));
+        case Storage::float16: return use(reinterpret_cast<const float16*>(source.at));
+    }
+}
 
 // bfloat16 as bf16 pairs (kernels/bf16 pairs.cpp): each element with its neighbour, read like float32; or with one `distance` on.
 template <class T>

@@ -112,8 +112,8 @@ inline bool copies_patches(const Plan& plan) { return plan.maps[0].in_place && p
 // What a thread needs to pack the operands that `patches_too` and `channels_too` name.
 template <class T>
 struct PanelBuffers {
-    PatchBuffers<T> patches;    // where patches are packed from staged planes
-    PaddedBuffers<T> padded;    // where they are copied straight, or read one by one
+    Staging<T> patches;    // where patches are packed from staged planes
+    SourceCopy<T> padded;    // where they are copied straight, or read one by one
     T* patch_panels = nullptr;
     T* channel_panels = nullptr;
     kernels::Run* runs = nullptr;
@@ -128,8 +128,8 @@ struct PanelBuffers {
 private:
     PanelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, const SumLayout& layout,
                  bool packs_patches, bool packs_channels)
-        : patches(carver, plan, kernel.lanes, packs_patches),
-          padded(carver, plan, kernel.lanes, !packs_patches || copies_patches(plan)),
+        : patches(packs_patches ? Staging<T>(carver, plan.maps, kernel.lanes) : Staging<T>()),
+          padded(!packs_patches || copies_patches(plan) ? padded_copy<T>(carver, plan, kernel.lanes) : SourceCopy<T>()),
           writing(carver, layout, std::max(plan.maps[0].boxes.largest(), layout.channel_width)) {
         const MapPlan& m = plan.maps[0];
         const int64_t pixels = m.boxes.largest();
@@ -142,9 +142,9 @@ private:
 };
 
 // panel[pixel][out channel] of dy.
-template <class T>
+template <class T, class Buffers>
 void pack_dy(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const SumOperands<T>& operands,
-             const Box& pixels, int64_t width, const PanelBuffers<T>& buffers) {
+             const Box& pixels, int64_t width, const Buffers& buffers) {
     const TensorStrides& strides = plan.result;
     const int64_t count = pixels.elems();
     Stored<T> base = first_dy(plan, product, operands);
@@ -154,7 +154,7 @@ void pack_dy(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumP
     if (channels_lie_together) {
         result_offsets(plan.maps[0].map, strides, pixels, buffers.dy_offset);
     } else {
-        const std::array<int64_t, 3> step{strides.batch, strides.axis[0], strides.axis[1]};
+        const PixelSteps step{strides.batch, strides.axis[0], strides.axis[1], 1};
         base += pixels.lo[0] * step[0] + pixels.lo[1] * step[1] + pixels.lo[2] * step[2] + pixels.lo[3];
         panel_runs(pixels, step, count, buffers.runs, first_run);
     }
@@ -177,9 +177,9 @@ template <class T>
 void pack_patches(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product,
                   const SumOperands<T>& operands, const Box& pixels, int64_t width, const PanelBuffers<T>& buffers) {
     const int64_t count = pixels.elems(), pairs = product.block.size();
+    const Patches patches{plan.maps[0], plan.source.strides, pixels, product.block};
     if (copies_patches(plan)) {
-        const PixelView<T> view = view_pixels(kernel, plan.maps[0], plan.source.strides, first_x(plan, product, operands),
-                                              pixels, product.block, buffers.padded);
+        const SourceView<T> view = view_pixels(kernel, patches, first_x(plan, product, operands), buffers.padded);
         int64_t* offset = buffers.x_offset;
         for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha + buffers.padded.offsets[0]; });
         for (int64_t first = 0; first < pairs; first += width) {
@@ -191,8 +191,7 @@ void pack_patches(const Plan& plan, const kernels::KernelTable<T>& kernel, const
         }
         return;
     }
-    const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source.strides, first_x(plan, product, operands), pixels,
-                                            product.block, buffers.patches);
+    const SourceView<T> view = stage_patches(kernel, patches, first_x(plan, product, operands), buffers.patches);
     int64_t first_run[2] = {0, 0};
     panel_runs(pixels, view.step, count, buffers.runs, first_run);
     for (int64_t first = 0; first < pairs; first += width) {

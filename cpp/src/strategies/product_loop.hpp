@@ -15,7 +15,9 @@
 // a task is run.   Out: the functions of the strategy's Entry.   Next: strategies/packed/product.hpp, the plainest of them.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <type_traits>
 
 #include "machine/dispatch.hpp"
 #include "machine/parallel.hpp"
@@ -37,6 +39,23 @@ template <class Buffers, class T>
 void measure_buffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
     carver.take<Buffers>(1);
     Buffers(carver, plan, kernel);
+}
+
+// What the tasks of a thread are told of their call, where its buffers derive from this.
+struct TaskContext {
+    // That the thread probably takes after this one; -1: none.  A guess: threads take turns, but where there are so many
+    // tasks that several are handed out at once.  Then another thread finds what was asked for in a shared cache, or nobody
+    // does: it costs time alone.
+    int64_t next_task = -1;
+    std::atomic<unsigned char>* not_finite = nullptr;  // as in RunContext
+};
+
+template <class Buffers>
+void tell_context(Buffers& own, const Plan& plan, const RunContext& run, int64_t task) {
+    if constexpr (std::is_base_of_v<TaskContext, Buffers>) {
+        own.next_task = task + run.threads < plan.tasks.count ? task + run.threads : -1;
+        own.not_finite = run.not_finite;
+    }
 }
 
 template <class T, class Product>
@@ -65,13 +84,14 @@ void run_products(const Plan& plan, const ProductOperands<T>& operands, const Ru
     const SharedWeights<T> shared(carver, plan, kernel);
     auto buffers = thread_buffers<typename Product::Buffers>(carver, plan, kernel, run.threads);
     const auto results = thread_buffers<ResultBuffer<T>>(carver, plan, kernel, run.threads);
-    copy_bias(plan, operands.bias, shared.bias);
+    copy_bias(plan, kernel, operands.bias, shared.bias);
     const bool packs = operands.packed == nullptr && !plan.packing.by_tasks;
     if (packs) Product::pack(plan, kernel, operands, run.threads, shared.weights, buffers);
     const T* const weights = packs ? shared.weights : operands.packed;
     parallel_for(plan.tasks.count, run.threads, [&](int64_t index, int thread) {
         const auto own = static_cast<size_t>(thread);
         const ProductTask task(plan, index);
+        tell_context(buffers[own], plan, run, index);
         const TaskEpilogue<T> epilogue(plan, kernel, operands, results[own], task);
         Product::run(plan, kernel, epilogue.operands(), weights, shared.bias, buffers[own], task);
         epilogue.finish(Product::applies_epilogue);

@@ -50,9 +50,7 @@ void run_sums(const Plan& plan, const PassOperands<T>& of, const RunContext& run
     parallel_for(plan.tasks.count, run.threads, [&](int64_t index, int thread) {
         typename Sums::Buffers& own = buffers[static_cast<size_t>(thread)];
         const SumTask task(plan, index);
-        // A guess: threads take turns, but where there are so many tasks that several are handed out at once.  Then
-        // another thread finds its box in a shared cache, or nobody does: it costs time alone.
-        own.next_task = index + run.threads < plan.tasks.count ? index + run.threads : -1;
+        tell_context(own, plan, run, index);
         T* const sums = chunks > 1 ? shared.partial + index * elems : own.sums;
         Sums::run(plan, kernel, task, operands, sums, own);
         if (chunks == 1)

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <array>
 
-#include "source/padded.hpp"
+#include "source/layout.hpp"
 #include "source/prefetch.hpp"
 #include "strategies/operands.hpp"
 
@@ -28,8 +28,7 @@ kernels::Prefetch prefetch_of(const Plan& plan, const SumProduct& product, const
                       pixels.lo[0] * plan.source.strides.batch;
         for (size_t a = 0; a < 3; ++a) {
             const AxisMap& axis = m.map.axis[a];
-            const ReadRange range =
-                read_range(axis, pixels.lo[a + 1], pixels.hi[a + 1], block.taps.lo[a + 1], block.taps.hi[a + 1]);
+            const ReadRange range = read_range(m.map, a, pixels, block.taps);
             if (block.taps.extent(a + 1) == 1) step[a] = axis.source_step;
             const int64_t lo = range.lo + std::max<int64_t>(0, ceil_div(-range.lo, step[a])) * step[a];
             const int64_t hi = std::min(range.lo + range.length, axis.source_extent);

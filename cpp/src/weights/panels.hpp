@@ -13,7 +13,7 @@
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 #include "plan/tasks.hpp"
-#include "source/staged.hpp"
+#include "source/view.hpp"
 #include "strategies/operands.hpp"
 
 namespace convpp {
@@ -28,6 +28,12 @@ Widths panel_widths(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     const auto& tiles = kernel.tiles[plan.tile.shape];
     const int64_t columns = int64_t(tiles.vectors) * kernel.lanes, rows = tiles.rows;
     return plan.tile.pixels_are_columns ? Widths{columns, rows} : Widths{rows, columns};
+}
+
+// Result channels of the largest task, in whole vectors.
+template <class T>
+int64_t channel_pitch(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    return round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
 }
 
 // Where the packed weights of a block begin, relative to the group's.  Panels are `slack` apart, since packing spills
@@ -192,11 +198,13 @@ void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, c
         });
 }
 
-// What sums start from: all of the result's channels.
+// What sums start from: all of the result's channels, and zeros where whole vectors are read.
 template <class T>
-void copy_bias(const Plan& plan, const Stored<T>& bias, T* to) {
-    const int64_t channels = bias ? plan.tasks.groups * plan.tasks.channels : 0;
+void copy_bias(const Plan& plan, const kernels::KernelTable<T>& kernel, const Stored<T>& bias, T* to) {
+    if (!bias) return;
+    const int64_t channels = plan.tasks.groups * plan.tasks.channels;
     for (int64_t c = 0; c < channels; ++c) to[c] = bias[c];
+    std::fill_n(to + channels, panel_widths(plan, kernel).channels, T(0));
 }
 
 // Shared by all threads: the packed weights, and a bias that can be read in whole vectors.

@@ -19,7 +19,6 @@ struct ChannelSumBuffers {
     kernels::Run* runs = nullptr;
     int64_t* dy_offset = nullptr;  // of rows of pixels, of channels, or of pairs in dw
     kernels::VectorAt* pixel_rows = nullptr;
-    int64_t next_task = -1;
 
     ChannelSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes) {
@@ -37,28 +36,17 @@ struct ChannelSumBuffers {
 // Vectors of channels of dy from channel `from` of the product on: panel[vector][pixel][lane].
 template <class T>
 void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product,
-                      const SumOperands<T>& operands, const Box& pixels, int64_t from, const ChannelSumBuffers<T>& buffers) {
-    const int64_t lanes = kernel.lanes, count = pixels.elems(), length = pixels.extent(3);
-    const Stored<T> dy = operands.dy + product.channel_lo * plan.result.channel;
-    const kernels::Readers<T>& read = reading(kernel, dy);
-    int64_t rows = 0, run_count = 0;
+                      const SumOperands<T>& operands, const Box& pixels, int64_t from,
+                      const ChannelSumBuffers<T>& buffers) {
+    if (!plan.channels_last()) return pack_dy(plan, kernel, product, operands, pixels, kernel.lanes, buffers);
+    const int64_t count = pixels.elems() * kernel.lanes, length = pixels.extent(3);
+    const Stored<T> dy = operands.dy + product.channel_lo + from;
+    T* to = buffers.channel_panels + from / kernel.lanes * count;
     for_each_result_row(plan.maps[0].map, plan.result, pixels, [&](int64_t offset) {
-        if (plan.channels_last()) {
-            read.split_channels((dy + offset + from).at, plan.result.axis[2], length, product.channels - from,
-                                buffers.channel_panels + from * count + rows * lanes, count * lanes, dy.end);
-        } else {  // rows that lie together are one run
-            kernels::Run& last = buffers.runs[run_count - (run_count > 0)];
-            if (run_count > 0 && last.src + last.count == offset) last.count += length;
-            else buffers.runs[run_count++] = {offset, rows, length};
-        }
-        rows += length;
+        reading(kernel, dy)
+            .split_channels((dy + offset).at, plan.result.axis[2], length, product.channels - from, to, count, dy.end);
+        to += length * kernel.lanes;
     });
-    for (int64_t first = from; run_count > 0 && first < product.channels; first += lanes) {
-        const int64_t valid = std::min(lanes, product.channels - first);
-        for (int64_t j = 0; j < valid; ++j) buffers.dy_offset[j] = (first + j) * plan.result.channel;
-        read.transpose_panel(dy.at, buffers.dy_offset, valid, buffers.runs, run_count,
-                             buffers.channel_panels + first * count, lanes, dy.end);
-    }
 }
 
 // The sums of a product, in vectors of channels: sums[vector][pair][lane].
@@ -69,17 +57,15 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     const MapPlan& m = plan.maps[0];
     const auto add_sums = kernel.channel_sums[channel_kernel(own<ChannelsPlan>(plan).group_channels)];
     const int64_t lanes = kernel.lanes, vectors = ceil_div(product.channels, lanes);
-    PatchBlock taps = product.block;
-    taps.channel_lo = 0;
-    taps.channel_hi = 1;
+    const PatchBlock taps = taps_of(m, product.tap_box);
     std::fill_n(sums, vectors * product.block.size() * lanes, T(0));
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
         const Box pixels = m.boxes.box(b);
         const int64_t count = pixels.elems();
-        const PaddedLayout layout = lane_layout(&m, 1, pixels, product.tap_box, lanes);
+        const CopyLayout layout = lane_layout(&m, 1, pixels, product.tap_box, lanes);
         copy_lanes(plan, kernel, m, first_x(plan, product, operands),
                    {pixels, layout, product.channel_lo, product.channels}, buffers.copy);
-        const PixelView<T> view = padded_view(m, pixels, taps, layout, buffers.copy.padded);
+        const SourceView<T> view = view_of_lanes(m, pixels, taps, layout, buffers.copy);
         // Whole vectors of channels_last dy are read where they lie; the others, and halves, are packed.
         const int64_t in_place = plan.channels_last() && !plan.converts() ? product.channels / lanes * lanes : 0;
         if (in_place < product.channels) pack_dy_channels(plan, kernel, product, operands, pixels, in_place, buffers);
@@ -88,7 +74,7 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             if (from == to) return;
             const kernels::PixelRows rows = pixel_rows(pixels, view, false, dy_step, dy_row, buffers.pixel_rows);
             for (int64_t v = from / lanes; v < ceil_div(to, lanes); ++v)
-                add_sums(taps.size(), buffers.copy.padded.offsets, rows, view.base.plain() + v * layout.elems,
+                add_sums(taps.size(), buffers.copy.offsets, rows, view.base.plain() + v * layout.elems,
                          dy + v * dy_vector, sums + v * product.block.size() * lanes);
         };
         int64_t* at = buffers.dy_offset;

@@ -34,11 +34,9 @@ template <class T>
 struct ChannelBuffers {
     LaneCopy<T> copy;
     int64_t* pairs = nullptr;  // offsets of a block's weights
-    T* sums = nullptr;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
+    OrderedSums<T> sums;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
     kernels::VectorAt* rows = nullptr;  // of pixels
     int64_t* result_rows = nullptr;  // where they begin in the result
-    T** in_order = nullptr;  // channels_first: of each pixel, in sums
-    ResultRun* runs = nullptr;
 
     ChannelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes) {
@@ -50,11 +48,10 @@ struct ChannelBuffers {
             rows_most = std::max(rows_most, most_rows(m.boxes.box(0)));
         }
         pairs = carver.take<int64_t>(most_pairs);
-        sums = carver.take<T>(pixels * kernel.lanes);
         rows = carver.take<kernels::VectorAt>(rows_most);
         result_rows = carver.take<int64_t>(plan.channels_last() ? rows_most : 0);
-        in_order = carver.take<T*>(plan.channels_last() ? 0 : pixels);
-        runs = carver.take<ResultRun>(plan.channels_last() ? 0 : most_runs);
+        const bool last = plan.channels_last();
+        sums = {carver, carver.take<T>(pixels * kernel.lanes), kernel.lanes, last ? 0 : pixels, last ? 0 : most_runs};
     }
 };
 
@@ -93,9 +90,10 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
     const int64_t vectors = ceil_div(plan.tasks.channels, kernel.lanes);
     parallel_for(vectors, packing_threads(plan, threads), [&](int64_t vector, int thread) {
         for (const MapPlan& m : plan.maps)
-            pack_channel_weights(plan, kernel, m, operands.weights, vector,
-                                 packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group_channels,
-                                 buffers[static_cast<size_t>(thread)].pairs);
+            pack_channel_weights(
+                plan, kernel, m, operands.weights, vector,
+                packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group_channels,
+                buffers[static_cast<size_t>(thread)].pairs);
     });
 }
 
@@ -111,11 +109,11 @@ inline bool taps_are_lines(const AxisMap& axis, const Box& taps) {
 // The rows of a map's pixels: their sources in the padded copy.  `result(row)` is where the row's first result lies.  Where
 // later taps read earlier pixels, rows are gone through from their ends.
 template <class T, class Result>
-kernels::PixelRows pixel_rows(const Box& pixels, const PixelView<T>& view, bool backwards, int64_t result_step,
+kernels::PixelRows pixel_rows(const Box& pixels, const SourceView<T>& view, bool backwards, int64_t result_step,
                               const Result& result, kernels::VectorAt* rows) {
     const int64_t last = backwards ? pixels.extent(3) - 1 : 0, sign = backwards ? -1 : 1;
     int64_t count = 0;
-    for_each_row(pixels, {view.step[0], view.step[1], view.step[2]}, [&](int64_t alpha, int64_t) {
+    for_each_row(pixels, view.step, [&](int64_t alpha, int64_t) {
         rows[count] = {alpha + last * view.step[3], result(count) + last * result_step};
         ++count;
     });
@@ -128,7 +126,7 @@ struct ChannelProduct {
     const MapPlan& map;
     Box pixels;
     int64_t tap_box = 0;
-    const PaddedLayout& layout;
+    const CopyLayout& layout;
     int64_t channel = 0, vector = 0;  // the first channel, and the number of its vector in the copy
     kernels::Start start = kernels::Start::zero;
     T* result = nullptr;
@@ -142,9 +140,9 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const MapPlan& m = of.map;
     const PatchBlock taps = taps_of(m, of.tap_box);
     const int64_t group = own<ChannelsPlan>(plan).group_channels;
-    const PixelView<T> view = padded_view(m, of.pixels, taps, of.layout, buffers.copy.padded);
+    const SourceView<T> view = view_of_lanes(m, of.pixels, taps, of.layout, buffers.copy);
     const bool lines = taps_are_lines(m.map.axis[2], taps.taps);
-    const int64_t* const offsets = buffers.copy.padded.offsets;
+    const int64_t* const offsets = buffers.copy.offsets;
     const bool backwards = lines && offsets[1] < offsets[0];
     const kernels::PixelRows rows = pixel_rows(of.pixels, view, backwards, of.result_step, result_row, buffers.rows);
     kernel.channel_tiles[channel_kernel(group)](
@@ -168,7 +166,7 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const int64_t lanes = kernel.lanes;
     const Stored<T>& source = operands.source;
     // One vector of channels of a map's pixels.
-    const auto multiply = [&](const MapPlan& m, int64_t b, const PaddedLayout& layout, int64_t channel, int64_t valid) {
+    const auto multiply = [&](const MapPlan& m, int64_t b, const CopyLayout& layout, int64_t channel, int64_t valid) {
         const Box pixels = pixels_of(m, task.pixels);
         const int64_t step = m.map.axis[2].result_step * plan.buffer.strides.axis[2], columns = pixels.extent(3);
         const kernels::Start start = first_start(operands, b);
@@ -183,14 +181,14 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
         if (valid == lanes) return run(result, step, [&](int64_t row) { return buffers.result_rows[row]; });
         const auto for_each_result = [&](const auto& use) {  // use(where it is in sums, in the result)
             for (int64_t i = 0; i < pixels.elems(); ++i)
-                use(buffers.sums + i * lanes, result + buffers.result_rows[i / columns] + i % columns * step);
+                use(buffers.sums.sums + i * lanes, result + buffers.result_rows[i / columns] + i % columns * step);
         };
         if (start == kernels::Start::from_c) for_each_result([&](T* sum, const T* to) { std::copy_n(to, valid, sum); });
-        run(buffers.sums, lanes, [&](int64_t row) { return row * columns * lanes; });
+        run(buffers.sums.sums, lanes, [&](int64_t row) { return row * columns * lanes; });
         for_each_result([&](const T* sum, T* to) { std::copy_n(sum, valid, to); });
     };
     for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
-        const PaddedLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
+        const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
         copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, task.channel_lo, task.channels}, buffers.copy);
         for (int64_t channel = 0; channel < task.channels; channel += lanes)
             for (const MapPlan* m = maps; m != maps + task.map.classes; ++m)
@@ -206,30 +204,32 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
     const int64_t lanes = kernel.lanes, end = task.channel_lo + task.channels;
     const Stored<T>& source = operands.source;
     const ResultBlock block(plan, task);
-    const int64_t run_count = block.whole
-                                  ? block.order(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs)
-                                  : order_results(plan, task, buffers.sums, lanes, buffers.in_order, buffers.runs);
+    OrderedSums<T> order = buffers.sums;
+    if (block.whole) order_area(plan.buffer.strides, block.area, sums_in_order(block.area, lanes), order);
+    else order_results(plan, task, order);
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
         T* const result = operands.sums + channel * plan.buffer.strides.channel;
-        if (operands.accumulate) read_results(plan, buffers.in_order, buffers.runs, run_count, valid, result);
+        if (operands.accumulate) order.read(plan.buffer.strides, valid, result);
         for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
-            const PaddedLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
+            const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
             copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, channel, valid}, buffers.copy);
-            T* sums = buffers.sums;
+            T* sums = order.sums;
             for (const MapPlan* m = maps; m != maps + task.map.classes; ++m) {
                 const Box pixels = pixels_of(*m, task.pixels);
                 if (pixels.elems() == 0) continue;
+                const ResultArea area = area_of(*m, task.pixels);
                 const auto result_row = [&](int64_t row) {
-                    return lanes * (block.whole ? block.before_row(*m, task, pixels, row) : row * pixels.extent(3));
+                    return lanes * (block.whole ? block.before_row(area, row) : row * pixels.extent(3));
                 };
                 const int64_t step = block.whole ? m->map.axis[2].result_step * lanes : lanes;
-                const ChannelProduct<T> product{*m, pixels, b, layout, channel, 0, first_start(operands, b), sums, step};
+                const ChannelProduct<T> product{*m,   pixels, b, layout, channel, 0, first_start(operands, b),
+                                                sums, step};
                 multiply_channels(plan, kernel, product, result_row, packed, bias, buffers);
                 if (!block.whole) sums += pixels.elems() * lanes;
             }
         }
-        write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, valid, result);
+        order.write(kernel, plan.buffer.strides, valid, result);
     }
 }
 
@@ -240,13 +240,7 @@ void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, c
     else run_channels_first(plan, kernel, operands, packed, bias, buffers, task);
 }
 
-// For product_loop.hpp.
 template <class T>
-struct ChannelProducts {
-    using Buffers = ChannelBuffers<T>;
-    static constexpr bool applies_epilogue = false;
-    static constexpr auto pack = &pack_all_channel_weights<T>;
-    static constexpr auto run = &run_channel_task<T>;
-};
+using ChannelProducts = ProductParts<ChannelBuffers<T>, &pack_all_channel_weights<T>, &run_channel_task<T>>;
 
 }  // namespace convpp

@@ -50,8 +50,8 @@ void block(Plan& plan, const Setting& setting) {
     int64_t copied = 1;  // elements of a channel for each pixel
     for (const MapPlan& m : plan.maps) copied = std::max(copied, m.map.source_elems_of_pixel());
     const int64_t pixels = all_pixels(plan);
-    int64_t limit = std::max<int64_t>(
-        1, setting.cache_bytes * 3 / 8 / (tasks.channel_block * setting.elem_bytes) / copied);
+    int64_t limit =
+        std::max<int64_t>(1, setting.cache_bytes * 3 / 8 / (tasks.channel_block * setting.elem_bytes) / copied);
     if (tasks.parallel) {
         // (The weight gradient's chunks are made of boxes.)
         const int64_t wanted = sums ? setting.chunks_wanted : setting.tasks_wanted;

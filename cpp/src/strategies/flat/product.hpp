@@ -25,7 +25,7 @@ namespace convpp {
 template <class T>
 struct FlatBuffers {
     PackingBuffers packing;
-    PatchBuffers<T> patches;
+    Staging<T> patches;
     T* flat = nullptr;  // [row of the product][plane]
     T* bias = nullptr;  // of each row
     kernels::VectorAt* vectors = nullptr;
@@ -117,7 +117,7 @@ void pack_all_joint_weights(const Plan& plan, const kernels::KernelTable<T>& ker
 }
 
 // The vectors of a box's planes; returns their number.
-inline int64_t find_flat_vectors(const FlatPlanes& planes, const std::array<int64_t, 3>& step, int64_t lanes,
+inline int64_t find_flat_vectors(const FlatPlanes& planes, const PixelSteps& step, int64_t lanes,
                                  kernels::VectorAt* vectors) {
     int64_t found = 0;
     for (int64_t n = 0; n < planes.samples; ++n)
@@ -172,7 +172,7 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
             use(FlatChannel<T>{plan, task, planes, buffers.flat + c * planes.elems(),
                                result + c * plan.buffer.strides.channel});
     };
-    Staging staging = buffers.patches.staging;
+    Staging<T> staging = buffers.patches;
     int64_t vector_count = 0, staged = -1;  // the block that the staging was found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> group_own(plan, operands, bias, task, group);
@@ -184,8 +184,8 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
         if (operands.accumulate) for_each_channel(group_own.result, [](const auto& channel) { read_flat(channel); });
         for (int64_t b = 0; b < joint.patches.count(); ++b) {
             const PatchBlock block = patch_block(joint.patches, b);
-            const PatchView<T> view = stage_patches(kernel, joint, plan.source.strides, group_own.source, task.pixels, block, staging,
-                                                    staged != b, buffers.patches);
+            const Patches patches{joint, plan.source.strides, task.pixels, block};
+            const SourceView<T> view = stage_patches(kernel, patches, group_own.source, staging, staged != b);
             staged = b;
             if (vector_count == 0) vector_count = find_flat_vectors(planes, view.step, kernel.lanes, buffers.vectors);
             const T* weights = packed + layout.of_task(task.map, group, task.channel_lo, block, b);

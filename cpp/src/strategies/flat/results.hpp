@@ -8,7 +8,7 @@
 #include <array>
 #include <cstdint>
 
-#include "source/staged.hpp"
+#include "source/layout.hpp"
 #include "plan/tasks.hpp"
 #include "strategies/flat/joint.hpp"
 
@@ -19,10 +19,9 @@ struct FlatPlanes {
     int64_t samples, depth, pitch, plane;
 
     FlatPlanes(const JointPlan& joint, const Box& box, int64_t lanes) {
-        const AxisMap& row = joint.map.axis[2];
         samples = box.extent(0);
         depth = box.extent(1);
-        pitch = staged_axis(row, box.extent(3), 0, static_cast<int64_t>(row.taps.size())).length;
+        pitch = read_phases(joint.map, 2, box, joint.patches.taps.box(0)).length;  // with all taps
         plane = round_up((box.extent(2) - 1) * pitch + box.extent(3), lanes);
     }
     int64_t elems() const { return samples * depth * plane; }

@@ -8,21 +8,20 @@
 
 #include "strategies/indirect/product.hpp"
 #include "strategies/panel_sums.hpp"
+#include "strategies/product_loop.hpp"
 #include "strategies/sum_prefetch.hpp"
 
 namespace convpp {
 
 template <class T>
-struct IndirectSumBuffers {
-    PanelBuffers<T> panels;
+struct IndirectSumBuffers : PanelBuffers<T>, TaskContext {
     T* sums = nullptr;
     T* tile = nullptr;
     T** row_sums = nullptr;
     kernels::Stretch* stretches = nullptr;  // of what the next box reads
-    int64_t next_task = -1;  // that this thread probably takes after its own
 
     IndirectSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : panels(carver, plan, kernel, plan.tile.pixels_are_columns, !plan.tile.pixels_are_columns) {
+        : PanelBuffers<T>(carver, plan, kernel, plan.tile.pixels_are_columns, !plan.tile.pixels_are_columns) {
         const SumLayout layout(plan, kernel);
         sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : layout.elems);
         tile = carver.take<T>(layout.patch_width * layout.channel_width);
@@ -52,16 +51,15 @@ kernels::Prefetch prefetch_next(const Plan& plan, const SumTask& task, const Sum
 // The same sums with only one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
 template <class T>
 void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
-                  const SumOperands<T>& operands, T* sums, const IndirectSumBuffers<T>& own) {
+                  const SumOperands<T>& operands, T* sums, const IndirectSumBuffers<T>& buffers) {
     const SumLayout layout(plan, kernel);
     const SumProduct& product = task.product;
-    const PanelBuffers<T>& buffers = own.panels;
     const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
     const bool by_patch = plan.tile.pixels_are_columns;
     const int64_t rows = by_patch ? product.channels : pairs, columns = by_patch ? pairs : product.channels;
     const kernels::TileKernels<T>& tiles = kernel.tiles[plan.tile.shape];
     const int64_t full_tiles = rows / tiles.rows * (columns / (tiles.vectors * kernel.lanes));
-    for (int64_t i = 0; i < rows; ++i) own.row_sums[i] = sums + i * pitch;
+    for (int64_t i = 0; i < rows; ++i) buffers.row_sums[i] = sums + i * pitch;
     Beginning<T> beginning;
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
         const Box pixels = plan.maps[0].boxes.box(b);
@@ -72,40 +70,26 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             const T* const dy = (first_dy(plan, product, operands) + product.channel_lo * plan.result.channel).plain();
             for (int64_t i = 0; i < rows; ++i) buffers.writing.rows[i] = dy + i * plan.result.channel;
         } else {
-            const PixelView<T> view = view_pixels(kernel, plan.maps[0], plan.source.strides, first_x(plan, product, operands),
-                                                  pixels, product.block, buffers.padded);
+            const Patches patches{plan.maps[0], plan.source.strides, pixels, product.block};
+            const SourceView<T> view = view_pixels(kernel, patches, first_x(plan, product, operands), buffers.padded);
             for (int64_t i = 0; i < rows; ++i) buffers.writing.rows[i] = view.base.plain() + buffers.padded.offsets[i];
             pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
             int64_t* offset = buffers.dy_offset;
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
         }
-        kernels::Prefetch prefetch = prefetch_next(plan, task, operands, b, {full_tiles, count}, own);
-        IndirectProduct<T> tile;
-        tile.depth = count;
-        tile.rows = buffers.writing.rows;
-        tile.offsets = buffers.dy_offset;
-        tile.row_count = rows;
-        tile.panels = by_patch ? buffers.patch_panels : buffers.channel_panels;
-        tile.pitch = count * (by_patch ? layout.patch_width : layout.channel_width);
-        tile.columns = columns;
-        tile.whole_vectors = true;
-        tile.beginning = beginning;
-        tile.c = own.row_sums;
-        tile.tail = own.tile;
-        tile.prefetch = prefetch.next != nullptr ? &prefetch : nullptr;
-        multiply_indirect(kernel, tiles, tile);
+        kernels::Prefetch prefetch = prefetch_next(plan, task, operands, b, {full_tiles, count}, buffers);
+        const T* const panels = by_patch ? buffers.patch_panels : buffers.channel_panels;
+        const int64_t width = by_patch ? layout.patch_width : layout.channel_width;
+        multiply_indirect(kernel, tiles,
+                          {{buffers.writing.rows, buffers.dy_offset, rows, count},
+                           {panels, count * width, columns},
+                           {buffers.row_sums, buffers.tile, beginning, true},
+                           &prefetch});
         beginning.start = kernels::Start::from_c;
     }
 }
 
-// For sum_loop.hpp.
 template <class T>
-struct IndirectSums : RowSums<T, IndirectSumBuffers<T>, &sum_indirect<T>> {
-    using Buffers = IndirectSumBuffers<T>;
-    static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
-                      int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
-        write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.panels.writing);
-    }
-};
+using IndirectSums = RowSums<T, IndirectSumBuffers<T>, &sum_indirect<T>>;
 
 }  // namespace convpp

@@ -1,6 +1,6 @@
 // The product of rows that are read where they lie with packed panels of columns, tile by tile.
 //
-// In:  pointers to rows, offsets common to them, panels.   Out: c[row][column].
+// In:  pointers to rows, offsets common to them, panels.   Out: sums[row][column].
 // Next: product.hpp, grad.hpp, and Winograd's product, whose points are multiplied so.   kernels/tile/tile.hpp has the tile.
 #pragma once
 
@@ -13,19 +13,24 @@
 
 namespace convpp {
 
-// A product of rows that are read where they lie, c[row][column], with panels of columns.
+// Rows that are read where they lie, times panels of columns.
 template <class T>
 struct IndirectProduct {
-    int64_t depth = 0;
-    const T* const* rows = nullptr;  // and `offsets` common to all
-    const int64_t* offsets = nullptr;
-    int64_t row_count = 0;
-    const T* panels = nullptr;       // `pitch` apart
-    int64_t pitch = 0, columns = 0;
-    bool whole_vectors = false;      // c has room for the last vector of each row
-    Beginning<T> beginning;
-    T* const* c = nullptr;
-    T* tail = nullptr;               // of a tile whose last vector is partly filled
+    struct Rows {
+        const T* const* at;
+        const int64_t* offsets;  // of each one's elements, common to all
+        int64_t count, depth;
+    } rows;
+    struct Panels {
+        const T* first;
+        int64_t pitch, columns;  // from panel to panel; of all of them
+    } panels;
+    struct Sums {
+        T* const* rows;
+        T* tail;  // of a tile whose last vector is partly filled
+        Beginning<T> beginning;
+        bool whole_vectors;  // each row has room for its last vector
+    } sums;
     kernels::Prefetch* prefetch = nullptr;  // what full tiles ask for, if anything
 };
 
@@ -33,34 +38,37 @@ struct IndirectProduct {
 template <class T>
 void multiply_indirect(const kernels::KernelTable<T>& kernel, const kernels::TileKernels<T>& tiles,
                        const IndirectProduct<T>& of) {
-    const int64_t width = int64_t(tiles.vectors) * kernel.lanes, depth = of.depth;
-    const kernels::Start start = of.beginning.start;
-    const T* panel = of.panels;
+    const auto& [rows, panels, sums, prefetch] = of;
+    const bool asks = prefetch != nullptr && prefetch->next != nullptr;
+    const int64_t width = int64_t(tiles.vectors) * kernel.lanes;
+    const kernels::Start start = sums.beginning.start;
+    const T* panel = panels.first;
     std::array<T*, kernels::max_tile_rows> in_tail;
-    for (int64_t i = 0; i < tiles.rows; ++i) in_tail[static_cast<size_t>(i)] = of.tail + i * width;
-    for (int64_t column = 0; column < of.columns; column += width, panel += of.pitch) {
-        const int64_t valid = std::min(width, of.columns - column), vectors = ceil_div(valid, kernel.lanes);
-        const T* const bias = of.beginning.bias != nullptr ? of.beginning.bias + column : nullptr;
-        const bool whole = of.whole_vectors || valid == vectors * kernel.lanes;
-        for (int64_t row = 0; row < of.row_count; row += tiles.rows) {
-            const int64_t rows = std::min<int64_t>(tiles.rows, of.row_count - row);
-            const auto tile = tiles.indirect[rows - 1][vectors - 1];
-            if (whole && of.prefetch != nullptr && rows == tiles.rows && vectors == tiles.vectors) {
-                tiles.prefetching(depth, of.rows + row, of.offsets, panel, of.c + row, column, start, bias,
-                                  *of.prefetch);
+    for (int64_t i = 0; i < tiles.rows; ++i) in_tail[static_cast<size_t>(i)] = sums.tail + i * width;
+    for (int64_t column = 0; column < panels.columns; column += width, panel += panels.pitch) {
+        const int64_t valid = std::min(width, panels.columns - column), vectors = ceil_div(valid, kernel.lanes);
+        const T* const bias = sums.beginning.bias != nullptr ? sums.beginning.bias + column : nullptr;
+        const bool whole = sums.whole_vectors || valid == vectors * kernel.lanes;
+        for (int64_t row = 0; row < rows.count; row += tiles.rows) {
+            const int64_t count = std::min<int64_t>(tiles.rows, rows.count - row);
+            const auto tile = tiles.indirect[count - 1][vectors - 1];
+            const T* const* const from = rows.at + row;
+            T* const* const to = sums.rows + row;
+            if (whole && asks && count == tiles.rows && vectors == tiles.vectors) {
+                tiles.prefetching(rows.depth, from, rows.offsets, panel, to, column, start, bias, *prefetch);
                 continue;
             }
             if (whole) {
-                tile(depth, of.rows + row, of.offsets, panel, of.c + row, column, start, bias);
+                tile(rows.depth, from, rows.offsets, panel, to, column, start, bias);
                 continue;
             }
             if (start == kernels::Start::from_c)
-                for (int64_t i = 0; i < rows; ++i) {
-                    std::fill_n(of.tail + i * width, width, T(0));
-                    std::copy_n(of.c[row + i] + column, valid, of.tail + i * width);
+                for (int64_t i = 0; i < count; ++i) {
+                    std::fill_n(in_tail[static_cast<size_t>(i)], width, T(0));
+                    std::copy_n(to[i] + column, valid, in_tail[static_cast<size_t>(i)]);
                 }
-            tile(depth, of.rows + row, of.offsets, panel, in_tail.data(), 0, start, bias);
-            for (int64_t i = 0; i < rows; ++i) std::copy_n(of.tail + i * width, valid, of.c[row + i] + column);
+            tile(rows.depth, from, rows.offsets, panel, in_tail.data(), 0, start, bias);
+            for (int64_t i = 0; i < count; ++i) std::copy_n(in_tail[static_cast<size_t>(i)], valid, to[i] + column);
         }
     }
 }

@@ -28,18 +28,17 @@ const kernels::TileKernels<T>& indirect_tiles(const Plan& plan, const kernels::K
 template <class T>
 struct IndirectBuffers {
     PackingBuffers packing;
-    PaddedBuffers<T> padded;
+    SourceCopy<T> padded;
     T* weights = nullptr;       // of a block and a task's channels, where tasks pack them
-    T* sums = nullptr;          // channels_first: of all pixels of a task
+    OrderedSums<T> sums;        // channels_first: of all pixels of a task
     T* gap = nullptr;           // of each result that has no terms
     T* tail = nullptr;          // channels_last: of a tile whose last vector is partly filled
     const T** source = nullptr; // of each pixel
     T** result = nullptr;       // of each pixel, where tiles write
-    T** in_order = nullptr;     // channels_first: the same in the order of the result
-    ResultRun* runs = nullptr;
 
     IndirectBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : packing(carver, plan, panel_widths(plan, kernel).channels), padded(carver, plan, kernel.lanes) {
+        : packing(carver, plan, panel_widths(plan, kernel).channels),
+          padded(padded_copy<T>(carver, plan, kernel.lanes)) {
         int64_t pixels = 0, results = 0, most_runs = 0;  // of a task
         for (const MapPlan& m : plan.maps) {
             pixels = std::max(pixels, m.boxes.largest() * m.classes);
@@ -53,17 +52,12 @@ struct IndirectBuffers {
             const int64_t panel = plan.maps[0].patches.largest() * width + kernel.lanes;  // and its slack
             weights = carver.take<T>(ceil_div(plan.tasks.channel_block, width) * panel + kernel.lanes);
         }
-        sums = carver.take<T>(last ? 0 : pixels * sum_pitch(plan, kernel));
-        gap = carver.take<T>(plan.gaps == Gaps::written_by_tasks ? sum_pitch(plan, kernel) : 0);
+        const int64_t pitch = channel_pitch(plan, kernel);
+        if (!last) sums = {carver, carver.take<T>(pixels * pitch), pitch, results, most_runs};
+        gap = carver.take<T>(plan.gaps == Gaps::written_by_tasks ? pitch : 0);
         tail = carver.take<T>(int64_t(tiles.rows) * tiles.vectors * kernel.lanes);
         source = carver.take<const T*>(pixels);
         result = carver.take<T*>(pixels);
-        in_order = carver.take<T*>(last ? 0 : results);
-        runs = carver.take<ResultRun>(last ? 0 : most_runs);
-    }
-
-    static int64_t sum_pitch(const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        return round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
     }
 };
 
@@ -74,22 +68,18 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const int64_t map_count = task.map.classes;
     const PackedWeights layout = packed_weights(plan, kernel);
     const bool last = plan.buffer.strides.channel == 1;
-    const int64_t pitch = IndirectBuffers<T>::sum_pitch(plan, kernel);
-    int64_t run_count = 0;
     const bool gaps = plan.gaps == Gaps::written_by_tasks && !operands.accumulate;
-    if (gaps)
-        run_count =
-            order_results_and_gaps(plan, task, buffers.sums, pitch, buffers.gap, buffers.in_order, buffers.runs);
-    else if (!last) run_count = order_results(plan, task, buffers.sums, pitch, buffers.in_order, buffers.runs);
+    OrderedSums<T> order = buffers.sums;
+    if (gaps) order.gap = buffers.gap;
+    if (!last) order_results(plan, task, order);
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
         const Beginning<T> from_start = own.beginning(false);
-        if (!last && operands.accumulate)
-            read_results(plan, buffers.in_order, buffers.runs, run_count, task.channels, own.result);
+        if (!last && operands.accumulate) order.read(plan.buffer.strides, task.channels, own.result);
         if (gaps && own.bias != nullptr) std::copy_n(own.bias, task.channels, buffers.gap);
         else if (gaps) std::fill_n(buffers.gap, task.channels, T(0));
-        T* sums = buffers.sums;
+        T* sums = order.sums;
         for (int64_t index = 0; index < map_count; ++index) {
             const MapPlan& m = maps[index];
             const Box pixels = pixels_of(m, task.pixels);
@@ -102,13 +92,13 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                     for (int64_t w = 0; w < pixels.extent(3); ++w) *to++ = own.result + offset + w * step;
                 });
             } else {
-                for (int64_t i = 0; i < count; ++i, sums += pitch) buffers.result[i] = sums;
+                for (int64_t i = 0; i < count; ++i, sums += order.pitch) buffers.result[i] = sums;
             }
             Beginning<T> beginning = from_start;
             for (int64_t b = 0; b < m.patches.count(); ++b) {
                 const PatchBlock block = patch_block(m.patches, b);
-                const PixelView<T> view =
-                    view_pixels(kernel, m, plan.source.strides, own.source, pixels, block, buffers.padded);
+                const Patches patches{m, plan.source.strides, pixels, block};
+                const SourceView<T> view = view_pixels(kernel, patches, own.source, buffers.padded);
                 const T* const base = view.base.plain();
                 const T** at = buffers.source;
                 for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = base + alpha; });
@@ -127,33 +117,19 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                                               buffers.weights - first * layout.pitch(block)};
                     pack_weights(plan, kernel, item, buffers.packing);
                 }
-                IndirectProduct<T> product;
-                product.depth = block.size();
-                product.rows = buffers.source;
-                product.offsets = buffers.padded.offsets;
-                product.row_count = count;
-                product.panels = weights;
-                product.pitch = layout.pitch(block);
-                product.columns = task.channels;
-                product.whole_vectors = !last;
-                product.beginning = beginning;
-                product.c = buffers.result;
-                product.tail = buffers.tail;
-                multiply_indirect(kernel, indirect_tiles(plan, kernel), product);
+                multiply_indirect(kernel, indirect_tiles(plan, kernel),
+                                  {{buffers.source, buffers.padded.offsets, count, block.size()},
+                                   {weights, layout.pitch(block), task.channels},
+                                   {buffers.result, buffers.tail, beginning, !last}});
                 beginning.start = kernels::Start::from_c;
             }
         }
-        if (!last) write_results(plan, kernel, buffers.in_order, buffers.runs, run_count, task.channels, own.result);
+        if (!last) order.write(kernel, plan.buffer.strides, task.channels, own.result);
     }
 }
 
-// For product_loop.hpp.
 template <class T>
-struct IndirectProducts {
-    using Buffers = IndirectBuffers<T>;
-    static constexpr bool applies_epilogue = false;
-    static constexpr auto pack = &pack_all_weights<T, Buffers>;
-    static constexpr auto run = &run_indirect_task<T>;
-};
+using IndirectProducts =
+    ProductParts<IndirectBuffers<T>, &pack_all_weights<T, IndirectBuffers<T>>, &run_indirect_task<T>>;
 
 }  // namespace convpp

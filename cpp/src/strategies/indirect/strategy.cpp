@@ -13,7 +13,7 @@ namespace {
 using namespace costs;
 
 constexpr int64_t pixels_worth_a_task = 56;  // 8 tiles, each of them 2 % of the task
-constexpr int64_t most_sum_channels = 512;   // result channels of a task, at most: their sums share the L2
+constexpr int64_t most_sum_channels = 512;  // result channels of a task, at most: their sums share the L2
 
 // Elements that a pair's two channels are apart in the source; 0: they lie together, as one element.
 int64_t partner_distance(const Plan& plan) {
@@ -134,8 +134,7 @@ Cut cut(const Plan& plan, const Setting& setting, bool& packs_in_tasks) {
                                 std::max<int64_t>(cut.splits, padded / least));
     };
     split_channels(2 * std::max(channel_panel, channels_worth_a_task));
-    cut.pixels =
-        std::min(cut.pixels, std::max(ceil_div(all * cut.splits, setting.tasks_wanted), pixels_worth_a_task));
+    cut.pixels = std::min(cut.pixels, std::max(ceil_div(all * cut.splits, setting.tasks_wanted), pixels_worth_a_task));
     split_channels(std::max(channel_panel, channels_worth_a_task));
     return cut;
 }
@@ -144,9 +143,8 @@ void plan_products(Plan& plan, const Setting& setting) {
     if (writes_gaps(plan)) plan.gaps = Gaps::written_by_tasks;
     const Cut tasks = cut(plan, setting, plan.packing.by_tasks);
     // In channels_first, the residue classes that share a row of the result belong to one task, which writes it as one.
-    split_maps(plan, std::max<int64_t>(tasks.pixels, 1), waste_unit(plan, setting), [&](size_t leader) {
-        return plan.channels_last() ? 1 : classes_together(plan, leader, false);
-    });
+    split_maps(plan, std::max<int64_t>(tasks.pixels, 1), waste_unit(plan, setting),
+               [&](size_t leader) { return plan.channels_last() ? 1 : classes_together(plan, leader, false); });
     count_tasks(plan, setting, tasks.splits);
     place_weights(plan, setting);
     buffer_halves(plan);
@@ -158,8 +156,9 @@ void plan_sums(Plan& plan, const Setting& setting) {
     block_sum_channels(plan, setting);
     const Streams streams{m.in_place && m.map.axis[2].source_step == 1 && first && !packs_patches,
                           first && packs_patches};
-    split_sums(plan, setting, std::min(box_pixels(plan, m, streams), packs_patches ? staged_pixels_most(setting, m)
-                                                                                   : copied_pixels_most(setting, m)));
+    split_sums(plan, setting,
+               std::min(box_pixels(plan, m, streams),
+                        packs_patches ? staged_pixels_most(setting, m) : copied_pixels_most(setting, m)));
     chunk_sums(plan, setting, panel_width(plan, tile_shape(plan, setting), false));
 }
 
@@ -167,9 +166,8 @@ void plan(Plan& plan, const Setting& setting, const Fit&) {
     const bool sums = plan.pass == Pass::weight_grad;
     plan.weight_share = share_of_packing(plan, plan.order == SumOrder::pairs ? 2 : 1);
     for (MapPlan& m : plan.maps)
-        m.in_place = sums && plan.tile.pixels_are_columns
-                         ? vectors_in_place(plan, m.map) || packs_straight(plan, m.map)
-                         : in_place(plan, m.map, setting.elem_bytes);
+        m.in_place = sums && plan.tile.pixels_are_columns ? vectors_in_place(plan, m.map) || packs_straight(plan, m.map)
+                                                          : in_place(plan, m.map, setting.elem_bytes);
     if (sums) plan_sums(plan, setting);
     else plan_products(plan, setting);
 }

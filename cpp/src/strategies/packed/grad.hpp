@@ -17,7 +17,6 @@ struct PackedSumBuffers : PanelBuffers<T> {
     int64_t* row_offset = nullptr;  // of the sums
     int64_t* column_offset = nullptr;
     unsigned char* regular = nullptr;
-    int64_t next_task = -1;
 
     PackedSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : PanelBuffers<T>(carver, plan, kernel, true, true) {

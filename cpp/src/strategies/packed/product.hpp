@@ -14,7 +14,7 @@ namespace convpp {
 template <class T>
 struct PackedBuffers {
     PackingBuffers packing;
-    PatchBuffers<T> patches;
+    Staging<T> patches;
     T* panels = nullptr;
     T* tile = nullptr;
     kernels::Run* runs = nullptr;
@@ -25,7 +25,7 @@ struct PackedBuffers {
     unsigned char* regular_channels = nullptr;
 
     PackedBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan, kernel.lanes) {
+        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan.maps, kernel.lanes) {
         const Widths width = panel_widths(plan, kernel);
         int64_t packed = 0, run_count = 0, pixels = 0;
         for (const MapPlan& m : plan.maps) {
@@ -68,8 +68,8 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
         for (int64_t b = 0; b < m.patches.count(); ++b) {
             const PatchBlock block = patch_block(m.patches, b);
             const int64_t depth = block.size();
-            const PatchView<T> view =
-                stage_patches(kernel, m, plan.source.strides, own.source, task.pixels, block, buffers.patches);
+            const Patches patches{m, plan.source.strides, task.pixels, block};
+            const SourceView<T> view = stage_patches(kernel, patches, own.source, buffers.patches);
             panel_runs(task.pixels, view.step, width.pixels, buffers.runs, buffers.first_run);
             pixel_side.pitch = depth * width.pixels;
             for (int64_t p = 0; p < panels; ++p) {

@@ -13,15 +13,14 @@ namespace convpp {
 
 template <class T>
 struct RowSumBuffers {
-    PatchBuffers<T> patches;
+    Staging<T> patches;
     RowWriting<T> writing;
     T* sums = nullptr;
     RowVectors vectors;
-    std::pair<int64_t, int64_t> known{-1, -1};  // box and first pair that `vectors` and patches.staging were found for
-    int64_t next_task = -1;
+    std::pair<int64_t, int64_t> known{-1, -1};  // box and first pair that `vectors` and `patches` were found for
 
     RowSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : patches(carver, plan, kernel.lanes),
+        : patches(carver, plan.maps, kernel.lanes),
           writing(carver, SumLayout(plan, kernel), plan.maps[0].boxes.largest()) {
         const int64_t count = most_vectors(plan.maps[0].boxes.box(0), kernel.lanes);
         sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : SumLayout(plan, kernel).elems);
@@ -42,8 +41,9 @@ void sum_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const Sum
         const Box pixels = plan.maps[0].boxes.box(b);
         const bool fresh = buffers.known != std::pair(b, product.block.start);  // neighbouring groups are alike
         buffers.known = {b, product.block.start};
-        const PatchView<T> view = stage_patches(kernel, plan.maps[0], plan.source.strides, first_x(plan, product, operands),
-                                                pixels, product.block, buffers.patches.staging, fresh, buffers.patches);
+        const Patches patches{plan.maps[0], plan.source.strides, pixels, product.block};
+        const SourceView<T> view =
+            stage_patches(kernel, patches, first_x(plan, product, operands), buffers.patches, fresh);
         if (fresh)
             find_row_vectors(plan.maps[0].map, plan.result, pixels, view.step, kernel.lanes, false, buffers.writing.offsets,
                              buffers.vectors);

@@ -20,13 +20,13 @@ struct RowsPlan : StrategyPlan {
 template <class T>
 struct RowBuffers {
     PackingBuffers packing;
-    PatchBuffers<T> patches;
+    Staging<T> patches;
     T* tile = nullptr;
     int64_t* rows = nullptr;
     RowVectors vectors;
 
     RowBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan, kernel.lanes) {
+        : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan.maps, kernel.lanes) {
         int64_t pixels = 0, most = 0;
         for (const MapPlan& m : plan.maps) {
             const Box box = m.boxes.box(0);
@@ -47,7 +47,7 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     const MapPlan& m = task.map;
     const PackedWeights layout = packed_weights(plan, kernel);
     const int64_t result_step = m.map.axis[2].result_step * plan.buffer.strides.axis[2];
-    Staging staging = buffers.patches.staging;
+    Staging<T> staging = buffers.patches;
     const RowEpilogue<T> epilogue{kernel, operands.epilogue, operands.result};
     int64_t known = -1;  // the block of patches that staging and vectors were found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
@@ -58,8 +58,8 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             const T* const weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
             const bool fresh = known != b;
             known = b;
-            const PatchView<T> view =
-                stage_patches(kernel, m, plan.source.strides, group_own.source, task.pixels, block, staging, fresh, buffers.patches);
+            const Patches patches{m, plan.source.strides, task.pixels, block};
+            const SourceView<T> view = stage_patches(kernel, patches, group_own.source, staging, fresh);
             if (fresh)
                 find_row_vectors(m.map, plan.buffer.strides, task.pixels, view.step, kernel.lanes,
                                  m.patches.count() == 1 && !operands.accumulate, buffers.rows, buffers.vectors);

@@ -1,6 +1,6 @@
 // The product of packed weights with rows of pixels that are read where they lie, without packing them.
 //
-// In:  row panels of weights, a PatchView, the vectors that a box of pixels consists of.
+// In:  row panels of weights, a SourceView, the vectors that a box of pixels consists of.
 // Out: result[channel * channel_step + pixel], each element the same sum in the same order as in panel_product.hpp.
 //
 // Packing pays where many channels read each packed pixel.  Where they are few (depthwise, grouped and first layers), or
@@ -27,7 +27,7 @@ inline int64_t most_vectors(const Box& pixels, int64_t lanes) {
 // `rows` has room for an offset of each row.  A row's last vector is shifted back to end with the row:
 // `rewrite` says that results may be written twice (they start from nothing that this product writes).
 inline void find_row_vectors(const IndexMap& map, const TensorStrides& strides, const Box& pixels,
-                             const std::array<int64_t, 3>& step, int64_t lanes, bool rewrite, int64_t* rows,
+                             const PixelSteps& step, int64_t lanes, bool rewrite, int64_t* rows,
                              RowVectors& vectors) {
     const int64_t result_step = map.axis[2].result_step * strides.axis[2];
     int64_t row_count = 0;
@@ -65,7 +65,7 @@ template <class T>
 class RowPrefetch {
 public:
     // Of vectors [first, end), the pairs every - 1, 2 * every - 1, .. below `depth`; `tiles` are computed meanwhile.
-    RowPrefetch(const kernels::KernelTable<T>& kernel, const PatchView<T>& view, const int64_t* offsets, int64_t depth,
+    RowPrefetch(const kernels::KernelTable<T>& kernel, const SourceView<T>& view, const int64_t* offsets, int64_t depth,
                 int64_t every, const RowVectors& vectors, int64_t first, int64_t end, int64_t tiles)
         : base_(view.base.plain()),
           offsets_(offsets),
@@ -140,7 +140,7 @@ struct RowProduct {
 };
 
 template <class T>
-void multiply_rows(const kernels::KernelTable<T>& kernel, const PatchView<T>& view, const RowVectors& vectors,
+void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& view, const RowVectors& vectors,
                    const RowProduct<T>& of) {
     const int64_t depth = of.depth, channels = of.channels, channel_step = of.channel_step;
     const int64_t* const offsets = of.offsets;

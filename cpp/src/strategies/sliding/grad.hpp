@@ -29,7 +29,6 @@ struct SlideSumBuffers {
     T* dy_rows = nullptr;   // a band of dy, where it is converted
     RowWriting<T> writing;
     T* sums = nullptr;
-    int64_t next_task = -1;
 
     SlideSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : writing(carver, SumLayout(plan, kernel)) {

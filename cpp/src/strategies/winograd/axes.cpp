@@ -49,12 +49,6 @@ WinogradAxis outer_axis(const AxisMap& map) {
 
 }  // namespace
 
-int64_t WinogradPlan::outer_taps() const {
-    int64_t taps = 1;
-    for (const WinogradAxis& a : axis) taps *= static_cast<int64_t>(a.offsets.size());
-    return taps;
-}
-
 std::string winograd_axes(const IndexMap& map, int size, WinogradPlan& plan) {
     // A box holds all tiles of a dilation's phases.  (Beyond that, tiles would have to be told apart in the results.)
     constexpr int64_t most_phases = 64;

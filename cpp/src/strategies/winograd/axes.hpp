@@ -39,9 +39,11 @@ struct WinogradAxis {
         if (transformed) return result_length(unit_count) + (points - outputs) * spacing;
         return (unit_count - 1) * step + reach + 1;
     }
+    int64_t result_at(int64_t unit) const { return transformed ? unit * step : unit; }
     // Places that are transformed: tiles; or source elements.
     int64_t places(int64_t unit_count) const { return transformed ? tiles(unit_count) : source_length(unit_count); }
     int64_t place_at(int64_t place) const { return transformed ? tile_at(place) : place; }
+    int64_t first_place(int64_t tile) const { return transformed ? tile : tile * step; }  // that it reads
 };
 
 struct WinogradPlan : StrategyPlan {
@@ -52,8 +54,14 @@ struct WinogradPlan : StrategyPlan {
     double weight_share = 0;          // of the time, an estimate
 
     bool planes() const { return along_a != along_b; }
-    int64_t points() const { return planes() ? axis[along_a].points * axis[along_b].points : axis[along_b].points; }
-    int64_t outer_taps() const;       // of the axes that are not transformed
+    // Of a tile.
+    int64_t points() const { return axis[along_b].points * (planes() ? axis[along_a].points : 1); }
+    int64_t outputs() const { return axis[along_b].outputs * (planes() ? axis[along_a].outputs : 1); }
+    // Of a sample.
+    int64_t tiles() const { return phases() * axis[0].units * axis[1].units * axis[2].units; }
+    int64_t phases() const { return axis[0].phases * axis[1].phases * axis[2].phases; }
+    int64_t taps(size_t a) const { return static_cast<int64_t>(axis[a].offsets.size()); }  // that are not transformed
+    int64_t outer_taps() const { return taps(0) * taps(1) * taps(2); }
 };
 
 // Blocks and tasks.  Boxes are of units, and a box stands for the results of their tiles.

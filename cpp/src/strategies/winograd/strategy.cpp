@@ -1,15 +1,15 @@
 // Fewer multiplications: tiles of results from products of transformed tiles (Winograd 1980; Lavin and Gray 2015).
 //
 // In:  a draft of the plan.   Out: whether it serves and is faster; its axes; tasks.
-// Next: axes.hpp, tasks.cpp, then product.cpp (forward, input_grad) and grad.cpp (weight_grad).
+// Next: axes.hpp, tasks.cpp, then product.hpp (forward, input_grad) and grad.hpp (weight_grad).
+#include <algorithm>
 #include <limits>
 #include <memory>
 
 #include "plan/costs.hpp"
-#include "strategies/strategy.hpp"
+#include "strategies/direct.hpp"
 #include "strategies/winograd/grad.hpp"
 #include "strategies/winograd/product.hpp"
-#include "strategies/winograd/tiles.hpp"
 
 namespace convpp {
 namespace {
@@ -46,8 +46,7 @@ WinogradSlots winograd_slots(const Plan& plan, const WinogradPlan& w, int64_t la
         tiles *= f(a.tiles(a.units));
         source *= f(a.source_length(a.units));
     }
-    const double points = f(w.points()), outputs = w.planes() ? f(w.axis[w.along_a].outputs * w.axis[w.along_b].outputs)
-                                                              : f(w.axis[w.along_b].outputs);
+    const double points = f(w.points()), outputs = f(w.outputs());
     const double in = f(ceil_div(plan.source.channels, lanes)), out = f(ceil_div(plan.tasks.channels, lanes));
     const double terms = f(plan.source.channels) * out * f(w.outer_taps()) * points;
     const bool sums = plan.pass == Pass::weight_grad;
@@ -58,43 +57,38 @@ WinogradSlots winograd_slots(const Plan& plan, const WinogradPlan& w, int64_t la
                                       out * tiles * of_result};
 }
 
-double direct_slots(const Plan& plan, const IndexMap& map, int64_t lanes) {
-    return f(map.pixels()) * f(map.taps()) * f(plan.source.channels) * f(plan.tasks.channels) / f(lanes) * direct_slot;
-}
-
-// The cost of the direct algorithm that has to be beaten, for one sample and group; 0 and a reason if that is never tried.
-struct ToBeat {
-    double slots = std::numeric_limits<double>::infinity();
-    const char* refusal = nullptr;
-};
-
-ToBeat to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
+// The cost of the direct algorithm that has to be beaten, for one sample and group; or why that is never tried.
+Fit to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
     // Fewer channels leave vectors empty, or the transforms without products to pay for them; and small sums stay exact on
     // whole numbers.
     constexpr int64_t least_channels = 16;
     if (std::min(plan.source.channels, plan.tasks.channels) < least_channels)
-        return {0, "fewer than 16 channels a group"};
-    double direct = direct_slots(plan, map, lanes);
-    if (direct * 2 * f(lanes * plan.tasks.groups) < least_flops) return {0, "too little work for transforms to pay"};
+        return Fit::refuse("fewer than 16 channels a group");
+    double direct = f(map.pixels()) * f(map.taps()) * f(plan.source.channels) * f(plan.tasks.channels) / f(lanes);
+    direct *= direct_slot;
+    if (direct * 2 * f(lanes * plan.tasks.groups) < least_flops)
+        return Fit::refuse("too little work for transforms to pay");
     if (plan.order == SumOrder::pairs) {
         const double weights = f(map.taps() * plan.source.channels) * f(ceil_div(plan.tasks.channels, lanes));
         direct = direct / 2 + weights * packed_bf16_pairs / supposed_batch;
     }
-    return {direct / least_gain, nullptr};
+    Fit fit;
+    fit.estimate.cost = direct / least_gain;
+    return fit;
 }
 
 // The choice depends on one sample (weight_grad: on the batch), never on threads or caches.
 Fit fit(const Plan& draft, const Setting& setting) {
-    if (draft.maps.size() != 1) return Fit::refuse("the input gradient has a stride, expected stride 1");
     const IndexMap& map = draft.maps[0].map;
-    for (const AxisMap& axis : map.axis)
-        if (axis.result_step != 1) return Fit::refuse("the input gradient has a stride, expected stride 1");
+    const auto strided = [](const AxisMap& axis) { return axis.result_step != 1; };
+    if (draft.maps.size() != 1 || std::any_of(map.axis.begin(), map.axis.end(), strided))
+        return Fit::refuse("the input gradient has a stride, expected stride 1");
     const int64_t lanes = setting.kernels.shape[0].lanes;
     double best = std::numeric_limits<double>::infinity();
     if (setting.algorithm == Algorithm::automatic) {
-        const ToBeat direct = to_beat(draft, map, lanes);
-        if (direct.refusal != nullptr) return Fit::refuse(direct.refusal);
-        best = direct.slots;
+        const Fit direct = to_beat(draft, map, lanes);
+        if (!direct.serves()) return direct;
+        best = direct.estimate.cost;
     }
     // The error of a few numbers scatters widely: a weight gradient of less than 16 kernels takes the tiles that round less,
     // to be within its bound.  (Measured, one kernel of 3x3: F(4, 3) exceeds it in a tenth of the cases, F(2, 3) never.)
@@ -135,28 +129,13 @@ std::string describe(const Plan& plan) {
     const WinogradPlan& w = own<WinogradPlan>(plan);
     const auto size = [&](int64_t n) { return w.planes() ? text(n) + "x" + text(n) : text(n); };
     const WinogradAxis& axis = w.axis[w.along_b];
-    int64_t phases = 1;
-    for (const WinogradAxis& a : w.axis) phases *= a.phases;
     const bool sums = plan.pass == Pass::weight_grad;
     return "F(" + size(axis.outputs) + ", " + size(axis.points - axis.outputs + 1) + "); " + text(w.points()) +
            " products of " + text(plan.tile.rows) + (sums ? " channels x " : " tiles x ") + text(plan.tile.columns) +
            (sums ? " filters; " : " channels; ") + text(plan.tasks.count) + " tasks of up to " +
            text(plan.tasks.channel_block) + " channels; boxes of up to " +
-           text(plan.maps.front().boxes.largest() * phases) + " tiles; blocks of " + text(w.source_block) +
+           text(plan.maps.front().boxes.largest() * w.phases()) + " tiles; blocks of " + text(w.source_block) +
            " source channels" + (plan.packing.by_tasks ? "; tasks transform their own weights" : "");
-}
-
-template <class T>
-constexpr Entry<T> entry_of() {
-    return {[](const Plan& plan, WorkspaceBytes& bytes) {
-                if (plan.pass == Pass::weight_grad) measure_winograd_sum<T>(plan, bytes);
-                else measure_winograd_product<T>(plan, bytes);
-            },
-            &transform_product_weights<T>,
-            [](const Plan& plan, const PassOperands<T>& operands, const RunContext& run) {
-                if (plan.pass == Pass::weight_grad) run_winograd_sum<T>(plan, operands, run);
-                else run_winograd_product<T>(plan, operands, run);
-            }};
 }
 
 }  // namespace
@@ -174,8 +153,8 @@ const Strategy winograd_strategy{
     [](const Plan& plan) { return !plan.packing.by_tasks; },
     &results_of,
     &describe,
-    entry_of<float>(),
-    entry_of<double>(),
+    direct_entry<float, WinogradProducts, WinogradSums>(),
+    direct_entry<double, WinogradProducts, WinogradSums>(),
 };
 
 }  // namespace convpp

@@ -16,26 +16,31 @@ constexpr int64_t most_terms = 576;  // of a product's contraction, taps times c
 
 double f(int64_t n) { return static_cast<double>(n); }
 
-// The shape whose panels the result channels fill up the least.
-TileChoice product_tile(const Plan& plan, const KernelShapes& kernels) {
-    const auto wasted = [&](int index) {
-        const int64_t width = kernels.shape[index].vectors * kernels.shape[index].lanes;
-        return round_up(plan.tasks.channels, width) - plan.tasks.channels;
-    };
-    const int index = wasted(2) <= wasted(0) ? 2 : 0;
+TileChoice tile_of_shape(const KernelShapes& kernels, int index) {
     const TileShape& shape = kernels.shape[index];
     return {index, false, shape.rows, shape.vectors * shape.lanes};
 }
 
-// Blocks of packing: a channel's kernel is transformed as a whole, however many taps it has, and however far apart.
-PatchBlocks whole_kernels(int64_t channels, const IndexMap& map) {
-    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
-    PatchBlocks blocks;
-    blocks.channels = channels;
-    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, map.taps(), 1);
-    blocks.channel_blocks = ceil_div(channels, std::max<int64_t>(1, patch_limit / map.taps()));
-    blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
-    return blocks;
+// A channel's kernel is transformed as a whole, however many taps it has, and however far apart.
+void block_kernels(const Plan& plan, MapPlan& m, int64_t channels_per_block) {
+    const auto taps = [&](size_t a) { return static_cast<int64_t>(m.map.axis[a].taps.size()); };
+    m.patches.channels = plan.source.channels;
+    m.patches.taps = BoxSplit({1, taps(0), taps(1), taps(2)}, m.map.taps(), 1);
+    m.patches.channels_per_block = std::min(channels_per_block, plan.source.channels);
+    m.patches.channel_blocks = ceil_div(plan.source.channels, channels_per_block);
+}
+
+// Boxes of so many units at most.
+BoxSplit split_units(const Plan& plan, const WinogradPlan& w, int64_t limit, int64_t lanes, int64_t chunks = 1) {
+    return BoxSplit({plan.batch(), w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, lanes, chunks);
+}
+
+// The shape whose panels the result channels fill up the least.
+int least_waste(const KernelShapes& kernels, int64_t channels) {
+    const auto wasted = [&](int index) {
+        return round_up(channels, kernels.shape[index].vectors * kernels.shape[index].lanes) - channels;
+    };
+    return wasted(2) <= wasted(0) ? 2 : 0;
 }
 
 // More bytes of transformed weights than this are not found in an L3 that others use too: half of 32 MiB.
@@ -56,63 +61,11 @@ bool transforms_in_tasks(double weight_bytes, int64_t tiles) {
 int64_t tiles_of_box(const Plan& plan, const WinogradPlan& w, const Setting& setting, double weight_bytes) {
     constexpr int64_t from_l3 = 32, from_memory = 98;
     const int64_t in_l2 =
-        setting.cache_bytes * 9 / 16 /
-        (w.points() * setting.elem_bytes * (w.source_block + plan.tasks.channel_block));
+        setting.cache_bytes * 9 / 16 / (w.points() * setting.elem_bytes * (w.source_block + plan.tasks.channel_block));
     return std::max(in_l2, weight_bytes > weights_in_l3 ? from_memory : from_l3);
 }
 
-}  // namespace
-
-void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting) {
-    // Source and result channels of a block: 64 and 128 of float32.  A product of 64 terms costs 9 % more than a longer one
-    // for its sums, which are loaded and stored; V and M stay the nearer for it.
-    constexpr int64_t source_bytes = 256, result_bytes = 512;
-    constexpr int64_t least_tiles = 16;  // fewer leave the register tile partly filled
-    constexpr int64_t fewest_tiles = 4;  // of a thread that would have none
-    MapPlan& m = plan.maps[0];
-    const int64_t elem_bytes = setting.elem_bytes;
-    plan.tile = product_tile(plan, setting.kernels);
-    const TileShape& shape = tile_shape(plan, setting);
-    const int64_t panel = panel_width(plan, shape, false), padded = round_up(plan.tasks.channels, panel);
-    m.patches = whole_kernels(plan.source.channels, m.map);
-    const int64_t most_source = std::max(shape.lanes, std::min(source_bytes / elem_bytes, most_terms / w.outer_taps()));
-    w.source_block = round_up(ceil_div(plan.source.channels, ceil_div(plan.source.channels, most_source)), shape.lanes);
-    plan.tasks.channel_block = round_up(ceil_div(padded, ceil_div(padded, result_bytes / elem_bytes)), panel);
-    int64_t tiles = plan.batch(), phases = 1;
-    for (const WinogradAxis& a : w.axis) {
-        tiles *= a.tiles(a.units);
-        phases *= a.phases;
-    }
-    const double weight_bytes = f(w.points() * w.outer_taps() * elem_bytes) * f(plan.source.channels) * f(padded);
-    // (Where there are fewer panels than threads, tasks have to share them.)
-    const int64_t panels = padded / panel, threads = setting.tasks_wanted / tasks_of_thread;
-    plan.packing.by_tasks = transforms_in_tasks(weight_bytes, tiles) && plan.tasks.groups * panels >= threads;
-    plan.weight_share = plan.packing.by_tasks ? 0 : w.weight_share;  // preparing would not help
-    int64_t limit = plan.packing.by_tasks ? tiles : tiles_of_box(plan, w, setting, weight_bytes);
-    if (plan.tasks.parallel) {
-        // First smaller boxes, down to what fills a register tile twice or so; then fewer channels, for each block of which
-        // the source is transformed again; and only where threads would have nothing to do, the smallest boxes.  (Half of the
-        // tasks that other ways want: transforms make these long anyway.)
-        const int64_t wanted = setting.tasks_wanted / 2, all = tiles * plan.tasks.groups;
-        const auto shrink = [&](int64_t tasks, int64_t least) {
-            if (!plan.packing.by_tasks) limit = std::min(limit, std::max(ceil_div(all, tasks), least));
-        };
-        shrink(ceil_div(wanted, ceil_div(padded, plan.tasks.channel_block)), least_tiles);
-        const int64_t boxes = plan.tasks.groups * ceil_div(tiles, limit);
-        const int64_t blocks = std::min(ceil_div(wanted / (plan.packing.by_tasks ? 2 : 1), boxes), panels);
-        plan.tasks.channel_block = std::min(plan.tasks.channel_block, round_up(ceil_div(padded, blocks), panel));
-        shrink(ceil_div(threads, ceil_div(padded, plan.tasks.channel_block)), fewest_tiles);
-    }
-    m.boxes = BoxSplit({plan.batch(), w.axis[0].units, w.axis[1].units, w.axis[2].units},
-                        std::max<int64_t>(limit / phases, 1), shape.rows);
-    plan.tasks.count = plan.tasks.groups * m.boxes.count() * plan.tasks.channel_blocks();
-    const int64_t of_panel = w.outer_taps() * w.source_block * panel + shape.lanes;
-    m.weights_per_group = checked_mul(checked_mul(w.points() * panels, of_panel, "the transformed weights"),
-                                      ceil_div(plan.source.channels, w.source_block), "the transformed weights");
-    checked_mul(m.weights_per_group, plan.tasks.groups, "the transformed weights");
-}
-
-namespace {
+// Of the weight gradient.
 
 // Bytes of a block's source channels, and of its filters: 128 of float32.  Blocks of 64 transform x and dy twice as often
 // where there are more: 512-512 at 7x7 and 14x14 lose 25 and 7 %, though S of 128x128 (2.3 MiB) lies in L3.
@@ -154,37 +107,74 @@ int64_t places_of(const WinogradPlan& plan, const Box& box) {
 
 }  // namespace
 
+void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting) {
+    // Source and result channels of a block: 64 and 128 of float32.  A product of 64 terms costs 9 % more than a longer one
+    // for its sums, which are loaded and stored; V and M stay the nearer for it.
+    constexpr int64_t source_bytes = 256, result_bytes = 512;
+    constexpr int64_t least_tiles = 16;  // fewer leave the register tile partly filled
+    constexpr int64_t fewest_tiles = 4;  // of a thread that would have none
+    MapPlan& m = plan.maps[0];
+    const int64_t elem_bytes = setting.elem_bytes;
+    plan.tile = tile_of_shape(setting.kernels, least_waste(setting.kernels, plan.tasks.channels));
+    const TileShape& shape = tile_shape(plan, setting);
+    const int64_t panel = panel_width(plan, shape, false), padded = round_up(plan.tasks.channels, panel);
+    const int64_t packed_blocks = ceil_div(plan.source.channels, std::max<int64_t>(1, patch_limit / m.map.taps()));
+    block_kernels(plan, m, ceil_div(plan.source.channels, packed_blocks));
+    const int64_t most_source = std::max(shape.lanes, std::min(source_bytes / elem_bytes, most_terms / w.outer_taps()));
+    w.source_block = round_up(ceil_div(plan.source.channels, ceil_div(plan.source.channels, most_source)), shape.lanes);
+    plan.tasks.channel_block = round_up(ceil_div(padded, ceil_div(padded, result_bytes / elem_bytes)), panel);
+    const int64_t tiles = plan.batch() * w.tiles();
+    const double weight_bytes = f(w.points() * w.outer_taps() * elem_bytes) * f(plan.source.channels) * f(padded);
+    // (Where there are fewer panels than threads, tasks have to share them.)
+    const int64_t panels = padded / panel, threads = setting.tasks_wanted / tasks_of_thread;
+    plan.packing.by_tasks = transforms_in_tasks(weight_bytes, tiles) && plan.tasks.groups * panels >= threads;
+    plan.weight_share = plan.packing.by_tasks ? 0 : w.weight_share;  // preparing would not help
+    int64_t limit = plan.packing.by_tasks ? tiles : tiles_of_box(plan, w, setting, weight_bytes);
+    if (plan.tasks.parallel) {
+        // First smaller boxes, down to what fills a register tile twice or so; then fewer channels, for each block of which
+        // the source is transformed again; and only where threads would have nothing to do, the smallest boxes.  (Half of the
+        // tasks that other ways want: transforms make these long anyway.)
+        const int64_t wanted = setting.tasks_wanted / 2, all = tiles * plan.tasks.groups;
+        const auto shrink = [&](int64_t tasks, int64_t least) {
+            if (!plan.packing.by_tasks) limit = std::min(limit, std::max(ceil_div(all, tasks), least));
+        };
+        shrink(ceil_div(wanted, ceil_div(padded, plan.tasks.channel_block)), least_tiles);
+        const int64_t boxes = plan.tasks.groups * ceil_div(tiles, limit);
+        const int64_t blocks = std::min(ceil_div(wanted / (plan.packing.by_tasks ? 2 : 1), boxes), panels);
+        plan.tasks.channel_block = std::min(plan.tasks.channel_block, round_up(ceil_div(padded, blocks), panel));
+        shrink(ceil_div(threads, ceil_div(padded, plan.tasks.channel_block)), fewest_tiles);
+    }
+    m.boxes = split_units(plan, w, std::max<int64_t>(limit / w.phases(), 1), shape.rows);
+    plan.tasks.count = plan.tasks.groups * m.boxes.count() * plan.tasks.channel_blocks();
+    const int64_t of_panel = w.outer_taps() * w.source_block * panel + shape.lanes;
+    m.weights_per_group = checked_mul(checked_mul(w.points() * panels, of_panel, "the transformed weights"),
+                                      ceil_div(plan.source.channels, w.source_block), "the transformed weights");
+    checked_mul(m.weights_per_group, plan.tasks.groups, "the transformed weights");
+}
+
 void plan_winograd_sums(Plan& plan, WinogradPlan& w, const Setting& setting) {
     const KernelShapes& kernels = setting.kernels;
     const int64_t elem_bytes = setting.elem_bytes;
     MapPlan& m = plan.maps[0];
-    const auto taps = [&](size_t a) { return static_cast<int64_t>(m.map.axis[a].taps.size()); };
-    m.patches.channels = plan.source.channels;
-    m.patches.taps = BoxSplit({1, taps(0), taps(1), taps(2)}, m.map.taps(), 1);
     const int64_t lanes = kernels.shape[0].lanes, bytes = w.points() * elem_bytes;
     w.source_block = block_of(plan.source.channels, block_bytes / elem_bytes, lanes);
     plan.tasks.channel_block = block_of(plan.tasks.channels, block_bytes / elem_bytes, lanes);
     const auto halve = [&](int64_t& block) { block = round_up(block / 2, lanes); };
-    const auto halve_larger = [&] { halve(w.source_block > plan.tasks.channel_block ? w.source_block : plan.tasks.channel_block); };
-    const auto larger_block = [&] { return std::max(w.source_block, plan.tasks.channel_block); };
-    while (larger_block() > lanes && w.outer_taps() > most_sum_bytes / (bytes * w.source_block * plan.tasks.channel_block))
-        halve_larger();
+    int64_t& filters = plan.tasks.channel_block;
+    const auto larger = [&]() -> int64_t& { return w.source_block > filters ? w.source_block : filters; };
+    while (larger() > lanes && w.outer_taps() > most_sum_bytes / (bytes * w.source_block * filters)) halve(larger());
     const auto products = [&] {
-        m.patches.channels_per_block = std::min(w.source_block, plan.source.channels);
-        m.patches.channel_blocks = ceil_div(plan.source.channels, w.source_block);
+        block_kernels(plan, m, w.source_block);
         return plan.tasks.groups * plan.tasks.channel_blocks() * m.patches.count();
     };
-    int64_t tiles = plan.batch(), limit = box_tiles;
-    for (const WinogradAxis& axis : w.axis) {
-        tiles *= axis.tiles(axis.units);
-        limit = std::max<int64_t>(1, limit / axis.phases);
-    }
+    const int64_t tiles = plan.batch() * w.tiles();
+    int64_t limit = std::max<int64_t>(box_tiles / w.phases(), 1);
     // A power of two, so that threads share them evenly.
     while (plan.tasks.parallel && plan.tasks.chunks * products() < setting.chunks_wanted &&
            plan.tasks.chunks * 2 * least_chunk_tiles <= tiles)
         plan.tasks.chunks *= 2;
     const auto too_large = [&] {
-        m.boxes = BoxSplit({plan.batch(), w.axis[0].units, w.axis[1].units, w.axis[2].units}, limit, 1, plan.tasks.chunks);
+        m.boxes = split_units(plan, w, limit, 1, plan.tasks.chunks);
         return places_of(w, m.boxes.box(0)) > most_source_bytes / (bytes * w.source_block);
     };
     while (too_large() && (limit > 1 || w.source_block > lanes)) {
@@ -192,11 +182,10 @@ void plan_winograd_sums(Plan& plan, WinogradPlan& w, const Setting& setting) {
         else halve(w.source_block);
     }
     plan.tasks.chunks = std::min(plan.tasks.chunks, m.boxes.count());
-    while (plan.tasks.parallel && products() * plan.tasks.chunks < setting.tasks_wanted / tasks_of_wanted && larger_block() > lanes)
-        halve_larger();
-    const int index = filling_shape(kernels, plan.tasks.channel_block / lanes);
-    const TileShape& shape = kernels.shape[index];
-    plan.tile = {index, false, shape.rows, shape.vectors * shape.lanes};
+    while (plan.tasks.parallel && products() * plan.tasks.chunks < setting.tasks_wanted / tasks_of_wanted &&
+           larger() > lanes)
+        halve(larger());
+    plan.tile = tile_of_shape(kernels, filling_shape(kernels, plan.tasks.channel_block / lanes));
     plan.tasks.count = products() * plan.tasks.chunks;
 }
 

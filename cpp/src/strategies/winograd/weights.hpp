@@ -1,16 +1,14 @@
 // The weights as Winograd's algorithm multiplies with them: U = G w G^T.
 //
 // In:  a Plan, the weights as the user stores them.   Out: transformed panels, laid out by WinogradWeights.
-// Weights are packed first as they are for the direct algorithm (packed_weights.hpp), some channels at a time; vectors of
-// result channels are then transformed from there.   Next: winograd_product.cpp, which reads them.
+// Weights are packed first as they are for the direct algorithm (weights/panels.hpp), some channels at a time; vectors of
+// result channels are then transformed from there.   Next: product.hpp, which reads them.
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <vector>
 
-#include "weights/panels.hpp"
 #include "strategies/winograd/tiles.hpp"
+#include "weights/panels.hpp"
 
 namespace convpp {
 
@@ -49,55 +47,45 @@ struct WeightBuffers {
     }
 };
 
-// One panel of result channels with some channels of a source block.
+// A panel of result channels with a part of a source block: as many of its channels as are packed at once.
 struct WeightPanel {
     int64_t group;
     const SourceBlock& block;
-    int64_t channel_lo, channels;
-    int64_t panel;
+    int64_t part, panel;
+
+    static int64_t parts(const Plan& plan, int64_t channels) {
+        return ceil_div(channels, plan.maps[0].patches.channels_per_block);
+    }
 };
 
 // `to`: the block's and the panel's first element.
 template <class T>
 void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                      const WeightPanel& of, const WinogradWeights& layout, T* to, const WeightBuffers<T>& buffers) {
-    const SourceBlock& block = of.block;
-    const int64_t group = of.group, channel_lo = of.channel_lo, channels = of.channels, panel = of.panel;
     const WinogradPlan& w = winograd_of(plan);
     const MapPlan& m = plan.maps[0];
-    const int64_t width = layout.width, taps = m.map.taps();
-    const Stored<T> weights = operands.weights + group * plan.weights.group;
-    PackingItem<T> packed{m, patch_block(m.patches, 0), weights, panel, panel + 1, 0, buffers.panel};
-    packed.block.channel_lo = channel_lo;
-    packed.block.channel_hi = channel_lo + channels;
+    const int64_t width = layout.width, most = m.patches.channels_per_block;
+    const int64_t lo = of.part * most, channels = std::min(most, of.block.channels - lo);  // of the block
+    if (channels <= 0) return;
+    const Stored<T> weights = operands.weights + of.group * plan.weights.group;
+    PackingItem<T> packed{m, patch_block(m.patches, 0), weights, of.panel, of.panel + 1, 0, buffers.panel};
+    packed.block.channel_lo = of.block.lo + lo;
+    packed.block.channel_hi = of.block.lo + lo + channels;
     pack_weights(plan, kernel, packed, buffers.packing);
-    // The packed taps of each axis, in the order of the source; those of the other axes stay in theirs.
-    std::array<int64_t, 3> step{}, count{};
-    int64_t first = 0;
-    for (size_t a = 3, inner = 1; a-- > 0;) {
-        const auto of_axis = static_cast<int64_t>(m.map.axis[a].taps.size());
-        step[a] = static_cast<int64_t>(inner) * width;
-        count[a] = static_cast<int64_t>(w.axis[a].offsets.size());
-        if (w.axis[a].transformed && w.axis[a].reversed) {
-            first += (of_axis - 1) * step[a];
-            step[a] = -step[a];
-        }
-        inner *= m.map.axis[a].taps.size();
-    }
     for (int64_t i = 0; i < channels; ++i) {
-        buffers.weight_from[i] = i * taps * width;
+        buffers.weight_from[i] = i * m.map.taps() * width;
         buffers.weight_to[i] = i * width;
     }
-    const kernels::TileSteps in{step[w.along_a], step[w.along_b]},
-        out = point_steps(w, layout.point_pitch(block.channels));
-    const int64_t valid = std::min(width, plan.tasks.channels - panel * width);
-    to += (channel_lo - block.lo) * width;
-    for_each_index({1, count[0], count[1], count[2]}, [&](int64_t, int64_t i, int64_t j, int64_t k) {
-        const T* const from = buffers.panel + first + i * step[0] + j * step[1] + k * step[2];
+    const KernelTaps taps(plan, width);
+    const kernels::TileSteps steps = point_steps(w, layout.point_pitch(of.block.channels));
+    const int64_t valid = std::min(width, plan.tasks.channels - of.panel * width);
+    to += lo * width;
+    taps.for_each_outer([&](int64_t at) {
         for (int64_t v = 0; v < valid; v += kernel.lanes)
             transforms(plan, kernel)
-                .weights(from + v, buffers.weight_from, in, channels, nullptr, to + v, buffers.weight_to, out);
-        to += block.channels * width;
+                .weights(buffers.panel + at + v, buffers.weight_from, taps.steps(w), channels, nullptr, to + v,
+                         buffers.weight_to, steps);
+        to += of.block.channels * width;
     });
 }
 
@@ -106,20 +94,16 @@ template <class T, class Buffers>
 void transform_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
                            int threads, T* transformed, const ThreadBuffers<Buffers>& buffers) {
     const WinogradWeights layout(plan, kernel, plan.tasks.channels);
-    const int64_t most = plan.maps[0].patches.channels_per_block, blocks = SourceBlock::count(plan);
-    const int64_t parts = ceil_div(winograd_of(plan).source_block, most);
-    parallel_for(
-        plan.tasks.groups * blocks * parts * layout.panels, packing_threads(plan, threads), [&](int64_t task, int thread) {
-            const int64_t panel = task % layout.panels, part = task / layout.panels % parts;
-            const SourceBlock block(plan, task / layout.panels / parts % blocks);
-            const int64_t group = task / layout.panels / parts / blocks;
-            const int64_t lo = block.lo + part * most, channels = std::min(most, block.lo + block.channels - lo);
-            if (channels <= 0) return;
-            T* const to =
-                transformed + layout.block_at(plan, group, block.index) + panel * layout.pitch(block.channels);
-            transform_panel(plan, kernel, operands, {group, block, lo, channels, panel}, layout, to,
-                            buffers[static_cast<size_t>(thread)].transforming);
-        });
+    const int64_t blocks = SourceBlock::count(plan), parts = WeightPanel::parts(plan, winograd_of(plan).source_block);
+    const int64_t tasks = plan.tasks.groups * blocks * parts * layout.panels;
+    parallel_for(tasks, packing_threads(plan, threads), [&](int64_t task, int thread) {
+        const int64_t panel = task % layout.panels, part = task / layout.panels % parts;
+        const SourceBlock block(plan, task / layout.panels / parts % blocks);
+        const int64_t group = task / layout.panels / parts / blocks;
+        T* const to = transformed + layout.block_at(plan, group, block.index) + panel * layout.pitch(block.channels);
+        transform_panel(plan, kernel, operands, {group, block, part, panel}, layout, to,
+                        buffers[static_cast<size_t>(thread)].transforming);
+    });
 }
 
 // The weights of a source block and a task's channels, where they stay in L2.
@@ -128,13 +112,11 @@ void transform_own_weights(const Plan& plan, const kernels::KernelTable<T>& kern
                            const ProductTask& task, const SourceBlock& block, T* transformed,
                            const WeightBuffers<T>& buffers) {
     const WinogradWeights layout(plan, kernel, plan.tasks.channel_block);
-    const int64_t most = plan.maps[0].patches.channels_per_block, first = task.channel_lo / layout.width;
+    const int64_t first = task.channel_lo / layout.width, pitch = layout.pitch(block.channels);
     for (int64_t panel = 0; panel * layout.width < task.channels; ++panel)
-        for (int64_t c = 0; c < block.channels; c += most)
-            transform_panel(
-                plan, kernel, operands,
-                {task.group_lo, block, block.lo + c, std::min(most, block.channels - c), first + panel}, layout,
-                transformed + panel * layout.pitch(block.channels), buffers);
+        for (int64_t part = 0; part < WeightPanel::parts(plan, block.channels); ++part)
+            transform_panel(plan, kernel, operands, {task.group_lo, block, part, first + panel}, layout,
+                            transformed + panel * pitch, buffers);
 }
 
 }  // namespace convpp

@@ -1,0 +1,157 @@
+// How patches of a source are read, whatever its layout, padding and stride: in place, or from a copy of a part of it.
+//
+// In:  a MapPlan, a box of pixels, a block of patches, the source tensor or the layout of a copy.
+// Out: a SourceView: pair k of pixel (n, d, h, w) is at base[n*step[0] + .. + w*step[3] + offset[k]].
+// Next: staged.hpp (pixels as vectors), padded.hpp (pixels one by one), lanes.hpp (vectors of channels).
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "kernels/contract.hpp"
+#include "plan/plan.hpp"
+#include "source/layout.hpp"
+#include "source/stored.hpp"
+
+namespace convpp {
+
+using PixelSteps = std::array<int64_t, 4>;  // from a pixel to the next sample, depth, row, column
+
+template <class T>
+struct SourceView {
+    Stored<T> base;  // plain where tiles read it
+    PixelSteps step{0, 0, 0, 0};
+};
+
+// Fills offsets[k] of the block's pairs, given the step between channels and the position of a tap on each axis.
+template <class Position>
+void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position& position, int64_t* offsets) {
+    for (int64_t c = 0; c < block.channel_hi - block.channel_lo; ++c)
+        for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d)
+            for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h) {
+                const int64_t row = c * channel_step + position(0, d) + position(1, h);
+                for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w) *offsets++ = row + position(2, w);
+            }
+}
+
+// Where the weights of a tap lie, axis by axis: a position for fill_offsets.
+inline auto weight_position(const Plan& plan, const MapPlan& m) {
+    return [&](size_t a, int64_t t) { return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weights.axis[a]; };
+}
+
+// What is read: the patches of a box of pixels, of a block of (channel, tap) pairs.
+struct Patches {
+    const MapPlan& plan;
+    const TensorStrides& strides;  // of the source
+    const Box& pixels;
+    const PatchBlock& block;
+
+    int64_t channels() const { return block.channel_hi - block.channel_lo; }
+    // The source from the first sample and channel on.
+    template <class T>
+    Stored<T> first(const Stored<T>& source) const {
+        return source + (pixels.lo[0] * strides.batch + block.channel_lo * strides.channel);
+    }
+};
+
+// The patches in a copy that begins at `base`.
+template <class T>
+SourceView<T> view_of_copy(const MapPlan& plan, const Box& pixels, const PatchBlock& block, const CopyLayout& layout,
+                           const Stored<T>& base, int64_t* offsets) {
+    SourceView<T> view{base, {layout.strides.batch, 0, 0, 0}};
+    std::array<int64_t Tap::*, 3> along{};
+    std::array<int64_t, 3> first{}, phase_step{};  // the first pixel's, in terms of `along`
+    for (size_t a = 0; a < 3; ++a) {
+        const ReadRange& range = layout.range[a];
+        const bool split = range.residues != nullptr;
+        const int64_t pixel = split ? 1 : plan.map.axis[a].source_step;  // positions from pixel to pixel
+        along[a] = split ? &Tap::shift : &Tap::offset;
+        first[a] = (split ? range.lo / range.step : range.lo) - pixels.lo[a + 1] * pixel;
+        phase_step[a] = split ? layout.phase_step[a] : 0;
+        view.step[a + 1] = pixel * layout.strides.axis[a];
+    }
+    const auto position = [&](size_t a, int64_t t) {
+        const Tap& tap = plan.map.axis[a].taps[static_cast<size_t>(t)];
+        return tap.phase * phase_step[a] + (tap.*along[a] - first[a]) * layout.strides.axis[a];
+    };
+    fill_offsets(block, layout.strides.channel, position, offsets);
+    return view;
+}
+
+// The patches where they lie: in a copy, so to speak, whose layout is the source's own.
+template <class T>
+SourceView<T> view_in_place(const Patches& patches, const Stored<T>& source, int64_t* offsets) {
+    CopyLayout layout;
+    layout.strides = patches.strides;
+    Stored<T> base = patches.first(source);
+    for (size_t a = 0; a < 3; ++a) {
+        layout.range[a].lo = patches.pixels.lo[a + 1] * patches.plan.map.axis[a].source_step;
+        base += layout.range[a].lo * patches.strides.axis[a];
+    }
+    return view_of_copy(patches.plan, patches.pixels, patches.block, layout, base, offsets);
+}
+
+// Calls row(alpha, count) for the rows of a box of pixels, in order; neighbouring rows are not yet joined.
+template <class Row>
+void for_each_row(const Box& pixels, const PixelSteps& step, const Row& row) {
+    for (int64_t n = 0; n < pixels.extent(0); ++n)
+        for (int64_t d = 0; d < pixels.extent(1); ++d)
+            for (int64_t h = 0; h < pixels.extent(2); ++h)
+                row(n * step[0] + d * step[1] + h * step[2], pixels.extent(3));
+}
+
+// Calls pixel(position) for the pixels of a box, in order: where they lie relative to the view's base.
+template <class T, class Pixel>
+void for_each_pixel(const SourceView<T>& view, const Box& pixels, const Pixel& pixel) {
+    for_each_row(pixels, view.step, [&](int64_t alpha, int64_t count) {
+        for (int64_t w = 0; w < count; ++w, alpha += view.step[3]) pixel(alpha);
+    });
+}
+
+// The runs of a box's pixels, cut at multiples of `width`: panel p has runs[first[p] .. first[p+1]), whose dst is the
+// position within the panel.  Rows that follow each other in memory become one run.
+inline void panel_runs(const Box& pixels, const PixelSteps& step, int64_t width, kernels::Run* runs,
+                       int64_t* first) {
+    int64_t position = 0, count = 0;  // of pixels, of runs
+    first[0] = 0;
+    for_each_row(pixels, step, [&](int64_t alpha, int64_t left) {
+        while (left > 0) {
+            const int64_t column = position % width, take = std::min(left, width - column);
+            if (column > 0 && runs[count - 1].src + runs[count - 1].count == alpha) runs[count - 1].count += take;
+            else runs[count++] = {alpha, column, take};
+            alpha += take;
+            left -= take;
+            position += take;
+            if (position % width == 0) first[position / width] = count;
+        }
+    });
+    first[ceil_div(position, width)] = count;
+}
+
+inline int64_t most_runs(const Box& pixels, int64_t width) {
+    return pixels.extent(0) * pixels.extent(1) * pixels.extent(2) + ceil_div(pixels.elems(), width) + 1;
+}
+
+// Where the results of a box's rows of pixels lie (their first pixels), relative to the group's first result of
+// channel 0; row(offset) is called in order.
+template <class Row>
+void for_each_result_row(const IndexMap& map, const TensorStrides& strides, const Box& pixels, const Row& row) {
+    const auto at = [&](size_t a, int64_t u) {
+        return (map.axis[a].result_start + u * map.axis[a].result_step) * strides.axis[a];
+    };
+    for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
+        for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d)
+            for (int64_t h = pixels.lo[2]; h < pixels.hi[2]; ++h)
+                row(n * strides.batch + at(0, d) + at(1, h) + at(2, pixels.lo[3]));
+}
+
+// The same for every pixel.
+inline void result_offsets(const IndexMap& map, const TensorStrides& strides, const Box& pixels, int64_t* offsets) {
+    const int64_t step = map.axis[2].result_step * strides.axis[2], length = pixels.extent(3);
+    for_each_result_row(map, strides, pixels, [&](int64_t first) {
+        for (int64_t w = 0; w < length; ++w) *offsets++ = first + w * step;
+    });
+}
+
+}  // namespace convpp

@@ -9,7 +9,7 @@
 #include "machine/parallel.hpp"
 #include "machine/runtime_state.hpp"
 #include "problem/names.hpp"
-#include "source/stored.hpp"
+#include "strategies/operands.hpp"
 
 namespace convpp {
 namespace {
@@ -50,8 +50,8 @@ void activate(View<const S> z, const Activation& activation, View<S> y, const Ex
         std::array<T, piece + most_lanes> converted;
         for (int64_t i = lo, left = count; left > 0; i += piece, left -= piece) {
             const int64_t now = std::min(left, piece);
-            apply_epilogue(kernel, some(kernel, from + i, now, converted.data()), now, {}, to + i, now, 1, now,
-                        activation);
+            const T* const sums = some(kernel, from + i, now, converted.data());
+            apply_epilogue(kernel, {{}, activation}, {sums, now, 1, now}, to + i, now);
         }
     });
 }
@@ -74,7 +74,7 @@ void activation_grad(View<const S> dy, View<const S> value, const Activation& ac
                                                                                           second.data());
             T* const product = to.as == Storage::plain ? (to + i).plain() : first.data();
             kernel.multiply_derivative(d, v, now, activation, product);
-            if (to.as != Storage::plain) apply_epilogue(kernel, product, now, {}, to + i, now, 1, now, {});
+            if (to.as != Storage::plain) apply_epilogue(kernel, {}, {product, now, 1, now}, to + i, now);
         }
     });
 }

@@ -10,19 +10,7 @@ namespace {
 // Bytes of the gradients that are computed at once, at most, unless a pixel of a sample has more.
 constexpr int64_t gradient_bytes_most = int64_t(1) << 20;
 
-// Positions along an axis: [lo, hi).
-struct Span {
-    int64_t lo = 0, hi = 0;
-    int64_t length() const { return std::max<int64_t>(hi - lo, 0); }
-};
 using Spans = std::array<Span, 3>;
-
-// What is read along an axis, from the first to the last position.
-Span read_span(const ConvProblem& problem, size_t a) {
-    const Geometry& g = problem.geometry();
-    const int64_t last = (problem.output()[a] - 1) * g.stride[a] + (g.kernel[a] - 1) * g.dilation[a];
-    return {-g.pad_lo[a], last - g.pad_lo[a] + 1};
-}
 
 // Parts of a box of positions that have at most `limit` elements, of whole rows and slices where possible, in order.
 template <class Part>

@@ -25,10 +25,6 @@ double read_flops(const Plan& plan) {
            static_cast<double>(plan.tasks.channels) * static_cast<double>(plan.source.channels);
 }
 
-int64_t result_elems_of(const ConvProblem& problem, Pass pass) {
-    return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
-}
-
 void find_blocks(Plan& plan) {
     // The weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them
     // would take long (there, blocks are no part of the order of the sum).
@@ -132,7 +128,7 @@ Plan plan_pass(const Setting& setting) {
     Plan plan(setting);
     // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
     const bool by_maps = plan.algorithm != Algorithm::reference;
-    const bool empty = setting.problem.flops() == 0 || result_elems_of(setting.problem, setting.pass) == 0 ||
+    const bool empty = setting.problem.flops() == 0 || result_elems(setting.problem, setting.pass) == 0 ||
                        (plan.maps.empty() && by_maps);
     const bool pairs = !empty && by_maps && pairs_are_faster(setting, plan);
     if (!plan.maps.empty() && !(empty && setting.algorithm == Algorithm::automatic)) {
@@ -195,8 +191,7 @@ Plan::Plan(const Setting& setting)
     const Geometry& g = problem.geometry();
     const bool to_input = pass == Pass::input_grad;
     const int64_t in = g.in_channels / g.groups, out = g.out_channels / g.groups;
-    const TensorStrides x = tensor_strides(g.layout, g.in_channels, g.input);
-    const TensorStrides y = tensor_strides(g.layout, g.out_channels, problem.output());
+    const TensorStrides x = x_strides(problem), y = y_strides(problem);
     source = {to_input ? out : in, to_input ? y : x};
     result = buffer.strides = to_input ? x : y;
     tasks.groups = g.groups;

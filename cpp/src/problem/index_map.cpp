@@ -92,10 +92,18 @@ int64_t border_element(Boundary boundary, int64_t at, int64_t n) {
     return -1;
 }
 
-bool AxisMap::reads_inside() const {
-    for (const Tap& tap : taps)
-        if (tap.offset < 0 || tap.offset + (count - 1) * source_step >= source_extent) return false;
-    return true;
+Span read_span(const ConvProblem& problem, size_t axis) {
+    const Geometry& g = problem.geometry();
+    const int64_t last = (problem.output()[axis] - 1) * g.stride[axis] + (g.kernel[axis] - 1) * g.dilation[axis];
+    return {-g.pad_lo[axis], last - g.pad_lo[axis] + 1};
+}
+
+Span AxisMap::pixels_inside() const {
+    const auto [lowest, highest] = std::minmax_element(
+        taps.begin(), taps.end(), [](const Tap& tap, const Tap& other) { return tap.offset < other.offset; });
+    const int64_t lo = std::clamp<int64_t>(ceil_div(-lowest->offset, source_step), 0, count);
+    const int64_t hi = floor_div(source_extent - 1 - highest->offset, source_step) + 1;
+    return {lo, std::clamp(hi, lo, count)};
 }
 
 int64_t IndexMap::taps() const {
@@ -215,6 +223,14 @@ TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& ext
     strides.channel = first ? strides.batch : 1;
     if (first) strides.batch *= channels;
     return strides;
+}
+
+TensorStrides x_strides(const ConvProblem& problem) {
+    return tensor_strides(problem.geometry().layout, problem.geometry().in_channels, problem.geometry().input);
+}
+
+TensorStrides y_strides(const ConvProblem& problem) {
+    return tensor_strides(problem.geometry().layout, problem.geometry().out_channels, problem.output());
 }
 
 }  // namespace convpp

@@ -21,7 +21,7 @@ template <class T>
 bool products_need_repair(const Plan& plan, const Stored<T>& weights);
 
 template <class T>
-void repair_products(const Plan& plan, const PassOperands<T>& operands, int threads);
+void repair_products(const Plan& plan, const Operands<T>& operands, int threads);
 
 // `dw`: the sums, if they are computed already (and nothing else was in them): looking at them is often cheaper.
 template <class T>
@@ -29,7 +29,7 @@ bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw = nullp
 
 // `spoiled`: memory for a flag of each filter's tap.
 template <class T>
-void repair_sums(const Plan& plan, const PassOperands<T>& operands, int threads, unsigned char* spoiled);
+void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, unsigned char* spoiled);
 
 inline int64_t spoiled_flags(const Plan& plan) { return plan.problem.geometry().out_channels * plan.problem.taps(); }
 

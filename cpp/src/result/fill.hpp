@@ -18,14 +18,13 @@ void apply_epilogue_to_all(const Plan& plan, const T* sums, int64_t size, const 
                            const Results<T>& result, int threads) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     parallel_parts(size, size, threads, [&](int64_t lo, int64_t count) {
-        apply_epilogue(kernel, sums + lo, count, epilogue.from(lo).residual, result + lo, count, 1, count,
-                       epilogue.activation);
+        apply_epilogue(kernel, epilogue.from(lo), {sums + lo, count, 1, count}, result + lo, count);
     });
 }
 
 // Every result is its bias, or zero (finished).
 template <class T>
-void fill_results(const Plan& plan, const PassOperands<T>& operands, int threads) {
+void fill_results(const Plan& plan, const Operands<T>& operands, int threads) {
     const Geometry& g = plan.problem.geometry();
     const Stored<T>& bias = operands.bias;
     if (plan.pass == Pass::weight_grad) {
@@ -33,9 +32,8 @@ void fill_results(const Plan& plan, const PassOperands<T>& operands, int threads
         return;
     }
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    const bool forward = plan.pass == Pass::forward, last = plan.channels_last();
-    const int64_t channels = forward ? g.out_channels : g.in_channels;
-    const int64_t elems = forward ? plan.problem.y_elems() : plan.problem.x_elems();
+    const bool last = plan.channels_last();
+    const int64_t channels = result_channels(g, plan.pass), elems = result_elems(plan.problem, plan.pass);
     // Results of one pixel, or of one channel's plane.
     const int64_t row = last ? channels : elems == 0 ? 0 : elems / g.batch / channels;
     const int64_t rows = row == 0 ? 0 : elems / row;
@@ -47,8 +45,7 @@ void fill_results(const Plan& plan, const PassOperands<T>& operands, int threads
             for (int64_t j = 0; j < row; j += piece) {
                 const int64_t count = std::min(piece, row - j), at = i * row + j;
                 for (int64_t c = 0; bias && last && c < count; ++c) sums[c] = bias[j + c];
-                apply_epilogue(kernel, sums, count, operands.epilogue.from(at).residual, operands.result + at, count, 1,
-                               count, operands.epilogue.activation);
+                apply_epilogue(kernel, operands.epilogue.from(at), {sums, count, 1, count}, operands.result + at, count);
             }
         }
     });

@@ -42,7 +42,7 @@ struct RowBuffers {
 };
 
 template <class T>
-void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                   const T* packed, const T* bias, RowBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan& m = task.map;
     const PackedWeights layout = packed_weights(plan, kernel);

@@ -53,14 +53,14 @@ struct WinogradBuffers : TileBuffers<T> {
 // source of the task that the thread probably takes then.
 template <class T>
 kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>& kernel,
-                                const ProductOperands<T>& operands, const ProductTask& task, const WinogradBox& box,
+                                const Operands<T>& operands, const ProductTask& task, const WinogradBox& box,
                                 int64_t block, const WinogradBuffers<T>& buffers) {
     if (!plan.channels_last()) return {};
     const WinogradPlan& w = winograd_of(plan);
     PrefetchList list(buffers.stretches);
     const auto ask_for_source = [&](const ProductTask& of, const WinogradBox& its_box, const SourceBlock& channels) {
         const int64_t channel = of.group_lo * plan.source.channels + channels.lo;
-        ask_for(source_tensor(plan), operands.source + channel * plan.source.strides.channel, its_box.units,
+        ask_for(source_tensor(plan), operands.source(plan.pass) + channel * plan.source.strides.channel, its_box.units,
                 its_box.source, channels.channels, list);
     };
     if (block + 1 < SourceBlock::count(plan)) {
@@ -80,7 +80,7 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
 }
 
 template <class T>
-void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                        const T* transformed, const T* bias, const WinogradBuffers<T>& buffers,
                        const ProductTask& task) {
     const WinogradPlan& w = winograd_of(plan);

@@ -38,8 +38,7 @@ struct OnceMemory {
         not_finite = carver.take<Flag>(!again ? 0 : sums ? 1 : plan.batch());
         spoiled = carver.take<unsigned char>(sums && plan.reads_padding ? spoiled_flags(plan) : 0);
         int64_t bytes = workspace_bytes(plan, threads);
-        if (again)
-            bytes = std::max(bytes, measured<OnceMemory>(*plan.again, threads_of(*plan.again, threads), false));
+        if (again) bytes = std::max(bytes, measured<OnceMemory>(*plan.again, threads_of(*plan.again, threads), false));
         workspace = carver.take<std::byte>(bytes);
     }
 };

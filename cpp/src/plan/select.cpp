@@ -46,6 +46,12 @@ void read_pairs(Plan& plan) {
     find_blocks(plan);
 }
 
+// The blocks of the direct orders' sums.
+void order_sums(Plan& plan, bool pairs) {
+    if (pairs) read_pairs(plan);
+    else find_blocks(plan);
+}
+
 struct Choice {
     const Strategy* strategy = nullptr;
     Fit fit;
@@ -142,8 +148,7 @@ Plan plan_pass(const Setting& setting) {
         }
     }
     if (empty) return plan;
-    if (pairs) read_pairs(plan);
-    else find_blocks(plan);
+    order_sums(plan, pairs);
     complete(plan, setting, choose(plan, setting));
     return plan;
 }
@@ -164,9 +169,7 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
                           Algorithm::automatic, plan.isa, threads, false);
     const Plan draft(setting);
     Plan direct = draft;
-    const bool pairs = pairs_are_faster(setting, draft);
-    if (pairs) read_pairs(direct);
-    else find_blocks(direct);
+    order_sums(direct, pairs_are_faster(setting, draft));
     for (const Strategy* const strategy : strategies()) {
         if ((strategy->orders & order_bit(SumOrder::transformed)) != 0) {
             Plan beaten = draft;

@@ -112,6 +112,12 @@ int64_t IndexMap::taps() const {
     return total;
 }
 
+int64_t IndexMap::phases() const {
+    int64_t total = 1;
+    for (const AxisMap& a : axis) total *= static_cast<int64_t>(a.phases.size());
+    return total;
+}
+
 int64_t IndexMap::pixels() const { return axis[0].count * axis[1].count * axis[2].count; }
 
 int64_t IndexMap::source_elems_of_pixel() const {

@@ -69,6 +69,7 @@ struct IndexMap {
     std::array<AxisMap, 3> axis;
 
     int64_t taps() const;
+    int64_t phases() const;
     int64_t pixels() const;  // of one sample
     int64_t source_elems_of_pixel()
         const;  // that the pixels are apart: what a copy without gaps left out takes for each

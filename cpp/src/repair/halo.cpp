@@ -72,8 +72,7 @@ void add_halo(const HaloPlan& halo, const Operands<T>& operands, int threads, st
     std::byte* const rest = workspace + carver.used();
     const auto meets_padding =
         std::find_if(halo.slabs.begin(), halo.slabs.end(), [](const Slab& slab) { return slab.plan.reads_padding; });
-    const bool spoils =
-        meets_padding != halo.slabs.end() && products_need_repair(meets_padding->plan, operands.w);
+    const bool spoils = meets_padding != halo.slabs.end() && products_need_repair(meets_padding->plan, operands.w);
     for (const Slab& slab : halo.slabs)
         for (int64_t n = 0; n < g.batch; n += slab.samples) {
             const int64_t samples = std::min(slab.samples, g.batch - n);

@@ -22,7 +22,9 @@ Span inside_of(const AxisMap& axis) { return axis.has_border() ? Span{0, axis.co
 
 using Inside = std::array<Span, 3>;
 
-Inside inside_of(const IndexMap& map) { return {inside_of(map.axis[0]), inside_of(map.axis[1]), inside_of(map.axis[2])}; }
+Inside inside_of(const IndexMap& map) {
+    return {inside_of(map.axis[0]), inside_of(map.axis[1]), inside_of(map.axis[2])};
+}
 
 // body(u) for every pixel of the map that reads padding at some tap, until it returns false.
 template <class Body>
@@ -122,11 +124,6 @@ void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, uns
     const Geometry& g = problem.geometry();
     const IndexMap& map = plan.maps[0].map;
     const int64_t in = g.in_channels / g.groups, taps = problem.taps();
-    const auto outside = [&](size_t a, int64_t u, int64_t t) {
-        const int64_t at = u * map.axis[a].source_step + map.axis[a].taps[static_cast<size_t>(t)].offset;
-        if (map.axis[a].has_border()) return false;
-        return at < 0 || at >= map.axis[a].source_extent;
-    };
     const Inside inside = inside_of(map);
     std::fill_n(spoiled, g.out_channels * taps, static_cast<unsigned char>(0));
     parallel_for(g.out_channels, threads, [&](int64_t k, int) {
@@ -134,18 +131,16 @@ void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, uns
         for (int64_t n = 0; n < g.batch; ++n)
             for_each_border_pixel(map, inside, [&](const Extents& p) {
                 if (is_finite(operands.dy[plan.result.offset(n, k, p)])) return true;
-                int64_t index = 0;
-                for_each_position(g.kernel, [&](const Extents& t) {
-                    flags[index++] |= static_cast<unsigned char>(outside(0, p[0], t[0]) || outside(1, p[1], t[1]) ||
-                                                                 outside(2, p[2], t[2]));
+                Extents h{};
+                for_each_position(g.kernel, [&](const Extents& r) {
+                    if (!reference::input_of(problem, p, r, h)) flags[reference::weight_offset(problem, 0, 0, r)] = 1;
                 });
                 return true;
             });
         for_each_position(g.kernel, [&](const Extents& r) {
-            if (flags[reference::weight_offset(problem, 0, 0, 0, r)] == 0) return;
+            if (flags[reference::weight_offset(problem, 0, 0, r)] == 0) return;
             for (int64_t c = 0; c < in; ++c)
-                dw[reference::weight_offset(problem, 0, k, c, r)] =
-                    reference::weight_grad_at(problem, operands, 0, g.batch, k, c, r);
+                dw[reference::weight_offset(problem, k, c, r)] = reference::weight_grad_at(problem, operands, k, c, r);
         });
     });
 }

@@ -150,7 +150,7 @@ template <class T>
 class TaskEpilogue {
 public:
     TaskEpilogue(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
-                const ResultBuffer<T>& buffer, const ProductTask& task)
+                 const ResultBuffer<T>& buffer, const ProductTask& task)
         : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands) {
         own_.sums = operands.result.plain();
         if (!plan.buffer.used()) return;

@@ -45,7 +45,8 @@ void fill_results(const Plan& plan, const Operands<T>& operands, int threads) {
             for (int64_t j = 0; j < row; j += piece) {
                 const int64_t count = std::min(piece, row - j), at = i * row + j;
                 for (int64_t c = 0; bias && last && c < count; ++c) sums[c] = bias[j + c];
-                apply_epilogue(kernel, operands.epilogue.from(at), {sums, count, 1, count}, operands.result + at, count);
+                apply_epilogue(kernel, operands.epilogue.from(at), {sums, count, 1, count}, operands.result + at,
+                               count);
             }
         }
     });

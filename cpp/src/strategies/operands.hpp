@@ -41,12 +41,12 @@ void apply_epilogue(const kernels::KernelTable<T>& kernel, const Epilogue<T>& ep
 template <class T>
 struct Operands {
     Stored<T> x, w, dy;
-    Stored<T> bias;             // of the result's channels, or null
+    Stored<T> bias;  // of the result's channels, or null
     const T* packed = nullptr;  // forward: the weights as Entry::prepare left them; null: pack them first
     Results<T> result;
-    bool accumulate = false;    // add to the result instead of overwriting it
+    bool accumulate = false;  // add to the result instead of overwriting it
     Epilogue<T> epilogue;
-    T* sums = nullptr;  // where tasks of forward and input_grad compute: the result, or as if it was the whole of it
+    T* sums = nullptr;  // where tasks of forward and input_grad compute: the result, or as if it was the whole of it (result/epilogue.hpp)
 
     // The operand whose patches are multiplied.
     const Stored<T>& source(Pass pass) const { return pass == Pass::input_grad ? dy : x; }

@@ -84,9 +84,8 @@ void pack_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kerne
 }
 
 template <class T>
-void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kernel,
-                              const Operands<T>& operands, int threads, T* packed,
-                              const ThreadBuffers<ChannelBuffers<T>>& buffers) {
+void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
+                              int threads, T* packed, const ThreadBuffers<ChannelBuffers<T>>& buffers) {
     const int64_t vectors = ceil_div(plan.tasks.channels, kernel.lanes);
     parallel_for(vectors, packing_threads(plan, threads), [&](int64_t vector, int thread) {
         for (const MapPlan& m : plan.maps)

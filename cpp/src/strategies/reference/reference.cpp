@@ -6,17 +6,6 @@
 namespace convpp::reference {
 namespace {
 
-// The element of x that output p meets at tap r; false if it is in the padding.
-bool input_of(const ConvProblem& problem, const Extents& p, const Extents& r, Extents& h) {
-    const Geometry& g = problem.geometry();
-    for (size_t a = 0; a < 3; ++a) {
-        const int64_t at = p[a] * g.stride[a] - g.pad_lo[a] + r[a] * g.dilation[a];
-        h[a] = border_element(g.boundary[a], at, g.input[a]);
-        if (h[a] < 0) return false;
-    }
-    return true;
-}
-
 // The output that reads the extended x at h with tap r; false if there is none.
 bool output_of(const ConvProblem& problem, const Extents& h, const Extents& r, Extents& p) {
     const Geometry& g = problem.geometry();
@@ -51,11 +40,21 @@ void for_each_reader(const ConvProblem& problem, const Extents& h, const Body& b
 
 }  // namespace
 
-int64_t weight_offset(const ConvProblem& problem, int64_t n, int64_t k, int64_t c, const Extents& r) {
+int64_t weight_offset(const ConvProblem& problem, int64_t k, int64_t c, const Extents& r) {
     const Geometry& g = problem.geometry();
-    int64_t at = ((g.per_sample ? n * g.out_channels : 0) + k) * (g.in_channels / g.groups) + c;
+    int64_t at = k * (g.in_channels / g.groups) + c;
     for (size_t a = 0; a < 3; ++a) at = at * g.kernel[a] + (g.flip ? g.kernel[a] - 1 - r[a] : r[a]);
     return at;
+}
+
+bool input_of(const ConvProblem& problem, const Extents& p, const Extents& r, Extents& h) {
+    const Geometry& g = problem.geometry();
+    for (size_t a = 0; a < 3; ++a) {
+        const int64_t at = p[a] * g.stride[a] - g.pad_lo[a] + r[a] * g.dilation[a];
+        h[a] = border_element(g.boundary[a], at, g.input[a]);
+        if (h[a] < 0) return false;
+    }
+    return true;
 }
 
 template <class T>
@@ -68,7 +67,7 @@ T forward_at(const ConvProblem& problem, const Operands<T>& operands, int64_t n,
     for (int64_t c = 0; c < in; ++c)
         for_each_position(g.kernel, [&](const Extents& r) {
             if (input_of(problem, p, r, h))
-                sum += operands.x[x.offset(n, first + c, h)] * operands.w[weight_offset(problem, n, k, c, r)];
+                sum += operands.x[x.offset(n, first + c, h)] * operands.w[weight_offset(problem, k, c, r)];
         });
     return sum;
 }
@@ -84,21 +83,20 @@ T input_grad_at(const ConvProblem& problem, const Operands<T>& operands, int64_t
         for (int64_t k = first; k < first + out; ++k)
             for_each_position(g.kernel, [&](const Extents& r) {
                 if (output_of(problem, at, r, p))
-                    sum += operands.dy[y.offset(n, k, p)] * operands.w[weight_offset(problem, n, k, c % in, r)];
+                    sum += operands.dy[y.offset(n, k, p)] * operands.w[weight_offset(problem, k, c % in, r)];
             });
     });
     return sum;
 }
 
 template <class T>
-T weight_grad_at(const ConvProblem& problem, const Operands<T>& operands, int64_t n_lo, int64_t n_hi, int64_t k, int64_t c,
-                 const Extents& r) {
+T weight_grad_at(const ConvProblem& problem, const Operands<T>& operands, int64_t k, int64_t c, const Extents& r) {
     const Geometry& g = problem.geometry();
     const TensorStrides x = x_strides(problem), y = y_strides(problem);
     const int64_t in = g.in_channels / g.groups, channel = k / (g.out_channels / g.groups) * in + c;
     T sum = T(0);
     Extents h{};
-    for (int64_t n = n_lo; n < n_hi; ++n)
+    for (int64_t n = 0; n < g.batch; ++n)
         for_each_position(problem.output(), [&](const Extents& p) {
             if (input_of(problem, p, r, h)) sum += operands.dy[y.offset(n, k, p)] * operands.x[x.offset(n, channel, h)];
         });
@@ -109,8 +107,6 @@ template float forward_at(const ConvProblem&, const Operands<float>&, int64_t, i
 template double forward_at(const ConvProblem&, const Operands<double>&, int64_t, int64_t, const Extents&);
 template float input_grad_at(const ConvProblem&, const Operands<float>&, int64_t, int64_t, const Extents&);
 template double input_grad_at(const ConvProblem&, const Operands<double>&, int64_t, int64_t, const Extents&);
-template float weight_grad_at(const ConvProblem&, const Operands<float>&, int64_t, int64_t, int64_t, int64_t,
-                              const Extents&);
-template double weight_grad_at(const ConvProblem&, const Operands<double>&, int64_t, int64_t, int64_t, int64_t,
-                               const Extents&);
+template float weight_grad_at(const ConvProblem&, const Operands<float>&, int64_t, int64_t, const Extents&);
+template double weight_grad_at(const ConvProblem&, const Operands<double>&, int64_t, int64_t, const Extents&);
 }  // namespace convpp::reference

@@ -1,6 +1,6 @@
 // The definition of the three passes, element by element: plain loops that anyone can read.
 //
-// In:  a ConvProblem and contiguous arrays.   Out: one element.   Next: strategy.cpp, all of them.
+// In:  a ConvProblem without weights for each sample, contiguous arrays.   Out: one element.   Next: strategy.cpp, all of them.
 //
 //   forward        y[n,k,p]  = bias[k] + sum over c, r   of  x[n,c, p*stride - lo + r*dilation] * w[k,c,r]
 //   input_grad    dx[n,c,h]  = bias[c] + sum over k, p, r of dy[n,k,p] * w[k,c,r]   where p*stride - lo + r*dilation = h
@@ -15,9 +15,11 @@
 
 namespace convpp::reference {
 
-// Where w[k, c, r] is stored (with weights for each sample: sample n's); c is the channel within k's group.  flip rotates the
-// kernel.
-int64_t weight_offset(const ConvProblem& problem, int64_t n, int64_t k, int64_t c, const Extents& r);
+// Where w[k, c, r] is stored; c is the channel within k's group.  flip rotates the kernel.
+int64_t weight_offset(const ConvProblem& problem, int64_t k, int64_t c, const Extents& r);
+
+// The element of x that output p meets at tap r; false if it is in the padding.
+bool input_of(const ConvProblem& problem, const Extents& p, const Extents& r, Extents& h);
 
 template <class T>
 T forward_at(const ConvProblem& problem, const Operands<T>& operands, int64_t n, int64_t k, const Extents& p);
@@ -33,9 +35,7 @@ T result_at(const ConvProblem& problem, Pass pass, const Operands<T>& operands, 
                                  : input_grad_at(problem, operands, n, channel, at);
 }
 
-// Summed over the samples [n_lo, n_hi).
 template <class T>
-T weight_grad_at(const ConvProblem& problem, const Operands<T>& operands, int64_t n_lo, int64_t n_hi, int64_t k, int64_t c,
-                 const Extents& r);
+T weight_grad_at(const ConvProblem& problem, const Operands<T>& operands, int64_t k, int64_t c, const Extents& r);
 
 }  // namespace convpp::reference

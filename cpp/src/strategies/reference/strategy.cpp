@@ -29,8 +29,8 @@ void run(const Plan& plan, const Operands<T>& operands, const RunContext& contex
         parallel_for(g.out_channels, context.threads, [&](int64_t k, int) {
             for (int64_t c = 0; c < g.in_channels / g.groups; ++c)
                 for_each_position(g.kernel, [&](const Extents& r) {
-                    put(reference::weight_offset(problem, 0, k, c, r),
-                        reference::weight_grad_at(problem, operands, 0, g.batch, k, c, r));
+                    put(reference::weight_offset(problem, k, c, r),
+                        reference::weight_grad_at(problem, operands, k, c, r));
                 });
         });
         return;
@@ -39,8 +39,7 @@ void run(const Plan& plan, const Operands<T>& operands, const RunContext& contex
     parallel_for(g.batch * channels, context.threads, [&](int64_t task, int) {
         const int64_t n = task / channels, channel = task % channels;
         for_each_position(plan.pass == Pass::forward ? problem.output() : g.input, [&](const Extents& at) {
-            put(plan.result.offset(n, channel, at),
-                reference::result_at(problem, plan.pass, operands, n, channel, at));
+            put(plan.result.offset(n, channel, at), reference::result_at(problem, plan.pass, operands, n, channel, at));
         });
     });
 }

@@ -180,7 +180,8 @@ void write_filters(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
                    int64_t vector_lo, int64_t vector_hi, const Operands<T>& operands,
                    const WinogradSumBuffers<T>& buffers) {
     const int64_t elems = vector_elems(plan, kernel, product), count = elems / kernel.lanes;
-    T* const dw = operands.result.plain() + product.group * plan.weights.group + product.channel_lo * plan.weights.result_channel +
+    T* const dw = operands.result.plain() + product.group * plan.weights.group +
+                  product.channel_lo * plan.weights.result_channel +
                   product.block.channel_lo * plan.weights.source_channel;
     for (int64_t vector = vector_lo; vector < vector_hi; ++vector) {
         const T* const from = sums + vector * elems;

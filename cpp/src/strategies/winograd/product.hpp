@@ -52,9 +52,9 @@ struct WinogradBuffers : TileBuffers<T> {
 // While the tiles of a source block multiply, they ask for what comes next: the next block's source, or the results, and the
 // source of the task that the thread probably takes then.
 template <class T>
-kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>& kernel,
-                                const Operands<T>& operands, const ProductTask& task, const WinogradBox& box,
-                                int64_t block, const WinogradBuffers<T>& buffers) {
+kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
+                                const ProductTask& task, const WinogradBox& box, int64_t block,
+                                const WinogradBuffers<T>& buffers) {
     if (!plan.channels_last()) return {};
     const WinogradPlan& w = winograd_of(plan);
     PrefetchList list(buffers.stretches);

@@ -23,6 +23,14 @@ const T* some(const kernels::KernelTable<T>& kernel, const Stored<T>& from, int6
     return converted;
 }
 
+// body(i, count) for pieces of an array from element i on, which threads share.
+template <class Body>
+void for_each_piece(int64_t size, const Execution& how, const Body& body) {
+    parallel_parts(size, size, usable_threads(how.threads), [&](int64_t lo, int64_t count) {
+        for (int64_t i = lo; i < lo + count; i += piece) body(i, std::min(lo + count - i, piece));
+    });
+}
+
 }  // namespace
 
 const char* name(Activation::Kind kind) noexcept {
@@ -46,13 +54,10 @@ void activate(View<const S> z, const Activation& activation, View<S> y, const Ex
     const kernels::KernelTable<T>& kernel = kernel_table<T>(active_isa());
     const Stored<T> from(z.data, z.size);
     const Results<T> to(y.data);
-    parallel_parts(z.size, z.size, usable_threads(how.threads), [&](int64_t lo, int64_t count) {
+    for_each_piece(z.size, how, [&](int64_t i, int64_t count) {
         std::array<T, piece + most_lanes> converted;
-        for (int64_t i = lo, left = count; left > 0; i += piece, left -= piece) {
-            const int64_t now = std::min(left, piece);
-            const T* const sums = some(kernel, from + i, now, converted.data());
-            apply_epilogue(kernel, {{}, activation}, {sums, now, 1, now}, to + i, now);
-        }
+        const T* const sums = some(kernel, from + i, count, converted.data());
+        apply_epilogue(kernel, {{}, activation}, {sums, count, 1, count}, to + i, count);
     });
 }
 
@@ -66,16 +71,13 @@ void activation_grad(View<const S> dy, View<const S> value, const Activation& ac
     const kernels::KernelTable<T>& kernel = kernel_table<T>(active_isa());
     const Stored<T> slopes(value.data, value.size), from(dy.data, dy.size);
     const Results<T> to(dz.data);
-    parallel_parts(dy.size, dy.size, usable_threads(how.threads), [&](int64_t lo, int64_t count) {
+    for_each_piece(dy.size, how, [&](int64_t i, int64_t count) {
         std::array<T, piece + most_lanes> first, second;
-        for (int64_t i = lo, left = count; left > 0; i += piece, left -= piece) {
-            const int64_t now = std::min(left, piece);
-            const T *const d = some(kernel, from + i, now, first.data()), *const v = some(kernel, slopes + i, now,
-                                                                                          second.data());
-            T* const product = to.as == Storage::plain ? (to + i).plain() : first.data();
-            kernel.multiply_derivative(d, v, now, activation, product);
-            if (to.as != Storage::plain) apply_epilogue(kernel, {}, {product, now, 1, now}, to + i, now);
-        }
+        const T* const d = some(kernel, from + i, count, first.data());
+        const T* const v = some(kernel, slopes + i, count, second.data());
+        T* const product = to.as == Storage::plain ? (to + i).plain() : first.data();
+        kernel.multiply_derivative(d, v, count, activation, product);
+        if (to.as != Storage::plain) apply_epilogue(kernel, {}, {product, count, 1, count}, to + i, count);
     });
 }
 

@@ -99,11 +99,8 @@ void compute(const Plan& plan, const Operands<T>& operands, bool spoils, int thr
     if (plan.gaps == Gaps::filled_before && !operands.accumulate) fill_results(plan, operands, threads);
     entry<T>(*plan.how).run(plan, operands, {threads, memory.workspace, memory.not_finite});
     if (plan.again != nullptr) return compute_again(plan, operands, memory.not_finite, threads, memory.workspace);
-    if (plan.pass != Pass::weight_grad) {
-        if (spoils) repair_products(plan, operands, threads);
-    } else if (!operands.accumulate && sums_need_repair(plan, operands.dy, operands.result.plain())) {
-        repair_sums(plan, operands, threads, memory.spoiled);
-    }
+    if (plan.pass == Pass::weight_grad) spoils = !operands.accumulate && needs_repair(plan, operands, true);
+    if (spoils) repair(plan, operands, threads, memory.spoiled);
 }
 
 template <class T>
@@ -115,10 +112,8 @@ void execute_once(const Plan& plan, const Operands<T>& operands, int threads, st
     Carver carver(memory);
     const OnceMemory<T> own(carver, plan, threads, operands.accumulate);
     // (Prepared weights that are not finite are not used packed.  Sums are looked at when they are computed, if they can be.)
-    const bool products = plan.pass != Pass::weight_grad;
-    const bool spoils = plan.again == nullptr && operands.packed == nullptr && plan.reads_padding &&
-                        (products ? products_need_repair(plan, operands.w)
-                                  : operands.accumulate && sums_need_repair(plan, operands.dy));
+    const bool looks = plan.pass != Pass::weight_grad || operands.accumulate;
+    const bool spoils = looks && plan.again == nullptr && operands.packed == nullptr && needs_repair(plan, operands);
     if (!operands.accumulate || (plan.again == nullptr && !spoils))
         return compute(plan, operands, spoils, threads, own);
     Operands<T> apart = operands;

@@ -71,12 +71,12 @@ struct IndexMap {
     int64_t taps() const;
     int64_t phases() const;
     int64_t pixels() const;  // of one sample
-    int64_t source_elems_of_pixel()
-        const;  // that the pixels are apart: what a copy without gaps left out takes for each
+    // That the pixels are apart: what a copy without gaps left out takes for each.
+    int64_t source_elems_of_pixel() const;
     bool reads_mostly_gaps() const;  // between the taps: of strides beyond the kernel's reach
-    bool reads_inside() const;
-    bool reads_padding() const;
-    bool has_border() const;  // some axis
+    bool reads_inside() const { return axis[0].reads_inside() && axis[1].reads_inside() && axis[2].reads_inside(); }
+    bool reads_padding() const { return axis[0].reads_padding() || axis[1].reads_padding() || axis[2].reads_padding(); }
+    bool has_border() const { return axis[0].has_border() || axis[1].has_border() || axis[2].has_border(); }
 };
 
 IndexMap forward_map(const ConvProblem& problem);

@@ -51,13 +51,8 @@ void add_gradients(const ConvProblem& problem, const Slab& slab, int64_t samples
 
 int64_t halo_bytes(const HaloPlan& halo, int threads) {
     int64_t most = 0;
-    for (const Slab& slab : halo.slabs) {
-        const auto add = [&](const Plan& plan) {
-            most = std::max(most, workspace_bytes(plan, threads_of(plan, threads)));
-        };
-        add(slab.plan);
-        for (const Plan& last : slab.last) add(last);
-    }
+    for (const Slab& slab : halo.slabs)
+        most = std::max(most, workspace_bytes(slab.plan, threads_of(slab.plan, threads)));
     return checked_add(most, halo.gradient_bytes + halo.column_bytes + 2 * cache_line, "the workspace");
 }
 
@@ -70,21 +65,20 @@ void add_halo(const HaloPlan& halo, const Operands<T>& operands, int threads, st
     T* const gradients = carver.take<T>(halo.gradient_bytes / static_cast<int64_t>(sizeof(T)));
     int64_t* const columns = carver.take<int64_t>(halo.column_bytes / static_cast<int64_t>(sizeof(int64_t)));
     std::byte* const rest = workspace + carver.used();
-    const auto meets_padding =
-        std::find_if(halo.slabs.begin(), halo.slabs.end(), [](const Slab& slab) { return slab.plan.reads_padding; });
-    const bool spoils = meets_padding != halo.slabs.end() && products_need_repair(meets_padding->plan, operands.w);
+    const bool meets_padding =
+        std::any_of(halo.slabs.begin(), halo.slabs.end(), [](const Slab& slab) { return slab.plan.reads_padding; });
+    const bool spoils = meets_padding && !all_finite(operands.w, problem.w_elems());
     for (const Slab& slab : halo.slabs)
-        for (int64_t n = 0; n < g.batch; n += slab.samples) {
-            const int64_t samples = std::min(slab.samples, g.batch - n);
-            const Plan& plan = samples == slab.samples ? slab.plan : slab.last.front();
+        for (int64_t n = slab.sample_lo; n < slab.sample_hi; n += slab.plan.batch()) {
+            const Plan& plan = slab.plan;
             Operands<T> own;
             own.dy = operands.dy + n * y_sample;
             own.w = operands.w;
             own.result = Results<T>(gradients);
             if (plan.gaps == Gaps::filled_before) std::fill_n(gradients, plan.problem.x_elems(), T(0));
             entry<T>(*plan.how).run(plan, own, {threads_of(plan, threads), rest, nullptr});
-            if (plan.reads_padding && spoils) repair_products(plan, own, threads);
-            add_gradients(problem, slab, samples, gradients, operands.result.plain() + n * x_sample,
+            if (plan.reads_padding && spoils) repair(plan, own, threads);
+            add_gradients(problem, slab, plan.batch(), gradients, operands.result.plain() + n * x_sample,
                           plan.tasks.parallel ? threads : 1, columns);
         }
 }

@@ -67,10 +67,7 @@ bool all_finite(const Stored<T>& values, int64_t count) {
     return all_finite(values.at, count, uint64_t(0x7ff0000000000000));
 }
 
-template <class T>
-bool products_need_repair(const Plan& plan, const Stored<T>& weights) {
-    return plan.reads_padding && !all_finite(weights, plan.problem.w_elems());
-}
+namespace {
 
 template <class T>
 void repair_products(const Plan& plan, const Operands<T>& operands, int threads) {
@@ -93,7 +90,6 @@ void repair_products(const Plan& plan, const Operands<T>& operands, int threads)
 
 template <class T>
 bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw) {
-    if (!plan.reads_padding) return false;
     const ConvProblem& problem = plan.problem;
     const Geometry& g = problem.geometry();
     const Inside inside = inside_of(plan.maps[0].map);
@@ -145,15 +141,26 @@ void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, uns
     });
 }
 
+}  // namespace
+
+template <class T>
+bool needs_repair(const Plan& plan, const Operands<T>& operands, bool computed) {
+    if (!plan.reads_padding) return false;
+    if (plan.pass != Pass::weight_grad) return !all_finite(operands.w, plan.problem.w_elems());
+    return sums_need_repair(plan, operands.dy, computed ? operands.result.plain() : nullptr);
+}
+
+template <class T>
+void repair(const Plan& plan, const Operands<T>& operands, int threads, unsigned char* spoiled) {
+    if (plan.pass == Pass::weight_grad) repair_sums(plan, operands, threads, spoiled);
+    else repair_products(plan, operands, threads);
+}
+
 template bool all_finite(const Stored<float>&, int64_t);
 template bool all_finite(const Stored<double>&, int64_t);
-template bool products_need_repair(const Plan&, const Stored<float>&);
-template bool products_need_repair(const Plan&, const Stored<double>&);
-template void repair_products(const Plan&, const Operands<float>&, int);
-template void repair_products(const Plan&, const Operands<double>&, int);
-template bool sums_need_repair(const Plan&, const Stored<float>&, const float*);
-template bool sums_need_repair(const Plan&, const Stored<double>&, const double*);
-template void repair_sums(const Plan&, const Operands<float>&, int, unsigned char*);
-template void repair_sums(const Plan&, const Operands<double>&, int, unsigned char*);
+template bool needs_repair(const Plan&, const Operands<float>&, bool);
+template bool needs_repair(const Plan&, const Operands<double>&, bool);
+template void repair(const Plan&, const Operands<float>&, int, unsigned char*);
+template void repair(const Plan&, const Operands<double>&, int, unsigned char*);
 
 }  // namespace convpp

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "geometries.hpp"
+#include "plan/setting.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -38,10 +39,6 @@ struct Tensors {
         return pass == Pass::forward ? y_bias.in() : pass == Pass::input_grad ? x_bias.in() : View<const T>{};
     }
 };
-
-inline int64_t result_elems(const ConvProblem& problem, Pass pass) {
-    return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
-}
 
 enum class Mode { plain, with_bias, accumulate };
 

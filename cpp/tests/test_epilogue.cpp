@@ -24,9 +24,9 @@ Array<T> run(const Plan& plan, const ConvProblem& problem, const Array<T>& sourc
     const Workspace workspace(plan.memory.shared + threads * plan.memory.of_thread);
     Array<T> result(before.size());
     std::copy_n(before.data(), before.size(), result.data());
-    PassOperands<T> operands;
-    operands.first = {source.data(), source.size()};
-    operands.second = {weights.data(), problem.w_elems()};
+    Operands<T> operands;
+    (plan.pass == Pass::forward ? operands.x : operands.dy) = {source.data(), source.size()};
+    operands.w = {weights.data(), problem.w_elems()};
     if (!accumulate) operands.bias = {bias.data(), bias.size()};
     operands.result = Results<T>(result.data());
     operands.accumulate = accumulate;

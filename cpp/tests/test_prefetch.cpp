@@ -19,7 +19,7 @@ struct Read {
     Lines x, dy;
 };
 
-Read lines_read(const Plan& plan, const SumProduct& product, const SumOperands<float>& operands, const Box& pixels) {
+Read lines_read(const Plan& plan, const SumProduct& product, const Operands<float>& operands, const Box& pixels) {
     const IndexMap& map = plan.maps[0].map;
     const PatchBlock& block = product.block;
     Read read;
@@ -84,10 +84,9 @@ TEST_CASE("what is prefetched is what the box reads, but for planes that tiles r
         const Plan plan = make_plan(problem, Pass::weight_grad, DType::float32, Algorithm::automatic, active_isa());
         if (strategy_of(plan) != "indirect") continue;
         const std::vector<float> x(static_cast<size_t>(problem.x_elems())), dy(static_cast<size_t>(problem.y_elems()));
-        PassOperands<float> arrays;
-        arrays.first = {dy.data(), problem.y_elems()};
-        arrays.second = {x.data(), problem.x_elems()};
-        const SumOperands<float> operands(arrays);
+        Operands<float> operands;
+        operands.dy = {dy.data(), problem.y_elems()};
+        operands.x = {x.data(), problem.x_elems()};
         const SumTask task(plan, random.integer(0, plan.tasks.count - 1));
         const Box pixels = plan.maps[0].boxes.box(random.integer(task.box_lo, task.box_hi - 1));
         std::vector<kernels::Stretch> room(static_cast<size_t>(most_stretches));

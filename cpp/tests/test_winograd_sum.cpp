@@ -149,9 +149,9 @@ bool run_planned(const ConvProblem& problem, const Tensors<T>& operands, int pla
     const Plan plan =
         make_plan(problem, Pass::weight_grad, dtype_of<T>, Algorithm::winograd, active_isa(), planned_threads);
     const Workspace workspace(plan.memory.shared + 2 * plan.memory.of_thread);
-    PassOperands<T> sum;
-    sum.first = {operands.dy.data(), operands.dy.size()};
-    sum.second = {operands.x.data(), operands.x.size()};
+    Operands<T> sum;
+    sum.dy = {operands.dy.data(), operands.dy.size()};
+    sum.x = {operands.x.data(), operands.x.size()};
     sum.result = Results<T>(dw.data());
     std::atomic<unsigned char> not_finite{0};
     entry<T>(*plan.how).run(plan, sum, {2, workspace.data(), &not_finite});

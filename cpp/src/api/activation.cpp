@@ -3,39 +3,16 @@
 
 #include <algorithm>
 #include <array>
-#include <stdexcept>
-#include <string>
 
-#include "machine/parallel.hpp"
-#include "convpp/convolution.hpp"
-#include "convpp/error.hpp"
+#include "api/check_view.hpp"
 #include "machine/dispatch.hpp"
+#include "machine/parallel.hpp"
 #include "machine/runtime_state.hpp"
 #include "problem/names.hpp"
-#include "source/stored.hpp"
+#include "strategies/operands.hpp"
 
 namespace convpp {
 namespace {
-
-constexpr int64_t elems_of_task = 1 << 16;  // takes longer than waking a thread
-
-template <class T>
-void check_size(View<const T> view, int64_t expected, const char* argument) {
-    if (view.size != expected)
-        throw ShapeError(std::string(argument) + " has " + std::to_string(view.size) + " elements, expected " +
-                         std::to_string(expected));
-    if (expected > 0 && view.data == nullptr) throw std::invalid_argument(std::string(argument) + " is null");
-}
-
-// part(lo, count) for parts of an array that threads share.
-template <class Part>
-void for_each_part(int64_t size, int threads, const Part& part) {
-    const int64_t tasks = size / elems_of_task + 1;
-    parallel_for(tasks, tasks > 1 ? usable_threads(threads) : 1, [&](int64_t task, int) {
-        const int64_t lo = size * task / tasks;
-        part(lo, size * (task + 1) / tasks - lo);
-    });
-}
 
 // Some elements of an operand in what is computed with: those that lie there, or converted.
 constexpr int64_t piece = 256, most_lanes = 16;
@@ -44,6 +21,14 @@ const T* some(const kernels::KernelTable<T>& kernel, const Stored<T>& from, int6
     if (from.as == Storage::plain) return from.plain();
     reading(kernel, from).copy_rows(from.at, count, 1, 1, count, converted, count, from.end);
     return converted;
+}
+
+// body(i, count) for pieces of an array from element i on, which threads share.
+template <class Body>
+void for_each_piece(int64_t size, const Execution& how, const Body& body) {
+    parallel_parts(size, size, usable_threads(how.threads), [&](int64_t lo, int64_t count) {
+        for (int64_t i = lo; i < lo + count; i += piece) body(i, std::min(lo + count - i, piece));
+    });
 }
 
 }  // namespace
@@ -64,18 +49,15 @@ bool derivative_needs_only_result(const Activation& activation) noexcept {
 template <class S>
 void activate(View<const S> z, const Activation& activation, View<S> y, const Execution& how) {
     using T = Computed<S>;
-    check_size<S>({y.data, y.size}, z.size, "y");
-    check_size(z, z.size, "z");
+    check_view(y, z.size, "y");
+    check_view(z, z.size, "z");
     const kernels::KernelTable<T>& kernel = kernel_table<T>(active_isa());
     const Stored<T> from(z.data, z.size);
     const Results<T> to(y.data);
-    for_each_part(z.size, how.threads, [&](int64_t lo, int64_t count) {
+    for_each_piece(z.size, how, [&](int64_t i, int64_t count) {
         std::array<T, piece + most_lanes> converted;
-        for (int64_t i = lo, left = count; left > 0; i += piece, left -= piece) {
-            const int64_t now = std::min(left, piece);
-            apply_epilogue(kernel, some(kernel, from + i, now, converted.data()), now, {}, to + i, now, 1, now,
-                        activation);
-        }
+        const T* const sums = some(kernel, from + i, count, converted.data());
+        apply_epilogue(kernel, {{}, activation}, {sums, count, 1, count}, to + i, count);
     });
 }
 
@@ -83,35 +65,28 @@ template <class S>
 void activation_grad(View<const S> dy, View<const S> value, const Activation& activation, View<S> dz,
                      const Execution& how) {
     using T = Computed<S>;
-    check_size(value, dy.size, "value");
-    check_size<S>({dz.data, dz.size}, dy.size, "dz");
-    check_size(dy, dy.size, "dy");
+    check_view(value, dy.size, "value");
+    check_view(dz, dy.size, "dz");
+    check_view(dy, dy.size, "dy");
     const kernels::KernelTable<T>& kernel = kernel_table<T>(active_isa());
     const Stored<T> slopes(value.data, value.size), from(dy.data, dy.size);
     const Results<T> to(dz.data);
-    for_each_part(dy.size, how.threads, [&](int64_t lo, int64_t count) {
+    for_each_piece(dy.size, how, [&](int64_t i, int64_t count) {
         std::array<T, piece + most_lanes> first, second;
-        for (int64_t i = lo, left = count; left > 0; i += piece, left -= piece) {
-            const int64_t now = std::min(left, piece);
-            const T *const d = some(kernel, from + i, now, first.data()), *const v = some(kernel, slopes + i, now,
-                                                                                          second.data());
-            T* const product = to.as == Storage::plain ? (to + i).plain() : first.data();
-            kernel.multiply_derivative(d, v, now, activation, product);
-            if (to.as != Storage::plain) apply_epilogue(kernel, product, now, {}, to + i, now, 1, now, {});
-        }
+        const T* const d = some(kernel, from + i, count, first.data());
+        const T* const v = some(kernel, slopes + i, count, second.data());
+        T* const product = to.as == Storage::plain ? (to + i).plain() : first.data();
+        kernel.multiply_derivative(d, v, count, activation, product);
+        if (to.as != Storage::plain) apply_epilogue(kernel, {}, {product, count, 1, count}, to + i, count);
     });
 }
 
-template void activate(View<const float>, const Activation&, View<float>, const Execution&);
-template void activation_grad(View<const float>, View<const float>, const Activation&, View<float>, const Execution&);
-template void activate(View<const double>, const Activation&, View<double>, const Execution&);
-template void activation_grad(View<const double>, View<const double>, const Activation&, View<double>,
-                              const Execution&);
-template void activate(View<const bfloat16>, const Activation&, View<bfloat16>, const Execution&);
-template void activation_grad(View<const bfloat16>, View<const bfloat16>, const Activation&, View<bfloat16>,
-                              const Execution&);
-template void activate(View<const float16>, const Activation&, View<float16>, const Execution&);
-template void activation_grad(View<const float16>, View<const float16>, const Activation&, View<float16>,
-                              const Execution&);
+#define CONVPP_ACTIVATE(S)                                                                                            \
+    template void activate(View<const S>, const Activation&, View<S>, const Execution&);                              \
+    template void activation_grad(View<const S>, View<const S>, const Activation&, View<S>, const Execution&);
+CONVPP_ACTIVATE(float)
+CONVPP_ACTIVATE(double)
+CONVPP_ACTIVATE(bfloat16)
+CONVPP_ACTIVATE(float16)
 
 }  // namespace convpp

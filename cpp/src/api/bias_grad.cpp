@@ -9,10 +9,10 @@
 #include <type_traits>
 #include <vector>
 
+#include "api/check_view.hpp"
 #include "machine/parallel.hpp"
-#include "problem/checked.hpp"
-#include "convpp/convolution.hpp"
 #include "machine/runtime_state.hpp"
+#include "problem/checked.hpp"
 
 namespace convpp {
 namespace {
@@ -61,10 +61,8 @@ void bias_grad(View<const T> dy, int64_t batch, int64_t channels, int64_t pixels
                const Execution& how) {
     if (batch < 0 || channels < 0 || pixels < 0) throw ShapeError("an extent of dy is negative, expected 0 or more");
     const int64_t elems = checked_mul(checked_mul(batch, channels, "dy"), pixels, "dy");
-    if (dy.size != elems || (elems > 0 && dy.data == nullptr))
-        throw ShapeError("dy has " + std::to_string(dy.size) + " elements, expected " + std::to_string(elems));
-    if (db.size != channels || (channels > 0 && db.data == nullptr))
-        throw ShapeError("db has " + std::to_string(db.size) + " elements, expected " + std::to_string(channels));
+    check_view(dy, elems, "dy");
+    check_view(db, channels, "db");
     const int threads = elems >= parallel_elems ? usable_threads(how.threads) : 1;
     const auto put = [&](int64_t k, double sum) {
         store(db.data[k], how.accumulate ? as_double(db.data[k]) + sum : sum);

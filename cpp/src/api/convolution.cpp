@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "api/check_view.hpp"
 #include "api/execute.hpp"
-#include "convpp/error.hpp"
 #include "machine/runtime_state.hpp"
 #include "machine/workspace.hpp"
 #include "plan/plan.hpp"
@@ -28,25 +28,16 @@ struct Convolution::Implementation {
 
     CallThreads threads(int requested) const {
         const int usable = usable_threads(requested);
-        const auto at_most = [&](int64_t count) { return static_cast<int>(std::min<int64_t>(usable, count)); };
-        if (plan.samples.shared_out)
-            return {problem.flops() > serial_flops ? at_most(plan.samples.count) : 1, usable};
+        if (plan.samples.shared_out) {
+            const auto samples = static_cast<int>(std::min<int64_t>(usable, plan.samples.count));
+            return {problem.flops() > serial_flops ? samples : 1, usable};
+        }
         if (!plan.empty() && plan.tasks.count == 0) return {usable, usable};  // it hands its work out itself
-        return {plan.tasks.parallel ? at_most(plan.tasks.count) : 1, usable};
+        return {threads_of(plan, usable), usable};
     }
 };
 
 namespace {
-
-template <class T>
-void check_view(const View<T>& view, int64_t expected, const char* argument) {
-    if (view.size != expected)
-        throw ShapeError(std::string(argument) + " has " + std::to_string(view.size) + " elements, expected " +
-                         std::to_string(expected));
-    if (expected > 0 && view.data == nullptr)
-        throw std::invalid_argument(std::string(argument) + " is null, expected " + std::to_string(expected) +
-                                    " elements");
-}
 
 template <class S>
 constexpr DType dtype_of = DType::float32;
@@ -125,10 +116,16 @@ struct Arrays {
     const Computed<S>* packed;
 };
 
+// What is given serves y and dx alone, and only where they are overwritten.
+void check_overwrites(const char* given, const char* has, Pass pass, bool accumulate) {
+    const std::string refusal = std::string(given) + " is given, expected none";
+    if (pass == Pass::weight_grad) throw std::invalid_argument(refusal + ": a weight gradient has " + has);
+    if (accumulate) throw std::invalid_argument(refusal + " together with accumulate");
+}
+
 template <class S, class R>
 void check_arrays(const ConvProblem& problem, Pass pass, const Arrays<S>& arrays, const View<R>& result,
                   bool accumulate) {
-    const Geometry& g = problem.geometry();
     const bool forward = pass == Pass::forward, sums = pass == Pass::weight_grad;
     if (arrays.residual.data != nullptr || arrays.residual.size != 0) check_view(arrays.residual, result.size, "add");
     check_view(arrays.first, forward ? problem.x_elems() : problem.y_elems(), forward ? "x" : "dy");
@@ -136,20 +133,9 @@ void check_arrays(const ConvProblem& problem, Pass pass, const Arrays<S>& arrays
         check_view(arrays.second, sums ? problem.x_elems() : problem.w_elems(), sums ? "x" : "w");
     check_view(result, result_elems(problem, pass), forward ? "y" : sums ? "dw" : "dx");
     if (arrays.bias.data != nullptr || arrays.bias.size != 0) {
-        if (sums) throw std::invalid_argument("bias is given, expected none: a weight gradient has no bias");
-        if (accumulate) throw std::invalid_argument("bias is given, expected none together with accumulate");
-        check_view(arrays.bias, forward ? g.out_channels : g.in_channels, "bias");
+        check_overwrites("bias", "no bias", pass, accumulate);
+        check_view(arrays.bias, result_channels(problem.geometry(), pass), "bias");
     }
-}
-
-template <class T>
-void check_epilogue(Pass pass, const Epilogue<T>& epilogue, bool accumulate) {
-    if (epilogue.none()) return;
-    const char* const argument = epilogue.residual ? "add" : "activation";
-    if (pass == Pass::weight_grad)
-        throw std::invalid_argument(std::string(argument) + " is given, expected none: a weight gradient has none");
-    if (accumulate)
-        throw std::invalid_argument(std::string(argument) + " is given, expected none together with accumulate");
 }
 
 // Checks the arrays, takes all memory that the call needs, and carries the plan out.
@@ -160,15 +146,17 @@ void execute_checked(const Implementation& own, const Arrays<S>& arrays, const V
     check_type<S>(own.dtype);
     check_arrays(own.problem, plan.pass, arrays, result, how.accumulate);
     const CallThreads threads = own.threads(how.threads);
-    PassOperands<T> operands;
-    operands.first = {arrays.first.data, arrays.first.size};
-    operands.second = {arrays.second.data, arrays.second.size};
+    Operands<T> operands;
+    const Stored<T> first{arrays.first.data, arrays.first.size}, second{arrays.second.data, arrays.second.size};
+    (plan.pass == Pass::forward ? operands.x : operands.dy) = first;
+    (plan.pass == Pass::weight_grad ? operands.x : operands.w) = second;
     operands.bias = {arrays.bias.data, arrays.bias.size};
     operands.packed = arrays.packed;
     operands.result = Results<T>(result.data);
     operands.accumulate = how.accumulate;
     operands.epilogue = {{arrays.residual.data, arrays.residual.size}, how.activation};
-    check_epilogue(plan.pass, operands.epilogue, how.accumulate);
+    if (!operands.epilogue.none())
+        check_overwrites(operands.epilogue.residual ? "add" : "activation", "none", plan.pass, how.accumulate);
     const Writing writing{how.accumulate, !operands.epilogue.none(), operands.result.as != Storage::plain};
     const Workspace workspace(call_bytes(plan, writing, threads));
     execute(plan, operands, writing, threads, workspace.data());
@@ -214,9 +202,9 @@ PreparedWeights Convolution::prepare(View<const S> w, int threads) const {
         prepared->packed = AlignedBlock(checked_mul(checked_mul(plan.samples.count, each, what), sizeof(T), what));
         const int count = plan.samples.shared_out ? 1 : implementation_->threads(threads).plan;
         const Workspace workspace(workspace_bytes(plan, count));
-        PassOperands<T> operands;
+        Operands<T> operands;
         for (int64_t n = 0; n < plan.samples.count; ++n) {
-            operands.second = weights + n * plan.problem.w_elems();
+            operands.w = weights + n * plan.problem.w_elems();
             entry<T>(*plan.how).prepare(plan, operands, {count, workspace.data(), nullptr},
                                         reinterpret_cast<T*>(prepared->packed.data()) + n * each);
         }
@@ -244,33 +232,20 @@ void Convolution::execute(View<const S> x, const PreparedWeights& w, View<const 
 }
 
 // Every type of operands, with every type of results that it may have.
+#define CONVPP_EXECUTE(S, R)                                                                                      \
+    template void Convolution::execute<S, R>(View<const S>, View<const S>, View<const S>, View<R>,                \
+                                             const Execution&, View<const S>) const;                              \
+    template void Convolution::execute<S, R>(View<const S>, const PreparedWeights&, View<const S>, View<R>,       \
+                                             const Execution&, View<const S>) const;
+CONVPP_EXECUTE(float, float)
+CONVPP_EXECUTE(double, double)
+CONVPP_EXECUTE(bfloat16, bfloat16)
+CONVPP_EXECUTE(float16, float16)
+CONVPP_EXECUTE(bfloat16, float)
+CONVPP_EXECUTE(float16, float)
 template PreparedWeights Convolution::prepare(View<const float>, int) const;
 template PreparedWeights Convolution::prepare(View<const double>, int) const;
 template PreparedWeights Convolution::prepare(View<const bfloat16>, int) const;
 template PreparedWeights Convolution::prepare(View<const float16>, int) const;
-template void Convolution::execute<float, float>(View<const float>, View<const float>, View<const float>, View<float>, const Execution&,
-                                                 View<const float>) const;
-template void Convolution::execute<float, float>(View<const float>, const PreparedWeights&, View<const float>, View<float>, const Execution&,
-                                                 View<const float>) const;
-template void Convolution::execute<double, double>(View<const double>, View<const double>, View<const double>, View<double>, const Execution&,
-                                                   View<const double>) const;
-template void Convolution::execute<double, double>(View<const double>, const PreparedWeights&, View<const double>, View<double>, const Execution&,
-                                                   View<const double>) const;
-template void Convolution::execute<bfloat16, bfloat16>(View<const bfloat16>, View<const bfloat16>, View<const bfloat16>, View<bfloat16>, const Execution&,
-                                                       View<const bfloat16>) const;
-template void Convolution::execute<bfloat16, bfloat16>(View<const bfloat16>, const PreparedWeights&, View<const bfloat16>, View<bfloat16>, const Execution&,
-                                                       View<const bfloat16>) const;
-template void Convolution::execute<float16, float16>(View<const float16>, View<const float16>, View<const float16>, View<float16>, const Execution&,
-                                                     View<const float16>) const;
-template void Convolution::execute<float16, float16>(View<const float16>, const PreparedWeights&, View<const float16>, View<float16>, const Execution&,
-                                                     View<const float16>) const;
-template void Convolution::execute<bfloat16, float>(View<const bfloat16>, View<const bfloat16>, View<const bfloat16>, View<float>, const Execution&,
-                                                    View<const bfloat16>) const;
-template void Convolution::execute<bfloat16, float>(View<const bfloat16>, const PreparedWeights&, View<const bfloat16>, View<float>, const Execution&,
-                                                    View<const bfloat16>) const;
-template void Convolution::execute<float16, float>(View<const float16>, View<const float16>, View<const float16>, View<float>, const Execution&,
-                                                   View<const float16>) const;
-template void Convolution::execute<float16, float>(View<const float16>, const PreparedWeights&, View<const float16>, View<float>, const Execution&,
-                                                   View<const float16>) const;
 
 }  // namespace convpp

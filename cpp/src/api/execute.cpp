@@ -14,11 +14,6 @@
 
 namespace convpp {
 
-int64_t workspace_bytes(const Plan& plan, int threads) {
-    constexpr const char* what = "the workspace";
-    return checked_add(plan.memory.shared, checked_mul(threads, plan.memory.of_thread, what), what);
-}
-
 int64_t packed_elems_of_sample(const Plan& plan) {
     return checked_add(packed_weight_elems(plan), cache_line, "the packed weights");
 }
@@ -26,10 +21,6 @@ int64_t packed_elems_of_sample(const Plan& plan) {
 namespace {
 
 using Flag = std::atomic<unsigned char>;
-
-int threads_of(const Plan& plan, int threads) {
-    return plan.tasks.parallel ? static_cast<int>(std::min<int64_t>(threads, plan.tasks.count)) : 1;
-}
 
 // What carrying a plan out once takes, laid out; with a measuring carver, counted.
 template <class T>
@@ -47,21 +38,10 @@ struct OnceMemory {
         not_finite = carver.take<Flag>(!again ? 0 : sums ? 1 : plan.batch());
         spoiled = carver.take<unsigned char>(sums && plan.reads_padding ? spoiled_flags(plan) : 0);
         int64_t bytes = workspace_bytes(plan, threads);
-        if (again) {
-            Carver measuring(nullptr);
-            OnceMemory(measuring, *plan.again, threads_of(*plan.again, threads), false);
-            bytes = std::max(bytes, measuring.used());
-        }
+        if (again) bytes = std::max(bytes, measured<OnceMemory>(*plan.again, threads_of(*plan.again, threads), false));
         workspace = carver.take<std::byte>(bytes);
     }
 };
-
-template <class T>
-int64_t once_bytes(const Plan& plan, int threads, bool accumulate) {
-    Carver measuring(nullptr);
-    OnceMemory<T>(measuring, plan, threads, accumulate);
-    return measuring.used();
-}
 
 // The memory of all samples, and of whole results before they are rounded or finished.
 template <class T>
@@ -79,19 +59,12 @@ struct CallMemory {
         const int64_t results = checked_mul(plan.samples.count, result_elems(plan.problem, plan.pass), what);
         if (apart) whole = carver.take<T>(results);
         const bool shared_out = plan.samples.shared_out;
-        each = once_bytes<T>(plan, shared_out ? 1 : threads.plan, writing.accumulate && !apart);
+        each = measured<OnceMemory<T>>(plan, shared_out ? 1 : threads.plan, writing.accumulate && !apart);
         int64_t bytes = checked_mul(each, shared_out ? threads.plan : 1, what);
         if (halo) bytes = std::max(bytes, halo_bytes(*plan.halo, threads.halo));
         rest = carver.take<std::byte>(bytes);
     }
 };
-
-template <class T>
-int64_t call_bytes_of(const Plan& plan, const Writing& writing, const CallThreads& threads) {
-    Carver measuring(nullptr);
-    CallMemory<T>(measuring, plan, writing, threads);
-    return measuring.used();
-}
 
 // Adds whole sums to results.
 template <class T>
@@ -102,44 +75,36 @@ void add_sums(const Plan& plan, const T* sums, int64_t size, const Results<T>& r
 }
 
 template <class T>
-void execute_once(const Plan& plan, const PassOperands<T>& operands, int threads, std::byte* memory);
+void execute_once(const Plan& plan, const Operands<T>& operands, int threads, std::byte* memory);
 
 // What is not finite is computed again by the plan made for that: a NaN or Inf spoils the whole tile that it is in, and
 // transforms overflow where plain sums do not.  A sample, or all of dw.
 template <class T>
-void compute_again(const Plan& plan, const PassOperands<T>& operands, const Flag* not_finite, int threads,
+void compute_again(const Plan& plan, const Operands<T>& operands, const Flag* not_finite, int threads,
                    std::byte* memory) {
-    const bool sums = plan.pass == Pass::weight_grad;
-    const int64_t samples = sums ? 1 : plan.batch(), source = sums ? 0 : operands.first.elems() / samples;
-    const int64_t results = result_elems(plan.problem, plan.pass) / samples;
+    const int64_t samples = plan.pass == Pass::weight_grad ? 1 : plan.batch();
     for (int64_t n = 0; n < samples; ++n) {
         if (not_finite[n].load(std::memory_order_relaxed) == 0) continue;
-        PassOperands<T> own = operands;
-        own.first += n * source;
+        Operands<T> own = operands.part(plan.again->problem, plan.pass, n, false);
         own.packed = nullptr;
-        own.epilogue = operands.epilogue.from(n * results);
-        own.result = operands.result + n * results;
         execute_once(*plan.again, own, threads_of(*plan.again, threads), memory);
     }
 }
 
 // `spoils`: factors that are not finite meet padding, and what they spoil is computed again.
 template <class T>
-void compute(const Plan& plan, const PassOperands<T>& operands, bool spoils, int threads, const OnceMemory<T>& memory) {
+void compute(const Plan& plan, const Operands<T>& operands, bool spoils, int threads, const OnceMemory<T>& memory) {
     const int64_t flags = plan.again == nullptr ? 0 : plan.pass == Pass::weight_grad ? 1 : plan.batch();
     for (int64_t i = 0; i < flags; ++i) new (memory.not_finite + i) Flag(0);
     if (plan.gaps == Gaps::filled_before && !operands.accumulate) fill_results(plan, operands, threads);
     entry<T>(*plan.how).run(plan, operands, {threads, memory.workspace, memory.not_finite});
     if (plan.again != nullptr) return compute_again(plan, operands, memory.not_finite, threads, memory.workspace);
-    if (plan.pass != Pass::weight_grad) {
-        if (spoils) repair_products(plan, operands, threads);
-    } else if (!operands.accumulate && sums_need_repair(plan, operands.first, operands.result.plain())) {
-        repair_sums(plan, operands, threads, memory.spoiled);
-    }
+    if (plan.pass == Pass::weight_grad) spoils = !operands.accumulate && needs_repair(plan, operands, true);
+    if (spoils) repair(plan, operands, threads, memory.spoiled);
 }
 
 template <class T>
-void execute_once(const Plan& plan, const PassOperands<T>& operands, int threads, std::byte* memory) {
+void execute_once(const Plan& plan, const Operands<T>& operands, int threads, std::byte* memory) {
     if (plan.empty()) {
         if (!operands.accumulate) fill_results(plan, operands, threads);
         return;
@@ -147,13 +112,11 @@ void execute_once(const Plan& plan, const PassOperands<T>& operands, int threads
     Carver carver(memory);
     const OnceMemory<T> own(carver, plan, threads, operands.accumulate);
     // (Prepared weights that are not finite are not used packed.  Sums are looked at when they are computed, if they can be.)
-    const bool products = plan.pass != Pass::weight_grad;
-    const bool spoils = plan.again == nullptr && operands.packed == nullptr && plan.reads_padding &&
-                        (products ? products_need_repair(plan, operands.second)
-                                  : operands.accumulate && sums_need_repair(plan, operands.first));
+    const bool looks = plan.pass != Pass::weight_grad || operands.accumulate;
+    const bool spoils = looks && plan.again == nullptr && operands.packed == nullptr && needs_repair(plan, operands);
     if (!operands.accumulate || (plan.again == nullptr && !spoils))
         return compute(plan, operands, spoils, threads, own);
-    PassOperands<T> apart = operands;
+    Operands<T> apart = operands;
     apart.result = Results<T>(own.apart);
     apart.accumulate = false;
     compute(plan, apart, spoils, threads, own);
@@ -162,18 +125,10 @@ void execute_once(const Plan& plan, const PassOperands<T>& operands, int threads
 
 // Each sample is a convolution of its own, by the same plan.
 template <class T>
-void execute_samples(const Plan& plan, const PassOperands<T>& operands, int threads, const CallMemory<T>& memory) {
+void execute_samples(const Plan& plan, const Operands<T>& operands, int threads, const CallMemory<T>& memory) {
     if (plan.samples.count == 1) return execute_once(plan, operands, threads, memory.rest);
-    const ConvProblem& sample = plan.problem;
-    const int64_t first = plan.pass == Pass::forward ? sample.x_elems() : sample.y_elems();
-    const int64_t second = plan.pass == Pass::weight_grad ? sample.x_elems() : sample.w_elems();
-    const int64_t results = result_elems(sample, plan.pass);
     const auto run = [&](int64_t n, int64_t thread, int its_threads) {
-        PassOperands<T> own = operands;
-        own.first += n * first;
-        if (own.second) own.second += n * second;
-        own.epilogue = operands.epilogue.from(n * results);
-        own.result = operands.result + n * results;
+        Operands<T> own = operands.part(plan.problem, plan.pass, n);
         if (operands.packed != nullptr) own.packed += n * packed_elems_of_sample(plan);
         execute_once(plan, own, its_threads, memory.rest + thread * memory.each);
     };
@@ -185,33 +140,28 @@ void execute_samples(const Plan& plan, const PassOperands<T>& operands, int thre
 
 // All samples, and what x receives from outside.
 template <class T>
-void execute_all(const Plan& plan, const PassOperands<T>& operands, const CallThreads& threads,
+void execute_all(const Plan& plan, const Operands<T>& operands, const CallThreads& threads,
                  const CallMemory<T>& memory) {
     execute_samples(plan, operands, threads.plan, memory);
     if (plan.halo == nullptr) return;
-    for (int64_t n = 0; n < plan.samples.count; ++n) {
-        PassOperands<T> own = operands;
-        own.first += n * plan.problem.y_elems();
-        own.second += n * plan.problem.w_elems();
-        own.result = operands.result + n * plan.problem.x_elems();
-        add_halo(*plan.halo, own, threads.halo, memory.rest);
-    }
+    for (int64_t n = 0; n < plan.samples.count; ++n)
+        add_halo(*plan.halo, operands.part(plan.problem, plan.pass, n), threads.halo, memory.rest);
 }
 
 }  // namespace
 
 int64_t call_bytes(const Plan& plan, const Writing& writing, const CallThreads& threads) {
-    return plan.dtype == DType::float64 ? call_bytes_of<double>(plan, writing, threads)
-                                        : call_bytes_of<float>(plan, writing, threads);
+    return plan.dtype == DType::float64 ? measured<CallMemory<double>>(plan, writing, threads)
+                                        : measured<CallMemory<float>>(plan, writing, threads);
 }
 
 template <class T>
-void execute(const Plan& plan, const PassOperands<T>& operands, const Writing& writing, const CallThreads& threads,
+void execute(const Plan& plan, const Operands<T>& operands, const Writing& writing, const CallThreads& threads,
              std::byte* memory) {
     Carver carver(memory);
     const CallMemory<T> own(carver, plan, writing, threads);
     if (own.whole == nullptr) return execute_all(plan, operands, threads, own);
-    PassOperands<T> whole = operands;
+    Operands<T> whole = operands;
     whole.result = Results<T>(own.whole);
     whole.accumulate = false;
     whole.epilogue = {};
@@ -221,7 +171,7 @@ void execute(const Plan& plan, const PassOperands<T>& operands, const Writing& w
     else apply_epilogue_to_all(plan, own.whole, size, operands.epilogue, operands.result, threads.plan);
 }
 
-template void execute(const Plan&, const PassOperands<float>&, const Writing&, const CallThreads&, std::byte*);
-template void execute(const Plan&, const PassOperands<double>&, const Writing&, const CallThreads&, std::byte*);
+template void execute(const Plan&, const Operands<float>&, const Writing&, const CallThreads&, std::byte*);
+template void execute(const Plan&, const Operands<double>&, const Writing&, const CallThreads&, std::byte*);
 
 }  // namespace convpp

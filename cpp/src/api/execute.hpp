@@ -24,22 +24,15 @@ struct CallThreads {
     int plan = 1, halo = 1;
 };
 
-inline int64_t result_elems(const ConvProblem& problem, Pass pass) {
-    return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
-}
-
 // A sample's share of the packed weights of all.
 int64_t packed_elems_of_sample(const Plan& plan);
-
-// The workspace of one carrying out, without what may be computed again.
-int64_t workspace_bytes(const Plan& plan, int threads);
 
 // All memory that a call takes.
 int64_t call_bytes(const Plan& plan, const Writing& writing, const CallThreads& threads);
 
 // `memory`: as many bytes.  Takes no other, and so does not fail.
 template <class T>
-void execute(const Plan& plan, const PassOperands<T>& operands, const Writing& writing, const CallThreads& threads,
+void execute(const Plan& plan, const Operands<T>& operands, const Writing& writing, const CallThreads& threads,
              std::byte* memory);
 
 }  // namespace convpp

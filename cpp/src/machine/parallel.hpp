@@ -43,4 +43,16 @@ void parallel_for(int64_t tasks, int threads, const Task& task) {
     for (int64_t i = 0; i < tasks; ++i) task(i, 0);
 }
 
+// part(lo, count) for parts of `items` that have `elems` elements in all, each part enough to take longer than waking a
+// thread.
+template <class Part>
+void parallel_parts(int64_t items, int64_t elems, int threads, const Part& part) {
+    constexpr int64_t elems_of_part = 1 << 16;
+    const int64_t parts = elems / elems_of_part + 1;
+    parallel_for(parts, threads, [&](int64_t index, int) {
+        const int64_t lo = items * index / parts;
+        part(lo, items * (index + 1) / parts - lo);
+    });
+}
+
 }  // namespace convpp

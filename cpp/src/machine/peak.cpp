@@ -15,24 +15,33 @@
 namespace convpp {
 namespace {
 
+// The seconds that run() takes, at best.
+template <class Run>
+double fastest(int repetitions, const Run& run) {
+    double best = std::numeric_limits<double>::infinity();
+    for (int repetition = 0; repetition < repetitions; ++repetition) {
+        const auto start = std::chrono::steady_clock::now();
+        run();
+        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+        best = std::min(best, seconds.count());
+    }
+    return best;
+}
+
 template <class T>
 double measure(int threads) {
     const auto& kernel = kernel_table<T>(active_isa());
     constexpr int64_t steps = 100000;  // about a millisecond a task
     const int64_t tasks = int64_t(threads) * 32;
     std::vector<T> sinks(static_cast<size_t>(tasks));
-    double best = 0;
-    for (int repetition = 0; repetition < 8; ++repetition) {
-        std::vector<int64_t> flops(static_cast<size_t>(tasks));
-        const auto start = std::chrono::steady_clock::now();
+    std::vector<int64_t> flops(sinks.size());
+    const double seconds = fastest(8, [&] {
         parallel_for(tasks, threads, [&](int64_t task, int) {
             const size_t i = static_cast<size_t>(task);
             flops[i] = kernel.multiply_add_rounds(steps, &sinks[i]);
         });
-        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-        best = std::max(best, static_cast<double>(flops[0] * steps * tasks) / seconds.count() / 1e9);
-    }
-    return best;
+    });
+    return static_cast<double>(flops[0] * steps * tasks) / seconds / 1e9;
 }
 
 }  // namespace
@@ -49,23 +58,18 @@ double measure_bandwidth(int64_t bytes, int threads) {
     threads = usable_threads(threads);
     const auto& kernel = kernel_table<float>(active_isa());
     constexpr int64_t elem_bytes = sizeof(float);
-    constexpr int repetitions = 6;
     constexpr int64_t pass_bytes = int64_t(64) << 20;  // of a thread: much longer than the threads take to start
     const int64_t slice = round_up(ceil_div(bytes, 2 * elem_bytes * threads), kernel.lanes);  // elements of a thread
     const int64_t rounds = ceil_div(pass_bytes, slice * 2 * elem_bytes);
     std::vector<float> a(static_cast<size_t>(slice * threads)), b(a.size());
-    double seconds = std::numeric_limits<double>::infinity();
-    for (int repetition = 0; repetition < repetitions; ++repetition) {
-        const auto start = std::chrono::steady_clock::now();
+    const double seconds = fastest(6, [&] {
         // By thread, not by task, so that each keeps its own slice in its caches.  Where one thread takes two tasks,
         // this repetition is slow, and another one is the best.
         parallel_for(threads, threads, [&](int64_t, int thread) {
             for (int64_t round = 0; round < rounds; ++round)
                 kernel.add(b.data() + thread * slice, slice, a.data() + thread * slice);
         });
-        const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-        seconds = std::min(seconds, taken.count());
-    }
+    });
     return static_cast<double>(3 * elem_bytes * slice * threads * rounds) / seconds / 1e9;
 }
 

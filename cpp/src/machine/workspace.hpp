@@ -39,6 +39,14 @@ private:
     int64_t used_ = 0;
 };
 
+// Bytes of what is laid out by a constructor from (carver, arguments).
+template <class Layout, class... Arguments>
+int64_t measured(const Arguments&... arguments) {
+    Carver carver(nullptr);
+    static_cast<void>(Layout(carver, arguments...));
+    return carver.used();
+}
+
 // A value for each thread, in the workspace itself: nothing is allocated, and nothing has to be destroyed.
 template <class Buffers>
 class ThreadBuffers {

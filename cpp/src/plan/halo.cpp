@@ -10,19 +10,7 @@ namespace {
 // Bytes of the gradients that are computed at once, at most, unless a pixel of a sample has more.
 constexpr int64_t gradient_bytes_most = int64_t(1) << 20;
 
-// Positions along an axis: [lo, hi).
-struct Span {
-    int64_t lo = 0, hi = 0;
-    int64_t length() const { return std::max<int64_t>(hi - lo, 0); }
-};
 using Spans = std::array<Span, 3>;
-
-// What is read along an axis, from the first to the last position.
-Span read_span(const ConvProblem& problem, size_t a) {
-    const Geometry& g = problem.geometry();
-    const int64_t last = (problem.output()[a] - 1) * g.stride[a] + (g.kernel[a] - 1) * g.dilation[a];
-    return {-g.pad_lo[a], last - g.pad_lo[a] + 1};
-}
 
 // Parts of a box of positions that have at most `limit` elements, of whole rows and slices where possible, in order.
 template <class Part>
@@ -79,18 +67,19 @@ std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtyp
             slab.pad_hi[a] = read_span(problem, a).hi - box[a].hi;
             elems *= box[a].length();
         }
-        const auto planned = [&](int64_t batch) {
-            slab.batch = batch;
-            return make_plan(ConvProblem(slab), Pass::input_grad, dtype, Algorithm::direct, isa, threads, true);
+        const auto add = [&](int64_t sample_lo, int64_t sample_hi, int64_t at_once) {
+            if (sample_lo == sample_hi) return;
+            slab.batch = at_once;
+            Plan plan = make_plan(ConvProblem(slab), Pass::input_grad, dtype, Algorithm::direct, isa, threads, true);
+            if (plan.empty()) return;
+            halo->gradient_bytes = std::max(halo->gradient_bytes, at_once * elems * elem_bytes);
+            halo->column_bytes = std::max(halo->column_bytes, slab.input[2] * static_cast<int64_t>(sizeof(int64_t)));
+            halo->slabs.push_back({lo, extent, sample_lo, sample_hi, std::move(plan)});
         };
         const int64_t samples = std::clamp<int64_t>(gradient_bytes_most / elem_bytes / elems, 1, g.batch);
-        Plan plan = planned(samples);
-        if (plan.empty()) return;
-        Slab added{lo, extent, samples, std::move(plan), {}};
-        if (g.batch % samples > 0) added.last.push_back(planned(g.batch % samples));
-        halo->gradient_bytes = std::max(halo->gradient_bytes, samples * elems * elem_bytes);
-        halo->column_bytes = std::max(halo->column_bytes, slab.input[2] * static_cast<int64_t>(sizeof(int64_t)));
-        halo->slabs.push_back(std::move(added));
+        const int64_t left = g.batch % samples;
+        add(0, g.batch - left, samples);
+        add(g.batch - left, g.batch, left);
     };
     for (size_t a = 0; a < 3; ++a) {
         if (g.boundary[a] == Boundary::zeros) continue;

@@ -24,9 +24,8 @@ ConvProblem with_zeros_around(const ConvProblem& problem);
 // A part of the halo.
 struct Slab {
     Extents lo{0, 0, 0}, extent{0, 0, 0};  // positions of the extended x
-    int64_t samples = 0;  // that are computed at once
-    Plan plan;            // of so many samples: its x is the slab
-    std::vector<Plan> last;  // of the samples left over, if there are any
+    int64_t sample_lo = 0, sample_hi = 0;
+    Plan plan;  // of some samples at once, which go into these without a rest: its x is the slab
 };
 
 struct HaloPlan {

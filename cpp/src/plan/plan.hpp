@@ -19,6 +19,7 @@
 #include "convpp/convolution.hpp"
 #include "plan/setting.hpp"
 #include "problem/boxes.hpp"
+#include "problem/checked.hpp"
 #include "problem/index_map.hpp"
 
 namespace convpp {
@@ -165,6 +166,17 @@ inline int64_t packed_weight_elems(const Plan& plan) {
     int64_t elems = 0;
     for (const MapPlan& m : plan.maps) elems = std::max(elems, m.weights_at + m.weights_per_group * plan.tasks.groups);
     return elems;
+}
+
+// As many of the threads as have tasks.
+inline int threads_of(const Plan& plan, int threads) {
+    return plan.tasks.parallel ? static_cast<int>(std::min<int64_t>(threads, plan.tasks.count)) : 1;
+}
+
+// The workspace of carrying it out once, without what may be computed again.
+inline int64_t workspace_bytes(const Plan& plan, int threads) {
+    constexpr const char* what = "the workspace";
+    return checked_add(plan.memory.shared, checked_mul(threads, plan.memory.of_thread, what), what);
 }
 
 // The result's extent along an axis, channels first.

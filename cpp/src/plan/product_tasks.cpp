@@ -15,17 +15,15 @@ BoxSplit split_pixels(const Plan& plan, const IndexMap& map, int64_t limit, int6
 
 // 8192 pixels of one channel are 32 KiB of float32; of many channels, a quarter of the L2's share.
 int64_t chunk_pixels_of_rows(const Setting& setting, const MapPlan& m) {
-    int64_t staged = setting.elem_bytes * m.patches.channels_per_block;  // bytes for each pixel
-    for (const AxisMap& axis : m.map.axis) staged *= static_cast<int64_t>(axis.phases.size());
+    const int64_t staged = setting.elem_bytes * m.patches.channels_per_block * m.map.phases();  // bytes for each pixel
     return std::clamp<int64_t>(setting.cache_bytes * 7 / 64 / staged, 1, 8192);
 }
 
 int64_t staged_pixels_most(const Setting& setting, const MapPlan& m) {
     if (m.in_place) return std::numeric_limits<int64_t>::max();
     constexpr int64_t bytes_of_band = 40;  // of each pixel, where planes are single pixels
-    int64_t bytes = setting.elem_bytes * m.patches.channels_per_block + bytes_of_band;
-    for (const AxisMap& axis : m.map.axis) bytes *= static_cast<int64_t>(axis.phases.size());
-    return std::max<int64_t>(1, setting.cache_bytes * 7 / 16 / bytes);
+    const int64_t bytes = setting.elem_bytes * m.patches.channels_per_block + bytes_of_band;
+    return std::max<int64_t>(1, setting.cache_bytes * 7 / 16 / (bytes * m.map.phases()));
 }
 
 int64_t copied_pixels_most(const Setting& setting, const MapPlan& m) {

@@ -25,10 +25,6 @@ double read_flops(const Plan& plan) {
            static_cast<double>(plan.tasks.channels) * static_cast<double>(plan.source.channels);
 }
 
-int64_t result_elems_of(const ConvProblem& problem, Pass pass) {
-    return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
-}
-
 void find_blocks(Plan& plan) {
     // The weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them
     // would take long (there, blocks are no part of the order of the sum).
@@ -48,6 +44,12 @@ void read_pairs(Plan& plan) {
         strides.channel *= 2;
     }
     find_blocks(plan);
+}
+
+// The blocks of the direct orders' sums.
+void order_sums(Plan& plan, bool pairs) {
+    if (pairs) read_pairs(plan);
+    else find_blocks(plan);
 }
 
 struct Choice {
@@ -132,7 +134,7 @@ Plan plan_pass(const Setting& setting) {
     Plan plan(setting);
     // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
     const bool by_maps = plan.algorithm != Algorithm::reference;
-    const bool empty = setting.problem.flops() == 0 || result_elems_of(setting.problem, setting.pass) == 0 ||
+    const bool empty = setting.problem.flops() == 0 || result_elems(setting.problem, setting.pass) == 0 ||
                        (plan.maps.empty() && by_maps);
     const bool pairs = !empty && by_maps && pairs_are_faster(setting, plan);
     if (!plan.maps.empty() && !(empty && setting.algorithm == Algorithm::automatic)) {
@@ -146,8 +148,7 @@ Plan plan_pass(const Setting& setting) {
         }
     }
     if (empty) return plan;
-    if (pairs) read_pairs(plan);
-    else find_blocks(plan);
+    order_sums(plan, pairs);
     complete(plan, setting, choose(plan, setting));
     return plan;
 }
@@ -168,9 +169,7 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
                           Algorithm::automatic, plan.isa, threads, false);
     const Plan draft(setting);
     Plan direct = draft;
-    const bool pairs = pairs_are_faster(setting, draft);
-    if (pairs) read_pairs(direct);
-    else find_blocks(direct);
+    order_sums(direct, pairs_are_faster(setting, draft));
     for (const Strategy* const strategy : strategies()) {
         if ((strategy->orders & order_bit(SumOrder::transformed)) != 0) {
             Plan beaten = draft;
@@ -195,8 +194,7 @@ Plan::Plan(const Setting& setting)
     const Geometry& g = problem.geometry();
     const bool to_input = pass == Pass::input_grad;
     const int64_t in = g.in_channels / g.groups, out = g.out_channels / g.groups;
-    const TensorStrides x = tensor_strides(g.layout, g.in_channels, g.input);
-    const TensorStrides y = tensor_strides(g.layout, g.out_channels, problem.output());
+    const TensorStrides x = x_strides(problem), y = y_strides(problem);
     source = {to_input ? out : in, to_input ? y : x};
     result = buffer.strides = to_input ? x : y;
     tasks.groups = g.groups;

@@ -40,6 +40,14 @@ struct Setting {
     int64_t tasks_wanted, chunks_wanted;
 };
 
+// What a pass writes: elements; channels (forward, input_grad).
+inline int64_t result_elems(const ConvProblem& problem, Pass pass) {
+    return pass == Pass::forward ? problem.y_elems() : pass == Pass::input_grad ? problem.x_elems() : problem.w_elems();
+}
+inline int64_t result_channels(const Geometry& g, Pass pass) {
+    return pass == Pass::forward ? g.out_channels : g.in_channels;
+}
+
 // What a plan is made for: one sample where each has weights of its own, else the problem itself.
 ConvProblem planned_part(const ConvProblem& problem);
 

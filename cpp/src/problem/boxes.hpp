@@ -27,6 +27,15 @@ void for_each_index(const std::array<int64_t, 4>& counts, const Visit& visit) {
                 for (int64_t c = 0; c < counts[3]; ++c) visit(n, a, b, c);
 }
 
+// visit(position) for all positions below some extents, in order.
+template <class Visit>
+void for_each_position(const Extents& extents, const Visit& visit) {
+    Extents at{0, 0, 0};
+    for (at[0] = 0; at[0] < extents[0]; ++at[0])
+        for (at[1] = 0; at[1] < extents[1]; ++at[1])
+            for (at[2] = 0; at[2] < extents[2]; ++at[2]) visit(at);
+}
+
 // Cuts a box into smaller ones: single indices on the axes outside `axis`, `step` indices on it, all inside it.
 // The boxes are in lexicographic order, and so are the elements through them.
 class BoxSplit {

@@ -12,17 +12,18 @@ namespace {
 // Where tap r of an axis stands in the stored kernel: flip rotates it.
 int64_t stored_tap(const Geometry& g, size_t axis, int64_t r) { return g.flip ? g.kernel[axis] - 1 - r : r; }
 
+int64_t residue(int64_t at, int64_t period) { return at - floor_div(at, period) * period; }
+
 // Puts the taps in the order of the sum and finds their phases.
 void finish_taps(AxisMap& map) {
     std::sort(map.taps.begin(), map.taps.end(), [](const Tap& a, const Tap& b) { return a.weight < b.weight; });
-    for (const Tap& tap : map.taps)
-        map.phases.push_back(tap.offset - floor_div(tap.offset, map.source_step) * map.source_step);
+    for (const Tap& tap : map.taps) map.phases.push_back(residue(tap.offset, map.source_step));
     std::sort(map.phases.begin(), map.phases.end());
     map.phases.erase(std::unique(map.phases.begin(), map.phases.end()), map.phases.end());
     for (Tap& tap : map.taps) {
         tap.shift = floor_div(tap.offset, map.source_step);
-        const int64_t residue = tap.offset - tap.shift * map.source_step;
-        tap.phase = std::lower_bound(map.phases.begin(), map.phases.end(), residue) - map.phases.begin();
+        const int64_t phase = residue(tap.offset, map.source_step);
+        tap.phase = std::lower_bound(map.phases.begin(), map.phases.end(), phase) - map.phases.begin();
     }
 }
 
@@ -73,7 +74,11 @@ std::vector<AxisMap> input_grad_axis(const ConvProblem& problem, size_t axis, bo
     return classes;
 }
 
-int64_t residue(int64_t at, int64_t period) { return at - floor_div(at, period) * period; }
+// One tap that reads each result pixel's own source pixel, on the whole axis of both.
+bool is_identity(const AxisMap& axis) {
+    return axis.taps.size() == 1 && axis.taps[0].offset == 0 && axis.source_step == 1 && axis.result_step == 1 &&
+           axis.result_start == 0 && axis.count == axis.source_extent;
+}
 
 }  // namespace
 
@@ -92,15 +97,29 @@ int64_t border_element(Boundary boundary, int64_t at, int64_t n) {
     return -1;
 }
 
-bool AxisMap::reads_inside() const {
-    for (const Tap& tap : taps)
-        if (tap.offset < 0 || tap.offset + (count - 1) * source_step >= source_extent) return false;
-    return true;
+Span read_span(const ConvProblem& problem, size_t axis) {
+    const Geometry& g = problem.geometry();
+    const int64_t last = (problem.output()[axis] - 1) * g.stride[axis] + (g.kernel[axis] - 1) * g.dilation[axis];
+    return {-g.pad_lo[axis], last - g.pad_lo[axis] + 1};
+}
+
+Span AxisMap::pixels_inside() const {
+    const auto [lowest, highest] = std::minmax_element(
+        taps.begin(), taps.end(), [](const Tap& tap, const Tap& other) { return tap.offset < other.offset; });
+    const int64_t lo = std::clamp<int64_t>(ceil_div(-lowest->offset, source_step), 0, count);
+    const int64_t hi = floor_div(source_extent - 1 - highest->offset, source_step) + 1;
+    return {lo, std::clamp(hi, lo, count)};
 }
 
 int64_t IndexMap::taps() const {
     int64_t total = 1;
     for (const AxisMap& a : axis) total *= static_cast<int64_t>(a.taps.size());
+    return total;
+}
+
+int64_t IndexMap::phases() const {
+    int64_t total = 1;
+    for (const AxisMap& a : axis) total *= static_cast<int64_t>(a.phases.size());
     return total;
 }
 
@@ -118,18 +137,6 @@ bool IndexMap::reads_mostly_gaps() const {
     double copied = 1.0;
     for (const AxisMap& a : axis) copied *= static_cast<double>(a.source_step) / static_cast<double>(a.phases.size());
     return copied > most_gaps;
-}
-
-bool IndexMap::reads_inside() const {
-    return axis[0].reads_inside() && axis[1].reads_inside() && axis[2].reads_inside();
-}
-
-bool IndexMap::reads_padding() const {
-    return std::any_of(axis.begin(), axis.end(), [](const AxisMap& a) { return a.reads_padding(); });
-}
-
-bool IndexMap::has_border() const {
-    return std::any_of(axis.begin(), axis.end(), [](const AxisMap& a) { return a.has_border(); });
 }
 
 IndexMap forward_map(const ConvProblem& problem) {
@@ -180,16 +187,6 @@ JointMap joint_map(const std::vector<const IndexMap*>& classes) {
     return joint;
 }
 
-namespace {
-
-// One tap that reads each result pixel's own source pixel, on the whole axis of both.
-bool is_identity(const AxisMap& axis) {
-    return axis.taps.size() == 1 && axis.taps[0].offset == 0 && axis.source_step == 1 && axis.result_step == 1 &&
-           axis.result_start == 0 && axis.count == axis.source_extent;
-}
-
-}  // namespace
-
 IndexMap joined_rows(IndexMap map) {
     if (!map.reads_inside()) return map;  // who repairs what padding spoils needs to know its rows
     for (size_t a = 2; a-- > 0 && is_identity(map.axis[2]) && is_identity(map.axis[a]);) {
@@ -215,6 +212,14 @@ TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& ext
     strides.channel = first ? strides.batch : 1;
     if (first) strides.batch *= channels;
     return strides;
+}
+
+TensorStrides x_strides(const ConvProblem& problem) {
+    return tensor_strides(problem.geometry().layout, problem.geometry().in_channels, problem.geometry().input);
+}
+
+TensorStrides y_strides(const ConvProblem& problem) {
+    return tensor_strides(problem.geometry().layout, problem.geometry().out_channels, problem.output());
 }
 
 }  // namespace convpp

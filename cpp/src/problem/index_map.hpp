@@ -30,6 +30,16 @@ namespace convpp {
 // boundary folds it to; -1 for none.
 int64_t border_element(Boundary boundary, int64_t at, int64_t n);
 
+// Positions along an axis: [lo, hi).
+struct Span {
+    int64_t lo = 0, hi = 0;
+    int64_t length() const { return hi > lo ? hi - lo : 0; }
+    bool has(int64_t at) const { return at >= lo && at < hi; }
+};
+
+// What is read of an axis of x, from the first to the last position; it may begin in front of x and end behind it.
+Span read_span(const ConvProblem& problem, size_t axis);
+
 // A tap of one axis.  offset = shift * source_step + phases[phase]: split into its phases (the residues modulo the
 // step), the source is read at unit stride: element (phase, u + shift).
 struct Tap {
@@ -49,7 +59,8 @@ struct AxisMap {
     std::vector<int64_t> phases;  // the residues of the taps' offsets modulo source_step
     Boundary boundary = Boundary::zeros;  // of the source, where a tap reads outside it
 
-    bool reads_inside() const;  // no tap of any pixel falls outside the source
+    Span pixels_inside() const;  // whose taps all read inside the source
+    bool reads_inside() const { return pixels_inside().length() == count; }
     bool reads_padding() const { return boundary == Boundary::zeros && !reads_inside(); }  // zeros, which add nothing
     bool has_border() const { return boundary != Boundary::zeros; }
 };
@@ -58,13 +69,14 @@ struct IndexMap {
     std::array<AxisMap, 3> axis;
 
     int64_t taps() const;
+    int64_t phases() const;
     int64_t pixels() const;  // of one sample
-    int64_t source_elems_of_pixel()
-        const;  // that the pixels are apart: what a copy without gaps left out takes for each
+    // That the pixels are apart: what a copy without gaps left out takes for each.
+    int64_t source_elems_of_pixel() const;
     bool reads_mostly_gaps() const;  // between the taps: of strides beyond the kernel's reach
-    bool reads_inside() const;
-    bool reads_padding() const;
-    bool has_border() const;  // some axis
+    bool reads_inside() const { return axis[0].reads_inside() && axis[1].reads_inside() && axis[2].reads_inside(); }
+    bool reads_padding() const { return axis[0].reads_padding() || axis[1].reads_padding() || axis[2].reads_padding(); }
+    bool has_border() const { return axis[0].has_border() || axis[1].has_border() || axis[2].has_border(); }
 };
 
 IndexMap forward_map(const ConvProblem& problem);
@@ -95,10 +107,16 @@ IndexMap joined_rows(IndexMap map);
 struct TensorStrides {
     int64_t batch = 0, channel = 0;
     Extents axis{0, 0, 0};
+
+    int64_t offset(int64_t n, int64_t c, const Extents& at) const {
+        return n * batch + c * channel + at[0] * axis[0] + at[1] * axis[1] + at[2] * axis[2];
+    }
 };
 // Of samples without gaps whose pixels are `pixel` elements each.  What lies between channels is left to the caller.
 // `what` names the tensor in the ShapeError of sizes that 64 bits do not hold.
 TensorStrides dense_strides(int64_t pixel, const Extents& extents, const char* what);
 TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& extents);
+TensorStrides x_strides(const ConvProblem& problem);
+TensorStrides y_strides(const ConvProblem& problem);
 
 }  // namespace convpp

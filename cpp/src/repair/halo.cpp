@@ -13,15 +13,6 @@
 namespace convpp {
 namespace {
 
-int threads_of(const Plan& plan, int threads) {
-    return plan.tasks.parallel ? static_cast<int>(std::min<int64_t>(threads, plan.tasks.count)) : 1;
-}
-
-int64_t bytes_of(const Plan& plan, int threads) {
-    constexpr const char* what = "the workspace";
-    return checked_add(plan.memory.shared, checked_mul(threads_of(plan, threads), plan.memory.of_thread, what), what);
-}
-
 // Where the positions of one axis of a slab are folded to, in elements of dx; -1: nowhere.
 int64_t border_offset(const ConvProblem& problem, size_t a, int64_t at, const TensorStrides& dx) {
     const int64_t to = border_element(problem.geometry().boundary[a], at, problem.geometry().input[a]);
@@ -33,8 +24,7 @@ template <class T>
 void add_gradients(const ConvProblem& problem, const Slab& slab, int64_t samples, const T* gradients, T* dx,
                    int threads, int64_t* columns) {
     const Geometry& g = problem.geometry();
-    const TensorStrides to = tensor_strides(g.layout, g.in_channels, g.input);
-    const TensorStrides from = tensor_strides(g.layout, g.in_channels, slab.extent);
+    const TensorStrides to = x_strides(problem), from = tensor_strides(g.layout, g.in_channels, slab.extent);
     for (int64_t w = 0; w < slab.extent[2]; ++w) columns[w] = border_offset(problem, 2, slab.lo[2] + w, to);
     // A channel's plane, or a cache line or two of the channels of all pixels.
     const bool last = g.layout == Layout::channels_last;
@@ -61,15 +51,13 @@ void add_gradients(const ConvProblem& problem, const Slab& slab, int64_t samples
 
 int64_t halo_bytes(const HaloPlan& halo, int threads) {
     int64_t most = 0;
-    for (const Slab& slab : halo.slabs) {
-        most = std::max(most, bytes_of(slab.plan, threads));
-        for (const Plan& last : slab.last) most = std::max(most, bytes_of(last, threads));
-    }
+    for (const Slab& slab : halo.slabs)
+        most = std::max(most, workspace_bytes(slab.plan, threads_of(slab.plan, threads)));
     return checked_add(most, halo.gradient_bytes + halo.column_bytes + 2 * cache_line, "the workspace");
 }
 
 template <class T>
-void add_halo(const HaloPlan& halo, const PassOperands<T>& operands, int threads, std::byte* workspace) {
+void add_halo(const HaloPlan& halo, const Operands<T>& operands, int threads, std::byte* workspace) {
     const ConvProblem& problem = halo.problem;
     const Geometry& g = problem.geometry();
     const int64_t y_sample = problem.y_elems() / g.batch, x_sample = problem.x_elems() / g.batch;
@@ -77,27 +65,25 @@ void add_halo(const HaloPlan& halo, const PassOperands<T>& operands, int threads
     T* const gradients = carver.take<T>(halo.gradient_bytes / static_cast<int64_t>(sizeof(T)));
     int64_t* const columns = carver.take<int64_t>(halo.column_bytes / static_cast<int64_t>(sizeof(int64_t)));
     std::byte* const rest = workspace + carver.used();
-    const auto meets_padding =
-        std::find_if(halo.slabs.begin(), halo.slabs.end(), [](const Slab& slab) { return slab.plan.reads_padding; });
-    const bool spoils =
-        meets_padding != halo.slabs.end() && products_need_repair(meets_padding->plan, operands.second);
+    const bool meets_padding =
+        std::any_of(halo.slabs.begin(), halo.slabs.end(), [](const Slab& slab) { return slab.plan.reads_padding; });
+    const bool spoils = meets_padding && !all_finite(operands.w, problem.w_elems());
     for (const Slab& slab : halo.slabs)
-        for (int64_t n = 0; n < g.batch; n += slab.samples) {
-            const int64_t samples = std::min(slab.samples, g.batch - n);
-            const Plan& plan = samples == slab.samples ? slab.plan : slab.last.front();
-            PassOperands<T> own;
-            own.first = operands.first + n * y_sample;
-            own.second = operands.second;
+        for (int64_t n = slab.sample_lo; n < slab.sample_hi; n += slab.plan.batch()) {
+            const Plan& plan = slab.plan;
+            Operands<T> own;
+            own.dy = operands.dy + n * y_sample;
+            own.w = operands.w;
             own.result = Results<T>(gradients);
             if (plan.gaps == Gaps::filled_before) std::fill_n(gradients, plan.problem.x_elems(), T(0));
             entry<T>(*plan.how).run(plan, own, {threads_of(plan, threads), rest, nullptr});
-            if (plan.reads_padding && spoils) repair_products(plan, own, threads);
-            add_gradients(problem, slab, samples, gradients, operands.result.plain() + n * x_sample,
+            if (plan.reads_padding && spoils) repair(plan, own, threads);
+            add_gradients(problem, slab, plan.batch(), gradients, operands.result.plain() + n * x_sample,
                           plan.tasks.parallel ? threads : 1, columns);
         }
 }
 
-template void add_halo(const HaloPlan&, const PassOperands<float>&, int, std::byte*);
-template void add_halo(const HaloPlan&, const PassOperands<double>&, int, std::byte*);
+template void add_halo(const HaloPlan&, const Operands<float>&, int, std::byte*);
+template void add_halo(const HaloPlan&, const Operands<double>&, int, std::byte*);
 
 }  // namespace convpp

@@ -17,6 +17,6 @@ int64_t halo_bytes(const HaloPlan& halo, int threads);
 
 // Adds to dx.  Takes no memory but the workspace.
 template <class T>
-void add_halo(const HaloPlan& halo, const PassOperands<T>& operands, int threads, std::byte* workspace);
+void add_halo(const HaloPlan& halo, const Operands<T>& operands, int threads, std::byte* workspace);
 
 }  // namespace convpp

@@ -17,33 +17,14 @@ bool is_finite(T value) {
     return value - value == T(0);
 }
 
-// The pixels of an axis whose taps read no padding: [lo, hi).  (What is beyond other boundaries are terms of the sum.)
-struct Interior {
-    int64_t lo, hi;
-    bool has(int64_t u) const { return u >= lo && u < hi; }
-};
+// The pixels of an axis whose taps read no padding.  (What is beyond other boundaries are terms of the sum.)
+Span inside_of(const AxisMap& axis) { return axis.has_border() ? Span{0, axis.count} : axis.pixels_inside(); }
 
-Interior interior(const AxisMap& axis) {
-    Interior inside{0, axis.count};
-    if (axis.has_border()) return inside;
-    while (inside.lo < inside.hi) {
-        const int64_t at = inside.lo * axis.source_step;
-        if (std::all_of(axis.taps.begin(), axis.taps.end(), [&](const Tap& t) { return at + t.offset >= 0; })) break;
-        ++inside.lo;
-    }
-    while (inside.hi > inside.lo) {
-        const int64_t at = (inside.hi - 1) * axis.source_step;
-        if (std::all_of(axis.taps.begin(), axis.taps.end(),
-                        [&](const Tap& t) { return at + t.offset < axis.source_extent; }))
-            break;
-        --inside.hi;
-    }
-    return inside;
+using Inside = std::array<Span, 3>;
+
+Inside inside_of(const IndexMap& map) {
+    return {inside_of(map.axis[0]), inside_of(map.axis[1]), inside_of(map.axis[2])};
 }
-
-using Inside = std::array<Interior, 3>;
-
-Inside inside_of(const IndexMap& map) { return {interior(map.axis[0]), interior(map.axis[1]), interior(map.axis[2])}; }
 
 // body(u) for every pixel of the map that reads padding at some tap, until it returns false.
 template <class Body>
@@ -60,10 +41,6 @@ void for_each_border_pixel(const IndexMap& map, const Inside& inside, const Body
 }
 
 constexpr int64_t small_image = 1024;  // pixels
-
-int64_t at_pixel(const TensorStrides& strides, const Extents& p) {
-    return p[0] * strides.axis[0] + p[1] * strides.axis[1] + p[2] * strides.axis[2];
-}
 
 // Integer arithmetic on the bits: the compiler vectorises it, which it must not do with a sum of floats.
 template <class Bits>
@@ -90,32 +67,22 @@ bool all_finite(const Stored<T>& values, int64_t count) {
     return all_finite(values.at, count, uint64_t(0x7ff0000000000000));
 }
 
-template <class T>
-bool products_need_repair(const Plan& plan, const Stored<T>& weights) {
-    return plan.reads_padding && !all_finite(weights, plan.problem.w_elems());
-}
+namespace {
 
 template <class T>
-void repair_products(const Plan& plan, const PassOperands<T>& operands, int threads) {
+void repair_products(const Plan& plan, const Operands<T>& operands, int threads) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     const ConvProblem& problem = plan.problem;
-    const auto arrays = reference::arrays_of(plan.pass, operands);
-    const Epilogue<T>& epilogue = operands.epilogue;
-    const Results<T>& result = operands.result;
-    const Geometry& g = problem.geometry();
-    const int64_t channels = plan.pass == Pass::forward ? g.out_channels : g.in_channels;
-    parallel_for(g.batch * channels, threads, [&](int64_t task, int) {
+    const int64_t channels = result_channels(problem.geometry(), plan.pass);
+    parallel_for(plan.batch() * channels, threads, [&](int64_t task, int) {
         const int64_t n = task / channels, channel = task % channels;
-        const int64_t plane = n * plan.result.batch + channel * plan.result.channel;
         for (const MapPlan& m : plan.maps)
             for_each_border_pixel(m.map, inside_of(m.map), [&](const Extents& u) {
                 Extents at{};
                 for (size_t a = 0; a < 3; ++a) at[a] = m.map.axis[a].result_start + u[a] * m.map.axis[a].result_step;
-                const T sum = plan.pass == Pass::forward ? reference::forward_at(problem, arrays, n, channel, at)
-                                                         : reference::input_grad_at(problem, arrays, n, channel, at);
-                const int64_t offset = plane + at_pixel(plan.result, at);
-                apply_epilogue(kernel, &sum, 1, epilogue.from(offset).residual, result + offset, 1, 1, 1,
-                            epilogue.activation);
+                const T sum = reference::result_at(problem, plan.pass, operands, n, channel, at);
+                const int64_t offset = plan.result.offset(n, channel, at);
+                apply_epilogue(kernel, operands.epilogue.from(offset), {&sum, 1, 1, 1}, operands.result + offset, 1);
                 return true;
             });
     });
@@ -123,12 +90,11 @@ void repair_products(const Plan& plan, const PassOperands<T>& operands, int thre
 
 template <class T>
 bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw) {
-    if (!plan.reads_padding) return false;
     const ConvProblem& problem = plan.problem;
     const Geometry& g = problem.geometry();
     const Inside inside = inside_of(plan.maps[0].map);
     int64_t inner = 1;  // pixels whose taps all read inside
-    for (const Interior& axis : inside) inner *= axis.hi - axis.lo;
+    for (const Span& axis : inside) inner *= axis.length();
     // A product of padding and Inf leaves NaN in dw.  (Elements of dw lie together; those at dy's borders do not: one of
     // them takes as long as some of dw.  Looking at dy took a quarter of a call with 3 channels of x.)
     constexpr int64_t apart = 4;
@@ -142,62 +108,59 @@ bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw) {
     for (int64_t i = 0; finite && i < planes; ++i) {
         const Stored<T> plane = dy + i / g.out_channels * plan.result.batch + i % g.out_channels * plan.result.channel;
         for_each_border_pixel(plan.maps[0].map, inside,
-                              [&](const Extents& p) { return finite = is_finite(plane[at_pixel(plan.result, p)]); });
+                              [&](const Extents& p) { return finite = is_finite(plane[plan.result.offset(0, 0, p)]); });
     }
     return !finite;
 }
 
 template <class T>
-void repair_sums(const Plan& plan, const PassOperands<T>& operands, int threads, unsigned char* spoiled) {
+void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, unsigned char* spoiled) {
     const ConvProblem& problem = plan.problem;
-    const auto arrays = reference::arrays_of(plan.pass, operands);
     T* const dw = operands.result.plain();
     const Geometry& g = problem.geometry();
     const IndexMap& map = plan.maps[0].map;
     const int64_t in = g.in_channels / g.groups, taps = problem.taps();
-    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
-    const auto outside = [&](size_t a, int64_t u, int64_t t) {
-        const int64_t at = u * map.axis[a].source_step + map.axis[a].taps[static_cast<size_t>(t)].offset;
-        if (map.axis[a].has_border()) return false;
-        return at < 0 || at >= map.axis[a].source_extent;
-    };
     const Inside inside = inside_of(map);
     std::fill_n(spoiled, g.out_channels * taps, static_cast<unsigned char>(0));
     parallel_for(g.out_channels, threads, [&](int64_t k, int) {
         unsigned char* const flags = spoiled + k * taps;
         for (int64_t n = 0; n < g.batch; ++n)
             for_each_border_pixel(map, inside, [&](const Extents& p) {
-                const int64_t at = n * plan.result.batch + k * plan.result.channel + at_pixel(plan.result, p);
-                if (is_finite(arrays.dy[at])) return true;
-                int64_t index = 0;
-                for (int64_t d = 0; d < taps_of(0); ++d)
-                    for (int64_t h = 0; h < taps_of(1); ++h)
-                        for (int64_t w = 0; w < taps_of(2); ++w, ++index)
-                            flags[index] |= static_cast<unsigned char>(
-                                outside(0, p[0], d) || outside(1, p[1], h) || outside(2, p[2], w));
+                if (is_finite(operands.dy[plan.result.offset(n, k, p)])) return true;
+                Extents h{};
+                for_each_position(g.kernel, [&](const Extents& r) {
+                    if (!reference::input_of(problem, p, r, h)) flags[reference::weight_offset(problem, 0, 0, r)] = 1;
+                });
                 return true;
             });
-        for (int64_t index = 0; index < taps; ++index) {
-            if (flags[index] == 0) continue;
-            // Taps are in stored order; the definition counts them rotated when the kernel is flipped.
-            const int64_t counted = g.flip ? taps - 1 - index : index;
-            const Extents r{counted / (g.kernel[1] * g.kernel[2]), counted / g.kernel[2] % g.kernel[1],
-                            counted % g.kernel[2]};
+        for_each_position(g.kernel, [&](const Extents& r) {
+            if (flags[reference::weight_offset(problem, 0, 0, r)] == 0) return;
             for (int64_t c = 0; c < in; ++c)
-                dw[(k * in + c) * taps + index] = reference::weight_grad_at(problem, arrays, 0, g.batch, k, c, r);
-        }
+                dw[reference::weight_offset(problem, k, c, r)] = reference::weight_grad_at(problem, operands, k, c, r);
+        });
     });
+}
+
+}  // namespace
+
+template <class T>
+bool needs_repair(const Plan& plan, const Operands<T>& operands, bool computed) {
+    if (!plan.reads_padding) return false;
+    if (plan.pass != Pass::weight_grad) return !all_finite(operands.w, plan.problem.w_elems());
+    return sums_need_repair(plan, operands.dy, computed ? operands.result.plain() : nullptr);
+}
+
+template <class T>
+void repair(const Plan& plan, const Operands<T>& operands, int threads, unsigned char* spoiled) {
+    if (plan.pass == Pass::weight_grad) repair_sums(plan, operands, threads, spoiled);
+    else repair_products(plan, operands, threads);
 }
 
 template bool all_finite(const Stored<float>&, int64_t);
 template bool all_finite(const Stored<double>&, int64_t);
-template bool products_need_repair(const Plan&, const Stored<float>&);
-template bool products_need_repair(const Plan&, const Stored<double>&);
-template void repair_products(const Plan&, const PassOperands<float>&, int);
-template void repair_products(const Plan&, const PassOperands<double>&, int);
-template bool sums_need_repair(const Plan&, const Stored<float>&, const float*);
-template bool sums_need_repair(const Plan&, const Stored<double>&, const double*);
-template void repair_sums(const Plan&, const PassOperands<float>&, int, unsigned char*);
-template void repair_sums(const Plan&, const PassOperands<double>&, int, unsigned char*);
+template bool needs_repair(const Plan&, const Operands<float>&, bool);
+template bool needs_repair(const Plan&, const Operands<double>&, bool);
+template void repair(const Plan&, const Operands<float>&, int, unsigned char*);
+template void repair(const Plan&, const Operands<double>&, int, unsigned char*);
 
 }  // namespace convpp

@@ -16,20 +16,15 @@ namespace convpp {
 template <class T>
 bool all_finite(const Stored<T>& values, int64_t count);
 
-// Forward and input_grad: depends on the weights alone, so a sample's bits do not depend on its batch.
+// Whether factors that are not finite meet padding.  Of forward and input_grad, it depends on the weights alone, so a
+// sample's bits do not depend on its batch.  `computed`: the sums of weight_grad are computed already (and nothing else was
+// in them): looking at them is often cheaper than looking at dy.
 template <class T>
-bool products_need_repair(const Plan& plan, const Stored<T>& weights);
+bool needs_repair(const Plan& plan, const Operands<T>& operands, bool computed = false);
 
+// `spoiled`: weight_grad's memory for a flag of each filter's tap.
 template <class T>
-void repair_products(const Plan& plan, const PassOperands<T>& operands, int threads);
-
-// `dw`: the sums, if they are computed already (and nothing else was in them): looking at them is often cheaper.
-template <class T>
-bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw = nullptr);
-
-// `spoiled`: memory for a flag of each filter's tap.
-template <class T>
-void repair_sums(const Plan& plan, const PassOperands<T>& operands, int threads, unsigned char* spoiled);
+void repair(const Plan& plan, const Operands<T>& operands, int threads, unsigned char* spoiled = nullptr);
 
 inline int64_t spoiled_flags(const Plan& plan) { return plan.problem.geometry().out_channels * plan.problem.taps(); }
 

@@ -149,8 +149,8 @@ struct ResultBuffer {
 template <class T>
 class TaskEpilogue {
 public:
-    TaskEpilogue(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                const ResultBuffer<T>& buffer, const ProductTask& task)
+    TaskEpilogue(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
+                 const ResultBuffer<T>& buffer, const ProductTask& task)
         : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands) {
         own_.sums = operands.result.plain();
         if (!plan.buffer.used()) return;
@@ -170,7 +170,7 @@ public:
     }
 
     // What the task computes with.
-    const ProductOperands<T>& operands() const { return own_; }
+    const Operands<T>& operands() const { return own_; }
 
     // `applied`: the task has done so where it computed in the result (strategies/rows/row_product.hpp).
     void finish(bool applied) const {
@@ -178,8 +178,8 @@ public:
         const bool with_gaps = plan_.gaps == Gaps::written_by_tasks && !stored_.accumulate;
         for_each_result_rows(plan_, task_, with_gaps, [&](const ResultRows& r) {
             if (plan_.buffer.used() && !plan_.channels_last()) expect_plane(r);
-            apply_epilogue(kernel_, own_.sums + r.task_at, r.task_pitch, stored_.epilogue.from(r.at).residual,
-                        stored_.result + r.at, r.pitch, r.rows, r.count, stored_.epilogue.activation);
+            const SumRows<T> sums{own_.sums + r.task_at, r.task_pitch, r.rows, r.count};
+            apply_epilogue(kernel_, stored_.epilogue.from(r.at), sums, stored_.result + r.at, r.pitch);
         });
     }
 
@@ -196,8 +196,8 @@ private:
     const Plan& plan_;
     const kernels::KernelTable<T>& kernel_;
     const ProductTask& task_;
-    const ProductOperands<T>& stored_;
-    ProductOperands<T> own_;
+    const Operands<T>& stored_;
+    Operands<T> own_;
 };
 
 }  // namespace convpp

@@ -12,24 +12,19 @@
 
 namespace convpp {
 
-inline constexpr int64_t elems_of_filling_task = 1 << 16;  // takes longer than waking a thread
-
 // result = activation(sums + add_to), rounded to how it is stored.
 template <class T>
 void apply_epilogue_to_all(const Plan& plan, const T* sums, int64_t size, const Epilogue<T>& epilogue,
                            const Results<T>& result, int threads) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    const int64_t tasks = size / elems_of_filling_task + 1;
-    parallel_for(tasks, threads, [&](int64_t task, int) {
-        const int64_t lo = size * task / tasks, count = size * (task + 1) / tasks - lo;
-        apply_epilogue(kernel, sums + lo, count, epilogue.from(lo).residual, result + lo, count, 1, count,
-                       epilogue.activation);
+    parallel_parts(size, size, threads, [&](int64_t lo, int64_t count) {
+        apply_epilogue(kernel, epilogue.from(lo), {sums + lo, count, 1, count}, result + lo, count);
     });
 }
 
 // Every result is its bias, or zero (finished).
 template <class T>
-void fill_results(const Plan& plan, const PassOperands<T>& operands, int threads) {
+void fill_results(const Plan& plan, const Operands<T>& operands, int threads) {
     const Geometry& g = plan.problem.geometry();
     const Stored<T>& bias = operands.bias;
     if (plan.pass == Pass::weight_grad) {
@@ -37,22 +32,21 @@ void fill_results(const Plan& plan, const PassOperands<T>& operands, int threads
         return;
     }
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    const bool forward = plan.pass == Pass::forward, last = plan.channels_last();
-    const int64_t channels = forward ? g.out_channels : g.in_channels;
-    const int64_t elems = forward ? plan.problem.y_elems() : plan.problem.x_elems();
+    const bool last = plan.channels_last();
+    const int64_t channels = result_channels(g, plan.pass), elems = result_elems(plan.problem, plan.pass);
     // Results of one pixel, or of one channel's plane.
     const int64_t row = last ? channels : elems == 0 ? 0 : elems / g.batch / channels;
-    const int64_t rows = row == 0 ? 0 : elems / row, tasks = elems / elems_of_filling_task + 1;
-    parallel_for(tasks, threads, [&](int64_t task, int) {
+    const int64_t rows = row == 0 ? 0 : elems / row;
+    parallel_parts(rows, elems, threads, [&](int64_t row_lo, int64_t row_count) {
         constexpr int64_t piece = 256;  // in L1
         T sums[piece] = {};
-        for (int64_t i = rows * task / tasks; i < rows * (task + 1) / tasks; ++i) {
+        for (int64_t i = row_lo; i < row_lo + row_count; ++i) {
             if (bias && !last) std::fill_n(sums, piece, bias[i % channels]);
             for (int64_t j = 0; j < row; j += piece) {
                 const int64_t count = std::min(piece, row - j), at = i * row + j;
                 for (int64_t c = 0; bias && last && c < count; ++c) sums[c] = bias[j + c];
-                apply_epilogue(kernel, sums, count, operands.epilogue.from(at).residual, operands.result + at, count, 1,
-                               count, operands.epilogue.activation);
+                apply_epilogue(kernel, operands.epilogue.from(at), {sums, count, 1, count}, operands.result + at,
+                               count);
             }
         }
     });

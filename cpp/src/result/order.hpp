@@ -208,7 +208,7 @@ struct ResultBlock {
 // ones lie in `planes` before.
 template <class T>
 void finish_results(const Plan& plan, const kernels::KernelTable<T>& kernel, const OrderedSums<T>& order,
-                    int64_t channels, const ProductOperands<T>& operands, int64_t at, T* planes) {
+                    int64_t channels, const Operands<T>& operands, int64_t at, T* planes) {
     const bool rounds = plan.converts(), last = order.in_order == nullptr;
     if (!rounds) order.write(kernel, plan.result, channels, operands.result.plain() + at);
     else if (!last) kernel.transpose_rows(order.in_order, order.pixel_count, channels, planes, order.pixel_count);
@@ -218,8 +218,8 @@ void finish_results(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     order.for_each_run([&](const ResultRun& run) {
         const int64_t to = at + run.offset;
         const T* const from = !rounds ? operands.result.plain() + to : (last ? order.sums : planes) + run.first;
-        apply_epilogue(kernel, from, sum_pitch, operands.epilogue.from(to).residual, operands.result + to, pitch,
-                       last ? run.count : channels, last ? channels : run.count, operands.epilogue.activation);
+        const SumRows<T> sums{from, sum_pitch, last ? run.count : channels, last ? channels : run.count};
+        apply_epilogue(kernel, operands.epilogue.from(to), sums, operands.result + to, pitch);
     });
 }
 

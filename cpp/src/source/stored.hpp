@@ -99,15 +99,6 @@ struct Results {
     T* plain() const { return reinterpret_cast<T*>(at); }
 };
 
-// Rounds whole sums to what is stored, behind residual and activation (kernels/finish.hpp).
-template <class T>
-void apply_epilogue(const kernels::KernelTable<T>& kernel, const T* sums, int64_t pitch, const Stored<T>& residual,
-                    const Results<T>& results, int64_t result_pitch, int64_t rows, int64_t count,
-                    const Activation& activation) {
-    kernel.apply_epilogue[static_cast<int>(results.as)][static_cast<int>(residual.as)](
-        sums, pitch, residual.at, results.at, result_pitch, rows, count, activation);
-}
-
 // The kernels that read an operand.
 template <class T>
 const kernels::Readers<T>& reading(const kernels::KernelTable<T>& kernel, const Stored<T>& operand) {

@@ -27,7 +27,7 @@ constexpr Entry<T> direct_entry() {
                     else measure_products<T, Product<T>>(plan, bytes);
                 },
                 &prepare_products<T, Product<T>>,
-                [](const Plan& plan, const PassOperands<T>& operands, const RunContext& run) {
+                [](const Plan& plan, const Operands<T>& operands, const RunContext& run) {
                     if (plan.pass == Pass::weight_grad) run_sums<T, Sums<T>>(plan, operands, run);
                     else run_products<T, Product<T>>(plan, operands, run);
                 }};

@@ -22,46 +22,44 @@ struct Epilogue {
     Epilogue from(int64_t offset) const { return {residual ? residual + offset : residual, activation}; }
 };
 
-// Of a pass: x and w, dy and w, or dy and x.
+// Whole sums, as they lie in memory: rows of `count`.
 template <class T>
-struct PassOperands {
-    Stored<T> first, second, bias;  // bias: of the result's channels, or null
-    const T* packed = nullptr;      // forward: the weights as Entry::prepare left them, or null
+struct SumRows {
+    const T* at;
+    int64_t pitch, rows, count;
+};
+
+// Rounds whole sums to what is stored, behind residual and activation (kernels/epilogue/).
+template <class T>
+void apply_epilogue(const kernels::KernelTable<T>& kernel, const Epilogue<T>& epilogue, const SumRows<T>& sums,
+                    const Results<T>& results, int64_t pitch) {
+    kernel.apply_epilogue[static_cast<int>(results.as)][static_cast<int>(epilogue.residual.as)](
+        sums.at, sums.pitch, epilogue.residual.at, results.at, pitch, sums.rows, sums.count, epilogue.activation);
+}
+
+// The arrays of a pass.  It reads two of the first three: x and w, dy and w, or dy and x; the other one is null.
+template <class T>
+struct Operands {
+    Stored<T> x, w, dy;
+    Stored<T> bias;  // of the result's channels, or null
+    const T* packed = nullptr;  // forward: the weights as Entry::prepare left them; null: pack them first
     Results<T> result;
     bool accumulate = false;  // add to the result instead of overwriting it
     Epilogue<T> epilogue;
-};
+    T* sums = nullptr;  // where tasks of forward and input_grad compute: the result, or as if it was the whole of it (result/epilogue.hpp)
 
-// Forward and input_grad, as tasks see them.
-template <class T>
-struct ProductOperands {
-    Stored<T> source, weights;
-    const T* packed = nullptr;  // null: pack them first
-    Stored<T> bias;
-    Results<T> result;
-    bool accumulate = false;
-    Epilogue<T> epilogue;
-    T* sums = nullptr;  // where tasks compute: the result, or as if it was the whole of it (result/epilogue.hpp)
-
-    explicit ProductOperands(const PassOperands<T>& of)
-        : source(of.first),
-          weights(of.second),
-          packed(of.packed),
-          bias(of.bias),
-          result(of.result),
-          accumulate(of.accumulate),
-          epilogue(of.epilogue) {}
-};
-
-// Weight_grad.
-template <class T>
-struct SumOperands {
-    Stored<T> dy, x;
-    T* dw = nullptr;
-    bool accumulate = false;
-
-    explicit SumOperands(const PassOperands<T>& of)
-        : dy(of.first), x(of.second), dw(of.result.plain()), accumulate(of.accumulate) {}
+    // The operand whose patches are multiplied.
+    const Stored<T>& source(Pass pass) const { return pass == Pass::input_grad ? dy : x; }
+    // Those of the n-th of several problems that follow each other in the arrays; `its_w`: each has weights of its own.
+    Operands part(const ConvProblem& each, Pass pass, int64_t n, bool its_w = true) const {
+        Operands own = *this;
+        if (x) own.x += n * each.x_elems();
+        if (w && its_w) own.w += n * each.w_elems();
+        if (dy) own.dy += n * each.y_elems();
+        own.result = result + n * result_elems(each, pass);
+        own.epilogue = epilogue.from(n * result_elems(each, pass));
+        return own;
+    }
 };
 
 // What the sums start from: C (earlier blocks, or accumulate), a bias of the rows or of the columns, or zero.
@@ -80,11 +78,11 @@ struct GroupOperands {
     const T* bias;
     bool accumulate;
 
-    GroupOperands(const Plan& plan, const ProductOperands<T>& operands, const T* all_bias, const ProductTask& task,
+    GroupOperands(const Plan& plan, const Operands<T>& operands, const T* all_bias, const ProductTask& task,
                   int64_t group)
         : accumulate(operands.accumulate) {
         const int64_t first_channel = group * plan.tasks.channels + task.channel_lo;
-        source = operands.source + group * plan.source.channels * plan.source.strides.channel;
+        source = operands.source(plan.pass) + group * plan.source.channels * plan.source.strides.channel;
         if (operands.sums != nullptr) result = operands.sums + first_channel * plan.buffer.strides.channel;
         result_at = first_channel * plan.result.channel;
         bias = operands.bias ? all_bias + first_channel : nullptr;
@@ -99,12 +97,12 @@ struct GroupOperands {
 
 // The group's first element of dy, and its x.
 template <class T>
-Stored<T> first_dy(const Plan& plan, const SumProduct& product, const SumOperands<T>& operands) {
+Stored<T> first_dy(const Plan& plan, const SumProduct& product, const Operands<T>& operands) {
     return operands.dy + product.group * plan.tasks.channels * plan.result.channel;
 }
 
 template <class T>
-Stored<T> first_x(const Plan& plan, const SumProduct& product, const SumOperands<T>& operands) {
+Stored<T> first_x(const Plan& plan, const SumProduct& product, const Operands<T>& operands) {
     return operands.x + product.group * plan.source.channels * plan.source.strides.channel;
 }
 

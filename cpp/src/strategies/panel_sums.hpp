@@ -57,8 +57,8 @@ struct RowWriting {
 
 // Rows [row_lo, row_hi) of a product's sums become dw.
 template <class T>
-void write_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums, int64_t row_lo,
-                int64_t row_hi, const SumOperands<T>& operands, const RowWriting<T>& buffers) {
+void write_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
+                int64_t row_lo, int64_t row_hi, const Operands<T>& operands, const RowWriting<T>& buffers) {
     const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
     int64_t* const offsets = buffers.offsets;
     fill_offsets(product.block, plan.weights.source_channel, weight_position(plan, plan.maps[0]), offsets);
@@ -66,7 +66,8 @@ void write_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
     const int64_t channel_step = by_patch ? pitch : 1, pair_step = by_patch ? 1 : pitch;
     const int64_t channel_lo = by_patch ? row_lo : 0, channel_hi = by_patch ? row_hi : product.channels;
     const int64_t pair_lo = by_patch ? 0 : row_lo, pair_hi = by_patch ? pairs : row_hi;
-    T* const dw = operands.dw + product.group * plan.weights.group + product.channel_lo * plan.weights.result_channel +
+    T* const dw = operands.result.plain() + product.group * plan.weights.group +
+                  product.channel_lo * plan.weights.result_channel +
                   product.block.channel_lo * plan.weights.source_channel;
     if (operands.accumulate) {
         for (int64_t c = channel_lo; c < channel_hi; ++c)
@@ -101,7 +102,7 @@ struct RowSums {
         return sum_pitch(plan, kernel, product);
     }
     static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
-                      int64_t row_lo, int64_t row_hi, const SumOperands<T>& operands, const Buffers& buffers) {
+                      int64_t row_lo, int64_t row_hi, const Operands<T>& operands, const Buffers& buffers) {
         write_rows(plan, kernel, product, sums, row_lo, row_hi, operands, buffers.writing);
     }
 };
@@ -143,8 +144,8 @@ private:
 
 // panel[pixel][out channel] of dy.
 template <class T, class Buffers>
-void pack_dy(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const SumOperands<T>& operands,
-             const Box& pixels, int64_t width, const Buffers& buffers) {
+void pack_dy(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product,
+             const Operands<T>& operands, const Box& pixels, int64_t width, const Buffers& buffers) {
     const TensorStrides& strides = plan.result;
     const int64_t count = pixels.elems();
     Stored<T> base = first_dy(plan, product, operands);
@@ -175,7 +176,7 @@ void pack_dy(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumP
 // panel[pixel][pair] of the patches of x.
 template <class T>
 void pack_patches(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product,
-                  const SumOperands<T>& operands, const Box& pixels, int64_t width, const PanelBuffers<T>& buffers) {
+                  const Operands<T>& operands, const Box& pixels, int64_t width, const PanelBuffers<T>& buffers) {
     const int64_t count = pixels.elems(), pairs = product.block.size();
     const Patches patches{plan.maps[0], plan.source.strides, pixels, product.block};
     if (copies_patches(plan)) {

@@ -69,16 +69,16 @@ void measure_products(const Plan& plan, WorkspaceBytes& bytes) {
 }
 
 template <class T, class Product>
-void prepare_products(const Plan& plan, const PassOperands<T>& operands, const RunContext& run, T* packed) {
+void prepare_products(const Plan& plan, const Operands<T>& operands, const RunContext& run, T* packed) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     Carver carver(run.workspace);
     const SharedWeights<T> shared(carver, plan, kernel);
-    Product::pack(plan, kernel, ProductOperands<T>(operands), run.threads, packed,
+    Product::pack(plan, kernel, operands, run.threads, packed,
                   thread_buffers<typename Product::Buffers>(carver, plan, kernel, run.threads));
 }
 
 template <class T, class Product>
-void run_products(const Plan& plan, const ProductOperands<T>& operands, const RunContext& run) {
+void run_products(const Plan& plan, const Operands<T>& operands, const RunContext& run) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     Carver carver(run.workspace);
     const SharedWeights<T> shared(carver, plan, kernel);
@@ -96,11 +96,6 @@ void run_products(const Plan& plan, const ProductOperands<T>& operands, const Ru
         Product::run(plan, kernel, epilogue.operands(), weights, shared.bias, buffers[own], task);
         epilogue.finish(Product::applies_epilogue);
     });
-}
-
-template <class T, class Product>
-void run_products(const Plan& plan, const PassOperands<T>& operands, const RunContext& run) {
-    run_products<T, Product>(plan, ProductOperands<T>(operands), run);
 }
 
 }  // namespace convpp

@@ -44,9 +44,9 @@ struct Entry {
     void (*measure)(const Plan&, WorkspaceBytes&) = nullptr;
     // Packs or transforms the weights of a forward pass once for many calls, into packed_weight_elems(plan) elements (and a
     // cache line of slack); null, or prepares(plan) false: the plan reads them as they are.
-    void (*prepare)(const Plan&, const PassOperands<T>&, const RunContext&, T* packed) = nullptr;
+    void (*prepare)(const Plan&, const Operands<T>&, const RunContext&, T* packed) = nullptr;
     // Writes all results (adds to them), but for those that the plan fills before, and what repair/ computes again.
-    void (*run)(const Plan&, const PassOperands<T>&, const RunContext&) = nullptr;
+    void (*run)(const Plan&, const Operands<T>&, const RunContext&) = nullptr;
 };
 
 struct Strategy {

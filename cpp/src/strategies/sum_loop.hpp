@@ -40,9 +40,8 @@ void measure_sums(const Plan& plan, WorkspaceBytes& bytes) {
 }
 
 template <class T, class Sums>
-void run_sums(const Plan& plan, const PassOperands<T>& of, const RunContext& run) {
+void run_sums(const Plan& plan, const Operands<T>& operands, const RunContext& run) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    const SumOperands<T> operands(of);
     Carver carver(run.workspace);
     const ChunkSums<T, Sums> shared(carver, plan, kernel);
     auto buffers = thread_buffers<typename Sums::Buffers>(carver, plan, kernel, run.threads);

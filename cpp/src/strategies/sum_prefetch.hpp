@@ -15,8 +15,8 @@ namespace convpp {
 // What a box reads of x, and of dy.  Rows that tiles read where they lie, planes of channels_first, are left out: these
 // the processor foresees (asked for, they cost 1x1 layers 2 to 5 % of the peak).
 template <class T>
-kernels::Prefetch prefetch_of(const Plan& plan, const SumProduct& product, const SumOperands<T>& operands, const Box& pixels,
-                          int64_t tiles, int64_t depth, kernels::Stretch* room) {
+kernels::Prefetch prefetch_of(const Plan& plan, const SumProduct& product, const Operands<T>& operands,
+                              const Box& pixels, int64_t tiles, int64_t depth, kernels::Stretch* room) {
     const MapPlan& m = plan.maps[0];
     const PatchBlock& block = product.block;
     const bool by_patch = plan.tile.pixels_are_columns;

@@ -160,8 +160,8 @@ inline int packing_threads(const Plan& plan, int threads) {
 // Packs all weights.  `patches(map)`: the blocks that a map's weights are packed in, or null if they are with another one's;
 // pack(item, thread) packs an item.
 template <class T, class Patches, class Pack>
-void pack_all_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                     int threads, T* packed, const Patches& patches, const Pack& pack) {
+void pack_all_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands, int threads,
+                     T* packed, const Patches& patches, const Pack& pack) {
     const PackedWeights layout = packed_weights(plan, kernel);
     const int64_t groups = plan.tasks.groups, elems = packed_weight_elems(plan);
     int64_t blocks = 0;
@@ -177,8 +177,8 @@ void pack_all_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, co
         const PatchBlock block = patch_block(own, index);
         const int64_t panel_lo = part * panels_of_item, panel_hi = std::min(panel_lo + panels_of_item, layout.panels);
         T* const to = packed + m.weights_at + group * m.weights_per_group + layout.at(block, index);
-        pack(PackingItem<T>{m, block, operands.weights + group * plan.weights.group, panel_lo, panel_hi,
-                            layout.pitch(block), to},
+        pack(PackingItem<T>{m, block, operands.w + group * plan.weights.group, panel_lo, panel_hi, layout.pitch(block),
+                            to},
              thread);
     };
     parallel_for(ceil_div(items, of_task), packing_threads(plan, threads), [&](int64_t task, int thread) {
@@ -189,8 +189,8 @@ void pack_all_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, co
 
 // The same by the blocks of each map itself.  `buffers[thread].packing` are the thread's PackingBuffers.
 template <class T, class Buffers>
-void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                      int threads, T* packed, const ThreadBuffers<Buffers>& buffers) {
+void pack_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands, int threads,
+                      T* packed, const ThreadBuffers<Buffers>& buffers) {
     pack_all_panels(
         plan, kernel, operands, threads, packed, [](const MapPlan& m) { return &m.patches; },
         [&](const PackingItem<T>& item, int thread) {

@@ -36,7 +36,7 @@ struct ChannelSumBuffers {
 // Vectors of channels of dy from channel `from` of the product on: panel[vector][pixel][lane].
 template <class T>
 void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product,
-                      const SumOperands<T>& operands, const Box& pixels, int64_t from,
+                      const Operands<T>& operands, const Box& pixels, int64_t from,
                       const ChannelSumBuffers<T>& buffers) {
     if (!plan.channels_last()) return pack_dy(plan, kernel, product, operands, pixels, kernel.lanes, buffers);
     const int64_t count = pixels.elems() * kernel.lanes, length = pixels.extent(3);
@@ -52,7 +52,7 @@ void pack_dy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, c
 // The sums of a product, in vectors of channels: sums[vector][pair][lane].
 template <class T>
 void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
-                  const SumOperands<T>& operands, T* sums, const ChannelSumBuffers<T>& buffers) {
+                  const Operands<T>& operands, T* sums, const ChannelSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
     const MapPlan& m = plan.maps[0];
     const auto add_sums = kernel.channel_sums[channel_kernel(own<ChannelsPlan>(plan).group_channels)];
@@ -88,12 +88,12 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 
 template <class T>
 void write_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
-                    const SumOperands<T>& operands, const ChannelSumBuffers<T>& buffers) {
+                    const Operands<T>& operands, const ChannelSumBuffers<T>& buffers) {
     fill_offsets(product.block, plan.weights.source_channel, weight_position(plan, plan.maps[0]), buffers.dy_offset);
     const int64_t lanes = kernel.lanes, pairs = product.block.size();
     for (int64_t c = 0; c < product.channels; ++c) {
         const int64_t channel = product.channel_lo + c;
-        T* const to = operands.dw + channel / own<ChannelsPlan>(plan).group_channels * plan.weights.group +
+        T* const to = operands.result.plain() + channel / own<ChannelsPlan>(plan).group_channels * plan.weights.group +
                       channel % own<ChannelsPlan>(plan).group_channels * plan.weights.result_channel;
         const T* const from = sums + c / lanes * pairs * lanes + c % lanes;
         for (int64_t k = 0; k < pairs; ++k) {
@@ -109,7 +109,7 @@ struct ChannelSums : RowSums<T, ChannelSumBuffers<T>, &sum_channels<T>> {
     using Buffers = ChannelSumBuffers<T>;
     static constexpr bool cuts_rows = false;
     static void write(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
-                      int64_t, int64_t, const SumOperands<T>& operands, const Buffers& buffers) {
+                      int64_t, int64_t, const Operands<T>& operands, const Buffers& buffers) {
         write_channels(plan, kernel, product, sums, operands, buffers);
     }
 };

@@ -84,14 +84,13 @@ void pack_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kerne
 }
 
 template <class T>
-void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kernel,
-                              const ProductOperands<T>& operands, int threads, T* packed,
-                              const ThreadBuffers<ChannelBuffers<T>>& buffers) {
+void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
+                              int threads, T* packed, const ThreadBuffers<ChannelBuffers<T>>& buffers) {
     const int64_t vectors = ceil_div(plan.tasks.channels, kernel.lanes);
     parallel_for(vectors, packing_threads(plan, threads), [&](int64_t vector, int thread) {
         for (const MapPlan& m : plan.maps)
             pack_channel_weights(
-                plan, kernel, m, operands.weights, vector,
+                plan, kernel, m, operands.w, vector,
                 packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group_channels,
                 buffers[static_cast<size_t>(thread)].pairs);
     });
@@ -153,18 +152,18 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
 
 // What the sums of a box of taps begin with.
 template <class T>
-kernels::Start first_start(const ProductOperands<T>& operands, int64_t box_of_taps) {
+kernels::Start first_start(const Operands<T>& operands, int64_t box_of_taps) {
     if (operands.accumulate || box_of_taps > 0) return kernels::Start::from_c;
     return operands.bias ? kernels::Start::column_bias : kernels::Start::zero;
 }
 
 // channels_last: the tiles write the results, but for a vector that is partly filled.
 template <class T>
-void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                        const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan* const maps = &task.map;
     const int64_t lanes = kernel.lanes;
-    const Stored<T>& source = operands.source;
+    const Stored<T>& source = operands.source(plan.pass);
     // One vector of channels of a map's pixels.
     const auto multiply = [&](const MapPlan& m, int64_t b, const CopyLayout& layout, int64_t channel, int64_t valid) {
         const Box pixels = pixels_of(m, task.pixels);
@@ -198,11 +197,11 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
 
 // channels_first: a vector of channels at a time, transposed into the result.
 template <class T>
-void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                         const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan* const maps = &task.map;
     const int64_t lanes = kernel.lanes, end = task.channel_lo + task.channels;
-    const Stored<T>& source = operands.source;
+    const Stored<T>& source = operands.source(plan.pass);
     const ResultBlock block(plan, task);
     OrderedSums<T> order = buffers.sums;
     if (block.whole) order_area(plan.buffer.strides, block.area, sums_in_order(block.area, lanes), order);
@@ -234,7 +233,7 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
 }
 
 template <class T>
-void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                       const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
     if (plan.channels_last()) run_channels_last(plan, kernel, operands, packed, bias, buffers, task);
     else run_channels_first(plan, kernel, operands, packed, bias, buffers, task);

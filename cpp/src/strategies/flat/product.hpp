@@ -97,7 +97,7 @@ void pack_joint_weights(const Plan& plan, const JointPlan& joint, const PackingI
 }
 
 template <class T>
-void pack_all_joint_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void pack_all_joint_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                             int threads, T* packed, const ThreadBuffers<FlatBuffers<T>>& buffers) {
     const FlatPlan& rows = own<FlatPlan>(plan);
     const int64_t width = packed_weights(plan, kernel).width;
@@ -156,7 +156,7 @@ inline bool same_steps(const JointPlan& joint, int64_t panel) {
 }
 
 template <class T>
-void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                    const T* packed, const T* bias, FlatBuffers<T>& buffers, const ProductTask& task) {
     const JointPlan& joint = own<FlatPlan>(plan).joint(plan, task.map);
     const PackedWeights layout = packed_weights(plan, kernel);

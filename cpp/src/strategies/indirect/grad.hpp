@@ -37,7 +37,7 @@ struct BoxTiles {
 
 // What the tiles of box b ask for: the next box of this task, or the first one of the next task; null if there is none.
 template <class T>
-kernels::Prefetch prefetch_next(const Plan& plan, const SumTask& task, const SumOperands<T>& operands, int64_t b,
+kernels::Prefetch prefetch_next(const Plan& plan, const SumTask& task, const Operands<T>& operands, int64_t b,
                                 const BoxTiles& tiles, const IndirectSumBuffers<T>& own) {
     const BoxSplit& boxes = plan.maps[0].boxes;
     const bool last = b + 1 == task.box_hi;
@@ -51,7 +51,7 @@ kernels::Prefetch prefetch_next(const Plan& plan, const SumTask& task, const Sum
 // The same sums with only one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
 template <class T>
 void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
-                  const SumOperands<T>& operands, T* sums, const IndirectSumBuffers<T>& buffers) {
+                  const Operands<T>& operands, T* sums, const IndirectSumBuffers<T>& buffers) {
     const SumLayout layout(plan, kernel);
     const SumProduct& product = task.product;
     const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();

@@ -62,7 +62,7 @@ struct IndirectBuffers {
 };
 
 template <class T>
-void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                        const T* packed, const T* bias, const IndirectBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan* const maps = &task.map;
     const int64_t map_count = task.map.classes;
@@ -106,7 +106,7 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                 if (packed != nullptr) {
                     weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
                 } else {
-                    const Stored<T> unpacked = operands.weights + group * plan.weights.group;
+                    const Stored<T> unpacked = operands.w + group * plan.weights.group;
                     const int64_t first = task.channel_lo / layout.width;
                     const PackingItem<T> item{m,
                                               block,

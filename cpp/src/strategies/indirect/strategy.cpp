@@ -174,10 +174,12 @@ void plan(Plan& plan, const Setting& setting, const Fit&) {
 
 // The source as pairs, where the plan reads them.
 template <class T>
-void run(const Plan& plan, const PassOperands<T>& operands, const RunContext& context) {
+void run(const Plan& plan, const Operands<T>& operands, const RunContext& context) {
     if (plan.pass == Pass::weight_grad) return run_sums<T, IndirectSums<T>>(plan, operands, context);
-    ProductOperands<T> as_read(operands);
-    if (plan.order == SumOrder::pairs) as_read.source = as_bf16_pairs(as_read.source, partner_distance(plan));
+    Operands<T> as_read = operands;
+    if (plan.order == SumOrder::pairs)
+        for (Stored<T>* const source : {&as_read.x, &as_read.dy})  // one is null
+            *source = as_bf16_pairs(*source, partner_distance(plan));
     run_products<T, IndirectProducts<T>>(plan, as_read, context);
 }
 

@@ -32,7 +32,7 @@ struct PackedSumBuffers : PanelBuffers<T> {
 // sums[row][column] over the pixels of boxes [box_lo, box_hi).
 template <class T>
 void sum_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
-                const SumOperands<T>& operands, T* sums, const PackedSumBuffers<T>& buffers) {
+                const Operands<T>& operands, T* sums, const PackedSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
     const SumLayout layout(plan, kernel);
     const int64_t pitch = sum_pitch(plan, kernel, product);

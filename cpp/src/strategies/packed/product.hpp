@@ -46,7 +46,7 @@ struct PackedBuffers {
 };
 
 template <class T>
-void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                      const T* packed, const T* bias, const PackedBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan& m = task.map;
     const Widths width = panel_widths(plan, kernel);

@@ -1,6 +1,6 @@
 // The definition of the three passes, element by element: plain loops that anyone can read.
 //
-// In:  a ConvProblem and contiguous arrays.   Out: one element, or all of them.
+// In:  a ConvProblem without weights for each sample, contiguous arrays.   Out: one element.   Next: strategy.cpp, all of them.
 //
 //   forward        y[n,k,p]  = bias[k] + sum over c, r   of  x[n,c, p*stride - lo + r*dilation] * w[k,c,r]
 //   input_grad    dx[n,c,h]  = bias[c] + sum over k, p, r of dy[n,k,p] * w[k,c,r]   where p*stride - lo + r*dilation = h
@@ -10,45 +10,32 @@
 // every faster path, and it is `algorithm="reference"`.
 #pragma once
 
-#include <functional>
-
 #include "convpp/problem.hpp"
-#include "source/stored.hpp"
 #include "strategies/operands.hpp"
 
 namespace convpp::reference {
 
-template <class T>
-struct Arrays {
-    Stored<T> x, w, dy, bias;
-};
+// Where w[k, c, r] is stored; c is the channel within k's group.  flip rotates the kernel.
+int64_t weight_offset(const ConvProblem& problem, int64_t k, int64_t c, const Extents& r);
 
-// The operands of a pass as the equations name them.
+// The element of x that output p meets at tap r; false if it is in the padding.
+bool input_of(const ConvProblem& problem, const Extents& p, const Extents& r, Extents& h);
+
 template <class T>
-Arrays<T> arrays_of(Pass pass, const PassOperands<T>& operands) {
-    const Stored<T>&first = operands.first, &second = operands.second, &bias = operands.bias;
-    switch (pass) {
-        case Pass::forward: return {first, second, {}, bias};
-        case Pass::input_grad: return {{}, second, first, bias};
-        case Pass::weight_grad: return {second, {}, first, bias};
-    }
-    return {};
+T forward_at(const ConvProblem& problem, const Operands<T>& operands, int64_t n, int64_t k, const Extents& p);
+
+template <class T>
+T input_grad_at(const ConvProblem& problem, const Operands<T>& operands, int64_t n, int64_t c, const Extents& h);
+
+// Of y or dx.
+template <class T>
+T result_at(const ConvProblem& problem, Pass pass, const Operands<T>& operands, int64_t n, int64_t channel,
+            const Extents& at) {
+    return pass == Pass::forward ? forward_at(problem, operands, n, channel, at)
+                                 : input_grad_at(problem, operands, n, channel, at);
 }
 
 template <class T>
-T forward_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n, int64_t k, const Extents& p);
-
-template <class T>
-T input_grad_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n, int64_t c, const Extents& h);
-
-// Summed over the samples [n_lo, n_hi); c is the channel within k's group.
-template <class T>
-T weight_grad_at(const ConvProblem& problem, const Arrays<T>& arrays, int64_t n_lo, int64_t n_hi, int64_t k, int64_t c,
-                 const Extents& r);
-
-// The whole pass: put(where it is in y, dx or dw, sum) for each result.
-template <class T>
-void run(const ConvProblem& problem, Pass pass, const Arrays<T>& arrays, int threads,
-         const std::function<void(int64_t, T)>& put);
+T weight_grad_at(const ConvProblem& problem, const Operands<T>& operands, int64_t k, int64_t c, const Extents& r);
 
 }  // namespace convpp::reference

@@ -2,6 +2,7 @@
 //
 // In:  a Setting.   Out: its line of the table.   Next: reference.hpp, the equations.
 #include "machine/dispatch.hpp"
+#include "machine/parallel.hpp"
 #include "strategies/reference/reference.hpp"
 #include "strategies/strategy.hpp"
 
@@ -16,13 +17,30 @@ Fit fit(const Plan&, const Setting& setting) {
 }
 
 template <class T>
-void run(const Plan& plan, const PassOperands<T>& operands, const RunContext& context) {
+void run(const Plan& plan, const Operands<T>& operands, const RunContext& context) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    const auto arrays = reference::arrays_of(plan.pass, operands);
-    reference::run<T>(plan.problem, plan.pass, arrays, context.threads, [&](int64_t at, T sum) {
+    const ConvProblem& problem = plan.problem;
+    const Geometry& g = problem.geometry();
+    const auto put = [&](int64_t at, T sum) {
         if (operands.accumulate) sum += operands.result[at];
-        apply_epilogue(kernel, &sum, 1, operands.epilogue.from(at).residual, operands.result + at, 1, 1, 1,
-                       operands.epilogue.activation);
+        apply_epilogue(kernel, operands.epilogue.from(at), {&sum, 1, 1, 1}, operands.result + at, 1);
+    };
+    if (plan.pass == Pass::weight_grad) {
+        parallel_for(g.out_channels, context.threads, [&](int64_t k, int) {
+            for (int64_t c = 0; c < g.in_channels / g.groups; ++c)
+                for_each_position(g.kernel, [&](const Extents& r) {
+                    put(reference::weight_offset(problem, k, c, r),
+                        reference::weight_grad_at(problem, operands, k, c, r));
+                });
+        });
+        return;
+    }
+    const int64_t channels = result_channels(g, plan.pass);
+    parallel_for(g.batch * channels, context.threads, [&](int64_t task, int) {
+        const int64_t n = task / channels, channel = task % channels;
+        for_each_position(plan.pass == Pass::forward ? problem.output() : g.input, [&](const Extents& at) {
+            put(plan.result.offset(n, channel, at), reference::result_at(problem, plan.pass, operands, n, channel, at));
+        });
     });
 }
 

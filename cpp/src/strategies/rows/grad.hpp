@@ -31,8 +31,8 @@ struct RowSumBuffers {
 };
 
 template <class T>
-void sum_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
-              const SumOperands<T>& operands, T* sums, RowSumBuffers<T>& buffers) {
+void sum_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task, const Operands<T>& operands,
+              T* sums, RowSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
     const int64_t pitch = sum_pitch(plan, kernel, product);
     const Stored<T> dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;

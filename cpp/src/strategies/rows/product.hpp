@@ -42,8 +42,8 @@ struct RowBuffers {
 };
 
 template <class T>
-void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
-                  const T* packed, const T* bias, RowBuffers<T>& buffers, const ProductTask& task) {
+void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands, const T* packed,
+                  const T* bias, RowBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan& m = task.map;
     const PackedWeights layout = packed_weights(plan, kernel);
     const int64_t result_step = m.map.axis[2].result_step * plan.buffer.strides.axis[2];

@@ -108,8 +108,7 @@ struct RowEpilogue {
 
     void rows(T* at, int64_t pitch, int64_t count, int64_t columns) const {
         const int64_t offset = at - first.plain();
-        apply_epilogue(kernel, at, pitch, epilogue.from(offset).residual, first + offset, pitch, count, columns,
-                    epilogue.activation);
+        apply_epilogue(kernel, epilogue.from(offset), {at, pitch, count, columns}, first + offset, pitch);
     }
     // Those of vectors [lo, end), each element once: vectors may overlap.
     void vectors(const kernels::VectorAt* lo, const kernels::VectorAt* end, T* at, int64_t pitch, int64_t count) const {

@@ -44,7 +44,7 @@ struct SlideSumBuffers {
 
 template <class T>
 void sum_slides(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
-                const SumOperands<T>& operands, T* sums, const SlideSumBuffers<T>& buffers) {
+                const Operands<T>& operands, T* sums, const SlideSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
     const MapPlan& m = plan.maps[0];
     const int64_t lanes = kernel.lanes, taps = product.block.size(), pitch = plan.result.axis[1];

@@ -62,7 +62,7 @@ void slide(const kernels::KernelTable<T>& kernel, kernels::Strip<T> strip, const
 }
 
 template <class T>
-void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                     const T* packed, const T* bias, const SlideBuffers<T>& buffers, const ProductTask& task) {
     const MapPlan& m = task.map;
     const Box& pixels = task.pixels;
@@ -83,8 +83,8 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
         strip.weights = packed + layout.of_task(m, group, task.channel_lo, block, 0);
         for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
             for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
-                slides.read(kernel, own.source + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]), operands.source,
-                            buffers.source);
+                slides.read(kernel, own.source + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]),
+                            operands.source(plan.pass), buffers.source);
                 T* const to = own.result + n * plan.buffer.strides.batch +
                               (depth.result_start + d) * plan.buffer.strides.axis[0] +
                               (height.result_start + pixels.lo[2]) * pitch + width.result_start + pixels.lo[3];

@@ -84,7 +84,7 @@ void transform_results(const Plan& plan, const kernels::KernelTable<T>& kernel, 
 
 // What the tiles of a box ask for while they multiply: x and dy of the next one.
 template <class T>
-kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumOperands<T>& operands,
+kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                                 const SumProduct& product, const WinogradBox& next, int64_t depth,
                                 const WinogradSumBuffers<T>& buffers) {
     const kernels::TileKernels<T>& tiles = kernel.tiles[plan.tile.shape];
@@ -155,7 +155,7 @@ bool transform_sums(const Plan& plan, const kernels::KernelTable<T>& kernel, con
 // The sums of a chunk.
 template <class T>
 void sum_tiles(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
-               const SumOperands<T>& operands, T* sums, const WinogradSumBuffers<T>& buffers) {
+               const Operands<T>& operands, T* sums, const WinogradSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
     const Stored<T> x = first_x(plan, product, operands), dy = first_dy(plan, product, operands);
     const auto box_of = [&](int64_t b) {
@@ -180,10 +180,11 @@ void sum_tiles(const Plan& plan, const kernels::KernelTable<T>& kernel, const Su
 // Some vectors of filters go to dw.
 template <class T>
 void write_filters(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, const T* sums,
-                   int64_t vector_lo, int64_t vector_hi, const SumOperands<T>& operands,
+                   int64_t vector_lo, int64_t vector_hi, const Operands<T>& operands,
                    const WinogradSumBuffers<T>& buffers) {
     const int64_t elems = vector_elems(plan, kernel, product), count = elems / kernel.lanes;
-    T* const dw = operands.dw + product.group * plan.weights.group + product.channel_lo * plan.weights.result_channel +
+    T* const dw = operands.result.plain() + product.group * plan.weights.group +
+                  product.channel_lo * plan.weights.result_channel +
                   product.block.channel_lo * plan.weights.source_channel;
     for (int64_t vector = vector_lo; vector < vector_hi; ++vector) {
         const T* const from = sums + vector * elems;

@@ -55,15 +55,15 @@ struct WinogradBuffers : TileBuffers<T> {
 // While the tiles of a source block multiply, they ask for what comes next: the next block's source, or the results, and the
 // source of the task that the thread probably takes then.
 template <class T>
-kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>& kernel,
-                                const ProductOperands<T>& operands, const ProductTask& task, const WinogradBox& box,
-                                int64_t block, const WinogradBuffers<T>& buffers) {
+kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
+                                const ProductTask& task, const WinogradBox& box, int64_t block,
+                                const WinogradBuffers<T>& buffers) {
     if (!plan.channels_last()) return {};
     const WinogradPlan& w = winograd_of(plan);
     PrefetchList list(buffers.stretches);
     const auto add_source = [&](const ProductTask& of, const WinogradBox& its_box, const SourceBlock& channels) {
         const int64_t channel = of.group_lo * plan.source.channels + channels.lo;
-        list.add(source_part(plan, operands.source, its_box, channel, channels.channels), its_box.source.range);
+        list.add(source_part(plan, operands.source(plan.pass), its_box, channel, channels.channels), its_box.source.range);
     };
     if (block + 1 < SourceBlock::count(plan)) {
         add_source(task, box, SourceBlock(plan, block + 1));
@@ -81,7 +81,7 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
 }
 
 template <class T>
-void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                        const T* transformed, const T* bias, const WinogradBuffers<T>& buffers,
                        const ProductTask& task) {
     const WinogradPlan& w = winograd_of(plan);

@@ -60,14 +60,14 @@ struct WeightPanel {
 
 // `to`: the block's and the panel's first element.
 template <class T>
-void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                      const WeightPanel& of, const WinogradWeights& layout, T* to, const WeightBuffers<T>& buffers) {
     const WinogradPlan& w = winograd_of(plan);
     const MapPlan& m = plan.maps[0];
     const int64_t width = layout.width, most = m.patches.channels_per_block;
     const int64_t lo = of.part * most, channels = std::min(most, of.block.channels - lo);  // of the block
     if (channels <= 0) return;
-    const Stored<T> weights = operands.weights + of.group * plan.weights.group;
+    const Stored<T> weights = operands.w + of.group * plan.weights.group;
     PackingItem<T> packed{m, patch_block(m.patches, 0), weights, of.panel, of.panel + 1, 0, buffers.panel};
     packed.block.channel_lo = of.block.lo + lo;
     packed.block.channel_hi = of.block.lo + lo + channels;
@@ -91,7 +91,7 @@ void transform_panel(const Plan& plan, const kernels::KernelTable<T>& kernel, co
 
 // All of them.  `buffers[thread].transforming` are the thread's WeightBuffers.
 template <class T, class Buffers>
-void transform_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void transform_all_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                            int threads, T* transformed, const ThreadBuffers<Buffers>& buffers) {
     const WinogradWeights layout(plan, kernel, plan.tasks.channels);
     const int64_t blocks = SourceBlock::count(plan), parts = WeightPanel::parts(plan, winograd_of(plan).source_block);
@@ -108,7 +108,7 @@ void transform_all_weights(const Plan& plan, const kernels::KernelTable<T>& kern
 
 // The weights of a source block and a task's channels, where they stay in L2.
 template <class T>
-void transform_own_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const ProductOperands<T>& operands,
+void transform_own_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                            const ProductTask& task, const SourceBlock& block, T* transformed,
                            const WeightBuffers<T>& buffers) {
     const WinogradWeights layout(plan, kernel, plan.tasks.channel_block);

@@ -1,0 +1,21 @@
+// In:  an array of the public API, and how many elements it should have.   Out: an exception where it has not.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+#include "convpp/convolution.hpp"
+#include "convpp/error.hpp"
+
+namespace convpp {
+
+template <class T>
+void check_view(const View<T>& view, int64_t expected, const char* argument) {
+    const std::string elements = std::to_string(expected);
+    if (view.size != expected)
+        throw ShapeError(std::string(argument) + " has " + std::to_string(view.size) + " elements, expected " + elements);
+    if (expected > 0 && view.data == nullptr)
+        throw std::invalid_argument(std::string(argument) + " is null, expected " + elements + " elements");
+}
+
+}  // namespace convpp

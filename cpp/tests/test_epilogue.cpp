@@ -25,7 +25,7 @@ Array<T> run(const Plan& plan, const ConvProblem& problem, const Array<T>& sourc
     Array<T> result(before.size());
     std::copy_n(before.data(), before.size(), result.data());
     Operands<T> operands;
-    (plan.pass == Pass::forward ? operands.x : operands.dy) = {source.data(), source.size()};
+    (plan.pass == Pass::forward ? operands.x : operands.dy) = Stored<T>(source.data(), source.size());
     operands.w = {weights.data(), problem.w_elems()};
     if (!accumulate) operands.bias = {bias.data(), bias.size()};
     operands.result = Results<T>(result.data());

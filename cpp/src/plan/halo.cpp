@@ -15,24 +15,19 @@ using Spans = std::array<Span, 3>;
 // Parts of a box of positions that have at most `limit` elements, of whole rows and slices where possible, in order.
 template <class Part>
 void for_each_part(const Spans& box, int64_t limit, const Part& part) {
-    size_t cut = 2;  // the axis that is cut; those before it are taken one by one
-    int64_t behind = 1;
-    for (size_t a = 3; a-- > 0;) {
-        cut = a;
-        if (box[a].length() > limit / behind) break;
-        behind *= box[a].length();
+    Extents step{}, parts{};
+    for (size_t a = 3; a-- > 0; limit /= box[a].length()) {
+        step[a] = std::clamp<int64_t>(limit, 1, box[a].length());
+        parts[a] = ceil_div(box[a].length(), step[a]);
     }
-    const int64_t step = std::max<int64_t>(1, box[cut].length() > limit / behind ? limit / behind : box[cut].length());
-    Spans at = box;
-    const auto cut_axis = [&](const auto& self, size_t a) -> void {
-        if (a > cut) return part(at);
-        const int64_t take = a == cut ? step : 1;
-        for (int64_t lo = box[a].lo; lo < box[a].hi; lo += take) {
-            at[a] = {lo, std::min(lo + take, box[a].hi)};
-            self(self, a + 1);
+    for_each_position(parts, [&](const Extents& index) {
+        Spans at{};
+        for (size_t a = 0; a < 3; ++a) {
+            const int64_t lo = box[a].lo + index[a] * step[a];
+            at[a] = {lo, std::min(lo + step[a], box[a].hi)};
         }
-    };
-    cut_axis(cut_axis, 0);
+        part(at);
+    });
 }
 
 }  // namespace

@@ -92,17 +92,11 @@ double ConvProblem::flops() const noexcept {
            static_cast<double>(taps_);
 }
 
-const char* name(Pass pass) noexcept {
-    return name_in({"forward", "input_grad", "weight_grad"}, pass);
-}
+const char* name(Pass pass) noexcept { return name_in({"forward", "input_grad", "weight_grad"}, pass); }
 
-const char* name(DType dtype) noexcept {
-    return name_in({"float32", "float64", "bfloat16", "float16"}, dtype);
-}
+const char* name(DType dtype) noexcept { return name_in({"float32", "float64", "bfloat16", "float16"}, dtype); }
 
-const char* name(Layout layout) noexcept {
-    return name_in({"channels_first", "channels_last"}, layout);
-}
+const char* name(Layout layout) noexcept { return name_in({"channels_first", "channels_last"}, layout); }
 
 const char* name(Boundary boundary) noexcept {
     return name_in({"zeros", "reflect", "replicate", "circular", "symmetric"}, boundary);

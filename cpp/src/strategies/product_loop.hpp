@@ -36,9 +36,8 @@ ThreadBuffers<Buffers> thread_buffers(Carver& carver, const Plan& plan, const ke
 
 // What one thread takes of them.
 template <class Buffers, class T>
-void measure_buffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
-    carver.take<Buffers>(1);
-    Buffers(carver, plan, kernel);
+int64_t buffer_bytes(const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    return measured<Buffers>(plan, kernel) + round_up(sizeof(Buffers), cache_line);
 }
 
 // What the tasks of a thread are told of their call, where its buffers derive from this.
@@ -61,11 +60,9 @@ void tell_context(Buffers& own, const Plan& plan, const RunContext& run, int64_t
 template <class T, class Product>
 void measure_products(const Plan& plan, WorkspaceBytes& bytes) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    Carver shared(nullptr), thread(nullptr);
-    SharedWeights<T>(shared, plan, kernel);
-    measure_buffers<typename Product::Buffers>(thread, plan, kernel);
-    measure_buffers<ResultBuffer<T>>(thread, plan, kernel);
-    bytes = {shared.used(), thread.used()};
+    bytes.shared = measured<SharedWeights<T>>(plan, kernel);
+    bytes.of_thread = checked_add(buffer_bytes<typename Product::Buffers>(plan, kernel),
+                                  buffer_bytes<ResultBuffer<T>>(plan, kernel), "the workspace");
 }
 
 template <class T, class Product>

@@ -33,10 +33,7 @@ struct ChunkSums {
 template <class T, class Sums>
 void measure_sums(const Plan& plan, WorkspaceBytes& bytes) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    Carver shared(nullptr), thread(nullptr);
-    ChunkSums<T, Sums>(shared, plan, kernel);
-    measure_buffers<typename Sums::Buffers>(thread, plan, kernel);
-    bytes = {shared.used(), thread.used()};
+    bytes = {measured<ChunkSums<T, Sums>>(plan, kernel), buffer_bytes<typename Sums::Buffers>(plan, kernel)};
 }
 
 template <class T, class Sums>

@@ -74,7 +74,8 @@ struct PatchBlock {
     int64_t channel_lo = 0, channel_hi = 0;
     Box taps;
     int64_t start = 0;  // position of its first pair in the whole contraction
-    int64_t size() const { return (channel_hi - channel_lo) * taps.elems(); }
+    int64_t channels() const { return channel_hi - channel_lo; }
+    int64_t size() const { return channels() * taps.elems(); }
 };
 PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
 

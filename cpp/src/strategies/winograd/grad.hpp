@@ -25,10 +25,6 @@
 
 namespace convpp {
 
-inline int64_t source_channels(const SumProduct& product) {
-    return product.block.channel_hi - product.block.channel_lo;
-}
-
 template <class T>
 struct WinogradSumBuffers : TileBuffers<T> {
     int64_t width;  // of a panel of filters
@@ -50,7 +46,7 @@ struct WinogradSumBuffers : TileBuffers<T> {
           filter_pitch(channel_pitch(plan, kernel)) {
         const WinogradPlan& winograd = winograd_of(plan);
         const MapPlan& m = plan.maps[0];
-        const WinogradBox box = largest_box(plan, kernel.lanes);
+        const WinogradBox box = box_of(plan, 0, kernel.lanes);
         const int64_t channels = m.patches.channels_per_block;
         w_point = apart_by_odd_lines<T>(box.tile_count() * round_up(filter_pitch, width));
         s_point = apart_by_odd_lines<T>(channels * filter_pitch);
@@ -89,7 +85,7 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
                                 const WinogradSumBuffers<T>& buffers) {
     const kernels::TileKernels<T>& tiles = kernel.tiles[plan.tile.shape];
     const WinogradPlan& w = winograd_of(plan);
-    const int64_t channels = source_channels(product);
+    const int64_t channels = product.block.channels();
     PrefetchList list(buffers.stretches);
     list.add(source_part(plan, first_x(plan, product, operands), next, product.block.channel_lo, channels),
              next.source.range);
@@ -104,7 +100,7 @@ template <class T>
 void multiply_box(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, int64_t tiles,
                   Beginning<T> beginning, kernels::Prefetch prefetch, const WinogradSumBuffers<T>& buffers) {
     const WinogradPlan& w = winograd_of(plan);
-    const int64_t channels = source_channels(product), filters = round_up(product.channels, kernel.lanes);
+    const int64_t channels = product.block.channels(), filters = round_up(product.channels, kernel.lanes);
     for (int64_t e = 0; e < w.points(); ++e)
         for (int64_t tap = 0; tap < w.outer_taps(); ++tap) {
             const T* const v = buffers.v + e * buffers.point + buffers.taps[tap];
@@ -124,7 +120,7 @@ void multiply_box(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 // Elements of a vector of filters in a chunk's sums.
 template <class T>
 int64_t vector_elems(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product) {
-    return source_channels(product) * plan.maps[0].map.taps() * kernel.lanes;
+    return product.block.channels() * plan.maps[0].map.taps() * kernel.lanes;
 }
 
 // G^T S G, to where the taps lie in a chunk's sums.  Returns whether all are finite.
@@ -132,7 +128,7 @@ template <class T>
 bool transform_sums(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, T* sums,
                     const WinogradSumBuffers<T>& buffers) {
     const WinogradPlan& w = winograd_of(plan);
-    const int64_t channels = source_channels(product), lanes = kernel.lanes, taps = plan.maps[0].map.taps();
+    const int64_t channels = product.block.channels(), lanes = kernel.lanes, taps = plan.maps[0].map.taps();
     // In the order of S, so that each of its points is read from front to back.
     int64_t vectors = 0;
     for (int64_t c = 0; c < channels; ++c)
@@ -158,19 +154,17 @@ void sum_tiles(const Plan& plan, const kernels::KernelTable<T>& kernel, const Su
                const Operands<T>& operands, T* sums, const WinogradSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
     const Stored<T> x = first_x(plan, product, operands), dy = first_dy(plan, product, operands);
-    const auto box_of = [&](int64_t b) {
-        return WinogradBox(winograd_of(plan), plan.maps[0].boxes.box(b), kernel.lanes);
-    };
     Beginning<T> beginning;
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
-        const WinogradBox box = box_of(b);
+        const WinogradBox box = box_of(plan, b, kernel.lanes);
         const int64_t tiles = box.tile_count();
         buffers.find(winograd_of(plan), box, buffers.width);
-        transform_source(plan, kernel, x, box, product.block.channel_lo, source_channels(product), buffers);
+        transform_source(plan, kernel, x, box, product.block.channel_lo, product.block.channels(), buffers);
         transform_results(plan, kernel, product, dy, box, buffers);
         kernels::Prefetch prefetch;
         if (plan.channels_last() && b + 1 < task.box_hi)
-            prefetch = prefetch_next(plan, kernel, operands, product, box_of(b + 1), tiles, buffers);
+            prefetch =
+                prefetch_next(plan, kernel, operands, product, box_of(plan, b + 1, kernel.lanes), tiles, buffers);
         multiply_box(plan, kernel, product, tiles, beginning, prefetch, buffers);
         beginning.start = kernels::Start::onto_c;  // each box's sum on its own: it rounds less
     }

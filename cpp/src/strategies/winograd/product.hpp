@@ -37,7 +37,7 @@ struct WinogradBuffers : TileBuffers<T> {
           transforming(carver, plan, kernel),
           m_pitch(channel_pitch(plan, kernel)) {
         const WinogradPlan& w = winograd_of(plan);
-        const WinogradBox box = largest_box(plan, kernel.lanes);
+        const WinogradBox box = box_of(plan, 0, kernel.lanes);
         const WinogradWeights layout(plan, kernel, plan.tasks.channel_block);
         const int64_t elems = box.results.elems, pixels = elems / kernel.lanes;
         const bool first = !plan.channels_last();
@@ -89,9 +89,8 @@ void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const WinogradBox box(w, task.pixels, kernel.lanes);
     const int64_t tiles = box.tile_count();
     buffers.find(w, box, buffers.m_pitch);
-    const MapPlan& m = task.map;
     OrderedSums<T> results = buffers.results;
-    order_area(plan.result, area_of(m, results_of(plan, m, box.units)), box.results.strides, results);
+    order_area(plan.result, area_of(task.map, results_of(plan, task.map, box.units)), box.results.strides, results);
     const GroupOperands<T> own(plan, operands, bias, task, task.group_lo);
     Beginning<T> beginning;
     for (int64_t index = 0; index < SourceBlock::count(plan); ++index) {

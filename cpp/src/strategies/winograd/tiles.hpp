@@ -79,11 +79,8 @@ struct WinogradBox {
         for (CopyLayout* const layout : {&source, &results}) layout->lay_out(box.extent(0), 1, lanes);
     }
 
-    static int64_t product(const std::array<int64_t, 4>& counts) {
-        return counts[0] * counts[1] * counts[2] * counts[3];
-    }
-    int64_t place_count() const { return product(places); }
-    int64_t tile_count() const { return product(tiles); }
+    int64_t place_count() const { return places[0] * places[1] * places[2] * places[3]; }
+    int64_t tile_count() const { return tiles[0] * tiles[1] * tiles[2] * tiles[3]; }
 
     // Where the places begin in the copy of the source.
     void find_places(const WinogradPlan& plan, int64_t* at) const {
@@ -123,9 +120,9 @@ private:
     }
 };
 
-// Buffers are made for the first box: it is the largest.
-inline WinogradBox largest_box(const Plan& plan, int64_t lanes) {
-    return {winograd_of(plan), plan.maps[0].boxes.box(0), lanes};
+// A box of the plan.  The first one is the largest: buffers are made for it.
+inline WinogradBox box_of(const Plan& plan, int64_t index, int64_t lanes) {
+    return {winograd_of(plan), plan.maps[0].boxes.box(index), lanes};
 }
 
 // The taps of a kernel that lies in vectors, one `pitch` behind the other, in the order in which they meet the source.
@@ -190,7 +187,7 @@ struct TileBuffers : TaskContext {
 
     // `channels`: of V.
     TileBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, int64_t channels)
-        : TileBuffers(carver, plan, kernel, channels, largest_box(plan, kernel.lanes)) {}
+        : TileBuffers(carver, plan, kernel, channels, box_of(plan, 0, kernel.lanes)) {}
 
     // For the tiles of a box, `tile_pitch` apart.
     void find(const WinogradPlan& w, const WinogradBox& box, int64_t tile_pitch) const {
@@ -209,8 +206,8 @@ private:
           pitch(channels) {
         constexpr const char* what = "the transformed input";
         const WinogradPlan& w = winograd_of(plan);
-        const bool sums = plan.pass == Pass::weight_grad;
-        const int64_t row_count = sums ? plan.maps[0].patches.channels_per_block : box.tile_count();
+        const int64_t row_count =
+            plan.pass == Pass::weight_grad ? plan.maps[0].patches.channels_per_block : box.tile_count();
         rows = carver.take<const T*>(row_count);
         row_sums = carver.take<T*>(row_count);
         point = apart_by_odd_lines<T>(checked_mul(box.place_count(), pitch, what));

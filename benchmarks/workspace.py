@@ -4,10 +4,10 @@
     python benchmarks/workspace.py --csv workspace.csv
 
 In: layers.csv.
-Out: for each pass and dtype the largest workspace of a thread, and the largest one that all threads share, with the
-rows that ask for them.  Shared are packed weights, in the weight gradient the sums of its chunks, and an array of a
-gradient's size where one that is added to ``out`` may be needed as a whole.  N matters for that array of an input
-gradient alone: ``cpp/tests/test_plan_memory.cpp`` holds all other memory to bounds with up to 2^20 samples.
+Out: for each pass and dtype the largest workspace of a thread, and the largest one that all threads share (packed
+weights; in the weight gradient the sums of its chunks; a second result, where a call may need one), with the rows that
+ask for them.  But for second results, N does not matter: ``cpp/tests/test_plan_memory.cpp`` holds plans to bounds with
+up to 2^20 samples.
 """
 
 from __future__ import annotations

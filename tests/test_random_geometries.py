@@ -30,6 +30,9 @@ from geometry import (
 from layer_kinds import draw_layer
 from rounding import PASSES, check_auto
 
+#: Strategies of the direct algorithm.
+DIRECT = {"sliding", "channels", "packed", "rows", "flat", "indirect"}
+
 BATCHES = 100
 BATCH_SIZE = 50
 LAYER_BATCHES = 60
@@ -138,7 +141,7 @@ def test_the_layers_take_every_direct_strategy() -> None:
         for op in PASSES
         for layout in LAYOUTS
     )
-    assert {name for name in taken if taken[name] >= 20} >= {"sliding", "channels", "packed", "rows", "indirect"}, taken
+    assert {name for name in taken if taken[name] >= 20} >= DIRECT, taken
 
 
 def layer_features(g: Geometry) -> dict[str, bool]:

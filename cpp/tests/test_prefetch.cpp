@@ -130,8 +130,9 @@ TEST_CASE("a list is spread over all steps of the tiles, and ends with the last 
     strides.batch = 1 << 14;
     strides.channel = 1 << 10;
     strides.axis = {1 << 9, 1 << 5, 1};
-    prefetch.add(Stored<float>(memory.data(), 0), strides, {2, 1, 3, 20}, {1, 1, 1},
-                 4);  // 24 rows of two lines, or of three
+    const Stored<float> first(memory.data(), 0);
+    prefetch.add(SourcePart<float>{first, strides, {1, 3, 20}, 2, 4},  // 24 rows of two lines, or of three
+                 {{{0, 1}, {0, 3}, {0, 20}}});
     const kernels::Prefetch list = prefetch.over(48, 100);
     CHECK(list.period >= 48 * 100 / 72);
     CHECK(list.period <= 48 * 100 / 48);
@@ -140,7 +141,7 @@ TEST_CASE("a list is spread over all steps of the tiles, and ends with the last 
     CHECK(prefetch.over(1, 1).period == 1);
     // More than the room holds is left out.
     PrefetchList full(room.data());
-    full.add(Stored<float>(memory.data(), 0), strides, {2, 2, 1, 1}, {1, 1, 1}, 1000);
+    full.add(SourcePart<float>{first, strides, {2, 1, 1}, 2, 1000}, {{{0, 2}, {0, 1}, {0, 1}}});
     CHECK(room[static_cast<size_t>(most_stretches - 1)].at == nullptr);
     const kernels::Prefetch cut = full.over(1, 1);
     CHECK(cut.next[most_stretches - 1].at == cut.next[most_stretches - 1].end);

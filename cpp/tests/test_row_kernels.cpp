@@ -25,7 +25,7 @@ Array<T> source_of_rows(int64_t rows, int64_t pitch, int64_t count, int64_t step
     return source;
 }
 
-// Bands of height x pitch elements as staging makes them (patches.hpp): zeros, rows, zeros; some of zeros alone.
+// Bands of height x pitch elements as staging makes them (source/staged.hpp): zeros, rows, zeros; some of zeros alone.
 template <class S, class T>
 void check_bands(const KernelTable<T>& table, int64_t band_count, int64_t step, int64_t count, int64_t pitch,
                  int64_t spare, Random& random) {

@@ -60,9 +60,8 @@ public:
         };
         for (size_t a = 0; a < 2; ++a) {
             line_count_[a] = 0;
-            for_each_position(a, [&](int64_t to, int64_t from, bool inside) {
-                lines_[a][line_count_[a]++] = {to, from, inside};
-            });
+            for_each_position(
+                a, [&](int64_t to, int64_t from, bool inside) { lines_[a][line_count_[a]++] = {to, from, inside}; });
         }
         column_count_ = 0;
         column_step_ = layout.strides.axis[2];
@@ -139,31 +138,30 @@ void copy_elements(PairElements from, int64_t step, int64_t count, T* to, int64_
     }
 }
 
-// Fills what lies outside x in a copy of some channels.  `source`: from the first sample and channel that are copied on.
+// Fills what lies outside x in a copy of a part of it.
 template <class T>
-void fill_outside(const BorderMap& border, const CopyLayout& layout, const TensorStrides& strides,
-                  const Stored<T>& source, int64_t channels, T* copy) {
-    const int64_t step = layout.strides.axis[2];
-    const auto fill = [&](const auto elements, int64_t width, T* to_block) {  // of a block: `width` channels of a sample
+void fill_outside(const BorderMap& border, const SourcePart<T>& part, const CopyLayout& layout, T* copy) {
+    const int64_t step = layout.strides.axis[2], channel_step = part.strides.channel;
+    const auto fill = [&](const auto elements, int64_t width, T* block) {  // `width` channels of a sample
         border.for_each_outside([&](const BorderStretch& stretch) {
             const auto from = elements + stretch.from;
-            T* const to = to_block + stretch.to;
+            T* const to = block + stretch.to;
             if (width == 1) copy_elements(from, stretch.step, stretch.count, to, step);
-            else if (strides.channel == 1 && stretch.step == width && step == width)
+            else if (channel_step == 1 && stretch.step == width && step == width)
                 copy_elements(from, 1, stretch.count * width, to, 1);
             else
                 for (int64_t i = 0; i < stretch.count; ++i)
-                    copy_elements(from + i * stretch.step, strides.channel, width, to + i * step, 1);
+                    copy_elements(from + i * stretch.step, channel_step, width, to + i * step, 1);
         });
     };
-    for (int64_t c = 0; c < channels; c += layout.width, copy += layout.elems)
+    for (int64_t c = 0; c < part.channels; c += layout.width, copy += layout.elems)
         for (int64_t n = 0; n < layout.samples; ++n) {
-            const Stored<T> block = source + (c * strides.channel + n * strides.batch);
-            const int64_t width = std::min(layout.width, channels - c);
-            T* const to = copy + n * layout.strides.batch;
-            if (block.partner_distance != 0)
-                fill(PairElements{reinterpret_cast<const bfloat16*>(block.at), block.partner_distance}, width, to);
-            else with_elements(block, [&](const auto* elements) { fill(elements, width, to); });
+            const Stored<T> from = part.first + (c * channel_step + n * part.strides.batch);
+            const int64_t width = std::min(layout.width, part.channels - c);
+            T* const block = copy + n * layout.strides.batch;
+            if (from.partner_distance != 0)
+                fill(PairElements{reinterpret_cast<const bfloat16*>(from.at), from.partner_distance}, width, block);
+            else with_elements(from, [&](const auto* elements) { fill(elements, width, block); });
         }
 }
 

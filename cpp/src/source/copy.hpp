@@ -11,8 +11,7 @@
 #include "machine/workspace.hpp"
 #include "plan/plan.hpp"
 #include "source/border_map.hpp"
-#include "source/layout.hpp"
-#include "source/stored.hpp"
+#include "source/view.hpp"
 
 namespace convpp {
 
@@ -24,17 +23,15 @@ struct CopySizes {
     std::array<int64_t, 3> border{};  // positions of each axis, where x goes on beyond its ends
 
     CopySizes() = default;
-    // Of all that is not read in place.  layout_of(map, taps) is that of a largest box of pixels.
+    // Of all that is not read in place: layout_of(map, i) is that of a largest box of pixels and the i-th box of taps.
     template <class Maps, class LayoutOf>
-    CopySizes(const Maps& maps, const char* what, const LayoutOf& layout_of) {
+    CopySizes(const Maps& maps, const LayoutOf& layout_of) {
         for (const MapPlan& m : maps)
-            for (int64_t b = 0; !m.in_place && b < m.patches.taps.count(); ++b) {
-                const CopyLayout layout = layout_of(m, m.patches.taps.box(b));
-                add(layout, layout.copied_elems(m.patches.channels_per_block, what), m.map.has_border());
-            }
+            for (int64_t i = 0; !m.in_place && i < m.patches.taps.count(); ++i)
+                add(layout_of(m, i), m.map.has_border());
     }
-    void add(const CopyLayout& layout, int64_t copied_elems, bool has_border) {
-        elems = std::max(elems, copied_elems);
+    void add(const CopyLayout& layout, bool has_border) {
+        elems = std::max(elems, layout.total());
         pitch = std::max(pitch, layout.strides.axis[1]);
         rows = std::max(rows, layout.range[1].length);
         columns = std::max(columns, layout.range[2].length);
@@ -64,13 +61,16 @@ struct SourceCopy {
         if (sizes.border[2] > 0) border = BorderMap(carver, sizes.border);
     }
 
-    // Fills what lies outside x in a copy of some channels, where x goes on beyond its ends.
-    void fill_border(const IndexMap& map, const CopyLayout& layout, const TensorStrides& strides,
-                     const Stored<T>& first, int64_t channels) const {
+    SourceView<T> view_of(const MapPlan& m, const Box& pixels, const PatchBlock& block,
+                          const CopyLayout& layout) const {
+        return view_of_copy<T>(m, pixels, block, layout, {at, layout.total()}, offsets);
+    }
+    // Fills what lies outside x, where x goes on beyond its ends.
+    void fill_border(const IndexMap& map, const SourcePart<T>& part, const CopyLayout& layout) const {
         if (!border.used()) return;
         BorderMap found = border;
-        found.find(map, strides, layout);
-        fill_outside(found, layout, strides, first, channels, at);
+        found.find(map, part.strides, layout);
+        fill_outside(found, part, layout, at);
     }
 };
 

@@ -1,7 +1,7 @@
 // The source as vectors of channels: a padded copy of a part of it, the pixels of each vector behind one another.
 //
 // In:  a MapPlan (or residue classes), a box of pixels, a box of taps, the source tensor.   Out: a LaneCopy.
-// Next: strategies/channels/product.hpp and strategies/winograd/product.cpp, whose vectors run along channels.
+// Next: strategies/channels/product.hpp and strategies/winograd/product.hpp, whose vectors run along channels.
 //
 // What the taps share stays in L1, and pixels that lie a multiple of the cache's sets apart do not push each other out.
 // channels_first planes are transposed on the way.
@@ -15,11 +15,6 @@
 #include "source/view.hpp"
 
 namespace convpp {
-
-// Lays the ranges of a copy out in vectors of channels.
-inline void lay_out_vectors(CopyLayout& layout, int64_t samples, int64_t lanes) {
-    lay_out(layout, samples, lanes, "the padded input");
-}
 
 // What some maps' pixels of a box read with a box of their taps: one copy for all.  (Several maps have one box of taps.)
 inline CopyLayout lane_layout(const MapPlan* maps, int64_t map_count, const Box& box, int64_t taps, int64_t lanes) {
@@ -36,7 +31,7 @@ inline CopyLayout lane_layout(const MapPlan* maps, int64_t map_count, const Box&
         }
         layout.range[a] = {lo, hi - lo};
     }
-    lay_out_vectors(layout, box.extent(0), lanes);
+    layout.lay_out(box.extent(0), 1, lanes);
     return layout;
 }
 
@@ -46,7 +41,8 @@ struct LaneCopy : SourceCopy<T> {
     kernels::Run* runs = nullptr;  // channels_first: the rows of a plane
     int64_t* channel_offset = nullptr;
 
-    LaneCopy(Carver& carver, const Plan& plan, int64_t lanes) : LaneCopy(carver, sizes_of(plan, lanes), lanes, most_taps(plan)) {}
+    LaneCopy(Carver& carver, const Plan& plan, int64_t lanes)
+        : LaneCopy(carver, sizes_of(plan, lanes), lanes, most_taps(plan)) {}
     // Of a source, and of another tensor that takes its place.
     LaneCopy(Carver& carver, const Plan& plan, const CopyLayout& source, const CopyLayout& other, int64_t lanes)
         : LaneCopy(carver, sizes_of(plan, source, other), lanes, 0) {}
@@ -58,19 +54,16 @@ private:
         channel_offset = carver.take<int64_t>(lanes);
     }
     static CopySizes sizes_of(const Plan& plan, int64_t lanes) {
-        const int64_t channels = plan.channels_last() ? plan.tasks.channel_block : lanes;
-        CopySizes sizes;
-        for (const MapPlan& m : plan.maps)
-            for (int64_t b = 0; m.classes > 0 && b < m.patches.taps.count(); ++b) {
-                const CopyLayout layout = lane_layout(&m, m.classes, m.boxes.box(0), b, lanes);
-                sizes.add(layout, layout.copied_elems(channels, "the padded input"), m.map.has_border());
-            }
-        return sizes;
+        return CopySizes(plan.maps, [&](const MapPlan& m, int64_t i) {  // of all channels of a task, or of one vector
+            CopyLayout layout = lane_layout(&m, m.classes, m.boxes.box(0), i, lanes);
+            if (plan.channels_last()) layout.blocks = ceil_div(plan.tasks.channel_block, lanes);
+            return layout;
+        });
     }
     static CopySizes sizes_of(const Plan& plan, const CopyLayout& source, const CopyLayout& other) {
         CopySizes sizes;
-        sizes.add(source, source.elems, plan.maps[0].map.has_border());
-        sizes.add(other, other.elems, false);
+        sizes.add(source, plan.maps[0].map.has_border());
+        sizes.add(other, false);
         return sizes;
     }
     static int64_t most_taps(const Plan& plan) {
@@ -80,68 +73,48 @@ private:
     }
 };
 
-// Some channels of the part of a tensor that a box of pixels reads.
-struct LaneBlock {
-    const Box& box;
-    const CopyLayout& layout;
-    int64_t channel, channels;
-
-    template <class T>
-    Stored<T> first(const Stored<T>& source, const TensorStrides& strides) const {
-        return source + (box.lo[0] * strides.batch + channel * strides.channel);
-    }
-};
-
-// A tensor that is copied.
-struct LaneTensor {
-    const TensorStrides& strides;
-    Extents extents;
-    bool channels_last;
-};
-
-// Copies a block, and zeros around it.
+// Copies a part, and zeros around it.
 template <class T>
-void copy_lanes(const kernels::KernelTable<T>& kernel, const LaneTensor& tensor, const Stored<T>& source,
-                const LaneBlock& block, const LaneCopy<T>& copy) {
-    const TensorStrides& from = tensor.strides;
-    const CopyLayout& layout = block.layout;
-    const kernels::Readers<T>& read = reading(kernel, source);
-    const int64_t lanes = kernel.lanes, channels = block.channels, vectors = ceil_div(channels, lanes);
-    const CopyBands bands(layout, from, tensor.extents);
-    const Stored<T> first = block.first(source, from);
-    const bool transposes = !tensor.channels_last;
-    if (transposes) {
+void copy_lanes(const kernels::KernelTable<T>& kernel, const SourcePart<T>& part, bool channels_last,
+                const CopyLayout& layout, const LaneCopy<T>& copy) {
+    const TensorStrides& from = part.strides;
+    const kernels::Readers<T>& read = reading(kernel, part.first);
+    const int64_t lanes = kernel.lanes, vectors = ceil_div(part.channels, lanes);
+    const CopyBands bands(layout, part);
+    if (!channels_last) {
         for (int64_t h = 0; h < bands.rows.count; ++h)
             copy.runs[h] = {h * from.axis[1], h * layout.range[2].length, bands.columns.count};
         for (int64_t c = 0; c < lanes; ++c) copy.channel_offset[c] = c * from.channel;
     }
     T* to = copy.at;
     bands.for_each([&](const kernels::Band& band) {
-        for (int64_t v = 0; transposes && band.rows > 0 && v < vectors; ++v)
-            read.transpose_panel((first + (band.from + v * lanes * from.channel)).at, copy.channel_offset,
-                                 std::min(lanes, channels - v * lanes), copy.runs, band.rows,
-                                 to + band.before + v * layout.elems, lanes, source.end);
+        for (int64_t v = 0; !channels_last && band.rows > 0 && v < vectors; ++v)
+            read.transpose_panel((part.first + (band.from + v * lanes * from.channel)).at, copy.channel_offset,
+                                 std::min(lanes, part.channels - v * lanes), copy.runs, band.rows,
+                                 to + band.before + v * layout.elems, lanes, part.first.end);
         to = write_band(layout, vectors, band, from.axis[1], to, [&](T* at, int64_t row) {
-            if (!transposes)
-                read.split_channels((first + row).at, from.axis[2], band.count, channels, at, layout.elems, source.end);
+            if (channels_last)
+                read.split_channels((part.first + row).at, from.axis[2], band.count, part.channels, at, layout.elems,
+                                    part.first.end);
         });
     });
 }
 
-// What a map's pixels read in the first vector of a copy.
-template <class T>
-SourceView<T> view_of_lanes(const MapPlan& m, const Box& pixels, const PatchBlock& taps, const CopyLayout& layout,
-                            const LaneCopy<T>& copy) {
-    return view_of_copy<T>(m, pixels, taps, layout, {copy.at, layout.elems}, copy.offsets);
-}
+// Some channels of the plan's source that a box of pixels reads.
+struct LaneBlock {
+    const Box& pixels;
+    const CopyLayout& layout;
+    int64_t channel, channels;
+};
 
-// The same of the plan's source, and what lies outside of x.  The lanes beyond the channels stay zeros.
+// Copies a block, with what lies outside of x.  The lanes beyond the channels stay zeros.
 template <class T>
 void copy_lanes(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const Stored<T>& source,
                 const LaneBlock& block, const LaneCopy<T>& copy) {
-    const TensorStrides& strides = plan.source.strides;
-    copy_lanes(kernel, {strides, source_extents(m.map), plan.channels_last()}, source, block, copy);
-    copy.fill_border(m.map, block.layout, strides, block.first(source, strides), block.channels);
+    const SourcePart<T> part =
+        part_of(source, plan.source.strides, source_extents(m.map), block.pixels, block.channel, block.channels);
+    copy_lanes(kernel, part, plan.channels_last(), block.layout, copy);
+    copy.fill_border(m.map, part, block.layout);
 }
 
 }  // namespace convpp

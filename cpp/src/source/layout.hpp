@@ -1,12 +1,12 @@
-// What a box of pixels and a block of (channel, tap) pairs read of a source, and how a copy of that part lies in memory.
+// What a box of pixels and a block of (channel, tap) pairs read of a source, and how a copy of it lies in memory.
 //
 // In:  an index map, a box of pixels, a box of taps.   Out: ReadRange, CopyLayout: plain values; bands, band by band.
 // Next: staged.hpp, padded.hpp and lanes.hpp, which make such copies; view.hpp, through which they are read.
 //
 // Every copy has the layout
 //   [block of channels][sample][phase d][depth][phase h][phase w][height][width][channel of the block]
-// and contains the padding as zeros, so that nobody after this looks at a border.  What differs is the block (one channel,
-// a vector of channels, or all of them), and whether the axes are split into the phases of the stride.
+// and contains the padding as zeros, so that nobody after this looks at a border.  What differs is the block (one
+// channel, a vector of channels, or all of them), and whether the axes are split into the phases of the stride.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include "kernels/contract.hpp"
 #include "problem/boxes.hpp"
 #include "problem/checked.hpp"
+#include "source/stored.hpp"
 
 namespace convpp {
 
@@ -30,67 +31,77 @@ struct ReadRange {
     int64_t positions() const { return phases * length; }
 };
 
-// How far some taps of an axis reach: from the least of their offsets (or shifts) to the largest.
-struct Reach {
-    int64_t lo, length;
-};
-inline Reach reach_of(const AxisMap& axis, int64_t tap_lo, int64_t tap_hi, int64_t Tap::*along) {
-    const auto [least, most] =
-        std::minmax_element(axis.taps.begin() + tap_lo, axis.taps.begin() + tap_hi,
+// Whether neighbouring elements of an axis stay neighbours, or those that neighbouring pixels read become neighbours.
+enum class Phases { together, apart };
+
+// What a box of pixels reads along axis `a` with a box of taps: every element from the first one to the last, or those
+// of each phase of the stride.
+inline ReadRange read_range(const IndexMap& map, size_t a, const Box& pixels, const Box& taps,
+                            Phases phases = Phases::together) {
+    const AxisMap& axis = map.axis[a];
+    int64_t Tap::* const along = phases == Phases::apart ? &Tap::shift : &Tap::offset;
+    const auto [first, last] =
+        std::minmax_element(axis.taps.begin() + taps.lo[a + 1], axis.taps.begin() + taps.hi[a + 1],
                             [&](const Tap& tap, const Tap& other) { return tap.*along < other.*along; });
-    return {(*least).*along, (*most).*along - (*least).*along};
-}
-
-// What a box of pixels reads along axis `a` with a box of taps: every element from the first one to the last.
-inline ReadRange read_range(const IndexMap& map, size_t a, const Box& pixels, const Box& taps) {
-    const AxisMap& axis = map.axis[a];
-    const Reach reach = reach_of(axis, taps.lo[a + 1], taps.hi[a + 1], &Tap::offset);
-    return {pixels.lo[a + 1] * axis.source_step + reach.lo,
-            (pixels.extent(a + 1) - 1) * axis.source_step + reach.length + 1};
-}
-
-// The same, split into the phases of the stride, so that neighbouring pixels read neighbouring elements.
-inline ReadRange read_phases(const IndexMap& map, size_t a, const Box& pixels, const Box& taps) {
-    const AxisMap& axis = map.axis[a];
-    const Reach reach = reach_of(axis, taps.lo[a + 1], taps.hi[a + 1], &Tap::shift);
-    return {(pixels.lo[a + 1] + reach.lo) * axis.source_step, pixels.extent(a + 1) + reach.length, axis.source_step,
-            axis.phases.data(), static_cast<int64_t>(axis.phases.size())};
+    const int64_t lo = (*first).*along, reach = (*last).*along - lo;
+    if (phases == Phases::apart)
+        return {(pixels.lo[a + 1] + lo) * axis.source_step, pixels.extent(a + 1) + reach, axis.source_step,
+                axis.phases.data(), static_cast<int64_t>(axis.phases.size())};
+    return {pixels.lo[a + 1] * axis.source_step + lo, (pixels.extent(a + 1) - 1) * axis.source_step + reach + 1};
 }
 
 inline Extents source_extents(const IndexMap& map) {
     return {map.axis[0].source_extent, map.axis[1].source_extent, map.axis[2].source_extent};
 }
 
-// A copy of some channels of the ranges, of some samples.
-struct CopyLayout {
-    std::array<ReadRange, 3> range;
-    TensorStrides strides;                      // axis: from position to position of a phase
-    std::array<int64_t, 3> phase_step{0, 0, 0};  // from phase to phase
-    int64_t samples = 1;
-    int64_t width = 1;  // channels of a block
-    int64_t elems = 0;  // of a block: the next one begins so far on
+inline Extents pixel_extents(const IndexMap& map) { return {map.axis[0].count, map.axis[1].count, map.axis[2].count}; }
 
-    int64_t bands() const { return samples * range[0].positions() * range[1].phases * range[2].phases; }
-    int64_t copied_elems(int64_t channels, const char* what) const {
-        return checked_mul(elems, ceil_div(channels, width), what);
-    }
+// Some channels of some samples of a tensor.
+template <class T>
+struct SourcePart {
+    Stored<T> first;  // element of the first of them
+    const TensorStrides& strides;
+    Extents extents;
+    int64_t samples, channels;
 };
 
-// Lays the ranges out without gaps, in blocks of `width` channels.  `what` names the copy in the ShapeError of sizes that
-// 64 bits do not hold.
-inline void lay_out(CopyLayout& layout, int64_t samples, int64_t width, const char* what) {
-    const auto& [depth, height, row] = layout.range;
-    TensorStrides& s = layout.strides;
-    s = dense_strides(width, {depth.positions(), checked_mul(height.positions(), row.phases, what), row.length}, what);
-    layout.phase_step = {s.axis[0] * depth.length, s.axis[1] * height.length * row.phases, s.axis[1] * height.length};
-    layout.samples = samples;
-    layout.width = width;
-    layout.elems = checked_mul(s.batch, samples, what);
-    s.channel = 1;
+// Those of a box of pixels, from `channel` on.
+template <class T>
+SourcePart<T> part_of(const Stored<T>& tensor, const TensorStrides& strides, const Extents& extents, const Box& pixels,
+                      int64_t channel, int64_t channels) {
+    return {tensor + (pixels.lo[0] * strides.batch + channel * strides.channel), strides, extents, pixels.extent(0),
+            channels};
 }
 
-// Blocks of single channels, `elems` apart.
-inline void set_channels_apart(CopyLayout& layout, int64_t elems) { layout.elems = layout.strides.channel = elems; }
+// A copy of the ranges, of some samples and channels.
+struct CopyLayout {
+    std::array<ReadRange, 3> range;
+    TensorStrides strides;  // axis: from position to position of a phase
+    std::array<int64_t, 3> phase_step{0, 0, 0};  // from phase to phase
+    int64_t samples = 1;
+    int64_t blocks = 1, width = 1;  // blocks of channels, and the channels of each
+    int64_t elems = 0;  // of a block: the next one begins so far on
+    const char* what = "the padded input";  // in the ShapeError of sizes that 64 bits do not hold
+
+    int64_t bands() const { return samples * range[0].positions() * range[1].phases * range[2].phases; }
+    int64_t total() const { return checked_mul(elems, blocks, what); }
+
+    // Lays the ranges out, one behind the other.
+    void lay_out(int64_t sample_count, int64_t block_count, int64_t channels) {
+        const auto& [depth, height, row] = range;
+        const Extents positions{depth.positions(), checked_mul(height.positions(), row.phases, what), row.length};
+        strides = dense_strides(channels, positions, what);
+        strides.channel = 1;
+        const int64_t band = strides.axis[1] * height.length;
+        phase_step = {strides.axis[0] * depth.length, band * row.phases, band};
+        samples = sample_count;
+        blocks = block_count;
+        width = channels;
+        elems = checked_mul(strides.batch, samples, what);
+    }
+    // Puts blocks of single channels apart.
+    void set_channel_step(int64_t step) { elems = strides.channel = step; }
+};
 
 // The positions of one phase of a range: [zeros | source elements from `first` on, a step apart | zeros].
 struct Segment {
@@ -104,23 +115,24 @@ inline Segment inside_part(const ReadRange& range, int64_t source_extent, int64_
     return {lo, hi - lo, at + lo * range.step};
 }
 
-// A copy's bands: rows and columns of one phase each, of a slice of a sample, with the zeros around what lies inside the
-// source.  They are the same for all blocks of channels.
+// A copy's bands: rows and columns of one phase each, of a slice of a sample, with the zeros around what lies inside
+// the source.  They are the same for all blocks of channels.
 struct CopyBands {
     const CopyLayout& layout;
     const TensorStrides& source;
-    Extents extents;        // of the source
+    Extents extents;  // of the source
     Segment rows, columns;  // of the first phases, mostly the only ones
 
-    CopyBands(const CopyLayout& of, const TensorStrides& strides, const Extents& source_extents)
+    template <class T>
+    CopyBands(const CopyLayout& of, const SourcePart<T>& part)
         : layout(of),
-          source(strides),
-          extents(source_extents),
+          source(part.strides),
+          extents(part.extents),
           rows(inside_part(of.range[1], extents[1], 0)),
           columns(inside_part(of.range[2], extents[2], 0)) {}
 
-    // visit(band) in the order of the copy.  Its rows begin at band.from, relative to the first sample that is copied, and
-    // have band.count columns; zeros and elements are counted as they lie in the copy.
+    // visit(band) in the order of the copy.  Its rows begin at band.from, relative to the first sample that is copied,
+    // and have band.count columns; zeros and elements are counted as they lie in the copy.
     template <class Visit>
     void for_each(const Visit& visit) const {
         const auto& [depth, height, row] = layout.range;
@@ -147,19 +159,20 @@ struct CopyBands {
     }
 };
 
-// Writes a band of some blocks of channels: row(at, from) copies each row, and zeros are put around them.  Returns where
-// the next band begins.
+// Writes a band of some blocks of channels: row(at, from) copies each row, and zeros are put around them.  Or it copies
+// all rows `at_once`, with zeros behind each.  Returns where the next band begins.
 template <class T, class Row>
 T* write_band(const CopyLayout& layout, int64_t blocks, const kernels::Band& band, int64_t row_step, T* to,
-              const Row& row) {
+              const Row& row, bool at_once = false) {
     const auto zero = [&](T* at, int64_t count) {
         for (int64_t b = 0; count > 0 && b < blocks; ++b) std::fill_n(at + b * layout.elems, count, T(0));
     };
-    const int64_t pitch = layout.strides.axis[1], copied = band.count * layout.width;
+    const int64_t pitch = layout.strides.axis[1], copied = at_once ? pitch : band.count * layout.width;
+    const int64_t rows = at_once ? band.rows : 1;
     T* const end = to + band.elems;
     zero(to, band.before);
     T* at = to + band.before;
-    for (int64_t i = 0; i < band.rows; ++i, at += pitch) {
+    for (int64_t i = 0; i < band.rows; i += rows, at += rows * pitch) {
         row(at, band.from + i * row_step);
         // Zeros up to where the next row's elements begin, or the band ends.
         zero(at + copied, std::min<int64_t>(pitch, end - at) - copied);

@@ -24,17 +24,21 @@ inline CopyLayout padded_layout(const IndexMap& map, const TensorStrides& source
     const bool channels_lie_together = source.channel == 1;
     CopyLayout layout;
     for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(map, a, pixels, taps);
-    lay_out(layout, pixels.extent(0), channels_lie_together ? channels : 1, "the padded input");
-    if (!channels_lie_together) set_channels_apart(layout, apart_from_aliases(layout.elems));
+    if (channels_lie_together) {
+        layout.lay_out(pixels.extent(0), 1, channels);
+    } else {
+        layout.lay_out(pixels.extent(0), channels, 1);
+        layout.set_channel_step(apart_from_aliases(layout.elems));
+    }
     return layout;
 }
 
 // The memory of one thread.
 template <class T>
 SourceCopy<T> padded_copy(Carver& carver, const Plan& plan, int64_t lanes) {
-    const CopySizes sizes(plan.maps, "the padded input", [&](const MapPlan& m, const Box& taps) {
-        CopyLayout layout =
-            padded_layout(m.map, plan.source.strides, m.boxes.box(0), taps, m.patches.channels_per_block);
+    const CopySizes sizes(plan.maps, [&](const MapPlan& m, int64_t i) {
+        CopyLayout layout = padded_layout(m.map, plan.source.strides, m.boxes.box(0), m.patches.taps.box(i),
+                                          m.patches.channels_per_block);
         layout.elems += most_slack;  // a smaller box may need more slack than the largest
         return layout;
     });
@@ -42,38 +46,28 @@ SourceCopy<T> padded_copy(Carver& carver, const Plan& plan, int64_t lanes) {
     return SourceCopy<T>(carver, sizes, sizes.pitch + 2 * lanes, most_pairs(plan.maps));
 }
 
-// Copies what of the box lies inside the source, and zeros around it.
+// Copies what lies inside the source, and zeros around it.
 template <class T>
-void copy_padded(const kernels::KernelTable<T>& kernel, const Patches& patches, const Stored<T>& first,
-                 const CopyLayout& layout, T* copy) {
-    const TensorStrides& strides = patches.strides;
-    const kernels::Readers<T>& read = reading(kernel, first);
-    const CopyBands bands(layout, strides, source_extents(patches.plan.map));
+void copy_padded(const kernels::KernelTable<T>& kernel, const SourcePart<T>& part, const CopyLayout& layout, T* copy) {
+    const kernels::Readers<T>& read = reading(kernel, part.first);
+    const CopyBands bands(layout, part);
+    const TensorStrides& strides = part.strides;
     const int64_t pitch = layout.strides.axis[1], width = layout.width;
-    // One call copies all rows of a band, where nothing that is left out lies between the pixels.
-    const bool by_band = strides.axis[2] == width;
-    for (int64_t c = 0; c < patches.channels(); c += width, copy += layout.elems) {
-        const Stored<T> from = first + c * strides.channel;
-        T* to = copy;
+    // Rows are copied at once where nothing that is left out lies between their pixels.
+    const bool at_once = strides.axis[2] == width;
+    for (int64_t b = 0; b < layout.blocks; ++b) {
+        T* to = copy + b * layout.elems;
         bands.for_each([&](const kernels::Band& band) {
-            T* const at = to + band.before;
-            if (!by_band) {
-                to = write_band(layout, 1, band, strides.axis[1], to, [&](T* row, int64_t source) {
-                    read.copy_rows((from + source).at, strides.axis[2], 1, band.count, width, row, width, from.end);
-                });
-                return;
-            }
-            std::fill_n(to, band.before, T(0));
-            to += band.elems;
-            if (band.rows == 0) return;
-            if (from.partner_distance != 0)
-                kernel.copy_bf16_pair_rows((from + band.from).at, from.partner_distance, strides.axis[1], band.rows,
-                                           band.count, at, pitch, from.end);
-            else
-                read.copy_rows((from + band.from).at, strides.axis[1], 1, band.rows, band.count * width, at, pitch,
-                               from.end);
-            T* const behind = at + band.rows * pitch;
-            if (behind < to) std::fill_n(behind, to - behind, T(0));
+            const auto copy_rows = [&](T* at, int64_t row) {
+                const Stored<T> from = part.first + (b * width * strides.channel + row);
+                if (from.partner_distance != 0)
+                    kernel.copy_bf16_pair_rows(from.at, from.partner_distance, strides.axis[1], band.rows, band.count,
+                                               at, pitch, from.end);
+                else if (at_once)
+                    read.copy_rows(from.at, strides.axis[1], 1, band.rows, band.count * width, at, pitch, from.end);
+                else read.copy_rows(from.at, strides.axis[2], 1, band.count, width, at, width, from.end);
+            };
+            to = write_band(layout, 1, band, strides.axis[1], to, copy_rows, at_once);
         });
     }
 }
@@ -81,15 +75,13 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const Patches& patches, 
 template <class T>
 SourceView<T> view_pixels(const kernels::KernelTable<T>& kernel, const Patches& patches, const Stored<T>& source,
                           const SourceCopy<T>& copy) {
-    const MapPlan& plan = patches.plan;
-    if (plan.in_place) return view_in_place(patches, source, copy.offsets);
-    const Stored<T> first = patches.first(source);
-    const int64_t channels = patches.channels();
-    const CopyLayout layout = padded_layout(plan.map, patches.strides, patches.pixels, patches.block.taps, channels);
-    copy_padded(kernel, patches, first, layout, copy.at);
-    copy.fill_border(plan.map, layout, patches.strides, first, channels);
-    const Stored<T> base{copy.at, layout.copied_elems(channels, "the padded input")};
-    return view_of_copy(plan, patches.pixels, patches.block, layout, base, copy.offsets);
+    const IndexMap& map = patches.plan.map;
+    const SourcePart<T> part = patches.part(source);
+    if (patches.plan.in_place) return view_in_place(patches, part, copy.offsets);
+    const CopyLayout layout = padded_layout(map, part.strides, patches.pixels, patches.block.taps, part.channels);
+    copy_padded(kernel, part, layout, copy.at);
+    copy.fill_border(map, part, layout);
+    return copy.view_of(patches.plan, patches.pixels, patches.block, layout);
 }
 
 }  // namespace convpp

@@ -14,9 +14,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "problem/checked.hpp"
 #include "kernels/contract.hpp"
-#include "problem/index_map.hpp"
+#include "problem/checked.hpp"
+#include "source/layout.hpp"
 #include "source/stored.hpp"
 
 namespace convpp {
@@ -29,18 +29,23 @@ public:
     // `room`: for most_stretches of them.  What is more is not asked for.
     explicit PrefetchList(kernels::Stretch* room) : stretches_(room) {}
 
-    // Pixels count[0] x .. x count[3] of (sample, depth, height, width), step[..] apart along the three axes, from `at`
-    // on; `channels` of each.
+    // What of some ranges lies inside a tensor.
     template <class T>
-    void add(const Stored<T>& at, const TensorStrides& strides, const std::array<int64_t, 4>& count,
-             const std::array<int64_t, 3>& step, int64_t channels) {
-        if (*std::min_element(count.begin(), count.end()) <= 0) return;  // all of it is padding
+    void add(const SourcePart<T>& part, const std::array<ReadRange, 3>& ranges) {
+        const TensorStrides& strides = part.strides;
         const bool channels_lie_together = strides.channel == 1;
-        const Dim sample{count[0], strides.batch}, depth{count[1], step[0] * strides.axis[0]},
-            row{count[2], step[1] * strides.axis[1]}, pixel{count[3], step[2] * strides.axis[2]};
-        std::array<Dim, 4> dims{sample, depth, row, pixel};
-        if (!channels_lie_together) dims = {Dim{channels, strides.channel}, sample, depth, row};
-        int64_t elems = channels_lie_together ? channels : (pixel.count - 1) * pixel.step + 1;
+        const Dim sample{part.samples, strides.batch}, channel{part.channels, strides.channel};
+        std::array<Dim, 3> axis;
+        Stored<T> at = part.first;
+        for (size_t a = 0; a < 3; ++a) {
+            const Segment inside = inside_part(ranges[a], part.extents[a], 0);
+            if (inside.count == 0) return;  // all of it is padding
+            at += inside.first * strides.axis[a];
+            axis[a] = {inside.count, ranges[a].step * strides.axis[a]};
+        }
+        std::array<Dim, 4> dims{sample, axis[0], axis[1], axis[2]};
+        if (!channels_lie_together) dims = {channel, sample, axis[0], axis[1]};
+        int64_t elems = channels_lie_together ? part.channels : (axis[2].count - 1) * axis[2].step + 1;
         for (size_t d = 4; d-- > 0 && (dims[d].count == 1 || dims[d].step == elems);) {  // those that follow each other
             elems *= dims[d].count;
             dims[d].count = 1;

@@ -5,8 +5,8 @@
 //      (kernels/move/).
 //
 // Staged planes are split into the phases of the stride, so that neighbouring pixels read neighbouring elements.  Every
-// staged element is then read by all taps.  What is to be copied (Staging: bands of rows) is the same for all channels and
-// groups, and found out once for them.
+// staged element is then read by all taps.  What is to be copied (Staging: bands of rows) is the same for all channels
+// and groups, and found out once for them.
 //
 // Next: strategies/packed/, strategies/rows/.  (padded.hpp is the same for pixels that are read one by one.)
 #pragma once
@@ -18,12 +18,13 @@
 
 namespace convpp {
 
-inline CopyLayout staged_layout(const IndexMap& map, const Box& pixels, const Box& taps) {
+inline CopyLayout staged_layout(const IndexMap& map, const Box& pixels, const Box& taps, int64_t channels) {
     constexpr int64_t slack = 16;  // behind each channel, for stores and loads of whole vectors
     CopyLayout layout;
-    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_phases(map, a, pixels, taps);
-    lay_out(layout, pixels.extent(0), 1, "the staged input");
-    set_channels_apart(layout, layout.elems + slack);
+    layout.what = "the staged input";
+    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(map, a, pixels, taps, Phases::apart);
+    layout.lay_out(pixels.extent(0), channels, 1);
+    layout.set_channel_step(layout.elems + slack);
     return layout;
 }
 
@@ -39,8 +40,8 @@ struct Staging : SourceCopy<T> {
     Staging() = default;
     template <class Maps>
     Staging(Carver& carver, const Maps& maps, int64_t lanes) {
-        const CopySizes sizes(maps, "the staged input", [](const MapPlan& m, const Box& taps) {
-            return staged_layout(m.map, m.boxes.box(0), taps);
+        const CopySizes sizes(maps, [](const MapPlan& m, int64_t i) {
+            return staged_layout(m.map, m.boxes.box(0), m.patches.taps.box(i), m.patches.channels_per_block);
         });
         // A row's padding may be written behind the last one.
         SourceCopy<T>::operator=(SourceCopy<T>(carver, sizes, sizes.pitch + 2 * lanes, most_pairs(maps)));
@@ -50,46 +51,45 @@ struct Staging : SourceCopy<T> {
 };
 
 template <class T>
-void find_bands(const Patches& patches, Staging<T>& staging) {
+void find_bands(const Patches& patches, const SourcePart<T>& part, Staging<T>& staging) {
     const MapPlan& plan = patches.plan;
-    const CopyLayout& layout = staging.layout = staged_layout(plan.map, patches.pixels, patches.block.taps);
+    staging.layout = staged_layout(plan.map, patches.pixels, patches.block.taps, part.channels);
     kernels::Band* band = staging.bands;
-    CopyBands(layout, patches.strides, source_extents(plan.map)).for_each([&](const kernels::Band& found) {
-        *band++ = found;
-    });
+    CopyBands(staging.layout, part).for_each([&](const kernels::Band& found) { *band++ = found; });
     staging.band_count = band - staging.bands;
-    const Stored<T> base{staging.at, patches.channels() * layout.elems};
-    staging.view = view_of_copy(plan, patches.pixels, patches.block, layout, base, staging.offsets);
-    if (staging.border.used()) staging.border.find(plan.map, patches.strides, layout);
+    staging.view = staging.view_of(plan, patches.pixels, patches.block, staging.layout);
+    if (staging.border.used()) staging.border.find(plan.map, part.strides, staging.layout);
 }
 
 // A channels_last source is transposed on the way: row by row, all channels at once.
 template <class T>
-void stage_channels_last(const kernels::KernelTable<T>& kernel, const TensorStrides& strides, const Stored<T>& first,
-                         int64_t channels, const Staging<T>& staging) {
+void stage_channels_last(const kernels::KernelTable<T>& kernel, const SourcePart<T>& part, const Staging<T>& staging) {
     const CopyLayout& layout = staging.layout;
-    for (int64_t l = 0; l < layout.range[2].length; ++l) staging.columns[l] = l * layout.range[2].step * strides.axis[2];
-    const kernels::Run run{0, 0, channels};
-    const kernels::Readers<T>& read = reading(kernel, first);
+    const int64_t row_step = layout.range[1].step * part.strides.axis[1];
+    for (int64_t l = 0; l < layout.range[2].length; ++l)
+        staging.columns[l] = l * layout.range[2].step * part.strides.axis[2];
+    const kernels::Run run{0, 0, part.channels};
     T* to = staging.at;
     for (const kernels::Band* band = staging.bands; band != staging.bands + staging.band_count; ++band)
-        to = write_band(layout, channels, *band, layout.range[1].step * strides.axis[1], to, [&](T* at, int64_t row) {
-            read.transpose_panel((first + row).at, staging.columns, band->count, &run, 1, at, layout.elems, first.end);
+        to = write_band(layout, part.channels, *band, row_step, to, [&](T* at, int64_t row) {
+            reading(kernel, part.first)
+                .transpose_panel((part.first + row).at, staging.columns, band->count, &run, 1, at, layout.elems,
+                                 part.first.end);
         });
 }
 
 template <class T>
-void stage_channels_first(const kernels::KernelTable<T>& kernel, const TensorStrides& strides, const Stored<T>& first,
-                          int64_t channels, const Staging<T>& staging) {
+void stage_channels_first(const kernels::KernelTable<T>& kernel, const SourcePart<T>& part, const Staging<T>& staging) {
     const CopyLayout& layout = staging.layout;
-    for (int64_t c = 0; c < channels; ++c) {
+    const int64_t row_step = layout.range[1].step * part.strides.axis[1];
+    for (int64_t c = 0; c < part.channels; ++c) {
         // A channel's part is short, and the next one's in other pages: memory streams only if it is asked for
         // (measured: 26 MB in pieces of 3 KiB arrive at 53 GB/s instead of 35).
-        const int64_t prefetch = c + 1 < channels ? strides.channel : 0;
-        reading(kernel, first)
-            .copy_bands((first + c * strides.channel).at, staging.bands, staging.band_count,
-                        layout.range[1].step * strides.axis[1], layout.range[2].step,
-                        staging.at + c * layout.elems, layout.strides.axis[1], first.end, prefetch);
+        const int64_t prefetch = c + 1 < part.channels ? part.strides.channel : 0;
+        reading(kernel, part.first)
+            .copy_bands((part.first + c * part.strides.channel).at, staging.bands, staging.band_count, row_step,
+                        layout.range[2].step, staging.at + c * layout.elems, layout.strides.axis[1], part.first.end,
+                        prefetch);
     }
 }
 
@@ -97,14 +97,12 @@ void stage_channels_first(const kernels::KernelTable<T>& kernel, const TensorStr
 template <class T>
 SourceView<T> stage_patches(const kernels::KernelTable<T>& kernel, const Patches& patches, const Stored<T>& source,
                             Staging<T>& staging, bool fresh) {
-    if (patches.plan.in_place) return view_in_place(patches, source, staging.offsets);
-    if (fresh) find_bands(patches, staging);
-    const Stored<T> first = patches.first(source);
-    const int64_t channels = patches.channels();
-    if (patches.strides.axis[2] == 1) stage_channels_first(kernel, patches.strides, first, channels, staging);
-    else stage_channels_last(kernel, patches.strides, first, channels, staging);
-    if (staging.border.used())
-        fill_outside(staging.border, staging.layout, patches.strides, first, channels, staging.at);
+    const SourcePart<T> part = patches.part(source);
+    if (patches.plan.in_place) return view_in_place(patches, part, staging.offsets);
+    if (fresh) find_bands(patches, part, staging);
+    if (part.strides.axis[2] == 1) stage_channels_first(kernel, part, staging);
+    else stage_channels_last(kernel, part, staging);
+    if (staging.border.used()) fill_outside(staging.border, part, staging.layout, staging.at);
     return staging.view;
 }
 

@@ -27,17 +27,20 @@ struct SourceView {
 // Fills offsets[k] of the block's pairs, given the step between channels and the position of a tap on each axis.
 template <class Position>
 void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position& position, int64_t* offsets) {
-    for (int64_t c = 0; c < block.channel_hi - block.channel_lo; ++c)
-        for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d)
-            for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h) {
-                const int64_t row = c * channel_step + position(0, d) + position(1, h);
-                for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w) *offsets++ = row + position(2, w);
-            }
+    int64_t taps = 0;
+    for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d)
+        for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h) {
+            const int64_t row = position(0, d) + position(1, h);
+            for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w) offsets[taps++] = row + position(2, w);
+        }
+    for (int64_t c = 1; c < block.channel_hi - block.channel_lo; ++c)
+        for (int64_t t = 0; t < taps; ++t) offsets[c * taps + t] = c * channel_step + offsets[t];
 }
 
 // Where the weights of a tap lie, axis by axis: a position for fill_offsets.
 inline auto weight_position(const Plan& plan, const MapPlan& m) {
-    return [&](size_t a, int64_t t) { return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weights.axis[a]; };
+    return
+        [&](size_t a, int64_t t) { return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weights.axis[a]; };
 }
 
 // What is read: the patches of a box of pixels, of a block of (channel, tap) pairs.
@@ -48,10 +51,9 @@ struct Patches {
     const PatchBlock& block;
 
     int64_t channels() const { return block.channel_hi - block.channel_lo; }
-    // The source from the first sample and channel on.
     template <class T>
-    Stored<T> first(const Stored<T>& source) const {
-        return source + (pixels.lo[0] * strides.batch + block.channel_lo * strides.channel);
+    SourcePart<T> part(const Stored<T>& source) const {
+        return part_of(source, strides, source_extents(plan.map), pixels, block.channel_lo, channels());
     }
 };
 
@@ -81,10 +83,10 @@ SourceView<T> view_of_copy(const MapPlan& plan, const Box& pixels, const PatchBl
 
 // The patches where they lie: in a copy, so to speak, whose layout is the source's own.
 template <class T>
-SourceView<T> view_in_place(const Patches& patches, const Stored<T>& source, int64_t* offsets) {
+SourceView<T> view_in_place(const Patches& patches, const SourcePart<T>& part, int64_t* offsets) {
     CopyLayout layout;
     layout.strides = patches.strides;
-    Stored<T> base = patches.first(source);
+    Stored<T> base = part.first;
     for (size_t a = 0; a < 3; ++a) {
         layout.range[a].lo = patches.pixels.lo[a + 1] * patches.plan.map.axis[a].source_step;
         base += layout.range[a].lo * patches.strides.axis[a];
@@ -111,8 +113,7 @@ void for_each_pixel(const SourceView<T>& view, const Box& pixels, const Pixel& p
 
 // The runs of a box's pixels, cut at multiples of `width`: panel p has runs[first[p] .. first[p+1]), whose dst is the
 // position within the panel.  Rows that follow each other in memory become one run.
-inline void panel_runs(const Box& pixels, const PixelSteps& step, int64_t width, kernels::Run* runs,
-                       int64_t* first) {
+inline void panel_runs(const Box& pixels, const PixelSteps& step, int64_t width, kernels::Run* runs, int64_t* first) {
     int64_t position = 0, count = 0;  // of pixels, of runs
     first[0] = 0;
     for_each_row(pixels, step, [&](int64_t alpha, int64_t left) {

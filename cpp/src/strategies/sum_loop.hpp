@@ -60,13 +60,15 @@ void run_sums(const Plan& plan, const Operands<T>& operands, const RunContext& r
     const int64_t most_parts = Sums::cuts_rows ? ceil_div(wanted, products) : 1;
     const int64_t parts = std::clamp(elems * chunks / elems_of_part, int64_t(1), most_parts);
     parallel_for(products * parts, run.threads, [&](int64_t index, int thread) {
+        typename Sums::Buffers& own = buffers[static_cast<size_t>(thread)];
+        tell_context(own, plan, run, index);  // a thread may have had no task before
         const int64_t part = index % parts;
         T* const sums = shared.partial + index / parts * chunks * elems;
         const SumProduct product(plan, index / parts);
         const int64_t rows = Sums::rows(plan, product), pitch = Sums::pitch(plan, kernel, product);
         const int64_t lo = rows * part / parts, hi = rows * (part + 1) / parts;
         add_chunks(kernel, {chunks, elems, lo * pitch, (hi - lo) * pitch}, sums);
-        Sums::write(plan, kernel, product, sums, lo, hi, operands, buffers[static_cast<size_t>(thread)]);
+        Sums::write(plan, kernel, product, sums, lo, hi, operands, own);
     });
 }
 

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <array>
 
-#include "source/layout.hpp"
 #include "source/prefetch.hpp"
+#include "source/view.hpp"
 #include "strategies/operands.hpp"
 
 namespace convpp {
@@ -22,27 +22,21 @@ kernels::Prefetch prefetch_of(const Plan& plan, const SumProduct& product, const
     const bool by_patch = plan.tile.pixels_are_columns;
     PrefetchList prefetch(room);
     if (by_patch || !m.in_place || plan.channels_last() || m.map.axis[2].source_step > 1) {
-        std::array<int64_t, 4> count{pixels.extent(0), 1, 1, 1};
-        std::array<int64_t, 3> step{1, 1, 1};
-        Stored<T> x = first_x(plan, product, operands) + block.channel_lo * plan.source.strides.channel +
-                      pixels.lo[0] * plan.source.strides.batch;
+        std::array<ReadRange, 3> ranges;
         for (size_t a = 0; a < 3; ++a) {
-            const AxisMap& axis = m.map.axis[a];
-            const ReadRange range = read_range(m.map, a, pixels, block.taps);
-            if (block.taps.extent(a + 1) == 1) step[a] = axis.source_step;
-            const int64_t lo = range.lo + std::max<int64_t>(0, ceil_div(-range.lo, step[a])) * step[a];
-            const int64_t hi = std::min(range.lo + range.length, axis.source_extent);
-            count[a + 1] = std::max<int64_t>(0, ceil_div(hi - lo, step[a]));
-            x += lo * plan.source.strides.axis[a];
+            ranges[a] = read_range(m.map, a, pixels, block.taps);
+            if (block.taps.extent(a + 1) == 1)  // nothing between the pixels
+                ranges[a] = {ranges[a].lo, pixels.extent(a + 1), m.map.axis[a].source_step};
         }
-        prefetch.add(x, plan.source.strides, count, step, block.channel_hi - block.channel_lo);
+        const Patches patches{m, plan.source.strides, pixels, block};
+        prefetch.add(patches.part(first_x(plan, product, operands)), ranges);
     }
     if (!by_patch || plan.channels_last()) {
-        Stored<T> dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel +
-                       pixels.lo[0] * plan.result.batch;
-        for (size_t a = 0; a < 3; ++a) dy += pixels.lo[a + 1] * plan.result.axis[a];
-        prefetch.add(dy, plan.result, {pixels.extent(0), pixels.extent(1), pixels.extent(2), pixels.extent(3)}, {1, 1, 1},
-                  product.channels);
+        std::array<ReadRange, 3> ranges;
+        for (size_t a = 0; a < 3; ++a) ranges[a] = {pixels.lo[a + 1], pixels.extent(a + 1)};
+        prefetch.add(part_of(first_dy(plan, product, operands), plan.result, pixel_extents(m.map), pixels,
+                             product.channel_lo, product.channels),
+                     ranges);
     }
     return prefetch.over(tiles, depth);
 }

@@ -65,7 +65,7 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
         const CopyLayout layout = lane_layout(&m, 1, pixels, product.tap_box, lanes);
         copy_lanes(plan, kernel, m, first_x(plan, product, operands),
                    {pixels, layout, product.channel_lo, product.channels}, buffers.copy);
-        const SourceView<T> view = view_of_lanes(m, pixels, taps, layout, buffers.copy);
+        const SourceView<T> view = buffers.copy.view_of(m, pixels, taps, layout);
         // Whole vectors of channels_last dy are read where they lie; the others, and halves, are packed.
         const int64_t in_place = plan.channels_last() && !plan.converts() ? product.channels / lanes * lanes : 0;
         if (in_place < product.channels) pack_dy_channels(plan, kernel, product, operands, pixels, in_place, buffers);

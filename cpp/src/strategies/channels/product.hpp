@@ -139,7 +139,7 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const MapPlan& m = of.map;
     const PatchBlock taps = taps_of(m, of.tap_box);
     const int64_t group = own<ChannelsPlan>(plan).group_channels;
-    const SourceView<T> view = view_of_lanes(m, of.pixels, taps, of.layout, buffers.copy);
+    const SourceView<T> view = buffers.copy.view_of(m, of.pixels, taps, of.layout);
     const bool lines = taps_are_lines(m.map.axis[2], taps.taps);
     const int64_t* const offsets = buffers.copy.offsets;
     const bool backwards = lines && offsets[1] < offsets[0];

@@ -33,9 +33,9 @@ struct FlatBuffers {
     unsigned char* active = nullptr;  // which ones
 
     FlatBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : packing(carver, plan, panel_widths(plan, kernel).channels, most_pairs(plan)),
+        : packing(carver, plan, panel_widths(plan, kernel).channels, most_pairs(own<FlatPlan>(plan).joints)),
           patches(carver, own<FlatPlan>(plan).joints, kernel.lanes) {
-        const int64_t pairs = most_pairs(plan);
+        const int64_t pairs = most_pairs(own<FlatPlan>(plan).joints);
         int64_t elems = 0, most_vectors = 0, most_rows = 0;
         for (const JointPlan& joint : own<FlatPlan>(plan).joints) {
             const FlatPlanes planes(joint, joint.boxes.box(0), kernel.lanes);
@@ -49,11 +49,6 @@ struct FlatBuffers {
         vectors = carver.take<kernels::VectorAt>(most_vectors);
         offsets = carver.take<int64_t>(pairs);
         active = carver.take<unsigned char>(pairs);
-    }
-    static int64_t most_pairs(const Plan& plan) {
-        int64_t pairs = 0;
-        for (const JointPlan& joint : own<FlatPlan>(plan).joints) pairs = std::max(pairs, joint.patches.largest());
-        return pairs;
     }
     static int64_t channels_of_task(const Plan& plan) { return std::min(plan.tasks.channel_block, plan.tasks.channels); }
 };

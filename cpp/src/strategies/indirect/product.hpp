@@ -1,7 +1,7 @@
 // Results from pixels that are read one by one where they lie, times packed weights: vectors run along the channels.
 //
 // In:  a Plan whose pixels are scalars, the operands, packed weights, a task.   Out: the task's results.
-// Nothing is packed but the weights; the source is at most copied once with its padding (padded_source.hpp).
+// Nothing is packed but the weights; the source is at most copied once with its padding (source/padded.hpp).
 //
 // channels_last: tiles write the results themselves.  channels_first: they leave sums[pixel][channel], which are
 // transposed into the result when they are whole.  There, the residue classes that share a row of the result (the

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "plan/tasks.hpp"
+#include "source/layout.hpp"
 #include "source/stored.hpp"
 
 namespace convpp {
@@ -48,8 +49,9 @@ struct SlideStrip {
         // Columns are counted from the box's first one.
         for (size_t t = 0; t < kernels::strip_taps; ++t) strip.tap[t] = width.taps[t].offset + pixels.lo[3];
         const auto [left, right] = std::minmax({strip.tap[0], strip.tap[1], strip.tap[2]});
-        lo = std::max<int64_t>(0, pixels.lo[2] + std::min(first_tap, last_tap));
-        hi = std::min(strip.height, pixels.hi[2] + std::max(first_tap, last_tap));
+        const Segment inside = inside_part(read_range(m.map, 1, pixels, m.patches.taps.box(0)), strip.height, 0);
+        lo = inside.first;
+        hi = inside.first + inside.count;
         before = std::max<int64_t>(0, -left);
         behind = std::max<int64_t>(0, round_up(pixels.extent(3), lanes) + right - strip.width);
     }

@@ -9,18 +9,17 @@
 namespace convpp {
 namespace {
 
-// The taps of an axis that a transform of `taps` taps serves: equally far apart, at unit stride.
-bool transformable(const AxisMap& axis, int64_t taps) {
-    if (static_cast<int64_t>(axis.taps.size()) != taps || axis.source_step != 1 || axis.result_step != 1) return false;
+// How far the taps of an axis are apart, if a transform of `taps` taps serves it: equally far, at unit stride.  Else 0.
+int64_t taps_apart(const AxisMap& axis, int64_t taps) {
+    if (static_cast<int64_t>(axis.taps.size()) != taps || axis.source_step != 1 || axis.result_step != 1) return 0;
     const int64_t apart = axis.taps[1].offset - axis.taps[0].offset;
     for (size_t t = 1; t < axis.taps.size(); ++t)
-        if (axis.taps[t].offset - axis.taps[t - 1].offset != apart) return false;
-    return true;
+        if (axis.taps[t].offset - axis.taps[t - 1].offset != apart) return 0;
+    return apart;
 }
 
-WinogradAxis transformed_axis(const AxisMap& map, int size) {
+WinogradAxis transformed_axis(const AxisMap& map, int size, int64_t apart) {
     WinogradAxis axis;
-    const int64_t apart = map.taps[1].offset - map.taps[0].offset;
     axis.transformed = true;
     axis.outputs = kernels::winograd_outputs[size];
     axis.points = axis.outputs + kernels::winograd_taps[size] - 1;
@@ -56,8 +55,9 @@ std::string winograd_axes(const IndexMap& map, int size, WinogradPlan& plan) {
     int axes = 0;
     int64_t phases = 1;
     for (size_t a = 3; a-- > 0;) {
-        const bool here = axes < 2 && transformable(map.axis[a], kernels::winograd_taps[size]);
-        plan.axis[a] = here ? transformed_axis(map.axis[a], size) : outer_axis(map.axis[a]);
+        const int64_t apart = axes < 2 ? taps_apart(map.axis[a], kernels::winograd_taps[size]) : 0;
+        const bool here = apart != 0;
+        plan.axis[a] = here ? transformed_axis(map.axis[a], size, apart) : outer_axis(map.axis[a]);
         phases = std::min(phases * plan.axis[a].phases, most_phases + 1);
         if (!here) continue;
         if (axes == 0) plan.along_b = a;

@@ -2,15 +2,19 @@
 //
 //   for each group, block of filters, block of source channels, chunk of boxes of tiles     parallel: the tasks
 //     for each box of the chunk                                                             serial: one sum in one order
-//       for each vector of source channels: V = B^T x B, for each tile                      (kernels/winograd.hpp)
+//       for each vector of source channels: V = B^T x B, for each tile                      (kernels/winograd/)
 //       for each vector of filters: W = A dy A^T, for each tile                             the same with another matrix
-//       for each point of the tiles: S[source channel][filter] += sum over tiles V W        (indirect_product.hpp)
+//       for each point of the tiles: S[source channel][filter] += sum over tiles V W        (indirect/multiply.hpp)
 //     for each vector of filters: sums = G^T S G, the taps of each source channel
 //   add the chunks' sums in a tree of fixed shape, write dw                                 parallel: vectors of filters
 //
+// In:  a Plan of this strategy, the operands, a task.   Out: dw, and whether all of it, and of what it is computed from, is
+// finite: the sums mix what the definition keeps apart, so otherwise dw is computed again, directly.
+// Read before: tiles.hpp, strategies/sum_loop.hpp.
+//
 // V is [point][place][source channel], and a row of the product's tile is a source channel.  W is laid down as the panels
 // of columns that the tile reads: [point][panel][tile][filter].  Taps of axes that are not transformed have an S of their
-// own each, from the same V and W.   Read before: winograd_tiles.hpp, sum_task.hpp.
+// own each, from the same V and W.
 #pragma once
 
 #include <algorithm>
@@ -67,10 +71,10 @@ void transform_results(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const WinogradPlan& w = winograd_of(plan);
     const int64_t tiles = box.tile_count(), lanes = kernel.lanes, width = buffers.width;
     // Tiles may reach beyond the results: dy is padded with zeros there.
-    const LaneTensor results = result_tensor(plan);
     for (int64_t k = 0; k < product.channels; k += lanes) {
         const int64_t valid = std::min(lanes, product.channels - k);
-        copy_lanes(kernel, results, dy, {box.units, box.results, product.channel_lo + k, valid}, buffers.copy);
+        copy_lanes(kernel, result_part(plan, dy, box, product.channel_lo + k, valid), plan.channels_last(), box.results,
+                   buffers.copy);
         T* const to = buffers.w + k / width * width * tiles + k % width;
         transforms(plan, kernel)
             .results_adjoint(buffers.copy.at, buffers.tiles, WinogradBox::steps(w, box.results), tiles, nullptr, to,
@@ -85,13 +89,12 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
                                 const WinogradSumBuffers<T>& buffers) {
     const kernels::TileKernels<T>& tiles = kernel.tiles[plan.tile.shape];
     const WinogradPlan& w = winograd_of(plan);
-    const LaneTensor x = source_tensor(plan), dy = result_tensor(plan);
     const int64_t channels = source_channels(product);
     PrefetchList list(buffers.stretches);
-    ask_for(x, first_x(plan, product, operands) + product.block.channel_lo * x.strides.channel, next.units, next.source,
-            channels, list);
-    ask_for(dy, first_dy(plan, product, operands) + product.channel_lo * dy.strides.channel, next.units, next.results,
-            product.channels, list);
+    list.add(source_part(plan, first_x(plan, product, operands), next, product.block.channel_lo, channels),
+             next.source.range);
+    list.add(result_part(plan, first_dy(plan, product, operands), next, product.channel_lo, product.channels),
+             next.results.range);
     const int64_t full_tiles = channels / tiles.rows * (product.channels / (tiles.vectors * kernel.lanes));
     return list.over(full_tiles * w.points() * w.outer_taps(), depth);
 }

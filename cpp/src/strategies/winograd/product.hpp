@@ -3,12 +3,15 @@
 //   U = G w G^T, for each pair of channels                          parallel, once for a call
 //   for each group, box of tiles, block of result channels          parallel: the tasks
 //     for each block of source channels                             serial: one sum in one order
-//       for each vector of them: V = B^T x B, for each tile         (kernels/winograd.hpp)
-//       for each point of the tiles: M += V U                       the indirect tile (indirect_product.hpp)
+//       for each vector of them: V = B^T x B, for each tile         (kernels/winograd/winograd.hpp)
+//       for each point of the tiles: M += V U                       (strategies/indirect/multiply.hpp)
 //     for each vector of result channels: y = A^T M A               the same transform with another matrix
 //
+// In:  a Plan of this strategy, the operands, a task.   Out: the task's results, and which samples of them are not finite.
+// Read before: tiles.hpp, weights.hpp.
+//
 // All vectors run along channels, so a tile's form, spacing and neighbours do not matter to them.  channels_first planes
-// are transposed on the way in and on the way out.   Read before: winograd_tiles.hpp, winograd_weights.hpp.
+// are transposed on the way in and on the way out.
 #pragma once
 
 #include <algorithm>
@@ -58,20 +61,18 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
     if (!plan.channels_last()) return {};
     const WinogradPlan& w = winograd_of(plan);
     PrefetchList list(buffers.stretches);
-    const auto ask_for_source = [&](const ProductTask& of, const WinogradBox& its_box, const SourceBlock& channels) {
+    const auto add_source = [&](const ProductTask& of, const WinogradBox& its_box, const SourceBlock& channels) {
         const int64_t channel = of.group_lo * plan.source.channels + channels.lo;
-        ask_for(source_tensor(plan), operands.source(plan.pass) + channel * plan.source.strides.channel, its_box.units,
-                its_box.source, channels.channels, list);
+        list.add(source_part(plan, operands.source(plan.pass), its_box, channel, channels.channels), its_box.source.range);
     };
     if (block + 1 < SourceBlock::count(plan)) {
-        ask_for_source(task, box, SourceBlock(plan, block + 1));
+        add_source(task, box, SourceBlock(plan, block + 1));
     } else {
         const int64_t channel = task.group_lo * plan.tasks.channels + task.channel_lo;
-        ask_for(result_tensor(plan), (operands.result + channel * plan.result.channel).stored(), box.units, box.results,
-                task.channels, list);
+        list.add(result_part(plan, operands.result.stored(), box, channel, task.channels), box.results.range);
         if (buffers.next_task >= 0) {
             const ProductTask next(plan, buffers.next_task);
-            ask_for_source(next, WinogradBox(w, next.pixels, kernel.lanes), SourceBlock(plan, 0));
+            add_source(next, WinogradBox(w, next.pixels, kernel.lanes), SourceBlock(plan, 0));
         }
     }
     const auto& tiles = kernel.tiles[plan.tile.shape];

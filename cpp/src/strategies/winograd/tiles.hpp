@@ -76,7 +76,7 @@ struct WinogradBox {
             places[a + 1] = axis.places(count);
             tiles[a + 1] = axis.tiles(count);
         }
-        for (CopyLayout* const layout : {&source, &results}) lay_out_vectors(*layout, box.extent(0), lanes);
+        for (CopyLayout* const layout : {&source, &results}) layout->lay_out(box.extent(0), 1, lanes);
     }
 
     static int64_t product(const std::array<int64_t, 4>& counts) {
@@ -155,12 +155,16 @@ struct KernelTaps {
     }
 };
 
-inline LaneTensor source_tensor(const Plan& plan) {
-    return {plan.source.strides, source_extents(plan.maps[0].map), plan.channels_last()};
+// Some channels of the source, or of the results, of the samples of a box.
+template <class T>
+SourcePart<T> source_part(const Plan& plan, const Stored<T>& source, const WinogradBox& box, int64_t channel,
+                          int64_t channels) {
+    return part_of(source, plan.source.strides, source_extents(plan.maps[0].map), box.units, channel, channels);
 }
-inline LaneTensor result_tensor(const Plan& plan) {
-    const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
-    return {plan.result, {axis[0].count, axis[1].count, axis[2].count}, plan.channels_last()};
+template <class T>
+SourcePart<T> result_part(const Plan& plan, const Stored<T>& results, const WinogradBox& box, int64_t channel,
+                          int64_t channels) {
+    return part_of(results, plan.result, pixel_extents(plan.maps[0].map), box.units, channel, channels);
 }
 
 // What a thread needs to transform the source, and to multiply it.
@@ -178,7 +182,11 @@ struct TileBuffers : TaskContext {
     int64_t* taps = nullptr;         // from there to the places of taps that are not transformed
     int64_t* tiles = nullptr;        // where they begin in a vector of results
     int64_t* tile_at = nullptr;      // and in a point of what is transformed to them, or from them
-    kernels::Stretch* stretches = nullptr;  // of what is read next
+    // Of what is read next, for tiles to ask for while they multiply.  Only in channels_last, where one vector of channels
+    // after the other is copied from pixels that lie far apart, which the processor does not foresee.  Rows of
+    // channels_first planes it foresees.  (Measured, 3x3 float32: forward 1.03 to 1.23 times as fast, channels_first 0.95 to
+    // 1.0 times; weight gradient of 64-64 at 56x56 and at 224x224 1.14 times, 128-128 at 112x112 1.06 times.)
+    kernels::Stretch* stretches = nullptr;
 
     // `channels`: of V.
     TileBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel, int64_t channels)
@@ -227,25 +235,6 @@ void transform_source(const Plan& plan, const kernels::KernelTable<T>& kernel, c
             .source(buffers.copy.at, buffers.places, WinogradBox::steps(w, box.source), box.place_count(), nullptr,
                     buffers.v + c, buffers.place_to, point_steps(w, buffers.point));
     }
-}
-
-// Asks for what there is of a tensor in a part of it; `channels` from the first one on.  Only in channels_last, where one
-// vector of channels after the other is copied from pixels that lie far apart, which the processor does not foresee.  Rows
-// of channels_first planes it foresees.  (Measured, 3x3 float32: forward 1.03 to 1.23 times as fast, channels_first 0.95 to
-// 1.0 times; weight gradient of 64-64 at 56x56 and at 224x224 1.14 times, 128-128 at 112x112 1.06 times.)
-template <class T>
-void ask_for(const LaneTensor& tensor, Stored<T> first, const Box& units, const CopyLayout& part, int64_t channels,
-             PrefetchList& list) {
-    const TensorStrides& strides = tensor.strides;
-    first += units.lo[0] * strides.batch;
-    std::array<int64_t, 4> count{units.extent(0), 1, 1, 1};
-    for (size_t a = 0; a < 3; ++a) {
-        const ReadRange& range = part.range[a];
-        const int64_t lo = std::max<int64_t>(range.lo, 0);
-        count[a + 1] = std::min(range.lo + range.length, tensor.extents[a]) - lo;
-        first += lo * strides.axis[a];
-    }
-    list.add(first, strides, count, {1, 1, 1}, channels);
 }
 
 }  // namespace convpp

@@ -11,11 +11,12 @@ namespace convpp {
 
 template <class T>
 void check_view(const View<T>& view, int64_t expected, const char* argument) {
-    const std::string elements = std::to_string(expected);
     if (view.size != expected)
-        throw ShapeError(std::string(argument) + " has " + std::to_string(view.size) + " elements, expected " + elements);
+        throw ShapeError(std::string(argument) + " has " + std::to_string(view.size) + " elements, expected " +
+                         std::to_string(expected));
     if (expected > 0 && view.data == nullptr)
-        throw std::invalid_argument(std::string(argument) + " is null, expected " + elements + " elements");
+        throw std::invalid_argument(std::string(argument) + " is null, expected " + std::to_string(expected) +
+                                    " elements");
 }
 
 }  // namespace convpp

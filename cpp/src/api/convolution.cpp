@@ -118,9 +118,10 @@ struct Arrays {
 
 // What is given serves y and dx alone, and only where they are overwritten.
 void check_overwrites(const char* given, const char* has, Pass pass, bool accumulate) {
-    const std::string refusal = std::string(given) + " is given, expected none";
-    if (pass == Pass::weight_grad) throw std::invalid_argument(refusal + ": a weight gradient has " + has);
-    if (accumulate) throw std::invalid_argument(refusal + " together with accumulate");
+    if (pass != Pass::weight_grad && !accumulate) return;
+    const std::string why = pass == Pass::weight_grad ? std::string(": a weight gradient has ") + has
+                                                      : " together with accumulate";
+    throw std::invalid_argument(std::string(given) + " is given, expected none" + why);
 }
 
 template <class S, class R>

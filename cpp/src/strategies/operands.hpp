@@ -46,7 +46,8 @@ struct Operands {
     Results<T> result;
     bool accumulate = false;  // add to the result instead of overwriting it
     Epilogue<T> epilogue;
-    T* sums = nullptr;  // where tasks of forward and input_grad compute: the result, or as if it was the whole of it (result/epilogue.hpp)
+    // Where tasks of forward and input_grad compute: the result, or as if it was the whole of it (result/epilogue.hpp).
+    T* sums = nullptr;
 
     // The operand whose patches are multiplied.
     const Stored<T>& source(Pass pass) const { return pass == Pass::input_grad ? dy : x; }

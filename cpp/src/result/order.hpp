@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <utility>
 
 #include "kernels/contract.hpp"
 #include "plan/tasks.hpp"
@@ -86,16 +87,20 @@ inline int64_t most_result_runs(const Plan& plan, const MapPlan& m) {
 template <class T>
 void order_area(const TensorStrides& result, const ResultArea& area, const TensorStrides& own, OrderedSums<T>& order) {
     const auto at = [&](size_t a, int64_t i) { return (area.lo[a + 1] + i * area.step[a + 1]) * result.axis[a]; };
-    const int64_t count = area.count[3];
-    for_each_index({area.count[0], area.count[1], area.count[2], 1}, [&](int64_t n, int64_t d, int64_t h, int64_t) {
+    int64_t rows = area.count[2], count = area.count[3];
+    // Rows that follow each other, here and there, are one.
+    if (area.step[2] * result.axis[1] == count * result.axis[2] && own.axis[1] == count * own.axis[2])
+        count *= std::exchange(rows, 1);
+    for_each_index({area.count[0], area.count[1], rows, 1}, [&](int64_t n, int64_t d, int64_t h, int64_t) {
         const int64_t offset = (area.lo[0] + n) * result.batch + at(0, d) + at(1, h) + at(2, 0);
         const int64_t row = n * own.batch + d * own.axis[0] + h * own.axis[1];
         if (order.in_order == nullptr) {
             order.runs[order.run_count++] = {offset, row, count};
             return;
         }
-        T** const to = order.in_order + order.pixel_count;
-        for (int64_t w = 0; w < count; ++w) to[w] = order.sums + row + w * own.axis[2];
+        T* from = order.sums + row;
+        T** const first = order.in_order + order.pixel_count;
+        for (T** to = first; to != first + count; ++to, from += own.axis[2]) *to = from;
         order.add(offset, count);
     });
 }

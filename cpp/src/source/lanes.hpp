@@ -19,18 +19,18 @@ namespace convpp {
 // What some maps' pixels of a box read with a box of their taps: one copy for all.  (Several maps have one box of taps.)
 inline CopyLayout lane_layout(const MapPlan* maps, int64_t map_count, const Box& box, int64_t taps, int64_t lanes) {
     CopyLayout layout;
-    for (size_t a = 0; a < 3; ++a) {
-        int64_t lo = 0, hi = 0;
-        for (int64_t m = 0; m < map_count; ++m) {
-            const Box pixels = pixels_of(maps[m], box);
+    Extents lo{}, hi{};
+    for (const MapPlan* m = maps; m != maps + map_count; ++m) {
+        const Box pixels = pixels_of(*m, box), tap_box = m->patches.taps.box(taps);
+        for (size_t a = 0; a < 3; ++a) {
             if (pixels.extent(a + 1) == 0) continue;
-            const ReadRange range = read_range(maps[m].map, a, pixels, maps[m].patches.taps.box(taps));
-            if (hi == lo) lo = range.lo, hi = range.lo;
-            lo = std::min(lo, range.lo);
-            hi = std::max(hi, range.lo + range.length);
+            const ReadRange range = read_range(m->map, a, pixels, tap_box);
+            if (hi[a] == lo[a]) lo[a] = hi[a] = range.lo;
+            lo[a] = std::min(lo[a], range.lo);
+            hi[a] = std::max(hi[a], range.lo + range.length);
         }
-        layout.range[a] = {lo, hi - lo};
     }
+    for (size_t a = 0; a < 3; ++a) layout.range[a] = {lo[a], hi[a] - lo[a]};
     layout.lay_out(box.extent(0), 1, lanes);
     return layout;
 }

@@ -114,20 +114,22 @@ void for_each_pixel(const SourceView<T>& view, const Box& pixels, const Pixel& p
 // The runs of a box's pixels, cut at multiples of `width`: panel p has runs[first[p] .. first[p+1]), whose dst is the
 // position within the panel.  Rows that follow each other in memory become one run.
 inline void panel_runs(const Box& pixels, const PixelSteps& step, int64_t width, kernels::Run* runs, int64_t* first) {
-    int64_t position = 0, count = 0;  // of pixels, of runs
-    first[0] = 0;
+    int64_t column = 0, count = 0;  // pixels of the last panel, runs of all
+    *first = 0;
     for_each_row(pixels, step, [&](int64_t alpha, int64_t left) {
         while (left > 0) {
-            const int64_t column = position % width, take = std::min(left, width - column);
+            const int64_t take = std::min(left, width - column);
             if (column > 0 && runs[count - 1].src + runs[count - 1].count == alpha) runs[count - 1].count += take;
             else runs[count++] = {alpha, column, take};
             alpha += take;
             left -= take;
-            position += take;
-            if (position % width == 0) first[position / width] = count;
+            column += take;
+            if (column < width) continue;
+            column = 0;
+            *++first = count;
         }
     });
-    first[ceil_div(position, width)] = count;
+    if (column > 0) *++first = count;
 }
 
 inline int64_t most_runs(const Box& pixels, int64_t width) {

@@ -57,7 +57,7 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     const MapPlan& m = plan.maps[0];
     const auto add_sums = kernel.channel_sums[channel_kernel(own<ChannelsPlan>(plan).group_channels)];
     const int64_t lanes = kernel.lanes, vectors = ceil_div(product.channels, lanes);
-    const PatchBlock taps = taps_of(m, product.tap_box);
+    const PatchBlock taps = taps_of(m, product.block);
     std::fill_n(sums, vectors * product.block.size() * lanes, T(0));
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
         const Box pixels = m.boxes.box(b);

@@ -55,9 +55,8 @@ struct ChannelBuffers {
     }
 };
 
-// A box of taps as a block of patches, of one channel.
-inline PatchBlock taps_of(const MapPlan& m, int64_t index) {
-    PatchBlock block = patch_block(m.patches, index);
+// The taps of a block of patches, as one of a single channel.
+inline PatchBlock taps_of(const MapPlan& m, PatchBlock block) {
     block.start /= m.patches.channels;  // taps before it
     block.channel_lo = 0;
     block.channel_hi = 1;
@@ -137,7 +136,7 @@ template <class T, class ResultRow>
 void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const ChannelProduct<T>& of,
                        const ResultRow& result_row, const T* packed, const T* bias, const ChannelBuffers<T>& buffers) {
     const MapPlan& m = of.map;
-    const PatchBlock taps = taps_of(m, of.tap_box);
+    const PatchBlock taps = taps_of(m, patch_block(m.patches, of.tap_box));
     const int64_t group = own<ChannelsPlan>(plan).group_channels;
     const SourceView<T> view = buffers.copy.view_of(m, of.pixels, taps, of.layout);
     const bool lines = taps_are_lines(m.map.axis[2], taps.taps);

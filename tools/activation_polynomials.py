@@ -59,7 +59,7 @@ def header() -> str:
     lines = [
         "// Coefficients of exp and of the normal distribution, the highest power first.  Written by",
         "// tools/activation_polynomials.py: change it there, and run it.  It says what they are.",
-        "// Included only by kernels.cpp, inside the namespace of one ISA.   Next: finish.hpp.",
+        "// Included only by kernels.cpp, inside the namespace of one ISA.   Next: epilogue.hpp.",
         "#pragma once",
         "",
         "template <class T>",

@@ -70,8 +70,8 @@ double relative_error(const Array<T>& got, const Array<T>& expected) {
     return std::sqrt(error / std::max(size, 1.0));
 }
 
-// What Winograd's algorithm rounds on integers, at most: several times what it does.  A single result that is wrong by one
-// is more, in each of the geometries below.
+// What Winograd's algorithm rounds on integers, at most: several times what it does.  A single result that is wrong by
+// one is more, in each of the geometries below.
 template <class T>
 inline constexpr double rounding = sizeof(T) == sizeof(float) ? 4e-6 : 2e-14;
 

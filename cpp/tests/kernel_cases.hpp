@@ -73,8 +73,8 @@ inline std::vector<int64_t> shuffled(Random& random, int64_t count) {
     return order;
 }
 
-// What a kernel must have written: `known` elements are exact; the others, which lie between runs or are slack, may hold
-// anything.
+// What a kernel must have written: `known` elements are exact; the others, which lie between runs or are slack, may
+// hold anything.
 template <class T>
 struct Panel {
     std::vector<T> value;

@@ -1,5 +1,6 @@
 // Tiles that multiply pairs of bfloat16 (kernels/tile/bf16_pairs.cpp) against the definition of the instruction: a
-// pair's second product is added first, each product and sum is rounded as one (fused), subnormal numbers count as zero.
+// pair's second product is added first, each product and sum is rounded as one (fused), subnormal numbers count as
+// zero.
 //
 // And the kernels that make bf16 pairs.  Where this CPU has none, nothing is tested.
 #include <cstring>

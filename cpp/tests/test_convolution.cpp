@@ -37,8 +37,8 @@ TEST_CASE_TEMPLATE("convolutions that take every path equal the reference", T, f
     geometries.push_back(padded(conv(2, 2, 5, 7, {1, 13, 14}, {1, 3, 3}), {0, 2, 1}, {0, 2, 3}));
     geometries.back().stride = {1, 4, 6};
     geometries.back().dilation = {1, 2, 4};
-    // Few channels and a stride: residue classes in one product, with unequal taps, shifted by the dilation, some missing,
-    // one alone, more of them than rows of a panel, depths and heights among them.
+    // Few channels and a stride: residue classes in one product, with unequal taps, shifted by the dilation, some
+    // missing, one alone, more of them than rows of a panel, depths and heights among them.
     geometries.push_back(padded(conv(1, 2, 1, 9, {1, 1, 203}, {1, 1, 10}), {0, 0, 3}, {0, 0, 1}));
     geometries.back().stride[2] = 5;
     for (const int64_t channels : {1, 2, 3, 5}) {

@@ -1,5 +1,5 @@
-// The kernels that move rows, and the tiles that read rows where they lie, on every instruction set of this machine and in
-// both types, against the plain loop of their contract (kernels/contract.hpp).
+// The kernels that move rows, and the tiles that read rows where they lie, on every instruction set of this machine and
+// in both types, against the plain loop of their contract (kernels/contract.hpp).
 //
 // Sources end at a fence, results lie between guards; what a kernel reads only because it moves whole vectors is NaN,
 // and so is what it must not write.

@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::initializer_list<DType> all_types{DType::float32, DType::float64, DType::bfloat16, DType::float16};
 
-// Regular, depthwise, grouped, strided, 1x1, first layers, few pixels, and some that only a random generator draws: each
-// strategy is chosen for one of them.
+// Regular, depthwise, grouped, strided, 1x1, first layers, few pixels, and some that only a random generator draws:
+// each strategy is chosen for one of them.
 std::vector<Geometry> geometries() {
     std::vector<Geometry> layers{
         conv2d(2, 64, 64, 28, 28, 3, 1, 1),        conv2d(1, 32, 32, 56, 56, 3, 1, 1, 1, 32),
@@ -129,7 +129,8 @@ TEST_CASE("plans are complete: with their memory, and with the plans of what may
                 check_complete(slab.plan);
                 CHECK(slab.sample_lo == sample);
                 CHECK((slab.sample_hi - slab.sample_lo) % slab.plan.batch() == 0);
-                sample = slab.sample_hi % plan.halo->problem.geometry().batch;  // after the last one, the next slab's first
+                sample =
+                    slab.sample_hi % plan.halo->problem.geometry().batch;  // after the last one, the next slab's first
             }
             CHECK(sample == 0);
         });

@@ -66,8 +66,8 @@ void fill_c(TileOperands<T>& operands, const Value& value) {
         for (int j = 0; j < operands.columns; ++j) operands.c[i * operands.ldc + j] = static_cast<T>(value());
 }
 
-// Row tiles of all shapes, with all rows in each step, or with those of `active`: the others meet no element of a step, not
-// even one that is not finite.
+// Row tiles of all shapes, with all rows in each step, or with those of `active`: the others meet no element of a step,
+// not even one that is not finite.
 template <class T>
 void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& random) {
     const int64_t lanes = table.lanes, panel_rows = table.tiles[0].rows;

@@ -35,9 +35,9 @@ bool derivative_needs_only_result(const Activation& activation) noexcept;
 template <class T>
 void activate(View<const T> z, const Activation& activation, View<T> y, const Execution& how);
 
-// dz = dy * activation'(z), where `value` is y if the derivative needs only that, and z otherwise.  At the corners of relu,
-// leaky_relu and clip the derivative is that of the side towards which they are constant or flatter: 0, slope, 0.  dz may be
-// dy or value.
+// dz = dy * activation'(z), where `value` is y if the derivative needs only that, and z otherwise.  At the corners of
+// relu, leaky_relu and clip the derivative is that of the side towards which they are constant or flatter: 0, slope, 0.
+// dz may be dy or value.
 template <class T>
 void activation_grad(View<const T> dy, View<const T> value, const Activation& activation, View<T> dz,
                      const Execution& how);

@@ -7,8 +7,8 @@
 //   input_grad    dy               w                 dx (+ bias of C elements: a transposed convolution's)
 //   weight_grad   dy               x                 dw
 //
-// A Convolution is immutable: any number of threads may execute it at the same time, and copies are cheap.  All arrays are contiguous; the
-// result must not overlap the operands.
+// A Convolution is immutable: any number of threads may execute it at the same time, and copies are cheap.  All arrays
+// are contiguous; the result must not overlap the operands.
 #pragma once
 
 #include <memory>
@@ -24,14 +24,15 @@
 
 namespace convpp {
 
-// automatic: direct, or Winograd's where it is faster.  winograd: fewer multiplications, errors about four times as large; a
-// std::invalid_argument says why where it cannot serve (no kernel extent of 3 or 5 at stride 1).  reference: plain loops.
+// automatic: direct, or Winograd's where it is faster.  winograd: fewer multiplications, errors about four times as
+// large; a std::invalid_argument says why where it cannot serve (no kernel extent of 3 or 5 at stride 1).  reference:
+// plain loops.
 enum class Algorithm { automatic, direct, winograd, reference };
 
 const char* name(Algorithm algorithm) noexcept;
 
-// A contiguous array and its number of elements, which is checked against the problem: {pointer, size}, or any container
-// with data() and size(), such as a std::vector or a std::span.
+// A contiguous array and its number of elements, which is checked against the problem: {pointer, size}, or any
+// container with data() and size(), such as a std::vector or a std::span.
 template <class T>
 struct View {
     T* data = nullptr;
@@ -39,8 +40,8 @@ struct View {
 
     View() = default;
     View(T* first, int64_t elems) : data(first), size(elems) {}
-    template <class Container, class = std::enable_if_t<std::is_convertible_v<
-                                   decltype(std::declval<Container&>().data()), T*>>>
+    template <class Container,
+              class = std::enable_if_t<std::is_convertible_v<decltype(std::declval<Container&>().data()), T*>>>
     View(Container&& of) : data(of.data()), size(static_cast<int64_t>(of.size())) {}  // NOLINT: a conversion is meant
     template <class Other, class = std::enable_if_t<std::is_same_v<const Other, T>>>
     View(const View<Other>& of) : data(of.data), size(of.size) {}
@@ -71,8 +72,8 @@ struct Summary {
     int64_t tasks = 0;
     bool parallel = false;  // enough work for more than one thread
     double weight_share = 0;  // forward: an estimate of the share of the time that `prepare` saves
-    // The first: the most that a call takes, whatever its operands and options (but a forward pass that accumulates, which
-    // takes as many more as y has).  The second: what each thread has for itself.
+    // The first: the most that a call takes, whatever its operands and options (but a forward pass that accumulates,
+    // which takes as many more as y has).  The second: what each thread has for itself.
     int64_t workspace_bytes = 0, workspace_bytes_per_thread = 0;
 };
 
@@ -116,8 +117,8 @@ public:
     // `threads`: of a plan made for so many threads (0: this one).
     std::vector<double> task_flops(int threads = 0) const;
 
-    // `S` is the type of the operands, which must be the plan's: float, double, bfloat16 or float16.  `R` is that of the
-    // results: the same, or float for halves, which are then not rounded.
+    // `S` is the type of the operands, which must be the plan's: float, double, bfloat16 or float16.  `R` is that of
+    // the results: the same, or float for halves, which are then not rounded.
     //
     //   execute<float>(x, w, bias, y)               of containers
     //   execute<bfloat16, float>(x, w, {}, y)
@@ -130,8 +131,8 @@ public:
     void execute(View<const S> first, View<const Given<S>> second, View<const Given<S>> bias, View<Given<R>> result,
                  const Execution& how = {}, View<const Given<S>> residual = {}) const;
 
-    // Forward only: the weights as this plan reads them, packed or transformed, and the pass with them.  Preparing pays for
-    // few pixels and many channels; Summary::weight_share estimates how much.
+    // Forward only: the weights as this plan reads them, packed or transformed, and the pass with them.  Preparing pays
+    // for few pixels and many channels; Summary::weight_share estimates how much.
     template <class S = float>
     PreparedWeights prepare(View<const S> w, int threads = 0) const;
     template <class S = float, class R = S>

@@ -21,8 +21,9 @@ enum class Pass { forward, input_grad, weight_grad };
 // channels_first: x is (N, C, *spatial).  channels_last: (N, *spatial, C).  Weights are (K, C/groups, *kernel) in both.
 enum class Layout { channels_first, channels_last };
 
-// What a tap reads outside x, along an axis (NumPy's names: constant 0, reflect, edge, wrap, symmetric).  The axis goes on
-// without end: reflected at its last elements, repeating its ends, repeating itself, or reflected beyond its last elements.
+// What a tap reads outside x, along an axis (NumPy's names: constant 0, reflect, edge, wrap, symmetric).  The axis goes
+// on without end: reflected at its last elements, repeating its ends, repeating itself, or reflected beyond its last
+// elements.
 enum class Boundary { zeros, reflect, replicate, circular, symmetric };
 
 struct Geometry {
@@ -40,7 +41,8 @@ struct Geometry {
     bool flip = false;        // true: convolution with the kernel rotated by 180 degrees, as in signal processing
     bool per_sample = false;  // true: weights are (N, K, C/groups, *kernel), a set for each sample
     Layout layout = Layout::channels_first;
-    // Of each axis.  Where it is not zeros, the axis must have elements; where an axis of zeros is left, nothing is added.
+    // Of each axis.  Where it is not zeros, the axis must have elements; where an axis of zeros is left, nothing is
+    // added.
     std::array<Boundary, 3> boundary{};
 };
 

@@ -81,8 +81,8 @@ void activation_grad(View<const S> dy, View<const S> value, const Activation& ac
     });
 }
 
-#define CONVPP_ACTIVATE(S)                                                                                            \
-    template void activate(View<const S>, const Activation&, View<S>, const Execution&);                              \
+#define CONVPP_ACTIVATE(S)                                                               \
+    template void activate(View<const S>, const Activation&, View<S>, const Execution&); \
     template void activation_grad(View<const S>, View<const S>, const Activation&, View<S>, const Execution&);
 CONVPP_ACTIVATE(float)
 CONVPP_ACTIVATE(double)

@@ -1,6 +1,7 @@
 // The entry point of the core: plans a pass, checks the arrays of each call, prepares weights.
 //
-// In:  the public API.   Out: checked operands for execute.cpp, which carries the plan out.   Next: plan/select.cpp, execute.hpp.
+// In:  the public API.   Out: checked operands for execute.cpp, which carries the plan out.   Next: plan/select.cpp,
+// execute.hpp.
 #include "convpp/convolution.hpp"
 
 #include <algorithm>
@@ -119,8 +120,8 @@ struct Arrays {
 // What is given serves y and dx alone, and only where they are overwritten.
 void check_overwrites(const char* given, const char* has, Pass pass, bool accumulate) {
     if (pass != Pass::weight_grad && !accumulate) return;
-    const std::string why = pass == Pass::weight_grad ? std::string(": a weight gradient has ") + has
-                                                      : " together with accumulate";
+    const std::string why =
+        pass == Pass::weight_grad ? std::string(": a weight gradient has ") + has : " together with accumulate";
     throw std::invalid_argument(std::string(given) + " is given, expected none" + why);
 }
 
@@ -168,8 +169,9 @@ void execute_checked(const Implementation& own, const Arrays<S>& arrays, const V
 struct PreparedWeights::Implementation {
     std::shared_ptr<const Convolution::Implementation> made_for;
     int64_t bytes = 0;
-    // One of the two: the packed weights, or a plain copy where the plan does not read packed ones or where weights that are
-    // not finite meet padding.  Both, where results that are not finite are computed again from the plain ones.
+    // One of the two: the packed weights, or a plain copy where the plan does not read packed ones or where weights
+    // that are not finite meet padding.  Both, where results that are not finite are computed again from the plain
+    // ones.
     AlignedBlock packed, plain;
 };
 
@@ -191,8 +193,8 @@ PreparedWeights Convolution::prepare(View<const S> w, int threads) const {
     prepared->made_for = implementation_;
     const Stored<T> weights(w.data, w.size);
     const bool again = plan.again != nullptr;
-    const bool packs = !plan.empty() && plan.how->prepares(plan) &&
-                       (again || !plan.reads_padding || all_finite(weights, w.size));
+    const bool packs =
+        !plan.empty() && plan.how->prepares(plan) && (again || !plan.reads_padding || all_finite(weights, w.size));
     if (!packs || again) {
         prepared->plain = AlignedBlock(w.size * static_cast<int64_t>(sizeof(S)));
         std::copy_n(w.data, w.size, reinterpret_cast<S*>(prepared->plain.data()));
@@ -233,10 +235,10 @@ void Convolution::execute(View<const S> x, const PreparedWeights& w, View<const 
 }
 
 // Every type of operands, with every type of results that it may have.
-#define CONVPP_EXECUTE(S, R)                                                                                      \
-    template void Convolution::execute<S, R>(View<const S>, View<const S>, View<const S>, View<R>,                \
-                                             const Execution&, View<const S>) const;                              \
-    template void Convolution::execute<S, R>(View<const S>, const PreparedWeights&, View<const S>, View<R>,       \
+#define CONVPP_EXECUTE(S, R)                                                                                         \
+    template void Convolution::execute<S, R>(View<const S>, View<const S>, View<const S>, View<R>, const Execution&, \
+                                             View<const S>) const;                                                   \
+    template void Convolution::execute<S, R>(View<const S>, const PreparedWeights&, View<const S>, View<R>,          \
                                              const Execution&, View<const S>) const;
 CONVPP_EXECUTE(float, float)
 CONVPP_EXECUTE(double, double)

@@ -25,10 +25,10 @@ using Flag = std::atomic<unsigned char>;
 // What carrying a plan out once takes, laid out; with a measuring carver, counted.
 template <class T>
 struct OnceMemory {
-    T* apart = nullptr;  // all results, where they are added only when they are whole: what was there may be needed again
+    T* apart = nullptr;  // all results, where they are added only when they are whole
     Flag* not_finite = nullptr;
     unsigned char* spoiled = nullptr;   // of filters' taps
-    std::byte* workspace = nullptr;     // of the plan; then of what is computed again, with its own OnceMemory in front
+    std::byte* workspace = nullptr;  // of the plan; then of what is computed again, with its own OnceMemory in front
 
     OnceMemory(Carver& carver, const Plan& plan, int threads, bool accumulate) {
         if (plan.empty()) return;
@@ -43,7 +43,7 @@ struct OnceMemory {
     }
 };
 
-// The memory of all samples, and of whole results before they are rounded or finished.
+// The memory of all samples, and of whole results before their epilogue.
 template <class T>
 struct CallMemory {
     T* whole = nullptr;
@@ -51,7 +51,7 @@ struct CallMemory {
     std::byte* rest = nullptr;  // of samples, then of the halo
 
     CallMemory(Carver& carver, const Plan& plan, const Writing& writing, const CallThreads& threads) {
-        // Sums of halves are whole before they are rounded, and those that a halo is added to before they are finished.
+        // Sums of halves are whole before they are rounded, those that a halo is added to before their epilogue.
         // (Tasks round by themselves where nothing is added to their results later.)
         const bool halo = plan.halo != nullptr;
         const bool apart = halo ? writing.rounds || writing.epilogue : writing.rounds && plan.pass == Pass::weight_grad;
@@ -111,7 +111,8 @@ void execute_once(const Plan& plan, const Operands<T>& operands, int threads, st
     }
     Carver carver(memory);
     const OnceMemory<T> own(carver, plan, threads, operands.accumulate);
-    // (Prepared weights that are not finite are not used packed.  Sums are looked at when they are computed, if they can be.)
+    // (Prepared weights that are not finite are not used packed.  Sums are looked at when they are computed, if they
+    // can be.)
     const bool looks = plan.pass != Pass::weight_grad || operands.accumulate;
     const bool spoils = looks && plan.again == nullptr && operands.packed == nullptr && needs_repair(plan, operands);
     if (!operands.accumulate || (plan.again == nullptr && !spoils))

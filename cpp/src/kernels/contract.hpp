@@ -1,8 +1,8 @@
 // The contract of the kernels: what they are given, what they write, and nothing about convolutions.
 //
 // In:  panels and strided rows of memory.   Out: panels, and tiles of a matrix.
-// Implemented in the folders beside this file, compiled once per instruction set (ISA) by kernels.cpp, called by source/,
-// weights/, result/ and strategies/.
+// Implemented in the folders beside this file, compiled once per instruction set (ISA) by kernels.cpp, called by
+// source/, weights/, result/ and strategies/.
 //
 //   The micro-kernel computes one tile of C += A * B from two packed panels:
 //
@@ -29,16 +29,17 @@ struct Run {
     int64_t count;
 };
 
-// Rows of a padded plane, as copy_bands writes them: `before` zeros, rows of `count` elements with zeros up to the pitch
-// behind each, zeros up to `elems` elements in all.
+// Rows of a padded plane, as copy_bands writes them: `before` zeros, rows of `count` elements with zeros up to the
+// pitch behind each, zeros up to `elems` elements in all.
 struct Band {
     int64_t from;  // the first element of the first row
     int64_t before, rows, count;
     int64_t elems;
 };
 
-// What the accumulators hold before the first product.  C is read only for `from_c`, and for `onto_c` (indirect tiles): there
-// they begin with zero, and are added to C in the end, so that long sums are made of shorter ones, which round less.
+// What the accumulators hold before the first product.  C is read only for `from_c`, and for `onto_c` (indirect tiles):
+// there they begin with zero, and are added to C in the end, so that long sums are made of shorter ones, which round
+// less.
 enum class Start : int { zero, from_c, row_bias, column_bias, onto_c };
 
 template <class T>
@@ -64,11 +65,11 @@ struct Prefetch {
 
 template <class T>
 using PrefetchingTileFn = void (*)(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
-                              int64_t column, Start start, const T* bias, Prefetch& prefetch);
+                                   int64_t column, Start start, const T* bias, Prefetch& prefetch);
 
 // A tile that reads its columns where they lie: vector v of step k is at b + offsets[k] + vectors[v].source, and its
-// results go to c + row*ldc + vectors[v].result.  A is a row panel of tile shape 0.  Bit r of active[k] says whether row r
-// takes part in step k; without `active`, all do.
+// results go to c + row*ldc + vectors[v].result.  A is a row panel of tile shape 0.  Bit r of active[k] says whether
+// row r takes part in step k; without `active`, all do.
 struct VectorAt {
     int64_t source, result;
 };
@@ -180,15 +181,15 @@ struct Readers {
     void (*transpose_panel)(const void* src, const int64_t* offsets, int64_t columns, const Run* runs,
                             int64_t run_count, T* dst, int64_t width, const void* src_end);
 
-    // Rows of a padded plane: for each i < rows, dst[i*dst_pitch + j] = src[i*src_pitch + j*step] for j < count, and 0 for
-    // count <= j < dst_pitch.  Writes whole vectors, up to lanes-1 elements behind the last row; reads none at or past
-    // src_end.
+    // Rows of a padded plane: for each i < rows, dst[i*dst_pitch + j] = src[i*src_pitch + j*step] for j < count, and 0
+    // for count <= j < dst_pitch.  Writes whole vectors, up to lanes-1 elements behind the last row; reads none at or
+    // past src_end.
     void (*copy_rows)(const void* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, T* dst,
                       int64_t dst_pitch, const void* src_end);
 
-    // One band after the other, rows as in copy_rows.  Where a band's first row begins within a row
-    // of the plane, zeros behind its last one reach as far into the next band, which is written later; behind the last band,
-    // that far and lanes-1 elements more.  `ahead` elements on lies what is copied next: it is asked for meanwhile.
+    // One band after the other, rows as in copy_rows.  Where a band's first row begins within a row of the plane, zeros
+    // behind its last one reach as far into the next band, which is written later; behind the last band, that far and
+    // lanes-1 elements more.  What is copied next lies `prefetch` elements on, and is asked for meanwhile.
     void (*copy_bands)(const void* src, const Band* bands, int64_t band_count, int64_t src_pitch, int64_t step, T* dst,
                        int64_t dst_pitch, const void* src_end, int64_t prefetch);
 
@@ -203,15 +204,15 @@ struct KernelTable {
     int lanes;  // elements of a vector
     TileKernels<T> tiles[tile_shapes];
 
-    // float32, and only where the CPU multiplies pairs of bfloat16 (bf16 pairs.cpp): indirect tiles of the same shapes, and none
-    // else, whose elements of A and B are the bits of bf16 pairs.
+    // float32, and only where the CPU multiplies pairs of bfloat16 (tile/bf16_pairs.cpp): indirect tiles of the same
+    // shapes, and none else, whose elements of A and B are the bits of bf16 pairs.
     bool has_bf16_pairs;
     TileKernels<T> bf16_pairs[tile_shapes];
 
-    // Rows of a padded plane of bf16 pairs: as copy_rows does it with step 1, but from two planes of bfloat16, `partner` elements
-    // apart (positions in the source are of bfloat16).  Reads none at or past src_end.
-    void (*copy_bf16_pair_rows)(const void* src, int64_t partner, int64_t src_pitch, int64_t rows, int64_t count, T* dst,
-                           int64_t dst_pitch, const void* src_end);
+    // Rows of a padded plane of bf16 pairs: as copy_rows does it with step 1, but from two planes of bfloat16,
+    // `partner` elements apart (positions in the source are of bfloat16).  Reads none at or past src_end.
+    void (*copy_bf16_pair_rows)(const void* src, int64_t partner, int64_t src_pitch, int64_t rows, int64_t count,
+                                T* dst, int64_t dst_pitch, const void* src_end);
 
     // bf16 pairs of `vectors` whole vectors each of two numbers that are bfloat16.
     void (*join_bf16_pairs)(const T* low, const T* high, int64_t vectors, T* dst);
@@ -226,8 +227,9 @@ struct KernelTable {
     void (*slide_tiles[slide_sizes][max_slide_vectors])(const Strip<T>& strip, int64_t first_row, int64_t tiles,
                                                         Start start, const T* bias);
 
-    // sums[line*strip_taps + tap][lane] += the sum over rows r and columns of dy[r*dy_step + column] * the strip's source at
-    // (first_row + direction*(r + line), column + tap), columns in turn along the lanes.  Reads no dy at or past dy_end.
+    // sums[line*strip_taps + tap][lane] += the sum over rows r and columns of dy[r*dy_step + column] * the strip's
+    // source at (first_row + direction*(r + line), column + tap), columns in turn along the lanes.  Reads no dy at or
+    // past dy_end.
     void (*slide_sums)(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows,
                        int64_t columns, T* sums);
 
@@ -238,28 +240,28 @@ struct KernelTable {
     // whole vectors of the rows, writes nothing else.
     void (*transpose_rows)(const T* const* rows, int64_t count, int64_t columns, T* dst, int64_t dst_pitch);
 
-    // dst[i*dst_pitch + j] = src[i*src_pitch + j] for i < rows, j < count.  Reads whole vectors; in the end nothing else
-    // is changed.
+    // dst[i*dst_pitch + j] = src[i*src_pitch + j] for i < rows, j < count.  Reads whole vectors; in the end nothing
+    // else is changed.
     void (*store_rows)(const T* src, int64_t src_pitch, int64_t rows, int64_t count, T* dst, int64_t dst_pitch);
 
-    // A plane of `rows` rows whose rows belong to the classes in turn, and in each row the elements to `even` and `odd` in
-    // turn: dst[i*dst_pitch + j] = (j even ? even : odd)[i/classes*pitch + j/2] of class i % classes, for j < count.
+    // A plane of `rows` rows whose rows belong to the classes in turn, and in each row the elements to `even` and `odd`
+    // in turn: dst[i*dst_pitch + j] = (j even ? even : odd)[i/classes*pitch + j/2] of class i % classes, for j < count.
     // Reads whole vectors; in the end nothing else is changed.
     void (*interleave_rows)(const RowPair<T>* classes, int64_t class_count, int64_t rows, int64_t count, T* dst,
                             int64_t dst_pitch);
 
     // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
-    // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all lanes,
-    // the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.  A full tile of it has
+    // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all
+    // lanes, the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.  A full tile of it has
     // dot_tile_rows x dot_tile_columns sums.
     int dot_tile_rows, dot_tile_columns;
     void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
                      int64_t columns, const RowVectors& vectors, T* sums, int64_t pitch);
 
     // Groups of 2^i channels whose vectors run along the channels (channel.hpp); null where a vector holds no group.
-    // channel_tiles: c[pixel][lane] = start + the sum over channels of the group, then taps, of weights[channel][tap][lane]
-    // * source[pixel + offsets[tap] + lane's group + channel], for the pixels of some rows.  Taps come in lines of `line`
-    // whose offsets are source_step apart.
+    // channel_tiles: c[pixel][lane] = start + the sum over channels of the group, then taps, of
+    // weights[channel][tap][lane] * source[pixel + offsets[tap] + lane's group + channel], for the pixels of some rows.
+    // Taps come in lines of `line` whose offsets are source_step apart.
     // channel_sums: sums[channel][tap][lane] += sum over pixels of dy[pixel][lane] * x[pixel + offsets[tap] + ..].
     void (*channel_tiles[channel_groups])(int64_t taps, int64_t line, const int64_t* offsets, const PixelRows& rows,
                                           const T* source, const T* weights, T* c, Start start, const T* bias);
@@ -270,10 +272,11 @@ struct KernelTable {
     WinogradKernels<T> winograd[winograd_sizes][2];
 
     // result[i*pitch + j] = activation(src[i*src_pitch + j] + residual[i*pitch + j]) for i < rows, j < count; without a
-    // residual (null), of src alone.  The result may be src.  For each Storage of the result and of the residual; null where
-    // both are halves, but not the same.
+    // residual (null), of src alone.  The result may be src.  For each Storage of the result and of the residual; null
+    // where both are halves, but not the same.
     void (*apply_epilogue[storages][storages])(const T* src, int64_t src_pitch, const void* residual, void* result,
-                                            int64_t pitch, int64_t rows, int64_t count, const Activation& activation);
+                                               int64_t pitch, int64_t rows, int64_t count,
+                                               const Activation& activation);
 
     // dz[i] = dy[i] * activation'(value[i]) for i < count; activation.hpp says which value.  dz may be dy or value.
     void (*multiply_derivative)(const T* dy, const T* value, int64_t count, const Activation& activation, T* dz);

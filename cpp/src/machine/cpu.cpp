@@ -136,8 +136,8 @@ void allow_bf16_pairs(bool allowed) { bf16_pairs_allowed.store(allowed, std::mem
 KernelShapes kernel_shapes(Isa isa, DType dtype) {
     if (dtype == DType::float64) return shapes_of(tables(isa).float64);
     KernelShapes shapes = shapes_of(tables(isa).float32);
-    shapes.bf16_pairs =
-        dtype == DType::bfloat16 && tables(isa).float32.has_bf16_pairs && bf16_pairs_allowed.load(std::memory_order_relaxed);
+    shapes.bf16_pairs = dtype == DType::bfloat16 && tables(isa).float32.has_bf16_pairs &&
+                        bf16_pairs_allowed.load(std::memory_order_relaxed);
     return shapes;
 }
 

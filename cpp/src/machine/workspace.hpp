@@ -89,8 +89,7 @@ private:
 class Workspace {
 public:
     // Throws std::bad_alloc.
-    explicit Workspace(int64_t bytes)
-        : block_(kept().bytes() >= bytes ? std::move(kept()) : AlignedBlock(bytes)) {}
+    explicit Workspace(int64_t bytes) : block_(kept().bytes() >= bytes ? std::move(kept()) : AlignedBlock(bytes)) {}
     ~Workspace() {
         if (block_.bytes() <= largest_kept && block_.bytes() > kept().bytes()) kept() = std::move(block_);
     }

@@ -1,7 +1,8 @@
 // What strategies' estimates are made of: the costs of tiles and of moving memory, in slots of a multiply-add unit.
 //
 // In:  the shapes of tiles, a draft of the plan, an index map with its blocks.   Out: costs.
-// They need not be right, only order the strategies as measurements do.   Next: strategies/*/strategy.cpp, which add them up.
+// They need not be right, only order the strategies as measurements do.   Next: strategies/*/strategy.cpp, which add
+// them up.
 #pragma once
 
 #include <algorithm>
@@ -24,9 +25,9 @@ namespace costs {
 
 inline constexpr double packed_row = 7.0;  // a packed vector (or part of one) of pixels, most of them in short runs
 inline constexpr double strided_store = 2.0;  // an element that is stored on its own
-inline constexpr double filled_vector = 20.0;  // of results that are filled in, go to memory, and come back to be written
+inline constexpr double filled_vector = 20.0;  // of results that are filled in, and come back from memory
 inline constexpr double copied_vector = 2.5;  // of a row that is copied with its padding
-inline constexpr double strided_vector = 30.0;  // of a row that is split into phases: its lines come from far, half used
+inline constexpr double strided_vector = 30.0;  // of a row that is split into phases: its lines are half used
 inline constexpr double transposed_vector = 7.0;  // a load, log2(lanes) shuffles, a store
 
 inline double f(int64_t n) { return static_cast<double>(n); }
@@ -47,8 +48,8 @@ double tile_cost(const TileShape& shape, int64_t rows, int64_t columns, const Sl
 // latency of the sum.
 double packed_slots(int64_t rows, int64_t vectors);
 
-// Indirect tiles load a pointer more for each row.  Measured: 8x3 and 7x4 reach 99 % of the packed tile, 14x2 95 %, 14x1
-// 85 %.
+// Indirect tiles load a pointer more for each row.  Measured: 8x3 and 7x4 reach 99 % of the packed tile, 14x2 95 %,
+// 14x1 85 %.
 double indirect_slots(int64_t rows, int64_t vectors);
 
 // The cheapest shape and orientation; equals are decided by the weights' panels, the less filled up the better.
@@ -63,8 +64,7 @@ Estimate cheapest(const KernelShapes& kernels, int64_t channels, std::initialize
             const int64_t width = pixels_are_columns ? shape.rows : shape.vectors * shape.lanes;
             const double waste = f(round_up(channels, width)) / f(channels) - 1.0;
             const double cost = cost_of(shape, pixels_are_columns) * (1.0 + filled_up * waste);
-            if (cost < best.cost)
-                best = {{index, pixels_are_columns, shape.rows, shape.vectors * shape.lanes}, cost};
+            if (cost < best.cost) best = {{index, pixels_are_columns, shape.rows, shape.vectors * shape.lanes}, cost};
         }
     }
     return best;
@@ -73,8 +73,8 @@ Estimate cheapest(const KernelShapes& kernels, int64_t channels, std::initialize
 // Rows of pixels that are loaded as vectors: a load that crosses a cache line takes two slots.
 double row_slots(int64_t rows, int64_t vectors);
 
-// Whether such rows are better computed as one, flat: they are short, not consecutive in the result, or of residue classes
-// that share them.
+// Whether such rows are better computed as one, flat: they are short, not consecutive in the result, or of residue
+// classes that share them.
 bool rows_are_better_flat(const Plan& plan, int64_t lanes);
 
 inline int64_t pixels_of_map(const Plan& plan, const MapPlan& m) { return m.map.pixels() * plan.batch(); }
@@ -93,7 +93,8 @@ double read_elems(const Plan& plan, const MapPlan& m);
 // (Single pixels write those with their own, unless they are too many for a task.)
 double filled_vectors(const Plan& plan, const MapPlan& m, int64_t lanes);
 
-// Staging splits a source with strides into phases: the vectors of pixels of all rows of a channel that it walks through.
+// Staging splits a source with strides into phases: the vectors of pixels of all rows of a channel that it walks
+// through.
 double split_vectors(const MapPlan& m, double vectors);
 
 // The map that has the most work.

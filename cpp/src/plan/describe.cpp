@@ -25,8 +25,7 @@ std::string describe_direct(const Plan& plan, bool classes_are_one_product) {
            (by_pixel ? pixels : " channels") + "; " + text(plan.tasks.count) + " tasks of up to " +
            text(plan.tasks.channel_block) + " channels x " + text(m.boxes.largest()) + " pixels; " +
            text(m.patches.count()) + " blocks of up to " + text(m.patches.largest()) + " (channel, tap) pairs; " +
-           text(static_cast<int64_t>(plan.maps.size())) +
-           (plan.maps.size() == 1 ? " index map" : " residue classes") +
+           text(static_cast<int64_t>(plan.maps.size())) + (plan.maps.size() == 1 ? " index map" : " residue classes") +
            (classes_are_one_product ? " as one product; " : "; ") + plan.how->in_words +
            (plan.order == SumOrder::pairs ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "");
 }

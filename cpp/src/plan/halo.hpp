@@ -1,14 +1,14 @@
 // The halo of an input gradient: what is read outside x, where its boundary is not zeros.
 //
 // In:  a ConvProblem whose axes have boundaries (weights for each sample: of one sample).
-// Out: the problem with zeros around x; the plans of the slabs that the halo is cut into.   Next: repair/halo.cpp, which runs
-// them.
+// Out: the problem with zeros around x; the plans of the slabs that the halo is cut into.   Next: repair/halo.cpp,
+// which runs them.
 //
 // The positions that are read outside x are its halo.  It is cut into slabs: in front of and behind x along each
 // axis, within x along the axes before it, with all that is read along the axes after it.  The gradient of a slab is an
 // input gradient like any other, of an x that is the slab: it is computed, for some samples at a time, into a block of
-// memory of bounded size, and then added to dx through the fold.  Slabs, and the positions of each, come in a fixed order,
-// for each sample on its own: so bits depend neither on threads nor on the batch.
+// memory of bounded size, and then added to dx through the fold.  Slabs, and the positions of each, come in a fixed
+// order, for each sample on its own: so bits depend neither on threads nor on the batch.
 #pragma once
 
 #include <memory>

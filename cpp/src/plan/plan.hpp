@@ -3,9 +3,10 @@
 // In:  a Setting.   Out: a Plan, a plain value, complete: with all plans and all memory that a call may need.
 // Next: select.cpp (the steps in their order), strategies/strategy.hpp (who decides most of it, and carries it out).
 //
-// The order of the sums of forward and input_grad comes from the index map (PatchBlocks) and the SumOrder, and from nothing
-// else here: so y and dx have the same bits for every thread count and batch, whatever the strategy.  The weight gradient's
-// order follows from the strategy, boxes and chunks of pixels: they come from the shapes, never from threads or caches.
+// The order of the sums of forward and input_grad comes from the index map (PatchBlocks) and the SumOrder, and from
+// nothing else here: so y and dx have the same bits for every thread count and batch, whatever the strategy.  The
+// weight gradient's order follows from the strategy, boxes and chunks of pixels: they come from the shapes, never from
+// threads or caches.
 #pragma once
 
 #include <algorithm>
@@ -24,36 +25,38 @@
 
 namespace convpp {
 
-struct Strategy;   // strategies/strategy.hpp
-struct HaloPlan;   // plan/halo.hpp
+struct Strategy;  // strategies/strategy.hpp
+struct HaloPlan;  // plan/halo.hpp
 
 // One index map with its blocking.  Forward has one, input_grad one for each residue class.
 struct MapPlan {
     explicit MapPlan(IndexMap index_map) : map(std::move(index_map)) {}
 
     IndexMap map;
-    bool in_place = false;     // the source is read where it lies; else staged, or copied with its padding
-    BoxSplit boxes;            // of tasks, over (samples, *units): pixels, or what Strategy::results makes of units
+    bool in_place = false;  // the source is read where it lies; else staged, or copied with its padding
+    BoxSplit boxes;  // of tasks, over (samples, *units): pixels, or what Strategy::results makes of units
     PatchBlocks patches;
-    int64_t classes = 1;       // this map and the next ones whose pixels its tasks compute too; 0 for those
-    Extents shift{0, 0, 0};    // its pixel u is pixel u + shift of `boxes`
+    int64_t classes = 1;  // this map and the next ones whose pixels its tasks compute too; 0 for those
+    Extents shift{0, 0, 0};  // its pixel u is pixel u + shift of `boxes`
     int64_t first_task = 0;
-    int64_t weights_at = 0;    // first element of its packed weights (all groups)
+    int64_t weights_at = 0;  // first element of its packed weights (all groups)
     int64_t weights_per_group = 0;
     int64_t first_packing_block = 0;  // of the weights: (group, block of patches)
 };
 
-// Residue classes that one task may compute, at most: strides of 4 in a plane.  More would leave each of them few pixels.
+// Residue classes that one task may compute, at most: strides of 4 in a plane.  More would leave each of them few
+// pixels.
 inline constexpr size_t most_classes = 16;
 
 // The register tile that multiplies.
 struct TileChoice {
-    int shape = 0;                   // of the kernel table
+    int shape = 0;  // of the kernel table
     bool pixels_are_columns = true;  // which side is vectorised: pixels (weight_grad: patches), or channels
-    int64_t rows = 1, columns = 1;   // of a full tile, in elements
+    int64_t rows = 1, columns = 1;  // of a full tile, in elements
 };
 
-// The operand whose patches are multiplied, as elements that a tile reads: single channels, or (bf16 pairs) two at once.
+// The operand whose patches are multiplied, as elements that a tile reads: single channels, or (bf16 pairs) two at
+// once.
 struct SourceElements {
     int64_t channels = 0;  // of a group
     TensorStrides strides;
@@ -65,10 +68,11 @@ struct WeightStrides {
     Extents axis{0, 0, 0};
 };
 
-// In what order the terms of y and dx are added, which decides their bits.  (Terms of dw: by strategy, boxes and chunks.)
+// In what order the terms of y and dx are added, which decides their bits.  (Terms of dw: by strategy, boxes and
+// chunks.)
 enum class SumOrder {
-    sequential,   // as PatchBlocks says
-    pairs,        // the same, two neighbouring channels at once (kernels/tile/bf16_pairs.cpp)
+    sequential,  // as PatchBlocks says
+    pairs,  // the same, two neighbouring channels at once (kernels/tile/bf16_pairs.cpp)
     transformed,  // in other domains than the pixels'
 };
 
@@ -79,25 +83,25 @@ enum class Gaps { none, filled_before, written_by_tasks };
 // (group, block of result channels, block of patches, chunk of pixels) for weight_grad.
 struct Tasks {
     int64_t groups = 1, channels = 0;  // products that are cut on their own, and the result channels of each
-    int64_t group_block = 1;           // groups of a task
-    int64_t channel_block = 0;         // result channels of a task; a multiple of the panel's width
-    int64_t chunks = 1;                // weight_grad: of the pixels, each summed on its own, then added in a tree
+    int64_t group_block = 1;  // groups of a task
+    int64_t channel_block = 0;  // result channels of a task; a multiple of the panel's width
+    int64_t chunks = 1;  // weight_grad: of the pixels, each summed on its own, then added in a tree
     int64_t count = 0;
-    bool parallel = false;             // enough work for more than one thread
+    bool parallel = false;  // enough work for more than one thread
 
     int64_t channel_blocks() const { return (channels + channel_block - 1) / channel_block; }
 };
 
 // The weights of forward and input_grad as panels (weights/panels.hpp).
 struct Packing {
-    int64_t panels = 0;     // of a block of (channel, tap) pairs
+    int64_t panels = 0;  // of a block of (channel, tap) pairs
     bool by_tasks = false;  // each task packs its own weights, block by block, into its L2; else all are packed before
 };
 
 // Where tasks of forward and input_grad compute: in the result, or in a buffer of each thread (result/epilogue.hpp).
 struct TaskBuffer {
     TensorStrides strides;  // the result's, or the buffer's
-    int64_t elems = 0;      // of the buffer; 0: there is none
+    int64_t elems = 0;  // of the buffer; 0: there is none
     bool used() const { return elems > 0; }
 };
 
@@ -151,7 +155,7 @@ struct Plan {
     double weight_share = 0;  // forward: of the time, for packing or transforming the weights; an estimate
 
     // Made with the plan, so that nothing is planned later in a call:
-    std::shared_ptr<const Plan> again;     // for results that are not finite, where the strategy mixes what the sum keeps apart
+    std::shared_ptr<const Plan> again;  // for results that are not finite, where the strategy mixes terms of many sums
     std::shared_ptr<const HaloPlan> halo;  // of an input gradient: what is read outside x
 };
 

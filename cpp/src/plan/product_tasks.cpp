@@ -107,8 +107,8 @@ int64_t box_count(const Plan& plan) {
 
 void count_tasks(Plan& plan, const Setting& setting, int64_t splits) {
     Tasks& tasks = plan.tasks;
-    tasks.channel_block = round_up(ceil_div(padded_channels(plan, setting), splits),
-                                   panel_width(plan, tile_shape(plan, setting), false));
+    tasks.channel_block =
+        round_up(ceil_div(padded_channels(plan, setting), splits), panel_width(plan, tile_shape(plan, setting), false));
     tasks.group_block = std::clamp<int64_t>(
         tasks.groups * box_count(plan) / (group_tasks_factor * setting.tasks_wanted), 1, tasks.groups);
     for (MapPlan& m : plan.maps) {
@@ -171,8 +171,8 @@ void buffer_halves(Plan& plan) {
             most[a] = std::max(most[a], (box.extent(a + 1) - 1) * maps->map.axis[a].result_step + gap + hi - lo);
         }
     }
-    const int64_t channels = (plan.tasks.group_block - 1) * plan.tasks.channels +
-                             std::min(plan.tasks.channel_block, plan.tasks.channels);
+    const int64_t channels =
+        (plan.tasks.group_block - 1) * plan.tasks.channels + std::min(plan.tasks.channel_block, plan.tasks.channels);
     TensorStrides& s = plan.buffer.strides;
     const bool last = plan.channels_last();
     s = dense_strides(last ? channels : 1, most, what);

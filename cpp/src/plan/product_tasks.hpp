@@ -1,7 +1,9 @@
-// Tasks of forward and input_grad by a direct strategy: (map or residue classes, group, box of pixels, block of channels).
+// Tasks of forward and input_grad by a direct strategy: (map or residue classes, group, box of pixels, block of
+// channels).
 //
 // In:  a draft of the plan with its tile, and how large a strategy wants its boxes and blocks.
-// Out: Plan::tasks, the boxes of each map, where its packed weights lie.   Next: strategies/*/strategy.cpp, which call this.
+// Out: Plan::tasks, the boxes of each map, where its packed weights lie.   Next: strategies/*/strategy.cpp, which call
+// this.
 #pragma once
 
 #include <functional>
@@ -38,7 +40,8 @@ inline bool vectors_together(const Plan& plan, const IndexMap& map) {
     return plan.source.strides.axis[2] == 1 && map.axis[2].source_step == 1;
 }
 
-// Where taps of any pixel stay inside the source, pixels that are consecutive there can be read as vectors where they lie.
+// Where taps of any pixel stay inside the source, pixels that are consecutive there can be read as vectors where they
+// lie.
 inline bool vectors_in_place(const Plan& plan, const IndexMap& map) {
     return vectors_together(plan, map) && map.reads_inside();
 }
@@ -64,12 +67,12 @@ struct Cut {
     int64_t splits = 1;  // of the result channels
 };
 
-// First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks, which fill fewer
-// vectors.
+// First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks, which fill
+// fewer vectors.
 Cut cut_for_threads(const Plan& plan, const Setting& setting, int64_t pixels_most, bool channels_can_be_split = true);
 
-// Residue classes next to each other in `maps`, from `leader` on, that one task may compute: those that together fill the
-// rows of the result; with `planes`, also the columns.
+// Residue classes next to each other in `maps`, from `leader` on, that one task may compute: those that together fill
+// the rows of the result; with `planes`, also the columns.
 int64_t classes_together(const Plan& plan, size_t leader, bool planes);
 
 // Finds the boxes of pixels of all maps: of classes that are computed together, those of the one that has the most.
@@ -82,17 +85,18 @@ int64_t box_count(const Plan& plan);  // of all maps that lead
 // Blocks of channels and groups, and tasks, for maps that have their boxes.
 void count_tasks(Plan& plan, const Setting& setting, int64_t splits);
 
-// Where packed weights lie.  `multiplied`: the map whose taps and blocks a map's weights are packed for, or null if they are
-// packed with another one's.
-void place_weights(Plan& plan, const Setting& setting,
-                   const std::function<const MapPlan*(const MapPlan&)>& multiplied = [](const MapPlan& m) { return &m; });
+// Where packed weights lie.  `multiplied`: the map whose taps and blocks a map's weights are packed for, or null if
+// they are packed with another one's.
+void place_weights(
+    Plan& plan, const Setting& setting,
+    const std::function<const MapPlan*(const MapPlan&)>& multiplied = [](const MapPlan& m) { return &m; });
 
-// The estimate of what packing takes of a forward pass: a vector of weights costs about what multiplying it with 6 pixels
-// does (measured: 5 to 7).  `at_once`: channels that are multiplied at once, while packing takes as long.
+// The estimate of what packing takes of a forward pass: a vector of weights costs about what multiplying it with 6
+// pixels does (measured: 5 to 7).  `at_once`: channels that are multiplied at once, while packing takes as long.
 double share_of_packing(const Plan& plan, int64_t at_once = 1);
 
-// Lets the tasks of a planned product compute into buffers of their own, where operands are stored in half: whole sums are
-// rounded.
+// Lets the tasks of a planned product compute into buffers of their own, where operands are stored in half: whole sums
+// are rounded.
 void buffer_halves(Plan& plan);
 
 }  // namespace convpp

@@ -70,7 +70,8 @@ Choice choose(const Plan& draft, const Setting& setting) {
     return best;
 }
 
-// One sample in channels first, or last: what a choice may depend on where bits must depend on neither batch nor layout.
+// One sample in channels first, or last: what a choice may depend on where bits must depend on neither batch nor
+// layout.
 Setting one_sample(const Setting& setting, Layout layout) {
     Setting sample = setting;
     Geometry g = setting.problem.geometry();
@@ -83,7 +84,8 @@ Setting one_sample(const Setting& setting, Layout layout) {
 // Pairs are added in another order than single channels.
 bool pairs_are_faster(const Setting& setting, const Plan& plan) {
     if (!setting.kernels.bf16_pairs || plan.pass == Pass::weight_grad || plan.source.channels % 2 != 0) return false;
-    const Setting last = one_sample(setting, Layout::channels_last), first = one_sample(setting, Layout::channels_first);
+    const Setting last = one_sample(setting, Layout::channels_last),
+                  first = one_sample(setting, Layout::channels_first);
     Plan by_rule(last), sample(first);
     by_rule.algorithm = sample.algorithm = Algorithm::direct;
     find_blocks(by_rule);
@@ -115,8 +117,8 @@ Choice choose_transformed(const Plan& draft, const Setting& setting) {
 std::shared_ptr<const Plan> plan_again(const Setting& setting) {
     Geometry g = setting.problem.geometry();
     if (setting.pass != Pass::weight_grad) g.batch = 1;
-    return std::make_shared<const Plan>(make_plan(ConvProblem(g), setting.pass, setting.dtype, Algorithm::direct,
-                                                  setting.isa, setting.threads));
+    return std::make_shared<const Plan>(
+        make_plan(ConvProblem(g), setting.pass, setting.dtype, Algorithm::direct, setting.isa, setting.threads));
 }
 
 void complete(Plan& plan, const Setting& setting, const Choice& choice) {

@@ -16,10 +16,11 @@ ConvProblem planned_part(const ConvProblem& problem) {
     return ConvProblem(g);
 }
 
-// How threads share samples with weights of their own.  Whole samples cost no barriers, and what a thread packs stays in
-// its own cache; but the last round should not leave threads idle for long, and large weights, packed or transformed, are
-// better shared by all threads than brought for each (measured, 3x3 256-256 at 7x7: 1.15 times as fast; 64-64 at 28x28:
-// 0.7 times).  The weight gradient's chunks (parallel, chunks_wanted) must not depend on the threads.
+// How threads share samples with weights of their own.  Whole samples cost no barriers, and what a thread packs stays
+// in its own cache; but the last round should not leave threads idle for long, and large weights, packed or
+// transformed, are better shared by all threads than brought for each (measured, 3x3 256-256 at 7x7: 1.15 times as
+// fast; 64-64 at 28x28: 0.7 times).  The weight gradient's chunks (parallel, chunks_wanted) must not depend on the
+// threads.
 Setting::Setting(const ConvProblem& whole, Pass for_pass, DType for_dtype, Algorithm by, Isa on, int for_threads,
                  bool read_taps_only)
     : problem(planned_part(whole)),

@@ -21,7 +21,8 @@ inline constexpr double serial_flops = 1.5e6;
 struct Setting {
     // `threads`: how many the plan should have tasks for; they change how it is cut, never a bit of its results.
     // `only_read`: see input_grad_maps.
-    Setting(const ConvProblem& whole, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads, bool only_read);
+    Setting(const ConvProblem& whole, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
+            bool only_read);
 
     ConvProblem problem;  // of one sample where each has weights of its own, else the whole
     int64_t samples;      // that have weights of their own; else 1

@@ -11,10 +11,10 @@ namespace {
 // Partial sums of weight_grad's chunks, together.
 constexpr int64_t partial_bytes_most = int64_t(32) << 20;
 
-// Long boxes spare borders that are copied twice, and accumulators' loads; what they bring of x and dy shares L2 with what
-// is asked for of the next one.  Measured (float32, L2 of 1 MiB): 800 pixels in place of 256 gain 3x3 layers of 64 and 128
-// channels 3 to 5 % of the peak, 1x1 ones 4 to 8 %, and 1600 nothing more; in channels_last, where all of x and dy is
-// brought, 1200 pixels of 320 and 384 channels lose 10 % against 400.
+// Long boxes spare borders that are copied twice, and accumulators' loads; what they bring of x and dy shares L2 with
+// what is asked for of the next one.  Measured (float32, L2 of 1 MiB): 800 pixels in place of 256 gain 3x3 layers of 64
+// and 128 channels 3 to 5 % of the peak, 1x1 ones 4 to 8 %, and 1600 nothing more; in channels_last, where all of x and
+// dy is brought, 1200 pixels of 320 and 384 channels lose 10 % against 400.
 constexpr int64_t box_elems = 128 * 1024, least_box_pixels = 256, most_box_pixels = 800;
 
 int64_t products_of(const Plan& plan) {
@@ -24,9 +24,8 @@ int64_t products_of(const Plan& plan) {
 }  // namespace
 
 int64_t box_pixels(const Plan& plan, const MapPlan& m, const Streams& streams) {
-    const int64_t elems_of_pixel =
-        (streams.x ? 0 : m.patches.channels_per_block * m.map.source_elems_of_pixel()) +
-        (streams.dy ? 0 : plan.tasks.channel_block);
+    const int64_t elems_of_pixel = (streams.x ? 0 : m.patches.channels_per_block * m.map.source_elems_of_pixel()) +
+                                   (streams.dy ? 0 : plan.tasks.channel_block);
     return std::clamp(box_elems / elems_of_pixel, least_box_pixels, most_box_pixels);
 }
 

@@ -33,8 +33,8 @@ void block_sum_channels(Plan& plan, const Setting& setting);
 // Boxes of at most so many pixels, of which there are enough for chunks that are alike.
 void split_sums(Plan& plan, const Setting& setting, int64_t pixels_most);
 
-// Chunks of pixels, and smaller blocks where that makes too few tasks.  `channel_panel`: that blocks of channels are made of;
-// `cuts_pairs`: blocks of pairs may be cut, too.
+// Chunks of pixels, and smaller blocks where that makes too few tasks.  `channel_panel`: that blocks of channels are
+// made of; `cuts_pairs`: blocks of pairs may be cut, too.
 void chunk_sums(Plan& plan, const Setting& setting, int64_t channel_panel, bool cuts_pairs = true);
 
 // Sums of the largest product, in whole vectors of the tile.

@@ -18,8 +18,7 @@ void add_products(const Plan& plan, std::vector<double>& flops) {
         const ProductTask task(plan, index);
         double multiplications = 0;
         for (const MapPlan* m = &task.map; m != &task.map + task.map.classes; ++m)
-            multiplications +=
-                as_double(m->map.taps()) * as_double(plan.how->results(plan, *m, task.pixels).elems());
+            multiplications += as_double(m->map.taps()) * as_double(plan.how->results(plan, *m, task.pixels).elems());
         flops.push_back(2 * multiplications * as_double(source_channels) * as_double(task.channels) *
                         as_double(task.group_hi - task.group_lo));
     }

@@ -1,6 +1,7 @@
 // Boxes of pixels or taps, boxes cut into smaller ones, and the contraction cut into blocks.
 //
-// In:  extents, an index map.   Out: Box, BoxSplit, PatchBlocks: plain values.   Next: plan/plan.hpp, which chooses their sizes.
+// In:  extents, an index map.   Out: Box, BoxSplit, PatchBlocks: plain values.   Next: plan/plan.hpp, which chooses
+// their sizes.
 #pragma once
 
 #include <array>

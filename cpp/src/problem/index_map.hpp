@@ -10,8 +10,8 @@
 //   input_grad    dy       dx       1             stride, one map for each residue class of the input pixel
 //   weight_grad   x        (the forward map; its pixels are summed over)
 //
-// Where x goes on beyond its ends (Boundary), a source index outside is folded back into it, by `folded`.  Of the input
-// gradient's source, dy, there is nothing beyond: what was read outside x is a pass of its own (algorithms/frame.hpp).
+// Where x goes on beyond its ends (Boundary), a source index outside stands for one inside (border_element).  Of the
+// input gradient's source, dy, there is nothing beyond: what was read outside x is a pass of its own (plan/halo.hpp).
 //
 // The input gradient at stride s: dx[h] gathers dy[p] w[r] with p*s + r*dilation - lo = h, so only taps whose
 // r*dilation is congruent to h + lo (mod s) take part.  Each residue class is a unit-stride convolution of dy with
@@ -26,8 +26,8 @@
 
 namespace convpp {
 
-// The element of an axis of n > 0 elements that position `at` of its extension reads: itself from 0 to n - 1, else what the
-// boundary folds it to; -1 for none.
+// The element of an axis of n > 0 elements that position `at` of its extension reads: itself from 0 to n - 1, else what
+// the boundary folds it to; -1 for none.
 int64_t border_element(Boundary boundary, int64_t at, int64_t n);
 
 // Positions along an axis: [lo, hi).
@@ -85,13 +85,14 @@ struct InputGradMaps {
     std::vector<IndexMap> classes;  // the residue classes that have pixels and taps
     bool covers_input = true;  // false: some input pixels are read by no output; their gradient is 0
 };
-// `only_read`: without the taps that read padding at all of a class's pixels (of a small part of a large padded x, most do).
+// `only_read`: without the taps that read padding at all of a class's pixels (of a small part of a large padded x, most
+// do).
 InputGradMaps input_grad_maps(const ConvProblem& problem, bool only_read = false);
 
 // What residue classes read together.  On each axis the taps of all classes are equally far apart, and a class has n or
-// n + 1 of them.  So with the first taps of the classes laid upon each other, all others coincide: tap j of a class is tap
-// j of the joint map, whose taps are those of the class that has the most.  Pixel u of a class is then pixel u + shift of
-// the joint map, whose pixels are those of all classes.
+// n + 1 of them.  So with the first taps of the classes laid upon each other, all others coincide: tap j of a class is
+// tap j of the joint map, whose taps are those of the class that has the most.  Pixel u of a class is then pixel u +
+// shift of the joint map, whose pixels are those of all classes.
 struct JointMap {
     IndexMap map;  // where its results lie only the classes know
     std::vector<Extents> shift;  // of each class

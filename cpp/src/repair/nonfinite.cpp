@@ -95,8 +95,8 @@ bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw) {
     const Inside inside = inside_of(plan.maps[0].map);
     int64_t inner = 1;  // pixels whose taps all read inside
     for (const Span& axis : inside) inner *= axis.length();
-    // A product of padding and Inf leaves NaN in dw.  (Elements of dw lie together; those at dy's borders do not: one of
-    // them takes as long as some of dw.  Looking at dy took a quarter of a call with 3 channels of x.)
+    // A product of padding and Inf leaves NaN in dw.  (Elements of dw lie together; those at dy's borders do not: one
+    // of them takes as long as some of dw.  Looking at dy took a quarter of a call with 3 channels of x.)
     constexpr int64_t apart = 4;
     const int64_t planes = g.batch * g.out_channels;
     if (dw != nullptr && problem.w_elems() <= apart * planes * (plan.maps[0].map.pixels() - inner) &&

@@ -4,7 +4,8 @@
 // happen if a factor that meets padding is not finite: a weight (forward, input_grad) or dy at a border (weight_grad).
 // That is looked for in each padded pass; the results it touches are then computed again by their definition.
 //
-// In:  a plan and the operands.   Out: whether to repair, and the repaired results.   Next: api/execute.cpp, which asks.
+// In:  a plan and the operands.   Out: whether to repair, and the repaired results.   Next: api/execute.cpp, which
+// asks.
 #pragma once
 
 #include "plan/plan.hpp"
@@ -17,8 +18,8 @@ template <class T>
 bool all_finite(const Stored<T>& values, int64_t count);
 
 // Whether factors that are not finite meet padding.  Of forward and input_grad, it depends on the weights alone, so a
-// sample's bits do not depend on its batch.  `computed`: the sums of weight_grad are computed already (and nothing else was
-// in them): looking at them is often cheaper than looking at dy.
+// sample's bits do not depend on its batch.  `computed`: the sums of weight_grad are computed already (and nothing else
+// was in them): looking at them is often cheaper than looking at dy.
 template <class T>
 bool needs_repair(const Plan& plan, const Operands<T>& operands, bool computed = false);
 

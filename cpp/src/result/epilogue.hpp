@@ -1,14 +1,15 @@
-// The last step of a task of forward or input_grad: its sums become results.
+// The epilogue of a task of forward or input_grad: its sums become results.
 //
-// In:  a task that has been computed, the residual and the activation of the operands.   Out: the results, where they belong.
+// In:  a task that has been computed, the residual and the activation of the operands.   Out: the results, where they
+// belong.
 //
-// Sums are finished while they are in the caches of the thread that computed them, not in the tiles: those have many ways of
-// leaving sums (in place, flat, transposed), and results of half types need whole sums before they are rounded.  What lies
-// in the caches is read and written again in a few percent of the time that it took to compute.
+// It runs while the sums are in the caches of the thread that computed them, not in the tiles: those have many ways of
+// leaving sums (in place, flat, transposed), and results of half types need whole sums before they are rounded.
+// What lies in the caches is read and written again in a few percent of the time that it took to compute.
 //
-// Where a plan is `buffered`, tasks compute into a buffer of their own, whose strides are Plan::task_result: those of the
-// largest box.  To the task it looks like the whole tensor: TaskEpilogue puts the tensor's first element in front of it.
-// Next: kernels/finish.hpp.
+// Where Plan::buffer is used, tasks compute into a buffer of their own, with the strides of the largest box.  To the
+// task it looks like the whole tensor: TaskEpilogue puts the tensor's first element in front of it.
+// Next: kernels/epilogue/epilogue.hpp.
 #pragma once
 
 #include <algorithm>
@@ -65,7 +66,7 @@ inline ResultArea bounding_area(const ProductTask& task) {
     return bounds;
 }
 
-// The results of a task with Gaps::written_by_tasks: those between its map's, too (order_results_and_gaps).
+// The results of a task with Gaps::written_by_tasks: those between its map's, too.
 inline ResultArea area_with_gaps(const Plan& plan, const ProductTask& task) {
     ResultArea area = area_of(task.map, task.pixels);
     for (size_t a = 0; a < 3; ++a) {
@@ -106,8 +107,8 @@ void for_each_rows(const Plan& plan, const ResultArea& area, int64_t channel, in
     const auto along = [&](size_t a) {
         return Dim{area.count[a + 1], area.step[a + 1] * tensor.axis[a], area.step[a + 1] * own.axis[a]};
     };
-    const Dim n{area.count[0], area.step[0] * tensor.batch, area.step[0] * own.batch}, d = along(0), h = along(1),
-              w = along(2), c{channels, tensor.channel, own.channel}, one{1, 1, 1};
+    const Dim n{area.count[0], area.step[0] * tensor.batch, area.step[0] * own.batch},
+        d = along(0), h = along(1), w = along(2), c{channels, tensor.channel, own.channel}, one{1, 1, 1};
     // The last two are the rows, and what lies together in each.
     const std::array<Dim, 6> dims = plan.channels_last() ? std::array<Dim, 6>{n, d, h, one, w, c}
                                     : area.step[3] == 1  ? std::array<Dim, 6>{n, d, c, one, h, w}
@@ -184,8 +185,8 @@ public:
     }
 
 private:
-    // A plane's part is short, and the next ones' are in other pages, where no prefetcher of the hardware looks: stores that
-    // miss the caches would hold up those behind them.
+    // A plane's part is short, and the next ones' are in other pages, where no prefetcher of the hardware looks: stores
+    // that miss the caches would hold up those behind them.
     void expect_plane(const ResultRows& r) const {
         constexpr int64_t planes_ahead = 4, most_bytes = 1024, line = 64;
         const Results<T> next = stored_.result + (r.at + planes_ahead * plan_.result.channel);

@@ -1,4 +1,5 @@
-// Results of whole arrays: filled where sums have no terms, and finished where sums were computed apart.
+// Results of whole arrays: filled where sums have no terms, and given their epilogue where sums
+// were computed apart.
 //
 // In:  a Plan, the operands of a call, or whole sums.   Out: results.   Next: epilogue.hpp, which does so task by task.
 #pragma once
@@ -22,7 +23,7 @@ void apply_epilogue_to_all(const Plan& plan, const T* sums, int64_t size, const 
     });
 }
 
-// Every result is its bias, or zero (finished).
+// Every result is its bias, or zero, behind the epilogue.
 template <class T>
 void fill_results(const Plan& plan, const Operands<T>& operands, int threads) {
     const Geometry& g = plan.problem.geometry();

@@ -1,5 +1,5 @@
-// Where sums whose vectors run along channels become results.  In channels_last they lie in the same order.  In channels_first
-// they are put into the order of the result, and transposed.
+// Where sums whose vectors run along channels become results.  In channels_last they lie in the same order.  In
+// channels_first they are put into the order of the result, and transposed.
 //
 // In:  a task, its sums[pixel][channel], the pixels of its maps one after the other.   Out: the results.
 // Read before: the product.hpp of strategies/indirect, channels and winograd, which leave such sums.
@@ -16,8 +16,8 @@
 
 namespace convpp {
 
-// A stretch of results that lie together: pixels [first, first + count) in the order of the result.  In channels_last, a row
-// of pixels whose sums begin at `first`.
+// A stretch of results that lie together: pixels [first, first + count) in the order of the result.  In channels_last,
+// a row of pixels whose sums begin at `first`.
 struct ResultRun {
     int64_t offset, first, count;
 };
@@ -69,7 +69,8 @@ struct OrderedSums {
     }
 };
 
-// Results that a task writes for each of its pixels, at most: with Gaps::written_by_tasks also those around it without terms.
+// Results that a task writes for each of its pixels, at most: with Gaps::written_by_tasks also those around it without
+// terms.
 inline int64_t results_of_pixel(const Plan& plan, const MapPlan& m) {
     if (plan.gaps != Gaps::written_by_tasks) return 1;
     return m.map.axis[0].result_step * m.map.axis[1].result_step * m.map.axis[2].result_step;
@@ -190,8 +191,8 @@ void order_results(const Plan& plan, const ProductTask& task, OrderedSums<T>& or
         });
 }
 
-// The results of a task whose maps are all residue classes of its rows and planes (or the only one): a block without gaps.
-// Then sums can be in the order of the result from the beginning.
+// The results of a task whose maps are all residue classes of its rows and planes (or the only one): a block without
+// gaps. Then sums can be in the order of the result from the beginning.
 struct ResultBlock {
     bool whole;
     ResultArea area;
@@ -209,8 +210,8 @@ struct ResultBlock {
     }
 };
 
-// Sums become results behind residual and activation, the first one at `at`.  Halves are rounded on the way; channels_first
-// ones lie in `planes` before.
+// Sums become results behind residual and activation, the first one at `at`.  Halves are rounded on the way;
+// channels_first ones lie in `planes` before.
 template <class T>
 void finish_results(const Plan& plan, const kernels::KernelTable<T>& kernel, const OrderedSums<T>& order,
                     int64_t channels, const Operands<T>& operands, int64_t at, T* planes) {

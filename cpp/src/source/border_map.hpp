@@ -4,8 +4,8 @@
 // Next: staged.hpp, padded.hpp and lanes.hpp, which fill their copies by it.
 //
 // They copy what lies inside x, and write zeros around it.  Then the elements outside are filled from those of x
-// that they are folded to.  Folding goes axis by axis, so the lists are as long as the copy's axes, not as its volume: a
-// position is named by a slice (depth), a row and a stretch of columns.
+// that they are folded to.  Folding goes axis by axis, so the lists are as long as the copy's axes, not as its volume:
+// a position is named by a slice (depth), a row and a stretch of columns.
 #pragma once
 
 #include <algorithm>

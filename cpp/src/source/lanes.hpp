@@ -16,7 +16,8 @@
 
 namespace convpp {
 
-// What some maps' pixels of a box read with a box of their taps: one copy for all.  (Several maps have one box of taps.)
+// What some maps' pixels of a box read with a box of their taps: one copy for all.  (Several maps have one box of
+// taps.)
 inline CopyLayout lane_layout(const MapPlan* maps, int64_t map_count, const Box& box, int64_t taps, int64_t lanes) {
     CopyLayout layout;
     Extents lo{}, hi{};

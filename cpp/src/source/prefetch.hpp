@@ -1,7 +1,7 @@
 // What a box of pixels will read, as stretches of memory that tiles ask for while they multiply the box before.
 //
-// In:  a Plan, a product, a box of pixels, the operands.   Out: kernels::Ahead, spread evenly over a number of tiles.
-// Next: weight_grad.cpp, which asks; kernels/tile.hpp (prefetching_tile), where that happens.
+// In:  parts of tensors, and what of each is read.   Out: kernels::Prefetch, spread evenly over a number of tiles.
+// Next: strategies/sum_prefetch.hpp and strategies/winograd/, which ask; kernels/tile/tile.hpp, where tiles do.
 //
 // The weight gradient reads each element of x and dy a few times at most, in stretches that are too short for the
 // processor to foresee them.  Copying or packing such a box would wait for memory at every one of them.  Asked for
@@ -21,7 +21,7 @@
 
 namespace convpp {
 
-// Stretches of memory that are asked for ahead, at most (a list of 32 KiB).
+// Stretches of memory in a list, at most (32 KiB).
 inline constexpr int64_t most_stretches = 2048;
 
 class PrefetchList {

@@ -66,7 +66,8 @@ void with_elements(const Stored<T>& source, const Use& use) {
     }
 }
 
-// bfloat16 as bf16 pairs (kernels/bf16 pairs.cpp): each element with its neighbour, read like float32; or with one `distance` on.
+// bfloat16 as bf16 pairs (kernels/tile/bf16_pairs.cpp): each element with its neighbour, read like float32; or with one
+// `distance` on.
 template <class T>
 Stored<T> as_bf16_pairs(Stored<T> operand, int64_t distance) {
     if (distance == 0) operand.as = Storage::plain;

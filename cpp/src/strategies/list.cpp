@@ -10,13 +10,13 @@ extern const Strategy sliding_strategy, channels_strategy, packed_strategy, rows
 
 StrategyList strategies() {
     static constexpr std::array<const Strategy*, 8> table{
-        &sliding_strategy,    // depthwise, by rule: rows of pixels that several rows of results read
-        &channels_strategy,   // few channels a group, by rule: vectors run along the channels of several groups
-        &packed_strategy,     // both operands are copied into panels
-        &rows_strategy,       // vectors of pixels are read where they lie
-        &flat_strategy,       // the same through planes as if they were one row, all residue classes at once
-        &indirect_strategy,   // pixels are read one by one, vectors run along the result channels
-        &winograd_strategy,   // fewer multiplications, another order of the sum
+        &sliding_strategy,  // depthwise, by rule: rows of pixels that several rows of results read
+        &channels_strategy,  // few channels a group, by rule: vectors run along the channels of several groups
+        &packed_strategy,  // both operands are copied into panels
+        &rows_strategy,  // vectors of pixels are read where they lie
+        &flat_strategy,  // the same through planes as if they were one row, all residue classes at once
+        &indirect_strategy,  // pixels are read one by one, vectors run along the result channels
+        &winograd_strategy,  // fewer multiplications, another order of the sum
         &reference_strategy,  // plain loops: the definition
     };
     return {table.data(), table.data() + table.size()};

@@ -1,6 +1,7 @@
 // The operands of a call, as strategies are given them.
 //
-// In:  arrays of the public API, as handles (source/stored.hpp).   Out: plain structs.   Next: product_loop.hpp, sum_loop.hpp.
+// In:  arrays of the public API, as handles (source/stored.hpp).   Out: plain structs.   Next: product_loop.hpp,
+// sum_loop.hpp.
 #pragma once
 
 #include "convpp/activation.hpp"
@@ -107,8 +108,8 @@ Stored<T> first_x(const Plan& plan, const SumProduct& product, const Operands<T>
     return operands.x + product.group * plan.source.channels * plan.source.strides.channel;
 }
 
-// A strategy's part in product_loop.hpp: a thread's buffers, made of (carver, plan, kernel); packing all weights; a task.
-// `AppliesEpilogue`: tasks do so themselves, where they compute in the result.
+// A strategy's part in product_loop.hpp: a thread's buffers, made of (carver, plan, kernel); packing all weights; a
+// task. `AppliesEpilogue`: tasks do so themselves, where they compute in the result.
 template <class ThreadsBuffers, auto Pack, auto RunTask, bool AppliesEpilogue = false>
 struct ProductParts {
     using Buffers = ThreadsBuffers;

@@ -18,8 +18,8 @@ namespace convpp {
 // How the sums of one product lie in memory: rows of whole vectors.
 struct SumLayout {
     int64_t patch_width, channel_width;  // of the panels
-    int64_t elems;                       // of the largest product's sums
-    int64_t pairs, most;                 // of a block, in whole panels; rows or columns at most, and a vector
+    int64_t elems;  // of the largest product's sums
+    int64_t pairs, most;  // of a block, in whole panels; rows or columns at most, and a vector
 
     template <class T>
     SumLayout(const Plan& plan, const kernels::KernelTable<T>& kernel) {
@@ -46,7 +46,7 @@ inline int64_t sum_rows_of(const Plan& plan, const SumProduct& product) {
 // What a thread needs to write rows of sums.
 template <class T>
 struct RowWriting {
-    const T** rows = nullptr;    // of the sums
+    const T** rows = nullptr;  // of the sums
     int64_t* offsets = nullptr;  // of pairs in dw
 
     RowWriting(Carver& carver, const SumLayout& layout, int64_t offset_count = 0) {
@@ -83,12 +83,13 @@ void write_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
         if (by_patch)
             kernel.store_rows(sums + channel_lo * pitch + first, pitch, channel_hi - channel_lo, end - first, to,
                               plan.weights.result_channel);
-        else kernel.transpose_rows(buffers.rows + first, end - first, product.channels, to, plan.weights.result_channel);
+        else
+            kernel.transpose_rows(buffers.rows + first, end - first, product.channels, to, plan.weights.result_channel);
     }
 }
 
-// A strategy's part in sum_loop.hpp, where sums are rows: a thread's buffers, made of (carver, plan, kernel), with `sums` and
-// `writing`; the sums of a task.
+// A strategy's part in sum_loop.hpp, where sums are rows: a thread's buffers, made of (carver, plan, kernel), with
+// `sums` and `writing`; the sums of a task.
 template <class T, class ThreadsBuffers, auto RunTask>
 struct RowSums {
     using Buffers = ThreadsBuffers;
@@ -113,12 +114,12 @@ inline bool copies_patches(const Plan& plan) { return plan.maps[0].in_place && p
 // What a thread needs to pack the operands that `patches_too` and `channels_too` name.
 template <class T>
 struct PanelBuffers {
-    Staging<T> patches;    // where patches are packed from staged planes
-    SourceCopy<T> padded;    // where they are copied straight, or read one by one
+    Staging<T> patches;  // where patches are packed from staged planes
+    SourceCopy<T> padded;  // where they are copied straight, or read one by one
     T* patch_panels = nullptr;
     T* channel_panels = nullptr;
     kernels::Run* runs = nullptr;
-    int64_t* x_offset = nullptr;   // of pixels, where patches are copied
+    int64_t* x_offset = nullptr;  // of pixels, where patches are copied
     RowWriting<T> writing;
     int64_t* dy_offset = nullptr;  // of pixels, or of channels
 

@@ -11,8 +11,9 @@
 //     write what is not in its place yet                                     (result/)
 //   residual, activation                                                     (result/epilogue.hpp)
 //
-// In:  a Plan, the operands, and the strategy's ProductParts (operands.hpp): buffers of a thread, how weights are packed, how
-// a task is run.   Out: the functions of the strategy's Entry.   Next: strategies/packed/product.hpp, the plainest of them.
+// In:  a Plan, the operands, and the strategy's ProductParts (operands.hpp): buffers of a thread, how weights are
+// packed, how a task is run.   Out: the functions of the strategy's Entry.   Next: strategies/packed/product.hpp, the
+// plainest of them.
 #pragma once
 
 #include <atomic>
@@ -42,9 +43,9 @@ int64_t buffer_bytes(const Plan& plan, const kernels::KernelTable<T>& kernel) {
 
 // What the tasks of a thread are told of their call, where its buffers derive from this.
 struct TaskContext {
-    // That the thread probably takes after this one; -1: none.  A guess: threads take turns, but where there are so many
-    // tasks that several are handed out at once.  Then another thread finds what was asked for in a shared cache, or nobody
-    // does: it costs time alone.
+    // That the thread probably takes after this one; -1: none.  A guess: threads take turns, but where there are so
+    // many tasks that several are handed out at once.  Then another thread finds what was asked for in a shared cache,
+    // or nobody does: it costs time alone.
     int64_t next_task = -1;
     std::atomic<unsigned char>* not_finite = nullptr;  // as in RunContext
 };

@@ -1,7 +1,7 @@
 // A strategy: one way of carrying out a pass.  Each is a folder beside this file, and a line of the table in list.cpp.
 //
-// In:  a Setting and a draft of the plan (operands, maps, blocks).   Out: whether it serves and how dear it would be; the rest
-// of the plan; results.   Next: list.cpp (the table), then any folder, strategy.cpp first.
+// In:  a Setting and a draft of the plan (operands, maps, blocks).   Out: whether it serves and how dear it would be;
+// the rest of the plan; results.   Next: list.cpp (the table), then any folder, strategy.cpp first.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,7 @@ namespace convpp {
 struct Fit {
     std::string refusal;  // why it cannot; empty: it can
     bool by_rule = false;  // it is taken whatever the others' estimates say
-    Estimate estimate;
+    Estimate estimate;  // its cost is in slots of a multiply-add unit (plan/costs.hpp)
     std::shared_ptr<StrategyPlan> own;  // what was found on the way
 
     static Fit refuse(std::string why) {
@@ -42,18 +42,18 @@ struct RunContext {
 template <class T>
 struct Entry {
     void (*measure)(const Plan&, WorkspaceBytes&) = nullptr;
-    // Packs or transforms the weights of a forward pass once for many calls, into packed_weight_elems(plan) elements (and a
-    // cache line of slack); null, or prepares(plan) false: the plan reads them as they are.
+    // Packs or transforms the weights of a forward pass once for many calls, into packed_weight_elems(plan) elements
+    // (and a cache line of slack); null, or prepares(plan) false: the plan reads them as they are.
     void (*prepare)(const Plan&, const Operands<T>&, const RunContext&, T* packed) = nullptr;
     // Writes all results (adds to them), but for those that the plan fills before, and what repair/ computes again.
     void (*run)(const Plan&, const Operands<T>&, const RunContext&) = nullptr;
 };
 
 struct Strategy {
-    const char* name;     // as in the documentation
+    const char* name;  // as in the documentation
     const char* in_words;  // as explain says it
     Algorithm algorithm;  // of the public API, that it belongs to
-    unsigned orders;      // of the sum that it can follow: bits of SumOrder
+    unsigned orders;  // of the sum that it can follow: bits of SumOrder
 
     Fit (*fit)(const Plan& draft, const Setting&);
     void (*plan)(Plan&, const Setting&, const Fit&);  // completes a draft

@@ -25,7 +25,8 @@ struct ChunkSums {
     T* partial = nullptr;
     int64_t elems;  // of a product
 
-    ChunkSums(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) : elems(Sums::elems(plan, kernel)) {
+    ChunkSums(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : elems(Sums::elems(plan, kernel)) {
         partial = carver.take<T>(plan.tasks.chunks > 1 ? checked_mul(plan.tasks.count, elems, "the chunks' sums") : 0);
     }
 };

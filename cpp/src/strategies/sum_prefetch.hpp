@@ -1,6 +1,7 @@
 // What a box of pixels of the weight gradient will read, for tiles to ask for while they multiply the box before.
 //
-// In:  a Plan, a product, a box of pixels, the operands.   Out: kernels::Prefetch.   Next: source/prefetch.hpp, which lists it.
+// In:  a Plan, a product, a box of pixels, the operands.   Out: kernels::Prefetch.   Next: source/prefetch.hpp, which
+// lists it.
 #pragma once
 
 #include <algorithm>

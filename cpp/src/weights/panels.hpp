@@ -1,8 +1,8 @@
 // The weights as panels for the register tile: panel[pair][result channel], packed once before the tasks start.
 //
-// In:  a Plan, the weights as the user stores them.   Out: packed_weight_elems(plan) elements, laid out by PackedWeights.
-// Next: kernels/pack.hpp (the two motions), packed_task.hpp, row_task.hpp and
-// indirect_product.hpp (who reads the panels).
+// In:  a Plan, the weights as the user stores them.   Out: packed_weight_elems(plan) elements, laid out by
+// PackedWeights.
+// Next: kernels/move/pack.hpp (the two motions); strategies/packed/, rows/ and indirect/, which read the panels.
 #pragma once
 
 #include <algorithm>
@@ -119,8 +119,8 @@ void pack_numbers(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     }
 }
 
-// The same of bf16 pairs, which are joined from numbers: any geometry's are packed already.  A block of pairs is one of as
-// many channels twice.
+// The same of bf16 pairs, which are joined from numbers: any geometry's are packed already.  A block of pairs is one of
+// as many channels twice.
 inline void pack_bf16_pairs(const Plan& plan, const kernels::KernelTable<float>& kernel, const PackingItem<float>& item,
                             const PackingBuffers& buffers) {
     const PatchBlock& block = item.block;
@@ -157,8 +157,8 @@ inline int packing_threads(const Plan& plan, int threads) {
     return packed_weight_elems(plan) < 2 * elems_of_packing_task ? 1 : threads;
 }
 
-// Packs all weights.  `patches(map)`: the blocks that a map's weights are packed in, or null if they are with another one's;
-// pack(item, thread) packs an item.
+// Packs all weights.  `patches(map)`: the blocks that a map's weights are packed in, or null if they are with another
+// one's; pack(item, thread) packs an item.
 template <class T, class Patches, class Pack>
 void pack_all_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands, int threads,
                      T* packed, const Patches& patches, const Pack& pack) {

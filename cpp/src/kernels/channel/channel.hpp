@@ -1,5 +1,5 @@
-// Tiles whose vectors run along the channels of a pixel, where a result channel reads only the few source channels of its
-// own group: depthwise layers, and grouped ones in channels_last.
+// Tiles whose vectors run along the channels of a pixel, where a result channel reads only the few source channels of
+// its own group: depthwise layers, and grouped ones in channels_last.
 //
 // In:  rows of pixels, a vector of channels of each; weights[channel of the group][tap][lane].
 // Out: pixels of the result, or sums[channel of the group][tap][lane].
@@ -12,8 +12,8 @@ inline __attribute__((always_inline)) Vector<T> of_group(Vector<T> v, Lanes<J...
     else return __builtin_shufflevector(v, v, (J / Group * Group + Channel)...);
 }
 
-// `Taps` neighbouring taps of `Pixels` neighbouring pixels: pixel p reads at tap t what pixel p + 1 reads at tap t - 1, so
-// each vector, loaded (and shuffled) once, is added to all pixels it is for.
+// `Taps` neighbouring taps of `Pixels` neighbouring pixels: pixel p reads at tap t what pixel p + 1 reads at tap t - 1,
+// so each vector, loaded (and shuffled) once, is added to all pixels it is for.
 template <class T, int Group, int Channel, int Taps, int Pixels>
 inline __attribute__((always_inline)) void add_taps(Vector<T> (&acc)[1][Pixels], const T* source, int64_t step,
                                                     const T* weights) {

@@ -1,4 +1,5 @@
-// The epilogue of sums: a residual is added, an activation applied, and the result stored; and activations' derivatives.
+// The epilogue of sums: a residual is added, an activation applied, and the result stored; and activations'
+// derivatives.
 //
 // In:  rows of sums.   Out: rows of results.   Called for what a task has just computed and still has in its caches.
 // Included only by kernels.cpp, inside the namespace of one ISA.   Contract: kernels/contract.hpp.
@@ -188,7 +189,7 @@ inline __attribute__((always_inline)) void write_some(S* p, int64_t count, Vecto
 // S: how the result is stored; A: the residual.
 template <class S, class A, class T = Computed<S>>
 void apply_epilogue(const T* src, int64_t src_pitch, const void* residual, void* result, int64_t pitch, int64_t rows,
-                 int64_t count, const Activation& activation) {
+                    int64_t count, const Activation& activation) {
     if (src_pitch == count && pitch == count) count *= rows, rows = 1;
     const T lo = static_cast<T>(activation.lo), hi = static_cast<T>(activation.hi);
     const A* const add = static_cast<const A*>(residual);

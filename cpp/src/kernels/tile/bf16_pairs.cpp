@@ -1,13 +1,13 @@
-// bf16 pairs: indirect tiles for them, acc[row][lane] += the dot product of a[row] and b[lane], one instruction for a vector; and
-// what makes them of planes and of packed weights.
+// bf16 pairs: indirect tiles for them, acc[row][lane] += the dot product of a[row] and b[lane], one instruction for a
+// vector; and what makes them of planes and of packed weights.
 //
-// A pair is the bfloat16 of two neighbouring source channels, side by side in the four bytes of a float32 (the earlier one
-// in the low half).  The tile that reads float32 one by one from anywhere (tile.hpp) reads bf16 pairs just as well: only what it
-// does with them is another operation, a.low * b.low + a.high * b.high.  So these tiles are of the type float; their
-// elements of A and B are the bits of bf16 pairs, sums and bias are numbers.
+// A pair is the bfloat16 of two neighbouring source channels, side by side in the four bytes of a float32 (the earlier
+// one in the low half).  The tile that reads float32 one by one from anywhere (tile.hpp) reads bf16 pairs just as well:
+// only what it does with them is another operation, a.low * b.low + a.high * b.high.  So these tiles are of the type
+// float; their elements of A and B are the bits of bf16 pairs, sums and bias are numbers.
 //
-// Compiled with AVX-512 BF16 on top of the flags of avx512, into a namespace of its own (CONVPP_ISA); cpu.cpp adds these
-// tiles to the table of avx512 where the CPU has the instruction.  How it rounds: docs/architecture.md.
+// Compiled with AVX-512 BF16 on top of the flags of avx512, into a namespace of its own (CONVPP_ISA); cpu.cpp adds
+// these tiles to the table of avx512 where the CPU has the instruction.  How it rounds: docs/architecture.md.
 // Read contract.hpp first.
 #include <immintrin.h>
 
@@ -27,8 +27,8 @@ struct DotProduct {
         return pair - Vector<int32_t>{};
     }
     static inline __attribute__((always_inline)) void add(Vector<float>& sums, Vector<int32_t> a, Vector<float> b) {
-        // The one intrinsic of the library: compilers have no operator for it, and each has a type of its own for bfloat16,
-        // which it hides.
+        // The one intrinsic of the library: compilers have no operator for it, and each has a type of its own for
+        // bfloat16, which it hides.
         sums = _mm512_dpbf16_ps(sums, reinterpret_cast<__m512bh>(b), reinterpret_cast<__m512bh>(a));
     }
 };
@@ -55,8 +55,8 @@ inline Vector<uint32_t> last_pairs(const uint16_t* low, const uint16_t* high, in
     return pairs_of(rest[0], rest[1]);
 }
 
-void copy_bf16_pair_rows(const void* source, int64_t partner, int64_t src_pitch, int64_t rows, int64_t count, float* dst,
-                    int64_t dst_pitch, const void* source_end) {
+void copy_bf16_pair_rows(const void* source, int64_t partner, int64_t src_pitch, int64_t rows, int64_t count,
+                         float* dst, int64_t dst_pitch, const void* source_end) {
     constexpr int64_t lanes = lanes_of<float>;
     const uint16_t* low = static_cast<const uint16_t*>(source);
     const uint16_t* const end =

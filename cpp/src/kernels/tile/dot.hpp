@@ -1,8 +1,8 @@
 // Sums over pixels of products of two sets of rows: the weight gradient where channels are few.
 //
 // In:  rows of dy and of x, the vectors that the pixels consist of.   Out: sums[row of dy][row of x].
-// The pixels run along the lanes; the accumulators' lanes are added at the end, once.  Both operands are read where they
-// lie: `Rows + Columns` loads for `Rows * Columns` products.
+// The pixels run along the lanes; the accumulators' lanes are added at the end, once.  Both operands are read where
+// they lie: `Rows + Columns` loads for `Rows * Columns` products.
 #pragma once
 
 template <class T, int Rows, int Columns>

@@ -10,7 +10,8 @@
 //                   2:  result row 0 (line 2), 1 (line 1), 2 (line 0)          ... for 3 lines
 //
 //   A tile goes through the source rows in turn and adds each vector, loaded once, to all result rows it is for.  So
-//   each result is one sum in the order of the taps.  7 rows and 3 lines load 9 vectors for 21 multiply-adds of a column.
+//   each result is one sum in the order of the taps.  7 rows and 3 lines load 9 vectors for 21
+//   multiply-adds of a column.
 //
 // Nothing is copied and padded before: source rows outside the plane are left out, columns outside it blanked as they
 // are loaded.

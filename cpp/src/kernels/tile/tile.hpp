@@ -34,9 +34,10 @@ inline __attribute__((always_inline)) void begin(Vector<T> (&acc)[Rows][Vectors]
 }
 
 // Results are asked for before they are stored: a store that misses the caches would hold up those behind it.  64 steps
-// are time enough for memory to answer; earlier, what the tile reads would push them out of the L1 again.  (Measured, beside
-// asking before the first step: up to a tenth faster where rows of pixels are written after 128 steps, 1 to 4 % where
-// pixels of 128 and more channels are.  Nothing for packed tiles; 7 % lost where a tile has 27 steps: below 32, never.)
+// are time enough for memory to answer; earlier, what the tile reads would push them out of the L1 again.  (Measured,
+// beside asking before the first step: up to a tenth faster where rows of pixels are written after 128 steps, 1 to 4 %
+// where pixels of 128 and more channels are.  Nothing for packed tiles; 7 % lost where a tile has 27 steps: below 32,
+// never.)
 inline int64_t expecting_step(int64_t kc) {
     constexpr int64_t steps_ahead = 64, least_steps = 32, never = -1;
     return kc > steps_ahead ? kc - steps_ahead : kc >= least_steps ? 0 : never;
@@ -75,8 +76,8 @@ void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, co
         for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
 }
 
-// One step of an indirect tile for a row: its element of A times a vector of B, added to the sums.  (bf16 pairs.cpp has another:
-// elements that are two numbers each.)
+// One step of an indirect tile for a row: its element of A times a vector of B, added to the sums.  (bf16_pairs.cpp has
+// another: elements that are two numbers each.)
 template <class T>
 struct MultiplyAdd {
     static inline __attribute__((always_inline)) T element(const T* a) { return *a; }
@@ -139,7 +140,7 @@ void indirect_tile(int64_t kc, const T* const* rows, const int64_t* offsets, con
 
 template <class T, int PanelVectors, int Rows, int Vectors>
 void prefetching_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
-                 Start start, const T* bias, Prefetch& prefetch) {
+                      Start start, const T* bias, Prefetch& prefetch) {
     constexpr int line = 64;
     const char *at = prefetch.at, *end = prefetch.end;
     const Stretch* next = prefetch.next;

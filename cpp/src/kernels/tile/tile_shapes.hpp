@@ -1,4 +1,5 @@
-// The shapes of an instruction set's register tiles.  Included only by kernels.cpp and bf16 pairs.cpp, inside its namespace.
+// The shapes of an instruction set's register tiles.  Included only by kernels.cpp and
+// bf16_pairs.cpp, inside its namespace.
 #pragma once
 
 // Tile shapes: as many accumulators as the registers hold beside one row of B.  32 registers (AVX-512, NEON): 8x3 uses

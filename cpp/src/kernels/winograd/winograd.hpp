@@ -1,9 +1,11 @@
-// Winograd's transforms: out = M in M^T for tiles of vectors, where M is one of a transform's matrices, or its transpose.
+// Winograd's transforms: out = M in M^T for tiles of vectors, where M is one of a transform's matrices, or its
+// transpose.
 //
 // In:  tiles of vectors, each some steps apart in memory.   Out: the same.   Contract: kernels/contract.hpp.
-// One template serves all five uses: of the source, the weights and the results, and (transposed) of the results' and the
-// weights' gradients; along one axis or two.  The matrices come from transforms.hpp; zeros in them cost nothing,
-// ones no multiplication, and of rows (or columns) that mirror each other, +a and -a, the common parts are computed once.
+// One template serves all five uses: of the source, the weights and the results, and (transposed) of the results' and
+// the weights' gradients; along one axis or two.  The matrices come from transforms.hpp; zeros in them cost nothing,
+// ones no multiplication, and of rows (or columns) that mirror each other, +a and -a, the common parts are computed
+// once.
 #pragma once
 
 template <class F>

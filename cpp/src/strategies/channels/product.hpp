@@ -3,9 +3,10 @@
 // In:  a Plan of this strategy, the operands, a task.   Out: the task's results.
 // Tasks run through the channels of all groups as if they were one; every result channel reads those of its own group.
 //
-// The source is read once and copied with its padding into vectors of channels (source/lanes.hpp).  channels_first planes
-// are transposed on the way in and on the way out.  In both layouts all residue classes of a plane (the input gradient of a
-// strided layer) are one task and share the copy, if the taps of each are one box.   Next: kernels/channel/channel.hpp.
+// The source is read once and copied with its padding into vectors of channels (source/lanes.hpp).  channels_first
+// planes are transposed on the way in and on the way out.  In both layouts all residue classes of a plane (the input
+// gradient of a strided layer) are one task and share the copy, if the taps of each are one box.   Next:
+// kernels/channel/channel.hpp.
 #pragma once
 
 #include <algorithm>
@@ -95,7 +96,8 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
     });
 }
 
-// Taps of a kernel's row that read neighbouring pixels, as neighbouring results do; otherwise they are lines of their own.
+// Taps of a kernel's row that read neighbouring pixels, as neighbouring results do; otherwise they are lines of their
+// own.
 inline bool taps_are_lines(const AxisMap& axis, const Box& taps) {
     const auto offset = [&](int64_t t) { return axis.taps[static_cast<size_t>(t)].offset; };
     const int64_t step = taps.extent(3) > 1 ? offset(taps.lo[3] + 1) - offset(taps.lo[3]) : 0;
@@ -104,8 +106,8 @@ inline bool taps_are_lines(const AxisMap& axis, const Box& taps) {
     return step == axis.source_step || step == -axis.source_step;
 }
 
-// The rows of a map's pixels: their sources in the padded copy.  `result(row)` is where the row's first result lies.  Where
-// later taps read earlier pixels, rows are gone through from their ends.
+// The rows of a map's pixels: their sources in the padded copy.  `result(row)` is where the row's first result lies.
+// Where later taps read earlier pixels, rows are gone through from their ends.
 template <class T, class Result>
 kernels::PixelRows pixel_rows(const Box& pixels, const SourceView<T>& view, bool backwards, int64_t result_step,
                               const Result& result, kernels::VectorAt* rows) {

@@ -13,8 +13,8 @@
 namespace convpp {
 namespace {
 
-// What is read of a pixel at once (16 cache lines: long enough for memory to stream), while the padded copy of a task takes
-// 3/8 of L2.
+// What is read of a pixel at once (16 cache lines: long enough for memory to stream), while the padded copy of a task
+// takes 3/8 of L2.
 constexpr int64_t channel_run_bytes = 1024;
 
 bool one_box_of_taps(const MapPlan& m) { return m.patches.taps.count() == 1; }

@@ -10,8 +10,8 @@
 
 namespace convpp {
 
-// The product that some maps are computed by.  A row of it is a result channel of one of the maps, the maps' rows follow
-// each other.
+// The product that some maps are computed by.  A row of it is a result channel of one of the maps, the maps' rows
+// follow each other.
 struct JointPlan : MapPlan {
     using MapPlan::MapPlan;
 
@@ -32,7 +32,8 @@ struct FlatPlan : StrategyPlan {
     }
 };
 
-// The maps of a plan as rows of one product, or each as one where they cannot be joined.  Panels have `most_rows` at most.
+// The maps of a plan as rows of one product, or each as one where they cannot be joined.  Panels have `most_rows` at
+// most.
 std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows);
 
 }  // namespace convpp

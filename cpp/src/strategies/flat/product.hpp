@@ -3,11 +3,11 @@
 // In:  a Plan of this strategy, the operands, packed weights, a task.   Out: the task's results.
 //
 // Short rows would leave most lanes of their vectors unused, and results two pixels apart would be stored one by one.
-// So the task goes through the staged planes from end to end (a few lanes between two rows compute what nobody reads) and
-// leaves flat results of the same shape, which results.hpp moves into place.
+// So the task goes through the staged planes from end to end (a few lanes between two rows compute what nobody reads)
+// and leaves flat results of the same shape, which results.hpp moves into place.
 //
-// All residue classes of an input gradient are computed by one product: they are rows of the same tiles, which share the
-// staged source and each vector that is loaded from it.  Where some classes have a tap that others do not have, the
+// All residue classes of an input gradient are computed by one product: they are rows of the same tiles, which share
+// the staged source and each vector that is loaded from it.  Where some classes have a tap that others do not have, the
 // tile is told which rows take part (JointPlan::active): a zero as weight would do, but for NaN and Inf.
 #pragma once
 
@@ -50,7 +50,9 @@ struct FlatBuffers {
         offsets = carver.take<int64_t>(pairs);
         active = carver.take<unsigned char>(pairs);
     }
-    static int64_t channels_of_task(const Plan& plan) { return std::min(plan.tasks.channel_block, plan.tasks.channels); }
+    static int64_t channels_of_task(const Plan& plan) {
+        return std::min(plan.tasks.channel_block, plan.tasks.channels);
+    }
 };
 
 // Calls step(position in the block, rows) for the block's pairs in which rows of the panel take part.

@@ -14,7 +14,8 @@
 
 namespace convpp {
 
-// The planes of one row of the product, (sample, depth) one behind the other; rows `pitch` apart as in the staged source.
+// The planes of one row of the product, (sample, depth) one behind the other; rows `pitch` apart as in the staged
+// source.
 struct FlatPlanes {
     int64_t samples, depth, pitch, plane;
 

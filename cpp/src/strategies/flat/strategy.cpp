@@ -27,7 +27,7 @@ double joint_slots(const KernelShapes& kernels, const JointPlan& joint) {
 
 // Planes are computed from end to end, for all maps that share them, and results are moved once more.
 Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m,
-                       const std::vector<JointPlan>& joints) {
+                          const std::vector<JointPlan>& joints) {
     const TileShape& shape = kernels.shape[0];
     double cost = 0;
     for (const JointPlan& joint : joints) {
@@ -69,8 +69,8 @@ int64_t joint_pixels(const Plan& plan, const Setting& setting, const JointPlan& 
     const auto classes = static_cast<int64_t>(joint.shifts.size());
     const int64_t rows = classes * plan.tasks.channels, each = joint.patches.channels_per_block + rows;
     const int64_t of_many = std::min(pixels_of_many_rows, setting.cache_bytes * 5 / 8 / (rows * setting.elem_bytes));
-    return classes * std::clamp(std::max(chunk_bytes(setting) / (each * setting.elem_bytes), of_many), least_pixels,
-                                pixels_most);
+    return classes *
+           std::clamp(std::max(chunk_bytes(setting) / (each * setting.elem_bytes), of_many), least_pixels, pixels_most);
 }
 
 // The boxes of flat rows are those of their products.
@@ -95,7 +95,8 @@ void split_joints(Plan& plan, FlatPlan& flat, int64_t pixels_most, int64_t lanes
 void plan(Plan& plan, const Setting& setting, const Fit& fit) {
     auto flat = std::make_shared<FlatPlan>(static_cast<const FlatPlan&>(*fit.own));
     const bool joins = flat->joints.size() < plan.maps.size();
-    const int64_t most = joins ? joint_pixels(plan, setting, flat->joints.front()) : staged_row_pixels_most(plan, setting);
+    const int64_t most =
+        joins ? joint_pixels(plan, setting, flat->joints.front()) : staged_row_pixels_most(plan, setting);
     const Cut cut = cut_for_threads(plan, setting, most, !joins);  // the rows of one product are not cut
     plan.weight_share = share_of_packing(plan);
     split_joints(plan, *flat, std::max<int64_t>(cut.pixels, 1), waste_unit(plan, setting));

@@ -1,7 +1,8 @@
-// The weight gradient with one operand packed, and the other's rows read where they lie: a row of the tile is a pair of x or
-// a filter of dy, and the offsets common to all rows are those of the pixels.
+// The weight gradient with one operand packed, and the other's rows read where they lie: a row of the tile is a pair of
+// x or a filter of dy, and the offsets common to all rows are those of the pixels.
 //
-// In:  a Plan, a task, the operands.   Out: sums[row][column], then dw.   Next: product.hpp, strategies/sum_prefetch.hpp.
+// In:  a Plan, a task, the operands.   Out: sums[row][column], then dw.   Next: product.hpp,
+// strategies/sum_prefetch.hpp.
 #pragma once
 
 #include <algorithm>

@@ -1,7 +1,8 @@
 // The product of rows that are read where they lie with packed panels of columns, tile by tile.
 //
 // In:  pointers to rows, offsets common to them, panels.   Out: sums[row][column].
-// Next: product.hpp, grad.hpp, and Winograd's product, whose points are multiplied so.   kernels/tile/tile.hpp has the tile.
+// Next: product.hpp, grad.hpp, and Winograd's product, whose points are multiplied so.   kernels/tile/tile.hpp has the
+// tile.
 #pragma once
 
 #include <algorithm>

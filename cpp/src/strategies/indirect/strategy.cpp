@@ -1,5 +1,5 @@
-// Pixels are read one by one where they lie, through a pointer for each row of the tile and offsets common to all of them;
-// vectors run along the result channels (Dukhan 2019, The indirect convolution algorithm).
+// Pixels are read one by one where they lie, through a pointer for each row of the tile and offsets common to all of
+// them; vectors run along the result channels (Dukhan 2019, The indirect convolution algorithm).
 //
 // In:  a draft of the plan.   Out: its estimate; boxes and tasks.   Next: product.hpp (forward, input_grad), grad.hpp.
 #include "plan/sum_tasks.hpp"
@@ -21,8 +21,8 @@ int64_t partner_distance(const Plan& plan) {
     return plan.order == SumOrder::pairs && channel != 1 ? channel / 2 : 0;
 }
 
-// Where taps of any pixel stay inside the source, pixels can be read one by one from anywhere, except that planes a multiple
-// of many cache sets apart would push each other out.
+// Where taps of any pixel stay inside the source, pixels can be read one by one from anywhere, except that planes a
+// multiple of many cache sets apart would push each other out.
 bool in_place(const Plan& plan, const IndexMap& map, int64_t elem_bytes) {
     if (plan.converts() && (plan.order != SumOrder::pairs || partner_distance(plan) != 0)) return false;
     constexpr int64_t few_sets_bytes = 2048;  // half of the 4 KiB after which an L1 of 64 sets begins again
@@ -96,9 +96,9 @@ bool writes_gaps(const Plan& plan) {
     return true;
 }
 
-// Few pixels and large weights: then a task takes all pixels and the fewest channels, and packs the weights that it alone
-// reads, block by block, where they stay in L2.  Packed by all threads before, they would go to memory and come back
-// (measured: 2 to 3 % of 3x3 512-512 at 7x7 and 14x14, far more while others fill the L3).
+// Few pixels and large weights: then a task takes all pixels and the fewest channels, and packs the weights that it
+// alone reads, block by block, where they stay in L2.  Packed by all threads before, they would go to memory and come
+// back (measured: 2 to 3 % of 3x3 512-512 at 7x7 and 14x14, far more while others fill the L3).
 bool all_pixels_in_a_task(const Plan& plan, const Setting& setting, int64_t pixels) {
     constexpr double large_weights = 1 << 18;  // elements: from here on they are not in L2 anyway
     const MapPlan& m = plan.maps[0];
@@ -110,7 +110,8 @@ bool all_pixels_in_a_task(const Plan& plan, const Setting& setting, int64_t pixe
            2 * plan.tasks.groups * panels >= setting.tasks_wanted;
 }
 
-// Most pixels of a task: their sums, and the source that they read, stay in 7/16 of L2 while all blocks of patches are added.
+// Most pixels of a task: their sums, and the source that they read, stay in 7/16 of L2 while all blocks of patches are
+// added.
 int64_t pixels_most(const Plan& plan, const Setting& setting) {
     const int64_t channels = std::min(padded_channels(plan, setting), most_sum_channels);
     const int64_t sums = plan.result.channel == 1 ? 0 : channels;

@@ -1,6 +1,7 @@
 // The weight gradient by panels of both operands: x as [pixel][pair], dy as [pixel][filter].
 //
-// In:  a Plan, a task, the operands.   Out: sums[row][column], then dw.   Next: strategies/panel_sums.hpp, panel_product.hpp.
+// In:  a Plan, a task, the operands.   Out: sums[row][column], then dw.   Next: strategies/panel_sums.hpp,
+// panel_product.hpp.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Both operands are copied into panels that the tile reads from front to back: the classical product of matrices (Goto and
-// van de Geijn 2008).
+// Both operands are copied into panels that the tile reads from front to back: the classical product of matrices (Goto
+// and van de Geijn 2008).
 //
 // In:  a draft of the plan.   Out: its estimate; boxes and tasks.   Next: product.hpp (forward, input_grad), grad.hpp.
 #include "plan/product_tasks.hpp"
@@ -15,7 +15,8 @@ using namespace costs;
 
 Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m) {
     const int64_t channels = plan.tasks.channels, pixels = pixels_of_map(plan, m);
-    const bool last = plan.source.strides.channel == 1 && m.patches.channels > 1;  // then the source is transposed first
+    const bool last =
+        plan.source.strides.channel == 1 && m.patches.channels > 1;  // then the source is transposed first
     return cheapest(kernels, plan.tasks.channels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
         const int64_t rows = pixels_are_columns ? channels : pixels;
         const int64_t columns = pixels_are_columns ? pixels : channels;
@@ -81,7 +82,7 @@ void plan(Plan& plan, const Setting& setting, const Fit&) {
 }  // namespace
 
 extern const Strategy packed_strategy;
-const Strategy packed_strategy = direct_strategy<PackedProduct, PackedSums>(
-    "packed", "pixels packed", order_bit(SumOrder::sequential), &fit, &plan);
+const Strategy packed_strategy =
+    direct_strategy<PackedProduct, PackedSums>("packed", "pixels packed", order_bit(SumOrder::sequential), &fit, &plan);
 
 }  // namespace convpp

@@ -1,9 +1,10 @@
 // The definition of the three passes, element by element: plain loops that anyone can read.
 //
-// In:  a ConvProblem without weights for each sample, contiguous arrays.   Out: one element.   Next: strategy.cpp, all of them.
+// In:  a ConvProblem without weights for each sample, contiguous arrays.   Out: one element.   Next: strategy.cpp, all
+// of them.
 //
 //   forward        y[n,k,p]  = bias[k] + sum over c, r   of  x[n,c, p*stride - lo + r*dilation] * w[k,c,r]
-//   input_grad    dx[n,c,h]  = bias[c] + sum over k, p, r of dy[n,k,p] * w[k,c,r]   where p*stride - lo + r*dilation = h
+//   input_grad    dx[n,c,h]  = bias[c] + sum over k, p, r of dy[n,k,p] * w[k,c,r], where p*stride - lo + r*dilation = h
 //   weight_grad   dw[k,c,r]  =           sum over n, p   of dy[n,k,p] * x[n,c, p*stride - lo + r*dilation]
 //
 // Elements outside of x are not there at all: they add nothing, even to an infinite weight.  This is the oracle of

@@ -10,7 +10,8 @@ namespace convpp {
 namespace {
 
 Fit fit(const Plan&, const Setting& setting) {
-    if (setting.algorithm != Algorithm::reference) return Fit::refuse("plain loops, taken only when they are asked for");
+    if (setting.algorithm != Algorithm::reference)
+        return Fit::refuse("plain loops, taken only when they are asked for");
     Fit fit;
     fit.by_rule = true;
     return fit;

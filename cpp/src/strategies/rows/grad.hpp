@@ -1,4 +1,5 @@
-// The weight gradient where channels are few: rows of dy times rows of x, read where they lie; pixels run along the lanes.
+// The weight gradient where channels are few: rows of dy times rows of x, read where they lie; pixels run along the
+// lanes.
 //
 // In:  a Plan, a task, the operands.   Out: sums[filter][pair], then dw.   Next: kernels/tile/dot.hpp.
 #pragma once
@@ -45,8 +46,8 @@ void sum_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const Sum
         const SourceView<T> view =
             stage_patches(kernel, patches, first_x(plan, product, operands), buffers.patches, fresh);
         if (fresh)
-            find_row_vectors(plan.maps[0].map, plan.result, pixels, view.step, kernel.lanes, false, buffers.writing.offsets,
-                             buffers.vectors);
+            find_row_vectors(plan.maps[0].map, plan.result, pixels, view.step, kernel.lanes, false,
+                             buffers.writing.offsets, buffers.vectors);
         kernel.dot_rows(dy.plain(), plan.result.channel, dy.plain_end(), product.channels, view.base.plain(),
                         buffers.patches.offsets, product.block.size(), buffers.vectors, sums, pitch);
     }

@@ -3,10 +3,10 @@
 // In:  row panels of weights, a SourceView, the vectors that a box of pixels consists of.
 // Out: result[channel * channel_step + pixel], each element the same sum in the same order as in panel_product.hpp.
 //
-// Packing pays where many channels read each packed pixel.  Where they are few (depthwise, grouped and first layers), or
-// where rows fill whole vectors, the tile loads its vectors from the rows directly.  All channels pass by a chunk of
-// vectors before the next chunk comes; meanwhile the next one's source is asked for (RowPrefetch), which lies in as many
-// places as there are channels, and which hardware does not foresee.
+// Packing pays where many channels read each packed pixel.  Where they are few (depthwise, grouped and first layers),
+// or where rows fill whole vectors, the tile loads its vectors from the rows directly.  All channels pass by a chunk of
+// vectors before the next chunk comes; meanwhile the next one's source is asked for (RowPrefetch), which lies in as
+// many places as there are channels, and which hardware does not foresee.
 #pragma once
 
 #include <algorithm>
@@ -27,8 +27,7 @@ inline int64_t most_vectors(const Box& pixels, int64_t lanes) {
 // `rows` has room for an offset of each row.  A row's last vector is shifted back to end with the row:
 // `rewrite` says that results may be written twice (they start from nothing that this product writes).
 inline void find_row_vectors(const IndexMap& map, const TensorStrides& strides, const Box& pixels,
-                             const PixelSteps& step, int64_t lanes, bool rewrite, int64_t* rows,
-                             RowVectors& vectors) {
+                             const PixelSteps& step, int64_t lanes, bool rewrite, int64_t* rows, RowVectors& vectors) {
     const int64_t result_step = map.axis[2].result_step * strides.axis[2];
     int64_t row_count = 0;
     for_each_result_row(map, strides, pixels, [&](int64_t first) { rows[row_count++] = first; });
@@ -82,8 +81,8 @@ public:
 
     void before_tile() {
         for (int64_t i = std::min(each_, left_); i > 0; --i, --left_) {
-            // A vector mostly lies across two lines, and the one before it asks for its first.  Into the L2: in the L1 it
-            // would take the place of what the tiles read now (measured: 0.87 to 0.95 of the rate for 1x1 layers).
+            // A vector mostly lies across two lines, and the one before it asks for its first.  Into the L2: in the L1
+            // it would take the place of what the tiles read now (measured: 0.87 to 0.95 of the rate for 1x1 layers).
             __builtin_prefetch(base_ + offsets_[pair_] + at_[vector_].source + last_lane_, 0, 2);
             if ((vector_ += step_) < end_) continue;
             vector_ = first_;
@@ -124,14 +123,14 @@ struct RowEpilogue {
 // Some channels' results of the vectors of a box.
 template <class T>
 struct RowProduct {
-    int64_t depth = 0;               // pairs, whose `offsets` are from the view's base
+    int64_t depth = 0;  // pairs, whose `offsets` are from the view's base
     const int64_t* offsets = nullptr;
-    const T* weights = nullptr;      // panels, `panel_pitch` apart
+    const T* weights = nullptr;  // panels, `panel_pitch` apart
     int64_t panel_pitch = 0;
     int64_t channels = 0, channel_step = 0;  // the step between channels in the result
-    int64_t result_step = 1;         // and between pixels
-    int64_t chunk_bytes = 0;         // of the source's vectors that all channels pass by before the next ones
-    int64_t prefetch_every = 0;      // 0: the source is in the L2 cache; else every which pair reads what no other has read
+    int64_t result_step = 1;  // and between pixels
+    int64_t chunk_bytes = 0;  // of the source's vectors that all channels pass by before the next ones
+    int64_t prefetch_every = 0;  // 0: the source is in the L2 cache; else every which pair reads what no other has read
     Beginning<T> beginning;
     T* result = nullptr;
     T* tile_buffer = nullptr;
@@ -152,8 +151,8 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
     const int64_t panel_rows = kernel.tiles[0].rows, lanes = kernel.lanes;
     const int64_t vector_bytes = lanes * static_cast<int64_t>(sizeof(T));
     const int64_t widest = kernel.row_tile_vectors[std::min(panel_rows, channels) - 1];
-    // A staged source is in the L2 as it is; there, each panel goes through all vectors, and results are written in long rows
-    // (measured: 1.1 times as fast for 3x3 with 3 channels at 224x224).
+    // A staged source is in the L2 as it is; there, each panel goes through all vectors, and results are written in
+    // long rows (measured: 1.1 times as fast for 3x3 with 3 channels at 224x224).
     const int64_t chunk = of.prefetch_every == 0
                               ? std::max<int64_t>(1, vectors.whole)
                               : std::max<int64_t>(1, of.chunk_bytes / (depth * vector_bytes * widest)) * widest;
@@ -161,8 +160,8 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
     for (int64_t first = 0; first < vectors.whole; first += chunk) {
         const int64_t end = std::min(first + chunk, vectors.whole);
         const int64_t prefetch_end = of.prefetch_every > 0 ? std::min(end + chunk, vectors.whole) : end;
-        RowPrefetch<T> prefetch(kernel, view, offsets, depth, std::max<int64_t>(of.prefetch_every, 1), vectors, end, prefetch_end,
-                             ceil_div(channels, panel_rows) * ceil_div(end - first, widest));
+        RowPrefetch<T> prefetch(kernel, view, offsets, depth, std::max<int64_t>(of.prefetch_every, 1), vectors, end,
+                                prefetch_end, ceil_div(channels, panel_rows) * ceil_div(end - first, widest));
         const T* panel = weights;
         for (int64_t row = 0; row < channels; row += panel_rows, panel += of.panel_pitch) {
             const int64_t rows = std::min(panel_rows, channels - row), most = kernel.row_tile_vectors[rows - 1];

@@ -53,7 +53,8 @@ Estimate sum_estimate(const Plan& plan, const KernelShapes& kernels, const MapPl
 Fit fit(const Plan& draft, const Setting& setting) {
     const MapPlan& m = heaviest_map(draft);
     if (draft.pass != Pass::weight_grad) {
-        if (rows_are_better_flat(draft, setting.kernels.shape[0].lanes)) return Fit::refuse("rows are short or of residue classes: better flat");
+        if (rows_are_better_flat(draft, setting.kernels.shape[0].lanes))
+            return Fit::refuse("rows are short or of residue classes: better flat");
         Fit fit;
         fit.estimate = product_estimate(draft, setting.kernels, m);
         return fit;
@@ -66,9 +67,9 @@ Fit fit(const Plan& draft, const Setting& setting) {
     return fit;
 }
 
-// Rows in place: what a chunk of vectors reads is asked for during the one before it (row_product.hpp), so boxes need not
-// fit in a cache.  The source of a box is 8 to 32 chunks: the first of them, which nobody asked for, should be a small part.
-// (Few channels: where a box's pixels lie should not take more memory.)
+// Rows in place: what a chunk of vectors reads is asked for during the one before it (row_product.hpp), so boxes need
+// not fit in a cache.  The source of a box is 8 to 32 chunks: the first of them, which nobody asked for, should be a
+// small part. (Few channels: where a box's pixels lie should not take more memory.)
 Cut cut_in_place(const Plan& plan, const Setting& setting, int64_t bytes_of_chunk) {
     constexpr int64_t pixels_most = 8192;
     const int64_t chunk = bytes_of_chunk / (plan.maps[0].patches.channels_per_block * setting.elem_bytes);
@@ -86,9 +87,9 @@ Cut cut_in_place(const Plan& plan, const Setting& setting, int64_t bytes_of_chun
 }
 
 void plan_products(Plan& plan, const Setting& setting) {
-    // 3/64 of the L2, 48 KiB of 1 MiB, leave room for the weights, the results, and the next vectors, which are asked for
-    // meanwhile.  (Measured with 1x1 layers, planes of 28x28 to 112x112: 24 to 48 KiB are alike, but for one tile of 128
-    // channels at a time; 96 KiB cost 2 to 5 %.)
+    // 3/64 of the L2, 48 KiB of 1 MiB, leave room for the weights, the results, and the next vectors, which are asked
+    // for meanwhile.  (Measured with 1x1 layers, planes of 28x28 to 112x112: 24 to 48 KiB are alike, but for one tile
+    // of 128 channels at a time; 96 KiB cost 2 to 5 %.)
     auto rows = std::make_shared<RowsPlan>();
     rows->chunk_bytes = setting.cache_bytes * 3 / 64;
     const Cut cut = plan.maps[0].in_place ? cut_in_place(plan, setting, rows->chunk_bytes)
@@ -120,7 +121,7 @@ void plan(Plan& plan, const Setting& setting, const Fit&) {
 }  // namespace
 
 extern const Strategy rows_strategy;
-const Strategy rows_strategy = direct_strategy<RowsProduct, RowsSums>(
-    "rows", "vectors of pixels", order_bit(SumOrder::sequential), &fit, &plan);
+const Strategy rows_strategy =
+    direct_strategy<RowsProduct, RowsSums>("rows", "vectors of pixels", order_bit(SumOrder::sequential), &fit, &plan);
 
 }  // namespace convpp

@@ -17,8 +17,8 @@ namespace {
 
 constexpr int64_t task_pixels = 16384;  // source and results of a task are 128 KiB of float32
 
-// The taps of an axis read neighbouring source elements, not far from the result's own, and nothing is skipped.  Results
-// are about as many as source elements: what vectors read beyond a row's ends is bounded.
+// The taps of an axis read neighbouring source elements, not far from the result's own, and nothing is skipped.
+// Results are about as many as source elements: what vectors read beyond a row's ends is bounded.
 bool slides(const AxisMap& axis) {
     if (std::llabs(axis.count - axis.source_extent) > 2 * slide_reach) return false;
     const int64_t direction = axis.taps.back().offset < axis.taps.front().offset ? -1 : 1;
@@ -29,13 +29,12 @@ bool slides(const AxisMap& axis) {
     return axis.source_step == 1 && axis.result_step == 1;
 }
 
-// Whether another strategy would be taken by rule: rows slide unless much of each vector would be empty and that one's would
-// not.  (Measured against vectors of channels, float32: forward 1.3 to 1.7 times as fast for planes of 28x28 to 112x112, 1.1
-// times for 14x14, 0.6 times for 7x7; weight gradient 1.25 to 1.3 times and 1.0 times.)
+// Whether another strategy would be taken by rule: rows slide unless much of each vector would be empty and that one's
+// would not.  (Measured against vectors of channels, float32: forward 1.3 to 1.7 times as fast for planes of 28x28 to
+// 112x112, 1.1 times for 14x14, 0.6 times for 7x7; weight gradient 1.25 to 1.3 times and 1.0 times.)
 bool another_by_rule(const Plan& draft, const Setting& setting) {
     for (const Strategy* const other : strategies())
-        if (other != &sliding_strategy && other->algorithm == Algorithm::direct &&
-            other->fit(draft, setting).by_rule)
+        if (other != &sliding_strategy && other->algorithm == Algorithm::direct && other->fit(draft, setting).by_rule)
             return true;
     return false;
 }
@@ -47,7 +46,8 @@ Fit fit(const Plan& draft, const Setting& setting) {
         return Fit::refuse("groups of several channels, expected depthwise");
     if (draft.maps.size() != 1) return Fit::refuse("the input gradient has a stride, expected stride 1");
     const IndexMap& map = draft.maps[0].map;
-    if (map.has_border()) return Fit::refuse("a padding mode, expected zeros: columns outside are blanked as they are loaded");
+    if (map.has_border())
+        return Fit::refuse("a padding mode, expected zeros: columns outside are blanked as they are loaded");
     const std::array<AxisMap, 3>& axis = map.axis;
     const bool depth_alone = axis[0].taps.size() == 1 && axis[0].taps[0].offset == 0 && axis[0].reads_inside();
     if (!depth_alone || !slides(axis[0]) || !slides(axis[1]) || !slides(axis[2]) || axis[1].count <= 1)
@@ -57,8 +57,7 @@ Fit fit(const Plan& draft, const Setting& setting) {
         columns > most_columns || draft.source.strides.axis[1] > most_columns)
         return Fit::refuse("the kernel is not three columns wide, or it or the rows are too long");
     const bool filled = 4 * columns >= 3 * round_up(columns, lanes);
-    if (!filled && another_by_rule(draft, setting))
-        return Fit::refuse("rows leave much of their vectors empty");
+    if (!filled && another_by_rule(draft, setting)) return Fit::refuse("rows leave much of their vectors empty");
     Fit fit;
     fit.by_rule = true;
     fit.estimate = {{0, true, kernels::slide_rows[0], lanes}, 0.0};

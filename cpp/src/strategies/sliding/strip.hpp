@@ -1,6 +1,7 @@
-// Strips of rows that slide (kernels/slide.hpp): the part of a box of pixels, and the source that it reads.
+// Strips of rows that slide (kernels/tile/slide.hpp): the part of a box of pixels, and the source that it reads.
 //
-// In:  a map, a box of pixels, the source.   Out: a Strip without weights and result, its source kept inside the tensor.
+// In:  a map, a box of pixels, the source.   Out: a Strip without weights and result, its source kept inside the
+// tensor.
 // Next: product.hpp (forward, input_grad), grad.hpp (weight_grad).
 #pragma once
 
@@ -16,12 +17,13 @@ namespace convpp {
 // How far outside of its source row a vector may begin.
 inline constexpr int64_t slide_reach = 16;
 
-// Rows that stay in L1, their source and results, while one strip after the other goes through them, have so many elements.
+// Rows that stay in L1, their source and results, while one strip after the other goes through them, have so many
+// elements.
 inline constexpr int64_t slide_elems = 4096;
 
-// Elements that the rows of a task's source take, copied, with room before and behind for vectors that reach beyond them:
-// `before` is at most slide_reach; `behind` that, a vector, and what results are more than source elements, at most
-// 2*slide_reach (strategy.cpp).
+// Elements that the rows of a task's source take, copied, with room before and behind for vectors that reach beyond
+// them: `before` is at most slide_reach; `behind` that, a vector, and what results are more than source elements, at
+// most 2*slide_reach (strategy.cpp).
 inline int64_t slide_source_elems(const Plan& plan, int64_t lanes) {
     const MapPlan& m = plan.maps[0];
     const int64_t lines = static_cast<int64_t>(m.map.axis[1].taps.size());

@@ -1,20 +1,20 @@
 // Weight gradient by Winograd's algorithm, dw = G^T [sum over tiles (A dy A^T) (B^T x B)] G:
 //
 //   for each group, block of filters, block of source channels, chunk of boxes of tiles     parallel: the tasks
-//     for each box of the chunk                                                             serial: one sum in one order
-//       for each vector of source channels: V = B^T x B, for each tile                      (kernels/winograd/)
-//       for each vector of filters: W = A dy A^T, for each tile                             the same with another matrix
-//       for each point of the tiles: S[source channel][filter] += sum over tiles V W        (indirect/multiply.hpp)
+//     for each box of the chunk                                                         serial: one sum in one order
+//       for each vector of source channels: V = B^T x B, for each tile                  (kernels/winograd/)
+//       for each vector of filters: W = A dy A^T, for each tile                         the same with another matrix
+//       for each point of the tiles: S[source channel][filter] += sum over tiles V W    (indirect/multiply.hpp)
 //     for each vector of filters: sums = G^T S G, the taps of each source channel
-//   add the chunks' sums in a tree of fixed shape, write dw                                 parallel: vectors of filters
+//   add the chunks' sums in a tree of fixed shape, write dw                             parallel: vectors of filters
 //
-// In:  a Plan of this strategy, the operands, a task.   Out: dw, and whether all of it, and of what it is computed from, is
-// finite: the sums mix what the definition keeps apart, so otherwise dw is computed again, directly.
+// In:  a Plan of this strategy, the operands, a task.   Out: dw, and whether all of it, and of what it is computed
+// from, is finite: the sums mix what the definition keeps apart, so otherwise dw is computed again, directly.
 // Read before: tiles.hpp, strategies/sum_loop.hpp.
 //
-// V is [point][place][source channel], and a row of the product's tile is a source channel.  W is laid down as the panels
-// of columns that the tile reads: [point][panel][tile][filter].  Taps of axes that are not transformed have an S of their
-// own each, from the same V and W.
+// V is [point][place][source channel], and a row of the product's tile is a source channel.  W is laid down as the
+// panels of columns that the tile reads: [point][panel][tile][filter].  Taps of axes that are not transformed have an S
+// of their own each, from the same V and W.
 #pragma once
 
 #include <algorithm>
@@ -32,8 +32,8 @@ struct WinogradSumBuffers : TileBuffers<T> {
     int64_t w_point, s_point, s_taps;  // from point to point; from outer tap to outer tap
     T* w = nullptr;  // dy transformed, as panels: [point][panel][tile][filter]
     T* s = nullptr;  // products: [outer tap][point][source channel][filter]
-    // Of a chunk, if there is one: [vector of filters][source channel][tap][filter].  The taps of a filter lie in the order
-    // of dw, which a transpose makes of each vector.
+    // Of a chunk, if there is one: [vector of filters][source channel][tap][filter].  The taps of a filter lie in the
+    // order of dw, which a transpose makes of each vector.
     T* sums = nullptr;
     int64_t* sum_from = nullptr;  // of source channels and vectors of filters, in a point of S
     int64_t* sum_to = nullptr;  // and in the sums

@@ -7,11 +7,12 @@
 //       for each point of the tiles: M += V U                       (strategies/indirect/multiply.hpp)
 //     for each vector of result channels: y = A^T M A               the same transform with another matrix
 //
-// In:  a Plan of this strategy, the operands, a task.   Out: the task's results, and which samples of them are not finite.
+// In:  a Plan of this strategy, the operands, a task.   Out: the task's results, and which samples of them are not
+// finite.
 // Read before: tiles.hpp, weights.hpp.
 //
-// All vectors run along channels, so a tile's form, spacing and neighbours do not matter to them.  channels_first planes
-// are transposed on the way in and on the way out.
+// All vectors run along channels, so a tile's form, spacing and neighbours do not matter to them.  channels_first
+// planes are transposed on the way in and on the way out.
 #pragma once
 
 #include <algorithm>
@@ -52,8 +53,8 @@ struct WinogradBuffers : TileBuffers<T> {
     }
 };
 
-// While the tiles of a source block multiply, they ask for what comes next: the next block's source, or the results, and the
-// source of the task that the thread probably takes then.
+// While the tiles of a source block multiply, they ask for what comes next: the next block's source, or the results,
+// and the source of the task that the thread probably takes then.
 template <class T>
 kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                                 const ProductTask& task, const WinogradBox& box, int64_t block,
@@ -63,7 +64,8 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
     PrefetchList list(buffers.stretches);
     const auto add_source = [&](const ProductTask& of, const WinogradBox& its_box, const SourceBlock& channels) {
         const int64_t channel = of.group_lo * plan.source.channels + channels.lo;
-        list.add(source_part(plan, operands.source(plan.pass), its_box, channel, channels.channels), its_box.source.range);
+        list.add(source_part(plan, operands.source(plan.pass), its_box, channel, channels.channels),
+                 its_box.source.range);
     };
     if (block + 1 < SourceBlock::count(plan)) {
         add_source(task, box, SourceBlock(plan, block + 1));

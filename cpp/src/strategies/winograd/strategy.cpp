@@ -19,17 +19,17 @@ using costs::f;
 constexpr double least_flops = 1.5e6;  // of a sample: with less, a call is over before transforms pay
 constexpr double least_gain = 1.1;     // that the estimate promises, before Winograd's algorithm is chosen
 
-// What transforms cost, in slots of a multiply-add unit, for a vector of channels: each point of the source, the results and
-// the weights (arithmetic and stores); each element copied on the way in, and put into order on the way out beyond what
-// the direct algorithm does.  (Measured by profile, 3x3 64-64 at 56x56 and 512-512 at 14x14, AVX-512.)
+// What transforms cost, in slots of a multiply-add unit, for a vector of channels: each point of the source, the
+// results and the weights (arithmetic and stores); each element copied on the way in, and put into order on the way out
+// beyond what the direct algorithm does.  (Measured by profile, 3x3 64-64 at 56x56 and 512-512 at 14x14, AVX-512.)
 constexpr double source_point = 5.5, result_point = 3.0, weight_point = 8.0, copied_elem = 12.0, written_elem = 4.0;
 
 // Weights are transformed once for a batch.  The choice must not depend on the batch, so it supposes one of 2.
 constexpr double supposed_batch = 2.0;
 
-// The direct algorithm packs weights too, which is little beside its products: but not where those are bf16 pairs.  A vector of
-// weights takes so many slots if they come from memory.  (Measured, 3x3 512-512 at 7x7, two threads: 20.  There Winograd's
-// algorithm is 6 % slower than bf16 pairs for one image, and 1.3 times as fast for eight.)
+// The direct algorithm packs weights too, which is little beside its products: but not where those are bf16 pairs.  A
+// vector of weights takes so many slots if they come from memory.  (Measured, 3x3 512-512 at 7x7, two threads: 20.
+// There Winograd's algorithm is 6 % slower than bf16 pairs for one image, and 1.3 times as fast for eight.)
 constexpr double packed_bf16_pairs = 24.0;
 
 constexpr double product_slot = 1.06, direct_slot = 1.1;  // a slot's worth of each, edges and loads included
@@ -59,8 +59,8 @@ WinogradSlots winograd_slots(const Plan& plan, const WinogradPlan& w, int64_t la
 
 // The cost of the direct algorithm that has to be beaten, for one sample and group; or why that is never tried.
 Fit to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
-    // Fewer channels leave vectors empty, or the transforms without products to pay for them; and small sums stay exact on
-    // whole numbers.
+    // Fewer channels leave vectors empty, or the transforms without products to pay for them; and small sums stay exact
+    // on whole numbers.
     constexpr int64_t least_channels = 16;
     if (std::min(plan.source.channels, plan.tasks.channels) < least_channels)
         return Fit::refuse("fewer than 16 channels a group");
@@ -90,8 +90,9 @@ Fit fit(const Plan& draft, const Setting& setting) {
         if (!direct.serves()) return direct;
         best = direct.estimate.cost;
     }
-    // The error of a few numbers scatters widely: a weight gradient of less than 16 kernels takes the tiles that round less,
-    // to be within its bound.  (Measured, one kernel of 3x3: F(4, 3) exceeds it in a tenth of the cases, F(2, 3) never.)
+    // The error of a few numbers scatters widely: a weight gradient of less than 16 kernels takes the tiles that round
+    // less, to be within its bound.  (Measured, one kernel of 3x3: F(4, 3) exceeds it in a tenth of the cases, F(2, 3)
+    // never.)
     constexpr int64_t few_kernels = 16;
     const bool sums = draft.pass == Pass::weight_grad;
     const bool few = sums && draft.source.channels * draft.tasks.channels < few_kernels;
@@ -148,8 +149,8 @@ const Strategy winograd_strategy{
     order_bit(SumOrder::transformed),
     &fit,
     &plan,
-    // Where tasks transform their own weights, reading four times as many from memory takes longer (measured, 3x3 512-512: by
-    // 5 to 10 % of the call).
+    // Where tasks transform their own weights, reading four times as many from memory takes longer (measured, 3x3
+    // 512-512: by 5 to 10 % of the call).
     [](const Plan& plan) { return !plan.packing.by_tasks; },
     &results_of,
     &describe,

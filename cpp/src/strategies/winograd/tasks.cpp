@@ -1,8 +1,8 @@
 // Blocks and tasks of Winograd's algorithm.   axes.hpp and plan/plan.hpp say what comes in and goes out.
 //
-// Forward, input gradient: (group, box of tiles, block of result channels).  Weight gradient: blocks of channels, boxes of
-// tiles, chunks.  There, boxes and chunks come from the shapes alone, and so do the bits of dw.  Smaller blocks of channels,
-// for more tasks, change none: each sum stays one chain over the tiles of its chunk.
+// Forward, input gradient: (group, box of tiles, block of result channels).  Weight gradient: blocks of channels, boxes
+// of tiles, chunks.  There, boxes and chunks come from the shapes alone, and so do the bits of dw.  Smaller blocks of
+// channels, for more tasks, change none: each sum stays one chain over the tiles of its chunk.
 #include <algorithm>
 
 #include "plan/product_tasks.hpp"
@@ -46,18 +46,19 @@ int least_waste(const KernelShapes& kernels, int64_t channels) {
 // More bytes of transformed weights than this are not found in an L3 that others use too: half of 32 MiB.
 constexpr double weights_in_l3 = 16 << 20;
 
-// Few tiles and large weights: transformed by all threads before, they would go to memory and come back.  So a task takes
-// all tiles and some result channels, and transforms the weights that it alone reads, block by block, where they stay in L2.
-// (Measured, 3x3 512-512 float32: 14x14 1.7 times as fast, 7x7 1.6 times, four images of 28x28 1.15 times; 256-256 at
-// 14x14, whose transformed weights are 9 MiB: alike.)
+// Few tiles and large weights: transformed by all threads before, they would go to memory and come back.  So a task
+// takes all tiles and some result channels, and transforms the weights that it alone reads, block by block, where they
+// stay in L2. (Measured, 3x3 512-512 float32: 14x14 1.7 times as fast, 7x7 1.6 times, four images of 28x28 1.15 times;
+// 256-256 at 14x14, whose transformed weights are 9 MiB: alike.)
 bool transforms_in_tasks(double weight_bytes, int64_t tiles) {
     constexpr int64_t few_tiles = 256;  // V and M of more take 7 MiB and more of L3 a thread
     return weight_bytes > weights_in_l3 && tiles <= few_tiles;
 }
 
-// Tiles of a box: the transformed source and the products take 9/16 of L2.  But a block of weights passes by for each box:
-// from L3 that is worth 32 tiles; 98, if they are so large that they come from memory.  (Measured, 3x3 float32: 64-64 at
-// 56x56 is within 5 % from 28 tiles to 56, 6 % slower with 14; 512-512 at 28x28 15 % faster with 98 than with 28.)
+// Tiles of a box: the transformed source and the products take 9/16 of L2.  But a block of weights passes by for each
+// box: from L3 that is worth 32 tiles; 98, if they are so large that they come from memory.  (Measured, 3x3 float32:
+// 64-64 at 56x56 is within 5 % from 28 tiles to 56, 6 % slower with 14; 512-512 at 28x28 15 % faster with 98 than with
+// 28.)
 int64_t tiles_of_box(const Plan& plan, const WinogradPlan& w, const Setting& setting, double weight_bytes) {
     constexpr int64_t from_l3 = 32, from_memory = 98;
     const int64_t in_l2 =
@@ -67,16 +68,16 @@ int64_t tiles_of_box(const Plan& plan, const WinogradPlan& w, const Setting& set
 
 // Of the weight gradient.
 
-// Bytes of a block's source channels, and of its filters: 128 of float32.  Blocks of 64 transform x and dy twice as often
-// where there are more: 512-512 at 7x7 and 14x14 lose 25 and 7 %, though S of 128x128 (2.3 MiB) lies in L3.
+// Bytes of a block's source channels, and of its filters: 128 of float32.  Blocks of 64 transform x and dy twice as
+// often where there are more: 512-512 at 7x7 and 14x14 lose 25 and 7 %, though S of 128x128 (2.3 MiB) lies in L3.
 constexpr int64_t block_bytes = 512;
 
 // Tiles of a box: the depth of a product, between loading and storing S.  64 lose 2 to 4 %, and of 128 V and W are too
 // large for 256 channels at 14x14 (10 % lost).
 constexpr int64_t box_tiles = 96;
 
-// Tiles of a chunk, at least.  The sums of each chunk are transformed and added: 128-128 at 112x112 gains 10 % by chunks
-// of 392 tiles in place of 196.
+// Tiles of a chunk, at least.  The sums of each chunk are transformed and added: 128-128 at 112x112 gains 10 % by
+// chunks of 392 tiles in place of 196.
 constexpr int64_t least_chunk_tiles = 256;
 
 // S of all points and outer taps, and V of a box: kernels with many outer taps, or taps far apart, have smaller blocks.
@@ -108,8 +109,8 @@ int64_t places_of(const WinogradPlan& plan, const Box& box) {
 }  // namespace
 
 void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting) {
-    // Source and result channels of a block: 64 and 128 of float32.  A product of 64 terms costs 9 % more than a longer one
-    // for its sums, which are loaded and stored; V and M stay the nearer for it.
+    // Source and result channels of a block: 64 and 128 of float32.  A product of 64 terms costs 9 % more than a longer
+    // one for its sums, which are loaded and stored; V and M stay the nearer for it.
     constexpr int64_t source_bytes = 256, result_bytes = 512;
     constexpr int64_t least_tiles = 16;  // fewer leave the register tile partly filled
     constexpr int64_t fewest_tiles = 4;  // of a thread that would have none
@@ -131,9 +132,9 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     plan.weight_share = plan.packing.by_tasks ? 0 : w.weight_share;  // preparing would not help
     int64_t limit = plan.packing.by_tasks ? tiles : tiles_of_box(plan, w, setting, weight_bytes);
     if (plan.tasks.parallel) {
-        // First smaller boxes, down to what fills a register tile twice or so; then fewer channels, for each block of which
-        // the source is transformed again; and only where threads would have nothing to do, the smallest boxes.  (Half of the
-        // tasks that other ways want: transforms make these long anyway.)
+        // First smaller boxes, down to what fills a register tile twice or so; then fewer channels, for each block of
+        // which the source is transformed again; and only where threads would have nothing to do, the smallest boxes.
+        // (Half of the tasks that other ways want: transforms make these long anyway.)
         const int64_t wanted = setting.tasks_wanted / 2, all = tiles * plan.tasks.groups;
         const auto shrink = [&](int64_t tasks, int64_t least) {
             if (!plan.packing.by_tasks) limit = std::min(limit, std::max(ceil_div(all, tasks), least));

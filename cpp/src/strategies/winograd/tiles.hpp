@@ -20,8 +20,8 @@ namespace convpp {
 
 inline const WinogradPlan& winograd_of(const Plan& plan) { return own<WinogradPlan>(plan); }
 
-// Strides that are multiples of many cache sets would let the points of a tile push each other out of the caches: an odd
-// number of cache lines apart, they do not.
+// Strides that are multiples of many cache sets would let the points of a tile push each other out of the caches: an
+// odd number of cache lines apart, they do not.
 template <class T>
 int64_t apart_by_odd_lines(int64_t elems) {
     constexpr int64_t line = cache_line / static_cast<int64_t>(sizeof(T));
@@ -179,10 +179,10 @@ struct TileBuffers : TaskContext {
     int64_t* taps = nullptr;         // from there to the places of taps that are not transformed
     int64_t* tiles = nullptr;        // where they begin in a vector of results
     int64_t* tile_at = nullptr;      // and in a point of what is transformed to them, or from them
-    // Of what is read next, for tiles to ask for while they multiply.  Only in channels_last, where one vector of channels
-    // after the other is copied from pixels that lie far apart, which the processor does not foresee.  Rows of
-    // channels_first planes it foresees.  (Measured, 3x3 float32: forward 1.03 to 1.23 times as fast, channels_first 0.95 to
-    // 1.0 times; weight gradient of 64-64 at 56x56 and at 224x224 1.14 times, 128-128 at 112x112 1.06 times.)
+    // Of what is read next, for tiles to ask for while they multiply.  Only in channels_last, where one vector of
+    // channels after the other is copied from pixels that lie far apart, which the processor does not foresee.  Rows of
+    // channels_first planes it foresees.  (Measured, 3x3 float32: forward 1.03 to 1.23 times as fast, channels_first
+    // 0.95 to 1.0 times; weight gradient of 64-64 at 56x56 and at 224x224 1.14 times, 128-128 at 112x112 1.06 times.)
     kernels::Stretch* stretches = nullptr;
 
     // `channels`: of V.

@@ -1,8 +1,8 @@
 // The weights as Winograd's algorithm multiplies with them: U = G w G^T.
 //
 // In:  a Plan, the weights as the user stores them.   Out: transformed panels, laid out by WinogradWeights.
-// Weights are packed first as they are for the direct algorithm (weights/panels.hpp), some channels at a time; vectors of
-// result channels are then transformed from there.   Next: product.hpp, which reads them.
+// Weights are packed first as they are for the direct algorithm (weights/panels.hpp), some channels at a time; vectors
+// of result channels are then transformed from there.   Next: product.hpp, which reads them.
 #pragma once
 
 #include <algorithm>

@@ -97,7 +97,7 @@ struct GroupOperands {
     }
 };
 
-// The group's first element of dy, and its x.
+// The first element of the product's group, of dy and of x.
 template <class T>
 Stored<T> first_dy(const Plan& plan, const SumProduct& product, const Operands<T>& operands) {
     return operands.dy + product.group * plan.tasks.channels * plan.result.channel;

@@ -22,7 +22,7 @@ void apply_epilogue_to_all(const Plan& plan, const T* sums, int64_t size, const 
     });
 }
 
-// Every result is its bias, or zero, behind the epilogue.
+// Every result is its bias, or zero, after the epilogue.
 template <class T>
 void fill_results(const Plan& plan, const Operands<T>& operands, int threads) {
     const Geometry& g = plan.problem.geometry();

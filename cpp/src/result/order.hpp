@@ -210,7 +210,7 @@ struct ResultBlock {
     }
 };
 
-// Sums become results behind residual and activation, the first one at `at`.  Halves are rounded on the way;
+// Sums become results after residual and activation, the first one at `at`.  Halves are rounded on the way;
 // channels_first ones lie in `planes` before.
 template <class T>
 void store_results(const Plan& plan, const kernels::KernelTable<T>& kernel, const OrderedSums<T>& order,

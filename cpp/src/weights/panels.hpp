@@ -35,8 +35,8 @@ int64_t channel_pitch(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     return round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
 }
 
-// Where the packed weights of a block begin, relative to the group's.  Panels are `slack` apart, since packing spills
-// up to a vector behind each panel and another thread may be writing the next one.
+// Where the packed weights of a block begin, relative to the group's.  Behind each panel are `slack` elements, since
+// packing spills up to a vector there, and another thread may be writing the next panel.
 struct PackedWeights {
     int64_t panels, width, slack;
     int64_t pitch(const PatchBlock& block) const { return block.size() * width + slack; }

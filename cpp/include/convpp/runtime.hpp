@@ -1,7 +1,7 @@
 // Threads and instruction sets of this process.
 //
-// Environment, read once at first use: CONVPP_NUM_THREADS (a positive integer) and CONVPP_MAX_ISA (a name from
-// compiled_isas()).  A value that cannot be used is a std::invalid_argument that lists the valid ones.
+// Environment, read once at first use: CONVPP_NUM_THREADS (a positive integer) and CONVPP_MAX_ISA (the name of one of
+// available_isas()).  A value that cannot be used is a std::invalid_argument that lists the valid ones.
 #pragma once
 
 #include <cstdint>

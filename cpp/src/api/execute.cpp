@@ -111,8 +111,8 @@ void execute_once(const Plan& plan, const Operands<T>& operands, int threads, st
     }
     Carver carver(memory);
     const OnceMemory<T> own(carver, plan, threads, operands.accumulate);
-    // (Prepared weights that are not finite are not used packed.  Sums are looked at when they are computed, if they
-    // can be.)
+    // (Prepared weights that are not finite are not used packed.  dw is looked at when it is computed, unless something
+    // was in it before.)
     const bool looks = plan.pass != Pass::weight_grad || operands.accumulate;
     const bool spoils = looks && plan.again == nullptr && operands.packed == nullptr && needs_repair(plan, operands);
     if (!operands.accumulate || (plan.again == nullptr && !spoils))

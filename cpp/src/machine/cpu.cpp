@@ -5,7 +5,7 @@
 #include "machine/dispatch.hpp"
 #include "problem/names.hpp"
 
-// One declaration for each ISA that CMake compiles kernels.cpp for.
+// One declaration for each ISA that CMake compiles kernels.cpp for (avx512_bf16: kernels/tile/bf16_pairs.cpp).
 namespace convpp::kernels {
 namespace scalar {
 KernelTable<float> table_float32();

@@ -1,4 +1,4 @@
-// The only place with OpenMP.
+// The only place that runs threads, by OpenMP.
 //
 // In:  a number of independent tasks and of threads.   Out: each task done once, by any thread.
 // Which thread does a task changes nothing in the result, and neither does how the plan cut the work into tasks.

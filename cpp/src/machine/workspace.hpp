@@ -1,5 +1,5 @@
-// Memory for packed operands: one aligned block a call, taken before anything is written, kept by the calling thread
-// for its next call, and given back when it is large.
+// The memory of a call: one aligned block, taken before anything is written, kept by the calling thread for its next
+// call, and given back when it is large.
 #pragma once
 
 #include <cstddef>

@@ -25,7 +25,7 @@ ConvProblem with_zeros_around(const ConvProblem& problem);
 struct Slab {
     Extents lo{0, 0, 0}, extent{0, 0, 0};  // positions of the extended x
     int64_t sample_lo = 0, sample_hi = 0;
-    Plan plan;  // of some samples at once, which go into these without a rest: its x is the slab
+    Plan plan;  // of as many samples at once as divide these; its x is the slab
 };
 
 struct HaloPlan {

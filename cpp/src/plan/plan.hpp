@@ -34,7 +34,7 @@ struct MapPlan {
 
     IndexMap map;
     bool in_place = false;  // the source is read where it lies; else staged, or copied with its padding
-    BoxSplit boxes;  // of tasks, over (samples, *units): pixels, or what Strategy::results makes of units
+    BoxSplit boxes;  // of tasks, over (samples, *units): pixels, or what stands for them (Strategy::results)
     PatchBlocks patches;
     int64_t classes = 1;  // this map and the next ones whose pixels its tasks compute too; 0 for those
     Extents shift{0, 0, 0};  // its pixel u is pixel u + shift of `boxes`
@@ -44,8 +44,8 @@ struct MapPlan {
     int64_t first_packing_block = 0;  // of the weights: (group, block of patches)
 };
 
-// Residue classes that one task may compute, at most: strides of 4 in a plane.  More would leave each of them few
-// pixels.
+// Residue classes that one task may compute by a product each, at most: strides of 4 in a plane.  More would leave each
+// of them few pixels.
 inline constexpr size_t most_classes = 16;
 
 // The register tile that multiplies.
@@ -165,7 +165,7 @@ const Own& own(const Plan& plan) {
     return static_cast<const Own&>(*plan.own);
 }
 
-// Elements of all packed weights of forward and input_grad, and how many blocks of them are packed apart.
+// Elements of all packed weights of forward and input_grad.
 inline int64_t packed_weight_elems(const Plan& plan) {
     int64_t elems = 0;
     for (const MapPlan& m : plan.maps) elems = std::max(elems, m.weights_at + m.weights_per_group * plan.tasks.groups);

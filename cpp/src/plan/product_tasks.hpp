@@ -1,5 +1,5 @@
-// Tasks of forward and input_grad by a direct strategy: (map or residue classes, group, box of pixels, block of
-// channels).
+// Tasks of forward and input_grad by a direct strategy: (map or residue classes, block of groups, box of pixels,
+// block of channels).
 //
 // In:  a draft of the plan with its tile, and how large a strategy wants its boxes and blocks.
 // Out: Plan::tasks, the boxes of each map, where its packed weights lie.   Next: strategies/*/strategy.cpp, which call
@@ -20,8 +20,8 @@ inline constexpr int64_t chunk_pixels_most = 1024;
 inline constexpr int64_t least_pixels = 32;  // fewer leave tiles partly filled, whatever the caches say
 inline constexpr int64_t channels_worth_a_task = 64;  // packing pixels again for 64 channels costs less than 10 %
 
-// Where there are many groups, a task does several: finding out where its pixels lie serves them all.  As many times as
-// the tasks wanted:
+// Where there are many groups, a task does several: finding out where its pixels lie serves them all.  There remain so
+// many times the tasks wanted:
 inline constexpr int64_t group_tasks_factor = 4;
 
 // Width of the panels of pixels, or of result channels.
@@ -46,7 +46,7 @@ inline bool vectors_in_place(const Plan& plan, const IndexMap& map) {
     return vectors_together(plan, map) && map.reads_inside();
 }
 
-// Most pixels of a task that reads them as vectors: a chunk's staged channels are not multiplied by taps.
+// Most pixels of a task that reads them as vectors: staged, they take memory for each channel, but not for each tap.
 int64_t chunk_pixels_of_rows(const Setting& setting, const MapPlan& m);
 
 // Most pixels of a box whose source is staged phase by phase (planes, and what is known of their bands, stay in L2), or
@@ -67,7 +67,7 @@ struct Cut {
     int64_t splits = 1;  // of the result channels
 };
 
-// First the channels are split, which costs packing the pixels again, then the pixels into smaller chunks, which fill
+// First the channels are split, which costs packing the pixels again, then the pixels into smaller boxes, which fill
 // fewer vectors.
 Cut cut_for_threads(const Plan& plan, const Setting& setting, int64_t pixels_most, bool channels_can_be_split = true);
 

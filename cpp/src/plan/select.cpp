@@ -1,17 +1,16 @@
 // A plan from beginning to end:
 //
 //   draft: operands, index maps                      Plan(setting)
-//   the order of the sum                             choose_order: y and dx of one sample, since it decides their bits
+//   the order of the sum, which decides bits         pairs_are_faster, choose_transformed: y and dx by one sample
 //   the strategy, among those of that order          choose: rules first, then the least estimate
 //   blocks, tasks, buffers                           the strategy's plan()
-//   memory, and the plans that a call may need later
+//   memory, and the plans that a call may need later complete, make_plan
 //
 // plan.hpp says what comes in and goes out.
 #include <stdexcept>
 
 #include "plan/halo.hpp"
 #include "plan/plan.hpp"
-#include "plan/product_tasks.hpp"
 #include "strategies/strategy.hpp"
 
 namespace convpp {

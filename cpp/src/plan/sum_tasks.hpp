@@ -19,7 +19,7 @@ inline bool packs_straight(const Plan& plan, const IndexMap& map) {
            map.taps() == 1 && map.reads_inside();
 }
 
-// Which operand a box streams through: planes that tiles read where they lie are not asked for.
+// Of which operand tiles read the planes where they lie: these only stream through L2, and are not asked for.
 struct Streams {
     bool x = false, dy = false;
 };

@@ -42,7 +42,7 @@ void for_each_position(const Extents& extents, const Visit& visit) {
 class BoxSplit {
 public:
     BoxSplit() = default;
-    // Boxes of at most `limit` elements (but whole on the innermost axis down to 1), whose sizes waste few of `lanes`.
+    // Boxes of at most `limit` elements, or of one, in whose vectors of `lanes` few lanes stay empty.
     // Shared out to `chunks`, the largest chunk has few pixels more than its share.
     BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes, int64_t chunks = 1);
     int64_t count() const { return count_; }

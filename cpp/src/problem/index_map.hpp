@@ -1,6 +1,6 @@
 // Which source element meets which result pixel at which tap: the only place that knows.
 //
-// In:  a ConvProblem.   Out: IndexMaps.   Next: plan.hpp.
+// In:  a ConvProblem.   Out: IndexMaps.   Next: boxes.hpp, plan/plan.hpp.
 //
 // On every axis, the map is linear:  source index = u * source_step + tap.offset,  result index = result_start + u *
 // result_step,  for the result pixels u = 0 .. count-1.
@@ -71,7 +71,7 @@ struct IndexMap {
     int64_t taps() const;
     int64_t phases() const;
     int64_t pixels() const;  // of one sample
-    // That the pixels are apart: what a copy without gaps left out takes for each.
+    // That neighbouring pixels are apart, on all axes: a copy that leaves nothing out takes so many for each pixel.
     int64_t source_elems_of_pixel() const;
     bool reads_mostly_gaps() const;  // between the taps: of strides beyond the kernel's reach
     bool reads_inside() const { return axis[0].reads_inside() && axis[1].reads_inside() && axis[2].reads_inside(); }

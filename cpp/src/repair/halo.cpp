@@ -2,7 +2,6 @@
 #include "repair/halo.hpp"
 
 #include <algorithm>
-#include <array>
 
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"

@@ -91,7 +91,7 @@ void for_each_area(const Plan& plan, const ProductTask& task, bool with_gaps, co
         if (pixels_of(maps[m], task.pixels).elems() > 0) use(area_of(maps[m], task.pixels));
 }
 
-// One rank of memory in another: rows of `count` results, for each channel or pixel.
+// Some results in the tensor, and where the task computed them: rows of `count`, for each channel or pixel.
 struct ResultRows {
     int64_t at, task_at;  // the first one, in the tensor and where the task computed it
     int64_t rows, count, pitch, task_pitch;
@@ -174,7 +174,7 @@ public:
     const Operands<T>& operands() const { return own_; }
 
     // `applied`: the task has done so where it computed in the result (strategies/rows/row_product.hpp).
-    void finish(bool applied) const {
+    void apply(bool applied) const {
         if (!plan_.buffer.used() && (stored_.epilogue.none() || applied)) return;
         const bool with_gaps = plan_.gaps == Gaps::written_by_tasks && !stored_.accumulate;
         for_each_result_rows(plan_, task_, with_gaps, [&](const ResultRows& r) {

@@ -1,5 +1,4 @@
-// Results of whole arrays: filled where sums have no terms, and given their epilogue where sums
-// were computed apart.
+// Results of whole arrays: filled where sums have no terms, and given their epilogue where sums were computed apart.
 //
 // In:  a Plan, the operands of a call, or whole sums.   Out: results.   Next: epilogue.hpp, which does so task by task.
 #pragma once
@@ -13,7 +12,7 @@
 
 namespace convpp {
 
-// result = activation(sums + add_to), rounded to how it is stored.
+// result = activation(sums + residual), rounded to how it is stored.
 template <class T>
 void apply_epilogue_to_all(const Plan& plan, const T* sums, int64_t size, const Epilogue<T>& epilogue,
                            const Results<T>& result, int threads) {
@@ -23,7 +22,7 @@ void apply_epilogue_to_all(const Plan& plan, const T* sums, int64_t size, const 
     });
 }
 
-// Every result is its bias, or zero, behind the epilogue.
+// Every result is its bias, or zero, after the epilogue.
 template <class T>
 void fill_results(const Plan& plan, const Operands<T>& operands, int threads) {
     const Geometry& g = plan.problem.geometry();

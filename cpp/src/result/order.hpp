@@ -210,11 +210,11 @@ struct ResultBlock {
     }
 };
 
-// Sums become results behind residual and activation, the first one at `at`.  Halves are rounded on the way;
+// Sums become results after residual and activation, the first one at `at`.  Halves are rounded on the way;
 // channels_first ones lie in `planes` before.
 template <class T>
-void finish_results(const Plan& plan, const kernels::KernelTable<T>& kernel, const OrderedSums<T>& order,
-                    int64_t channels, const Operands<T>& operands, int64_t at, T* planes) {
+void store_results(const Plan& plan, const kernels::KernelTable<T>& kernel, const OrderedSums<T>& order,
+                   int64_t channels, const Operands<T>& operands, int64_t at, T* planes) {
     const bool rounds = plan.converts(), last = order.in_order == nullptr;
     if (!rounds) order.write(kernel, plan.result, channels, operands.result.plain() + at);
     else if (!last) kernel.transpose_rows(order.in_order, order.pixel_count, channels, planes, order.pixel_count);

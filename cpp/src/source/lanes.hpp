@@ -8,7 +8,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 
 #include "plan/tasks.hpp"
 #include "source/copy.hpp"

@@ -8,7 +8,7 @@
 // staged element is then read by all taps.  What is to be copied (Staging: bands of rows) is the same for all channels
 // and groups, and found out once for them.
 //
-// Next: strategies/packed/, strategies/rows/.  (padded.hpp is the same for pixels that are read one by one.)
+// Next: strategies/packed/, rows/ and flat/.  (padded.hpp is the same for pixels that are read one by one.)
 #pragma once
 
 #include <cstdint>

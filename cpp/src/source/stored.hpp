@@ -37,7 +37,6 @@ struct Stored {
           as(storage_of<S>) {}
 
     explicit operator bool() const { return at != nullptr; }
-    int64_t elems() const { return (end - at) / elem_bytes(); }
     int64_t elem_bytes() const { return as == Storage::plain ? static_cast<int64_t>(sizeof(T)) : 2; }
     Stored& operator+=(int64_t elems) {
         at += elems * elem_bytes();

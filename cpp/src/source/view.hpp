@@ -33,7 +33,7 @@ void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position&
             const int64_t row = position(0, d) + position(1, h);
             for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w) offsets[taps++] = row + position(2, w);
         }
-    for (int64_t c = 1; c < block.channel_hi - block.channel_lo; ++c)
+    for (int64_t c = 1; c < block.channels(); ++c)
         for (int64_t t = 0; t < taps; ++t) offsets[c * taps + t] = c * channel_step + offsets[t];
 }
 
@@ -50,10 +50,9 @@ struct Patches {
     const Box& pixels;
     const PatchBlock& block;
 
-    int64_t channels() const { return block.channel_hi - block.channel_lo; }
     template <class T>
     SourcePart<T> part(const Stored<T>& source) const {
-        return part_of(source, strides, source_extents(plan.map), pixels, block.channel_lo, channels());
+        return part_of(source, strides, source_extents(plan.map), pixels, block.channel_lo, block.channels());
     }
 };
 

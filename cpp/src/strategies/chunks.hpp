@@ -15,22 +15,16 @@ struct ChunkPart {
     int64_t chunks, pitch, from, count;
 };
 
-// A piece that stays in L1 at a time; added(piece's first element, count) is called when it is whole.
-template <class T, class Added>
-void add_chunks(const kernels::KernelTable<T>& kernel, const ChunkPart& part, T* sums, const Added& added) {
+// A piece that stays in L1 at a time.
+template <class T>
+void add_chunks(const kernels::KernelTable<T>& kernel, const ChunkPart& part, T* sums) {
     constexpr int64_t piece = 512;
     for (int64_t from = part.from, end = from + part.count; from < end; from += piece) {
         const int64_t count = std::min(piece, end - from);
         for (int64_t distance = 1; distance < part.chunks; distance *= 2)
             for (int64_t chunk = 0; chunk + distance < part.chunks; chunk += 2 * distance)
                 kernel.add(sums + (chunk + distance) * part.pitch + from, count, sums + chunk * part.pitch + from);
-        added(sums + from, count);
     }
-}
-
-template <class T>
-void add_chunks(const kernels::KernelTable<T>& kernel, const ChunkPart& part, T* sums) {
-    add_chunks(kernel, part, sums, [](const T*, int64_t) {});
 }
 
 }  // namespace convpp

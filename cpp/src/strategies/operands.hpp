@@ -30,7 +30,7 @@ struct SumRows {
     int64_t pitch, rows, count;
 };
 
-// Rounds whole sums to what is stored, behind residual and activation (kernels/epilogue/).
+// Rounds whole sums to what is stored, after residual and activation (kernels/epilogue/).
 template <class T>
 void apply_epilogue(const kernels::KernelTable<T>& kernel, const Epilogue<T>& epilogue, const SumRows<T>& sums,
                     const Results<T>& results, int64_t pitch) {
@@ -97,7 +97,7 @@ struct GroupOperands {
     }
 };
 
-// The group's first element of dy, and its x.
+// The first element of the product's group, of dy and of x.
 template <class T>
 Stored<T> first_dy(const Plan& plan, const SumProduct& product, const Operands<T>& operands) {
     return operands.dy + product.group * plan.tasks.channels * plan.result.channel;

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 
 #include "plan/tasks.hpp"
 #include "source/padded.hpp"
@@ -111,7 +110,7 @@ struct RowSums {
 // Whether a panel of patches is copied straight from the pixels, all channels of each.
 inline bool copies_patches(const Plan& plan) { return plan.maps[0].in_place && plan.source.strides.axis[2] != 1; }
 
-// What a thread needs to pack the operands that `patches_too` and `channels_too` name.
+// What a thread needs to pack the operands that `packs_patches` and `packs_channels` name.
 template <class T>
 struct PanelBuffers {
     Staging<T> patches;  // where patches are packed from staged planes
@@ -143,7 +142,7 @@ private:
     }
 };
 
-// panel[pixel][out channel] of dy.
+// panel[pixel][filter] of dy.
 template <class T, class Buffers>
 void pack_dy(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product,
              const Operands<T>& operands, const Box& pixels, int64_t width, const Buffers& buffers) {

@@ -92,7 +92,7 @@ void run_products(const Plan& plan, const Operands<T>& operands, const RunContex
         tell_context(buffers[own], plan, run, index);
         const TaskEpilogue<T> epilogue(plan, kernel, operands, results[own], task);
         Product::run(plan, kernel, epilogue.operands(), weights, shared.bias, buffers[own], task);
-        epilogue.finish(Product::applies_epilogue);
+        epilogue.apply(Product::applies_epilogue);
     });
 }
 

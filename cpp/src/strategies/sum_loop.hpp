@@ -1,9 +1,9 @@
 // The loops of weight_grad by a direct strategy:
 //
-//   for each group, block of out channels, block of (channel, tap) pairs, chunk of pixels    parallel: the tasks
+//   for each group, block of filters, block of (channel, tap) pairs, chunk of pixels         parallel: the tasks
 //     for each box of pixels of the chunk                                                    serial: one sum
 //       bring x and dy to where the tile reads them                                          (source/)
-//       sums[out channel][pair] += over the box's pixels (or its transpose)
+//       sums[filter][pair] += over the box's pixels (or its transpose)
 //   add the chunks' sums in a tree of fixed shape, write dw                                  parallel: the products
 //
 // In:  a Plan, the operands, and the strategy's part: RowSums (panel_sums.hpp), or a struct with the same members.

@@ -4,7 +4,6 @@
 // lists it.
 #pragma once
 
-#include <algorithm>
 #include <array>
 
 #include "source/prefetch.hpp"

@@ -1,4 +1,5 @@
-// The weights as panels for the register tile: panel[pair][result channel], packed once before the tasks start.
+// The weights as panels for the register tile: panel[pair][result channel], packed once before the tasks start,
+// or by the tasks (Packing::by_tasks).
 //
 // In:  a Plan, the weights as the user stores them.   Out: packed_weight_elems(plan) elements, laid out by
 // PackedWeights.
@@ -6,9 +7,7 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <type_traits>
-#include <vector>
 
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
@@ -36,8 +35,8 @@ int64_t channel_pitch(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     return round_up(std::min(plan.tasks.channel_block, plan.tasks.channels), kernel.lanes);
 }
 
-// Where the packed weights of a block begin, relative to the group's.  Panels are `slack` apart, since packing spills
-// up to a vector behind each panel and another thread may be writing the next one.
+// Where the packed weights of a block begin, relative to the group's.  Behind each panel are `slack` elements, since
+// packing spills up to a vector there, and another thread may be writing the next panel.
 struct PackedWeights {
     int64_t panels, width, slack;
     int64_t pitch(const PatchBlock& block) const { return block.size() * width + slack; }
@@ -119,8 +118,8 @@ void pack_numbers(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     }
 }
 
-// The same of bf16 pairs, which are joined from numbers: any geometry's are packed already.  A block of pairs is one of
-// as many channels twice.
+// The same of bf16 pairs: numbers are packed as above, and then joined.  A block with so many channels of pairs is one
+// with twice as many of numbers.
 inline void pack_bf16_pairs(const Plan& plan, const kernels::KernelTable<float>& kernel, const PackingItem<float>& item,
                             const PackingBuffers& buffers) {
     const PatchBlock& block = item.block;

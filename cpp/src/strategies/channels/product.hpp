@@ -10,7 +10,6 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
 #include "result/order.hpp"
 #include "source/lanes.hpp"
@@ -19,7 +18,7 @@
 namespace convpp {
 
 struct ChannelsPlan : StrategyPlan {
-    int64_t group_channels = 1;  // of a group
+    int64_t group_channels = 1;  // of one group, on each side; Tasks::channels are those of all
 };
 
 // Index into the tables' functions for groups of 1, 2, 4, 8 channels; -1 if there is none.

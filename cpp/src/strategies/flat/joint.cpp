@@ -20,8 +20,8 @@ bool can_join(const Plan& plan) {
     });
 }
 
-// Nothing, if the maps' pixels lie apart, or their taps are not summed in one block of them (computes_flat_rows sees to
-// that for each alone).
+// Nothing, if the maps' pixels lie apart, or their taps are not summed in one block of them (rows_are_better_flat sees
+// to that for each alone).
 std::optional<JointPlan> joint_plan(const Plan& plan, size_t first, size_t count, int64_t most_rows) {
     std::vector<const IndexMap*> classes;
     for (size_t m = first; m < first + count; ++m) classes.push_back(&plan.maps[m].map);

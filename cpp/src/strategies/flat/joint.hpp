@@ -20,7 +20,7 @@ struct JointPlan : MapPlan {
     std::vector<unsigned char> active;   // [panel][tap]: a bit for each row of the panel whose map has the tap
 };
 
-// Residue classes that one product may compute, at most: patches of 16x16.  They share the staged source.
+// Residue classes that one product may compute, at most: strides of 16 in a plane.  They share the staged source.
 inline constexpr size_t most_joint = 256;
 
 struct FlatPlan : StrategyPlan {

@@ -65,8 +65,8 @@ void for_each_step(const JointPlan& joint, const PatchBlock& block, int64_t pane
             if (active[tap] != 0) step(k, active[tap]);
 }
 
-// The same for some panels of the product of several maps: each map's weights lie as far apart as the others', from its
-// first tap on.  (Element by element: where this is done, channels are few.)
+// Packs some panels of the product of several maps: each map's weights lie as far apart as the others', from its first
+// tap on.  (Element by element: where this is done, channels are few.)
 template <class T>
 void pack_joint_weights(const Plan& plan, const JointPlan& joint, const PackingItem<T>& item, int64_t width,
                         const PackingBuffers& buffers) {

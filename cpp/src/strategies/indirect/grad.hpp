@@ -5,8 +5,6 @@
 // strategies/sum_prefetch.hpp.
 #pragma once
 
-#include <algorithm>
-
 #include "strategies/indirect/product.hpp"
 #include "strategies/panel_sums.hpp"
 #include "strategies/product_loop.hpp"
@@ -49,7 +47,7 @@ kernels::Prefetch prefetch_next(const Plan& plan, const SumTask& task, const Ope
     return prefetch_of(plan, next.product, operands, boxes.box(next.box_lo), tiles.full, tiles.depth, own.stretches);
 }
 
-// The same sums with only one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
+// The sums of a task, one side packed, the other one's rows read where they lie: pairs of x or channels of dy.
 template <class T>
 void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
                   const Operands<T>& operands, T* sums, const IndirectSumBuffers<T>& buffers) {

@@ -1,6 +1,6 @@
 // Results from pixels that are read one by one where they lie, times packed weights: vectors run along the channels.
 //
-// In:  a Plan whose pixels are scalars, the operands, packed weights, a task.   Out: the task's results.
+// In:  a Plan of this strategy, the operands, packed weights, a task.   Out: the task's results.
 // Nothing is packed but the weights; the source is at most copied once with its padding (source/padded.hpp).
 //
 // channels_last: tiles write the results themselves.  channels_first: they leave sums[pixel][channel], which are
@@ -9,7 +9,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 
 #include "result/order.hpp"

@@ -30,7 +30,7 @@ struct PackedSumBuffers : PanelBuffers<T> {
     }
 };
 
-// sums[row][column] over the pixels of boxes [box_lo, box_hi).
+// sums[row][column] over the pixels of the task's boxes.
 template <class T>
 void sum_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
                 const Operands<T>& operands, T* sums, const PackedSumBuffers<T>& buffers) {

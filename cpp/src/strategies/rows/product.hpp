@@ -63,7 +63,6 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             if (fresh)
                 find_row_vectors(m.map, plan.buffer.strides, task.pixels, view.step, kernel.lanes,
                                  m.patches.count() == 1 && !operands.accumulate, buffers.rows, buffers.vectors);
-            // Along a row, the last tap reads what no tap has read before.
             RowProduct<T> product;
             product.depth = block.size();
             product.offsets = staging.offsets;
@@ -73,6 +72,7 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             product.channel_step = plan.buffer.strides.channel;
             product.result_step = result_step;
             product.chunk_bytes = own<RowsPlan>(plan).chunk_bytes;
+            // Along a row, the last tap reads what no tap has read before.
             product.prefetch_every = m.in_place ? block.taps.extent(3) : 0;
             product.beginning = beginning;
             product.result = group_own.result;

@@ -1,7 +1,7 @@
 // The product of packed weights with rows of pixels that are read where they lie, without packing them.
 //
 // In:  row panels of weights, a SourceView, the vectors that a box of pixels consists of.
-// Out: result[channel * channel_step + pixel], each element the same sum in the same order as in panel_product.hpp.
+// Out: result[channel * channel_step + pixel], each the same sum in the same order as in packed/panel_product.hpp.
 //
 // Packing pays where many channels read each packed pixel.  Where they are few (depthwise, grouped and first layers),
 // or where rows fill whole vectors, the tile loads its vectors from the rows directly.  All channels pass by a chunk of
@@ -145,7 +145,7 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
     const Beginning<T>& beginning = of.beginning;
     T* const result = of.result;
     T* const tile_buffer = of.tile_buffer;
-    const RowEpilogue<T>* const finish = of.epilogue;
+    const RowEpilogue<T>* const epilogue = of.epilogue;
     const T* weights = of.weights;
     const T* const source = view.base.plain();
     const int64_t panel_rows = kernel.tiles[0].rows, lanes = kernel.lanes;
@@ -171,8 +171,9 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
                                                                        vectors.at + v, result + row * channel_step,
                                                                        channel_step, beginning.start, bias_of(row));
             }
-            if (finish != nullptr)
-                finish->vectors(vectors.at + first, vectors.at + end, result + row * channel_step, channel_step, rows);
+            if (epilogue != nullptr)
+                epilogue->vectors(vectors.at + first, vectors.at + end, result + row * channel_step, channel_step,
+                                  rows);
         }
     }
     if (vectors.whole == vectors.total) return;
@@ -201,7 +202,7 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
             kernel.row_tile[rows - 1][count - 1](depth, weights, source, offsets, nullptr, in_buffer.data(),
                                                  tile_buffer, pitch, beginning.start, bias_of(row));
             results([](const T& in, T& out) { out = in; });
-            if (finish != nullptr) results([&](const T&, T& out) { finish->rows(&out, 1, 1, 1); });
+            if (epilogue != nullptr) results([&](const T&, T& out) { epilogue->rows(&out, 1, 1, 1); });
         }
     }
 }

@@ -13,9 +13,9 @@
 
 namespace convpp {
 
-// Rows of dy that are gone through column by column: little enough that memory streams, enough
-// that the source rows read twice, those of the kernel's height, stay few.  (Measured, 3x3: bands of 16 KiB took 1.3 to
-// 2 times as long for planes of 112x112 and 56x56.)
+// Rows of dy that are gone through column by column: few enough that memory streams, so many that the source rows read
+// twice, those of the kernel's height, stay few.  (Measured, 3x3: bands of 16 KiB took 1.3 to 2 times as long for
+// planes of 112x112 and 56x56.)
 inline constexpr int64_t band_bytes = 2048, least_band = 4;
 template <class T>
 int64_t slide_band(const Box& pixels) {

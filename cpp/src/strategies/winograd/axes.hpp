@@ -1,6 +1,6 @@
 // What Winograd's algorithm makes of a pass: which axes are transformed, how tiles lie, how large blocks are.
 //
-// In:  an IndexMap at unit stride (forward, input_grad), or the forward map (weight_grad).   Out: a WinogradPlan.
+// In:  an IndexMap whose results lie together (weight_grad: the forward map).   Out: a WinogradPlan.
 // Next: strategy.cpp (when it is chosen), tiles.hpp (where tiles lie in memory).
 //
 // An axis with as many taps as a transform has, at unit stride, is cut into tiles of `outputs` results, computed from

@@ -131,8 +131,8 @@ void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                               own_bias, results.sums, buffers.tiles + first, WinogradBox::steps(w, box.results)))
                 buffers.not_finite[task.pixels.lo[0] + n].store(1, std::memory_order_relaxed);
         }
-        finish_results(plan, kernel, results, std::min<int64_t>(kernel.lanes, task.channels - c), operands,
-                       own.result_at + c * plan.result.channel, buffers.planes);
+        store_results(plan, kernel, results, std::min<int64_t>(kernel.lanes, task.channels - c), operands,
+                      own.result_at + c * plan.result.channel, buffers.planes);
     }
 }
 

@@ -1,7 +1,8 @@
 """Draws the figures of docs/backpropagation.md and docs/architecture.md as SVG: `python docs/figures/draw.py`.
 
-In: nothing.  Out: one .svg beside this file for each function in FIGURES, the same bytes on every run and
-machine (tests/test_docs.py compares them with the committed files).  Standard library only.  Next: canvas.py.
+In: the names in the table of strategies.  Out: one .svg beside this file for each function in FIGURES, the same bytes
+on every run and machine (tests/test_docs.py compares them with the committed files).  Standard library only.  Next:
+canvas.py.
 
 Read first: three_passes(), the picture of one whole layer.  There a colour means an output channel k, the
 three greys are the input channels c, and the darkest cell of a kernel is tap (0, 0): one sees it rotate.
@@ -10,11 +11,13 @@ three greys are the input channels c, and the darkest cell of a kernel is tap (0
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from canvas import ACCENT, HAIRLINE, MUTED, SERIF, Canvas, arrow, grid, mix, room
 
+SOURCES = Path(__file__).resolve().parents[2] / "cpp" / "src"
 OUTPUT_COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#9b6fb0")  # k = 0..4
 INPUT_COLOURS = ("#e2e8f0", "#b6c2d1", "#8896a9")  # c = 0..2
 CELL = 6.0  # one pixel of a drawn feature map
@@ -243,10 +246,11 @@ def rooms() -> Canvas:
     arrow(canvas, [(606, 150), (606, 204)])
     canvas.text(618, 182, "which fits best? its plan", 13, fill=MUTED)
     room(canvas, (28, 204, 844, 104), strategy, "strategies/", "one folder for each way of multiplying, and a table")
-    names = ("sliding", "channels", "packed", "rows", "flat", "indirect", "winograd", "reference")
+    names = re.findall(r"&(\w+)_strategy", (SOURCES / "strategies/list.cpp").read_text(encoding="utf-8"))
+    pitch = 824 // len(names)
     for place, name in enumerate(names):
-        canvas.rect(40 + 103 * place, 262, 97, 32, "#ffffff", mix(strategy, 0.6), rx="6")
-        canvas.text(88.5 + 103 * place, 283, name, 14, "middle")
+        canvas.rect(40 + pitch * place, 262, pitch - 6, 32, "#ffffff", mix(strategy, 0.6), rx="6")
+        canvas.text(40 + pitch * place + (pitch - 6) / 2, 283, name, 14, "middle")
 
     arrow(canvas, [(108, 308), (108, 362)], ACCENT)
     canvas.text(120, 340, "each task, by one thread", 13, fill=ACCENT)

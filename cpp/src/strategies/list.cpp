@@ -1,4 +1,5 @@
-// The table of strategies.  A new one is a folder beside this file, and a line here, in CMakeLists.txt and in the docs.
+// The table of strategies.  A new one is a folder beside this file and a line here; what else it takes: "How to add an
+// algorithm" in docs/architecture.md.
 #include <array>
 
 #include "strategies/strategy.hpp"

@@ -112,7 +112,11 @@ void for_each_pixel(const SourceView<T>& view, const Box& pixels, const Pixel& p
 
 // The runs of a box's pixels, cut at multiples of `width`: panel p has runs[first[p] .. first[p+1]), whose dst is the
 // position within the panel.  Rows that follow each other in memory become one run.
-inline void panel_runs(const Box& pixels, const PixelSteps& step, int64_t width, kernels::Run* runs, int64_t* first) {
+inline void panel_runs(Box pixels, const PixelSteps& step, int64_t width, kernels::Run* runs, int64_t* first) {
+    if (step[2] == pixels.extent(3)) {  // of a plane without gaps: one row
+        pixels.hi[3] = pixels.lo[3] + pixels.extent(2) * pixels.extent(3);
+        pixels.hi[2] = pixels.lo[2] + 1;
+    }
     int64_t column = 0, count = 0;  // pixels of the last panel, runs of all
     *first = 0;
     for_each_row(pixels, step, [&](int64_t alpha, int64_t left) {

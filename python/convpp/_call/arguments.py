@@ -79,7 +79,7 @@ def pads(value: Any) -> Pads:
 
 def shape(value: Any, argument: str) -> Shape:
     """A tuple of extents."""
-    if type(value) is tuple and all(type(v) is int for v in value):
+    if type(value) is tuple and set(map(type, value)) == {int}:  # faster than all(...)
         return value
     if getattr(value, "ndim", 1) > 1:  # whose elements would be a long message
         raise ValueError(

@@ -267,7 +267,7 @@ def conv_weight_grad(
     """
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
-    w_shape = shape_of_weights(w_shape, x.shape, per_sample)
+    w_shape = shape_of_weights(w_shape, x.shape, per_sample) if per_sample else shape(w_shape, "w_shape")
     planned = plan("weight_grad", dtype, x.shape, w_shape, options)
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)

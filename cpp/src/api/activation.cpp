@@ -81,12 +81,16 @@ void activation_grad(View<const S> dy, View<const S> value, const Activation& ac
     });
 }
 
-#define CONVPP_ACTIVATE(S)                                                               \
-    template void activate(View<const S>, const Activation&, View<S>, const Execution&); \
-    template void activation_grad(View<const S>, View<const S>, const Activation&, View<S>, const Execution&);
-CONVPP_ACTIVATE(float)
-CONVPP_ACTIVATE(double)
-CONVPP_ACTIVATE(bfloat16)
-CONVPP_ACTIVATE(float16)
+template void activate(View<const float>, const Activation&, View<float>, const Execution&);
+template void activation_grad(View<const float>, View<const float>, const Activation&, View<float>, const Execution&);
+template void activate(View<const double>, const Activation&, View<double>, const Execution&);
+template void activation_grad(View<const double>, View<const double>, const Activation&, View<double>,
+                              const Execution&);
+template void activate(View<const bfloat16>, const Activation&, View<bfloat16>, const Execution&);
+template void activation_grad(View<const bfloat16>, View<const bfloat16>, const Activation&, View<bfloat16>,
+                              const Execution&);
+template void activate(View<const float16>, const Activation&, View<float16>, const Execution&);
+template void activation_grad(View<const float16>, View<const float16>, const Activation&, View<float16>,
+                              const Execution&);
 
 }  // namespace convpp

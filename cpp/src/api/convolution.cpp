@@ -235,17 +235,31 @@ void Convolution::execute(View<const S> x, const PreparedWeights& w, View<const 
 }
 
 // Every type of operands, with every type of results that it may have.
-#define CONVPP_EXECUTE(S, R)                                                                                         \
-    template void Convolution::execute<S, R>(View<const S>, View<const S>, View<const S>, View<R>, const Execution&, \
-                                             View<const S>) const;                                                   \
-    template void Convolution::execute<S, R>(View<const S>, const PreparedWeights&, View<const S>, View<R>,          \
-                                             const Execution&, View<const S>) const;
-CONVPP_EXECUTE(float, float)
-CONVPP_EXECUTE(double, double)
-CONVPP_EXECUTE(bfloat16, bfloat16)
-CONVPP_EXECUTE(float16, float16)
-CONVPP_EXECUTE(bfloat16, float)
-CONVPP_EXECUTE(float16, float)
+template void Convolution::execute<float, float>(View<const float>, View<const float>, View<const float>, View<float>,
+                                                 const Execution&, View<const float>) const;
+template void Convolution::execute<float, float>(View<const float>, const PreparedWeights&, View<const float>,
+                                                 View<float>, const Execution&, View<const float>) const;
+template void Convolution::execute<double, double>(View<const double>, View<const double>, View<const double>,
+                                                   View<double>, const Execution&, View<const double>) const;
+template void Convolution::execute<double, double>(View<const double>, const PreparedWeights&, View<const double>,
+                                                   View<double>, const Execution&, View<const double>) const;
+template void Convolution::execute<bfloat16, bfloat16>(View<const bfloat16>, View<const bfloat16>, View<const bfloat16>,
+                                                       View<bfloat16>, const Execution&, View<const bfloat16>) const;
+template void Convolution::execute<bfloat16, bfloat16>(View<const bfloat16>, const PreparedWeights&,
+                                                       View<const bfloat16>, View<bfloat16>, const Execution&,
+                                                       View<const bfloat16>) const;
+template void Convolution::execute<float16, float16>(View<const float16>, View<const float16>, View<const float16>,
+                                                     View<float16>, const Execution&, View<const float16>) const;
+template void Convolution::execute<float16, float16>(View<const float16>, const PreparedWeights&, View<const float16>,
+                                                     View<float16>, const Execution&, View<const float16>) const;
+template void Convolution::execute<bfloat16, float>(View<const bfloat16>, View<const bfloat16>, View<const bfloat16>,
+                                                    View<float>, const Execution&, View<const bfloat16>) const;
+template void Convolution::execute<bfloat16, float>(View<const bfloat16>, const PreparedWeights&, View<const bfloat16>,
+                                                    View<float>, const Execution&, View<const bfloat16>) const;
+template void Convolution::execute<float16, float>(View<const float16>, View<const float16>, View<const float16>,
+                                                   View<float>, const Execution&, View<const float16>) const;
+template void Convolution::execute<float16, float>(View<const float16>, const PreparedWeights&, View<const float16>,
+                                                   View<float>, const Execution&, View<const float16>) const;
 template PreparedWeights Convolution::prepare(View<const float>, int) const;
 template PreparedWeights Convolution::prepare(View<const double>, int) const;
 template PreparedWeights Convolution::prepare(View<const bfloat16>, int) const;

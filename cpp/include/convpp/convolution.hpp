@@ -11,6 +11,7 @@
 // are contiguous; the result must not overlap the operands.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -62,6 +63,8 @@ struct Execution {
     int threads = 0;  // 0: num_threads()
     bool accumulate = false;  // add to the result instead of overwriting it
     Activation activation = {};  // forward and input_grad: applied to each result before it is written
+    // Asked by the calling thread between its tasks, at most every 50 ms: true ends the call with Interrupted.
+    std::function<bool()> interrupted = {};
 };
 
 // What a pass will do, as text and numbers (see Convolution::summary).

@@ -11,6 +11,7 @@
 
 #include "api/check_view.hpp"
 #include "api/execute.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/runtime_state.hpp"
 #include "machine/workspace.hpp"
 #include "plan/plan.hpp"
@@ -161,6 +162,7 @@ void execute_checked(const Implementation& own, const Arrays<S>& arrays, const V
         check_overwrites(operands.epilogue.residual ? "add" : "activation", "none", plan.pass, how.accumulate);
     const Writing writing{how.accumulate, !operands.epilogue.none(), operands.result.as != Storage::plain};
     const Workspace workspace(call_bytes(plan, writing, threads));
+    const AskBetweenTasks asking(how.interrupted);
     execute(plan, operands, writing, threads, workspace.data());
 }
 

@@ -3,9 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <exception>
 #include <fstream>
 #include <limits>
-#include <sstream>
 #include <string>
 #include <thread>
 
@@ -82,9 +83,13 @@ int cores_of_affinity() { return static_cast<int>(std::thread::hardware_concurre
 
 }  // namespace
 
-int usable_cores() {
-    const double cores = std::min(static_cast<double>(cores_of_affinity()), std::ceil(cgroup_quota()));
-    return std::max(1, static_cast<int>(cores));
+int usable_cores() noexcept {
+    double quota = unlimited;
+    try {
+        quota = cgroup_quota();
+    } catch (const std::exception&) {  // no memory to read files with: as if there were none
+    }
+    return std::max(1, static_cast<int>(std::min(static_cast<double>(cores_of_affinity()), std::ceil(quota))));
 }
 
 }  // namespace convpp

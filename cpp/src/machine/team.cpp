@@ -4,29 +4,18 @@
 #include <algorithm>
 #include <chrono>
 #include <new>
-#include <string>
-#include <system_error>
-#include <thread>
-#include <vector>
 
 #if __has_include(<pthread.h>)
 #include <pthread.h>
-
-#include <csignal>
 #define CONVPP_HAVE_PTHREAD 1
 #endif
 #ifdef __linux__
 #include <sched.h>
-#include <unistd.h>
 #endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
-#include "machine/cores.hpp"
 #include "machine/interrupt.hpp"
 
 namespace convpp {
@@ -36,9 +25,8 @@ using Clock = std::chrono::steady_clock;
 
 // A helper that finds no work looks on for so long before it sleeps, a caller for helpers to leave.  Waking takes
 // ...
-constexpr auto helper_spins = std::chrono::microseconds(30);
+constexpr auto helper_spins = std::chrono::microseconds(100);
 constexpr auto caller_spins = std::chrono::microseconds(20);
-constexpr auto between_tries = std::chrono::seconds(1);  // to make helpers
 
 void relax() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -61,21 +49,48 @@ bool spin_until(const True& is_true, std::chrono::nanoseconds time) {
     return false;
 }
 
+// The core that this thread is on; -1 if the system does not say.
+int current_core() {
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+// The cores that a helper may run on; asleep, all of them but its last caller's.  Some systems wake a thread on the core
+// of whoever wakes it, though others are idle (virtual ones do, where a halted core counts as lost to another guest).
+// There it waits until the caller is done.
+class HelperCores {
+public:
+#ifdef __linux__
+    HelperCores() { known_ = sched_getaffinity(0, sizeof all_, &all_) == 0 && CPU_COUNT(&all_) > 1; }
+    void leave_out(int core) {
+        if (!known_ || core < 0) return;
+        cpu_set_t others = all_;
+        CPU_CLR(core, &others);
+        sched_setaffinity(0, sizeof others, &others);
+    }
+    // So that the system may move a helper that has a task to wherever it is served first.
+    void take_all() {
+        if (known_) sched_setaffinity(0, sizeof all_, &all_);
+    }
+
+private:
+    cpu_set_t all_;
+    bool known_;
+#else
+    void leave_out(int) {}
+    void take_all() {}
+#endif
+};
+
 // Parts of Slot::state.
 constexpr uint64_t holder = 1;            // a helper that may hold a task
 constexpr uint64_t joined = 1 << 16;      // a helper that came, whether it is still there or not
 constexpr uint64_t allowed = uint64_t(1) << 32;  // a helper that may come
 constexpr uint64_t is_open = uint64_t(1) << 48, taken = uint64_t(1) << 49;
 constexpr uint64_t count_of(uint64_t state, uint64_t part) { return state / part & 0xffff; }
-
-int64_t ticks() { return Clock::now().time_since_epoch().count(); }
-constexpr int64_t ticks(Clock::duration duration) { return duration.count(); }
-
-// More threads than this only wait for each other.
-int most_threads() {
-    static const int most = std::max(16, 2 * usable_cores());
-    return most;
-}
 
 std::atomic<uint64_t> fork_count{0};
 
@@ -156,6 +171,7 @@ Team::Slot* Team::open(const Job& job, int helpers) {
             continue;
         slot.job = job;
         slot.next.store(0, std::memory_order_relaxed);
+        core_of_caller_.store(current_core(), std::memory_order_relaxed);
         slot.state.store(taken | is_open | static_cast<uint64_t>(helpers) * allowed, std::memory_order_seq_cst);
         opened_.change();
         // Those who spin find it by themselves.
@@ -213,6 +229,7 @@ bool Team::help_one() {
 
 void Team::help_for_ever() {
     helpers_.fetch_add(1, std::memory_order_relaxed);
+    HelperCores cores;
     for (;;) {
         const uint32_t seen = opened_.count();
         if (help_one()) continue;
@@ -221,117 +238,11 @@ void Team::help_for_ever() {
         spinners_.fetch_sub(1, std::memory_order_relaxed);
         if (changed) continue;
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
+        cores.leave_out(core_of_caller_.load(std::memory_order_relaxed));
         opened_.wait(seen);
+        cores.take_all();
         sleepers_.fetch_sub(1, std::memory_order_relaxed);
     }
 }
 
-// ---------------------------------------------------------------- the team is made
-
-namespace {
-
-// A thread inherits these from the one that happened to make it.  Signals are for the program's own threads, but for
-// those that a fault in this very thread raises; and the cores are those of the process's first thread, whichever ones
-// the caller has bound itself to.
-void become_helper() {
-#ifdef CONVPP_HAVE_PTHREAD
-    sigset_t signals;
-    sigfillset(&signals);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&signals, fault);
-    pthread_sigmask(SIG_SETMASK, &signals, nullptr);
-#endif
-#ifdef __linux__
-    cpu_set_t cores;
-    if (sched_getaffinity(getpid(), sizeof cores, &cores) == 0) sched_setaffinity(0, sizeof cores, &cores);
-#endif
-}
-
-#ifdef _OPENMP
-
-// Returns when the system has stopped counting a thread that ended: somewhat later than joining it.
-void wait_until_gone(long thread) {
-#ifdef __linux__
-    const std::string entry = "/proc/self/task/" + std::to_string(thread);
-    for (int i = 0; i < 100 && access(entry.c_str(), F_OK) == 0; ++i)
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-#else
-    static_cast<void>(thread);
-#endif
-}
-
-// How many threads (at most `wanted`) this process can have beside those that it has.  An OpenMP library ends the
-// process when it cannot create one, so this is found out with threads that do nothing.
-int creatable_threads(int wanted) {
-    Event ending;
-    std::vector<long> ids(static_cast<size_t>(wanted), 0);
-    std::vector<std::thread> threads;
-    threads.reserve(ids.size());
-    try {
-        for (long& id : ids)
-            threads.emplace_back([&ending, &id] {
-#ifdef __linux__
-                id = syscall(SYS_gettid);
-#endif
-                while (ending.count() == 0) ending.wait(0);
-            });
-    } catch (const std::system_error&) {  // so many, then
-    }
-    ending.change();
-    ending.wake(-1);
-    for (std::thread& thread : threads) thread.join();
-    for (size_t i = 0; i < threads.size(); ++i) wait_until_gone(ids[i]);
-    return static_cast<int>(threads.size());
-}
-
-#endif
-
-[[noreturn]] void sleep_for_ever() {
-    static Event never;
-    for (;;) never.wait(0);
-}
-
-}  // namespace
-
-// Becomes helpers: so many, or as many as there can be.
-void Team::run_helpers(int wanted) {
-    become_helper();
-    int made = 0;
-    const auto count_missing = [&] {
-        if (made == wanted) return;
-        next_try_.store(ticks() + ticks(between_tries), std::memory_order_relaxed);
-        asked_for_.fetch_sub(wanted - made, std::memory_order_relaxed);
-    };
-    try {
-#ifdef _OPENMP
-        made = creatable_threads(wanted);
-        count_missing();
-        if (made == 0) return;
-        // The region's first thread stands for the callers, so that those places that OMP_PLACES gives to the others
-        // are the helpers'.
-#pragma omp parallel num_threads(made + 1)
-        {
-            if (omp_get_thread_num() == 0) sleep_for_ever();
-            help_for_ever();
-        }
-#else
-        for (; made + 1 < wanted; ++made) std::thread([this] { help_for_ever(); }).detach();
-        ++made;
-        help_for_ever();
-#endif
-    } catch (const std::exception&) {  // std::bad_alloc, std::system_error: there are fewer
-        count_missing();
-    }
-}
-
-void Team::make_helpers(int wanted) {
-    const std::unique_lock<std::mutex> lock(making_, std::try_to_lock);
-    const int missing = std::min(wanted, most_threads() - 1) - asked_for_.load(std::memory_order_relaxed);
-    if (!lock || missing <= 0 || ticks() < next_try_.load(std::memory_order_relaxed)) return;
-    asked_for_.fetch_add(missing, std::memory_order_relaxed);
-    try {
-        std::thread([this, missing] { run_helpers(missing); }).detach();
-    } catch (const std::exception&) {  // std::bad_alloc, std::system_error: the caller does without
-        asked_for_.fetch_sub(missing, std::memory_order_relaxed);
-        next_try_.store(ticks() + ticks(between_tries), std::memory_order_relaxed);
-    }
-}
+}  // namespace convpp

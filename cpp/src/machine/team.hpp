@@ -8,8 +8,8 @@
 // The helpers are one team for all callers, made when they are first asked for.  They are the threads of an OpenMP
 // region that never ends (where the compiler has OpenMP; else of the C++ library), and sleep soon when idle.
 //
-// In:  a job: a number of independent tasks.   Out: each task done once.   Next: event.hpp, team.cpp; parallel.hpp (how
-// it is used).
+// In:  a job: a number of independent tasks.   Out: each task done once.   Next: event.hpp; team.cpp (work), team_helpers.cpp
+// (how helpers are made); parallel.hpp (how all this is used).
 #pragma once
 
 #include <array>
@@ -52,6 +52,7 @@ private:
 
     Team() = default;
     static Team& get();
+    static int most_threads();
     static int handle_forks();
     static const int handles_forks_;
 
@@ -67,6 +68,7 @@ private:
     std::array<Slot, slot_count> slots_;
     Event opened_;                      // slots
     std::atomic<int> callers_{0};
+    std::atomic<int> core_of_caller_{-1};  // the last one
     std::atomic<int> sleepers_{0}, spinners_{0};  // helpers that wait for work, asleep or awake
     std::atomic<int> asked_for_{0}, helpers_{0};
     std::atomic<int64_t> next_try_{0};  // to make helpers, after it failed

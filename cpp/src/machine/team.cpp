@@ -26,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 // A helper that finds no work looks on for so long before it sleeps, a caller for helpers to leave.  Waking takes
 // ...
 constexpr auto helper_spins = std::chrono::microseconds(100);
-constexpr auto caller_spins = std::chrono::microseconds(20);
+constexpr auto caller_spins = std::chrono::microseconds(60);
 
 void relax() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -58,9 +58,9 @@ int current_core() {
 #endif
 }
 
-// The cores that a helper may run on; asleep, all of them but its last caller's.  Some systems wake a thread on the core
-// of whoever wakes it, though others are idle (virtual ones do, where a halted core counts as lost to another guest).
-// There it waits until the caller is done.
+// The cores that a helper may run on: asleep, all of them but its last caller's.  Some systems wake a thread on the core
+// of whoever wakes it, though others are idle (virtual ones do, where a halted core counts as lost to another guest), and
+// leave it there for milliseconds.
 class HelperCores {
 public:
 #ifdef __linux__
@@ -75,6 +75,13 @@ public:
     void take_all() {
         if (known_) sched_setaffinity(0, sizeof all_, &all_);
     }
+    // Off a core that it shares with its caller.  False if it was on another one.
+    bool part_from(int core) {
+        if (!known_ || core != current_core()) return false;
+        leave_out(core);
+        take_all();
+        return true;
+    }
 
 private:
     cpu_set_t all_;
@@ -82,6 +89,7 @@ private:
 #else
     void leave_out(int) {}
     void take_all() {}
+    bool part_from(int) { return false; }
 #endif
 };
 
@@ -232,7 +240,7 @@ void Team::help_for_ever() {
     HelperCores cores;
     for (;;) {
         const uint32_t seen = opened_.count();
-        if (help_one()) continue;
+        if (cores.part_from(core_of_caller_.load(std::memory_order_relaxed)) || help_one()) continue;
         spinners_.fetch_add(1, std::memory_order_relaxed);
         const bool changed = spin_until([&] { return opened_.count() != seen; }, helper_spins);
         spinners_.fetch_sub(1, std::memory_order_relaxed);

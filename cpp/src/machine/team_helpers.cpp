@@ -85,7 +85,7 @@ int creatable_threads(int wanted) {
 #endif
                 while (ending.count() == 0) ending.wait(0);
             });
-    } catch (const std::system_error&) {  // so many, then
+    } catch (const std::exception&) {  // std::system_error, std::bad_alloc: so many, then
     }
     ending.change();
     ending.wake(-1);
@@ -94,12 +94,12 @@ int creatable_threads(int wanted) {
     return static_cast<int>(threads.size());
 }
 
-#endif
-
 [[noreturn]] void sleep_for_ever() {
     static Event never;
     for (;;) never.wait(0);
 }
+
+#endif
 
 }  // namespace
 
@@ -116,23 +116,25 @@ void Team::run_helpers(int wanted) {
 #ifdef _OPENMP
         // Twice: the first ones may get stacks that the process had left over, and does not keep.
         made = creatable_threads(creatable_threads(wanted));
-        count_missing();
-        if (made == 0) return;
-        // The region's first thread stands for the callers, so that those places that OMP_PLACES gives to the others
-        // are the helpers'.
-#pragma omp parallel num_threads(made + 1)
-        {
-            if (omp_get_thread_num() == 0) sleep_for_ever();
-            help_for_ever();
-        }
 #else
-        for (; made + 1 < wanted; ++made) std::thread([this] { help_for_ever(); }).detach();
-        ++made;
-        help_for_ever();
+        made = 1;
+        for (; made < wanted; ++made) std::thread([this] { help_for_ever(); }).detach();
 #endif
-    } catch (const std::exception&) {  // std::bad_alloc, std::system_error: there are fewer
-        count_missing();
+    } catch (const std::exception&) {  // std::system_error, std::bad_alloc: there are fewer
     }
+    count_missing();
+#ifdef _OPENMP
+    if (made == 0) return;
+    // The region's first thread stands for the callers, so that those places that OMP_PLACES gives to the others are
+    // the helpers'.
+#pragma omp parallel num_threads(made + 1)
+    {
+        if (omp_get_thread_num() == 0) sleep_for_ever();
+        help_for_ever();
+    }
+#else
+    help_for_ever();
+#endif
 }
 
 void Team::make_helpers(int wanted) {

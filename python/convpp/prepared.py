@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, Shape, check_shape, shape
 from convpp._call.options import ConvOptions, conv_options
-from convpp._call.planning import plan
+from convpp._call.planning import PLANS
 from convpp._call.run import run
 from convpp._call.validation import Array, as_float, plain
 from convpp.errors import DTypeError, ShapeError
@@ -42,7 +42,7 @@ class PreparedWeights:
         self.dtype = w.dtype
         *geometry, self.algorithm = options
         self.geometry = tuple(geometry)
-        self._planned = plan("forward", w.dtype.name, x_shape, w.shape, options)
+        self._planned = PLANS["forward", w.dtype.name, x_shape, w.shape, options]
         self._prepared = self._planned.convolution.prepare(w, threads_of_call(None))
 
     @property

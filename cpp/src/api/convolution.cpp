@@ -115,7 +115,8 @@ int64_t bytes_of(const Plan& plan) {
     auto bytes = static_cast<int64_t>(sizeof(Plan) + plan.maps.capacity() * sizeof(MapPlan));
     for (const MapPlan& m : plan.maps)
         for (const AxisMap& axis : m.map.axis)
-            bytes += static_cast<int64_t>(axis.taps.capacity() * sizeof(Tap) + axis.phases.capacity() * sizeof(int64_t));
+            bytes +=
+                static_cast<int64_t>(axis.taps.capacity() * sizeof(Tap) + axis.phases.capacity() * sizeof(int64_t));
     if (plan.again != nullptr) bytes += bytes_of(*plan.again);
     if (plan.halo != nullptr)
         for (const Slab& slab : plan.halo->slabs) bytes += bytes_of(slab.plan);

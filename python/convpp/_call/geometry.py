@@ -10,8 +10,8 @@ convolution's output.  So there is one description, and one engine, for both.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from convpp._call.arguments import Ints, Modes, Pads, Shape
@@ -47,27 +47,22 @@ class Geometry:
     padding: Pairs
     padding_mode: tuple[str, ...]
     options: Options
+    #: Shapes of x and dx, of y and dy, of w and dw.
+    x_shape: Shape = field(init=False)
+    y_shape: Shape = field(init=False)
+    w_shape: Shape = field(init=False)
+
+    def __post_init__(self) -> None:
+        sample = (self.batch or 0,) if self.options.conv.per_sample else ()
+        w_shape = (*sample, self.out_channels, self.in_channels // self.options.conv.groups, *self.kernel)
+        object.__setattr__(self, "x_shape", self._shape(self.in_channels, self.input))
+        object.__setattr__(self, "y_shape", self._shape(self.out_channels, self.output))
+        object.__setattr__(self, "w_shape", w_shape)
 
     @property
     def rank(self) -> int:
         """The number of spatial axes."""
         return len(self.kernel)
-
-    @cached_property
-    def x_shape(self) -> Shape:
-        """Shape of x and dx."""
-        return self._shape(self.in_channels, self.input)
-
-    @cached_property
-    def y_shape(self) -> Shape:
-        """Shape of y and dy."""
-        return self._shape(self.out_channels, self.output)
-
-    @cached_property
-    def w_shape(self) -> Shape:
-        """Shape of w and dw."""
-        sample = (self.batch or 0,) if self.options.conv.per_sample else ()
-        return (*sample, self.out_channels, self.in_channels // self.options.conv.groups, *self.kernel)
 
     @property
     def result_shape(self) -> Shape:

@@ -40,7 +40,7 @@ from convpp._call.arguments import (
 from convpp._call.options import conv_options
 from convpp._call.planning import PLANS
 from convpp._call.run import Passes, run
-from convpp._call.validation import Array, as_float, delivered, operands, plain, result, with_residual
+from convpp._call.validation import Array, as_array, as_float, delivered, operands, plain, result, with_residual
 from convpp.errors import ShapeError
 from convpp.prepared import PreparedWeights
 from convpp.runtime import threads_of_call
@@ -351,7 +351,7 @@ def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
 
     Raises
     ------
-    ShapeError, ValueError
+    ShapeError, DTypeError, ValueError
 
     Examples
     --------
@@ -364,7 +364,7 @@ def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
     >>> bool(a[2, 4, 0, 1] == w[4, 2, 2, 1])
     True
     """
-    w = np.asarray(w)
+    w = as_array(w, "w")
     groups = as_int(groups, "groups")
     if w.ndim not in (3, 4, 5):
         raise ShapeError(f"w has shape {w.shape}, expected (K, C/groups, *kernel) with 1, 2 or 3 kernel axes")

@@ -107,6 +107,7 @@ class Geometry:
 @lru_cache(maxsize=GEOMETRIES_KEPT)
 def geometry_of(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
     """The geometry of ``conv`` or ``conv_transpose`` on an x of this shape, and of their gradients."""
+    _refuse_giants({"x_shape": x_shape, "w_shape": w_shape} | options.keywords())
     if isinstance(options, TransposeOptions):
         geometry = _transpose_geometry(x_shape, w_shape, options)
     else:
@@ -117,6 +118,18 @@ def geometry_of(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
         if any(extent > LARGEST for extent in shape):
             raise ShapeError(f"{argument} would have shape {shape}: too large, at most 2**60 along an axis")
     return geometry
+
+
+def _refuse_giants(given: Any, argument: str = "") -> None:
+    """Integers that are too long to be shown in a message must not get into one."""
+    if isinstance(given, dict):
+        for name, value in given.items():
+            _refuse_giants(value, name)
+    elif isinstance(given, tuple):
+        for value in given:
+            _refuse_giants(value, argument)
+    elif isinstance(given, int) and given.bit_length() > 128:
+        raise ShapeError(f"{argument} has an integer of {given.bit_length()} bits, expected at most 2**60")
 
 
 def _conv_geometry(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Geometry:

@@ -44,9 +44,9 @@ class Plans(dict[Key, Planned]):
     """``plans[pass, dtype, x_shape, w_shape, options]``: made where it is not there, and kept while there is room.
 
     A pass of ``conv``, or of the convolution that ``conv_transpose`` is the adjoint of.  Those that were made first are
-    forgotten first: one in steady use is then made again, once for every ``most`` others.  To find a plan takes no lock,
-    with or without a GIL.  Whoever keeps or forgets plans holds one, but never while a plan is made; signal handlers
-    and destructors, which run anywhere, may take it once more.
+    forgotten first: one in steady use is then made again, once for every ``most`` others.  To find a plan takes no
+    lock, with or without a GIL.  Whoever keeps or forgets plans holds one, but never while a plan is made; signal
+    handlers and destructors, which run anywhere, may take it once more.
     """
 
     def __init__(self, most: int, most_bytes: int) -> None:

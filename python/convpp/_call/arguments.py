@@ -71,27 +71,32 @@ def entries(value: Any, argument: str) -> tuple[Any, ...] | None:
 def as_int(value: Any, argument: str) -> int:
     """``value`` as an int; bools, floats and strings are refused."""
     if type(value) is int:
-        return value
+        return check_bits(value, argument)
     if not isinstance(value, bool) and not str(getattr(value, "dtype", "")).endswith("bool"):
         try:
-            return operator.index(value)
+            value = operator.index(value)
         except Exception:  # TypeError, or whatever an array of another library raises
             pass
+        else:
+            return check_bits(value, argument)
     raise ValueError(f"{argument} is {shown(value)}, expected an integer")
+
+
+def check_bits(value: int, argument: str) -> int:
+    """An int that is not too long to be shown in a message; whoever uses it says what is too large."""
+    if value.bit_length() > 128:
+        raise ShapeError(f"{argument} has an integer of {value.bit_length()} bits, expected at most 2**60")
+    return value
 
 
 def per_axis(value: Any, argument: str) -> Ints:
     """An int, or a tuple of ints."""
-    if type(value) is int:
-        return value
     listed = entries(value, argument)
     return as_int(value, argument) if listed is None else tuple(as_int(v, argument) for v in listed)
 
 
 def pads(value: Any) -> Pads:
     """A name, an int, a tuple of ints or a tuple of pairs."""
-    if type(value) is int:
-        return value
     if isinstance(value, str):
         if value not in PADDINGS:
             raise ValueError(f"padding is {shown(value)}, expected an integer or one of {', '.join(PADDINGS)}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from convpp._call.arguments import Ints, Modes, Pads, Shape
+from convpp._call.arguments import Ints, Modes, Pads, Shape, check_bits
 from convpp._call.options import ConvOptions, Options, TransposeOptions
 from convpp.errors import ShapeError
 
@@ -107,7 +107,7 @@ class Geometry:
 @lru_cache(maxsize=GEOMETRIES_KEPT)
 def geometry_of(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
     """The geometry of ``conv`` or ``conv_transpose`` on an x of this shape, and of their gradients."""
-    _refuse_giants({"x_shape": x_shape, "w_shape": w_shape} | options.keywords())
+    _check_bits({"x_shape": x_shape, "w_shape": w_shape} | options.keywords())
     if isinstance(options, TransposeOptions):
         geometry = _transpose_geometry(x_shape, w_shape, options)
     else:
@@ -120,16 +120,16 @@ def geometry_of(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
     return geometry
 
 
-def _refuse_giants(given: Any, argument: str = "") -> None:
-    """Integers that are too long to be shown in a message must not get into one."""
+def _check_bits(given: Any, argument: str = "") -> None:
+    """Of all integers: what passed as a plain int or tuple was not looked at."""
     if isinstance(given, dict):
         for name, value in given.items():
-            _refuse_giants(value, name)
+            _check_bits(value, name)
     elif isinstance(given, tuple):
         for value in given:
-            _refuse_giants(value, argument)
-    elif isinstance(given, int) and given.bit_length() > 128:
-        raise ShapeError(f"{argument} has an integer of {given.bit_length()} bits, expected at most 2**60")
+            _check_bits(value, argument)
+    elif isinstance(given, int):
+        check_bits(given, argument)
 
 
 def _conv_geometry(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Geometry:

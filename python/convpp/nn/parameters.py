@@ -18,6 +18,9 @@ import numpy.typing as npt
 from convpp._call.validation import Array, as_array, check_real, dtype_from, dtype_name
 from convpp.errors import ShapeError
 
+#: Elements of a weight: more cannot exist, which NumPy would say in its own way.
+LARGEST = 2**56
+
 #: Quoted: looking at np.random imports it, which takes as long as the rest of convpp.
 Rng: TypeAlias = "int | np.random.Generator | None"
 
@@ -34,6 +37,8 @@ class WeightAndBias:
 
     def __init__(self, weight_shape: tuple[int, ...], biases: int | None, dtype: npt.DTypeLike, rng: Rng) -> None:
         dtype = dtype_from(dtype_name(dtype))
+        if math.prod(weight_shape) > LARGEST:
+            raise ShapeError(f"weight would have shape {weight_shape}, expected at most 2**56 elements")
         fan_in = math.prod(weight_shape[1:])
         bound = 1 / math.sqrt(fan_in) if fan_in else 0.0  # PyTorch's kaiming_uniform with a = sqrt(5)
         generator = np.random.default_rng(rng)

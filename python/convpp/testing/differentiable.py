@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp._call.arguments import shown
-from convpp._call.validation import as_array, as_real, is_masked
+from convpp._call.validation import FLOAT64, as_array, as_real, check_real, is_masked
 from convpp.errors import DTypeError
 
 FloatArray = npt.NDArray[np.float64]
@@ -114,7 +114,7 @@ class Differentiable:
         if len(several) != len(self._inputs):
             raise AssertionError(f"backward returned {len(several)} gradients, expected {len(self._inputs)}")
         named = zip(self.targets, several, strict=False)  # the inputs come first
-        return [None if g is None else as_array(g, f"the gradient of {name}").copy() for name, g in named]
+        return [None if gradient is None else _gradient(gradient, name) for name, gradient in named]
 
 
 class _Kept:
@@ -187,6 +187,12 @@ def _attribute(layer: Any, path: str) -> Any:
     for name in path.split("."):
         layer = getattr(layer, name, None)
     return layer
+
+
+def _gradient(gradient: Any, name: str) -> Array:
+    array = as_array(gradient, f"the gradient of {name}")
+    check_real(array, FLOAT64, f"the gradient of {name}")
+    return array.copy()
 
 
 def _result(y: Any) -> FloatArray:

@@ -120,6 +120,9 @@ public:
     // `threads`: of a plan made for so many threads (0: this one).
     std::vector<double> task_flops(int threads = 0) const;
 
+    // The memory that the plan takes while it is kept, about.
+    int64_t plan_bytes() const noexcept;
+
     // `S` is the type of the operands, which must be the plan's: float, double, bfloat16 or float16.  `R` is that of
     // the results: the same, or float for halves, which are then not rounded.
     //

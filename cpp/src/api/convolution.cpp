@@ -14,6 +14,7 @@
 #include "machine/interrupt.hpp"
 #include "machine/runtime_state.hpp"
 #include "machine/workspace.hpp"
+#include "plan/halo.hpp"
 #include "plan/plan.hpp"
 #include "plan/tasks.hpp"
 #include "problem/checked.hpp"
@@ -108,6 +109,24 @@ std::vector<double> Convolution::task_flops(int threads) const {
     const Plan& plan = implementation_->plan;
     return convpp::task_flops(make_plan(problem(), plan.pass, dtype(), plan.algorithm, plan.isa, threads));
 }
+
+namespace {
+
+int64_t bytes_of(const Plan& plan) {
+    auto bytes = static_cast<int64_t>(sizeof(Plan) + plan.maps.capacity() * sizeof(MapPlan));
+    for (const MapPlan& m : plan.maps)
+        for (const AxisMap& axis : m.map.axis)
+            bytes +=
+                static_cast<int64_t>(axis.taps.capacity() * sizeof(Tap) + axis.phases.capacity() * sizeof(int64_t));
+    if (plan.again != nullptr) bytes += bytes_of(*plan.again);
+    if (plan.halo != nullptr)
+        for (const Slab& slab : plan.halo->slabs) bytes += bytes_of(slab.plan);
+    return bytes;
+}
+
+}  // namespace
+
+int64_t Convolution::plan_bytes() const noexcept { return bytes_of(implementation_->plan); }
 
 namespace {
 

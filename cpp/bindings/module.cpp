@@ -18,6 +18,7 @@
 #include "arrays.hpp"
 #include "convpp/convpp.hpp"
 #include "gil.hpp"
+#include "interrupts.hpp"
 #include "whole_objects.hpp"
 
 namespace py = pybind11;
@@ -154,7 +155,7 @@ void register_convolution(py::module_& module) {
              [](const Convolution& self, const py::handle& first, const py::handle& second, const py::handle& bias,
                 const py::handle& residual, const py::handle& result, const py::handle& activation, bool accumulate,
                 int threads) {
-                 const convpp::Execution how{threads, accumulate, activation_from(activation)};
+                 const convpp::Execution how{threads, accumulate, activation_from(activation), asks_for_signals()};
                  with_type(self.dtype(), [&](auto type) {
                      execute<decltype(type)>(self, first, second, bias, residual, result, how);
                  });
@@ -184,9 +185,10 @@ void apply_activation(const py::handle& dy, const py::handle& value, const convp
     const auto first = input<T>(dy, "dy"), of = input<T>(value, "value");
     const auto out = output<T>(result, "out");
     const bool derivative = !dy.is_none();
+    const convpp::Execution how{threads, false, {}, asks_for_signals()};
     without_gil([&] {
-        if (derivative) convpp::activation_grad<T>(first, of, activation, out, {threads, false, {}});
-        else convpp::activate<T>(of, activation, out, {threads, false, {}});
+        if (derivative) convpp::activation_grad<T>(first, of, activation, out, how);
+        else convpp::activate<T>(of, activation, out, how);
     });
 }
 
@@ -271,7 +273,7 @@ void register_runtime(py::module_& module) {
     module.def("bias_grad",
                [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
                   bool per_sample, const py::handle& db, bool accumulate, int threads) {
-                   const convpp::Execution how{threads, accumulate, {}};
+                   const convpp::Execution how{threads, accumulate, {}, asks_for_signals()};
                    with_type(dtype_of(dy), [&](auto type) {
                        bias_grad<decltype(type)>(dy, batch, channels, pixels, channels_last, per_sample, db, how);
                    });
@@ -299,8 +301,11 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used(), py::multiple_interpreters
             raise_python_error("ShapeError", error.what());
         } catch (const convpp::DTypeError& error) {
             raise_python_error("DTypeError", error.what());
+        } catch (const convpp::Interrupted& error) {  // what a signal's handler raised; or it has forked
+            if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_RuntimeError, error.what());
         }
     });
+    watch_signals();
     register_convolution(module);
     register_activation(module);
     register_runtime(module);

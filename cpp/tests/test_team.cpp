@@ -234,6 +234,24 @@ TEST_CASE("a call is given up between tasks") {
     }
 }
 
+TEST_CASE("helpers give up in the middle of the tasks that they took at once") {
+    const std::function<bool()> interrupted = [] { return true; };
+    std::atomic<int64_t> done{0};
+    const auto start = Clock::now();
+    {
+        const AskBetweenTasks asking(interrupted);
+        // At two threads a hundred thousand of these are taken eight hundred at a time.
+        CHECK_THROWS_AS(parallel_for(100000, 2,
+                                     [&](int64_t, int) {
+                                         std::this_thread::sleep_for(milliseconds(1));
+                                         ++done;
+                                     }),
+                        Interrupted);
+    }
+    CHECK(done < 10 * std::chrono::duration_cast<milliseconds>(Clock::now() - start).count());
+    CHECK(done < 700);
+}
+
 TEST_CASE("a short call is not asked about, and neither is one of another thread") {
     int asked = 0;
     const std::function<bool()> interrupted = [&] { return ++asked > 0; };

@@ -68,6 +68,7 @@ void bias_grad(View<const T> dy, int64_t batch, int64_t channels, int64_t pixels
     const auto put = [&](int64_t k, double sum) {
         store(db.data[k], how.accumulate ? as_double(db.data[k]) + sum : sum);
     };
+    const AskBetweenTasks asking(how.interrupted);
     if (layout == Layout::channels_first) {
         parallel_for(channels, threads, [&](int64_t k, int) {
             double sum = 0;

@@ -17,18 +17,20 @@ namespace convpp {
 // of the calling thread; no other thread is at a task then.
 template <class Task>
 void parallel_for(int64_t tasks, int threads, const Task& task) {
-    // Many tasks are handed out several at once, so that threads seldom meet at the counter.
-    const int64_t several = tasks / (int64_t(64) * std::max(threads, 1)) + 1;
     if (threads > 1 && tasks > 1) {
-        const auto run = [](const void* context, int64_t lo, int64_t hi, int thread) {
-            for (int64_t i = lo; i < hi; ++i) (*static_cast<const Task*>(context))(i, thread);
+        const auto run = [](const void* context, int64_t lo, int64_t hi, int thread, const Team::GivenUp& given_up) {
+            for (int64_t i = lo; i < hi && !given_up; ++i) {
+                if (thread == 0 && i > 0) give_up_if_interrupted();
+                (*static_cast<const Task*>(context))(i, thread);
+            }
         };
-        Team::run({run, &task, tasks, several}, threads);
+        // Many tasks are handed out several at once, so that threads seldom meet at the counter.
+        Team::run({run, &task, tasks, tasks / (int64_t(64) * threads) + 1}, threads);
         return;
     }
-    for (int64_t lo = 0; lo < tasks; lo += several) {
-        if (lo > 0) give_up_if_interrupted();
-        for (int64_t i = lo; i < std::min(lo + several, tasks); ++i) task(i, 0);
+    for (int64_t i = 0; i < tasks; ++i) {
+        if (i > 0) give_up_if_interrupted();
+        task(i, 0);
     }
 }
 

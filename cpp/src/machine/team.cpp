@@ -16,8 +16,6 @@
 #include <immintrin.h>
 #endif
 
-#include "machine/interrupt.hpp"
-
 namespace convpp {
 namespace {
 
@@ -143,7 +141,7 @@ public:
     }
     ~Call() {
         if (Team::forks() != forks_) return;  // a child has a new team
-        if (slot_ != nullptr) Team::close(*slot_);
+        if (slot_ != nullptr) Team::close(*slot_, !done);
         team_.callers_.fetch_sub(1, std::memory_order_relaxed);
     }
     Call(const Call&) = delete;
@@ -151,6 +149,7 @@ public:
 
     // The first task that nobody has taken.
     std::atomic<int64_t>& next() { return slot_ != nullptr ? slot_->next : own_next_; }
+    bool done = false;
 
 private:
     Team& team_;
@@ -164,10 +163,9 @@ void Team::run(const Job& job, int threads) {
     if (threads > team.asked_for_.load(std::memory_order_relaxed) + 1) team.make_helpers(threads - 1);
     Call call(team, job, threads);
     std::atomic<int64_t>& next = call.next();
-    for (int64_t lo = 0; (lo = next.fetch_add(job.several, std::memory_order_relaxed)) < job.tasks;) {
-        if (lo > 0) give_up_if_interrupted();
-        job.run(job.context, lo, std::min(lo + job.several, job.tasks), 0);
-    }
+    for (int64_t lo = 0; (lo = next.fetch_add(job.several, std::memory_order_relaxed)) < job.tasks;)
+        job.run(job.context, lo, std::min(lo + job.several, job.tasks), 0, {});
+    call.done = true;
 }
 
 // Puts a job into a free slot and wakes helpers.  Null if there is none.
@@ -178,6 +176,7 @@ Team::Slot* Team::open(const Job& job, int helpers) {
             !slot.state.compare_exchange_strong(is_free, taken, std::memory_order_acquire))
             continue;
         slot.job = job;
+        slot.given_up.yes.store(false, std::memory_order_relaxed);
         slot.next.store(0, std::memory_order_relaxed);
         core_of_caller_.store(current_core(), std::memory_order_relaxed);
         slot.state.store(taken | is_open | static_cast<uint64_t>(helpers) * allowed, std::memory_order_seq_cst);
@@ -192,8 +191,11 @@ Team::Slot* Team::open(const Job& job, int helpers) {
 }
 
 // Waits for helpers that hold tasks, and frees the slot.
-void Team::close(Slot& slot) {
-    slot.next.store(slot.job.tasks, std::memory_order_relaxed);  // where the caller gives up, so do its helpers
+void Team::close(Slot& slot, bool given_up) {
+    if (given_up) {
+        slot.given_up.yes.store(true, std::memory_order_relaxed);
+        slot.next.store(slot.job.tasks, std::memory_order_relaxed);
+    }
     slot.state.fetch_and(~is_open, std::memory_order_acq_rel);
     const auto all_left = [&] { return count_of(slot.state.load(std::memory_order_seq_cst), holder) == 0; };
     if (!all_left() && !spin_until(all_left, caller_spins)) {
@@ -224,7 +226,7 @@ bool Team::help_one() {
     const Job job = best->job;
     const int thread = static_cast<int>(count_of(state, joined)) + 1;
     for (int64_t lo = 0; (lo = best->next.fetch_add(job.several, std::memory_order_relaxed)) < job.tasks;)
-        job.run(job.context, lo, std::min(lo + job.several, job.tasks), thread);
+        job.run(job.context, lo, std::min(lo + job.several, job.tasks), thread, best->given_up);
     best->state.fetch_and(~is_open, std::memory_order_acq_rel);  // nobody need come any more
     best->state.fetch_sub(holder, std::memory_order_seq_cst);
     // (The slot may be another job's by now; then its caller is woken for nothing.)

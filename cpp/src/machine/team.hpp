@@ -22,16 +22,22 @@
 
 namespace convpp {
 
-struct Job {
-    // Does tasks [lo, hi) as the thread of this number, which no other thread of the job has.
-    void (*run)(const void* context, int64_t lo, int64_t hi, int thread) = nullptr;
-    const void* context = nullptr;
-    int64_t tasks = 0;
-    int64_t several = 1;  // tasks that are taken at once
-};
-
 class Team {
 public:
+    // Set when the caller gives its job up.
+    struct GivenUp {
+        std::atomic<bool> yes{false};
+        operator bool() const { return yes.load(std::memory_order_relaxed); }
+    };
+
+    struct Job {
+        // Does tasks [lo, hi) as the thread of this number, which no other thread of the job has.
+        void (*run)(const void* context, int64_t lo, int64_t hi, int thread, const GivenUp&) = nullptr;
+        const void* context = nullptr;
+        int64_t tasks = 0;
+        int64_t several = 1;  // tasks that are taken at once
+    };
+
     // Does a job with at most so many threads, the caller among them.  Throws what `run` throws on the caller's thread
     // (it must not throw on others), when no helper holds a task any more.
     static void run(const Job& job, int threads);
@@ -45,6 +51,7 @@ private:
         std::atomic<uint64_t> state{0};  // see State; 0: the slot is free
         std::atomic<int64_t> next{0};    // the first task that nobody has taken
         Job job;
+        GivenUp given_up;
         Event left;  // helpers, while the caller waits
         std::atomic<bool> waited_for{false};
     };
@@ -57,7 +64,7 @@ private:
     static const int handles_forks_;
 
     Slot* open(const Job& job, int helpers);
-    static void close(Slot& slot);
+    static void close(Slot& slot, bool given_up);
     bool help_one();
     [[noreturn]] void help_for_ever();
     void make_helpers(int wanted);

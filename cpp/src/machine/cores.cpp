@@ -52,8 +52,8 @@ double least_quota(const std::string& root, std::string path, const Quota& quota
 }
 
 // The lines of /proc/self/cgroup: "0::/path" (version 2), "4:cpu,cpuacct:/path" (version 1).
-double cgroup_quota() {
-    std::ifstream groups("/proc/self/cgroup");
+double read_quota(const std::string& group_file, const std::string& root) {
+    std::ifstream groups(group_file);
     double least = unlimited;
     for (std::string line; std::getline(groups, line);) {
         const size_t first = line.find(':'), second = line.find(':', first + 1);
@@ -61,9 +61,9 @@ double cgroup_quota() {
         const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
         std::string path = line.substr(second + 1);
         if (path == "/") path.clear();
-        if (controllers == ",,") least = std::min(least, least_quota("/sys/fs/cgroup", path, quota_v2));
+        if (controllers == ",,") least = std::min(least, least_quota(root, path, quota_v2));
         if (controllers.find(",cpu,") != std::string::npos)
-            least = std::min(least, least_quota("/sys/fs/cgroup/cpu", path, quota_v1));
+            least = std::min(least, least_quota(root + "/cpu", path, quota_v1));
     }
     return least;
 }
@@ -76,17 +76,19 @@ int cores_of_affinity() {
 
 #else
 
-double cgroup_quota() { return unlimited; }
+double read_quota(const std::string&, const std::string&) { return unlimited; }
 int cores_of_affinity() { return static_cast<int>(std::thread::hardware_concurrency()); }
 
 #endif
 
 }  // namespace
 
+double cgroup_quota(const std::string& group_file, const std::string& root) { return read_quota(group_file, root); }
+
 int usable_cores() noexcept {
     double quota = unlimited;
     try {
-        quota = cgroup_quota();
+        quota = cgroup_quota("/proc/self/cgroup", "/sys/fs/cgroup");
     } catch (const std::exception&) {  // no memory to read files with: as if there were none
     }
     return std::max(1, static_cast<int>(std::min(static_cast<double>(cores_of_affinity()), std::ceil(quota))));

@@ -136,7 +136,7 @@ py::dict summary(const convpp::Convolution& self, int threads) {
     out["dtype"] = s.dtype;
     out["blocking"] = s.blocking;
     out["threads"] = s.threads;
-    out["flops"] = static_cast<int64_t>(s.flops);
+    out["flops"] = py::reinterpret_steal<py::int_>(PyLong_FromDouble(s.flops));  // maybe more than 64 bits hold
     out["tasks"] = s.tasks;
     out["parallel"] = s.parallel;
     out["weight_share"] = s.weight_share;

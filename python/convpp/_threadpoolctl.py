@@ -42,9 +42,8 @@ def number() -> int | None:
 
 
 def limit(n: int | None) -> None:
-    """Calls of this thread use at most ``n`` threads."""
-    if n is not None:
-        limit_of_context.set(0 if isinstance(n, Unlimited) else min(max(n, 1), MOST_THREADS))
+    """Calls of this thread use at most ``n`` threads; as many as the process, where ``number`` said so."""
+    limit_of_context.set(0 if n is None or isinstance(n, Unlimited) else min(max(n, 1), MOST_THREADS))
 
 
 def register(threadpoolctl: Any) -> None:

@@ -110,6 +110,9 @@ public:
     DType dtype() const noexcept;
     Summary summary(int threads = 0) const;
 
+    // About how many bytes the plan takes in memory, for who keeps many of them.  (Copies share one plan.)
+    int64_t plan_bytes() const noexcept;
+
     // All strategies, in the order in which they are asked.  (A plan with nothing to sum has none.)
     std::vector<Candidate> candidates() const;
 
@@ -119,9 +122,6 @@ public:
     // beyond dy, in place of all (pixel of dy, tap) pairs.
     // `threads`: of a plan made for so many threads (0: this one).
     std::vector<double> task_flops(int threads = 0) const;
-
-    // The memory that the plan takes while it is kept, about.
-    int64_t plan_bytes() const noexcept;
 
     // `S` is the type of the operands, which must be the plan's: float, double, bfloat16 or float16.  `R` is that of
     // the results: the same, or float for halves, which are then not rounded.

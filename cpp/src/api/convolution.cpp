@@ -98,18 +98,6 @@ Summary Convolution::summary(int threads) const {
     return summary;
 }
 
-std::vector<Candidate> Convolution::candidates() const {
-    const Plan& plan = implementation_->plan;
-    return convpp::candidates(plan, problem(), num_threads());
-}
-
-std::vector<double> Convolution::task_flops(int threads) const {
-    if (threads == 0) return convpp::task_flops(implementation_->plan);
-    check_threads(threads);
-    const Plan& plan = implementation_->plan;
-    return convpp::task_flops(make_plan(problem(), plan.pass, dtype(), plan.algorithm, plan.isa, threads));
-}
-
 namespace {
 
 int64_t bytes_of(const Plan& plan) {
@@ -127,6 +115,18 @@ int64_t bytes_of(const Plan& plan) {
 }  // namespace
 
 int64_t Convolution::plan_bytes() const noexcept { return bytes_of(implementation_->plan); }
+
+std::vector<Candidate> Convolution::candidates() const {
+    const Plan& plan = implementation_->plan;
+    return convpp::candidates(plan, problem(), num_threads());
+}
+
+std::vector<double> Convolution::task_flops(int threads) const {
+    if (threads == 0) return convpp::task_flops(implementation_->plan);
+    check_threads(threads);
+    const Plan& plan = implementation_->plan;
+    return convpp::task_flops(make_plan(problem(), plan.pass, dtype(), plan.algorithm, plan.isa, threads));
+}
 
 namespace {
 

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from contestants import onnxruntime_pass, torch_pass
@@ -71,7 +72,7 @@ def time_calls(runs: dict[str, Run], before: Callable[[], object], calls: int) -
     return seconds
 
 
-def conditions(layer: Layer, peers: list[str]) -> Iterator[tuple[str, contextlib.AbstractContextManager[None], Run]]:
+def conditions(peers: list[str]) -> Iterator[tuple[str, contextlib.AbstractContextManager[None], Run]]:
     """Each with what holds during it, and what comes right before a call."""
 
     def pause() -> None:
@@ -89,6 +90,7 @@ def conditions(layer: Layer, peers: list[str]) -> Iterator[tuple[str, contextlib
 
 
 def measure(layer: Layer, args: argparse.Namespace) -> Iterator[dict[str, object]]:
+    """A row for each condition and contestant."""
     arrays = layer.arrays("float32", "channels_first")
     runs = {
         BASE: layer_pass(layer, "forward", "channels_first", 1, arrays, "auto"),
@@ -99,7 +101,7 @@ def measure(layer: Layer, args: argparse.Namespace) -> Iterator[dict[str, object
     if "onnxruntime" in args.peers:
         runs["onnxruntime"] = onnxruntime_pass(layer, args.threads, arrays)
     base = 0.0
-    for condition, holds, before in conditions(layer, args.peers):
+    for condition, holds, before in conditions(args.peers):
         with holds:
             calls = max(20, min(args.calls, int(args.seconds / (max(base, 1e-4) * len(runs) * 3))))
             for name, seconds in time_calls(runs, before, calls).items():
@@ -116,6 +118,7 @@ def measure(layer: Layer, args: argparse.Namespace) -> Iterator[dict[str, object
 
 
 def main() -> None:
+    """Measure the layers and print, and write if asked to, the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", default="", help="regular expression that the layer's name fits")
     parser.add_argument("--threads", type=int, default=2)
@@ -135,7 +138,7 @@ def main() -> None:
                     flush=True,
                 )
     if args.csv:
-        with open(args.csv, "w", newline="") as file:
+        with Path(args.csv).open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from scripts import succeed
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="timers and signals are those of POSIX")

@@ -1,6 +1,7 @@
 // Whether the call that this thread carries out is to be given up (Ctrl-C), asked between its tasks.
 //
-// In:  Execution::interrupted, for the time of a call.   Out: Interrupted, thrown out of parallel_for.   Next: parallel.hpp.
+// In:  Execution::interrupted, for the time of a call.   Out: Interrupted, thrown out of parallel_for.
+// Next: parallel.hpp.
 #pragma once
 
 #include <functional>

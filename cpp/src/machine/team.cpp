@@ -1,4 +1,4 @@
-// Helpers: made, put to sleep, handed work.  team.hpp says how.
+// Callers and helpers: how work is handed out, and how both wait.  team.hpp says why.
 #include "machine/team.hpp"
 
 #include <algorithm>
@@ -21,9 +21,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A helper that finds no work looks on for so long before it sleeps, a caller for helpers to leave.  Waking takes
-// ...
+// A helper that finds no work looks on for so long before it sleeps.  Waking one takes 20 to 40 us (Zen 4, virtual: a
+// helper that looks on brings a job of 200 us down to 109 us, one that sleeps to 129 to 138 us), and calls that follow
+// each other are some tens of us apart.
 constexpr auto helper_spins = std::chrono::microseconds(100);
+// A caller for so long, until the last helper has left.  A helper that is still at a task then may have lost its core to
+// another process: the caller's own core is free for it once the caller sleeps.  (20, 60 and 200 us measure the same.)
 constexpr auto caller_spins = std::chrono::microseconds(60);
 
 void relax() {
@@ -56,9 +59,9 @@ int current_core() {
 #endif
 }
 
-// The cores that a helper may run on: asleep, all of them but its last caller's.  Some systems wake a thread on the core
-// of whoever wakes it, though others are idle (virtual ones do, where a halted core counts as lost to another guest), and
-// leave it there for milliseconds.
+// The cores that a helper may run on: asleep, all of them but its last caller's.  Some systems wake a thread on the
+// core of whoever wakes it, though others are idle (virtual ones do, where a halted core counts as lost to another
+// guest), and leave it there for milliseconds.
 class HelperCores {
 public:
 #ifdef __linux__

@@ -27,8 +27,7 @@ template <class T>
 struct OnceMemory {
     T* apart = nullptr;  // all results, where they are added only when they are whole
     Flag* not_finite = nullptr;
-    unsigned char* spoiled = nullptr;   // of filters' taps
-    std::byte* workspace = nullptr;  // of the plan; then of what is computed again, with its own OnceMemory in front
+    std::byte* workspace = nullptr;  // of the plan; then of a repair, or of what is computed again by another plan
 
     OnceMemory(Carver& carver, const Plan& plan, int threads, bool accumulate) {
         if (plan.empty()) return;
@@ -36,8 +35,8 @@ struct OnceMemory {
         const bool whole = accumulate && (again || plan.reads_padding);
         apart = carver.take<T>(whole ? result_elems(plan.problem, plan.pass) : 0);
         not_finite = carver.take<Flag>(!again ? 0 : sums ? 1 : plan.batch());
-        spoiled = carver.take<unsigned char>(sums && plan.reads_padding ? spoiled_flags(plan) : 0);
         int64_t bytes = workspace_bytes(plan, threads);
+        if (!again) bytes = std::max(bytes, repair_bytes(plan, threads));
         if (again) bytes = std::max(bytes, measured<OnceMemory>(*plan.again, threads_of(*plan.again, threads), false));
         workspace = carver.take<std::byte>(bytes);
     }
@@ -100,7 +99,7 @@ void compute(const Plan& plan, const Operands<T>& operands, bool spoils, int thr
     entry<T>(*plan.how).run(plan, operands, {threads, memory.workspace, memory.not_finite});
     if (plan.again != nullptr) return compute_again(plan, operands, memory.not_finite, threads, memory.workspace);
     if (plan.pass == Pass::weight_grad) spoils = !operands.accumulate && needs_repair(plan, operands, true);
-    if (spoils) repair(plan, operands, threads, memory.spoiled);
+    if (spoils) repair(plan, operands, threads, memory.workspace);
 }
 
 template <class T>

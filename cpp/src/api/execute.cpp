@@ -22,6 +22,18 @@ namespace {
 
 using Flag = std::atomic<unsigned char>;
 
+// What computing again by a direct plan takes.
+template <class T>
+struct AgainMemory {
+    T* packed = nullptr;  // weights, for all samples
+    std::byte* workspace = nullptr;
+
+    AgainMemory(Carver& carver, const Plan& plan, int threads) {
+        packed = carver.take<T>(plan.pass == Pass::weight_grad ? 0 : packed_elems_of_sample(plan));
+        workspace = carver.take<std::byte>(std::max(workspace_bytes(plan, threads), repair_bytes(plan, threads)));
+    }
+};
+
 // What carrying a plan out once takes, laid out; with a measuring carver, counted.
 template <class T>
 struct OnceMemory {
@@ -36,8 +48,8 @@ struct OnceMemory {
         apart = carver.take<T>(whole ? result_elems(plan.problem, plan.pass) : 0);
         not_finite = carver.take<Flag>(!again ? 0 : sums ? 1 : plan.batch());
         int64_t bytes = workspace_bytes(plan, threads);
-        if (!again) bytes = std::max(bytes, repair_bytes(plan, threads));
-        if (again) bytes = std::max(bytes, measured<OnceMemory>(*plan.again, threads_of(*plan.again, threads), false));
+        if (again) bytes = std::max(bytes, measured<AgainMemory<T>>(*plan.again, threads_of(*plan.again, threads)));
+        else bytes = std::max(bytes, repair_bytes(plan, threads));
         workspace = carver.take<std::byte>(bytes);
     }
 };
@@ -73,21 +85,36 @@ void add_sums(const Plan& plan, const T* sums, int64_t size, const Results<T>& r
     apply_epilogue_to_all(plan, sums, size, {before, {}}, result, threads);
 }
 
-template <class T>
-void execute_once(const Plan& plan, const Operands<T>& operands, int threads, std::byte* memory);
-
 // What is not finite is computed again by the plan made for that: a NaN or Inf spoils the whole tile that it is in, and
-// transforms overflow where plain sums do not.  A sample, or all of dw.
+// transforms overflow where plain sums do not.  dw is computed again as a whole.
+template <class T>
+void sum_again(const Plan& again, const Operands<T>& operands, int threads, std::byte* memory) {
+    Carver carver(memory);
+    const AgainMemory<T> own(carver, again, threads);
+    entry<T>(*again.how).run(again, operands, {threads, own.workspace, nullptr});
+    if (needs_repair(again, operands, true)) repair(again, operands, 1, threads, own.workspace);
+}
+
+// The samples of y and dx that are not finite; or all, where weights that are not spoil all of them.
 template <class T>
 void compute_again(const Plan& plan, const Operands<T>& operands, const Flag* not_finite, int threads,
                    std::byte* memory) {
-    const int64_t samples = plan.pass == Pass::weight_grad ? 1 : plan.batch();
-    for (int64_t n = 0; n < samples; ++n) {
-        if (not_finite[n].load(std::memory_order_relaxed) == 0) continue;
-        Operands<T> own = operands.part(plan.again->problem, plan.pass, n, false);
-        own.packed = nullptr;
-        execute_once(*plan.again, own, threads_of(*plan.again, threads), memory);
-    }
+    const auto spoiled = [](const Flag& flag) { return flag.load(std::memory_order_relaxed) != 0; };
+    if (std::none_of(not_finite, not_finite + (plan.pass == Pass::weight_grad ? 1 : plan.batch()), spoiled)) return;
+    const Plan& again = *plan.again;
+    threads = threads_of(again, threads);
+    if (plan.pass == Pass::weight_grad) return sum_again(again, operands, threads, memory);
+    Carver carver(memory);
+    const AgainMemory<T> own(carver, again, threads);
+    Operands<T> whole = operands;
+    whole.packed = own.packed;
+    entry<T>(*again.how).prepare(again, operands, {threads, own.workspace, nullptr}, own.packed);
+    const bool all = needs_repair(again, operands);
+    for (int64_t n = 0; n < plan.batch(); ++n)
+        if (all || spoiled(not_finite[n]))
+            entry<T>(*again.how).run(again, whole.part(again.problem, plan.pass, n, false),
+                                     {threads, own.workspace, nullptr});
+    if (all) repair(again, operands, plan.batch(), threads, own.workspace);
 }
 
 // `spoils`: factors that are not finite meet padding, and what they spoil is computed again.
@@ -99,7 +126,7 @@ void compute(const Plan& plan, const Operands<T>& operands, bool spoils, int thr
     entry<T>(*plan.how).run(plan, operands, {threads, memory.workspace, memory.not_finite});
     if (plan.again != nullptr) return compute_again(plan, operands, memory.not_finite, threads, memory.workspace);
     if (plan.pass == Pass::weight_grad) spoils = !operands.accumulate && needs_repair(plan, operands, true);
-    if (spoils) repair(plan, operands, threads, memory.workspace);
+    if (spoils) repair(plan, operands, plan.batch(), threads, memory.workspace);
 }
 
 template <class T>

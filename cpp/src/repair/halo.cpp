@@ -78,7 +78,7 @@ void add_halo(const HaloPlan& halo, const Operands<T>& operands, int threads, st
             own.result = Results<T>(gradients);
             if (plan.gaps == Gaps::filled_before) std::fill_n(gradients, plan.problem.x_elems(), T(0));
             entry<T>(*plan.how).run(plan, own, {threads_of(plan, threads), rest, nullptr});
-            if (plan.reads_padding && spoils) repair(plan, own, threads_of(plan, threads), rest);
+            if (plan.reads_padding && spoils) repair(plan, own, plan.batch(), threads_of(plan, threads), rest);
             add_gradients(problem, slab, plan.batch(), gradients, operands.result.plain() + n * x_sample,
                           plan.tasks.parallel ? threads : 1, columns);
         }

@@ -29,6 +29,7 @@ struct NarrowRepair {
     const Operands<T>& operands;
     const TapBounds* bounds;
     const ProductRepair<T>& own;
+    int64_t batch;
     const RepairShape shape{plan};
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     const std::array<SourceSteps, 3> step{SourceSteps(map.axis[0], shape.strides.axis[0]),
@@ -84,7 +85,7 @@ struct NarrowRepair {
                 if (!bounds[channel].leaves(of)) return;
                 const auto wanted = [](int64_t) { return true; };
                 Extents u{};
-                for (int64_t n = 0; n < plan.batch(); ++n)
+                for (int64_t n = 0; n < batch; ++n)
                     for (u[0] = of.pixels[0].lo; u[0] < of.pixels[0].hi; ++u[0])
                         for (u[1] = of.pixels[1].lo; u[1] < of.pixels[1].hi; ++u[1])
                             for (u[2] = of.pixels[2].lo; u[2] < of.pixels[2].hi; u[2] += own.rows) {
@@ -140,17 +141,17 @@ private:
 
 // Of one map.
 template <class T>
-void repair_narrow(const Plan& plan, const IndexMap& map, const Operands<T>& operands, int threads,
+void repair_narrow(const Plan& plan, const IndexMap& map, const Operands<T>& operands, int64_t batch, int threads,
                    const TapBounds* bounds, const ThreadBuffers<ProductRepair<T>>& buffers) {
     const RepairShape shape(plan);
     const Border border(map);
     const int64_t all = shape.groups * shape.result_channels, width = buffers[0].width;
     const auto of = [&](int thread) {
-        return NarrowRepair<T>{plan, map, border, operands, bounds, buffers[static_cast<size_t>(thread)]};
+        return NarrowRepair<T>{plan, map, border, operands, bounds, buffers[static_cast<size_t>(thread)], batch};
     };
     if (shape.channels == 1 && shape.result_channels == 1 && plan.channels_last() && all > 1) {
         const int64_t blocks = ceil_div(all, width);
-        parallel_for(blocks * plan.batch(), threads, [&](int64_t task, int thread) {
+        parallel_for(blocks * batch, threads, [&](int64_t task, int thread) {
             const int64_t first = task % blocks * width;
             of(thread).channels(first, std::min(width, all - first), task / blocks);
         });

@@ -72,15 +72,15 @@ int64_t measure_repair(const Plan& plan, int threads) {
 }
 
 template <class T>
-void repair_products(const Plan& plan, const Operands<T>& operands, int threads, std::byte* workspace) {
+void repair_products(const Plan& plan, const Operands<T>& operands, int64_t batch, int threads, std::byte* workspace) {
     Carver carver(workspace);
     const RepairMemory<T> memory(carver, plan);
     const auto buffers = repair_buffers<ProductRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
     for (const MapPlan& m : plan.maps) {
         if (!m.map.reads_padding()) continue;
         find_bounds(plan, m.map, operands.w, threads, memory.bounds);
-        if (is_narrow(plan)) repair_narrow(plan, m.map, operands, threads, memory.bounds, buffers);
-        else repair_panels(plan, m.map, operands, threads, memory.bounds, buffers);
+        if (is_narrow(plan)) repair_narrow(plan, m.map, operands, batch, threads, memory.bounds, buffers);
+        else repair_panels(plan, m.map, operands, batch, threads, memory.bounds, buffers);
     }
 }
 
@@ -135,14 +135,14 @@ int64_t repair_bytes(const Plan& plan, int threads) {
 }
 
 template <class T>
-void repair(const Plan& plan, const Operands<T>& operands, int threads, std::byte* workspace) {
+void repair(const Plan& plan, const Operands<T>& operands, int64_t batch, int threads, std::byte* workspace) {
     if (plan.pass == Pass::weight_grad) repair_sums(plan, operands, threads, workspace);
-    else repair_products(plan, operands, threads, workspace);
+    else repair_products(plan, operands, batch, threads, workspace);
 }
 
 template bool needs_repair(const Plan&, const Operands<float>&, bool);
 template bool needs_repair(const Plan&, const Operands<double>&, bool);
-template void repair(const Plan&, const Operands<float>&, int, std::byte*);
-template void repair(const Plan&, const Operands<double>&, int, std::byte*);
+template void repair(const Plan&, const Operands<float>&, int64_t, int, std::byte*);
+template void repair(const Plan&, const Operands<double>&, int64_t, int, std::byte*);
 
 }  // namespace convpp

@@ -25,7 +25,8 @@ bool needs_repair(const Plan& plan, const Operands<T>& operands, bool computed =
 // What a repair takes: it may lie where the plan's workspace was.
 int64_t repair_bytes(const Plan& plan, int threads);
 
+// `batch`: samples of y or dx, which may be more than the plan's.
 template <class T>
-void repair(const Plan& plan, const Operands<T>& operands, int threads, std::byte* workspace);
+void repair(const Plan& plan, const Operands<T>& operands, int64_t batch, int threads, std::byte* workspace);
 
 }  // namespace convpp

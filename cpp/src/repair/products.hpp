@@ -33,6 +33,9 @@ struct TapBounds {
     std::array<Span, 3> of;
 
     bool none() const { return of[0].length() == 0; }
+    bool all(const Extents& taps) const {
+        return of[0].length() == taps[0] && of[1].length() == taps[1] && of[2].length() == taps[2];
+    }
     // Whether one of these taps reads padding at the class's pixels: an outermost one is outside, if any is.
     bool leaves(const PixelClass& pixels) const {
         for (size_t a = 0; a < 3; ++a)
@@ -120,7 +123,7 @@ void find_bounds(const Plan& plan, const IndexMap& map, const Stored<T>& w, int 
         TapBounds& own = bounds[channel] = {};
         const Stored<T> first = w + shape.weights_at(plan, channel);
         if (plan.pass == Pass::forward && all_finite(first, shape.channels * taps)) return;
-        for (int64_t c = 0; c < shape.channels; ++c) {
+        for (int64_t c = 0; c < shape.channels && !own.all(extents); ++c) {
             const Stored<T> kernel = first + c * plan.weights.source_channel;
             if (all_finite(kernel, taps)) continue;
             for_each_position(extents, [&](const Extents& tap) {
@@ -194,7 +197,7 @@ struct PanelRepair {
     const Operands<T>& operands;
     const TapBounds* bounds;
     const ProductRepair<T>& own;
-    int64_t lanes, part, parts;
+    int64_t batch, lanes, part, parts;
 
     void run(const Stored<T>& group_source) const {
         const RepairShape shape(plan);
@@ -213,7 +216,7 @@ struct PanelRepair {
         border.for_each_class([&](const PixelClass& of) {
             const auto wanted = [&](int64_t channel) { return bounds[channel].leaves(of); };
             if (!std::any_of(own.channels, own.channels + lanes, wanted)) return;
-            const int64_t pixels = of.pixel_count(), all = plan.batch() * pixels;
+            const int64_t pixels = of.pixel_count(), all = batch * pixels;
             for (int64_t first = 0; first < all; first += own.rows) {
                 if (tile++ % parts != part) continue;
                 const int64_t count = std::min(own.rows, all - first);
@@ -290,7 +293,7 @@ inline int64_t repair_parts(int64_t items, int threads) {
 
 // Of one map, where its result channels are wide enough for panels.
 template <class T>
-void repair_panels(const Plan& plan, const IndexMap& map, const Operands<T>& operands, int threads,
+void repair_panels(const Plan& plan, const IndexMap& map, const Operands<T>& operands, int64_t batch, int threads,
                    const TapBounds* bounds, const ThreadBuffers<ProductRepair<T>>& buffers) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     const RepairShape shape(plan);
@@ -311,7 +314,7 @@ void repair_panels(const Plan& plan, const IndexMap& map, const Operands<T>& ope
             if (!bounds[channel].none() && found++ >= panel * width) own.channels[lanes++] = channel;
         if (lanes == 0) return;
         const Stored<T> from = operands.source(plan.pass) + group * shape.channels * shape.strides.channel;
-        PanelRepair<T>{plan, map, border, kernel, operands, bounds, own, lanes, task % parts, parts}.run(from);
+        PanelRepair<T>{plan, map, border, kernel, operands, bounds, own, batch, lanes, task % parts, parts}.run(from);
     });
 }
 

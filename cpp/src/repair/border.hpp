@@ -90,6 +90,10 @@ struct Border {
     int64_t tap_index(const Extents& tap) const {
         return (tap[0] * axis[1].taps() + tap[1]) * axis[2].taps() + tap[2];
     }
+    Extents tap_of(int64_t index) const {
+        const int64_t rows = axis[1].taps(), columns = axis[2].taps();
+        return {index / columns / rows, index / columns % rows, index % columns};
+    }
     bool is_inside(const PixelClass& of) const { return of.tap_count() == taps(); }
 
     template <class Body>

@@ -48,24 +48,12 @@ struct NarrowRepair {
         for (int64_t j = 0; j < count; ++j) own.channels[j] = first + j;
         if (std::all_of(bounds + first, bounds + first + count, [](const TapBounds& of) { return of.none(); })) return;
         fill_panel(plan, map, border, operands.w, own, count);
-        with_elements(operands.source(plan.pass) + (n * shape.strides.batch + first), [&](const auto* source) {
-            border.for_each_class([&](const PixelClass& of) {
-                const auto wanted = [&](int64_t channel) { return bounds[channel].leaves(of); };
-                if (!std::any_of(own.channels, own.channels + count, wanted)) return;
-                for_each_pixel_of(of, [&](const Extents& u) {
-                    for (int64_t j = 0; j < count; ++j) own.sums[j] = operands.bias ? operands.bias[first + j] : T(0);
-                    for_each_row_of_taps(of, [&](int64_t d, int64_t h) {
-                        for (int64_t w = of.taps[2].lo; w < of.taps[2].hi; ++w) {
-                            const auto* const x = source + step[0].at(u[0], d) + step[1].at(u[1], h) + step[2].at(u[2], w);
-                            const T* const weights = own.panel + border.tap_index({d, h, w}) * own.width;
-                            for (int64_t j = 0; j < count; ++j) own.sums[j] += weights[j] * computed<T>(x[j]);
-                        }
-                    });
-                    own.result_at[0] = result_of(n, u);
-                    write_repaired(plan, kernel, operands, own, 1, count, wanted);
-                });
-            });
-        });
+        const Stored<T> source =
+            operands.source(plan.pass) + (n * shape.strides.batch + first * shape.strides.channel);
+        if (!turns_planes(plan))
+            return with_elements(source, [&](const auto* elements) { add_channels(elements, 1, first, count, n); });
+        turn_planes(kernel, source, source_pixels(plan), count, own.width, own.planes);
+        add_channels(own.planes, own.width, first, count, n);
     }
 
     // One result channel, in every `parts`-th piece of a row.
@@ -116,6 +104,30 @@ private:
                 for (u[2] = of.pixels[2].lo; u[2] < of.pixels[2].hi; ++u[2]) body(u);
     }
 
+    // `scale`: what positions in the source are to be multiplied by.
+    template <class S>
+    void add_channels(const S* source, int64_t scale, int64_t first, int64_t count, int64_t n) const {
+        border.for_each_class([&](const PixelClass& of) {
+            const auto wanted = [&](int64_t channel) { return bounds[channel].leaves(of); };
+            if (!std::any_of(own.channels, own.channels + count, wanted)) return;
+            for_each_pixel_of(of, [&](const Extents& u) {
+                for (int64_t j = 0; j < count; ++j) own.sums[j] = operands.bias ? operands.bias[first + j] : T(0);
+                for_each_row_of_taps(of, [&](int64_t d, int64_t h) {
+                    const S* x = source + scale * (step[0].at(u[0], d) + step[1].at(u[1], h) +
+                                                   step[2].at(u[2], of.taps[2].lo));
+                    const T* weights = own.panel + border.tap_index({d, h, of.taps[2].lo}) * own.width;
+                    for (int64_t w = 0; w < of.taps[2].length(); ++w) {
+                        for (int64_t j = 0; j < count; ++j) own.sums[j] += weights[j] * computed<T>(x[j]);
+                        x += scale * step[2].tap;
+                        weights += own.width;
+                    }
+                });
+                own.result_at[0] = result_of(n, u);
+                write_repaired(plan, kernel, operands, own, 1, count, wanted);
+            });
+        });
+    }
+
     // Sums of `count` neighbouring pixels, the first one at u.
     template <class S>
     void add_row(const S* sample, const PixelClass& of, const Extents& u, int64_t count, int64_t channel) const {
@@ -149,7 +161,7 @@ void repair_narrow(const Plan& plan, const IndexMap& map, const Operands<T>& ope
     const auto of = [&](int thread) {
         return NarrowRepair<T>{plan, map, border, operands, bounds, buffers[static_cast<size_t>(thread)], batch};
     };
-    if (shape.channels == 1 && shape.result_channels == 1 && plan.channels_last() && all > 1) {
+    if (is_depthwise(plan) && (plan.channels_last() || turns_planes(plan))) {
         const int64_t blocks = ceil_div(all, width);
         parallel_for(blocks * batch, threads, [&](int64_t task, int thread) {
             const int64_t first = task % blocks * width;

@@ -38,19 +38,17 @@ void for_each_border_pixel(const IndexMap& map, const Inside& inside, const Body
 
 constexpr int64_t small_image = 1024;  // pixels
 
-// What a repair takes: the bounds of all result channels, or flags of all filters' taps; buffers of each thread.
+// What a repair takes: what is known of all result channels, or filters; buffers of each thread.
 template <class T>
 struct RepairMemory {
     TapBounds* bounds;
-    SpoiledTaps spoiled;
+    SpoiledFilter* spoiled;
 
     RepairMemory(Carver& carver, const Plan& plan) {
         const bool sums = plan.pass == Pass::weight_grad;
         const Geometry& g = plan.problem.geometry();
         bounds = carver.take<TapBounds>(sums ? 0 : result_channels(g, plan.pass));
-        spoiled.taps = plan.problem.taps();
-        spoiled.flags =
-            carver.take<unsigned char>(sums ? checked_mul(g.out_channels, spoiled.taps, "the workspace") : 0);
+        spoiled = carver.take<SpoiledFilter>(sums ? g.out_channels : 0);
     }
 };
 
@@ -115,9 +113,9 @@ void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, std
     const RepairMemory<T> memory(carver, plan);
     const Border border(plan.maps[0].map);
     find_spoiled(plan, border, operands.dy, threads, memory.spoiled);
-    if (is_narrow(plan)) return repair_narrow_sums(plan, border, operands, threads, memory.spoiled);
     const auto buffers = repair_buffers<SumRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
-    repair_sum_panels(plan, border, operands, threads, memory.spoiled, buffers);
+    if (is_narrow(plan)) repair_narrow_sums(plan, border, operands, threads, memory.spoiled, buffers);
+    else repair_sum_panels(plan, border, operands, threads, memory.spoiled, buffers);
 }
 
 }  // namespace

@@ -72,6 +72,34 @@ struct RepairShape {
     }
 };
 
+inline int64_t source_pixels(const Plan& plan) {
+    const Extents& extents = plan.pass == Pass::input_grad ? plan.problem.output() : plan.problem.geometry().input;
+    return extents[0] * extents[1] * extents[2];
+}
+
+inline bool is_depthwise(const Plan& plan) {
+    const Geometry& g = plan.problem.geometry();
+    return g.groups > 1 && g.in_channels == g.groups && g.out_channels == g.groups && !plan.maps[0].map.has_border();
+}
+
+// Whether planes of channels_first are turned so that their channels lie side by side: small ones, of depthwise layers.
+inline bool turns_planes(const Plan& plan) {
+    constexpr int64_t small = 4096;
+    return is_depthwise(plan) && !plan.channels_last() &&
+           std::max(source_pixels(plan), plan.problem.y_elems() / plan.batch() / plan.problem.geometry().out_channels) <=
+               small;
+}
+
+// to[pixel][channel], `width` apart, of planes of `pixels` elements.
+template <class T>
+void turn_planes(const kernels::KernelTable<T>& kernel, const Stored<T>& planes, int64_t pixels, int64_t channels,
+                 int64_t width, T* to) {
+    std::array<int64_t, 256> offsets;
+    for (int64_t c = 0; c < channels; ++c) offsets[static_cast<size_t>(c)] = c * pixels;
+    const kernels::Run run{0, 0, pixels};
+    reading(kernel, planes).transpose_panel(planes.at, offsets.data(), channels, &run, 1, to, width, planes.end);
+}
+
 // Where a tap of a map lies in the weights of a pair of channels.
 inline int64_t weight_at(const Plan& plan, const IndexMap& map, const Extents& tap) {
     int64_t at = 0;
@@ -93,6 +121,7 @@ struct ProductRepair {
     int64_t *offsets, *channels, *result_at;  // of pairs; of the panel's lanes; of the tile's rows
     const T** row;
     T** row_sums;
+    T* planes;  // depthwise, channels_first: of the panel's channels, side by side
 
     ProductRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
         const kernels::TileKernels<T>& tiles = kernel.tiles[repair_shape];
@@ -109,6 +138,7 @@ struct ProductRepair {
         result_at = carver.take<int64_t>(rows);
         row = carver.take<const T*>(rows);
         row_sums = carver.take<T*>(rows);
+        planes = carver.take<T>(turns_planes(plan) ? source_pixels(plan) * width + kernel.lanes : 0);
         for (int64_t i = 0; row_sums != nullptr && i < rows; ++i) row_sums[i] = sums + i * width;
     }
 };

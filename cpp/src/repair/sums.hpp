@@ -23,64 +23,67 @@
 
 namespace convpp {
 
-// What dy does to a tap of a filter: an element that is not finite meets padding; a NaN meets an element of x.  A sum
-// with a NaN stays one: only those with the first and without the second are computed again.
-inline constexpr unsigned meets_padding = 1, is_nan = 2;
+// Which taps of a filter dy has spoiled.  Classes of pixels with elements that are not finite spoil the taps that lie
+// outside for them: all but those of the least box, the intersection of theirs.  A sum with a NaN stays one: taps whose
+// x meets a NaN need not be computed again.  Of their boxes the largest are known, which is nearly always all.
+struct SpoiledFilter {
+    static constexpr size_t most_nans = 4;
+    std::array<Span, 3> kept;
+    std::array<std::array<Span, 3>, most_nans> nans;
+    bool any;
 
-// Flags of a filter's taps, in the order of the map.
-struct SpoiledTaps {
-    unsigned char* flags;
-    int64_t taps;
+    static bool has(const std::array<Span, 3>& box, const Extents& tap) {
+        return box[0].has(tap[0]) && box[1].has(tap[1]) && box[2].has(tap[2]);
+    }
+    static int64_t size(const std::array<Span, 3>& box) { return box[0].length() * box[1].length() * box[2].length(); }
 
-    const unsigned char* of(int64_t k) const { return flags + k * taps; }
-    bool again(int64_t k, int64_t tap) const { return of(k)[tap] == meets_padding; }
-    bool any(int64_t k) const { return std::find(of(k), of(k) + taps, static_cast<unsigned char>(meets_padding)) != of(k) + taps; }
+    // Whether a tap is to be computed again.
+    bool again(const Extents& tap) const {
+        return any && !has(kept, tap) &&
+               std::none_of(nans.begin(), nans.end(), [&](const auto& box) { return has(box, tap); });
+    }
+    void add(const std::array<Span, 3>& taps, bool is_nan) {
+        for (size_t a = 0; a < 3; ++a)
+            kept[a] = any ? Span{std::max(kept[a].lo, taps[a].lo), std::min(kept[a].hi, taps[a].hi)} : taps[a];
+        any = true;
+        if (!is_nan) return;
+        auto& least = *std::min_element(nans.begin(), nans.end(),
+                                        [](const auto& one, const auto& other) { return size(one) < size(other); });
+        if (size(taps) > size(least)) least = taps;
+    }
 };
 
 // Looks at dy, filter by filter (channels_last: some filters side by side).
 template <class T>
-void find_spoiled(const Plan& plan, const Border& border, const Stored<T>& dy, int threads, const SpoiledTaps& to) {
-    constexpr int64_t side_by_side = 16;
+void find_spoiled(const Plan& plan, const Border& border, const Stored<T>& dy, int threads, SpoiledFilter* spoiled) {
+    constexpr int64_t side_by_side = 16, long_row = 16;
     const int64_t filters = plan.problem.geometry().out_channels;
-    const int64_t width = plan.channels_last() ? side_by_side : 1;
+    const int64_t width = plan.channels_last() ? side_by_side : 1, step = plan.result.axis[2];
     parallel_for(ceil_div(filters, width), threads, [&](int64_t block, int) {
         const int64_t first = block * width, count = std::min(width, filters - first);
-        unsigned char* const flags = to.flags + first * to.taps;
-        std::fill_n(flags, count * to.taps, static_cast<unsigned char>(0));
+        std::fill_n(spoiled + first, count, SpoiledFilter{});
+        const Stored<T> of_block = dy + first * plan.result.channel;
         border.for_each_class([&](const PixelClass& of) {
             if (border.is_inside(of)) return;
-            std::array<unsigned, side_by_side> found{};
-            int64_t known = 0;  // filters of which all is known
+            std::array<bool, side_by_side> found{};
+            int64_t left = count;  // the first one of each filter says enough
             const auto look = [&](int64_t at) {
                 for (int64_t k = 0; k < count; ++k) {
-                    const T value = dy[at + (first + k) * plan.result.channel];
-                    unsigned& own = found[static_cast<size_t>(k)];
-                    if (is_finite(value) || own == (meets_padding | is_nan)) continue;
-                    own |= value == value ? meets_padding : meets_padding | is_nan;
-                    known += own == (meets_padding | is_nan);
+                    const T value = of_block[at + k * plan.result.channel];
+                    if (is_finite(value) || found[static_cast<size_t>(k)]) continue;
+                    found[static_cast<size_t>(k)] = true;
+                    spoiled[first + k].add(of.taps, value != value);
+                    --left;
                 }
             };
+            const int64_t length = of.pixels[2].length();
             for (int64_t n = 0; n < plan.batch(); ++n)
                 for (int64_t d = of.pixels[0].lo; d < of.pixels[0].hi; ++d)
-                    for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi && known < count; ++h) {
-                        const int64_t row = plan.result.offset(n, 0, {d, h, 0}), step = plan.result.axis[2];
-                        const int64_t length = of.pixels[2].length(), lo = row + of.pixels[2].lo * step;
-                        constexpr int64_t long_row = 16;
-                        if (step == 1 && width == 1 && length >= long_row &&
-                            all_finite(dy + (lo + first * plan.result.channel), length))
-                            continue;
-                        for (int64_t u = 0; u < length && known < count; ++u) look(lo + u * step);
+                    for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi && left > 0; ++h) {
+                        const int64_t lo = plan.result.offset(n, 0, {d, h, of.pixels[2].lo});
+                        if (step == 1 && width == 1 && length >= long_row && all_finite(of_block + lo, length)) continue;
+                        for (int64_t u = 0; u < length && left > 0; ++u) look(lo + u * step);
                     }
-            for (int64_t k = 0; k < count; ++k) {
-                const unsigned own = found[static_cast<size_t>(k)];
-                if (own == 0) continue;
-                int64_t t = k * to.taps;
-                for_each_position(border.tap_extents(), [&](const Extents& tap) {
-                    const unsigned more = of.has(tap) ? own & is_nan : meets_padding;
-                    flags[t] = static_cast<unsigned char>(flags[t] | more);
-                    ++t;
-                });
-            }
         });
     });
 }
@@ -95,6 +98,8 @@ struct SumRepair {
     int64_t *positions, *in_source, *filters;
     const T** row;
     T** row_sums;
+    unsigned char* again;  // of the taps of a task: for some filter
+    T *x_planes, *dy_planes;  // depthwise, channels_first: of `width` channels, side by side
 
     SumRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
         const kernels::TileKernels<T>& tiles = kernel.tiles[repair_shape];
@@ -113,6 +118,11 @@ struct SumRepair {
         filters = carver.take<int64_t>(width);
         row = carver.take<const T*>(channel_block);
         row_sums = carver.take<T*>(channel_block);
+        again = carver.take<unsigned char>(tap_block);
+        const bool turns = turns_planes(plan);
+        const int64_t y_pixels = turns ? plan.problem.y_elems() / plan.batch() / g.out_channels : 0;
+        x_planes = carver.take<T>(turns ? source_pixels(plan) * width + kernel.lanes : 0);
+        dy_planes = carver.take<T>(turns ? y_pixels * width + kernel.lanes : 0);
     }
 };
 
@@ -123,12 +133,13 @@ struct SumBlock {
     const Border& border;
     const kernels::KernelTable<T>& kernel;
     const Operands<T>& operands;
-    const SpoiledTaps& spoiled;
+    const SpoiledFilter* spoiled;
     const SumRepair<T>& own;
     const RepairShape& shape;
     int64_t group, lanes, channel_lo, channels, tap_lo, tap_hi;
 
     void run() const {
+        find_taps();
         std::fill_n(own.sums, (tap_hi - tap_lo) * channels * own.width, T(0));
         std::fill_n(own.panel, SumRepair<T>::most_pixels * own.width, T(0));
         for (int64_t n = 0; n < plan.batch(); ++n)
@@ -142,10 +153,16 @@ struct SumBlock {
     }
 
 private:
-    bool again(int64_t tap) const {
-        return tap >= tap_lo && tap < tap_hi && std::any_of(own.filters, own.filters + lanes, [&](int64_t k) {
-                   return spoiled.again(k, tap);
-               });
+    bool again(const Extents& tap) const {
+        const int64_t index = border.tap_index(tap);
+        return index >= tap_lo && index < tap_hi && own.again[index - tap_lo] != 0;
+    }
+    void find_taps() const {
+        for (int64_t t = tap_lo; t < tap_hi; ++t) {
+            const Extents tap = border.tap_of(t);
+            own.again[t - tap_lo] = std::any_of(own.filters, own.filters + lanes,
+                                                [&](int64_t k) { return spoiled[k].again(tap); });
+        }
     }
 
     // Of the taps of column s of the kernel.
@@ -154,7 +171,7 @@ private:
         const int64_t width = columns.length(), at_once = SumRepair<T>::most_pixels / width;
         bool any = false;
         for (int64_t r = 0; r < border.axis[0].taps() * rows && !any; ++r)
-            any = again(border.tap_index({r / rows, r % rows, s}));
+            any = again({r / rows, r % rows, s});
         if (!any) return;
         for (int64_t lo = 0; lo < all; lo += at_once) {
             const Span height{lo, std::min(lo + at_once, all)};
@@ -164,7 +181,7 @@ private:
                 for (int64_t r = 0; r < rows; ++r) {
                     const Span inside = border.axis[1].pixels_of(r);
                     const Span its{std::max(inside.lo, height.lo), std::min(inside.hi, height.hi)};
-                    if (its.length() > 0 && again(border.tap_index({depth, r, s})))
+                    if (its.length() > 0 && again({depth, r, s}))
                         add_tap(n, d, {depth, r, s}, its, columns, own.panel + (its.lo - lo) * width * own.width);
                 }
             }
@@ -231,11 +248,10 @@ private:
         const IndexMap& map = plan.maps[0].map;
         T* const dw = operands.result.plain();
         for_each_position(border.tap_extents(), [&](const Extents& tap) {
-            const int64_t t = border.tap_index(tap);
-            if (!again(t)) return;
-            const int64_t at = weight_at(plan, map, tap);
+            if (!again(tap)) return;
+            const int64_t t = border.tap_index(tap), at = weight_at(plan, map, tap);
             for (int64_t j = 0; j < lanes; ++j) {
-                if (!spoiled.again(own.filters[j], t)) continue;
+                if (!spoiled[own.filters[j]].again(tap)) continue;
                 T* const to = dw + own.filters[j] * plan.weights.result_channel + at;
                 for (int64_t c = 0; c < channels; ++c)
                     to[(channel_lo + c) * plan.weights.source_channel] =
@@ -247,7 +263,7 @@ private:
 
 template <class T>
 void repair_sum_panels(const Plan& plan, const Border& border, const Operands<T>& operands, int threads,
-                       const SpoiledTaps& spoiled, const ThreadBuffers<SumRepair<T>>& buffers) {
+                       const SpoiledFilter* spoiled, const ThreadBuffers<SumRepair<T>>& buffers) {
     const RepairShape shape(plan);
     const Geometry& g = plan.problem.geometry();
     const SumRepair<T>& any = buffers[0];
@@ -255,7 +271,7 @@ void repair_sum_panels(const Plan& plan, const Border& border, const Operands<T>
     int64_t bad = 0;
     for (int64_t group = 0; group < g.groups; ++group) {
         int64_t of_group = 0;
-        for (int64_t k = group * filters; k < (group + 1) * filters; ++k) of_group += spoiled.any(k);
+        for (int64_t k = group * filters; k < (group + 1) * filters; ++k) of_group += spoiled[k].any;
         bad += ceil_div(of_group, any.width);
     }
     if (bad == 0) return;
@@ -272,7 +288,7 @@ void repair_sum_panels(const Plan& plan, const Border& border, const Operands<T>
         const int64_t group = task / blocks / panels, panel = task / blocks % panels;
         int64_t found = 0, lanes = 0;
         for (int64_t k = group * filters; k < (group + 1) * filters && lanes < own.width; ++k)
-            if (spoiled.any(k) && found++ >= panel * own.width) own.filters[lanes++] = k;
+            if (spoiled[k].any && found++ >= panel * own.width) own.filters[lanes++] = k;
         if (lanes == 0) return;
         const int64_t channel = task % channel_blocks * channel_block;
         const int64_t tap = task / channel_blocks % tap_blocks * own.tap_block;

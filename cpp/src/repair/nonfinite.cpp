@@ -122,13 +122,13 @@ void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, std
 
 template <class T>
 bool needs_repair(const Plan& plan, const Operands<T>& operands, bool computed) {
-    if (!plan.reads_padding) return false;
+    if (!plan.reads_padding || plan.algorithm == Algorithm::reference) return false;
     if (plan.pass != Pass::weight_grad) return !all_finite(operands.w, plan.problem.w_elems());
     return sums_need_repair(plan, operands.dy, computed ? operands.result.plain() : nullptr);
 }
 
 int64_t repair_bytes(const Plan& plan, int threads) {
-    if (!plan.reads_padding) return 0;
+    if (!plan.reads_padding || plan.algorithm == Algorithm::reference) return 0;
     return plan.dtype == DType::float64 ? measure_repair<double>(plan, threads) : measure_repair<float>(plan, threads);
 }
 

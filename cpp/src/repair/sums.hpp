@@ -18,6 +18,7 @@
 #include "repair/border.hpp"
 #include "repair/finite.hpp"
 #include "repair/products.hpp"
+#include "repair/rows.hpp"
 #include "source/border_map.hpp"
 #include "strategies/operands.hpp"
 
@@ -99,7 +100,7 @@ struct SumRepair {
     const T** row;
     T** row_sums;
     unsigned char* again;  // of the taps of a task: for some filter
-    T *x_planes, *dy_planes;  // depthwise, channels_first: of `width` channels, side by side
+    T *x_planes, *dy_planes;  // depthwise, channels_first: of dot_lanes channels, side by side
 
     SumRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
         const kernels::TileKernels<T>& tiles = kernel.tiles[repair_shape];
@@ -112,7 +113,7 @@ struct SumRepair {
         const bool in_place = RepairShape(plan).in_place;
         panel = carver.take<T>(most_pixels * width);
         source = carver.take<T>(in_place ? 0 : channel_block * most_pixels);
-        sums = carver.take<T>(tap_block * channel_block * width);
+        sums = carver.take<T>(tap_block * std::max(channel_block * width, dot_lanes));
         positions = carver.take<int64_t>(most_pixels);
         in_source = carver.take<int64_t>(in_place ? 0 : most_pixels);
         filters = carver.take<int64_t>(width);
@@ -121,8 +122,8 @@ struct SumRepair {
         again = carver.take<unsigned char>(tap_block);
         const bool turns = turns_planes(plan);
         const int64_t y_pixels = turns ? plan.problem.y_elems() / plan.batch() / g.out_channels : 0;
-        x_planes = carver.take<T>(turns ? source_pixels(plan) * width + kernel.lanes : 0);
-        dy_planes = carver.take<T>(turns ? y_pixels * width + kernel.lanes : 0);
+        x_planes = carver.take<T>(turns ? source_pixels(plan) * dot_lanes + kernel.lanes : 0);
+        dy_planes = carver.take<T>(turns ? y_pixels * dot_lanes + kernel.lanes : 0);
     }
 };
 

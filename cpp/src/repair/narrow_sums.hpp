@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 
+#include "repair/narrow_products.hpp"
 #include "repair/rows.hpp"
 #include "repair/sums.hpp"
 
@@ -27,6 +28,15 @@ void for_each_row_inside(const Plan& plan, const Border& border, const TensorStr
         for (int64_t j = h.lo; j < h.hi; ++j)
             row(plan.result.offset(0, 0, {i, j, w.lo}),
                 depth.at(i, tap[0]) + height.at(j, tap[1]) + width.at(w.lo, tap[2]), w.length());
+}
+
+// Whether products of rows are faster than tiles, whose rows are source channels: few channels on both sides, or few
+// source channels and pixels that lie together.
+inline bool has_long_rows(const Plan& plan) {
+    constexpr int64_t few = 4, long_row = 12;
+    const AxisMap& width = plan.maps[0].map.axis[2];
+    return is_narrow(plan) || (RepairShape(plan).channels < few && !plan.channels_last() && width.source_step == 1 &&
+                               width.count >= long_row && !plan.maps[0].map.has_border());
 }
 
 // Neighbouring channels, each with a filter of its own, of one sample at one tap.  Positions in dy and x count `scale`.

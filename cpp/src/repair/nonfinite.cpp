@@ -76,7 +76,7 @@ void repair_products(const Plan& plan, const Operands<T>& operands, int64_t batc
     const auto buffers = repair_buffers<ProductRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
     for (const MapPlan& m : plan.maps) {
         if (!m.map.reads_padding()) continue;
-        find_bounds(plan, m.map, operands.w, threads, memory.bounds);
+        find_bounds(plan, m.map, operands.w, threads, memory.bounds, buffers);
         if (is_narrow(plan)) repair_narrow(plan, m.map, operands, batch, threads, memory.bounds, buffers);
         else repair_panels(plan, m.map, operands, batch, threads, memory.bounds, buffers);
     }
@@ -114,7 +114,7 @@ void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, std
     const Border border(plan.maps[0].map);
     find_spoiled(plan, border, operands.dy, threads, memory.spoiled);
     const auto buffers = repair_buffers<SumRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
-    if (is_narrow(plan)) repair_narrow_sums(plan, border, operands, threads, memory.spoiled, buffers);
+    if (has_long_rows(plan)) repair_narrow_sums(plan, border, operands, threads, memory.spoiled, buffers);
     else repair_sum_panels(plan, border, operands, threads, memory.spoiled, buffers);
 }
 

@@ -20,6 +20,7 @@
 #include "machine/workspace.hpp"
 #include "repair/border.hpp"
 #include "repair/finite.hpp"
+#include "repair/rows.hpp"
 #include "source/border_map.hpp"
 #include "strategies/operands.hpp"
 
@@ -33,9 +34,6 @@ struct TapBounds {
     std::array<Span, 3> of;
 
     bool none() const { return of[0].length() == 0; }
-    bool all(const Extents& taps) const {
-        return of[0].length() == taps[0] && of[1].length() == taps[1] && of[2].length() == taps[2];
-    }
     // Whether one of these taps reads padding at the class's pixels: an outermost one is outside, if any is.
     bool leaves(const PixelClass& pixels) const {
         for (size_t a = 0; a < 3; ++a)
@@ -129,7 +127,9 @@ struct ProductRepair {
         const int64_t pairs = checked_mul(shape.channels, most_taps(plan), "the workspace");
         width = int64_t(tiles.vectors) * kernel.lanes;
         rows = tiles.rows;
-        panel = carver.take<T>(checked_mul(pairs, width, "the workspace"));
+        constexpr int64_t marks = 8;  // find_bounds'
+        panel = carver.take<T>(
+            std::max(checked_mul(pairs, width, "the workspace"), checked_mul(marks, plan.problem.taps(), "the workspace")));
         patches = carver.take<T>(shape.in_place ? 0 : checked_mul(pairs, rows, "the workspace"));
         sums = carver.take<T>(rows * width);
         bias = carver.take<T>(width);
@@ -143,24 +143,45 @@ struct ProductRepair {
     }
 };
 
+// to[i] += 0 * from[i]: NaN from then on where a number is not finite.
+template <class T>
+void mark_not_finite(const Stored<T>& from, int64_t count, T* to) {
+    with_elements(from, [&](const auto* elements) {
+        for (int64_t i = 0; i < count; ++i) to[i] += T(0) * computed<T>(elements[i]);
+    });
+}
+
 // The bounds of all result channels, of one map.
 template <class T>
-void find_bounds(const Plan& plan, const IndexMap& map, const Stored<T>& w, int threads, TapBounds* bounds) {
+void find_bounds(const Plan& plan, const IndexMap& map, const Stored<T>& w, int threads, TapBounds* bounds,
+                 const ThreadBuffers<ProductRepair<T>>& buffers) {
     const RepairShape shape(plan);
-    const int64_t taps = plan.problem.taps();
     const Extents extents = Border(map).tap_extents();
-    parallel_for(shape.groups * shape.result_channels, threads, [&](int64_t channel, int) {
-        TapBounds& own = bounds[channel] = {};
-        const Stored<T> first = w + shape.weights_at(plan, channel);
-        if (plan.pass == Pass::forward && all_finite(first, shape.channels * taps)) return;
-        for (int64_t c = 0; c < shape.channels && !own.all(extents); ++c) {
-            const Stored<T> kernel = first + c * plan.weights.source_channel;
-            if (all_finite(kernel, taps)) continue;
+    // Kernels that lie together are looked at together: of a result channel's sources, or (input_grad) of some result
+    // channels.
+    constexpr int64_t together = 8;
+    const bool forward = plan.pass == Pass::forward;
+    const int64_t taps = plan.problem.taps(), width = forward ? 1 : together;
+    const int64_t blocks = ceil_div(shape.result_channels, width);
+    parallel_for(shape.groups * blocks, threads, [&](int64_t task, int thread) {
+        T* const marks = buffers[static_cast<size_t>(thread)].panel;  // [kernel][tap]
+        const int64_t first = task % blocks * width, count = std::min(width, shape.result_channels - first);
+        const int64_t channel = task / blocks * shape.result_channels + first;
+        const Stored<T> from = w + shape.weights_at(plan, channel);
+        std::fill_n(bounds + channel, count, TapBounds{});
+        if (forward && all_finite(from, shape.channels * taps)) return;
+        std::fill_n(marks, together * taps, T(0));
+        const int64_t step = forward ? together : 1;
+        for (int64_t c = 0; c < shape.channels; c += step)
+            mark_not_finite(from + c * plan.weights.source_channel,
+                            (forward ? std::min(together, shape.channels - c) : count) * taps, marks);
+        if (forward)
+            for (int64_t i = taps; i < together * taps; ++i) marks[i % taps] += marks[i];
+        for (int64_t c = 0; c < count; ++c)
             for_each_position(extents, [&](const Extents& tap) {
-                const T value = kernel[weight_at(plan, map, tap)];
-                if (!is_finite(value)) own.add(tap);
+                const T mark = marks[c * taps + weight_at(plan, map, tap)];
+                if (mark != mark) bounds[channel + c].add(tap);
             });
-        }
     });
 }
 

@@ -30,6 +30,11 @@ T strided_dot(const A* a, int64_t a_step, const B* b, int64_t b_step, int64_t co
         for (int64_t lane = 0; lane < dot_lanes; ++lane)
             lanes[static_cast<size_t>(lane)] +=
                 computed<T>(a[(i + lane) * a_step]) * computed<T>(b[(i + lane) * b_step]);
+    constexpr int64_t few = 4;
+    for (; i + few <= count; i += few)
+        for (int64_t lane = 0; lane < few; ++lane)
+            lanes[static_cast<size_t>(lane)] +=
+                computed<T>(a[(i + lane) * a_step]) * computed<T>(b[(i + lane) * b_step]);
     T sum = T(0);
     for (; i < count; ++i) sum += computed<T>(a[i * a_step]) * computed<T>(b[i * b_step]);
     for (const T lane : lanes) sum += lane;

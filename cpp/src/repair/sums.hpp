@@ -177,6 +177,7 @@ private:
         for (int64_t lo = 0; lo < all; lo += at_once) {
             const Span height{lo, std::min(lo + at_once, all)};
             pack_dy(n, d, height, columns);
+            if (shape.in_place) find_offsets(height.length(), width);
             for (int64_t depth = 0; depth < border.axis[0].taps(); ++depth) {
                 if (!border.axis[0].pixels_of(depth).has(d)) continue;
                 for (int64_t r = 0; r < rows; ++r) {
@@ -202,19 +203,43 @@ private:
         });
     }
 
-    void add_tap(int64_t n, int64_t d, const Extents& tap, Span height, Span columns, const T* panel) const {
+    // Of pixels from the first one, in x.
+    void find_offsets(int64_t height, int64_t width) const {
+        const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+        const int64_t row = axis[1].source_step * shape.strides.axis[1], column = axis[2].source_step * shape.strides.axis[2];
+        int64_t* to = own.positions;
+        for (int64_t h = 0; h < height; ++h)
+            for (int64_t u = 0; u < width; ++u) *to++ = h * row + u * column;
+    }
+
+    // Where some pixels read x at a tap.
+    void find_positions(int64_t d, const Extents& tap, Span height, Span columns) const {
         const TensorStrides& x = shape.strides;
         const int64_t depth = border.axis[0].element(d, tap[0]) * x.axis[0];
-        int64_t count = 0;
+        int64_t* to = own.positions;
         for (int64_t h = height.lo; h < height.hi; ++h) {
             const int64_t line = depth + border.axis[1].element(h, tap[1]) * x.axis[1];
             for (int64_t u = columns.lo; u < columns.hi; ++u)
-                own.positions[count++] = line + border.axis[2].element(u, tap[2]) * x.axis[2];
+                *to++ = line + border.axis[2].element(u, tap[2]) * x.axis[2];
+        }
+    }
+
+    void add_tap(int64_t n, int64_t d, const Extents& tap, Span height, Span columns, const T* panel) const {
+        const TensorStrides& x = shape.strides;
+        const int64_t count = height.length() * columns.length();
+        int64_t first = 0;
+        if (shape.in_place) {
+            const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+            const Extents pixel{d, height.lo, columns.lo};
+            for (size_t a = 0; a < 3; ++a)
+                first += (pixel[a] * axis[a].source_step + axis[a].taps[static_cast<size_t>(tap[a])].offset) * x.axis[a];
+        } else {
+            find_positions(d, tap, height, columns);
         }
         const Stored<T> from = operands.x + (n * x.batch + (group * shape.channels + channel_lo) * x.channel);
         const int64_t* offsets = own.positions;
         if (shape.in_place) {
-            for (int64_t c = 0; c < channels; ++c) own.row[c] = from.plain() + c * x.channel;
+            for (int64_t c = 0; c < channels; ++c) own.row[c] = from.plain() + first + c * x.channel;
         } else {
             copy_source(from, count);
             offsets = own.in_source;

@@ -19,7 +19,7 @@
 #include "plan/tasks.hpp"
 #include "problem/checked.hpp"
 #include "problem/names.hpp"
-#include "repair/nonfinite.hpp"
+#include "repair/finite.hpp"
 #include "strategies/strategy.hpp"
 
 namespace convpp {

@@ -20,8 +20,8 @@ private:
     const std::function<bool()>* outer_;
 };
 
-// Throws Interrupted if the answer is yes.  Asks at most once in 50 ms: a person does not feel more, and asking may have
-// to wait for the interpreter.
+// Throws Interrupted if the answer is yes.  Asks at most once in 50 ms: a person does not feel more, and asking may
+// have to wait for the interpreter.
 void give_up_if_interrupted();
 
 }  // namespace convpp

@@ -25,8 +25,8 @@ using Clock = std::chrono::steady_clock;
 // helper that looks on brings a job of 200 us down to 109 us, one that sleeps to 129 to 138 us), and calls that follow
 // each other are some tens of us apart.
 constexpr auto helper_spins = std::chrono::microseconds(100);
-// A caller for so long, until the last helper has left.  A helper that is still at a task then may have lost its core to
-// another process: the caller's own core is free for it once the caller sleeps.  (20, 60 and 200 us measure the same.)
+// A caller for so long, until the last helper has left.  A helper that is still at a task then may have lost its core
+// to another process: the caller's own core is free for it once the caller sleeps.  (20, 60 and 200 us measure alike.)
 constexpr auto caller_spins = std::chrono::microseconds(60);
 
 void relax() {

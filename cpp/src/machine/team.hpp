@@ -8,8 +8,8 @@
 // The helpers are one team for all callers, made when they are first asked for.  They are the threads of an OpenMP
 // region that never ends (where the compiler has OpenMP; else of the C++ library), and sleep soon when idle.
 //
-// In:  a job: a number of independent tasks.   Out: each task done once.   Next: event.hpp; team.cpp (work), team_helpers.cpp
-// (how helpers are made); parallel.hpp (how all this is used).
+// In:  a job: a number of independent tasks.   Out: each task done once.
+// Next: event.hpp; team.cpp (work), team_helpers.cpp (how helpers are made); parallel.hpp (how all this is used).
 #pragma once
 
 #include <array>

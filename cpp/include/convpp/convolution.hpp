@@ -107,6 +107,9 @@ public:
     DType dtype() const noexcept;
     Summary summary(int threads = 0) const;
 
+    // About how many bytes the plan takes in memory, for who keeps many of them.  (Copies share one plan.)
+    int64_t plan_bytes() const noexcept;
+
     // All strategies, in the order in which they are asked.  (A plan with nothing to sum has none.)
     std::vector<Candidate> candidates() const;
 

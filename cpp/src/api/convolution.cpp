@@ -96,6 +96,10 @@ Summary Convolution::summary(int threads) const {
     return summary;
 }
 
+int64_t Convolution::plan_bytes() const noexcept {
+    return static_cast<int64_t>(sizeof(Implementation) - sizeof(Plan)) + convpp::plan_bytes(implementation_->plan);
+}
+
 std::vector<Candidate> Convolution::candidates() const {
     const Plan& plan = implementation_->plan;
     return convpp::candidates(plan, problem(), num_threads());

@@ -8,6 +8,7 @@
 
 #include "machine/parallel.hpp"
 #include "machine/dispatch.hpp"
+#include "plan/class_parts.hpp"
 
 namespace convpp {
 namespace {
@@ -76,15 +77,17 @@ void repair_products(const Plan& plan, const Operands<T>& operands, int threads)
     const int64_t channels = result_channels(problem.geometry(), plan.pass);
     parallel_for(plan.batch() * channels, threads, [&](int64_t task, int) {
         const int64_t n = task / channels, channel = task % channels;
-        for (const MapPlan& m : plan.maps)
-            for_each_border_pixel(m.map, inside_of(m.map), [&](const Extents& u) {
+        for_each_map(plan, [&](const IndexMap& map, const Extents& begin) {
+            for_each_border_pixel(map, inside_of(map), [&](const Extents& u) {
                 Extents at{};
-                for (size_t a = 0; a < 3; ++a) at[a] = m.map.axis[a].result_start + u[a] * m.map.axis[a].result_step;
+                for (size_t a = 0; a < 3; ++a)
+                    at[a] = begin[a] + map.axis[a].result_start + u[a] * map.axis[a].result_step;
                 const T sum = reference::result_at(problem, plan.pass, operands, n, channel, at);
                 const int64_t offset = plan.result.offset(n, channel, at);
                 apply_epilogue(kernel, operands.epilogue.from(offset), {&sum, 1, 1, 1}, operands.result + offset, 1);
                 return true;
             });
+        });
     });
 }
 

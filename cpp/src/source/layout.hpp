@@ -20,34 +20,59 @@
 
 namespace convpp {
 
-// The part of one axis that is read: position (phase f, l) is source element lo + l * step + residues[f], which may lie
-// outside the source.
+// How the elements of an axis lie in a copy.
+enum class Lie {
+    as_in_source,  // all from the first one to the last: neighbours stay neighbours
+    by_residue,    // in the phases of the stride: what neighbouring pixels read becomes neighbours
+    by_tap,        // what each tap reads on its own, where most of what lies between the taps is read by none
+};
+
+// The part of one axis that is read: position (phase f, l) is source element first(f) + l * step, which may lie outside
+// the source.
 struct ReadRange {
     int64_t lo = 0, length = 1, step = 1;
-    const int64_t* residues = nullptr;  // null: every element is read, as one phase
+    Lie lie = Lie::as_in_source;
     int64_t phases = 1;
+    int64_t first_tap = 0;       // by_residue, by_tap: the one that reads phase 0; the next ones read the others
+    const Taps* taps = nullptr;  // theirs
 
-    int64_t first(int64_t phase) const { return residues != nullptr ? lo + residues[phase] : lo; }
+    int64_t first(int64_t phase) const {
+        if (lie == Lie::as_in_source) return lo;
+        if (lie == Lie::by_tap) return lo + phase * taps->apart();
+        return lo + taps->residue(first_tap + phase);
+    }
     int64_t positions() const { return phases * length; }
 };
+
+// Every element from the first one to the last that pixels [lo, lo + count) of an axis read with some taps.
+inline ReadRange whole_range(const AxisMap& axis, int64_t lo, int64_t count, int64_t tap_lo, int64_t tap_hi) {
+    const Span offsets = axis.taps.offsets(tap_lo, tap_hi);
+    return {lo * axis.source_step + offsets.lo, (count - 1) * axis.source_step + offsets.hi - offsets.lo + 1};
+}
 
 // Whether neighbouring elements of an axis stay neighbours, or those that neighbouring pixels read become neighbours.
 enum class Phases { together, apart };
 
-// What a box of pixels reads along axis `a` with a box of taps: every element from the first one to the last, or those
-// of each phase of the stride.
+// What a box of pixels reads along axis `a` with a box of taps, as it is copied.
 inline ReadRange read_range(const IndexMap& map, size_t a, const Box& pixels, const Box& taps,
                             Phases phases = Phases::together) {
+    constexpr int64_t mostly_gaps = 8;  // elements copied for each that is read, from which on taps are copied apart
     const AxisMap& axis = map.axis[a];
-    int64_t Tap::* const along = phases == Phases::apart ? &Tap::shift : &Tap::offset;
-    const auto [first, last] =
-        std::minmax_element(axis.taps.begin() + taps.lo[a + 1], axis.taps.begin() + taps.hi[a + 1],
-                            [&](const Tap& tap, const Tap& other) { return tap.*along < other.*along; });
-    const int64_t lo = (*first).*along, reach = (*last).*along - lo;
-    if (phases == Phases::apart)
-        return {(pixels.lo[a + 1] + lo) * axis.source_step, pixels.extent(a + 1) + reach, axis.source_step,
-                axis.phases.data(), static_cast<int64_t>(axis.phases.size())};
-    return {pixels.lo[a + 1] * axis.source_step + lo, (pixels.extent(a + 1) - 1) * axis.source_step + reach + 1};
+    const int64_t lo = pixels.lo[a + 1], count = pixels.extent(a + 1), step = axis.source_step;
+    const int64_t tap_lo = taps.lo[a + 1], tap_hi = taps.hi[a + 1], tap_count = tap_hi - tap_lo;
+    ReadRange range = whole_range(axis, lo, count, tap_lo, tap_hi);
+    if (phases == Phases::apart) {
+        const Span shifts = axis.taps.shifts(tap_lo, tap_hi);
+        range = {(lo + shifts.lo) * step, count + shifts.hi - shifts.lo, step,      Lie::by_residue,
+                 axis.taps.phases(tap_count),       tap_lo,                       &axis.taps};
+    }
+    // (Pixels that are not neighbours in a row that is copied as it is stay with what lies between them: of such rows,
+    // boxes have few pixels.)
+    const bool can = phases == Phases::apart || a < 2 || step == 1 || count == 1;
+    if (can && tap_count > 1 && range.length / mostly_gaps > tap_count * count / range.phases)
+        range = {lo * step + axis.taps.offset(tap_lo), count, count == 1 ? 1 : step, Lie::by_tap, tap_count, tap_lo,
+                 &axis.taps};
+    return range;
 }
 
 inline Extents source_extents(const IndexMap& map) {

@@ -54,20 +54,21 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const SourcePart<T>& par
     const TensorStrides& strides = part.strides;
     const int64_t pitch = layout.strides.axis[1], width = layout.width;
     // Rows are copied at once where nothing that is left out lies between their pixels.
-    const bool at_once = strides.axis[2] == width;
+    const int64_t row_step = layout.range[1].step * strides.axis[1], column_step = layout.range[2].step * strides.axis[2];
+    const bool at_once = column_step == width;
     for (int64_t b = 0; b < layout.blocks; ++b) {
         T* to = copy + b * layout.elems;
         bands.for_each([&](const kernels::Band& band) {
             const auto copy_rows = [&](T* at, int64_t row) {
                 const Stored<T> from = part.first + (b * width * strides.channel + row);
                 if (from.partner_distance != 0)
-                    kernel.copy_bf16_pair_rows(from.at, from.partner_distance, strides.axis[1], band.rows, band.count,
+                    kernel.copy_bf16_pair_rows(from.at, from.partner_distance, row_step, band.rows, band.count,
                                                at, pitch, from.end);
                 else if (at_once)
-                    read.copy_rows(from.at, strides.axis[1], 1, band.rows, band.count * width, at, pitch, from.end);
-                else read.copy_rows(from.at, strides.axis[2], 1, band.count, width, at, width, from.end);
+                    read.copy_rows(from.at, row_step, 1, band.rows, band.count * width, at, pitch, from.end);
+                else read.copy_rows(from.at, column_step, 1, band.count, width, at, width, from.end);
             };
-            to = write_band(layout, 1, band, strides.axis[1], to, copy_rows, at_once);
+            to = write_band(layout, 1, band, row_step, to, copy_rows, at_once);
         });
     }
 }

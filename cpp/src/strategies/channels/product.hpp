@@ -98,11 +98,8 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
 // Taps of a kernel's row that read neighbouring pixels, as neighbouring results do; otherwise they are lines of their
 // own.
 inline bool taps_are_lines(const AxisMap& axis, const Box& taps) {
-    const auto offset = [&](int64_t t) { return axis.taps[static_cast<size_t>(t)].offset; };
-    const int64_t step = taps.extent(3) > 1 ? offset(taps.lo[3] + 1) - offset(taps.lo[3]) : 0;
-    for (int64_t t = taps.lo[3]; t + 1 < taps.hi[3]; ++t)
-        if (offset(t + 1) - offset(t) != step) return false;
-    return step == axis.source_step || step == -axis.source_step;
+    const int64_t apart = axis.taps.apart();
+    return taps.extent(3) > 1 && (apart == axis.source_step || apart == -axis.source_step);
 }
 
 // The rows of a map's pixels: their sources in the padded copy.  `result(row)` is where the row's first result lies.

@@ -26,7 +26,7 @@ inline constexpr int64_t slide_elems = 4096;
 // most 2*slide_reach (strategy.cpp).
 inline int64_t slide_source_elems(const Plan& plan, int64_t lanes) {
     const MapPlan& m = plan.maps[0];
-    const int64_t lines = static_cast<int64_t>(m.map.axis[1].taps.size());
+    const int64_t lines = m.map.axis[1].taps.size();
     const int64_t rows = std::min(m.boxes.box(0).extent(2) + lines - 1, m.map.axis[1].source_extent);
     return rows * plan.source.strides.axis[1] + 4 * slide_reach + lanes;
 }

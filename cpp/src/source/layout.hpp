@@ -31,15 +31,15 @@ enum class Lie {
 // the source.
 struct ReadRange {
     int64_t lo = 0, length = 1, step = 1;
-    Lie lie = Lie::as_in_source;
-    int64_t phases = 1;
-    int64_t first_tap = 0;       // by_residue, by_tap: the one that reads phase 0; the next ones read the others
-    const Taps* taps = nullptr;  // theirs
+    const Taps* taps = nullptr;  // by_residue, by_tap: the first of them reads phase 0, the next ones the others
+    int32_t phases = 1;
+    int32_t tap = 0;  // by_residue: the first one; by_tap: -1 - that
 
+    Lie lie() const { return taps == nullptr ? Lie::as_in_source : tap < 0 ? Lie::by_tap : Lie::by_residue; }
+    int64_t first_tap() const { return tap < 0 ? -1 - tap : tap; }
     int64_t first(int64_t phase) const {
-        if (lie == Lie::as_in_source) return lo;
-        if (lie == Lie::by_tap) return lo + phase * taps->apart();
-        return lo + taps->residue(first_tap + phase);
+        if (taps == nullptr) return lo;
+        return tap < 0 ? lo + phase * taps->apart() : lo + taps->residue(tap + phase);
     }
     int64_t positions() const { return phases * length; }
 };
@@ -63,15 +63,15 @@ inline ReadRange read_range(const IndexMap& map, size_t a, const Box& pixels, co
     ReadRange range = whole_range(axis, lo, count, tap_lo, tap_hi);
     if (phases == Phases::apart) {
         const Span shifts = axis.taps.shifts(tap_lo, tap_hi);
-        range = {(lo + shifts.lo) * step, count + shifts.hi - shifts.lo, step,      Lie::by_residue,
-                 axis.taps.phases(tap_count),       tap_lo,                       &axis.taps};
+        range = {(lo + shifts.lo) * step, count + shifts.hi - shifts.lo, step, &axis.taps,
+                 static_cast<int32_t>(axis.taps.phases(tap_count)), static_cast<int32_t>(tap_lo)};
     }
     // (Pixels that are not neighbours in a row that is copied as it is stay with what lies between them: of such rows,
     // boxes have few pixels.)
     const bool can = phases == Phases::apart || a < 2 || step == 1 || count == 1;
     if (can && tap_count > 1 && range.length / mostly_gaps > tap_count * count / range.phases)
-        range = {lo * step + axis.taps.offset(tap_lo), count, count == 1 ? 1 : step, Lie::by_tap, tap_count, tap_lo,
-                 &axis.taps};
+        range = {lo * step + axis.taps.offset(tap_lo), count, count == 1 ? 1 : step, &axis.taps,
+                 static_cast<int32_t>(tap_count), static_cast<int32_t>(-1 - tap_lo)};
     return range;
 }
 

@@ -73,16 +73,16 @@ SourceView<T> view_of_copy(const MapPlan& plan, const Box& pixels, const PatchBl
     for (size_t a = 0; a < 3; ++a) {
         const ReadRange& range = layout.range[a];
         // Positions from pixel to pixel.
-        const int64_t pixel = range.lie == Lie::as_in_source ? plan.map.axis[a].source_step : 1;
-        first[a] = (range.lie == Lie::by_residue ? range.lo / range.step : range.lo) - pixels.lo[a + 1] * pixel;
+        const int64_t pixel = range.lie() == Lie::as_in_source ? plan.map.axis[a].source_step : 1;
+        first[a] = (range.lie() == Lie::by_residue ? range.lo / range.step : range.lo) - pixels.lo[a + 1] * pixel;
         view.step[a + 1] = pixel * layout.strides.axis[a];
     }
     const auto position = [&](size_t a, int64_t t) {
         const ReadRange& range = layout.range[a];
         const Taps& taps = plan.map.axis[a].taps;
-        const int64_t step = layout.strides.axis[a], i = t - range.first_tap;
-        if (range.lie == Lie::as_in_source) return (taps.offset(t) - first[a]) * step;
-        if (range.lie == Lie::by_tap) return i * layout.phase_step[a];
+        const int64_t step = layout.strides.axis[a], i = t - range.first_tap();
+        if (range.lie() == Lie::as_in_source) return (taps.offset(t) - first[a]) * step;
+        if (range.lie() == Lie::by_tap) return i * layout.phase_step[a];
         const int64_t phase = range.phases == 1 ? 0 : i % range.phases;
         return phase * layout.phase_step[a] + (taps.shift(t) - first[a]) * step;
     };

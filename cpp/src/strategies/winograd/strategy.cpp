@@ -77,6 +77,17 @@ Fit to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
     return fit;
 }
 
+// Elements that are copied for each that a tile reads, and for each of two neighbours.  (Taps that are not transformed
+// may lie far apart, or results that are not; so do the elements of a tile where a dilation is longer than the axis.)
+double copied_for_each(const WinogradPlan& w) {
+    double copied = 1;
+    for (const WinogradAxis& axis : w.axis) {
+        const int64_t units = std::min<int64_t>(axis.units, 2), read = axis.transformed ? axis.points * axis.phases : axis.taps;
+        copied *= std::max(f(axis.source_length(1)) / f(read), f(axis.source_length(units)) / f(read * units));
+    }
+    return copied;
+}
+
 // The choice depends on one sample (weight_grad: on the batch), never on threads or caches.
 Fit fit(const Plan& draft, const Setting& setting) {
     const IndexMap& map = draft.maps[0].map;
@@ -104,6 +115,11 @@ Fit fit(const Plan& draft, const Setting& setting) {
         const std::string reason = winograd_axes(map, size, *candidate);
         if (!reason.empty()) {
             if (reason > why_not) why_not = reason;  // "the dilation", which other sizes do not come to, is last
+            continue;
+        }
+        constexpr double most_copied = 16;
+        if (copied_for_each(*candidate) > most_copied) {
+            why_not = "most of what would be copied lies between the taps, expected a stride and a dilation within reach";
             continue;
         }
         const WinogradSlots slots = winograd_slots(draft, *candidate, lanes);

@@ -125,7 +125,7 @@ std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtyp
             slab.boundary[a] = Boundary::zeros;
             slab.stride[a] = axis.stride;
             slab.dilation[a] = axis.dilation;
-            slab.pad_lo[a] = -box[a].lo;
+            slab.pad_lo[a] = box[a].lo;
             slab.pad_hi[a] = axis.count - box[a].hi;
             elems *= box[a].length();
         }

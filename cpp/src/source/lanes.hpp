@@ -20,7 +20,7 @@ namespace convpp {
 inline CopyLayout lane_layout(const MapPlan* maps, int64_t map_count, const Box& box, int64_t taps, int64_t lanes) {
     CopyLayout layout;
     if (map_count == 1) {
-        for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(maps->map, a, box, maps->patches.taps.box(taps));
+        for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(*maps, a, box, maps->patches.taps.box(taps));
         layout.lay_out(box.extent(0), 1, lanes);
         return layout;
     }

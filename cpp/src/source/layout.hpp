@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "kernels/contract.hpp"
+#include "plan/plan.hpp"
 #include "problem/boxes.hpp"
 #include "problem/checked.hpp"
 #include "source/stored.hpp"
@@ -53,26 +54,36 @@ inline ReadRange whole_range(const AxisMap& axis, int64_t lo, int64_t count, int
 // Whether neighbouring elements of an axis stay neighbours, or those that neighbouring pixels read become neighbours.
 enum class Phases { together, apart };
 
-// What a box of pixels reads along axis `a` with a box of taps, as it is copied.
-inline ReadRange read_range(const IndexMap& map, size_t a, const Box& pixels, const Box& taps,
-                            Phases phases = Phases::together) {
-    constexpr int64_t mostly_gaps = 8;  // elements copied for each that is read, from which on taps are copied apart
-    const AxisMap& axis = map.axis[a];
-    const int64_t lo = pixels.lo[a + 1], count = pixels.extent(a + 1), step = axis.source_step;
-    const int64_t tap_lo = taps.lo[a + 1], tap_hi = taps.hi[a + 1], tap_count = tap_hi - tap_lo;
-    ReadRange range = whole_range(axis, lo, count, tap_lo, tap_hi);
-    if (phases == Phases::apart) {
-        const Span shifts = axis.taps.shifts(tap_lo, tap_hi);
-        range = {(lo + shifts.lo) * step, count + shifts.hi - shifts.lo, step, &axis.taps,
-                 static_cast<int32_t>(axis.taps.phases(tap_count)), static_cast<int32_t>(tap_lo)};
-    }
+// Whether `taps` of an axis are copied apart from each other, of any box that has up to `most` pixels along it.  (Of an
+// axis alone, not of each box: what is copied of the largest box then is the most.)
+inline bool copies_taps_apart(const AxisMap& axis, size_t a, const Span& taps, int64_t most, Phases phases) {
+    constexpr int64_t mostly_gaps = 8;  // elements copied for each that is read
+    const int64_t count = taps.length(), step = axis.source_step;
     // (Pixels that are not neighbours in a row that is copied as it is stay with what lies between them: of such rows,
     // boxes have few pixels.)
-    const bool can = phases == Phases::apart || a < 2 || step == 1 || count == 1;
-    if (can && tap_count > 1 && range.length / mostly_gaps > tap_count * count / range.phases)
-        range = {lo * step + axis.taps.offset(tap_lo), count, count == 1 ? 1 : step, &axis.taps,
-                 static_cast<int32_t>(tap_count), static_cast<int32_t>(-1 - tap_lo)};
-    return range;
+    if (count == 1 || (phases == Phases::together && a == 2 && step > 1 && most > 1)) return false;
+    const bool apart = phases == Phases::apart;
+    const Span reach = apart ? axis.taps.shifts(taps.lo, taps.hi) : axis.taps.offsets(taps.lo, taps.hi);
+    const auto wasted = [&](int64_t pixels) {
+        const int64_t length = (pixels - 1) * (apart ? 1 : step) + reach.hi - reach.lo + 1;
+        return length / mostly_gaps > count * pixels / (apart ? axis.taps.phases(count) : 1);
+    };
+    return wasted(1) && wasted(most);  // and for all between
+}
+
+// What a box of pixels reads along axis `a` with a box of taps, as it is copied.
+inline ReadRange read_range(const MapPlan& m, size_t a, const Box& pixels, const Box& tap_box,
+                            Phases phases = Phases::together) {
+    const AxisMap& axis = m.map.axis[a];
+    const int64_t lo = pixels.lo[a + 1], count = pixels.extent(a + 1), step = axis.source_step;
+    const Span taps{tap_box.lo[a + 1], tap_box.hi[a + 1]};
+    if (copies_taps_apart(axis, a, taps, m.boxes.largest_extent(a + 1), phases))
+        return {lo * step + axis.taps.offset(taps.lo), count, count == 1 ? 1 : step, &axis.taps,
+                static_cast<int32_t>(taps.length()), static_cast<int32_t>(-1 - taps.lo)};
+    if (phases == Phases::together) return whole_range(axis, lo, count, taps.lo, taps.hi);
+    const Span shifts = axis.taps.shifts(taps.lo, taps.hi);
+    return {(lo + shifts.lo) * step, count + shifts.hi - shifts.lo, step, &axis.taps,
+            static_cast<int32_t>(axis.taps.phases(taps.length())), static_cast<int32_t>(taps.lo)};
 }
 
 inline Extents source_extents(const IndexMap& map) {

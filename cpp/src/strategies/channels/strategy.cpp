@@ -41,12 +41,13 @@ Fit fit(const Plan& draft, const Setting& setting) {
     return fit;
 }
 
-// Taps so far apart in a row whose pixels lie apart, too, that what lies between them would fill a cache: such rows are
-// read pixel by pixel.
+// Pixels of a row so far apart, or apart with taps so far apart, that what lies between them would be most of a copy, or
+// fill a cache: such rows are read pixel by pixel.
 bool reads_far_apart(const AxisMap& row) {
-    constexpr int64_t far_apart = 4096;
+    constexpr int64_t far_apart = 4096, mostly_gaps = 64;
     const Span offsets = row.taps.offsets(0, row.taps.size());
-    return row.source_step > 1 && offsets.hi - offsets.lo > far_apart;
+    return row.source_step > 1 &&
+           (offsets.hi - offsets.lo > far_apart || row.source_step > mostly_gaps * row.taps.size());
 }
 
 // Whether some residue classes read near each other, so that one copy serves them all.

@@ -51,7 +51,7 @@ struct SlideStrip {
         // Columns are counted from the box's first one.
         for (size_t t = 0; t < kernels::strip_taps; ++t) strip.tap[t] = width.taps[t].offset + pixels.lo[3];
         const auto [left, right] = std::minmax({strip.tap[0], strip.tap[1], strip.tap[2]});
-        const Segment inside = inside_part(read_range(m.map, 1, pixels, m.patches.taps.box(0)), strip.height, 0);
+        const Segment inside = inside_part(read_range(m, 1, pixels, m.patches.taps.box(0)), strip.height, 0);
         lo = inside.first;
         hi = inside.first + inside.count;
         before = std::max<int64_t>(0, -left);

@@ -7,11 +7,13 @@
 namespace convpp {
 namespace {
 
-// Classes of a part, at most: as many as one product computes together (strategies/flat/joint.hpp).
-constexpr int64_t classes_of_part = 256;
+// Classes of a part, at most: as many as one product computes together (strategies/flat/joint.hpp).  The weights of a
+// part, which each thread packs for itself, should stay in its L2: 512 KiB of float32.
+constexpr int64_t classes_of_part = 256, weights_of_part = int64_t(1) << 17;
 
-// Kinds of an axis, and plans of all, at most.
-constexpr size_t most_kinds = 64, most_plans = 512;
+// Kinds of an axis, and stretches that are looked at, at most.
+constexpr size_t most_kinds = 64;
+constexpr int64_t most_stretches = 100'000;
 
 // From class `tap` of an axis on, the classes that are like it but for where their pixels and taps begin.  `own` is its
 // map.
@@ -34,7 +36,9 @@ bool cut_axis(const ConvProblem& problem, size_t a, int64_t count, int64_t most,
     };
     const Geometry& g = problem.geometry();
     std::vector<Kind> kinds;
+    int64_t looked_at = 0;
     for (int64_t tap = 0, classes = 0; tap < count; tap += classes) {
+        if (++looked_at > most_stretches) return false;
         const AxisMap map = class_axis(problem, a, tap);
         classes = std::min({most, count - tap, alike_from(g, a, tap, map)});
         if (map.count == 0) continue;
@@ -65,12 +69,17 @@ int64_t class_count(const ConvProblem& problem) {
 std::shared_ptr<ClassParts> cut_classes(const ConvProblem& problem) {
     const Extents counts = class_counts(problem);
     auto parts = std::make_shared<ClassParts>();
-    int64_t most = classes_of_part;
+    const int64_t weights = problem.w_elems() / class_count(problem);  // of a class
+    int64_t most = std::clamp<int64_t>(weights_of_part / std::max<int64_t>(weights, 1), 1, classes_of_part);
+    int64_t planned = 1;
     for (size_t a = 3; a-- > 0;) {
         if (!cut_axis(problem, a, counts[a], most, *parts)) return nullptr;
         most = std::max<int64_t>(1, most / counts[a]);
+        int64_t classes = 0;
+        for (const Span& kind : parts->kinds[a]) classes += kind.length();
+        planned *= classes;  // of an axis at most 64 * 256
+        if (planned > most_classes_in_pieces) return nullptr;
     }
-    if (parts->kinds[0].size() * parts->kinds[1].size() * parts->kinds[2].size() > most_plans) return nullptr;
     return parts;
 }
 

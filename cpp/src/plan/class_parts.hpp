@@ -22,7 +22,10 @@ namespace convpp {
 
 // Classes that one plan holds, at most, unless they cannot be cut into parts that are alike: then so many, or there is
 // no plan.  (Patches of 32x32 are 1024.  A plan takes 0.6 to 1.5 KiB for each.)
-inline constexpr int64_t most_planned_classes = 1024, most_unlike_classes = 32768;
+inline constexpr int64_t most_planned_classes = 1024, most_unlike_classes = 16384;
+
+// Classes of all that is planned of one pass in pieces: kinds of parts, slabs of a halo.
+inline constexpr int64_t most_classes_in_pieces = 8192;
 
 // Neighbouring classes of an axis.
 struct ClassStretch {

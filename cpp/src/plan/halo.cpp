@@ -7,13 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "plan/class_parts.hpp"
+
 namespace convpp {
 namespace {
 
 // Bytes of the gradients that are computed at once, at most, unless a pixel of a sample has more, or there would be
 // more than some hundred slabs: then they are larger, up to what would fill memory.
 constexpr int64_t gradient_bytes_most = int64_t(1) << 20, memory_bytes = int64_t(1) << 30;
-constexpr double slabs_wanted = 512;
+constexpr int64_t most_slabs = 256, least_slabs = 4;
 
 using Spans = std::array<Span, 3>;
 
@@ -105,12 +107,16 @@ std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtyp
     double positions = 0;
     for (const Spans& box : boxes)
         positions += as_double(box[0].length()) * as_double(box[1].length()) * as_double(box[2].length());
-    const double of_slab = positions / slabs_wanted, channels = as_double(g.in_channels);
+    int64_t classes = 1;  // of a slab, as far as they count
+    for (size_t a = 0; a < 3; ++a)
+        classes = std::min(classes * std::min(g.kernel[a], halo->axis[a].stride), most_classes_in_pieces);
+    const int64_t slabs = std::clamp(most_classes_in_pieces / classes, least_slabs, most_slabs);
+    const double of_slab = positions / as_double(slabs), channels = as_double(g.in_channels);
     if (of_slab * channels * as_double(elem_bytes) > as_double(memory_bytes))
         throw ShapeError("the halo of padding_mode is too large: its gradient has about " +
                          std::to_string(static_cast<int64_t>(std::min(positions, 1e18))) + " positions of " +
                          std::to_string(g.in_channels) + " channels, expected at most " +
-                         std::to_string(static_cast<int64_t>(slabs_wanted) * memory_bytes / elem_bytes) +
+                         std::to_string(slabs * memory_bytes / elem_bytes) +
                          " elements, or a stride and a dilation that leave fewer of them out");
     const int64_t sample_limit =
         std::max<int64_t>({1, gradient_bytes_most / elem_bytes / g.in_channels, static_cast<int64_t>(of_slab)});

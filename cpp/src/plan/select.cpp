@@ -189,10 +189,11 @@ Plan plan_whole(Setting setting) {
     if (!has_many_classes(setting)) return plan_pass(setting);
     const bool computes = setting.problem.flops() != 0 && setting.problem.x_elems() != 0;
     if (computes && setting.algorithm != Algorithm::reference) {
-        if (std::shared_ptr<ClassParts> parts = cut_classes(setting.problem)) return plan_parts(setting, std::move(parts));
+        std::shared_ptr<ClassParts> parts = cut_classes(setting.problem);
         const int64_t classes = class_count(setting.problem);
-        if (classes <= most_unlike_classes) return plan_pass(setting);
-        throw ShapeError("the stride is too large for this dilation: the input gradient has " +
+        if (parts != nullptr && parts->count() > 0) return plan_parts(setting, std::move(parts));
+        if (parts == nullptr && classes <= most_unlike_classes) return plan_pass(setting);
+        if (parts == nullptr) throw ShapeError("the stride is too large for this dilation: the input gradient has " +
                          std::to_string(classes) + " residue classes, which are not alike, expected at most " +
                          std::to_string(most_unlike_classes));
     }

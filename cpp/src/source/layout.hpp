@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 
 #include "kernels/contract.hpp"
 #include "plan/plan.hpp"
@@ -71,6 +72,13 @@ inline bool copies_taps_apart(const AxisMap& axis, size_t a, const Span& taps, i
     return wasted(1) && wasted(most);  // and for all between
 }
 
+// As many taps of an axis read as far, wherever they begin: where there is one phase, or so many taps that the
+// difference of an element is not worth looking at each box of them.
+inline bool reaches_alike(const AxisMap& axis) {
+    constexpr int64_t very_many_taps = 65536;
+    return axis.source_step == 1 || axis.taps.size() > very_many_taps;
+}
+
 // What a box of pixels reads along axis `a` with a box of taps, as it is copied.
 inline ReadRange read_range(const MapPlan& m, size_t a, const Box& pixels, const Box& tap_box,
                             Phases phases = Phases::together) {
@@ -82,7 +90,9 @@ inline ReadRange read_range(const MapPlan& m, size_t a, const Box& pixels, const
                 static_cast<int32_t>(taps.length()), static_cast<int32_t>(-1 - taps.lo)};
     if (phases == Phases::together) return whole_range(axis, lo, count, taps.lo, taps.hi);
     const Span shifts = axis.taps.shifts(taps.lo, taps.hi);
-    return {(lo + shifts.lo) * step, count + shifts.hi - shifts.lo, step, &axis.taps,
+    const int64_t reach =
+        reaches_alike(axis) ? (taps.length() - 1) * std::abs(axis.taps.apart()) / step + 1 : shifts.hi - shifts.lo;
+    return {(lo + shifts.lo) * step, count + reach, step, &axis.taps,
             static_cast<int32_t>(axis.taps.phases(taps.length())), static_cast<int32_t>(taps.lo)};
 }
 

@@ -38,7 +38,7 @@ std::optional<JointPlan> joint_plan(const Plan& plan, size_t first, size_t count
 }  // namespace
 
 bool JointPlan::make_panels(const std::vector<const IndexMap*>& of_rows, int64_t channels, int64_t most_rows) {
-    constexpr int64_t most_active = int64_t(1) << 20;  // bytes
+    constexpr int64_t most_active = int64_t(1) << 14;  // bytes
     const auto count = static_cast<int64_t>(of_rows.size());
     const int64_t rows = count * channels, taps = map.taps();
     panels = ceil_div(rows, most_rows);
@@ -53,14 +53,26 @@ bool JointPlan::make_panels(const std::vector<const IndexMap*>& of_rows, int64_t
         return true;
     }
     active_.assign(static_cast<size_t>(panels * taps), 0);
-    for (int64_t row = 0; row < rows; ++row) {
-        unsigned char* here = active_.data() + row / panel_rows * taps;
-        const auto bit = static_cast<unsigned char>(1 << row % panel_rows);
-        const std::array<AxisMap, 3>& own = of_rows[static_cast<size_t>(row / channels)]->axis;
-        for (int64_t d = 0; d < map.axis[0].taps.size(); ++d)
-            for (int64_t h = 0; h < map.axis[1].taps.size(); ++h)
-                for (int64_t w = 0; w < map.axis[2].taps.size(); ++w, ++here)
-                    if (d < own[0].taps.size() && h < own[1].taps.size() && w < own[2].taps.size()) *here |= bit;
+    const auto class_of = [&](int64_t row) { return std::min(row, rows - 1) / channels; };
+    int64_t before = -1;  // the class of all rows of the panel before
+    for (int64_t panel = 0; panel < panels; ++panel) {
+        unsigned char* const active = active_.data() + panel * taps;
+        const int64_t first = panel * panel_rows, last = first + panel_rows - 1;
+        const int64_t only = last < rows && class_of(first) == class_of(last) ? class_of(first) : -1;
+        if (only >= 0 && only == before) {
+            std::copy_n(active - taps, taps, active);
+            continue;
+        }
+        before = only;
+        for (int64_t row = first; row < std::min(first + panel_rows, rows); ++row) {
+            unsigned char* here = active;
+            const auto bit = static_cast<unsigned char>(1 << (row - first));
+            const std::array<AxisMap, 3>& own = of_rows[static_cast<size_t>(class_of(row))]->axis;
+            for (int64_t d = 0; d < map.axis[0].taps.size(); ++d)
+                for (int64_t h = 0; h < map.axis[1].taps.size(); ++h)
+                    for (int64_t w = 0; w < map.axis[2].taps.size(); ++w, ++here)
+                        if (d < own[0].taps.size() && h < own[1].taps.size() && w < own[2].taps.size()) *here |= bit;
+        }
     }
     return true;
 }

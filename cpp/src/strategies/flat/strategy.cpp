@@ -27,8 +27,11 @@ double joint_slots(const KernelShapes& kernels, const JointPlan& joint) {
     };
     if (joint.shifts.size() == 1)  // panels are alike, but for the last one
         return f(joint.panels - 1) * slots_of(0) + slots_of(joint.panels - 1);
-    double slots = 0;
-    for (int64_t panel = 0; panel < joint.panels; ++panel) slots += slots_of(panel);
+    double slots = 0, of_panel = 0;
+    for (int64_t panel = 0; panel < joint.panels; ++panel) {
+        if (panel == 0 || !same_steps(joint, panel)) of_panel = slots_of(panel);
+        slots += of_panel;
+    }
     return slots;
 }
 

@@ -119,7 +119,7 @@ Fit fit(const Plan& draft, const Setting& setting) {
         }
         constexpr double most_copied = 16;
         if (copied_for_each(*candidate) > most_copied) {
-            why_not = "most of what would be copied lies between the taps, expected a stride and a dilation within reach";
+            why_not = "the taps are so far apart that most of what would be copied lies between them, expected closer ones";
             continue;
         }
         const WinogradSlots slots = winograd_slots(draft, *candidate, lanes);

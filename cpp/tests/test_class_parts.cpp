@@ -92,24 +92,24 @@ TEST_CASE("the maps of all parts are those of all classes") {
         for (const IndexMap& map : input_grad_maps(ConvProblem(g)).classes)
             terms += static_cast<double>(map.pixels()) * static_cast<double>(map.taps());
         const std::vector<double> flops = task_flops(plan);
-        CHECK(static_cast<int64_t>(flops.size()) == plan.tasks.count * plan.samples.count);
-        if (!g.per_sample)
-            CHECK(std::accumulate(flops.begin(), flops.end(), 0.0) ==
-                  2 * terms * static_cast<double>(g.batch * g.in_channels * g.out_channels / g.groups));
+        if (g.per_sample) continue;
+        CHECK(static_cast<int64_t>(flops.size()) == plan.tasks.count);
+        CHECK(std::accumulate(flops.begin(), flops.end(), 0.0) ==
+              2 * terms * static_cast<double>(g.batch * g.in_channels * g.out_channels / g.groups));
     }
     CHECK(in_parts >= 60);
 }
 
 TEST_CASE("input gradients in parts equal the plain loops'") {
     Random random(82);
-    for (int i = 0; i < 12; ++i) {
+    for (int i = 0; i < 40; ++i) {
         Geometry g = with_many_classes(random);
         g.in_channels = g.out_channels = g.groups = 1;
         if (i % 4 == 0) g.groups = g.in_channels = g.out_channels = 17;
         if (i % 3 == 0) g.boundary[2] = Boundary::replicate;
         INFO(describe(g));
         const ConvProblem problem(g);
-        if (problem.flops() > 4e7 || problem.x_elems() > 30'000) continue;
+        if (problem.x_elems() * problem.taps() > 8'000'000) continue;
         Tensors<float> tensors(problem);
         tensors.fill_integers(random);
         // (The plain loops look at all taps for each pixel.)
@@ -157,15 +157,16 @@ TEST_CASE("what lies between far taps is left out of copies, and of halos") {
         g.out_channels = g.groups * (g.groups == 17 ? 1 : random.integer(1, 5));
         for (size_t a = 3 - static_cast<size_t>(g.rank); a < 3; ++a) {
             g.kernel[a] = random.pick({1, 2, 3, 3, 5});
-            g.stride[a] = random.pick({1, 1, 2, 16, 100, 300});
-            g.dilation[a] = random.pick({1, 2, 16, 100, 300});
+            g.stride[a] = random.pick({1, 1, 2, 16, 40, 100});
+            g.dilation[a] = random.pick({1, 2, 16, 40, 100});
             g.input[a] = random.integer(1, 20);
             const int64_t reach = (g.kernel[a] - 1) * g.dilation[a];
             const int64_t padded = (random.integer(1, 6) - 1) * g.stride[a] + reach + 1;
             g.pad_lo[a] = random.pick({0, 1, padded / 2, padded, g.dilation[a], g.stride[a]});
             g.pad_hi[a] = padded - g.input[a] - g.pad_lo[a];
-            if (random.chance(2)) g.boundary[a] = static_cast<Boundary>(random.integer(1, 4));
         }
+        // (Of one axis: the plain loops look at all positions of the extended x for each element.)
+        if (random.chance(2)) g.boundary[i % 3 == 0 && g.rank == 2 ? 1 : 2] = static_cast<Boundary>(random.integer(1, 4));
         g.flip = random.chance(3);
         g.per_sample = random.chance(4);
         g.layout = i % 2 == 0 ? Layout::channels_first : Layout::channels_last;

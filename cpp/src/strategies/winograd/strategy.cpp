@@ -77,15 +77,20 @@ Fit to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
     return fit;
 }
 
-// Elements that are copied for each that a tile reads, and for each of two neighbours.  (Taps that are not transformed
-// may lie far apart, or results that are not; so do the elements of a tile where a dilation is longer than the axis.)
-double copied_for_each(const WinogradPlan& w) {
-    double copied = 1;
+// Whether most of what is copied for a tile and its neighbours is read by none of them, and more than caches hold.  (Taps
+// that are not transformed may lie far apart, or results that are not; so do the elements of a tile where a dilation is
+// longer than the axis.)
+bool copies_gaps(const WinogradPlan& w) {
+    constexpr double most_for_each = 64, most_vectors = 1 << 17;
+    double copied = 1, for_each = 1;
     for (const WinogradAxis& axis : w.axis) {
-        const int64_t units = std::min<int64_t>(axis.units, 2), read = axis.transformed ? axis.points * axis.phases : axis.taps;
-        copied *= std::max(f(axis.source_length(1)) / f(read), f(axis.source_length(units)) / f(read * units));
+        const int64_t units = std::min<int64_t>(axis.units, 2);
+        const double one = f(axis.source_length(1)), some = f(axis.source_length(units));
+        const double read = f(axis.transformed ? axis.points * axis.phases : axis.taps);
+        copied *= some;
+        for_each *= std::max(one / read, some / (read * f(units)));
     }
-    return copied;
+    return for_each > most_for_each && copied > most_vectors;
 }
 
 // The choice depends on one sample (weight_grad: on the batch), never on threads or caches.
@@ -117,8 +122,7 @@ Fit fit(const Plan& draft, const Setting& setting) {
             if (reason > why_not) why_not = reason;  // "the dilation", which other sizes do not come to, is last
             continue;
         }
-        constexpr double most_copied = 16;
-        if (copied_for_each(*candidate) > most_copied) {
+        if (copies_gaps(*candidate)) {
             why_not = "the taps are so far apart that most of what would be copied lies between them, expected closer ones";
             continue;
         }

@@ -64,30 +64,43 @@ void find_spoiled(const Plan& plan, const Border& border, const Stored<T>& dy, i
         const int64_t first = block * width, count = std::min(width, filters - first);
         std::fill_n(spoiled + first, count, SpoiledFilter{});
         const Stored<T> of_block = dy + first * plan.result.channel;
-        border.for_each_class([&](const PixelClass& of) {
-            if (border.is_inside(of)) return;
-            std::array<bool, side_by_side> found{};
-            int64_t left = count;  // the first one of each filter says enough
-            const auto look = [&](int64_t at) {
-                for (int64_t k = 0; k < count; ++k) {
-                    const T value = of_block[at + k * plan.result.channel];
-                    if (is_finite(value) || found[static_cast<size_t>(k)]) continue;
-                    found[static_cast<size_t>(k)] = true;
-                    spoiled[first + k].add(of.taps, value != value);
-                    --left;
-                }
-            };
-            const int64_t length = of.pixels[2].length();
-            for (int64_t n = 0; n < plan.batch(); ++n)
-                for (int64_t d = of.pixels[0].lo; d < of.pixels[0].hi; ++d)
-                    for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi && left > 0; ++h) {
-                        const int64_t lo = plan.result.offset(n, 0, {d, h, of.pixels[2].lo});
-                        if (step == 1 && width == 1 && length >= long_row && all_finite(of_block + lo, length)) continue;
-                        for (int64_t u = 0; u < length && left > 0; ++u) look(lo + u * step);
+        const int64_t plane = plan.problem.y_elems() / plan.batch() / filters;
+        if (width == 1) {  // planes that are finite are soon seen
+            bool finite = true;
+            for (int64_t n = 0; n < plan.batch() && finite; ++n)
+                finite = all_finite(of_block + n * plan.result.batch, plane);
+            if (finite) return;
+        }
+        with_elements(of_block, [&](const auto* elements) {
+            border.for_each_class([&](const PixelClass& of) {
+                if (border.is_inside(of)) return;
+                std::array<bool, side_by_side> found{};
+                int64_t left = count;  // the first one of each filter says enough
+                const auto look = [&](int64_t at) {
+                    for (int64_t k = 0; k < count; ++k) {
+                        const T value = computed<T>(elements[at + k * plan.result.channel]);
+                        if (is_finite(value) || found[static_cast<size_t>(k)]) continue;
+                        found[static_cast<size_t>(k)] = true;
+                        spoiled[first + k].add(of.taps, value != value);
+                        --left;
                     }
+                };
+                const int64_t length = of.pixels[2].length();
+                for (int64_t n = 0; n < plan.batch(); ++n)
+                    for (int64_t d = of.pixels[0].lo; d < of.pixels[0].hi; ++d)
+                        for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi && left > 0; ++h) {
+                            const int64_t lo = plan.result.offset(n, 0, {d, h, of.pixels[2].lo});
+                            if (step == 1 && width == 1 && length >= long_row && all_finite(of_block + lo, length))
+                                continue;
+                            for (int64_t u = 0; u < length && left > 0; ++u) look(lo + u * step);
+                        }
+            });
         });
     });
 }
+
+// Of a tap of a task: its sums are to be computed for some filter; or they are NaN already, and stay so.
+inline constexpr unsigned char to_be_computed = 1, stays_nan = 2;
 
 // What a thread needs.
 template <class T>
@@ -99,7 +112,7 @@ struct SumRepair {
     int64_t *positions, *in_source, *filters;
     const T** row;
     T** row_sums;
-    unsigned char* again;  // of the taps of a task: for some filter
+    unsigned char* again;  // of the taps of a task
     T *x_planes, *dy_planes;  // depthwise, channels_first: of dot_lanes channels, side by side
 
     SumRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
@@ -156,13 +169,14 @@ struct SumBlock {
 private:
     bool again(const Extents& tap) const {
         const int64_t index = border.tap_index(tap);
-        return index >= tap_lo && index < tap_hi && own.again[index - tap_lo] != 0;
+        return index >= tap_lo && index < tap_hi && own.again[index - tap_lo] == to_be_computed;
     }
     void find_taps() const {
         for (int64_t t = tap_lo; t < tap_hi; ++t) {
             const Extents tap = border.tap_of(t);
-            own.again[t - tap_lo] = std::any_of(own.filters, own.filters + lanes,
-                                                [&](int64_t k) { return spoiled[k].again(tap); });
+            const bool any = std::any_of(own.filters, own.filters + lanes,
+                                         [&](int64_t k) { return spoiled[k].again(tap); });
+            own.again[t - tap_lo] = any ? to_be_computed : 0;
         }
     }
 
@@ -187,7 +201,19 @@ private:
                         add_tap(n, d, {depth, r, s}, its, columns, own.panel + (its.lo - lo) * width * own.width);
                 }
             }
+            for (int64_t r = 0; r < border.axis[0].taps() * rows; ++r) stop_at_nan({r / rows, r % rows, s});
         }
+    }
+
+    void stop_at_nan(const Extents& tap) const {
+        if (!again(tap)) return;
+        const int64_t t = border.tap_index(tap) - tap_lo;
+        for (int64_t j = 0; j < lanes; ++j)
+            for (int64_t c = 0, end = spoiled[own.filters[j]].again(tap) ? channels : 0; c < end; ++c) {
+                const T sum = own.sums[(t * channels + c) * own.width + j];
+                if (sum == sum) return;
+            }
+        own.again[t] = stays_nan;
     }
 
     // panel[pixel][filter].
@@ -274,8 +300,9 @@ private:
         const IndexMap& map = plan.maps[0].map;
         T* const dw = operands.result.plain();
         for_each_position(border.tap_extents(), [&](const Extents& tap) {
-            if (!again(tap)) return;
-            const int64_t t = border.tap_index(tap), at = weight_at(plan, map, tap);
+            const int64_t t = border.tap_index(tap);
+            if (t < tap_lo || t >= tap_hi || own.again[t - tap_lo] == 0) return;
+            const int64_t at = weight_at(plan, map, tap);
             for (int64_t j = 0; j < lanes; ++j) {
                 if (!spoiled[own.filters[j]].again(tap)) continue;
                 T* const to = dw + own.filters[j] * plan.weights.result_channel + at;

@@ -70,8 +70,7 @@ struct NarrowRepair {
         int64_t piece = 0;
         with_elements(operands.source(plan.pass) + first, [&](const auto* source) {
             border.for_each_class([&](const PixelClass& of) {
-                if (!bounds[channel].leaves(of)) return;
-                const auto wanted = [](int64_t) { return true; };
+                if (!find_wanted(bounds, of, 1, own)) return;
                 Extents u{};
                 for (int64_t n = 0; n < batch; ++n)
                     for (u[0] = of.pixels[0].lo; u[0] < of.pixels[0].hi; ++u[0])
@@ -83,7 +82,7 @@ struct NarrowRepair {
                                 for (int64_t i = 0; i < count; ++i)
                                     own.result_at[i] =
                                         result_of(n, u) + i * map.axis[2].result_step * plan.result.axis[2];
-                                write_repaired(plan, kernel, operands, own, count, 1, wanted);
+                                write_repaired(plan, kernel, operands, own, count, 1);
                             }
             });
         });
@@ -108,8 +107,7 @@ private:
     template <class S>
     void add_channels(const S* source, int64_t scale, int64_t first, int64_t count, int64_t n) const {
         border.for_each_class([&](const PixelClass& of) {
-            const auto wanted = [&](int64_t channel) { return bounds[channel].leaves(of); };
-            if (!std::any_of(own.channels, own.channels + count, wanted)) return;
+            if (!find_wanted(bounds, of, count, own)) return;
             for_each_pixel_of(of, [&](const Extents& u) {
                 for (int64_t j = 0; j < count; ++j) own.sums[j] = operands.bias ? operands.bias[first + j] : T(0);
                 for_each_row_of_taps(of, [&](int64_t d, int64_t h) {
@@ -123,7 +121,7 @@ private:
                     }
                 });
                 own.result_at[0] = result_of(n, u);
-                write_repaired(plan, kernel, operands, own, 1, count, wanted);
+                write_repaired(plan, kernel, operands, own, 1, count);
             });
         });
     }

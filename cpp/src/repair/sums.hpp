@@ -110,6 +110,7 @@ struct SumRepair {
     int64_t channel_block, tap_block;  // source channels and taps of a task, at most
     T *panel, *source, *sums;
     int64_t *positions, *in_source, *filters;
+    kernels::Run* runs;
     const T** row;
     T** row_sums;
     unsigned char* again;  // of the taps of a task
@@ -124,10 +125,11 @@ struct SumRepair {
         channel_block = std::min(g.in_channels / g.groups, tiles_of_block * rows);
         tap_block = std::clamp<int64_t>(most_sums / (channel_block * width), 1, plan.maps[0].map.taps());
         const bool in_place = RepairShape(plan).in_place;
-        panel = carver.take<T>(most_pixels * width);
+        panel = carver.take<T>(most_pixels * width + kernel.lanes);
+        runs = carver.take<kernels::Run>(std::max(most_pixels, width));
         source = carver.take<T>(in_place ? 0 : channel_block * most_pixels);
         sums = carver.take<T>(tap_block * std::max(channel_block * width, dot_lanes));
-        positions = carver.take<int64_t>(most_pixels);
+        positions = carver.take<int64_t>(std::max(most_pixels, width));
         in_source = carver.take<int64_t>(in_place ? 0 : most_pixels);
         filters = carver.take<int64_t>(width);
         row = carver.take<const T*>(channel_block);
@@ -219,14 +221,24 @@ private:
     // panel[pixel][filter].
     void pack_dy(int64_t n, int64_t d, Span height, Span columns) const {
         const TensorStrides& at = plan.result;
-        with_elements(operands.dy, [&](const auto* dy) {
-            for (int64_t j = 0; j < lanes; ++j) {
-                T* to = own.panel + j;
-                for (int64_t h = height.lo; h < height.hi; ++h, to += columns.length() * own.width)
-                    copy_elements(dy + at.offset(n, own.filters[j], {d, h, columns.lo}), at.axis[2], columns.length(),
-                                  to, own.width);
+        const kernels::Readers<T>& read = reading(kernel, operands.dy);
+        const Stored<T> from = operands.dy + at.offset(n, 0, {d, height.lo, columns.lo});
+        const int64_t width = columns.length();
+        int64_t runs = 0;
+        if (at.channel == 1) {  // filters that lie together, of each pixel
+            for (int64_t j = 0, end = 0; j < lanes; j = end) {
+                for (end = j + 1; end < lanes && own.filters[end] == own.filters[end - 1] + 1;) ++end;
+                own.runs[runs++] = {own.filters[j], j, end - j};
             }
-        });
+            int64_t count = 0;
+            for (int64_t h = 0; h < height.length(); ++h)
+                for (int64_t u = 0; u < width; ++u) own.positions[count++] = h * at.axis[1] + u * at.axis[2];
+            read.copy_panel(from.at, own.positions, count, own.runs, runs, own.panel, own.width, from.end);
+        } else {  // rows, of each filter
+            for (int64_t j = 0; j < lanes; ++j) own.positions[j] = own.filters[j] * at.channel;
+            for (int64_t h = 0; h < height.length(); ++h) own.runs[runs++] = {h * at.axis[1], h * width, width};
+            read.transpose_panel(from.at, own.positions, lanes, own.runs, runs, own.panel, own.width, from.end);
+        }
     }
 
     // Of pixels from the first one, in x.

@@ -102,8 +102,8 @@ void compute_again(const Plan& plan, const Operands<T>& operands, const Flag* no
     const bool all = needs_repair(again, operands);
     for (int64_t n = 0; n < plan.batch(); ++n)
         if (all || spoiled(not_finite[n]))
-            entry<T>(*again.how).run(again, whole.part(again.problem, plan.pass, n, false),
-                                     {threads, own.workspace, nullptr});
+            entry<T>(*again.how)
+                .run(again, whole.part(again.problem, plan.pass, n, false), {threads, own.workspace, nullptr});
     if (all) repair(again, operands, plan.batch(), threads, own.workspace);
 }
 
@@ -147,8 +147,7 @@ const Plan& part_of(const Plan& plan) { return plan.part != nullptr ? *plan.part
 
 // Computes apart, some samples at a time.  (The last part may begin with samples of the one before.)
 template <class T>
-void compute_apart(const Plan& plan, const Operands<T>& operands, bool spoils, CallThreads threads,
-                   std::byte* memory) {
+void compute_apart(const Plan& plan, const Operands<T>& operands, bool spoils, CallThreads threads, std::byte* memory) {
     const Plan& part = part_of(plan);
     if (&part != &plan) threads.plan = part.empty() ? 1 : threads_of(part, threads.plan);
     Carver carver(memory);
@@ -177,8 +176,8 @@ void execute_once(const Plan& plan, const Operands<T>& operands, const Writing& 
                   std::byte* memory) {
     // (Prepared weights that are not finite are not used packed.)
     const bool looks = plan.pass != Pass::weight_grad || operands.accumulate;
-    const bool spoils = !plan.empty() && looks && plan.again == nullptr && operands.packed == nullptr &&
-                        needs_repair(plan, operands);
+    const bool spoils =
+        !plan.empty() && looks && plan.again == nullptr && operands.packed == nullptr && needs_repair(plan, operands);
     if (goes_apart(plan, writing, spoils)) return compute_apart(plan, operands, spoils, threads, memory);
     Carver carver(memory);
     compute(plan, operands, spoils, threads, OnceMemory<T>(carver, plan, threads, false));

@@ -48,8 +48,7 @@ struct NarrowRepair {
         for (int64_t j = 0; j < count; ++j) own.channels[j] = first + j;
         if (std::all_of(bounds + first, bounds + first + count, [](const TapBounds& of) { return of.none(); })) return;
         fill_panel(plan, map, border, operands.w, own, count);
-        const Stored<T> source =
-            operands.source(plan.pass) + (n * shape.strides.batch + first * shape.strides.channel);
+        const Stored<T> source = operands.source(plan.pass) + (n * shape.strides.batch + first * shape.strides.channel);
         if (!turns_planes(plan))
             return with_elements(source, [&](const auto* elements) { add_channels(elements, 1, first, count, n); });
         turn_planes(kernel, source, source_pixels(plan), count, own.width, own.planes);
@@ -111,8 +110,8 @@ private:
             for_each_pixel_of(of, [&](const Extents& u) {
                 for (int64_t j = 0; j < count; ++j) own.sums[j] = operands.bias ? operands.bias[first + j] : T(0);
                 for_each_row_of_taps(of, [&](int64_t d, int64_t h) {
-                    const S* x = source + scale * (step[0].at(u[0], d) + step[1].at(u[1], h) +
-                                                   step[2].at(u[2], of.taps[2].lo));
+                    const S* x =
+                        source + scale * (step[0].at(u[0], d) + step[1].at(u[1], h) + step[2].at(u[2], of.taps[2].lo));
                     const T* weights = own.panel + border.tap_index({d, h, of.taps[2].lo}) * own.width;
                     for (int64_t w = 0; w < of.taps[2].length(); ++w) {
                         for (int64_t j = 0; j < count; ++j) own.sums[j] += weights[j] * computed<T>(x[j]);
@@ -139,7 +138,8 @@ private:
                 const S* const x = sample + c * shape.strides.channel + step[0].at(u[0], d) + step[1].at(u[1], h) +
                                    step[2].at(u[2], of.taps[2].lo);
                 if (count < few_pixels && taps >= many_taps)
-                    for (int64_t i = 0; i < count; ++i) sums[static_cast<size_t>(i)] += dot<T>(w, 1, x + i * pixel, tap, taps);
+                    for (int64_t i = 0; i < count; ++i)
+                        sums[static_cast<size_t>(i)] += dot<T>(w, 1, x + i * pixel, tap, taps);
                 else
                     for (int64_t t = 0; t < taps; ++t)
                         for (int64_t i = 0; i < count; ++i)

@@ -43,8 +43,7 @@ struct TapBounds {
     void add(const Extents& tap) {
         const bool first = none();
         for (size_t a = 0; a < 3; ++a)
-            of[a] = first ? Span{tap[a], tap[a] + 1}
-                          : Span{std::min(of[a].lo, tap[a]), std::max(of[a].hi, tap[a] + 1)};
+            of[a] = first ? Span{tap[a], tap[a] + 1} : Span{std::min(of[a].lo, tap[a]), std::max(of[a].hi, tap[a] + 1)};
     }
 };
 
@@ -65,8 +64,7 @@ struct RepairShape {
     }
     // The weights of a result channel begin so far on.
     int64_t weights_at(const Plan& plan, int64_t channel) const {
-        return channel / result_channels * plan.weights.group +
-               channel % result_channels * plan.weights.result_channel;
+        return channel / result_channels * plan.weights.group + channel % result_channels * plan.weights.result_channel;
     }
 };
 
@@ -84,8 +82,8 @@ inline bool is_depthwise(const Plan& plan) {
 inline bool turns_planes(const Plan& plan) {
     constexpr int64_t small = 4096;
     return is_depthwise(plan) && !plan.channels_last() &&
-           std::max(source_pixels(plan), plan.problem.y_elems() / plan.batch() / plan.problem.geometry().out_channels) <=
-               small;
+           std::max(source_pixels(plan),
+                    plan.problem.y_elems() / plan.batch() / plan.problem.geometry().out_channels) <= small;
 }
 
 // to[pixel][channel], `width` apart, of planes of `pixels` elements.
@@ -129,8 +127,8 @@ struct ProductRepair {
         width = int64_t(tiles.vectors) * kernel.lanes;
         rows = tiles.rows;
         constexpr int64_t marks = 8;  // find_bounds'
-        panel = carver.take<T>(
-            std::max(checked_mul(pairs, width, "the workspace"), checked_mul(marks, plan.problem.taps(), "the workspace")));
+        panel = carver.take<T>(std::max(checked_mul(pairs, width, "the workspace"),
+                                        checked_mul(marks, plan.problem.taps(), "the workspace")));
         patches = carver.take<T>(shape.in_place ? 0 : checked_mul(pairs, rows, "the workspace"));
         sums = carver.take<T>(rows * width);
         bias = carver.take<T>(width);
@@ -232,8 +230,7 @@ void write_repaired(const Plan& plan, const kernels::KernelTable<T>& kernel, con
                 operands.result.plain()[own.result_at[i] + own.channels[j] * step] = own.sums[i * own.width + j];
     } else if (step == 1) {  // channels that lie together
         for (int64_t j = 0, end = 0; j < lanes; j = end) {
-            for (end = j; end < lanes && own.channels[end] - own.channels[j] == end - j && wanted[end];)
-                ++end;
+            for (end = j; end < lanes && own.channels[end] - own.channels[j] == end - j && wanted[end];) ++end;
             for (int64_t i = 0; i < rows && end > j; ++i)
                 put(own.result_at[i] + own.channels[j], own.sums + i * own.width + j, end - j);
             end = std::max(end, j + 1);
@@ -364,7 +361,8 @@ void repair_panels(const Plan& plan, const IndexMap& map, const Operands<T>& ope
     int64_t bad = 0;
     for (int64_t group = 0; group < shape.groups; ++group)
         bad += ceil_div(std::count_if(bounds + group * each, bounds + (group + 1) * each,
-                                      [](const TapBounds& of) { return !of.none(); }), width);
+                                      [](const TapBounds& of) { return !of.none(); }),
+                        width);
     if (bad == 0) return;
     const int64_t parts = repair_parts(bad, threads);
     parallel_for(shape.groups * panels * parts, threads, [&](int64_t task, int thread) {

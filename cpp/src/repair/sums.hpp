@@ -176,8 +176,8 @@ private:
     void find_taps() const {
         for (int64_t t = tap_lo; t < tap_hi; ++t) {
             const Extents tap = border.tap_of(t);
-            const bool any = std::any_of(own.filters, own.filters + lanes,
-                                         [&](int64_t k) { return spoiled[k].again(tap); });
+            const bool any =
+                std::any_of(own.filters, own.filters + lanes, [&](int64_t k) { return spoiled[k].again(tap); });
             own.again[t - tap_lo] = any ? to_be_computed : 0;
         }
     }
@@ -187,8 +187,7 @@ private:
         const int64_t rows = border.axis[1].taps(), all = plan.maps[0].map.axis[1].count;
         const int64_t width = columns.length(), at_once = SumRepair<T>::most_pixels / width;
         bool any = false;
-        for (int64_t r = 0; r < border.axis[0].taps() * rows && !any; ++r)
-            any = again({r / rows, r % rows, s});
+        for (int64_t r = 0; r < border.axis[0].taps() * rows && !any; ++r) any = again({r / rows, r % rows, s});
         if (!any) return;
         for (int64_t lo = 0; lo < all; lo += at_once) {
             const Span height{lo, std::min(lo + at_once, all)};
@@ -244,7 +243,8 @@ private:
     // Of pixels from the first one, in x.
     void find_offsets(int64_t height, int64_t width) const {
         const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
-        const int64_t row = axis[1].source_step * shape.strides.axis[1], column = axis[2].source_step * shape.strides.axis[2];
+        const int64_t row = axis[1].source_step * shape.strides.axis[1],
+                      column = axis[2].source_step * shape.strides.axis[2];
         int64_t* to = own.positions;
         for (int64_t h = 0; h < height; ++h)
             for (int64_t u = 0; u < width; ++u) *to++ = h * row + u * column;
@@ -270,7 +270,8 @@ private:
             const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
             const Extents pixel{d, height.lo, columns.lo};
             for (size_t a = 0; a < 3; ++a)
-                first += (pixel[a] * axis[a].source_step + axis[a].taps[static_cast<size_t>(tap[a])].offset) * x.axis[a];
+                first +=
+                    (pixel[a] * axis[a].source_step + axis[a].taps[static_cast<size_t>(tap[a])].offset) * x.axis[a];
         } else {
             find_positions(d, tap, height, columns);
         }
@@ -357,8 +358,19 @@ void repair_sum_panels(const Plan& plan, const Border& border, const Operands<T>
         if (lanes == 0) return;
         const int64_t channel = task % channel_blocks * channel_block;
         const int64_t tap = task / channel_blocks % tap_blocks * own.tap_block;
-        SumBlock<T>{plan, border, kernel_table<T>(plan.isa), operands, spoiled, own, shape, group, lanes, channel,
-                    std::min(channel_block, shape.channels - channel), tap, std::min(tap + own.tap_block, border.taps())}
+        SumBlock<T>{plan,
+                    border,
+                    kernel_table<T>(plan.isa),
+                    operands,
+                    spoiled,
+                    own,
+                    shape,
+                    group,
+                    lanes,
+                    channel,
+                    std::min(channel_block, shape.channels - channel),
+                    tap,
+                    std::min(tap + own.tap_block, border.taps())}
             .run();
     });
 }

@@ -21,6 +21,8 @@ from geometry import Shape
 from rounding import PASSES
 from scripts import succeed
 
+import convpp
+
 pytest.importorskip("ml_dtypes")
 import plan_guard
 
@@ -135,6 +137,15 @@ def test_peak_memory_of_a_call(name: str, threads: int) -> None:
         assert peak >= said / 2, said
 
 
+@pytest.mark.parametrize("options", [{}, {"padding_mode": "reflect"}, {"padding_mode": "reflect", "dtype": "float16"}])
+def test_workspace_does_not_grow_with_the_batch(options: dict[str, Any]) -> None:
+    few, many = (
+        convpp.explain((n, *IMAGE[1:]), FILTERS, op="input_grad", padding=1, threads=1, **options).workspace_bytes
+        for n in (16, 512)
+    )
+    assert many - few <= 4096, "but for a flag of each sample"
+
+
 @pytest.mark.parametrize("table", ["layers.csv", "convbench.csv"])
 def test_workspace_of_real_layers_is_bounded(table: str) -> None:
     mib = 2**20
@@ -145,11 +156,12 @@ def test_workspace_of_real_layers_is_bounded(table: str) -> None:
             # Winograd: a box's tiles and their products, at each of up to 36 points.
             assert 0 < own <= (3 if said["algorithm"] == "direct" else 12) * mib, case
             weights = case.k * case.c // case.groups * math.prod(case.kernel) * size
+            sample = case.c * math.prod(case.input) * size
             results = {
                 "forward": 0,
-                "input_grad": case.n * case.c * math.prod(case.input) * size,
+                "input_grad": min(case.n, max(1, 4 * mib // sample)) * sample,
                 "weight_grad": weights,
             }
-            # Weights have up to 36 points for 9 taps, and are filled up to whole panels.  A gradient that is added
-            # to what is there may be needed as a whole before.
+            # Weights have up to 36 points for 9 taps, and are filled up to whole panels.  Gradients of some samples
+            # that are added to what is there may be needed as a whole before.
             assert said["workspace_bytes"] - own <= max(10 * weights, 32 * mib) + results[op], case

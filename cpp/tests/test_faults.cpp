@@ -1,5 +1,5 @@
-// No memory, at any place: whatever is asked for throws std::bad_alloc, leaves results untouched, keeps nothing and ends
-// nothing.
+// No memory, at any place: whatever is asked for throws std::bad_alloc, leaves results untouched, keeps nothing, and the
+// program goes on.
 //
 // This program has an operator new and an aligned_alloc of its own, which fail at the k-th call, for every k.
 #include <atomic>
@@ -82,10 +82,14 @@ int64_t with_every_fault(const Work& work) {
 
 std::vector<Geometry> geometries() {
     std::vector<Geometry> all{
-        conv2d(2, 24, 20, 9, 11, 3, 1, 1),       conv2d(1, 32, 32, 14, 14, 3, 1, 1, 1, 32),
-        conv2d(2, 16, 16, 8, 8, 3, 1, 1, 1, 4),  conv2d(2, 5, 6, 13, 12, 5, 3, 2, 2),
-        conv2d(1, 3, 16, 20, 20, 7, 2, 3),       conv2d(2, 32, 40, 7, 8, 1, 2, 0),
-        conv1d(1, 1, 1, 9, 1, 3, 0),             conv1d(2, 3, 4, 50, 9, 1, 4),
+        conv2d(2, 24, 20, 9, 11, 3, 1, 1),
+        conv2d(1, 32, 32, 14, 14, 3, 1, 1, 1, 32),
+        conv2d(2, 16, 16, 8, 8, 3, 1, 1, 1, 4),
+        conv2d(2, 5, 6, 13, 12, 5, 3, 2, 2),
+        conv2d(1, 3, 16, 20, 20, 7, 2, 3),
+        conv2d(2, 32, 40, 7, 8, 1, 2, 0),
+        conv1d(1, 1, 1, 9, 1, 3, 0),
+        conv1d(2, 3, 4, 50, 9, 1, 4),
         conv(3, 2, 4, 5, {4, 6, 7}, {3, 3, 3}, {1, 1, 1}),
     };
     all.push_back(conv2d(3, 4, 4, 9, 9, 3, 1, 1));
@@ -168,9 +172,8 @@ TEST_CASE("no memory while Winograd's algorithm is planned") {
     for (const bool reflects : {false, true}) {
         if (reflects) g.boundary = {Boundary::zeros, Boundary::reflect, Boundary::reflect};
         for (const Pass pass : all_passes)
-            CHECK(with_every_fault([&] {
-                      Convolution(ConvProblem(g), pass, DType::float32, Algorithm::winograd);
-                  }) > 0);
+            CHECK(with_every_fault([&] { Convolution(ConvProblem(g), pass, DType::float32, Algorithm::winograd); }) >
+                  0);
     }
 }
 

@@ -25,7 +25,9 @@ TEST_CASE("a block is kept for the next call of a thread, and grows when more is
     CHECK(KeptBlocks::bytes() == mib);
     CHECK(Workspace(1000).data() == first);
     CHECK(KeptBlocks::bytes() == mib);
-    { const Workspace larger(2 * mib); }
+    {
+        const Workspace larger(2 * mib);
+    }
     CHECK(KeptBlocks::bytes() == 2 * mib);
     KeptBlocks::drop_all();
     CHECK(KeptBlocks::bytes() == 0);
@@ -43,11 +45,17 @@ TEST_CASE("calls within calls have blocks of their own") {
 
 TEST_CASE("a large block is given back at once") {
     KeptBlocks::drop_all();
-    { const Workspace workspace(KeptBlocks::largest_kept + 1); }
+    {
+        const Workspace workspace(KeptBlocks::largest_kept + 1);
+    }
     CHECK(KeptBlocks::bytes() == 0);
-    { const Workspace workspace(KeptBlocks::largest_kept); }
+    {
+        const Workspace workspace(KeptBlocks::largest_kept);
+    }
     CHECK(KeptBlocks::bytes() == KeptBlocks::largest_kept);
-    { const Workspace workspace(KeptBlocks::largest_kept + 1); }
+    {
+        const Workspace workspace(KeptBlocks::largest_kept + 1);
+    }
     CHECK(KeptBlocks::bytes() == 0);
 }
 

@@ -17,13 +17,21 @@ void spoil(Array<S>& array, Spoils pattern, int64_t plane, Random& random) {
     const auto put = [&](int64_t i, double value) { array[i] = made<S>(value); };
     const auto any = [&] { return random.chance(2) ? inf : random.chance(2) ? -inf : nan; };
     for (int64_t i = 0; i < array.size(); ++i) switch (pattern) {
-            case Spoils::one: if (i == array.size() / 2) put(i, nan); break;
-            case Spoils::first: if (i == 0) put(i, inf); break;
+            case Spoils::one:
+                if (i == array.size() / 2) put(i, nan);
+                break;
+            case Spoils::first:
+                if (i == 0) put(i, inf);
+                break;
             case Spoils::all_nan: put(i, nan); break;
             case Spoils::all_inf: put(i, inf); break;
             case Spoils::mixed: put(i, random.chance(2) ? inf : -inf); break;
-            case Spoils::some: if (random.chance(50)) put(i, any()); break;
-            case Spoils::corners: if (i % plane == 0) put(i, any()); break;
+            case Spoils::some:
+                if (random.chance(50)) put(i, any());
+                break;
+            case Spoils::corners:
+                if (i % plane == 0) put(i, any());
+                break;
         }
 }
 
@@ -73,7 +81,8 @@ std::vector<Geometry> geometries() {
         conv2d(1, 1, 1, 40, 41, 11, 1, 5),         // single channels, long rows of taps
         conv2d(2, 2, 3, 6, 5, 7, 1, 3),            // no pixel reads inside at all taps
         conv2d(2, 12, 8, 8, 9, 3, 1, 2, 1, 4),     // groups
-        conv1d(2, 1, 1, 60, 33, 1, 16),            conv1d(1, 6, 7, 30, 4, 3, 5),
+        conv1d(2, 1, 1, 60, 33, 1, 16),
+        conv1d(1, 6, 7, 30, 4, 3, 5),
         conv(3, 2, 4, 5, {4, 6, 7}, {3, 3, 3}, {1, 1, 1}),
         conv2d(1, 3, 5, 1, 1, 5, 1, 2),            // taps that only ever meet padding
         conv2d(2, 4, 6, 5, 6, 1, 1, 2),

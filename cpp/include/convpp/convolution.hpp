@@ -76,7 +76,7 @@ struct Summary {
     bool parallel = false;  // enough work for more than one thread
     double weight_share = 0;  // forward: an estimate of the share of the time that `prepare` saves
     // The first: the most that a call takes, whatever its operands and options (but a forward pass that accumulates,
-    // which takes as many more as y has).  The second: what each thread has for itself.
+    // which may take 4 MiB of sums more, or those of a sample).  The second: what each thread has for itself.
     int64_t workspace_bytes = 0, workspace_bytes_per_thread = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
+#include "repair/finite.hpp"
 #include "repair/halo.hpp"
 #include "repair/nonfinite.hpp"
 #include "result/fill.hpp"
@@ -101,9 +102,23 @@ void compute_again(const Plan& plan, const Operands<T>& operands, const Flag* no
     const bool all = needs_repair(again, operands);
     for (int64_t n = 0; n < plan.batch(); ++n)
         if (all || spoiled(not_finite[n]))
-            entry<T>(*again.how).run(again, whole.part(again.problem, plan.pass, n, false),
-                                     {threads, own.workspace, nullptr});
+            entry<T>(*again.how)
+                .run(again, whole.part(again.problem, plan.pass, n, false), {threads, own.workspace, nullptr});
     if (all) repair(again, operands, plan.batch(), threads, own.workspace);
+}
+
+// Whether a look at some of the factors says that all is going to be computed again.
+template <class T>
+bool soon_not_finite(const Plan& plan, const Operands<T>& operands) {
+    if (plan.again == nullptr) return false;
+    // Looking takes up to a hundredth of the time that it may save.  (Weights spoil all samples.)
+    constexpr double flops_of_look = 4000;
+    const auto most = static_cast<int64_t>(plan.problem.flops() / flops_of_look);
+    const auto spoilt = [&](const Stored<T>& factor, int64_t elems) {
+        return factor && !all_finite(factor, std::min(elems, most));
+    };
+    if (plan.pass != Pass::weight_grad) return spoilt(operands.w, plan.problem.w_elems());
+    return spoilt(operands.dy, plan.problem.y_elems()) || spoilt(operands.x, plan.problem.x_elems());
 }
 
 // Sums into results that nothing has to be done to later.
@@ -114,9 +129,10 @@ void compute(const Plan& plan, const Operands<T>& operands, bool spoils, const C
         if (!operands.accumulate) fill_results(plan, operands, threads.plan);
     } else {
         const int64_t flags = plan.again == nullptr ? 0 : plan.pass == Pass::weight_grad ? 1 : plan.batch();
-        for (int64_t i = 0; i < flags; ++i) new (memory.not_finite + i) Flag(0);
+        const bool skips = soon_not_finite(plan, operands);
+        for (int64_t i = 0; i < flags; ++i) new (memory.not_finite + i) Flag(skips ? 1 : 0);
         if (plan.gaps == Gaps::filled_before && !operands.accumulate) fill_results(plan, operands, threads.plan);
-        entry<T>(*plan.how).run(plan, operands, {threads.plan, memory.workspace, memory.not_finite});
+        if (!skips) entry<T>(*plan.how).run(plan, operands, {threads.plan, memory.workspace, memory.not_finite});
         // (dw is looked at when it is computed, unless something was in it before.)
         if (plan.pass == Pass::weight_grad && plan.again == nullptr && !operands.accumulate)
             spoils = needs_repair(plan, operands, true);
@@ -131,8 +147,7 @@ const Plan& part_of(const Plan& plan) { return plan.part != nullptr ? *plan.part
 
 // Computes apart, some samples at a time.  (The last part may begin with samples of the one before.)
 template <class T>
-void compute_apart(const Plan& plan, const Operands<T>& operands, bool spoils, CallThreads threads,
-                   std::byte* memory) {
+void compute_apart(const Plan& plan, const Operands<T>& operands, bool spoils, CallThreads threads, std::byte* memory) {
     const Plan& part = part_of(plan);
     if (&part != &plan) threads.plan = part.empty() ? 1 : threads_of(part, threads.plan);
     Carver carver(memory);
@@ -161,8 +176,8 @@ void execute_once(const Plan& plan, const Operands<T>& operands, const Writing& 
                   std::byte* memory) {
     // (Prepared weights that are not finite are not used packed.)
     const bool looks = plan.pass != Pass::weight_grad || operands.accumulate;
-    const bool spoils = !plan.empty() && looks && plan.again == nullptr && operands.packed == nullptr &&
-                        needs_repair(plan, operands);
+    const bool spoils =
+        !plan.empty() && looks && plan.again == nullptr && operands.packed == nullptr && needs_repair(plan, operands);
     if (goes_apart(plan, writing, spoils)) return compute_apart(plan, operands, spoils, threads, memory);
     Carver carver(memory);
     compute(plan, operands, spoils, threads, OnceMemory<T>(carver, plan, threads, false));

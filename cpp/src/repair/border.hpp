@@ -87,9 +87,7 @@ struct Border {
 
     int64_t taps() const { return axis[0].taps() * axis[1].taps() * axis[2].taps(); }
     Extents tap_extents() const { return {axis[0].taps(), axis[1].taps(), axis[2].taps()}; }
-    int64_t tap_index(const Extents& tap) const {
-        return (tap[0] * axis[1].taps() + tap[1]) * axis[2].taps() + tap[2];
-    }
+    int64_t tap_index(const Extents& tap) const { return (tap[0] * axis[1].taps() + tap[1]) * axis[2].taps() + tap[2]; }
     Extents tap_of(int64_t index) const {
         const int64_t rows = axis[1].taps(), columns = axis[2].taps();
         return {index / columns / rows, index / columns % rows, index % columns};

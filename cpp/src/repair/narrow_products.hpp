@@ -48,8 +48,7 @@ struct NarrowRepair {
         for (int64_t j = 0; j < count; ++j) own.channels[j] = first + j;
         if (std::all_of(bounds + first, bounds + first + count, [](const TapBounds& of) { return of.none(); })) return;
         fill_panel(plan, map, border, operands.w, own, count);
-        const Stored<T> source =
-            operands.source(plan.pass) + (n * shape.strides.batch + first * shape.strides.channel);
+        const Stored<T> source = operands.source(plan.pass) + (n * shape.strides.batch + first * shape.strides.channel);
         if (!turns_planes(plan))
             return with_elements(source, [&](const auto* elements) { add_channels(elements, 1, first, count, n); });
         turn_planes(kernel, source, source_pixels(plan), count, own.width, own.planes);
@@ -70,8 +69,7 @@ struct NarrowRepair {
         int64_t piece = 0;
         with_elements(operands.source(plan.pass) + first, [&](const auto* source) {
             border.for_each_class([&](const PixelClass& of) {
-                if (!bounds[channel].leaves(of)) return;
-                const auto wanted = [](int64_t) { return true; };
+                if (!find_wanted(bounds, of, 1, own)) return;
                 Extents u{};
                 for (int64_t n = 0; n < batch; ++n)
                     for (u[0] = of.pixels[0].lo; u[0] < of.pixels[0].hi; ++u[0])
@@ -83,7 +81,7 @@ struct NarrowRepair {
                                 for (int64_t i = 0; i < count; ++i)
                                     own.result_at[i] =
                                         result_of(n, u) + i * map.axis[2].result_step * plan.result.axis[2];
-                                write_repaired(plan, kernel, operands, own, count, 1, wanted);
+                                write_repaired(plan, kernel, operands, own, count, 1);
                             }
             });
         });
@@ -108,13 +106,12 @@ private:
     template <class S>
     void add_channels(const S* source, int64_t scale, int64_t first, int64_t count, int64_t n) const {
         border.for_each_class([&](const PixelClass& of) {
-            const auto wanted = [&](int64_t channel) { return bounds[channel].leaves(of); };
-            if (!std::any_of(own.channels, own.channels + count, wanted)) return;
+            if (!find_wanted(bounds, of, count, own)) return;
             for_each_pixel_of(of, [&](const Extents& u) {
                 for (int64_t j = 0; j < count; ++j) own.sums[j] = operands.bias ? operands.bias[first + j] : T(0);
                 for_each_row_of_taps(of, [&](int64_t d, int64_t h) {
-                    const S* x = source + scale * (step[0].at(u[0], d) + step[1].at(u[1], h) +
-                                                   step[2].at(u[2], of.taps[2].lo));
+                    const S* x =
+                        source + scale * (step[0].at(u[0], d) + step[1].at(u[1], h) + step[2].at(u[2], of.taps[2].lo));
                     const T* weights = own.panel + border.tap_index({d, h, of.taps[2].lo}) * own.width;
                     for (int64_t w = 0; w < of.taps[2].length(); ++w) {
                         for (int64_t j = 0; j < count; ++j) own.sums[j] += weights[j] * computed<T>(x[j]);
@@ -123,7 +120,7 @@ private:
                     }
                 });
                 own.result_at[0] = result_of(n, u);
-                write_repaired(plan, kernel, operands, own, 1, count, wanted);
+                write_repaired(plan, kernel, operands, own, 1, count);
             });
         });
     }
@@ -141,7 +138,8 @@ private:
                 const S* const x = sample + c * shape.strides.channel + step[0].at(u[0], d) + step[1].at(u[1], h) +
                                    step[2].at(u[2], of.taps[2].lo);
                 if (count < few_pixels && taps >= many_taps)
-                    for (int64_t i = 0; i < count; ++i) sums[static_cast<size_t>(i)] += dot<T>(w, 1, x + i * pixel, tap, taps);
+                    for (int64_t i = 0; i < count; ++i)
+                        sums[static_cast<size_t>(i)] += dot<T>(w, 1, x + i * pixel, tap, taps);
                 else
                     for (int64_t t = 0; t < taps; ++t)
                         for (int64_t i = 0; i < count; ++i)

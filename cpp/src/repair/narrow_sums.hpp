@@ -30,12 +30,12 @@ void for_each_row_inside(const Plan& plan, const Border& border, const TensorStr
                 depth.at(i, tap[0]) + height.at(j, tap[1]) + width.at(w.lo, tap[2]), w.length());
 }
 
-// Whether products of rows are faster than tiles, whose rows are source channels: few channels on both sides, or few
-// source channels and pixels that lie together.
+// Whether products of rows are faster than tiles, whose rows are source channels: few channels on both sides, or a
+// single source channel and pixels that lie together.
 inline bool has_long_rows(const Plan& plan) {
-    constexpr int64_t few = 4, long_row = 12;
+    constexpr int64_t long_row = 12;
     const AxisMap& width = plan.maps[0].map.axis[2];
-    return is_narrow(plan) || (RepairShape(plan).channels < few && !plan.channels_last() && width.source_step == 1 &&
+    return is_narrow(plan) || (RepairShape(plan).channels == 1 && !plan.channels_last() && width.source_step == 1 &&
                                width.count >= long_row && !plan.maps[0].map.has_border());
 }
 
@@ -74,16 +74,19 @@ void repair_channels(const Plan& plan, const Border& border, const Operands<T>& 
         const Extents tap = border.tap_of(t);
         const bool again = std::any_of(spoiled + first, spoiled + first + count,
                                        [&](const SpoiledFilter& filter) { return filter.again(tap); });
-        own.again[t - taps.lo] = again;
+        own.again[t - taps.lo] = again ? to_be_computed : 0;
         any |= again;
     }
     if (!any) return;
     std::fill_n(own.sums, taps.length() * dot_lanes, T(0));
     const auto add = [&](const auto* dy, const auto* x, int64_t scale) {
         for (int64_t tap = taps.lo; tap < taps.hi; ++tap)
-            if (own.again[tap - taps.lo] != 0)
-                add_channels(plan, border, dy, x, scale, count, border.tap_of(tap),
-                             own.sums + (tap - taps.lo) * dot_lanes);
+            if (own.again[tap - taps.lo] == to_be_computed) {
+                T* const sums = own.sums + (tap - taps.lo) * dot_lanes;
+                add_channels(plan, border, dy, x, scale, count, border.tap_of(tap), sums);
+                if (std::all_of(sums, sums + count, [](T sum) { return sum != sum; }))
+                    own.again[tap - taps.lo] = stays_nan;
+            }
     };
     for (int64_t n = 0; n < plan.batch(); ++n) {
         const Stored<T> dy = operands.dy + (n * plan.result.batch + first * plan.result.channel);
@@ -135,7 +138,7 @@ void repair_narrow_sums(const Plan& plan, const Border& border, const Operands<T
             T sum = T(0);
             with_elements(operands.dy + k * plan.result.channel, [&](const auto* dy) {
                 const auto* const from = reinterpret_cast<decltype(dy)>(x.at);
-                for (int64_t n = 0; n < plan.batch(); ++n) {
+                for (int64_t n = 0; n < plan.batch() && sum == sum; ++n) {
                     const auto add = [&](int64_t dy_at, int64_t x_at, int64_t count) {
                         sum += dot<T>(dy + n * plan.result.batch + dy_at, dy_step,
                                       from + n * shape.strides.batch + x_at, x_step, count);

@@ -43,8 +43,7 @@ struct TapBounds {
     void add(const Extents& tap) {
         const bool first = none();
         for (size_t a = 0; a < 3; ++a)
-            of[a] = first ? Span{tap[a], tap[a] + 1}
-                          : Span{std::min(of[a].lo, tap[a]), std::max(of[a].hi, tap[a] + 1)};
+            of[a] = first ? Span{tap[a], tap[a] + 1} : Span{std::min(of[a].lo, tap[a]), std::max(of[a].hi, tap[a] + 1)};
     }
 };
 
@@ -65,8 +64,7 @@ struct RepairShape {
     }
     // The weights of a result channel begin so far on.
     int64_t weights_at(const Plan& plan, int64_t channel) const {
-        return channel / result_channels * plan.weights.group +
-               channel % result_channels * plan.weights.result_channel;
+        return channel / result_channels * plan.weights.group + channel % result_channels * plan.weights.result_channel;
     }
 };
 
@@ -84,8 +82,8 @@ inline bool is_depthwise(const Plan& plan) {
 inline bool turns_planes(const Plan& plan) {
     constexpr int64_t small = 4096;
     return is_depthwise(plan) && !plan.channels_last() &&
-           std::max(source_pixels(plan), plan.problem.y_elems() / plan.batch() / plan.problem.geometry().out_channels) <=
-               small;
+           std::max(source_pixels(plan),
+                    plan.problem.y_elems() / plan.batch() / plan.problem.geometry().out_channels) <= small;
 }
 
 // to[pixel][channel], `width` apart, of planes of `pixels` elements.
@@ -117,6 +115,7 @@ struct ProductRepair {
     int64_t width, rows;  // of a tile
     T *panel, *patches, *sums, *bias;
     int64_t *offsets, *channels, *result_at;  // of pairs; of the panel's lanes; of the tile's rows
+    bool* wanted;  // of the panel's lanes
     const T** row;
     T** row_sums;
     T* planes;  // depthwise, channels_first: of the panel's channels, side by side
@@ -128,14 +127,15 @@ struct ProductRepair {
         width = int64_t(tiles.vectors) * kernel.lanes;
         rows = tiles.rows;
         constexpr int64_t marks = 8;  // find_bounds'
-        panel = carver.take<T>(
-            std::max(checked_mul(pairs, width, "the workspace"), checked_mul(marks, plan.problem.taps(), "the workspace")));
+        panel = carver.take<T>(std::max(checked_mul(pairs, width, "the workspace"),
+                                        checked_mul(marks, plan.problem.taps(), "the workspace")));
         patches = carver.take<T>(shape.in_place ? 0 : checked_mul(pairs, rows, "the workspace"));
         sums = carver.take<T>(rows * width);
         bias = carver.take<T>(width);
         offsets = carver.take<int64_t>(pairs);
         channels = carver.take<int64_t>(width);
         result_at = carver.take<int64_t>(rows);
+        wanted = carver.take<bool>(width);
         row = carver.take<const T*>(rows);
         row_sums = carver.take<T*>(rows);
         planes = carver.take<T>(turns_planes(plan) ? source_pixels(plan) * width + kernel.lanes : 0);
@@ -206,10 +206,19 @@ void fill_panel(const Plan& plan, const IndexMap& map, const Border& border, con
     }
 }
 
-// Writes whole sums[row][lane] to the results that begin at result_at[row], for the lanes whose channels `wanted` says.
-template <class T, class Wanted>
+// Finds the lanes whose results at a class of pixels are spoiled.  Returns whether there are any.
+template <class T>
+bool find_wanted(const TapBounds* bounds, const PixelClass& of, int64_t lanes, const ProductRepair<T>& own) {
+    bool any = false;
+    for (int64_t j = 0; j < lanes; ++j) any |= own.wanted[j] = bounds[own.channels[j]].leaves(of);
+    return any;
+}
+
+// Writes whole sums[row][lane] to the results that begin at result_at[row], for the lanes that are wanted.
+template <class T>
 void write_repaired(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
-                    const ProductRepair<T>& own, int64_t rows, int64_t lanes, const Wanted& wanted) {
+                    const ProductRepair<T>& own, int64_t rows, int64_t lanes) {
+    const bool* const wanted = own.wanted;
     const int64_t step = plan.result.channel;
     const bool plain = operands.result.as == Storage::plain && operands.epilogue.none();
     const auto put = [&](int64_t to, const T* sums, int64_t count) {
@@ -217,12 +226,11 @@ void write_repaired(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     };
     if (plain) {
         for (int64_t j = 0; j < lanes; ++j)
-            for (int64_t i = 0; wanted(own.channels[j]) && i < rows; ++i)
+            for (int64_t i = 0; i < (wanted[j] ? rows : 0); ++i)
                 operands.result.plain()[own.result_at[i] + own.channels[j] * step] = own.sums[i * own.width + j];
     } else if (step == 1) {  // channels that lie together
         for (int64_t j = 0, end = 0; j < lanes; j = end) {
-            for (end = j; end < lanes && own.channels[end] - own.channels[j] == end - j && wanted(own.channels[end]);)
-                ++end;
+            for (end = j; end < lanes && own.channels[end] - own.channels[j] == end - j && wanted[end];) ++end;
             for (int64_t i = 0; i < rows && end > j; ++i)
                 put(own.result_at[i] + own.channels[j], own.sums + i * own.width + j, end - j);
             end = std::max(end, j + 1);
@@ -230,7 +238,7 @@ void write_repaired(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     } else {  // pixels that lie together
         std::array<T, kernels::max_tile_rows> together;
         for (int64_t j = 0; j < lanes; ++j)
-            for (int64_t i = 0, end = 0; wanted(own.channels[j]) && i < rows; i = end) {
+            for (int64_t i = 0, end = 0; i < (wanted[j] ? rows : 0); i = end) {
                 for (end = i; end < rows && own.result_at[end] - own.result_at[i] == end - i; ++end)
                     together[static_cast<size_t>(end - i)] = own.sums[end * own.width + j];
                 put(own.result_at[i] + own.channels[j] * step, together.data(), end - i);
@@ -265,15 +273,14 @@ struct PanelRepair {
         });
         int64_t tile = 0;
         border.for_each_class([&](const PixelClass& of) {
-            const auto wanted = [&](int64_t channel) { return bounds[channel].leaves(of); };
-            if (!std::any_of(own.channels, own.channels + lanes, wanted)) return;
+            if (!find_wanted(bounds, of, lanes, own)) return;
             const int64_t pixels = of.pixel_count(), all = batch * pixels;
             for (int64_t first = 0; first < all; first += own.rows) {
                 if (tile++ % parts != part) continue;
                 const int64_t count = std::min(own.rows, all - first);
                 for (int64_t i = 0; i < count; ++i) place_row(group_source, shape, of, i, first + i, pixels);
                 multiply(of, shape.channels, count);
-                write_repaired(plan, kernel, operands, own, count, lanes, wanted);
+                write_repaired(plan, kernel, operands, own, count, lanes);
             }
         });
     }
@@ -354,7 +361,8 @@ void repair_panels(const Plan& plan, const IndexMap& map, const Operands<T>& ope
     int64_t bad = 0;
     for (int64_t group = 0; group < shape.groups; ++group)
         bad += ceil_div(std::count_if(bounds + group * each, bounds + (group + 1) * each,
-                                      [](const TapBounds& of) { return !of.none(); }), width);
+                                      [](const TapBounds& of) { return !of.none(); }),
+                        width);
     if (bad == 0) return;
     const int64_t parts = repair_parts(bad, threads);
     parallel_for(shape.groups * panels * parts, threads, [&](int64_t task, int thread) {

@@ -64,30 +64,43 @@ void find_spoiled(const Plan& plan, const Border& border, const Stored<T>& dy, i
         const int64_t first = block * width, count = std::min(width, filters - first);
         std::fill_n(spoiled + first, count, SpoiledFilter{});
         const Stored<T> of_block = dy + first * plan.result.channel;
-        border.for_each_class([&](const PixelClass& of) {
-            if (border.is_inside(of)) return;
-            std::array<bool, side_by_side> found{};
-            int64_t left = count;  // the first one of each filter says enough
-            const auto look = [&](int64_t at) {
-                for (int64_t k = 0; k < count; ++k) {
-                    const T value = of_block[at + k * plan.result.channel];
-                    if (is_finite(value) || found[static_cast<size_t>(k)]) continue;
-                    found[static_cast<size_t>(k)] = true;
-                    spoiled[first + k].add(of.taps, value != value);
-                    --left;
-                }
-            };
-            const int64_t length = of.pixels[2].length();
-            for (int64_t n = 0; n < plan.batch(); ++n)
-                for (int64_t d = of.pixels[0].lo; d < of.pixels[0].hi; ++d)
-                    for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi && left > 0; ++h) {
-                        const int64_t lo = plan.result.offset(n, 0, {d, h, of.pixels[2].lo});
-                        if (step == 1 && width == 1 && length >= long_row && all_finite(of_block + lo, length)) continue;
-                        for (int64_t u = 0; u < length && left > 0; ++u) look(lo + u * step);
+        const int64_t plane = plan.problem.y_elems() / plan.batch() / filters;
+        if (width == 1) {  // planes that are finite are soon seen
+            bool finite = true;
+            for (int64_t n = 0; n < plan.batch() && finite; ++n)
+                finite = all_finite(of_block + n * plan.result.batch, plane);
+            if (finite) return;
+        }
+        with_elements(of_block, [&](const auto* elements) {
+            border.for_each_class([&](const PixelClass& of) {
+                if (border.is_inside(of)) return;
+                std::array<bool, side_by_side> found{};
+                int64_t left = count;  // the first one of each filter says enough
+                const auto look = [&](int64_t at) {
+                    for (int64_t k = 0; k < count; ++k) {
+                        const T value = computed<T>(elements[at + k * plan.result.channel]);
+                        if (is_finite(value) || found[static_cast<size_t>(k)]) continue;
+                        found[static_cast<size_t>(k)] = true;
+                        spoiled[first + k].add(of.taps, value != value);
+                        --left;
                     }
+                };
+                const int64_t length = of.pixels[2].length();
+                for (int64_t n = 0; n < plan.batch(); ++n)
+                    for (int64_t d = of.pixels[0].lo; d < of.pixels[0].hi; ++d)
+                        for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi && left > 0; ++h) {
+                            const int64_t lo = plan.result.offset(n, 0, {d, h, of.pixels[2].lo});
+                            if (step == 1 && width == 1 && length >= long_row && all_finite(of_block + lo, length))
+                                continue;
+                            for (int64_t u = 0; u < length && left > 0; ++u) look(lo + u * step);
+                        }
+            });
         });
     });
 }
+
+// Of a tap of a task: its sums are to be computed for some filter; or they are NaN already, and stay so.
+inline constexpr unsigned char to_be_computed = 1, stays_nan = 2;
 
 // What a thread needs.
 template <class T>
@@ -97,9 +110,10 @@ struct SumRepair {
     int64_t channel_block, tap_block;  // source channels and taps of a task, at most
     T *panel, *source, *sums;
     int64_t *positions, *in_source, *filters;
+    kernels::Run* runs;
     const T** row;
     T** row_sums;
-    unsigned char* again;  // of the taps of a task: for some filter
+    unsigned char* again;  // of the taps of a task
     T *x_planes, *dy_planes;  // depthwise, channels_first: of dot_lanes channels, side by side
 
     SumRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
@@ -111,10 +125,11 @@ struct SumRepair {
         channel_block = std::min(g.in_channels / g.groups, tiles_of_block * rows);
         tap_block = std::clamp<int64_t>(most_sums / (channel_block * width), 1, plan.maps[0].map.taps());
         const bool in_place = RepairShape(plan).in_place;
-        panel = carver.take<T>(most_pixels * width);
+        panel = carver.take<T>(most_pixels * width + kernel.lanes);
+        runs = carver.take<kernels::Run>(std::max(most_pixels, width));
         source = carver.take<T>(in_place ? 0 : channel_block * most_pixels);
         sums = carver.take<T>(tap_block * std::max(channel_block * width, dot_lanes));
-        positions = carver.take<int64_t>(most_pixels);
+        positions = carver.take<int64_t>(std::max(most_pixels, width));
         in_source = carver.take<int64_t>(in_place ? 0 : most_pixels);
         filters = carver.take<int64_t>(width);
         row = carver.take<const T*>(channel_block);
@@ -156,13 +171,14 @@ struct SumBlock {
 private:
     bool again(const Extents& tap) const {
         const int64_t index = border.tap_index(tap);
-        return index >= tap_lo && index < tap_hi && own.again[index - tap_lo] != 0;
+        return index >= tap_lo && index < tap_hi && own.again[index - tap_lo] == to_be_computed;
     }
     void find_taps() const {
         for (int64_t t = tap_lo; t < tap_hi; ++t) {
             const Extents tap = border.tap_of(t);
-            own.again[t - tap_lo] = std::any_of(own.filters, own.filters + lanes,
-                                                [&](int64_t k) { return spoiled[k].again(tap); });
+            const bool any =
+                std::any_of(own.filters, own.filters + lanes, [&](int64_t k) { return spoiled[k].again(tap); });
+            own.again[t - tap_lo] = any ? to_be_computed : 0;
         }
     }
 
@@ -171,8 +187,7 @@ private:
         const int64_t rows = border.axis[1].taps(), all = plan.maps[0].map.axis[1].count;
         const int64_t width = columns.length(), at_once = SumRepair<T>::most_pixels / width;
         bool any = false;
-        for (int64_t r = 0; r < border.axis[0].taps() * rows && !any; ++r)
-            any = again({r / rows, r % rows, s});
+        for (int64_t r = 0; r < border.axis[0].taps() * rows && !any; ++r) any = again({r / rows, r % rows, s});
         if (!any) return;
         for (int64_t lo = 0; lo < all; lo += at_once) {
             const Span height{lo, std::min(lo + at_once, all)};
@@ -187,26 +202,49 @@ private:
                         add_tap(n, d, {depth, r, s}, its, columns, own.panel + (its.lo - lo) * width * own.width);
                 }
             }
+            for (int64_t r = 0; r < border.axis[0].taps() * rows; ++r) stop_at_nan({r / rows, r % rows, s});
         }
+    }
+
+    void stop_at_nan(const Extents& tap) const {
+        if (!again(tap)) return;
+        const int64_t t = border.tap_index(tap) - tap_lo;
+        for (int64_t j = 0; j < lanes; ++j)
+            for (int64_t c = 0, end = spoiled[own.filters[j]].again(tap) ? channels : 0; c < end; ++c) {
+                const T sum = own.sums[(t * channels + c) * own.width + j];
+                if (sum == sum) return;
+            }
+        own.again[t] = stays_nan;
     }
 
     // panel[pixel][filter].
     void pack_dy(int64_t n, int64_t d, Span height, Span columns) const {
         const TensorStrides& at = plan.result;
-        with_elements(operands.dy, [&](const auto* dy) {
-            for (int64_t j = 0; j < lanes; ++j) {
-                T* to = own.panel + j;
-                for (int64_t h = height.lo; h < height.hi; ++h, to += columns.length() * own.width)
-                    copy_elements(dy + at.offset(n, own.filters[j], {d, h, columns.lo}), at.axis[2], columns.length(),
-                                  to, own.width);
+        const kernels::Readers<T>& read = reading(kernel, operands.dy);
+        const Stored<T> from = operands.dy + at.offset(n, 0, {d, height.lo, columns.lo});
+        const int64_t width = columns.length();
+        int64_t runs = 0;
+        if (at.channel == 1) {  // filters that lie together, of each pixel
+            for (int64_t j = 0, end = 0; j < lanes; j = end) {
+                for (end = j + 1; end < lanes && own.filters[end] == own.filters[end - 1] + 1;) ++end;
+                own.runs[runs++] = {own.filters[j], j, end - j};
             }
-        });
+            int64_t count = 0;
+            for (int64_t h = 0; h < height.length(); ++h)
+                for (int64_t u = 0; u < width; ++u) own.positions[count++] = h * at.axis[1] + u * at.axis[2];
+            read.copy_panel(from.at, own.positions, count, own.runs, runs, own.panel, own.width, from.end);
+        } else {  // rows, of each filter
+            for (int64_t j = 0; j < lanes; ++j) own.positions[j] = own.filters[j] * at.channel;
+            for (int64_t h = 0; h < height.length(); ++h) own.runs[runs++] = {h * at.axis[1], h * width, width};
+            read.transpose_panel(from.at, own.positions, lanes, own.runs, runs, own.panel, own.width, from.end);
+        }
     }
 
     // Of pixels from the first one, in x.
     void find_offsets(int64_t height, int64_t width) const {
         const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
-        const int64_t row = axis[1].source_step * shape.strides.axis[1], column = axis[2].source_step * shape.strides.axis[2];
+        const int64_t row = axis[1].source_step * shape.strides.axis[1],
+                      column = axis[2].source_step * shape.strides.axis[2];
         int64_t* to = own.positions;
         for (int64_t h = 0; h < height; ++h)
             for (int64_t u = 0; u < width; ++u) *to++ = h * row + u * column;
@@ -232,7 +270,8 @@ private:
             const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
             const Extents pixel{d, height.lo, columns.lo};
             for (size_t a = 0; a < 3; ++a)
-                first += (pixel[a] * axis[a].source_step + axis[a].taps[static_cast<size_t>(tap[a])].offset) * x.axis[a];
+                first +=
+                    (pixel[a] * axis[a].source_step + axis[a].taps[static_cast<size_t>(tap[a])].offset) * x.axis[a];
         } else {
             find_positions(d, tap, height, columns);
         }
@@ -274,8 +313,9 @@ private:
         const IndexMap& map = plan.maps[0].map;
         T* const dw = operands.result.plain();
         for_each_position(border.tap_extents(), [&](const Extents& tap) {
-            if (!again(tap)) return;
-            const int64_t t = border.tap_index(tap), at = weight_at(plan, map, tap);
+            const int64_t t = border.tap_index(tap);
+            if (t < tap_lo || t >= tap_hi || own.again[t - tap_lo] == 0) return;
+            const int64_t at = weight_at(plan, map, tap);
             for (int64_t j = 0; j < lanes; ++j) {
                 if (!spoiled[own.filters[j]].again(tap)) continue;
                 T* const to = dw + own.filters[j] * plan.weights.result_channel + at;
@@ -318,8 +358,19 @@ void repair_sum_panels(const Plan& plan, const Border& border, const Operands<T>
         if (lanes == 0) return;
         const int64_t channel = task % channel_blocks * channel_block;
         const int64_t tap = task / channel_blocks % tap_blocks * own.tap_block;
-        SumBlock<T>{plan, border, kernel_table<T>(plan.isa), operands, spoiled, own, shape, group, lanes, channel,
-                    std::min(channel_block, shape.channels - channel), tap, std::min(tap + own.tap_block, border.taps())}
+        SumBlock<T>{plan,
+                    border,
+                    kernel_table<T>(plan.isa),
+                    operands,
+                    spoiled,
+                    own,
+                    shape,
+                    group,
+                    lanes,
+                    channel,
+                    std::min(channel_block, shape.channels - channel),
+                    tap,
+                    std::min(tap + own.tap_block, border.taps())}
             .run();
     });
 }

@@ -83,7 +83,7 @@ inline int64_t rows_of(const Plan& plan, const MapPlan& m) {
     return plan.batch() * m.map.axis[0].count * m.map.axis[1].count;
 }
 inline bool together(const Plan& plan, const MapPlan& m) {
-    return m.map.axis[2].result_step * plan.result.axis[2] == 1;
+    return m.map.axis[2].result_step == 1 && plan.result.axis[2] == 1;
 }
 
 // Elements of the source that a map's taps read, padding included, of all samples and one channel; each at least once.

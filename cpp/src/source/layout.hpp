@@ -90,8 +90,9 @@ inline ReadRange read_range(const MapPlan& m, size_t a, const Box& pixels, const
                 static_cast<int32_t>(taps.length()), static_cast<int32_t>(-1 - taps.lo)};
     if (phases == Phases::together) return whole_range(axis, lo, count, taps.lo, taps.hi);
     const Span shifts = axis.taps.shifts(taps.lo, taps.hi);
-    const int64_t reach =
-        reaches_alike(axis) ? (taps.length() - 1) * std::abs(axis.taps.apart()) / step + 1 : shifts.hi - shifts.lo;
+    const int64_t reach = step > 1 && reaches_alike(axis)
+                              ? (taps.length() - 1) * std::abs(axis.taps.apart()) / step + 1  // the longest
+                              : shifts.hi - shifts.lo;
     return {(lo + shifts.lo) * step, count + reach, step, &axis.taps,
             static_cast<int32_t>(axis.taps.phases(taps.length())), static_cast<int32_t>(taps.lo)};
 }

@@ -23,7 +23,7 @@ Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const M
     const auto slots = [&](int64_t rows) { return row_slots(rows, kernels.row_tile_vectors[rows - 1]); };
     const int64_t full = channels / shape.rows, rest = channels % shape.rows;
     const double of_vector = f(full) * slots(shape.rows) + (rest > 0 ? slots(rest) : 0.0);
-    const double vectors = f(rows_of(plan, m) * ceil_div(length, shape.lanes));
+    const double vectors = f(rows_of(plan, m)) * f(ceil_div(length, shape.lanes));
     double cost = f(terms_of(m)) * of_vector * vectors + filled_vector * filled_vectors(plan, m, shape.lanes);
     if (length < shape.lanes || !together(plan, m))
         cost += strided_store * vectors * f(channels * std::min(length, shape.lanes)) * f(2 * m.patches.count() - 1);

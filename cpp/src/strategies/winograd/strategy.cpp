@@ -81,7 +81,7 @@ Fit to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
 // that are not transformed may lie far apart, or results that are not; so do the elements of a tile where a dilation is
 // longer than the axis.)
 bool copies_gaps(const WinogradPlan& w) {
-    constexpr double most_for_each = 64, most_vectors = 1 << 17;
+    constexpr double most_for_each = 128, most_vectors = 1 << 16;
     double copied = 1, for_each = 1;
     for (const WinogradAxis& axis : w.axis) {
         const int64_t units = std::min<int64_t>(axis.units, 2);

@@ -158,7 +158,7 @@ def dtype_name(dtype: npt.DTypeLike) -> str:
     try:
         name = np.dtype(dtype).name
     except Exception:  # TypeError, or whatever the dtype of another library raises
-        name = shown(dtype)
+        name = dtype if isinstance(dtype, str) and len(dtype) < 100 else shown(dtype)
     if name not in NAMES:
         raise DTypeError(f"dtype is {name}, expected {_EXPECTED}")
     return name

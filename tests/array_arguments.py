@@ -161,6 +161,20 @@ class Fake:
         return int(self._array)
 
 
+class Hostile:
+    """Fails whatever it is asked, but for its name, which pytest shows."""
+
+    __name__ = "Hostile"
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def fail(self, *arguments: Any, **keywords: Any) -> Any:
+        raise KeyError("hostile")
+
+    __array__ = __index__ = __bool__ = __len__ = __iter__ = __repr__ = __float__ = __getitem__ = fail
+
+
 def raises(error: Exception) -> Callable[[Array], Array]:
     def convert(array: Array) -> Array:
         raise error

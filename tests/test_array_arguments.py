@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import convpp
-from array_arguments import PLACES, B, Fake, Place, W, X, layer, raises, recording_gradients
+from array_arguments import PLACES, B, Fake, Hostile, Place, W, X, layer, raises, recording_gradients
 from convpp import conventions, testing
 from geometry import Array
 from scripts import succeed
@@ -142,7 +142,9 @@ def test_views_of_any_kind_are_arrays(name: str, argument: str) -> None:
 
 
 @every_array
-@pytest.mark.parametrize("wrong", [None, object(), "text", {1: 2}, {1.0}, 3.0, np.float64(3), Fake(np.array(3.0), abs)])
+@pytest.mark.parametrize(
+    "wrong", [None, object(), "text", {1: 2}, {1.0}, 3.0, np.float64(3), Fake(np.array(3.0), abs), Hostile()]
+)
 def test_what_is_no_array_at_all(name: str, argument: str, wrong: Any) -> None:
     """Either it has a meaning there (no bias, a number to activate), or the error names the argument."""
     try:
@@ -205,7 +207,8 @@ def test_arrays_of_integers_are_integers(form: Callable[[Any], Any]) -> None:
 GIANT = 10**5000
 BAD_NUMBERS: list[Any] = [
     1.5, "2", None, True, np.True_, tensor(1.5), tensor([1.5, 2.5]), tensor([[[1]]]), np.zeros((2, 2, 2), int),
-    GIANT, -GIANT, (GIANT, 1), itertools.repeat(1), list(range(1000)), object(), recording_gradients(np.asarray(1.0)),
+    GIANT, -GIANT, (GIANT, 1), itertools.repeat(1), list(range(1000)), object(), Hostile(),
+    recording_gradients(np.asarray(1.0)),
 ]  # fmt: skip
 
 
@@ -233,6 +236,10 @@ def test_what_is_no_integer(argument: str, wrong: Any) -> None:
         ("activation", "x" * 10**6),
         ("layout", np.ones(2)),
         ("algorithm", object()),
+        ("algorithm", Hostile()),
+        ("activation", Hostile()),
+        ("activation", ("clip", Hostile(), 1)),
+        ("padding_mode", Hostile()),
         ("flip", np.ones(2)),
         ("padding_mode", [np.ones(2)]),
         ("padding_mode", itertools.repeat("zeros")),
@@ -245,8 +252,29 @@ def test_what_is_no_name(argument: str, wrong: Any) -> None:
     assert len(str(caught.value)) < 2000
 
 
+def test_a_generator_that_is_none() -> None:
+    for wrong in ("seed", -1, {1: 2}, Hostile()):
+        with pytest.raises(ValueError, match="rng is"):
+            convpp.Conv2d(1, 1, 3, rng=wrong)
+        with pytest.raises(ValueError, match="rng is"):
+            testing.gradcheck(lambda x: (x, lambda dy: dy), B, rng=wrong)
+
+
+def test_weights_that_cannot_exist() -> None:
+    with pytest.raises(convpp.ShapeError, match=r"weight would have shape .* at most 2\*\*56"):
+        convpp.Conv2d(2, 3, 2**30)
+
+
+def test_transposed_padding_modes() -> None:
+    for wrong in ("reflect", np.ones(2), Hostile(), None):
+        with pytest.raises(ValueError, match="padding_mode is"):
+            convpp.conv_transpose(X, W, padding_mode=wrong)
+        with pytest.raises(ValueError, match="padding_mode is"):
+            convpp.ConvTranspose2d(1, 1, 3, padding_mode=wrong)
+
+
 def test_needs_that_are_no_names() -> None:
-    for wrong in (np.ones(3), [np.ones(2)], itertools.repeat("x"), 3, GIANT):
+    for wrong in (np.ones(3), [np.ones(2)], itertools.repeat("x"), 3, GIANT, Hostile()):
         with pytest.raises(ValueError, match="needs"):
             convpp.conv_backward(convpp.conv(X, W), X, W, needs=wrong)
 

@@ -53,13 +53,21 @@ def shown(value: Any) -> str:
         return f"of type {type(value).__name__}, which cannot be shown"
 
 
+def attribute(value: Any, name: str) -> Any:
+    """What an object says of itself; None where it has no such attribute, or fails to tell."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # whatever a user's class does
+        return None
+
+
 def entries(value: Any, argument: str) -> tuple[Any, ...] | None:
     """What ``value`` lists; None if it is a single thing: a number, a name, an array or a tensor without axes."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         return None
+    if isinstance(ndim := attribute(value, "ndim"), int) and ndim == 0:
+        return None
     try:
-        if getattr(value, "ndim", None) == 0:
-            return None
         listed = tuple(itertools.islice(value, MOST_ENTRIES + 1))
     except Exception as error:
         raise ValueError(f"{argument} is {shown(value)}, expected integers: they cannot be read ({error})") from error
@@ -72,14 +80,18 @@ def as_int(value: Any, argument: str) -> int:
     """``value`` as an int; bools, floats and strings are refused."""
     if type(value) is int:
         return check_bits(value, argument)
-    if not isinstance(value, bool) and not str(getattr(value, "dtype", "")).endswith("bool"):
-        try:
-            value = operator.index(value)
-        except Exception:  # TypeError, or whatever an array of another library raises
-            pass
-        else:
-            return check_bits(value, argument)
-    raise ValueError(f"{argument} is {shown(value)}, expected an integer")
+    try:
+        integer = None if is_bool(value) else operator.index(value)
+    except Exception:  # TypeError, or whatever an array of another library raises
+        integer = None
+    if integer is None:
+        raise ValueError(f"{argument} is {shown(value)}, expected an integer")
+    return check_bits(integer, argument)
+
+
+def is_bool(value: Any) -> bool:
+    """Whether it is True or False, or an array of them, of NumPy or another library."""
+    return isinstance(value, bool) or str(attribute(value, "dtype")).endswith("bool")
 
 
 def check_bits(value: int, argument: str) -> int:
@@ -116,10 +128,9 @@ def shape(value: Any, argument: str) -> Shape:
     """A tuple of extents."""
     if type(value) is tuple and set(map(type, value)) == {int}:  # faster than all(...)
         return value
-    if getattr(value, "ndim", 1) > 1:  # whose elements would be a long message
-        raise ValueError(
-            f"{argument} is an array of shape {tuple(value.shape)}, expected a shape (a tuple of integers)"
-        )
+    if isinstance(ndim := attribute(value, "ndim"), int) and ndim > 1:  # whose elements would be a long message
+        given = shown(attribute(value, "shape"))
+        raise ValueError(f"{argument} is an array of shape {given}, expected a shape (a tuple of integers)")
     listed = entries(value, argument)
     if listed is None:
         raise ValueError(f"{argument} is {shown(value)}, expected a shape (a tuple of integers)")

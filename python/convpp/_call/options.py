@@ -29,6 +29,7 @@ from convpp._call.arguments import (
     pads,
     per_axis,
     shape,
+    shown,
 )
 
 
@@ -109,14 +110,20 @@ def conv_options(
     return tuple.__new__(ConvOptions, normalised)  # ConvOptions(*normalised), but three times as fast
 
 
+def only_zeros(padding_mode: Any) -> None:
+    """The padding mode of a transposed convolution."""
+    if not isinstance(padding_mode, str) or padding_mode != "zeros":
+        raise ValueError(
+            f"padding_mode is {shown(padding_mode)}, expected 'zeros': padding crops the result of a transposed "
+            "convolution"
+        )
+
+
 def transpose_options(
     conv: ConvOptions, output_padding: PerAxis, output_size: Iterable[int] | None, padding_mode: str
 ) -> TransposeOptions:
     """The options of ``conv_transpose``, or an error that names the wrong one."""
-    if padding_mode != "zeros":
-        raise ValueError(
-            f"padding_mode is {padding_mode!r}, expected 'zeros': padding crops the result of a transposed convolution"
-        )
+    only_zeros(padding_mode)
     normalised = (
         conv,
         per_axis(output_padding, "output_padding"),

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convpp._call.arguments import Shape, shown
+from convpp._call.arguments import Shape, attribute, shown
 from convpp.errors import DTypeError, ShapeError
 
 Array = npt.NDArray[Any]
@@ -72,7 +72,7 @@ def as_array(value: Any, argument: str) -> Array:
     except MemoryError:
         raise
     except Exception as error:
-        hint = f" (use {argument}.detach())" if getattr(value, "requires_grad", False) is True else ""
+        hint = f" (use {argument}.detach())" if attribute(value, "requires_grad") is True else ""
         raise DTypeError(f"{argument} is not an array: {error}{hint}") from error
     if is_masked(array) or is_masked(value, array.ndim):
         raise DTypeError(f"{argument} is a masked array, expected a plain one: use {argument}.filled(0)")
@@ -158,10 +158,18 @@ def dtype_name(dtype: npt.DTypeLike) -> str:
     try:
         name = np.dtype(dtype).name
     except Exception:  # TypeError, or whatever the dtype of another library raises
-        name = shown(dtype)
+        name = dtype if isinstance(dtype, str) and len(dtype) < 100 else shown(dtype)
     if name not in NAMES:
         raise DTypeError(f"dtype is {name}, expected {_EXPECTED}")
     return name
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """A generator of random numbers from what NumPy takes for one."""
+    try:
+        return np.random.default_rng(rng)
+    except Exception as error:
+        raise ValueError(f"rng is {shown(rng)}, expected None, a seed or a Generator: {error}") from error
 
 
 def with_residual(

@@ -25,6 +25,7 @@ from convpp._call.arguments import (
     flag,
     pads,
     per_axis,
+    shown,
 )
 from convpp._call.geometry import explicit_pads
 from convpp._call.run import Passes
@@ -237,7 +238,7 @@ class Layer(WeightAndBias, ABC):
         values = (given,) * cls._rank if isinstance(given, int) else given
         if len(values) != cls._rank or min(values) < least:
             raise ShapeError(
-                f"{argument} is {value!r}, expected an integer or {cls._rank} integers, each {least} or more"
+                f"{argument} is {shown(value)}, expected an integer or {cls._rank} integers, each {least} or more"
             )
         return values
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, padding_modes
 from convpp._call.geometry import modes_of_axes
+from convpp._call.options import only_zeros
 from convpp._call.validation import Array
 from convpp.functional import CONV
 from convpp.nn.layer import Layer
@@ -159,8 +160,7 @@ class _ConvTranspose(Layer):
         DTypeError : another dtype.
         ValueError : another padding mode.
         """
-        if padding_mode != "zeros":
-            raise ValueError(f"padding_mode is {padding_mode!r}, expected 'zeros': padding crops the result here")
+        only_zeros(padding_mode)
         self.output_padding = self._per_axis(output_padding, "output_padding", least=0)
         options: dict[str, Any] = {
             "flip": flip,

@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from convpp._call.validation import Array, as_array, check_real, dtype_from, dtype_name
+from convpp._call.arguments import attribute
+from convpp._call.validation import Array, as_array, check_real, dtype_from, dtype_name, generator
 from convpp.errors import ShapeError
 
 #: Elements of a weight: more cannot exist, which NumPy would say in its own way.
@@ -41,11 +42,11 @@ class WeightAndBias:
             raise ShapeError(f"weight would have shape {weight_shape}, expected at most 2**56 elements")
         fan_in = math.prod(weight_shape[1:])
         bound = 1 / math.sqrt(fan_in) if fan_in else 0.0  # PyTorch's kaiming_uniform with a = sqrt(5)
-        generator = np.random.default_rng(rng)
-        self.weight: Array = generator.uniform(-bound, bound, weight_shape).astype(dtype)
+        random = generator(rng)
+        self.weight: Array = random.uniform(-bound, bound, weight_shape).astype(dtype)
         self.weight_grad: Array = np.zeros_like(self.weight)
         biased = biases is not None
-        self.bias: Array | None = generator.uniform(-bound, bound, biases).astype(dtype) if biased else None
+        self.bias: Array | None = random.uniform(-bound, bound, biases).astype(dtype) if biased else None
         self.bias_grad: Array | None = np.zeros_like(self.bias) if biased else None
 
     def parameters(self) -> list[Array]:
@@ -138,5 +139,5 @@ class WeightAndBias:
 
 def _array(value: Any, argument: str) -> Array:
     """An array; of a PyTorch parameter, which records gradients, its values."""
-    detach = getattr(value, "detach", None)
-    return as_array(value if detach is None else detach(), argument)
+    detach = attribute(value, "detach")
+    return as_array(detach() if callable(detach) else value, argument)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from convpp._call.validation import generator
 from convpp.testing.differentiable import Differentiable, FloatArray, Function, Layer
 
 
@@ -159,7 +160,7 @@ def gradcheck(
     """
     if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
         raise ValueError(f"rtol is {rtol} and atol is {atol}, expected 0 or more and not both 0")
-    random = np.random.default_rng(rng)
+    random = generator(rng)
     subject = Differentiable(layer_or_function, arrays)
     y = subject.forward()
     if not np.array_equal(y, subject.forward(), equal_nan=True):

@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "machine/fences.hpp"
 #include "problem/checked.hpp"
 
 namespace convpp {
@@ -27,7 +28,10 @@ public:
     T* take(int64_t count) {
         T* const here = at_ ? reinterpret_cast<T*>(at_ + used_) : nullptr;
         const int64_t bytes = checked_mul(count, static_cast<int64_t>(sizeof(T)), what);
-        used_ = checked_add(used_, checked_add(bytes, cache_line - 1, what) / cache_line * cache_line, what);
+        const int64_t lines = checked_add(bytes, cache_line - 1 + fence_bytes, what) / cache_line * cache_line;
+        if constexpr (fence_bytes > 0)
+            if (here != nullptr) fence_array(here, bytes, lines - bytes);
+        used_ = checked_add(used_, lines, what);
         return here;
     }
     int64_t used() const { return used_; }
@@ -91,6 +95,7 @@ public:
     // Throws std::bad_alloc.
     explicit Workspace(int64_t bytes) : block_(kept().bytes() >= bytes ? std::move(kept()) : AlignedBlock(bytes)) {}
     ~Workspace() {
+        if constexpr (fence_bytes > 0) inspect_fences(block_.data(), block_.bytes());
         if (block_.bytes() <= largest_kept && block_.bytes() > kept().bytes()) kept() = std::move(block_);
     }
     Workspace(const Workspace&) = delete;

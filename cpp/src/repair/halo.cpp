@@ -52,7 +52,7 @@ int64_t halo_bytes(const HaloPlan& halo, int threads) {
     int64_t most = 0;
     for (const Slab& slab : halo.slabs)
         most = std::max(most, workspace_bytes(slab.plan, threads_of(slab.plan, threads)));
-    return checked_add(most, halo.gradient_bytes + halo.column_bytes + 2 * cache_line, "the workspace");
+    return checked_add(most, halo.gradient_bytes + halo.column_bytes + 2 * (cache_line + fence_bytes), "the workspace");
 }
 
 template <class T>

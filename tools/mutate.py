@@ -1,12 +1,13 @@
 """Whether the tests notice: seeded faults of a line each, every one of which some test must catch.
 
-In:   tools/mutants.toml: a file, a piece of its text, what it becomes, what that breaks, and the test that notices first.
+In:   tools/mutants.toml: a file, a piece of its text, what that becomes, what it breaks, the test that notices first.
 Out:  a line for each mutant; exit status 1 if one survives all tests, or no longer fits the file that it is to change.
 Next: noxfile.py (session ``mutate``), CONTRIBUTING.md (the lanes).
 
-All mutants are put into one copy of the sources, each behind a switch that the environment throws (``CONVPP_MUTANT``), so
-that everything is built once; with no switch thrown the copy must pass all tests.  Each mutant is then given to the test
-that its entry names, and if that one is content, to all others: C++ tests first, then pytest until its first failure.
+All mutants are put into one copy of the sources, each behind a switch that the environment throws
+(``CONVPP_MUTANT``), so that everything is built once; with no switch thrown the copy must pass all tests.  Each mutant
+is then given to the test that its entry names, and if that one is content, to all others: C++ tests first, then pytest
+until its first failure.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Mutant:
 
 
 def read_table() -> list[Mutant]:
+    """All mutants, numbered from 1."""
     with TABLE.open("rb") as file:
         return [Mutant(number, **entry) for number, entry in enumerate(tomllib.load(file)["mutant"], 1)]
 
@@ -108,20 +110,22 @@ class Tests:
 
     def make(self, jobs: int) -> None:
         """Build all of them once."""
-        run = lambda *command: subprocess.run(command, check=True)  # noqa: E731
         pybind11 = subprocess.run(
             [sys.executable, "-m", "pybind11", "--cmakedir"], check=True, capture_output=True, text=True
         ).stdout.strip()
-        run(
+        configure = [
             "cmake", "-S", str(self.copy), "-B", str(self.build), "-G", "Ninja",
             "-D", "CMAKE_BUILD_TYPE=Release", "-D", f"CMAKE_CXX_FLAGS=-include {self.copy}/mutant.hpp",
             "-D", "CONVPP_BUILD_TESTS=ON", "-D", "CONVPP_BUILD_PYTHON=ON", "-D", f"pybind11_DIR={pybind11}",
             "-D", f"Python_EXECUTABLE={sys.executable}", "-D", "CMAKE_INSTALL_LIBDIR=lib",
-        )  # fmt: skip
-        run("cmake", "--build", str(self.build), "-j", str(jobs))
-        run("cmake", "--install", str(self.build), "--prefix", str(self.copy / "python/convpp"))
+        ]  # fmt: skip
+        build = ["cmake", "--build", str(self.build), "-j", str(jobs)]
+        install = ["cmake", "--install", str(self.build), "--prefix", str(self.copy / "python/convpp")]
+        for command in (configure, build, install):
+            subprocess.run(command, check=True)
 
     def command(self, test: str) -> list[str]:
+        """A C++ program, a file of tests/, or all of pytest, up to the first failure."""
         if test.endswith(".py") or test == "pytest":
             files = [] if test == "pytest" else [f"tests/{test}"]
             return [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]

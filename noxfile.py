@@ -207,7 +207,8 @@ def sanitized(flags: str) -> list[str]:
     """
     return [
         "-D", "CMAKE_CXX_COMPILER=clang++", "-D", "CMAKE_BUILD_TYPE=RelWithDebInfo",
-        "-D", "CMAKE_CXX_FLAGS_RELWITHDEBINFO=-DNDEBUG", "-D", f"CMAKE_CXX_FLAGS=-O1 -g1 -fno-omit-frame-pointer {flags}",
+        "-D", f"CMAKE_CXX_FLAGS=-O1 -g1 -fno-omit-frame-pointer {flags}",
+        "-D", "CMAKE_CXX_FLAGS_RELWITHDEBINFO=-DNDEBUG",
         "-D", "CONVPP_KERNEL_FLAGS=-O1;-fno-sanitize=undefined", "-D", "CONVPP_BUILD_STRESS=ON",
     ]  # fmt: skip
 
@@ -251,9 +252,8 @@ def asan(session: nox.Session) -> None:
         command = [str(folder / "cpp/stress" / program), "--count", str(count)]
         session.run(*command, env=env | {"ASAN_OPTIONS": options}, external=True)
     session.install(*PROJECT["project"]["optional-dependencies"]["test"])
-    python = env | {
-        "ASAN_OPTIONS": f"{options}:detect_leaks=0", "LD_PRELOAD": str(library), "PYTHONPATH": package_of(session, folder),
-    }  # fmt: skip
+    python = env | {"ASAN_OPTIONS": f"{options}:detect_leaks=0", "LD_PRELOAD": str(library)}
+    python["PYTHONPATH"] = package_of(session, folder)
     # Without the tests of resident memory, which a sanitizer multiplies, of the installation, and of other programs.
     files = ("memory", "workspace", "package", "benchmarks", "examples", "docs", "onnx")
     ignored = [f"--ignore=tests/test_{name}.py" for name in files]

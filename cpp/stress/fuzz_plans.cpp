@@ -136,6 +136,13 @@ class Fuzzer {
 public:
     explicit Fuzzer(uint64_t seed) : seed_(seed), isas_(available_isas()) {}
 
+    // What a case is.
+    std::string described(int64_t number) const {
+        const Request request = draw(number);
+        return std::string(name(request.pass)) + " " + name(request.dtype) + " " + name(request.algorithm) + " " +
+               name(active_isa()) + " " + describe(request.geometry);
+    }
+
     std::string try_case(int64_t number) {
         using clock = std::chrono::steady_clock;
         const auto began = clock::now();
@@ -173,12 +180,6 @@ private:
         select_isa(name(isas_[static_cast<size_t>(random.integer(0, static_cast<int64_t>(isas_.size()) - 1))]));
         set_num_threads(static_cast<int>(random.integer(1, 64)));
         return request;
-    }
-
-    std::string described(int64_t number) const {
-        const Request request = draw(number);
-        return std::string(name(request.pass)) + " " + name(request.dtype) + " " + name(request.algorithm) + " " +
-               name(active_isa()) + " " + describe(request.geometry);
     }
 
     std::string plan(int64_t number) {
@@ -219,6 +220,8 @@ int main(int argc, char** argv) {
     return run_workers(argc, argv, 1'000'000, [](const Arguments& arguments) {
         Fuzzer fuzzer(arguments.seed);
         constexpr double hanging_seconds = 10;
+        if (arguments.count == 1) std::printf("%s\n", fuzzer.described(arguments.first).c_str());
+        std::fflush(stdout);
         const int status = try_all(arguments, hanging_seconds, [&](int64_t i) { return fuzzer.try_case(i); });
         fuzzer.say();
         return status;

@@ -70,6 +70,12 @@ class Fuzzer {
 public:
     explicit Fuzzer(uint64_t seed) : seed_(seed), isas_(available_isas()) {}
 
+    // What a case is.
+    std::string described(int64_t number) const {
+        Random random(seed_, static_cast<uint64_t>(number));
+        return describe(draw_case(random));
+    }
+
     std::string try_case(int64_t number) {
         Random random(seed_, static_cast<uint64_t>(number));
         const Case of = draw_case(random);
@@ -130,6 +136,8 @@ int main(int argc, char** argv) {
     return run_workers(argc, argv, 100'000, [](const Arguments& arguments) {
         Fuzzer fuzzer(arguments.seed);
         constexpr double hanging_seconds = 60;
+        if (arguments.count == 1) std::printf("%s\n", fuzzer.described(arguments.first).c_str());
+        std::fflush(stdout);
         const int status = try_all(arguments, hanging_seconds, [&](int64_t i) { return fuzzer.try_case(i); });
         fuzzer.say();
         return status;

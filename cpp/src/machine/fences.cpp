@@ -1,14 +1,14 @@
 // Fences between the arrays of a workspace, in builds that have them.  fences.hpp says what comes in and goes out.
 //
-// Several layouts lie in one block one after the other (of samples, of a plan and of the one that computes again), and
-// each may lie where the fences of an earlier one were.  So a fence is looked at when its memory is laid out anew, and
-// when the block goes out of use.
+// A layout may lie in an array of another one (of a sample in that of all samples), and threads have layouts beside each
+// other: none of them may reach the fence of another.
 #include "machine/fences.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 
@@ -33,19 +33,21 @@ struct Fences {
     std::mutex mutex;
     std::map<const std::byte*, int64_t> bytes_at;  // of the fences that stand
 
-    void forget(const std::byte* lo, const std::byte* hi) {
+    // use(first fence, behind the last one) of those that reach into [lo, hi).
+    template <class Use>
+    void between(const std::byte* lo, const std::byte* hi, const Use& use) {
         auto first = bytes_at.lower_bound(lo);
         if (first != bytes_at.begin()) {
             const auto before = std::prev(first);
             if (before->first + before->second > lo) first = before;
         }
-        auto last = first;
-        for (; last != bytes_at.end() && last->first < hi; ++last)
-            if (!std::all_of(last->first, last->first + last->second, [](std::byte b) { return b == std::byte(mark); }))
-                broken.fetch_add(1);
-        bytes_at.erase(first, last);
+        use(first, bytes_at.lower_bound(hi));
     }
 };
+
+bool is_marked(const std::byte* fence, int64_t bytes) {
+    return std::all_of(fence, fence + bytes, [](std::byte b) { return b == std::byte(mark); });
+}
 
 Fences& fences() {
     static Fences* const all = new Fences;  // never destroyed: threads may still compute when the program ends
@@ -64,22 +66,29 @@ void fence_array(void* array, int64_t bytes, int64_t fence) {
     ASAN_POISON_MEMORY_REGION(end, static_cast<size_t>(fence));
 }
 
-void inspect_fences(void* block, int64_t bytes) { ASAN_UNPOISON_MEMORY_REGION(block, static_cast<size_t>(bytes)); }
+void inspect_fences(void* block, int64_t bytes) {
+    if (block != nullptr) ASAN_UNPOISON_MEMORY_REGION(block, static_cast<size_t>(bytes));
+}
 
 #else
 
 void fence_array(void* array, int64_t bytes, int64_t fence) {
-    std::byte* const first = static_cast<std::byte*>(array);
+    std::byte *const first = static_cast<std::byte*>(array), *const end = first + bytes;
     const std::lock_guard<std::mutex> lock(fences().mutex);
-    fences().forget(first, first + bytes + fence);
-    std::memset(first + bytes, mark, static_cast<size_t>(fence));
-    fences().bytes_at[first + bytes] = fence;
+    fences().between(first, end + fence, [](auto lo, auto hi) { broken.fetch_add(std::distance(lo, hi)); });
+    std::memset(end, mark, static_cast<size_t>(fence));
+    fences().bytes_at[end] = fence;
 }
 
 void inspect_fences(void* block, int64_t bytes) {
+    if (block == nullptr) return;
     const std::byte* const first = static_cast<const std::byte*>(block);
     const std::lock_guard<std::mutex> lock(fences().mutex);
-    fences().forget(first, first + bytes);
+    fences().between(first, first + bytes, [](auto lo, auto hi) {
+        for (auto at = lo; at != hi; ++at)
+            if (!is_marked(at->first, at->second)) broken.fetch_add(1);
+        fences().bytes_at.erase(lo, hi);
+    });
 }
 
 #endif

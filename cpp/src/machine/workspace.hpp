@@ -23,6 +23,12 @@ inline constexpr int64_t cache_line = 64;
 class Carver {
 public:
     explicit Carver(void* block) : at_(static_cast<std::byte*>(block)) {}
+    // What was laid out is not used any more.
+    ~Carver() {
+        if constexpr (fence_bytes > 0) inspect_fences(at_, used_);
+    }
+    Carver(const Carver&) = delete;
+    Carver& operator=(const Carver&) = delete;
 
     template <class T>
     T* take(int64_t count) {
@@ -95,7 +101,6 @@ public:
     // Throws std::bad_alloc.
     explicit Workspace(int64_t bytes) : block_(kept().bytes() >= bytes ? std::move(kept()) : AlignedBlock(bytes)) {}
     ~Workspace() {
-        if constexpr (fence_bytes > 0) inspect_fences(block_.data(), block_.bytes());
         if (block_.bytes() <= largest_kept && block_.bytes() > kept().bytes()) kept() = std::move(block_);
     }
     Workspace(const Workspace&) = delete;

@@ -92,15 +92,12 @@ def tests(session: nox.Session) -> None:
     """Install the package as a user would and run pytest, on every instruction set of this machine."""
     need_compiler_for_python(session)
     session.install(".[test]")
-    # The workers share the cores with the library's own threads. These sleep while they wait: threads that
-    # spin take the cores from the other worker.
-    env = {"OMP_WAIT_POLICY": "passive"}
     pytest = ["python", "-m", "pytest", "-n", "2", *session.posargs]
     code = "import convpp; print(*convpp.runtime_info()['isas_available'])"
     isas = str(session.run("python", "-c", code, silent=True)).split()
     for isa in reversed(isas):
         session.log(f"pytest on {isa}")
-        session.run(*pytest, env=env | {"CONVPP_MAX_ISA": isa})
+        session.run(*pytest, env={"CONVPP_MAX_ISA": isa})
 
 
 @nox.session
@@ -182,10 +179,6 @@ def conventions(session: nox.Session) -> None:
 
 # ---------------------------------------------------------------- what tries to break the library
 
-#: Threads of the library that wait for each other leave the cores to those that compute.
-PASSIVE = {"OMP_WAIT_POLICY": "passive"}
-
-
 def need_clang(session: nox.Session) -> None:
     """Install Clang with its sanitizers and its OpenMP."""
     need_program(session, "clang++", "clang", "libclang-rt-dev", "libomp-dev")
@@ -246,7 +239,7 @@ def asan(session: nox.Session) -> None:
     )  # fmt: skip
     # Tests ask for more memory than there is.  (What Python and NumPy keep until they end counts as lost.)
     options = "allocator_may_return_null=1:detect_stack_use_after_return=0"
-    env = PASSIVE | {"UBSAN_OPTIONS": "print_stacktrace=1"}
+    env = {"UBSAN_OPTIONS": "print_stacktrace=1"}
     ctest(session, folder, "-E", "^find_package$", env=env | {"ASAN_OPTIONS": f"{options}:alloc_dealloc_mismatch=0"})
     for program, count in ("fuzz_results", 3000), ("fuzz_plans", 100_000), ("racing_callers", 300):
         command = [str(folder / "cpp/stress" / program), "--count", str(count)]
@@ -282,7 +275,7 @@ def fuzz(session: nox.Session) -> None:
     for program, count in ("fuzz_results", 100_000), ("fuzz_plans", 10_000_000), ("racing_callers", 5000):
         command = [str(folder / "cpp/stress" / program), "--seed", seed, "--count", str(count)]
         workers = [] if program == "racing_callers" else ["--workers", CORES]
-        session.run(*command, *workers, env=PASSIVE, external=True)
+        session.run(*command, *workers, external=True)
 
 
 @nox.session
@@ -290,7 +283,7 @@ def faults(session: nox.Session) -> None:
     """Let memory, threads and processes fail at every place, in C++ and from Python."""
     need_program(session, "c++", "g++")
     folder = build_tests(session, *module_for_python(session), "-D", "CONVPP_BUILD_STRESS=ON")
-    ctest(session, folder, "-R", "^(faults.*|call_memory|team.*)$", env=PASSIVE)
+    ctest(session, folder, "-R", "^(faults.*|call_memory|team.*)$")
     library = folder / "cpp/stress/libfailing_calls.so"
     env = {"PYTHONPATH": package_of(session, folder)}
     session.run("python", "tools/faults.py", "--library", str(library), *session.posargs, env=env)

@@ -49,8 +49,12 @@ def torch_pass(layer: Layer, op: str, layout: str, threads: int, arrays: dict[st
     }[op]
 
 
-def onnxruntime_pass(layer: Layer, threads: int, arrays: dict[str, Array]) -> Run:
-    """ONNX Runtime: a model of one Conv node, weights as constants; forward, float32, channels_first."""
+def onnxruntime_pass(layer: Layer, threads: int, arrays: dict[str, Array], spins: bool = False) -> Run:
+    """ONNX Runtime: a model of one Conv node, weights as constants; forward, float32, channels_first.
+
+    Its threads spin while it runs, and by its default (``spins``) behind it, where they take the cores from whoever is
+    next.
+    """
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
@@ -71,8 +75,8 @@ def onnxruntime_pass(layer: Layer, threads: int, arrays: dict[str, Array]) -> Ru
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Its threads spin while it runs, not behind it: there they would take the cores from whoever is next.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not spins:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda: np.asarray(session.run(None, {"x": x})[0])
 

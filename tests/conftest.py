@@ -5,12 +5,7 @@ The ISA under test is whatever `CONVPP_MAX_ISA` allows; nox runs the suite once 
 
 from __future__ import annotations
 
-import os
 import zlib
-
-# Before convpp loads OpenMP: pytest's workers share the cores, and threads that spin while they wait would starve
-# the threads they wait for.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hypothesis
 import numpy as np

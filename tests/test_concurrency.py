@@ -5,10 +5,15 @@ What needs a process of its own runs as a script (scripts.py).
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,7 +135,7 @@ SETUP = """
 @needs_fork
 @pytest.mark.parametrize("parent_threads", [1, 2, 4])
 def test_a_forked_child_computes(parent_threads: int) -> None:
-    """libgomp's threads do not survive a fork; a child that asks for them must not wait for them."""
+    """Its parent's helpers do not survive a fork; a child must not wait for them, and makes its own."""
     script = (
         SETUP
         + """
@@ -141,7 +146,9 @@ def test_a_forked_child_computes(parent_threads: int) -> None:
         child = os.fork()
         if child == 0:
             same = passes(threads) == want and passes(threads) == want
-            os._exit(0 if same else 3)
+            # (As many threads as its parent has.)
+            agree = convpp.explain(x.shape, w.shape, threads=threads).threads == (threads or convpp.get_num_threads())
+            os._exit(0 if same and agree else 3)
         deadline = time.monotonic() + 60
         while True:
             ended, status = os.waitpid(child, os.WNOHANG)
@@ -220,6 +227,53 @@ def test_a_pool_of_forked_processes() -> None:
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map_async(passes, [None, 1, 2, 3] * 2).get(60) == [want] * 8
     assert passes(2) == want
+    """
+    )
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_pool_of_processes_that_start_anew(method: str, tmp_path: Path) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {method}")
+    script = tmp_path / "pool.py"
+    script.write_text(
+        textwrap.dedent(SETUP)
+        + textwrap.dedent(
+            f"""
+            import multiprocessing
+            if __name__ == "__main__":
+                want = passes(2)
+                with multiprocessing.get_context({method!r}).Pool(2) as pool:
+                    assert pool.map_async(passes, [None, 1, 2, 3]).get(60) == [want] * 4
+            """
+        )
+    )
+    subprocess.run([sys.executable, script], check=True, timeout=HANGING_SECONDS)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list threads")
+def test_many_python_threads_share_one_team() -> None:
+    """Fifty callers that live on keep no threads of their own."""
+    succeed(
+        SETUP
+        + """
+    import threading
+    passes(2)
+    before = len(os.listdir("/proc/self/task"))
+    done, ending = threading.Barrier(51), threading.Event()
+
+    def work():
+        passes(2)
+        done.wait()
+        ending.wait()
+
+    workers = [threading.Thread(target=work) for _ in range(50)]
+    for worker in workers:
+        worker.start()
+    done.wait()
+    count = len(os.listdir("/proc/self/task"))
+    ending.set()
+    assert count - before - 50 <= 2, (before, count)
     """
     )
 
@@ -305,6 +359,18 @@ def test_environment_num_threads_that_is_none(bad: str) -> None:
     assert done.returncode != 0
     assert "CONVPP_NUM_THREADS" in done.stderr
     assert bad in done.stderr
+
+
+def test_openmps_environment_counts() -> None:
+    for text, threads in (("3", "3"), ("5,2", "5")):
+        assert succeed(SHOW, OMP_NUM_THREADS=text).split()[0] == threads
+    assert succeed(SHOW, OMP_NUM_THREADS="3", CONVPP_NUM_THREADS="4").split()[0] == "4"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_a_process_on_one_core_has_one_thread() -> None:
+    bind = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]); "
+    assert succeed(bind + SHOW).split()[0] == "1"
 
 
 def test_environment_max_isa() -> None:

@@ -137,3 +137,9 @@ def test_printing(op: str) -> None:
     }
     assert ("weights" in lines) == (op == "forward")
     assert all(line.startswith("  ") for line in str(said).splitlines()[-len(STRATEGIES) :])
+
+
+def test_work_beyond_64_bits() -> None:
+    """An operation more than 2**63 was a negative number."""
+    e = convpp.explain((1 << 16, 1 << 10, 1 << 20, 1 << 10), (1 << 10, 1 << 10, 1, 1))
+    assert e.flops == 2 * (1 << 16) * (1 << 30) * (1 << 20)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 
 import convpp
+from convpp._call.validation import dtype_from
 from geometry import (
     LAYOUTS,
     Geometry,
@@ -21,6 +25,7 @@ from geometry import (
     nan_out,
     normal,
 )
+from scripts import succeed
 
 SMALL = Geometry(2, 4, 6, (9, 8), (3, 2), groups=2, padding=1)
 
@@ -118,3 +123,53 @@ def test_other_dtype_or_algorithm_is_refused() -> None:
         convpp.conv(x, prepared, np.ones(3))
     with pytest.raises(ValueError, match="algorithm is 'reference', expected 'auto'"):
         convpp.conv(x, prepared, algorithm="reference")
+
+
+# ---------------------------------------------------------------- copies
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"padding": "same", "groups": 2, "flip": True},
+    {"padding": ((1, 0), (0, 2)), "padding_mode": ("reflect", "zeros"), "layout": "channels_last"},
+    {"stride": (2, 1), "dilation": 2, "algorithm": "reference"},
+    {"padding": 1, "algorithm": "winograd"},
+    {"per_sample": True},
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_pickles_are_the_plain_weights(options: dict[str, Any], dtype: str, rng: np.random.Generator) -> None:
+    w_shape = (2, 4, 2, 3, 3) if "per_sample" in options else (6, 4 // options.get("groups", 1), 3, 3)
+    x_shape = (2, 9, 8, 4) if "layout" in options else (2, w_shape[-3] * options.get("groups", 1), 9, 8)
+    x, w = (normal(rng, shape, "float32").astype(dtype_from(dtype)) for shape in (x_shape, w_shape))
+    prepared = convpp.prepare_weights(w, x.shape, **options)
+    want = convpp.conv(x, prepared)
+    w[...] = 0  # what was prepared is what is stored
+    stored = pickle.dumps(prepared)
+    assert len(stored) < w.nbytes + 1500
+    again = pickle.loads(stored)
+    assert repr(again) == repr(prepared)
+    assert (again.geometry, again.algorithm) == (prepared.geometry, prepared.algorithm)
+    assert_same_bits(convpp.conv(x, again), want)
+    assert_same_bits(convpp.conv(x, again, **options), want)
+
+
+def test_pickles_of_other_processes() -> None:
+    x, w = np.arange(98.0).reshape(1, 2, 7, 7), np.arange(36.0).reshape(2, 2, 3, 3)
+    stored = pickle.dumps(convpp.prepare_weights(w, x.shape, padding=1))
+    script = f"""
+    import pickle, sys
+    import numpy as np
+    prepared = pickle.loads({stored!r})
+    import convpp
+    print(convpp.conv(np.arange(98.0).reshape(1, 2, 7, 7), prepared).sum())
+    """
+    assert float(succeed(script)) == convpp.conv(x, w, padding=1).sum()
+
+
+def test_copies_are_itself() -> None:
+    prepared = convpp.prepare_weights(np.ones((1, 1, 3)), (1, 1, 9))
+    assert copy.copy(prepared) is prepared
+    assert copy.deepcopy([prepared])[0] is prepared

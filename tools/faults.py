@@ -289,7 +289,7 @@ def forks() -> str:
 
 def run_inside(kind: str, library: Path, fault: str = "") -> str:
     """One kind in a process of its own; what it says."""
-    env = {**os.environ, "LD_PRELOAD": str(library), "CONVPP_FAULT": fault, "OMP_WAIT_POLICY": "passive"}
+    env = {**os.environ, "LD_PRELOAD": str(library), "CONVPP_FAULT": fault}
     command = [sys.executable, __file__, "--inside", kind]
     done = subprocess.run(command, env=env, timeout=HANGING_SECONDS, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -139,7 +139,7 @@ class Tests:
 
     def fails(self, test: str, mutant: int) -> bool:
         """Whether a test notices: fails, dies, or does not end."""
-        env = {**os.environ, "CONVPP_MUTANT": str(mutant), "OMP_WAIT_POLICY": "passive"}
+        env = {**os.environ, "CONVPP_MUTANT": str(mutant)}
         env["PYTHONPATH"] = str(self.copy / "python")
         limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))  # noqa: E731
         try:

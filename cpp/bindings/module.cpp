@@ -1,112 +1,29 @@
-// The Python module `_core`: the only file that includes pybind11.
+// The Python module `_core`: with its headers, the only place that includes pybind11.
 //
-// In:  NumPy arrays, whose type, contiguity, alignment and writability are checked here though Python has checked them.
-// Out: calls of the C++ core with the GIL released.   Next: cpp/include/convpp/convolution.hpp.
+// In:  NumPy arrays (arrays.hpp) and numbers, which are checked here though Python has checked them: whatever is handed to
+//      these functions, they compute or raise.
+// Out: calls of the C++ core with the GIL released (gil.hpp).   Next: cpp/include/convpp/convolution.hpp.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
-#include <atomic>
+#include <initializer_list>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <tuple>
 
+#include "arrays.hpp"
 #include "convpp/convpp.hpp"
+#include "gil.hpp"
+#include "interrupts.hpp"
+#include "whole_objects.hpp"
 
 namespace py = pybind11;
 
 namespace {
-
-// Whether an array holds elements of a type, in this machine's byte order.
-template <class T>
-bool holds(const py::array& array) {
-    return py::isinstance<py::array_t<T>>(array);
-}
-
-constexpr int float16_number = 23;  // NumPy's NPY_HALF
-
-template <>
-bool holds<convpp::float16>(const py::array& array) {
-    return array.dtype().num() == float16_number && array.dtype().byteorder() != '>' &&
-           array.dtype().byteorder() != '<';
-}
-
-// NumPy does not know it: a package registers it, under a number that holds while Python runs.
-template <>
-bool holds<convpp::bfloat16>(const py::array& array) {
-    static std::atomic<int> known{-1};
-    const py::dtype dtype = array.dtype();
-    if (dtype.num() == known.load(std::memory_order_relaxed)) return true;
-    if (dtype.itemsize() != sizeof(convpp::bfloat16) || dtype.attr("name").cast<std::string>() != "bfloat16")
-        return false;
-    known.store(dtype.num(), std::memory_order_relaxed);
-    return true;
-}
-
-template <class T>
-constexpr const char* name_of = "float32";
-template <>
-constexpr const char* name_of<double> = "float64";
-template <>
-constexpr const char* name_of<convpp::bfloat16> = "bfloat16";
-template <>
-constexpr const char* name_of<convpp::float16> = "float16";
-
-template <class T>
-py::array checked_array(const py::handle& object, const char* argument) {
-    const bool is_array = py::isinstance<py::array>(object);
-    auto array = is_array ? py::reinterpret_borrow<py::array>(object) : py::array();
-    if (!is_array || !holds<T>(array) || (array.flags() & py::array::c_style) == 0)
-        throw convpp::DTypeError(std::string(argument) + " is not a C-contiguous array of " + name_of<T> +
-                                 " in this machine's byte order");
-    if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) != 0)
-        throw std::invalid_argument(std::string(argument) + " is not aligned to its element size");
-    return array;
-}
-
-template <class T>
-convpp::View<const T> input(const py::handle& object, const char* argument) {
-    if (object.is_none()) return {};
-    const auto array = checked_array<T>(object, argument);
-    return {static_cast<const T*>(array.data()), static_cast<int64_t>(array.size())};
-}
-
-template <class T>
-convpp::View<T> output(const py::handle& object, const char* argument) {
-    auto array = checked_array<T>(object, argument);
-    if (!array.writeable()) throw std::invalid_argument(std::string(argument) + " is read-only");
-    return {static_cast<T*>(array.mutable_data()), static_cast<int64_t>(array.size())};
-}
-
-// use(T()) with the element type of a plan, or of an array.
-template <class Use>
-auto with_type(convpp::DType dtype, const Use& use) {
-    switch (dtype) {
-        case convpp::DType::float64: return use(double());
-        case convpp::DType::bfloat16: return use(convpp::bfloat16());
-        case convpp::DType::float16: return use(convpp::float16());
-        case convpp::DType::float32: break;
-    }
-    return use(float());
-}
-
-convpp::DType dtype_of(const py::handle& object) {
-    if (!py::isinstance<py::array>(object)) return convpp::DType::float32;
-    const auto array = py::reinterpret_borrow<py::array>(object);
-    if (array.itemsize() == sizeof(double)) return convpp::DType::float64;
-    if (array.itemsize() == sizeof(float)) return convpp::DType::float32;
-    return holds<convpp::float16>(array) ? convpp::DType::float16 : convpp::DType::bfloat16;
-}
-
-// use(view) with what is written: operands' type, or float32 for halves, which are then not rounded.
-template <class T, class Use>
-void with_output(const py::handle& result, const Use& use) {
-    if constexpr (sizeof(T) < sizeof(float)) {
-        if (dtype_of(result) == convpp::DType::float32) return use(output<float>(result, "out"));
-    }
-    use(output<T>(result, "out"));
-}
 
 // The value of this name, or an error that lists the names.
 template <class Error = std::invalid_argument, class Value, size_t count>
@@ -145,7 +62,10 @@ convpp::DType dtype_from(const std::string& text) {
 convpp::Activation activation_from(const py::handle& object) {
     using Kind = convpp::Activation::Kind;
     if (object.is_none()) return {};
-    const auto [text, lo, hi] = object.cast<std::tuple<std::string, double, double>>();
+    py::detail::make_caster<std::tuple<std::string, double, double>> caster;
+    if (!caster.load(object, true))
+        throw std::invalid_argument("activation is not a name and two numbers, expected None or that");
+    const auto [text, lo, hi] = py::detail::cast_op<std::tuple<std::string, double, double>>(caster);
     return {named("activation", text, {Kind::none, Kind::relu, Kind::leaky_relu, Kind::silu, Kind::gelu, Kind::clip}),
             lo, hi};
 }
@@ -158,8 +78,8 @@ void execute(const convpp::Convolution& convolution, const py::handle& first, co
     const auto a = input<T>(first, "the first operand"), c = input<T>(bias, "bias"), add = input<T>(residual, "add");
     const auto with = [&](const auto& b) {
         with_output<T>(result, [&](auto out) {
-            const py::gil_scoped_release unlocked;
-            convolution.execute<T, std::remove_pointer_t<decltype(out.data)>>(a, b, c, out, how, add);
+            without_gil(
+                [&] { convolution.execute<T, std::remove_pointer_t<decltype(out.data)>>(a, b, c, out, how, add); });
         });
     };
     if (!py::isinstance<py::array>(second) && py::isinstance<convpp::PreparedWeights>(second))
@@ -167,40 +87,75 @@ void execute(const convpp::Convolution& convolution, const py::handle& first, co
     with(input<T>(second, "the second operand"));
 }
 
-void register_convolution(py::module_& module) {
-    using convpp::Convolution;
-    py::class_<convpp::PreparedWeights>(module, "PreparedWeights")
-        .def_property_readonly("bytes", &convpp::PreparedWeights::bytes);
-    py::class_<Convolution>(module, "Convolution")
-        .def(py::init([](const std::string& pass, const std::string& dtype, const std::string& algorithm, int rank,
+// What Python's `Convolution(...)` makes.
+convpp::Convolution plan(const std::string& pass, const std::string& dtype, const std::string& algorithm, int rank,
                          int64_t batch, int64_t in_channels, int64_t out_channels, int64_t groups,
                          const convpp::Extents& input_extents, const convpp::Extents& kernel,
                          const convpp::Extents& stride, const convpp::Extents& dilation, const convpp::Extents& pad_lo,
                          const convpp::Extents& pad_hi, bool flip, bool per_sample, bool channels_last,
                          const std::array<std::string, 3>& padding_mode) {
-            const convpp::ConvProblem problem(
-                {rank,
-                 batch,
-                 in_channels,
-                 out_channels,
-                 groups,
-                 input_extents,
-                 kernel,
-                 stride,
-                 dilation,
-                 pad_lo,
-                 pad_hi,
-                 flip,
-                 per_sample,
-                 channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first,
-                 {boundary_from(padding_mode[0]), boundary_from(padding_mode[1]), boundary_from(padding_mode[2])}});
-            return Convolution(problem, pass_from(pass), dtype_from(dtype), algorithm_from(algorithm));
-        }))
+    const convpp::Geometry geometry{
+        rank,
+        batch,
+        in_channels,
+        out_channels,
+        groups,
+        input_extents,
+        kernel,
+        stride,
+        dilation,
+        pad_lo,
+        pad_hi,
+        flip,
+        per_sample,
+        channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first,
+        {boundary_from(padding_mode[0]), boundary_from(padding_mode[1]), boundary_from(padding_mode[2])}};
+    const auto of_pass = pass_from(pass);
+    const auto of_dtype = dtype_from(dtype);
+    const auto by = algorithm_from(algorithm);
+    return without_gil([&] { return convpp::Convolution(convpp::ConvProblem(geometry), of_pass, of_dtype, by); });
+}
+
+py::dict candidates(const convpp::Convolution& self) {
+    py::dict out;  // the cost, or why there is none
+    for (const convpp::Candidate& c : without_gil([&] { return self.candidates(); })) {
+        if (!c.refusal.empty()) out[c.name.c_str()] = c.refusal;
+        else if (c.by_rule) out[c.name.c_str()] = "taken by rule, not by cost";
+        else out[c.name.c_str()] = c.cost;
+    }
+    return out;
+}
+
+py::dict summary(const convpp::Convolution& self, int threads) {
+    const convpp::Summary s = without_gil([&] { return self.summary(threads); });
+    py::dict out;
+    out["algorithm"] = s.algorithm;
+    out["strategy"] = s.strategy;
+    out["op"] = s.op;
+    out["isa"] = s.isa;
+    out["dtype"] = s.dtype;
+    out["blocking"] = s.blocking;
+    out["threads"] = s.threads;
+    out["flops"] = py::reinterpret_steal<py::int_>(PyLong_FromDouble(s.flops));  // maybe more than 64 bits hold
+    out["tasks"] = s.tasks;
+    out["parallel"] = s.parallel;
+    out["weight_share"] = s.weight_share;
+    out["workspace_bytes"] = s.workspace_bytes;
+    out["workspace_bytes_per_thread"] = s.workspace_bytes_per_thread;
+    return out;
+}
+
+void register_convolution(py::module_& module) {
+    using convpp::Convolution;
+    auto prepared = whole_class<convpp::PreparedWeights>(module, "PreparedWeights");
+    prepared.def_property_readonly("bytes", &convpp::PreparedWeights::bytes);
+    auto convolution = whole_class<Convolution>(module, "Convolution");
+    convolution.def_static("_make", &plan)
         .def("execute",
              [](const Convolution& self, const py::handle& first, const py::handle& second, const py::handle& bias,
                 const py::handle& residual, const py::handle& result, const py::handle& activation, bool accumulate,
                 int threads) {
-                 const convpp::Execution how{threads, accumulate, activation_from(activation)};
+                 const convpp::Execution how{threads, accumulate, activation_from(activation), asks_for_signals()};
                  with_type(self.dtype(), [&](auto type) {
                      execute<decltype(type)>(self, first, second, bias, residual, result, how);
                  });
@@ -209,39 +164,18 @@ void register_convolution(py::module_& module) {
              [](const Convolution& self, const py::handle& w, int threads) {
                  return with_type(self.dtype(), [&](auto type) {
                      const auto view = input<decltype(type)>(w, "w");
-                     const py::gil_scoped_release unlocked;
-                     return self.prepare(view, threads);
+                     return without_gil([&] { return self.prepare(view, threads); });
                  });
              })
-        .def("task_flops", &Convolution::task_flops, py::arg("threads") = 0)
-        .def("candidates",
-             [](const Convolution& self) {
-                 py::dict out;  // the cost, or why there is none
-                 for (const convpp::Candidate& c : self.candidates()) {
-                     if (!c.refusal.empty()) out[c.name.c_str()] = c.refusal;
-                     else if (c.by_rule) out[c.name.c_str()] = "taken by rule, not by cost";
-                     else out[c.name.c_str()] = c.cost;
-                 }
-                 return out;
-             })
-        .def("summary", [](const Convolution& self, int threads) {
-            const convpp::Summary s = self.summary(threads);
-            py::dict out;
-            out["algorithm"] = s.algorithm;
-            out["strategy"] = s.strategy;
-            out["op"] = s.op;
-            out["isa"] = s.isa;
-            out["dtype"] = s.dtype;
-            out["blocking"] = s.blocking;
-            out["threads"] = s.threads;
-            out["flops"] = static_cast<int64_t>(s.flops);
-            out["tasks"] = s.tasks;
-            out["parallel"] = s.parallel;
-            out["weight_share"] = s.weight_share;
-            out["workspace_bytes"] = s.workspace_bytes;
-            out["workspace_bytes_per_thread"] = s.workspace_bytes_per_thread;
-            return out;
-        });
+        .def(
+            "task_flops",
+            [](const Convolution& self, int threads) { return without_gil([&] { return self.task_flops(threads); }); },
+            py::arg("threads") = 0)
+        .def("candidates", &candidates)
+        .def("summary", &summary)
+        .def_property_readonly("plan_bytes", &Convolution::plan_bytes);
+    seal(prepared);
+    seal(convolution);
 }
 
 // y = activation(z), or dz = dy * activation'(value) where dy is given.
@@ -251,9 +185,11 @@ void apply_activation(const py::handle& dy, const py::handle& value, const convp
     const auto first = input<T>(dy, "dy"), of = input<T>(value, "value");
     const auto out = output<T>(result, "out");
     const bool derivative = !dy.is_none();
-    const py::gil_scoped_release unlocked;
-    if (derivative) convpp::activation_grad<T>(first, of, activation, out, {threads, false, {}});
-    else convpp::activate<T>(of, activation, out, {threads, false, {}});
+    const convpp::Execution how{threads, false, {}, asks_for_signals()};
+    without_gil([&] {
+        if (derivative) convpp::activation_grad<T>(first, of, activation, out, how);
+        else convpp::activate<T>(of, activation, out, how);
+    });
 }
 
 void register_activation(py::module_& module) {
@@ -268,23 +204,51 @@ void register_activation(py::module_& module) {
     });
 }
 
+// An array's number of elements, which must be the product of its extents.
+template <class T>
+void check_size(const convpp::View<T>& view, std::initializer_list<int64_t> extents, const char* argument) {
+    int64_t elems = 1;
+    for (const int64_t extent : extents) {
+        if (extent < 0 || (extent > 0 && elems > std::numeric_limits<int64_t>::max() / extent))
+            throw convpp::ShapeError(std::string(argument) + " has an extent of " + std::to_string(extent) +
+                                     ", expected extents of 0 or more whose product 64 bits hold");
+        elems *= extent;
+    }
+    if (view.size != elems)
+        throw convpp::ShapeError(std::string(argument) + " has " + std::to_string(view.size) + " elements, expected " +
+                                 std::to_string(elems));
+}
+
 template <class T>
 void bias_grad(const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
                bool per_sample, const py::handle& db, const convpp::Execution& how) {
     const auto in = input<T>(dy, "dy");
     const auto layout = channels_last ? convpp::Layout::channels_last : convpp::Layout::channels_first;
+    check_size(in, {batch, channels, pixels}, "dy");
     with_output<T>(db, [&](auto out) {
-        const py::gil_scoped_release unlocked;
-        if (!per_sample) return convpp::bias_grad(in, batch, channels, pixels, layout, out, how);
-        if (!channels_last)  // planes are planes: the channels of all samples
-            return convpp::bias_grad(in, 1, batch * channels, pixels, layout, out, how);
-        auto own = in;
-        auto to = out;
-        own.size = channels * pixels;
-        to.size = channels;
-        for (int64_t n = 0; n < batch; ++n, own.data += own.size, to.data += to.size)
-            convpp::bias_grad(own, 1, channels, pixels, layout, to, how);
+        check_size(out, {per_sample ? batch : 1, channels}, "out");
+        without_gil([&] {
+            if (!per_sample) return convpp::bias_grad(in, batch, channels, pixels, layout, out, how);
+            if (!channels_last)  // planes are planes: the channels of all samples
+                return convpp::bias_grad(in, 1, batch * channels, pixels, layout, out, how);
+            auto own = in;
+            auto to = out;
+            own.size = channels * pixels;
+            to.size = channels;
+            for (int64_t n = 0; channels > 0 && n < batch; ++n, own.data += own.size, to.data += to.size)
+                convpp::bias_grad(own, 1, channels, pixels, layout, to, how);
+        });
     });
+}
+
+// Of a += b: more than any cache, and less than a machine has.
+constexpr int64_t most_bandwidth_bytes = int64_t(1) << 32;
+
+double measure_bandwidth(int64_t bytes, int threads) {
+    if (bytes > most_bandwidth_bytes)
+        throw std::invalid_argument("bytes is " + std::to_string(bytes) + ", expected at most " +
+                                    std::to_string(most_bandwidth_bytes));
+    return without_gil([&] { return convpp::measure_bandwidth(bytes, threads); });
 }
 
 void register_runtime(py::module_& module) {
@@ -302,14 +266,14 @@ void register_runtime(py::module_& module) {
         return names;
     });
     module.def("measure_peak", [](const std::string& dtype, int threads) {
-        const py::gil_scoped_release unlocked;
-        return convpp::measure_peak(dtype_from(dtype), threads);
+        const auto of = dtype_from(dtype);
+        return without_gil([&] { return convpp::measure_peak(of, threads); });
     });
-    module.def("measure_bandwidth", &convpp::measure_bandwidth, py::call_guard<py::gil_scoped_release>());
+    module.def("measure_bandwidth", &measure_bandwidth);
     module.def("bias_grad",
                [](const py::handle& dy, int64_t batch, int64_t channels, int64_t pixels, bool channels_last,
                   bool per_sample, const py::handle& db, bool accumulate, int threads) {
-                   const convpp::Execution how{threads, accumulate, {}};
+                   const convpp::Execution how{threads, accumulate, {}, asks_for_signals()};
                    with_type(dtype_of(dy), [&](auto type) {
                        bias_grad<decltype(type)>(dy, batch, channels, pixels, channels_last, per_sample, db, how);
                    });
@@ -323,7 +287,12 @@ void raise_python_error(const char* type, const char* message) {
 
 }  // namespace
 
-PYBIND11_MODULE(_core, module) {
+// For programs that look for libraries and their threads by the symbols they have (python/convpp/_threadpoolctl.py).
+extern "C" PYBIND11_EXPORT const char* convpp_version() { return convpp::version(); }
+
+// No GIL is needed: what is shared is immutable (plans, prepared weights) or atomic (the numbers of threads and of
+// bfloat16, the instruction set).  NumPy, whose arrays come in, runs in the main interpreter alone.
+PYBIND11_MODULE(_core, module, py::mod_gil_not_used(), py::multiple_interpreters::not_supported()) {
     module.doc() = "The compiled core of convpp.";
     py::register_exception_translator([](std::exception_ptr pointer) {
         try {
@@ -332,8 +301,11 @@ PYBIND11_MODULE(_core, module) {
             raise_python_error("ShapeError", error.what());
         } catch (const convpp::DTypeError& error) {
             raise_python_error("DTypeError", error.what());
+        } catch (const convpp::Interrupted& error) {  // what a signal's handler raised; or it has forked
+            if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_RuntimeError, error.what());
         }
     });
+    watch_signals();
     register_convolution(module);
     register_activation(module);
     register_runtime(module);

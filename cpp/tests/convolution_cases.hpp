@@ -48,7 +48,7 @@ Array<T> run(const Convolution& convolution, const Tensors<T>& tensors, Mode mod
     const Pass pass = convolution.pass();
     Array<T> result(result_elems(convolution.problem(), pass), behind);  // of NaN
     if (mode == Mode::accumulate)
-        for (int64_t i = 0; i < result.size(); ++i) result[i] = static_cast<T>(i % 7 - 3);
+        for (int64_t i = 0; i < result.size(); ++i) result[i] = made<T>(static_cast<double>(i % 7 - 3));
     Execution how;
     how.threads = threads;
     how.accumulate = mode == Mode::accumulate;

@@ -46,6 +46,34 @@ TEST_CASE_TEMPLATE("bias_grad has the same bits for every number of threads", T,
     }
 }
 
+// The sum is 2^p + 1 and a little, between two halves that are 2 apart: the little decides, although float32 holds it not.
+template <class S>
+void check_rounded_once(double large, double little) {
+    for (const Layout layout : both_layouts)
+        for (const double sign : {1.0, -1.0})
+            for (const bool accumulate : {false, true}) {
+                Array<S> dy(3), db(1, guards);
+                dy[0] = made<S>(sign * (accumulate ? 0.0 : large));
+                dy[1] = made<S>(sign);
+                dy[2] = made<S>(sign * little);
+                db[0] = made<S>(sign * large);
+                Execution how;
+                how.accumulate = accumulate;
+                bias_grad(dy.in(), 1, 1, 3, layout, db.out(), how);
+                CHECK(value_of(db[0]) == sign * (large + 2));
+                dy[2] = made<S>(-sign * little);
+                db[0] = made<S>(sign * large);
+                bias_grad(dy.in(), 1, 1, 3, layout, db.out(), how);
+                CHECK(value_of(db[0]) == sign * large);
+                CHECK(db.guards_intact());
+            }
+}
+
+TEST_CASE("bias_grad of halves is the sum, rounded once") {
+    check_rounded_once<float16>(2048, 0x1p-24);
+    check_rounded_once<bfloat16>(256, 0x1p-40);
+}
+
 TEST_CASE_TEMPLATE("bias_grad refuses what does not fit", T, float, double) {
     Array<T> dy(2 * 3 * 4), db(3, guards);
     const auto call = [&](View<const T> from, int64_t batch, int64_t channels, int64_t pixels, View<T> to) {

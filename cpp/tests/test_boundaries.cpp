@@ -225,6 +225,28 @@ TEST_CASE("a large halo is computed in parts, in bounded memory") {
     CHECK(first_difference(run(direct, operands, false, 2), run(reference, operands, false)) == -1);
 }
 
+TEST_CASE("samples that a halo leaves over at the end have the bits of single calls") {
+    Random random(84);
+    Geometry g = plane(5, 16, 4, 1, 64, 300, 3, Boundary::reflect, Layout::channels_first);
+    g.pad_lo = g.pad_hi = {0, 20, 20};  // two samples at once, and one is left
+    for (const Layout layout : both_layouts) {
+        g.layout = layout;
+        const ConvProblem problem(g);
+        const Tensors<float> operands = integers<float>(problem, random);
+        const Convolution all(problem, Pass::input_grad, DType::float32, Algorithm::direct);
+        const Array<float> dx = run(all, operands, false, 2);
+        Geometry one = g;
+        one.batch = 1;
+        const Convolution alone(ConvProblem(one), Pass::input_grad, DType::float32, Algorithm::direct);
+        const int64_t from = problem.y_elems() / g.batch, to = problem.x_elems() / g.batch;
+        for (int64_t n = 0; n < g.batch; ++n) {
+            Array<float> sample(to, guards);
+            alone.execute<float>({operands.dy.data() + n * from, from}, operands.w.in(), {}, sample.out());
+            CHECK(first_difference(sample.data(), dx.data() + n * to, to) == -1);
+        }
+    }
+}
+
 TEST_CASE("the input gradient is finished after its halo has been added") {
     Random random(83);
     const ConvProblem problem(plane(2, 3, 4, 1, 6, 7, 3, Boundary::circular, Layout::channels_last));

@@ -7,7 +7,7 @@ transposed namesakes (transposed.py), the layers (nn/), ``convpp.testing`` for t
 
 from types import ModuleType
 
-from convpp import _core
+from convpp import _core, _threadpoolctl
 from convpp.activation import activate, activation_grad
 from convpp.backward import conv_backward, conv_transpose_backward
 from convpp.derivatives import conv_double_backward, conv_jvp, conv_transpose_double_backward, conv_transpose_jvp
@@ -70,6 +70,8 @@ __all__ = [
     "threads",
 ]
 
+
+_threadpoolctl.register_when_imported()
 
 #: Modules that are part of the public API, imported when they are first asked for.
 _MODULES = ("conventions", "testing")

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +11,15 @@ version: str
 compiler: str
 openmp: bool
 
+@final
 class PreparedWeights:
     @property
     def bytes(self) -> int: ...
 
+@final
 class Convolution:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         pass_: str,
         dtype: str,
         algorithm: str,
@@ -37,7 +39,9 @@ class Convolution:
         channels_last: bool,
         padding_mode: tuple[str, ...],
         /,
-    ) -> None: ...
+    ) -> Convolution: ...
+    @property
+    def plan_bytes(self) -> int: ...
     def execute(
         self,
         first: _Array,

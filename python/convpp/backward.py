@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, flag, wrong_dy
+from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, entries, flag, shown, wrong_dy
 from convpp._call.geometry import geometry_of
 from convpp._call.options import Options, conv_options, transpose_options
 from convpp._call.run import Passes
@@ -232,10 +232,11 @@ def _gradients(
     return results["x"], results["w"], results["bias"]
 
 
-def _wanted(needs: Any) -> tuple[Any, ...]:
+def _wanted(needs: Any) -> tuple[str, ...]:
     """``needs`` as names that are known."""
-    wanted = tuple(needs) if isinstance(needs, Iterable) and not isinstance(needs, str) else (needs,)
+    listed = entries(needs, "needs")
+    wanted = (needs,) if listed is None else listed
     for name in wanted:
-        if name not in NEEDS:
-            raise ValueError(f"needs is {needs!r}, expected any of {', '.join(NEEDS)}")
+        if not isinstance(name, str) or name not in NEEDS:
+            raise ValueError(f"needs is {shown(needs)}, expected any of {', '.join(NEEDS)}")
     return wanted

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, choice, shape
 from convpp._call.options import conv_options
-from convpp._call.planning import PASSES, plan
+from convpp._call.planning import PASSES, PLANS
 from convpp._call.validation import dtype_name
 from convpp.runtime import threads_of_call
 
@@ -120,7 +120,7 @@ def explain(
     """
     choice(op, "op", PASSES)
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
-    planned = plan(op, dtype_name(dtype), shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options)
+    planned = PLANS[op, dtype_name(dtype), shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options]
     summary = planned.convolution.summary(threads_of_call(threads))
     shapes = {"forward": planned.y_shape, "input_grad": planned.x_shape, "weight_grad": planned.w_shape}
     return Explanation(output_shape=shapes[op], candidates=planned.convolution.candidates(), **summary)

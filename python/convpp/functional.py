@@ -38,9 +38,9 @@ from convpp._call.arguments import (
     wrong_dy,
 )
 from convpp._call.options import conv_options
-from convpp._call.planning import plan
+from convpp._call.planning import PLANS
 from convpp._call.run import Passes, run
-from convpp._call.validation import Array, as_float, delivered, operands, plain, result, with_residual
+from convpp._call.validation import Array, as_array, as_float, delivered, operands, plain, result, with_residual
 from convpp.errors import ShapeError
 from convpp.prepared import PreparedWeights
 from convpp.runtime import threads_of_call
@@ -140,7 +140,7 @@ def conv(
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
-    planned = plan("forward", dtype, x.shape, w.shape, options)
+    planned = PLANS["forward", dtype, x.shape, w.shape, options]
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.out_channels,), "bias", "(K,), one for each filter")
     return run(planned, x, w, bias, planned.y_shape, out, False, threads, activation, add)
@@ -206,7 +206,7 @@ def conv_input_grad(
     """
     dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
-    planned = plan("input_grad", dtype, shape(x_shape, "x_shape"), w.shape, options)
+    planned = PLANS["input_grad", dtype, shape(x_shape, "x_shape"), w.shape, options]
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)
     return run(planned, dy, w, None, planned.x_shape, out, accumulate, threads)
@@ -268,7 +268,7 @@ def conv_weight_grad(
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     w_shape = shape_of_weights(w_shape, x.shape, per_sample) if per_sample else shape(w_shape, "w_shape")
-    planned = plan("weight_grad", dtype, x.shape, w_shape, options)
+    planned = PLANS["weight_grad", dtype, x.shape, w_shape, options]
     if dy.shape != planned.y_shape:
         raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)
     return run(planned, dy, x, None, planned.w_shape, out, accumulate, threads)
@@ -351,7 +351,7 @@ def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
 
     Raises
     ------
-    ShapeError, ValueError
+    ShapeError, DTypeError, ValueError
 
     Examples
     --------
@@ -364,7 +364,7 @@ def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
     >>> bool(a[2, 4, 0, 1] == w[4, 2, 2, 1])
     True
     """
-    w = np.asarray(w)
+    w = as_array(w, "w")
     groups = as_int(groups, "groups")
     if w.ndim not in (3, 4, 5):
         raise ShapeError(f"w has shape {w.shape}, expected (K, C/groups, *kernel) with 1, 2 or 3 kernel axes")

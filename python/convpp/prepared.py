@@ -7,12 +7,14 @@ Next: ``functional.py``; ``_call/planning.py``.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import numpy.typing as npt
 
 from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, Shape, check_shape, shape
 from convpp._call.options import ConvOptions, conv_options
-from convpp._call.planning import plan
+from convpp._call.planning import PLANS
 from convpp._call.run import run
 from convpp._call.validation import Array, as_float, plain
 from convpp.errors import DTypeError, ShapeError
@@ -25,7 +27,9 @@ UNSAID = tuple(ConvOptions())[:-1]
 class PreparedWeights:
     """Weights of ``conv`` as its kernels read them; made by ``prepare_weights``.
 
-    It keeps its own copy: changing ``w`` afterwards has no effect.  ``nbytes`` is the memory it holds.
+    It keeps its own copy: changing ``w`` afterwards has no effect.  ``nbytes`` is the memory it holds: the packed
+    weights, and the plain ones.  It can be pickled: what is stored are the plain weights and the geometry, and they are
+    prepared again where they are loaded, for the machine there.
 
     Examples
     --------
@@ -40,10 +44,22 @@ class PreparedWeights:
 
     def __init__(self, w: Array, x_shape: Shape, options: ConvOptions) -> None:
         self.dtype = w.dtype
+        self._w = w.copy()  # for pickling, when the caller's may have changed
+        self._options = options
         *geometry, self.algorithm = options
         self.geometry = tuple(geometry)
-        self._planned = plan("forward", w.dtype.name, x_shape, w.shape, options)
-        self._prepared = self._planned.convolution.prepare(w, threads_of_call(None))
+        self._planned = PLANS["forward", w.dtype.name, x_shape, w.shape, options]
+        self._prepared = self._planned.convolution.prepare(self._w, threads_of_call(None))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a call of ``prepare_weights``: what is public is there in later versions, too."""
+        return partial(prepare_weights, **self._options.keywords()), (self._w, self.x_shape)
+
+    def __copy__(self) -> PreparedWeights:
+        return self  # nothing in it changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PreparedWeights:
+        return self
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -57,8 +73,8 @@ class PreparedWeights:
 
     @property
     def nbytes(self) -> int:
-        """The memory that the packed weights take."""
-        return self._prepared.bytes
+        """The memory that the packed and the plain weights take."""
+        return self._prepared.bytes + self._w.nbytes
 
     def __repr__(self) -> str:
         return f"PreparedWeights(shape={self.shape}, x_shape={self.x_shape}, dtype={self.dtype.name})"

@@ -14,25 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from convpp import _core
-from convpp._call.arguments import as_int
+from convpp._call.arguments import as_int, shown
 from convpp._call.planning import forget_plans
 
 #: The number of threads that ``with threads(n)`` sets, for this Python thread (or task) only; 0: not set.
-_context: ContextVar[int] = ContextVar("convpp_threads", default=0)
+limit_of_context: ContextVar[int] = ContextVar("convpp_threads", default=0)
 
-_MOST_THREADS = 1024
+MOST_THREADS = 1024
 
 
 def _checked(value: Any) -> int:
     n = as_int(value, "threads")
-    if not 1 <= n <= _MOST_THREADS:
-        raise ValueError(f"threads is {n}, expected an integer from 1 to {_MOST_THREADS}")
+    if not 1 <= n <= MOST_THREADS:
+        raise ValueError(f"threads is {shown(n)}, expected an integer from 1 to {MOST_THREADS}")
     return n
 
 
 def threads_of_call(threads: Any) -> int:
     """What the core is told: the call's own number, the context's, or 0 (the process's)."""
-    return _checked(threads) if threads is not None else _context.get()
+    return _checked(threads) if threads is not None else limit_of_context.get()
 
 
 def get_num_threads() -> int:
@@ -44,7 +44,7 @@ def get_num_threads() -> int:
     >>> convpp.get_num_threads() >= 1
     True
     """
-    return _context.get() or _core.num_threads()
+    return limit_of_context.get() or _core.num_threads()
 
 
 def set_num_threads(n: int) -> None:
@@ -88,11 +88,11 @@ def threads(n: int) -> Iterator[None]:
     ...     convpp.get_num_threads()
     1
     """
-    token = _context.set(_checked(n))
+    token = limit_of_context.set(_checked(n))
     try:
         yield
     finally:
-        _context.reset(token)
+        limit_of_context.reset(token)
 
 
 def runtime_info() -> dict[str, Any]:

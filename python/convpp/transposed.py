@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from convpp._call.arguments import Activation, Layout, Padding, PerAxis, check_shape, shape, shape_of_weights, wrong_dy
 from convpp._call.options import conv_options, transpose_options
-from convpp._call.planning import plan
+from convpp._call.planning import PLANS
 from convpp._call.run import Passes, run
 from convpp._call.validation import Array, operands, with_residual
 
@@ -96,7 +96,7 @@ def conv_transpose(
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
     shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
     options = transpose_options(shared, output_padding, output_size, padding_mode)
-    planned = plan("input_grad", dtype, x.shape, w.shape, options)
+    planned = PLANS["input_grad", dtype, x.shape, w.shape, options]
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.in_channels,), "bias", "(C_out,), one for each output channel")
     return run(planned, x, w, bias, planned.x_shape, out, False, threads, activation, add)
@@ -157,7 +157,7 @@ def conv_transpose_input_grad(
     dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
     shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
     options = transpose_options(shared, output_padding, output_size, padding_mode)
-    planned = plan("forward", dtype, shape(x_shape, "x_shape"), w.shape, options)
+    planned = PLANS["forward", dtype, shape(x_shape, "x_shape"), w.shape, options]
     if dy.shape != planned.x_shape:
         raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape)
     return run(planned, dy, w, None, planned.y_shape, out, accumulate, threads)
@@ -220,7 +220,7 @@ def conv_transpose_weight_grad(
     shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
     options = transpose_options(shared, output_padding, output_size, padding_mode)
     w_shape = shape_of_weights(w_shape, x.shape, per_sample)
-    planned = plan("weight_grad", dtype, x.shape, w_shape, options)
+    planned = PLANS["weight_grad", dtype, x.shape, w_shape, options]
     if dy.shape != planned.x_shape:
         raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape)
     return run(planned, x, dy, None, planned.w_shape, out, accumulate, threads)

@@ -11,6 +11,7 @@
 // are contiguous; the result must not overlap the operands.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -62,6 +63,8 @@ struct Execution {
     int threads = 0;  // 0: num_threads()
     bool accumulate = false;  // add to the result instead of overwriting it
     Activation activation = {};  // forward and input_grad: applied to each result before it is written
+    // Asked by the calling thread between its tasks, at most every 50 ms: true ends the call with Interrupted.
+    std::function<bool()> interrupted = {};
 };
 
 // What a pass will do, as text and numbers (see Convolution::summary).
@@ -106,6 +109,9 @@ public:
     Pass pass() const noexcept;
     DType dtype() const noexcept;
     Summary summary(int threads = 0) const;
+
+    // About how many bytes the plan takes in memory, for who keeps many of them.  (Copies share one plan.)
+    int64_t plan_bytes() const noexcept;
 
     // All strategies, in the order in which they are asked.  (A plan with nothing to sum has none.)
     std::vector<Candidate> candidates() const;

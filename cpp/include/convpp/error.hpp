@@ -18,4 +18,10 @@ public:
     using std::invalid_argument::invalid_argument;
 };
 
+// Execution::interrupted asked for it.  The result of the call is undefined.
+class Interrupted : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
 }  // namespace convpp

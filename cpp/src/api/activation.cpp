@@ -26,6 +26,7 @@ const T* some(const kernels::KernelTable<T>& kernel, const Stored<T>& from, int6
 // body(i, count) for pieces of an array from element i on, which threads share.
 template <class Body>
 void for_each_piece(int64_t size, const Execution& how, const Body& body) {
+    const AskBetweenTasks asking(how.interrupted);
     parallel_parts(size, size, usable_threads(how.threads), [&](int64_t lo, int64_t count) {
         for (int64_t i = lo; i < lo + count; i += piece) body(i, std::min(lo + count - i, piece));
     });

@@ -63,10 +63,12 @@ void bias_grad(View<const T> dy, int64_t batch, int64_t channels, int64_t pixels
     const int64_t elems = checked_mul(checked_mul(batch, channels, "dy"), pixels, "dy");
     check_view(dy, elems, "dy");
     check_view(db, channels, "db");
+    if (elems == 0) batch = 0;  // nothing to sum, however many samples have it
     const int threads = elems >= parallel_elems ? usable_threads(how.threads) : 1;
     const auto put = [&](int64_t k, double sum) {
         store(db.data[k], how.accumulate ? as_double(db.data[k]) + sum : sum);
     };
+    const AskBetweenTasks asking(how.interrupted);
     if (layout == Layout::channels_first) {
         parallel_for(channels, threads, [&](int64_t k, int) {
             double sum = 0;

@@ -11,13 +11,15 @@
 
 #include "api/check_view.hpp"
 #include "api/execute.hpp"
+#include "machine/interrupt.hpp"
 #include "machine/runtime_state.hpp"
 #include "machine/workspace.hpp"
+#include "plan/halo.hpp"
 #include "plan/plan.hpp"
 #include "plan/tasks.hpp"
 #include "problem/checked.hpp"
 #include "problem/names.hpp"
-#include "repair/nonfinite.hpp"
+#include "repair/finite.hpp"
 #include "strategies/strategy.hpp"
 
 namespace convpp {
@@ -96,6 +98,24 @@ Summary Convolution::summary(int threads) const {
     return summary;
 }
 
+namespace {
+
+int64_t bytes_of(const Plan& plan) {
+    auto bytes = static_cast<int64_t>(sizeof(Plan) + plan.maps.capacity() * sizeof(MapPlan));
+    for (const MapPlan& m : plan.maps)
+        for (const AxisMap& axis : m.map.axis)
+            bytes +=
+                static_cast<int64_t>(axis.taps.capacity() * sizeof(Tap) + axis.phases.capacity() * sizeof(int64_t));
+    if (plan.again != nullptr) bytes += bytes_of(*plan.again);
+    if (plan.halo != nullptr)
+        for (const Slab& slab : plan.halo->slabs) bytes += bytes_of(slab.plan);
+    return bytes;
+}
+
+}  // namespace
+
+int64_t Convolution::plan_bytes() const noexcept { return bytes_of(implementation_->plan); }
+
 std::vector<Candidate> Convolution::candidates() const {
     const Plan& plan = implementation_->plan;
     return convpp::candidates(plan, problem(), num_threads());
@@ -161,6 +181,7 @@ void execute_checked(const Implementation& own, const Arrays<S>& arrays, const V
         check_overwrites(operands.epilogue.residual ? "add" : "activation", "none", plan.pass, how.accumulate);
     const Writing writing{how.accumulate, !operands.epilogue.none(), operands.result.as != Storage::plain};
     const Workspace workspace(call_bytes(plan, writing, threads));
+    const AskBetweenTasks asking(how.interrupted);
     execute(plan, operands, writing, threads, workspace.data());
 }
 

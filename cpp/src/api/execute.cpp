@@ -22,47 +22,47 @@ namespace {
 
 using Flag = std::atomic<unsigned char>;
 
-// What carrying a plan out once takes, laid out; with a measuring carver, counted.
-template <class T>
-struct OnceMemory {
-    T* apart = nullptr;  // all results, where they are added only when they are whole
-    Flag* not_finite = nullptr;
-    unsigned char* spoiled = nullptr;   // of filters' taps
-    std::byte* workspace = nullptr;  // of the plan; then of what is computed again, with its own OnceMemory in front
+// Sums that are added to, or rounded, only when they are whole: where the halo is added to them before they are
+// rounded or go through an epilogue, sums of halves, and where results that are not finite are computed again but
+// there is something in them already (`spoils`: factors that are not finite meet padding).
+bool goes_apart(const Plan& plan, const Writing& writing, bool spoils) {
+    if (plan.halo != nullptr && (writing.rounds || writing.epilogue)) return true;
+    if (plan.pass == Pass::weight_grad && writing.rounds) return true;
+    return !plan.empty() && writing.accumulate && (plan.again != nullptr || spoils);
+}
 
-    OnceMemory(Carver& carver, const Plan& plan, int threads, bool accumulate) {
-        if (plan.empty()) return;
-        const bool sums = plan.pass == Pass::weight_grad, again = plan.again != nullptr;
-        const bool whole = accumulate && (again || plan.reads_padding);
-        apart = carver.take<T>(whole ? result_elems(plan.problem, plan.pass) : 0);
-        not_finite = carver.take<Flag>(!again ? 0 : sums ? 1 : plan.batch());
-        spoiled = carver.take<unsigned char>(sums && plan.reads_padding ? spoiled_flags(plan) : 0);
-        int64_t bytes = workspace_bytes(plan, threads);
-        if (again) bytes = std::max(bytes, measured<OnceMemory>(*plan.again, threads_of(*plan.again, threads), false));
-        workspace = carver.take<std::byte>(bytes);
+// What computing again by a direct plan takes.
+template <class T>
+struct AgainMemory {
+    T* packed = nullptr;  // weights, for all samples
+    std::byte* workspace = nullptr;
+
+    AgainMemory(Carver& carver, const Plan& plan, int threads) {
+        packed = carver.take<T>(plan.pass == Pass::weight_grad ? 0 : packed_elems_of_sample(plan));
+        workspace = carver.take<std::byte>(std::max(workspace_bytes(plan, threads), repair_bytes(plan, threads)));
     }
 };
 
-// The memory of all samples, and of whole results before their epilogue.
+// What carrying a plan out once takes, laid out; with a measuring carver, counted.
 template <class T>
-struct CallMemory {
-    T* whole = nullptr;
-    int64_t each = 0;  // bytes of a sample's
-    std::byte* rest = nullptr;  // of samples, then of the halo
+struct OnceMemory {
+    T* apart = nullptr;  // whole sums
+    Flag* not_finite = nullptr;
+    // Of the plan; then of a repair, or of what is computed again by another plan; then of the halo.
+    std::byte* workspace = nullptr;
 
-    CallMemory(Carver& carver, const Plan& plan, const Writing& writing, const CallThreads& threads) {
-        // Sums of halves are whole before they are rounded, those that a halo is added to before their epilogue.
-        // (Tasks round by themselves where nothing is added to their results later.)
-        const bool halo = plan.halo != nullptr;
-        const bool apart = halo ? writing.rounds || writing.epilogue : writing.rounds && plan.pass == Pass::weight_grad;
-        constexpr const char* what = "the workspace";
-        const int64_t results = checked_mul(plan.samples.count, result_elems(plan.problem, plan.pass), what);
-        if (apart) whole = carver.take<T>(results);
-        const bool shared_out = plan.samples.shared_out;
-        each = measured<OnceMemory<T>>(plan, shared_out ? 1 : threads.plan, writing.accumulate && !apart);
-        int64_t bytes = checked_mul(each, shared_out ? threads.plan : 1, what);
-        if (halo) bytes = std::max(bytes, halo_bytes(*plan.halo, threads.halo));
-        rest = carver.take<std::byte>(bytes);
+    OnceMemory(Carver& carver, const Plan& plan, const CallThreads& threads, bool goes_apart) {
+        apart = carver.take<T>(goes_apart ? result_elems(plan.problem, plan.pass) : 0);
+        int64_t bytes = plan.halo != nullptr ? halo_bytes(*plan.halo, threads.halo) : 0;
+        if (!plan.empty()) {
+            const bool sums = plan.pass == Pass::weight_grad, again = plan.again != nullptr;
+            not_finite = carver.take<Flag>(!again ? 0 : sums ? 1 : plan.batch());
+            bytes = std::max(bytes, workspace_bytes(plan, threads.plan));
+            const int64_t more = again ? measured<AgainMemory<T>>(*plan.again, threads_of(*plan.again, threads.plan))
+                                       : repair_bytes(plan, threads.plan);
+            bytes = std::max(bytes, more);
+        }
+        workspace = carver.take<std::byte>(bytes);
     }
 };
 
@@ -74,102 +74,140 @@ void add_sums(const Plan& plan, const T* sums, int64_t size, const Results<T>& r
     apply_epilogue_to_all(plan, sums, size, {before, {}}, result, threads);
 }
 
-template <class T>
-void execute_once(const Plan& plan, const Operands<T>& operands, int threads, std::byte* memory);
-
 // What is not finite is computed again by the plan made for that: a NaN or Inf spoils the whole tile that it is in, and
-// transforms overflow where plain sums do not.  A sample, or all of dw.
+// transforms overflow where plain sums do not.  dw is computed again as a whole.
+template <class T>
+void sum_again(const Plan& again, const Operands<T>& operands, int threads, std::byte* memory) {
+    Carver carver(memory);
+    const AgainMemory<T> own(carver, again, threads);
+    entry<T>(*again.how).run(again, operands, {threads, own.workspace, nullptr});
+    if (needs_repair(again, operands, true)) repair(again, operands, 1, threads, own.workspace);
+}
+
+// The samples of y and dx that are not finite; or all, where weights that are not spoil all of them.
 template <class T>
 void compute_again(const Plan& plan, const Operands<T>& operands, const Flag* not_finite, int threads,
                    std::byte* memory) {
-    const int64_t samples = plan.pass == Pass::weight_grad ? 1 : plan.batch();
-    for (int64_t n = 0; n < samples; ++n) {
-        if (not_finite[n].load(std::memory_order_relaxed) == 0) continue;
-        Operands<T> own = operands.part(plan.again->problem, plan.pass, n, false);
-        own.packed = nullptr;
-        execute_once(*plan.again, own, threads_of(*plan.again, threads), memory);
-    }
-}
-
-// `spoils`: factors that are not finite meet padding, and what they spoil is computed again.
-template <class T>
-void compute(const Plan& plan, const Operands<T>& operands, bool spoils, int threads, const OnceMemory<T>& memory) {
-    const int64_t flags = plan.again == nullptr ? 0 : plan.pass == Pass::weight_grad ? 1 : plan.batch();
-    for (int64_t i = 0; i < flags; ++i) new (memory.not_finite + i) Flag(0);
-    if (plan.gaps == Gaps::filled_before && !operands.accumulate) fill_results(plan, operands, threads);
-    entry<T>(*plan.how).run(plan, operands, {threads, memory.workspace, memory.not_finite});
-    if (plan.again != nullptr) return compute_again(plan, operands, memory.not_finite, threads, memory.workspace);
-    if (plan.pass == Pass::weight_grad) spoils = !operands.accumulate && needs_repair(plan, operands, true);
-    if (spoils) repair(plan, operands, threads, memory.spoiled);
-}
-
-template <class T>
-void execute_once(const Plan& plan, const Operands<T>& operands, int threads, std::byte* memory) {
-    if (plan.empty()) {
-        if (!operands.accumulate) fill_results(plan, operands, threads);
-        return;
-    }
+    const auto spoiled = [](const Flag& flag) { return flag.load(std::memory_order_relaxed) != 0; };
+    if (std::none_of(not_finite, not_finite + (plan.pass == Pass::weight_grad ? 1 : plan.batch()), spoiled)) return;
+    const Plan& again = *plan.again;
+    threads = threads_of(again, threads);
+    if (plan.pass == Pass::weight_grad) return sum_again(again, operands, threads, memory);
     Carver carver(memory);
-    const OnceMemory<T> own(carver, plan, threads, operands.accumulate);
-    // (Prepared weights that are not finite are not used packed.  dw is looked at when it is computed, unless something
-    // was in it before.)
+    const AgainMemory<T> own(carver, again, threads);
+    Operands<T> whole = operands;
+    whole.packed = own.packed;
+    entry<T>(*again.how).prepare(again, operands, {threads, own.workspace, nullptr}, own.packed);
+    const bool all = needs_repair(again, operands);
+    for (int64_t n = 0; n < plan.batch(); ++n)
+        if (all || spoiled(not_finite[n]))
+            entry<T>(*again.how).run(again, whole.part(again.problem, plan.pass, n, false),
+                                     {threads, own.workspace, nullptr});
+    if (all) repair(again, operands, plan.batch(), threads, own.workspace);
+}
+
+// Sums into results that nothing has to be done to later.
+template <class T>
+void compute(const Plan& plan, const Operands<T>& operands, bool spoils, const CallThreads& threads,
+             const OnceMemory<T>& memory) {
+    if (plan.empty()) {
+        if (!operands.accumulate) fill_results(plan, operands, threads.plan);
+    } else {
+        const int64_t flags = plan.again == nullptr ? 0 : plan.pass == Pass::weight_grad ? 1 : plan.batch();
+        for (int64_t i = 0; i < flags; ++i) new (memory.not_finite + i) Flag(0);
+        if (plan.gaps == Gaps::filled_before && !operands.accumulate) fill_results(plan, operands, threads.plan);
+        entry<T>(*plan.how).run(plan, operands, {threads.plan, memory.workspace, memory.not_finite});
+        // (dw is looked at when it is computed, unless something was in it before.)
+        if (plan.pass == Pass::weight_grad && plan.again == nullptr && !operands.accumulate)
+            spoils = needs_repair(plan, operands, true);
+        if (plan.again != nullptr) compute_again(plan, operands, memory.not_finite, threads.plan, memory.workspace);
+        else if (spoils) repair(plan, operands, plan.batch(), threads.plan, memory.workspace);
+    }
+    if (plan.halo != nullptr) add_halo(*plan.halo, operands, threads.halo, memory.workspace);
+}
+
+// The part of a plan's samples that sums are computed apart of at once.
+const Plan& part_of(const Plan& plan) { return plan.part != nullptr ? *plan.part : plan; }
+
+// Computes apart, some samples at a time.  (The last part may begin with samples of the one before.)
+template <class T>
+void compute_apart(const Plan& plan, const Operands<T>& operands, bool spoils, CallThreads threads,
+                   std::byte* memory) {
+    const Plan& part = part_of(plan);
+    if (&part != &plan) threads.plan = part.empty() ? 1 : threads_of(part, threads.plan);
+    Carver carver(memory);
+    const OnceMemory<T> own(carver, part, threads, true);
+    const int64_t elems = result_elems(part.problem, plan.pass), each = elems / std::max<int64_t>(part.batch(), 1);
+    const int64_t samples = plan.pass == Pass::weight_grad ? part.batch() : plan.batch();
+    for (int64_t lo = 0; lo < samples; lo += part.batch()) {
+        const int64_t first = std::min(lo, samples - part.batch());
+        Operands<T> given = operands.of_samples(part.problem, plan.pass, first);
+        if (&part != &plan) given.packed = nullptr;  // packed for the other plan
+        Operands<T> sums = given;
+        sums.result = Results<T>(own.apart);
+        sums.accumulate = false;
+        sums.epilogue = {};
+        compute(part, sums, spoils, threads, own);
+        const int64_t from = plan.pass == Pass::weight_grad ? 0 : (lo - first) * each, size = elems - from;
+        if (operands.accumulate) add_sums(part, own.apart + from, size, given.result + from, threads.plan);
+        else
+            apply_epilogue_to_all(part, own.apart + from, size, given.epilogue.from(from), given.result + from,
+                                  threads.plan);
+    }
+}
+
+template <class T>
+void execute_once(const Plan& plan, const Operands<T>& operands, const Writing& writing, const CallThreads& threads,
+                  std::byte* memory) {
+    // (Prepared weights that are not finite are not used packed.)
     const bool looks = plan.pass != Pass::weight_grad || operands.accumulate;
-    const bool spoils = looks && plan.again == nullptr && operands.packed == nullptr && needs_repair(plan, operands);
-    if (!operands.accumulate || (plan.again == nullptr && !spoils))
-        return compute(plan, operands, spoils, threads, own);
-    Operands<T> apart = operands;
-    apart.result = Results<T>(own.apart);
-    apart.accumulate = false;
-    compute(plan, apart, spoils, threads, own);
-    add_sums(plan, own.apart, result_elems(plan.problem, plan.pass), operands.result, threads);
+    const bool spoils = !plan.empty() && looks && plan.again == nullptr && operands.packed == nullptr &&
+                        needs_repair(plan, operands);
+    if (goes_apart(plan, writing, spoils)) return compute_apart(plan, operands, spoils, threads, memory);
+    Carver carver(memory);
+    compute(plan, operands, spoils, threads, OnceMemory<T>(carver, plan, threads, false));
 }
 
-// Each sample is a convolution of its own, by the same plan.
+// What any operands may take.
 template <class T>
-void execute_samples(const Plan& plan, const Operands<T>& operands, int threads, const CallMemory<T>& memory) {
-    if (plan.samples.count == 1) return execute_once(plan, operands, threads, memory.rest);
-    const auto run = [&](int64_t n, int64_t thread, int its_threads) {
-        Operands<T> own = operands.part(plan.problem, plan.pass, n);
-        if (operands.packed != nullptr) own.packed += n * packed_elems_of_sample(plan);
-        execute_once(plan, own, its_threads, memory.rest + thread * memory.each);
-    };
-    if (plan.samples.shared_out)
-        parallel_for(plan.samples.count, threads, [&](int64_t n, int thread) { run(n, thread, 1); });
-    else
-        for (int64_t n = 0; n < plan.samples.count; ++n) run(n, 0, threads);
+int64_t bytes_of_once(const Plan& plan, const Writing& writing, const CallThreads& threads) {
+    int64_t bytes = 0;
+    if (!goes_apart(plan, writing, false)) bytes = measured<OnceMemory<T>>(plan, threads, false);
+    if (goes_apart(plan, writing, plan.reads_padding))
+        bytes = std::max(bytes, measured<OnceMemory<T>>(part_of(plan), threads, true));
+    return round_up(bytes, cache_line);
 }
 
-// All samples, and what x receives from outside.
 template <class T>
-void execute_all(const Plan& plan, const Operands<T>& operands, const CallThreads& threads,
-                 const CallMemory<T>& memory) {
-    execute_samples(plan, operands, threads.plan, memory);
-    if (plan.halo == nullptr) return;
-    for (int64_t n = 0; n < plan.samples.count; ++n)
-        add_halo(*plan.halo, operands.part(plan.problem, plan.pass, n), threads.halo, memory.rest);
+int64_t bytes_of_call(const Plan& plan, const Writing& writing, const CallThreads& threads) {
+    if (!plan.samples.shared_out) return bytes_of_once<T>(plan, writing, threads);
+    return checked_mul(bytes_of_once<T>(plan, writing, {1, 1}), threads.plan, "the workspace");
 }
 
 }  // namespace
 
 int64_t call_bytes(const Plan& plan, const Writing& writing, const CallThreads& threads) {
-    return plan.dtype == DType::float64 ? measured<CallMemory<double>>(plan, writing, threads)
-                                        : measured<CallMemory<float>>(plan, writing, threads);
+    return plan.dtype == DType::float64 ? bytes_of_call<double>(plan, writing, threads)
+                                        : bytes_of_call<float>(plan, writing, threads);
 }
 
+// Each sample that has weights of its own is a convolution of its own, by the same plan.
 template <class T>
 void execute(const Plan& plan, const Operands<T>& operands, const Writing& writing, const CallThreads& threads,
              std::byte* memory) {
-    Carver carver(memory);
-    const CallMemory<T> own(carver, plan, writing, threads);
-    if (own.whole == nullptr) return execute_all(plan, operands, threads, own);
-    Operands<T> whole = operands;
-    whole.result = Results<T>(own.whole);
-    whole.accumulate = false;
-    whole.epilogue = {};
-    execute_all(plan, whole, threads, own);
-    const int64_t size = plan.samples.count * result_elems(plan.problem, plan.pass);
-    if (operands.accumulate) add_sums(plan, own.whole, size, operands.result, threads.plan);
-    else apply_epilogue_to_all(plan, own.whole, size, operands.epilogue, operands.result, threads.plan);
+    if (plan.samples.count == 1) return execute_once(plan, operands, writing, threads, memory);
+    const auto run = [&](int64_t n, const CallThreads& its_threads, std::byte* its_memory) {
+        Operands<T> own = operands.part(plan.problem, plan.pass, n);
+        if (operands.packed != nullptr) own.packed += n * packed_elems_of_sample(plan);
+        execute_once(plan, own, writing, its_threads, its_memory);
+    };
+    if (!plan.samples.shared_out) {
+        for (int64_t n = 0; n < plan.samples.count; ++n) run(n, threads, memory);
+        return;
+    }
+    const int64_t each = bytes_of_once<T>(plan, writing, {1, 1});
+    parallel_for(plan.samples.count, threads.plan,
+                 [&](int64_t n, int thread) { run(n, {1, 1}, memory + thread * each); });
 }
 
 template void execute(const Plan&, const Operands<float>&, const Writing&, const CallThreads&, std::byte*);

@@ -1,46 +1,37 @@
-// The only place that runs threads, by OpenMP.
+// The only place that runs tasks on several threads.
 //
 // In:  a number of independent tasks and of threads.   Out: each task done once, by any thread.
 // Which thread does a task changes nothing in the result, and neither does how the plan cut the work into tasks.
+// Next: team.hpp (the threads).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
-#ifdef _OPENMP
-#include <omp.h>
-
-#include <atomic>
-#include <thread>
-#endif
+#include "machine/interrupt.hpp"
+#include "machine/team.hpp"
 
 namespace convpp {
 
-// task(index, thread) must not throw: memory is taken before the threads start.
+// task(index, thread) must not throw: memory is taken before the threads start.  Throws Interrupted, between two tasks
+// of the calling thread; no other thread is at a task then.
 template <class Task>
 void parallel_for(int64_t tasks, int threads, const Task& task) {
-#ifdef _OPENMP
     if (threads > 1 && tasks > 1) {
-        std::atomic<int64_t> next{0};
+        const auto run = [](const void* context, int64_t lo, int64_t hi, int thread, const Team::GivenUp& given_up) {
+            for (int64_t i = lo; i < hi && !given_up; ++i) {
+                if (thread == 0 && i > 0) give_up_if_interrupted();
+                (*static_cast<const Task*>(context))(i, thread);
+            }
+        };
         // Many tasks are handed out several at once, so that threads seldom meet at the counter.
-        const int64_t several = tasks / (int64_t(64) * threads) + 1;
-        std::atomic<int> finished{0};
-#pragma omp parallel num_threads(threads)
-        {
-            const int thread = omp_get_thread_num(), team = omp_get_num_threads();
-            for (int64_t first = next.fetch_add(several, std::memory_order_relaxed); first < tasks;
-                 first = next.fetch_add(several, std::memory_order_relaxed))
-                for (int64_t i = first; i < tasks && i < first + several; ++i) task(i, thread);
-            // The barrier at the end of the region spins.  Where other processes share the cores, it would spin through
-            // its time slice for a thread that waits for this very core; so the core is offered until all are here.
-            finished.fetch_add(1, std::memory_order_relaxed);
-            while (finished.load(std::memory_order_relaxed) < team) std::this_thread::yield();
-        }
+        Team::run({run, &task, tasks, tasks / (int64_t(64) * threads) + 1}, threads);
         return;
     }
-#else
-    static_cast<void>(threads);
-#endif
-    for (int64_t i = 0; i < tasks; ++i) task(i, 0);
+    for (int64_t i = 0; i < tasks; ++i) {
+        if (i > 0) give_up_if_interrupted();
+        task(i, 0);
+    }
 }
 
 // part(lo, count) for parts of `items` that have `elems` elements in all, each part enough to take longer than waking a

@@ -6,14 +6,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#if __has_include(<pthread.h>)
-#include <pthread.h>
-#define CONVPP_HAVE_PTHREAD 1
-#endif
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
+#include "machine/cores.hpp"
 #include "machine/runtime_state.hpp"
 
 namespace convpp {
@@ -45,11 +38,10 @@ int threads_from_environment() {
                                         "', expected an integer from 1 to " + std::to_string(most_threads));
         return static_cast<int>(value);
     }
-#ifdef _OPENMP
-    return std::clamp(omp_get_max_threads(), 1, most_threads);
-#else
-    return 1;
-#endif
+    // OpenMP's own variable: a list with a number for each level of nesting.  What is wrong with it is not our errand.
+    const char* const openmp = std::getenv("OMP_NUM_THREADS");
+    const long value = openmp != nullptr ? std::strtol(openmp, nullptr, 10) : 0;
+    return static_cast<int>(std::clamp<long>(value > 0 ? value : usable_cores(), 1, most_threads));
 }
 
 Isa isa_from_environment() {
@@ -57,13 +49,6 @@ Isa isa_from_environment() {
     if (text == nullptr || *text == '\0') return available_isas().back();
     return isa_from_name(text, "CONVPP_MAX_ISA");
 }
-
-// Set in a forked child: the OpenMP library's threads stayed in the parent, and waiting for them would hang.
-// Registered when the library is loaded: another library may have started those threads before our first call.
-std::atomic<bool> in_forked_child{false};
-#ifdef CONVPP_HAVE_PTHREAD
-const int fork_handler = pthread_atfork(nullptr, nullptr, [] { in_forked_child.store(true); });
-#endif
 
 struct State {
     std::atomic<int> threads{threads_from_environment()};
@@ -96,8 +81,7 @@ void check_threads(int n) {
 
 int usable_threads(int requested) {
     if (requested != 0) check_threads(requested);
-    const int wanted = requested != 0 ? requested : num_threads();
-    return in_forked_child.load(std::memory_order_relaxed) ? 1 : wanted;
+    return requested != 0 ? requested : num_threads();
 }
 
 bool has_openmp() noexcept {

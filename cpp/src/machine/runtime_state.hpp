@@ -4,6 +4,6 @@
 namespace convpp {
 
 void check_threads(int n);          // throws std::invalid_argument unless n is a usable number of threads
-int usable_threads(int requested);  // 0: the process's number; 1 in a forked child
+int usable_threads(int requested);  // 0: the process's number
 
 }  // namespace convpp

@@ -156,6 +156,7 @@ struct Plan {
 
     // Made with the plan, so that nothing is planned later in a call:
     std::shared_ptr<const Plan> again;  // for results that are not finite, where the strategy mixes terms of many sums
+    std::shared_ptr<const Plan> part;  // of some samples, where all sums would take much memory apart from the results
     std::shared_ptr<const HaloPlan> halo;  // of an input gradient: what is read outside x
 };
 

@@ -215,13 +215,40 @@ Plan::Plan(const Setting& setting)
     for (const MapPlan& m : maps) reads_padding |= m.map.reads_padding();
 }
 
-Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
-               bool only_read) {
+namespace {
+
+Plan plan_all(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
+              bool only_read) {
     if (pass != Pass::input_grad || algorithm == Algorithm::reference)
         return plan_pass(Setting(problem, pass, dtype, algorithm, isa, threads, only_read));
     // The gradient of an x with zeros around it, and what is read outside x.
     Plan plan = plan_pass(Setting(with_zeros_around(problem), pass, dtype, algorithm, isa, threads, only_read));
     if (!only_read) plan.halo = plan_halo(planned_part(problem), dtype, isa, threads);
+    return plan;
+}
+
+// Samples whose sums may be computed apart at once; 0: all.
+int64_t samples_apart(const Plan& plan) {
+    constexpr int64_t most_bytes = int64_t(4) << 20;  // but one sample at least
+    if (plan.pass == Pass::weight_grad || plan.batch() < 2 || plan.algorithm == Algorithm::reference) return 0;
+    if (plan.again == nullptr && plan.halo == nullptr && !plan.reads_padding) return 0;
+    const int64_t elems = result_elems(plan.problem, plan.pass) / plan.batch();
+    const int64_t samples = most_bytes / (plan.dtype == DType::float64 ? 8 : 4) / std::max<int64_t>(elems, 1);
+    return samples >= plan.batch() ? 0 : std::max<int64_t>(samples, 1);
+}
+
+}  // namespace
+
+Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
+               bool only_read) {
+    Plan plan = plan_all(problem, pass, dtype, algorithm, isa, threads, only_read);
+    const int64_t samples = only_read ? 0 : samples_apart(plan);
+    if (samples > 0) {
+        Geometry some = problem.geometry();
+        some.batch = samples;
+        plan.part = std::make_shared<const Plan>(
+            plan_all(ConvProblem(some), pass, dtype, plan.algorithm, isa, threads, only_read));
+    }
     return plan;
 }
 

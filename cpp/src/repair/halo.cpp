@@ -6,6 +6,7 @@
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 #include "problem/checked.hpp"
+#include "repair/finite.hpp"
 #include "repair/nonfinite.hpp"
 #include "strategies/strategy.hpp"
 
@@ -51,7 +52,8 @@ void add_gradients(const ConvProblem& problem, const Slab& slab, int64_t samples
 int64_t halo_bytes(const HaloPlan& halo, int threads) {
     int64_t most = 0;
     for (const Slab& slab : halo.slabs)
-        most = std::max(most, workspace_bytes(slab.plan, threads_of(slab.plan, threads)));
+        for (const auto bytes : {&workspace_bytes, &repair_bytes})
+            most = std::max(most, bytes(slab.plan, threads_of(slab.plan, threads)));
     return checked_add(most, halo.gradient_bytes + halo.column_bytes + 2 * (cache_line + fence_bytes), "the workspace");
 }
 
@@ -76,7 +78,7 @@ void add_halo(const HaloPlan& halo, const Operands<T>& operands, int threads, st
             own.result = Results<T>(gradients);
             if (plan.gaps == Gaps::filled_before) std::fill_n(gradients, plan.problem.x_elems(), T(0));
             entry<T>(*plan.how).run(plan, own, {threads_of(plan, threads), rest, nullptr});
-            if (plan.reads_padding && spoils) repair(plan, own, threads);
+            if (plan.reads_padding && spoils) repair(plan, own, plan.batch(), threads_of(plan, threads), rest);
             add_gradients(problem, slab, plan.batch(), gradients, operands.result.plain() + n * x_sample,
                           plan.tasks.parallel ? threads : 1, columns);
         }

@@ -3,19 +3,15 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
-#include <cstddef>
 
-#include "machine/parallel.hpp"
 #include "machine/dispatch.hpp"
+#include "machine/workspace.hpp"
+#include "repair/finite.hpp"
+#include "repair/narrow_products.hpp"
+#include "repair/narrow_sums.hpp"
 
 namespace convpp {
 namespace {
-
-template <class T>
-bool is_finite(T value) {
-    return value - value == T(0);
-}
 
 // The pixels of an axis whose taps read no padding.  (What is beyond other boundaries are terms of the sum.)
 Span inside_of(const AxisMap& axis) { return axis.has_border() ? Span{0, axis.count} : axis.pixels_inside(); }
@@ -42,50 +38,48 @@ void for_each_border_pixel(const IndexMap& map, const Inside& inside, const Body
 
 constexpr int64_t small_image = 1024;  // pixels
 
-// Integer arithmetic on the bits: the compiler vectorises it, which it must not do with a sum of floats.
-template <class Bits>
-bool all_finite(const std::byte* values, int64_t count, Bits exponent) {
-    Bits found = 0;
-    for (int64_t i = 0; i < count; ++i) {
-        Bits bits;
-        std::memcpy(&bits, values + i * static_cast<int64_t>(sizeof bits), sizeof bits);
-        found |= static_cast<Bits>((bits & exponent) == exponent);
+// What a repair takes: what is known of all result channels, or filters; buffers of each thread.
+template <class T>
+struct RepairMemory {
+    TapBounds* bounds;
+    SpoiledFilter* spoiled;
+
+    RepairMemory(Carver& carver, const Plan& plan) {
+        const bool sums = plan.pass == Pass::weight_grad;
+        const Geometry& g = plan.problem.geometry();
+        bounds = carver.take<TapBounds>(sums ? 0 : result_channels(g, plan.pass));
+        spoiled = carver.take<SpoiledFilter>(sums ? g.out_channels : 0);
     }
-    return found == 0;
+};
+
+template <class Buffers, class T>
+ThreadBuffers<Buffers> repair_buffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel,
+                                      int threads) {
+    return {carver, threads, [&] { return Buffers(carver, plan, kernel); }};
 }
 
-}  // namespace
-
 template <class T>
-bool all_finite(const Stored<T>& values, int64_t count) {
-    switch (values.as) {
-        case Storage::bfloat16: return all_finite(values.at, count, uint16_t(0x7f80));
-        case Storage::float16: return all_finite(values.at, count, uint16_t(0x7c00));
-        case Storage::plain: break;
-    }
-    if (sizeof(T) == sizeof(float)) return all_finite(values.at, count, uint32_t(0x7f800000));
-    return all_finite(values.at, count, uint64_t(0x7ff0000000000000));
-}
-
-namespace {
-
-template <class T>
-void repair_products(const Plan& plan, const Operands<T>& operands, int threads) {
+int64_t measure_repair(const Plan& plan, int threads) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
-    const ConvProblem& problem = plan.problem;
-    const int64_t channels = result_channels(problem.geometry(), plan.pass);
-    parallel_for(plan.batch() * channels, threads, [&](int64_t task, int) {
-        const int64_t n = task / channels, channel = task % channels;
-        for (const MapPlan& m : plan.maps)
-            for_each_border_pixel(m.map, inside_of(m.map), [&](const Extents& u) {
-                Extents at{};
-                for (size_t a = 0; a < 3; ++a) at[a] = m.map.axis[a].result_start + u[a] * m.map.axis[a].result_step;
-                const T sum = reference::result_at(problem, plan.pass, operands, n, channel, at);
-                const int64_t offset = plan.result.offset(n, channel, at);
-                apply_epilogue(kernel, operands.epilogue.from(offset), {&sum, 1, 1, 1}, operands.result + offset, 1);
-                return true;
-            });
-    });
+    constexpr const char* what = "the workspace";
+    const int64_t of_thread =
+        plan.pass == Pass::weight_grad
+            ? measured<SumRepair<T>>(plan, kernel) + round_up(sizeof(SumRepair<T>) + fence_bytes, cache_line)
+            : measured<ProductRepair<T>>(plan, kernel) + round_up(sizeof(ProductRepair<T>) + fence_bytes, cache_line);
+    return checked_add(measured<RepairMemory<T>>(plan), checked_mul(threads, of_thread, what), what);
+}
+
+template <class T>
+void repair_products(const Plan& plan, const Operands<T>& operands, int64_t batch, int threads, std::byte* workspace) {
+    Carver carver(workspace);
+    const RepairMemory<T> memory(carver, plan);
+    const auto buffers = repair_buffers<ProductRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
+    for (const MapPlan& m : plan.maps) {
+        if (!m.map.reads_padding()) continue;
+        find_bounds(plan, m.map, operands.w, threads, memory.bounds, buffers);
+        if (is_narrow(plan)) repair_narrow(plan, m.map, operands, batch, threads, memory.bounds, buffers);
+        else repair_panels(plan, m.map, operands, batch, threads, memory.bounds, buffers);
+    }
 }
 
 template <class T>
@@ -114,53 +108,39 @@ bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw) {
 }
 
 template <class T>
-void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, unsigned char* spoiled) {
-    const ConvProblem& problem = plan.problem;
-    T* const dw = operands.result.plain();
-    const Geometry& g = problem.geometry();
-    const IndexMap& map = plan.maps[0].map;
-    const int64_t in = g.in_channels / g.groups, taps = problem.taps();
-    const Inside inside = inside_of(map);
-    std::fill_n(spoiled, g.out_channels * taps, static_cast<unsigned char>(0));
-    parallel_for(g.out_channels, threads, [&](int64_t k, int) {
-        unsigned char* const flags = spoiled + k * taps;
-        for (int64_t n = 0; n < g.batch; ++n)
-            for_each_border_pixel(map, inside, [&](const Extents& p) {
-                if (is_finite(operands.dy[plan.result.offset(n, k, p)])) return true;
-                Extents h{};
-                for_each_position(g.kernel, [&](const Extents& r) {
-                    if (!reference::input_of(problem, p, r, h)) flags[reference::weight_offset(problem, 0, 0, r)] = 1;
-                });
-                return true;
-            });
-        for_each_position(g.kernel, [&](const Extents& r) {
-            if (flags[reference::weight_offset(problem, 0, 0, r)] == 0) return;
-            for (int64_t c = 0; c < in; ++c)
-                dw[reference::weight_offset(problem, k, c, r)] = reference::weight_grad_at(problem, operands, k, c, r);
-        });
-    });
+void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, std::byte* workspace) {
+    Carver carver(workspace);
+    const RepairMemory<T> memory(carver, plan);
+    const Border border(plan.maps[0].map);
+    find_spoiled(plan, border, operands.dy, threads, memory.spoiled);
+    const auto buffers = repair_buffers<SumRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
+    if (has_long_rows(plan)) repair_narrow_sums(plan, border, operands, threads, memory.spoiled, buffers);
+    else repair_sum_panels(plan, border, operands, threads, memory.spoiled, buffers);
 }
 
 }  // namespace
 
 template <class T>
 bool needs_repair(const Plan& plan, const Operands<T>& operands, bool computed) {
-    if (!plan.reads_padding) return false;
+    if (!plan.reads_padding || plan.algorithm == Algorithm::reference) return false;
     if (plan.pass != Pass::weight_grad) return !all_finite(operands.w, plan.problem.w_elems());
     return sums_need_repair(plan, operands.dy, computed ? operands.result.plain() : nullptr);
 }
 
-template <class T>
-void repair(const Plan& plan, const Operands<T>& operands, int threads, unsigned char* spoiled) {
-    if (plan.pass == Pass::weight_grad) repair_sums(plan, operands, threads, spoiled);
-    else repair_products(plan, operands, threads);
+int64_t repair_bytes(const Plan& plan, int threads) {
+    if (!plan.reads_padding || plan.algorithm == Algorithm::reference) return 0;
+    return plan.dtype == DType::float64 ? measure_repair<double>(plan, threads) : measure_repair<float>(plan, threads);
 }
 
-template bool all_finite(const Stored<float>&, int64_t);
-template bool all_finite(const Stored<double>&, int64_t);
+template <class T>
+void repair(const Plan& plan, const Operands<T>& operands, int64_t batch, int threads, std::byte* workspace) {
+    if (plan.pass == Pass::weight_grad) repair_sums(plan, operands, threads, workspace);
+    else repair_products(plan, operands, batch, threads, workspace);
+}
+
 template bool needs_repair(const Plan&, const Operands<float>&, bool);
 template bool needs_repair(const Plan&, const Operands<double>&, bool);
-template void repair(const Plan&, const Operands<float>&, int, unsigned char*);
-template void repair(const Plan&, const Operands<double>&, int, unsigned char*);
+template void repair(const Plan&, const Operands<float>&, int64_t, int, std::byte*);
+template void repair(const Plan&, const Operands<double>&, int64_t, int, std::byte*);
 
 }  // namespace convpp

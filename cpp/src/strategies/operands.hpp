@@ -52,6 +52,18 @@ struct Operands {
 
     // The operand whose patches are multiplied.
     const Stored<T>& source(Pass pass) const { return pass == Pass::input_grad ? dy : x; }
+    // Those of samples from `first` on; `each`: any number of them.
+    Operands of_samples(const ConvProblem& each, Pass pass, int64_t first) const {
+        const Geometry& g = each.geometry();
+        if (pass == Pass::weight_grad || first == 0) return *this;
+        const int64_t elems = result_elems(each, pass) / g.batch;
+        Operands own = *this;
+        if (x) own.x += first * (each.x_elems() / g.batch);
+        if (dy) own.dy += first * (each.y_elems() / g.batch);
+        own.result = result + first * elems;
+        own.epilogue = epilogue.from(first * elems);
+        return own;
+    }
     // Those of the n-th of several problems that follow each other in the arrays; `its_w`: each has weights of its own.
     Operands part(const ConvProblem& each, Pass pass, int64_t n, bool its_w = true) const {
         Operands own = *this;

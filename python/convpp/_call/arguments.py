@@ -7,8 +7,10 @@ Next: ``options.py``, which makes one value of them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, SupportsIndex
 
@@ -35,46 +37,79 @@ LAYOUTS = ("channels_first", "channels_last")
 ALGORITHMS = ("auto", "direct", "winograd", "reference")
 ACTIVATIONS = ("relu", "leaky_relu", "silu", "gelu")
 LEAKY_SLOPE = 0.01
+#: As many axes as an array may have: nothing that is given for each axis is longer.
+MOST_ENTRIES = 64
+
+_REPR = reprlib.Repr()
+_REPR.maxlist = _REPR.maxtuple = 2 * MOST_ENTRIES
+_REPR.maxstring = _REPR.maxother = 300
+
+
+def shown(value: Any) -> str:
+    """``repr`` in a message: of what is long a part, and of what has none its type."""
+    try:
+        return _REPR.repr(value)
+    except Exception:  # Whatever a user's class does, and integers of more digits than Python shows
+        return f"of type {type(value).__name__}, which cannot be shown"
+
+
+def entries(value: Any, argument: str) -> tuple[Any, ...] | None:
+    """What ``value`` lists; None if it is a single thing: a number, a name, an array or a tensor without axes."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        return None
+    try:
+        if getattr(value, "ndim", None) == 0:
+            return None
+        listed = tuple(itertools.islice(value, MOST_ENTRIES + 1))
+    except Exception as error:
+        raise ValueError(f"{argument} is {shown(value)}, expected integers: they cannot be read ({error})") from error
+    if len(listed) > MOST_ENTRIES:
+        raise ValueError(f"{argument} has more than {MOST_ENTRIES} entries, expected at most one for each axis")
+    return listed
 
 
 def as_int(value: Any, argument: str) -> int:
     """``value`` as an int; bools, floats and strings are refused."""
     if type(value) is int:
-        return value
-    if not isinstance(value, bool):
+        return check_bits(value, argument)
+    if not isinstance(value, bool) and not str(getattr(value, "dtype", "")).endswith("bool"):
         try:
-            return operator.index(value)
-        except TypeError:
+            value = operator.index(value)
+        except Exception:  # TypeError, or whatever an array of another library raises
             pass
-    raise ValueError(f"{argument} is {value!r}, expected an integer")
+        else:
+            return check_bits(value, argument)
+    raise ValueError(f"{argument} is {shown(value)}, expected an integer")
+
+
+def check_bits(value: int, argument: str) -> int:
+    """An int that is not too long to be shown in a message; whoever uses it says what is too large."""
+    if value.bit_length() > 128:
+        raise ShapeError(f"{argument} has an integer of {value.bit_length()} bits, expected at most 2**60")
+    return value
 
 
 def per_axis(value: Any, argument: str) -> Ints:
     """An int, or a tuple of ints."""
-    if type(value) is int:
-        return value
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-        return tuple(as_int(v, argument) for v in value)
-    return as_int(value, argument)
+    listed = entries(value, argument)
+    return as_int(value, argument) if listed is None else tuple(as_int(v, argument) for v in listed)
 
 
 def pads(value: Any) -> Pads:
     """A name, an int, a tuple of ints or a tuple of pairs."""
-    if type(value) is int:
-        return value
     if isinstance(value, str):
         if value not in PADDINGS:
-            raise ValueError(f"padding is {value!r}, expected an integer or one of {', '.join(PADDINGS)}")
+            raise ValueError(f"padding is {shown(value)}, expected an integer or one of {', '.join(PADDINGS)}")
         return str(value)
-    if not isinstance(value, Iterable) or isinstance(value, bytes):
+    listed = entries(value, "padding")
+    if listed is None:
         return as_int(value, "padding")
-    entries = tuple(value)
-    if not any(isinstance(e, Iterable) and not isinstance(e, str) for e in entries):
-        return tuple(as_int(e, "padding") for e in entries)
-    pairs = [tuple(e) if isinstance(e, Iterable) else (e,) for e in entries]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError(f"padding is {value!r}, expected a (lo, hi) pair for each axis")
-    return tuple((as_int(lo, "padding"), as_int(hi, "padding")) for lo, hi in pairs)
+    pairs = [entries(entry, "padding") for entry in listed]
+    if all(pair is None for pair in pairs):
+        return tuple(as_int(entry, "padding") for entry in listed)
+    if any(pair is None or len(pair) != 2 for pair in pairs):
+        raise ValueError(f"padding is {shown(value)}, expected a (lo, hi) pair for each axis")
+    return tuple((as_int(pair[0], "padding"), as_int(pair[1], "padding")) for pair in pairs if pair is not None)
 
 
 def shape(value: Any, argument: str) -> Shape:
@@ -85,9 +120,10 @@ def shape(value: Any, argument: str) -> Shape:
         raise ValueError(
             f"{argument} is an array of shape {tuple(value.shape)}, expected a shape (a tuple of integers)"
         )
-    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
-        raise ValueError(f"{argument} is {value!r}, expected a shape (a tuple of integers)")
-    return tuple(as_int(v, argument) for v in value)
+    listed = entries(value, argument)
+    if listed is None:
+        raise ValueError(f"{argument} is {shown(value)}, expected a shape (a tuple of integers)")
+    return tuple(as_int(v, argument) for v in listed)
 
 
 def shape_of_weights(w_shape: Any, x_shape: Shape, per_sample: bool) -> Shape:
@@ -102,21 +138,22 @@ def flag(value: Any, argument: str) -> bool:
         return bool(value)
     if type(value).__name__ in ("bool", "bool_"):
         return bool(value)
-    raise ValueError(f"{argument} is {value!r}, expected True or False")
+    raise ValueError(f"{argument} is {shown(value)}, expected True or False")
 
 
 def choice(value: Any, argument: str, choices: tuple[str, ...]) -> str:
     """One of some names."""
     if isinstance(value, str) and value in choices:
         return str(value)
-    raise ValueError(f"{argument} is {value!r}, expected one of {', '.join(choices)}")
+    raise ValueError(f"{argument} is {shown(value)}, expected one of {', '.join(choices)}")
 
 
 def padding_modes(value: Any) -> Modes:
     """A name, or a tuple of names."""
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-        return tuple(choice(v, "padding_mode", PADDING_MODES) for v in value)
-    return choice(value, "padding_mode", PADDING_MODES)
+    listed = entries(value, "padding_mode")
+    if listed is None:
+        return choice(value, "padding_mode", PADDING_MODES)
+    return tuple(choice(v, "padding_mode", PADDING_MODES) for v in listed)
 
 
 def check_activation(activation: Any) -> tuple[str, float, float] | None:
@@ -129,16 +166,20 @@ def check_activation(activation: Any) -> tuple[str, float, float] | None:
         kind, *numbers = activation
         try:
             values = [float(number) for number in numbers]
-        except (TypeError, ValueError):
+        except Exception:  # an int that is too large, a tensor that lies elsewhere ...
             values = [math.nan]
+        if not isinstance(kind, str):  # an array would be compared element by element
+            kind = ""
         if kind == "leaky_relu" and len(values) == 1 and math.isfinite(values[0]):
             return ("leaky_relu", values[0], 0.0)
         if kind == "clip" and len(values) == 2:
             if values[0] <= values[1]:
                 return ("clip", values[0], values[1])
-            raise ValueError(f"activation is {activation!r}, expected ('clip', lo, hi) with lo <= hi")
+            raise ValueError(f"activation is {shown(activation)}, expected ('clip', lo, hi) with lo <= hi")
     names = ", ".join(map(repr, ACTIVATIONS))
-    raise ValueError(f'activation is {activation!r}, expected None, {names}, ("leaky_relu", slope) or ("clip", lo, hi)')
+    raise ValueError(
+        f'activation is {shown(activation)}, expected None, {names}, ("leaky_relu", slope) or ("clip", lo, hi)'
+    )
 
 
 def check_shape(actual: Shape, expected: Shape, argument: str, meaning: str) -> None:

@@ -10,11 +10,11 @@ convolution's output.  So there is one description, and one engine, for both.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from convpp._call.arguments import Ints, Modes, Pads, Shape
+from convpp._call.arguments import Ints, Modes, Pads, Shape, check_bits
 from convpp._call.options import ConvOptions, Options, TransposeOptions
 from convpp.errors import ShapeError
 
@@ -47,27 +47,22 @@ class Geometry:
     padding: Pairs
     padding_mode: tuple[str, ...]
     options: Options
+    #: Shapes of x and dx, of y and dy, of w and dw.
+    x_shape: Shape = field(init=False)
+    y_shape: Shape = field(init=False)
+    w_shape: Shape = field(init=False)
+
+    def __post_init__(self) -> None:
+        sample = (self.batch or 0,) if self.options.conv.per_sample else ()
+        w_shape = (*sample, self.out_channels, self.in_channels // self.options.conv.groups, *self.kernel)
+        object.__setattr__(self, "x_shape", self._shape(self.in_channels, self.input))
+        object.__setattr__(self, "y_shape", self._shape(self.out_channels, self.output))
+        object.__setattr__(self, "w_shape", w_shape)
 
     @property
     def rank(self) -> int:
         """The number of spatial axes."""
         return len(self.kernel)
-
-    @cached_property
-    def x_shape(self) -> Shape:
-        """Shape of x and dx."""
-        return self._shape(self.in_channels, self.input)
-
-    @cached_property
-    def y_shape(self) -> Shape:
-        """Shape of y and dy."""
-        return self._shape(self.out_channels, self.output)
-
-    @cached_property
-    def w_shape(self) -> Shape:
-        """Shape of w and dw."""
-        sample = (self.batch or 0,) if self.options.conv.per_sample else ()
-        return (*sample, self.out_channels, self.in_channels // self.options.conv.groups, *self.kernel)
 
     @property
     def result_shape(self) -> Shape:
@@ -112,6 +107,7 @@ class Geometry:
 @lru_cache(maxsize=GEOMETRIES_KEPT)
 def geometry_of(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
     """The geometry of ``conv`` or ``conv_transpose`` on an x of this shape, and of their gradients."""
+    _check_bits({"x_shape": x_shape, "w_shape": w_shape} | options.keywords())
     if isinstance(options, TransposeOptions):
         geometry = _transpose_geometry(x_shape, w_shape, options)
     else:
@@ -122,6 +118,18 @@ def geometry_of(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
         if any(extent > LARGEST for extent in shape):
             raise ShapeError(f"{argument} would have shape {shape}: too large, at most 2**60 along an axis")
     return geometry
+
+
+def _check_bits(given: Any, argument: str = "") -> None:
+    """Of all integers: what passed as a plain int or tuple was not looked at."""
+    if isinstance(given, dict):
+        for name, value in given.items():
+            _check_bits(value, name)
+    elif isinstance(given, tuple):
+        for value in given:
+            _check_bits(value, argument)
+    elif isinstance(given, int):
+        check_bits(given, argument)
 
 
 def _conv_geometry(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Geometry:

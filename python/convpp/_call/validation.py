@@ -14,13 +14,14 @@ where a bfloat16 array is asked for by name.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convpp._call.arguments import Shape
+from convpp._call.arguments import Shape, shown
 from convpp.errors import DTypeError, ShapeError
 
 Array = npt.NDArray[Any]
@@ -58,14 +59,54 @@ def operands(first: Any, second: Any, bias: Any, names: tuple[str, str]) -> tupl
     return plain(a, dtype), plain(b, dtype), None if c is None else plain(c, dtype), dtype.name
 
 
+def as_array(value: Any, argument: str) -> Array:
+    """``value`` as an array of any type: the door by which everything that users pass comes in.
+
+    A masked array is refused, whose mask would be lost without a word.  What cannot be converted is an error that names
+    the argument, whatever the conversion raised.
+    """
+    if type(value) is np.ndarray:
+        return value
+    try:
+        array = np.asanyarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        hint = f" (use {argument}.detach())" if getattr(value, "requires_grad", False) is True else ""
+        raise DTypeError(f"{argument} is not an array: {error}{hint}") from error
+    if is_masked(array) or is_masked(value, array.ndim):
+        raise DTypeError(f"{argument} is a masked array, expected a plain one: use {argument}.filled(0)")
+    return np.asarray(array)
+
+
+def is_masked(value: Any, depth: int = 0) -> bool:
+    """Whether it is a masked array, or a list of them, up to so many levels deep."""
+    module = sys.modules.get("numpy.ma")  # imported by whoever made a masked array
+    if module is None:
+        return False
+    return isinstance(value, module.MaskedArray) or (
+        depth > 0 and isinstance(value, (list, tuple)) and any(is_masked(entry, depth - 1) for entry in value)
+    )
+
+
+def as_real(value: Any, argument: str) -> npt.NDArray[np.float64]:
+    """``value`` in float64: real numbers of any type, never strings, objects, or the real parts of complex ones."""
+    array = as_array(value, argument)
+    check_real(array, FLOAT64, argument)
+    return array.astype(np.float64, copy=False)
+
+
+def check_real(array: Array, to: np.dtype[Any], argument: str) -> None:
+    """That the numbers of an array are of a kind that ``to`` can hold, if need be rounded."""
+    # (Which casts bfloat16 has, NumPy does not say in every version.)
+    given, real = (FLOAT32 if dtype.name in HALVES else dtype for dtype in (array.dtype, to))
+    if given.kind not in "biuf" or not np.can_cast(given, real, "same_kind"):
+        raise DTypeError(f"{argument} has dtype {array.dtype}, expected real numbers")
+
+
 def as_float(value: Any, argument: str) -> Array:
     """``value`` as an array of one of the four types (no cast: the caller decides what to round)."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise DTypeError(f"{argument} is a masked array, expected a plain one: use {argument}.filled(0)")
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise DTypeError(f"{argument} is not an array: {error}") from None
+    array = as_array(value, argument)
     dtype = array.dtype
     if not dtype.isnative:
         raise DTypeError(
@@ -89,8 +130,8 @@ def _learned(dtype: np.dtype[Any]) -> bool:
     """Whether this is bfloat16, which is then known."""
     if dtype.name != "bfloat16" or dtype.itemsize != 2:
         return False
-    _NAMES[dtype] = "bfloat16"
     _DTYPES["bfloat16"] = dtype
+    _NAMES[dtype] = "bfloat16"  # last: what is found there is found in both
     return True
 
 
@@ -116,8 +157,8 @@ def dtype_name(dtype: npt.DTypeLike) -> str:
     """The name of one of the four types, from whatever NumPy takes as a type."""
     try:
         name = np.dtype(dtype).name
-    except TypeError:
-        name = str(dtype)
+    except Exception:  # TypeError, or whatever the dtype of another library raises
+        name = shown(dtype)
     if name not in NAMES:
         raise DTypeError(f"dtype is {name}, expected {_EXPECTED}")
     return name
@@ -163,6 +204,8 @@ def check_out(out: Any, shape: Shape, dtype: np.dtype[Any], argument: str = "out
     """``out`` must be able to hold the result as it is; that of halves may also be float32, and is then not rounded."""
     if not isinstance(out, np.ndarray):
         raise DTypeError(f"{argument} is a {type(out).__name__}, expected a NumPy array of shape {shape}")
+    if type(out) is not np.ndarray and is_masked(out):
+        raise DTypeError(f"{argument} is a masked array, expected a plain one: use {argument}.data")
     half = dtype.itemsize < FLOAT32.itemsize
     if out.dtype != dtype and not (half and out.dtype == FLOAT32):
         given = out.dtype.name if out.dtype.isnative else f"{out.dtype.str} (foreign byte order)"

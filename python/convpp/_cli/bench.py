@@ -18,7 +18,7 @@ from typing import Any
 
 from convpp import runtime
 from convpp._call.options import ConvOptions
-from convpp._call.planning import plan
+from convpp._call.planning import PLANS
 from convpp._cli.optional import require
 from convpp._cli.suite import PASSES, Array, Layer, read_layers
 from convpp.explain import Explanation, explain
@@ -97,7 +97,7 @@ def explain_pass(layer: Layer, op: str, dtype: str, layout: str, threads: int, a
 def task_flops(layer: Layer, op: str, dtype: str, layout: str, threads: int) -> list[float]:
     """The operations of each task that a pass is cut into for so many threads, in the order in which they take them."""
     options = ConvOptions(**layer.geometry, layout=layout)
-    return plan(op, dtype, _x_shape(layer, layout), layer.w_shape, options).convolution.task_flops(threads)
+    return PLANS[op, dtype, _x_shape(layer, layout), layer.w_shape, options].convolution.task_flops(threads)
 
 
 def _x_shape(layer: Layer, layout: str) -> tuple[int, ...]:

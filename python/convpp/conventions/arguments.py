@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convpp._call.arguments import as_int, choice, per_axis, shape
+from convpp._call.arguments import MOST_ENTRIES, as_int, choice, per_axis, shape, shown
 
 _BOUNDARIES = {"fill": "zeros", "wrap": "circular", "symm": "symmetric"}
 #: np.pad's names for what ``scipy.ndimage`` calls differently; its "reflect" repeats the edge.
@@ -56,8 +56,10 @@ def torch_padding(pad: Sequence[int], rank: int | None = None) -> tuple[tuple[in
     """
     ends = shape(pad, "pad")
     axes = len(ends) // 2 if rank is None else as_int(rank, "rank")
+    if not 0 <= axes <= MOST_ENTRIES:
+        raise ValueError(f"rank is {shown(rank)}, expected the number of spatial axes")
     if len(ends) % 2 or len(ends) > 2 * axes:
-        raise ValueError(f"pad is {pad!r}, expected two integers for each of at most {axes} axes")
+        raise ValueError(f"pad is {shown(pad)}, expected two integers for each of at most {axes} axes")
     pairs = [(ends[i], ends[i + 1]) for i in range(0, len(ends), 2)]
     return (*((0, 0),) * (axes - len(pairs)), *reversed(pairs))
 
@@ -95,7 +97,7 @@ def onnx_padding(pads: Sequence[int] | None = None, auto_pad: str = "NOTSET") ->
         return names[name]
     ends = shape(pads, "pads")
     if name != "NOTSET" or len(ends) % 2:
-        raise ValueError(f"pads is {pads!r}, expected two integers for each axis, and auto_pad='NOTSET'")
+        raise ValueError(f"pads is {shown(pads)}, expected two integers for each axis, and auto_pad='NOTSET'")
     axes = len(ends) // 2
     return tuple(zip(ends[:axes], ends[axes:], strict=True))
 
@@ -181,7 +183,7 @@ def ndimage_arguments(
     if len(origins) != len(kernel) or any(
         not -(k // 2) <= o <= (k - 1) // 2 for k, o in zip(kernel, origins, strict=True)
     ):
-        raise ValueError(f"origin is {origin!r}, expected -(k // 2) to (k - 1) // 2 for each axis of {kernel}")
+        raise ValueError(f"origin is {shown(origin)}, expected -(k // 2) to (k - 1) // 2 for each axis of {kernel}")
     flip = function == "convolve"
     # Element r of the kernel meets the pixel r - (k // 2 + origin) further on; rotated, the middle is mirrored.
     lows = [k - 1 - (k // 2 + o) if flip else k // 2 + o for k, o in zip(kernel, origins, strict=True)]

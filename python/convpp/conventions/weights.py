@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp._call.arguments import as_int
-from convpp._call.validation import Array
+from convpp._call.validation import Array, as_array
 from convpp.errors import ShapeError
 from convpp.functional import adjoint_kernel
 
@@ -42,6 +42,7 @@ def from_hwio(w: npt.ArrayLike) -> Array:
     Raises
     ------
     ShapeError : w has not 3, 4 or 5 axes.
+    DTypeError : w is no array, or a masked one.
 
     Examples
     --------
@@ -70,6 +71,7 @@ def to_hwio(w: npt.ArrayLike) -> Array:
     Raises
     ------
     ShapeError : w has not 3, 4 or 5 axes.
+    DTypeError : w is no array, or a masked one.
 
     Examples
     --------
@@ -98,6 +100,7 @@ def from_ohwi(w: npt.ArrayLike) -> Array:
     Raises
     ------
     ShapeError : w has not 3, 4 or 5 axes.
+    DTypeError : w is no array, or a masked one.
 
     Examples
     --------
@@ -125,6 +128,7 @@ def to_ohwi(w: npt.ArrayLike) -> Array:
     Raises
     ------
     ShapeError : w has not 3, 4 or 5 axes.
+    DTypeError : w is no array, or a masked one.
 
     Examples
     --------
@@ -152,6 +156,7 @@ def from_depthwise(w: npt.ArrayLike) -> Array:
     Raises
     ------
     ShapeError : w has not 3, 4 or 5 axes.
+    DTypeError : w is no array, or a masked one.
 
     Examples
     --------
@@ -222,6 +227,7 @@ def from_hwoi(w: npt.ArrayLike) -> Array:
     Raises
     ------
     ShapeError : w has not 3, 4 or 5 axes.
+    DTypeError : w is no array, or a masked one.
 
     Examples
     --------
@@ -251,6 +257,7 @@ def to_hwoi(w: npt.ArrayLike) -> Array:
     Raises
     ------
     ShapeError : w has not 3, 4 or 5 axes.
+    DTypeError : w is no array, or a masked one.
 
     Examples
     --------
@@ -324,7 +331,7 @@ def to_jax_transpose(w: npt.ArrayLike, groups: int = 1) -> Array:
 
 
 def _weights(w: npt.ArrayLike, form: str) -> Array:
-    array = np.asarray(w)
+    array = as_array(w, "w")
     if array.ndim not in (3, 4, 5):
         raise ShapeError(f"w has shape {array.shape}, expected {form} with 1, 2 or 3 kernel axes")
     return array

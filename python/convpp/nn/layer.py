@@ -36,6 +36,9 @@ from convpp.functional import conv_bias_grad
 from convpp.nn.parameters import Rng, WeightAndBias
 from convpp.runtime import threads_of_call
 
+#: What ``keep`` may be: how a layer keeps the last x, and y with an activation, for ``backward``.
+KEEP = ("reference", "copy")
+
 
 class Layer(WeightAndBias, ABC):
     """What all six layers share beside parameters: geometry, ``backward`` and ``repr``."""
@@ -78,15 +81,10 @@ class Layer(WeightAndBias, ABC):
         self.algorithm = choice(options["algorithm"], "algorithm", ALGORITHMS)
         self.threads = options["threads"]
         threads_of_call(self.threads)  # only to fail here and not at the first forward
+        self.keep = choice(options["keep"], "keep", KEEP)
         self.activation = options["activation"]
         check_activation(self.activation)
-        #: After ``backward``: the gradient with respect to ``add``, if the last forward had one.
-        self.add_grad: Array | None = None
-        self._x: Array | None = None  # of the last forward, as are the next three
-        self._own: dict[str, Any] = {}
-        self._kept: dict[str, Array] = {}  # y or z, for the derivative of the activation
-        self._added = False
-
+        self._forget_batch()
         rows, columns = (in_channels, out_channels) if self._transposed else (out_channels, in_channels)
         shape = (rows, columns // groups, *self.kernel_size)
         super().__init__(shape, out_channels if bias else None, dtype, rng)
@@ -97,10 +95,29 @@ class Layer(WeightAndBias, ABC):
 
     @abstractmethod
     def forward(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None) -> Array:
-        """Return y and keep x (with an activation y too, or what it was applied to; no copies) for ``backward``."""
+        """Return y and keep x for ``backward``, with an activation y too, or what it was applied to."""
+
+    def _forget_batch(self) -> None:
+        """As before the first ``forward``."""
+        #: After ``backward``: the gradient with respect to ``add``, if the last forward had one.
+        self.add_grad: Array | None = None
+        self._x: Array | None = None  # of the last forward, as are the next three
+        self._own: dict[str, Any] = {}
+        self._kept: dict[str, Array] = {}  # y or z, for the derivative of the activation
+        self._added = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: arguments, parameters and their gradients, but not the last batch."""
+        bare = object.__new__(type(self))
+        bare.__dict__.update(self.__dict__)
+        bare._forget_batch()
+        return bare.__dict__
 
     def backward(self, dy: npt.ArrayLike) -> Array:
         """Return ``dx`` and add to ``weight_grad`` and ``bias_grad``, all for the last ``forward(x)``.
+
+        They are computed from ``weight`` as it is now, and from x as it is now (with an activation from y, too), unless
+        the layer was made with ``keep="copy"``.
 
         Parameters
         ----------
@@ -123,7 +140,8 @@ class Layer(WeightAndBias, ABC):
         if self.bias_grad is not None:
             how = {"batched": dy.ndim == self._rank + 2, "layout": self.layout, "threads": self.threads}
             add_to(self.bias_grad, conv_bias_grad, dy, **how)
-        self.add_grad = dy if self._added else None
+        owned = self.activation is not None  # else it is the caller's
+        self.add_grad = None if not self._added else dy if owned or self.keep == "reference" else dy.copy()
         return dx
 
     def backward_per_sample(self, dy: npt.ArrayLike) -> tuple[Array, list[Array]]:
@@ -168,11 +186,13 @@ class Layer(WeightAndBias, ABC):
 
     def _forward(self, x: npt.ArrayLike, add: npt.ArrayLike | None, own: dict[str, Any]) -> Array:
         """``forward`` with these options of the subclass, keeping what ``backward`` needs; only if it succeeds."""
-        x = np.asarray(x)
+        x = as_float(x, "x")
+        if self.keep == "copy":
+            x = x.copy()
         how = self._geometry(own) | {"add": add}
         if self.activation is None or needs_only_result(self.activation):
             y = self._passes.forward(x, self.weight, self.bias, activation=self.activation, **how)
-            kept = {} if self.activation is None else {"y": y}
+            kept = {} if self.activation is None else {"y": y.copy() if self.keep == "copy" else y}
         else:
             z = self._passes.forward(x, self.weight, self.bias, **how)
             kept = {"z": z}
@@ -191,7 +211,7 @@ class Layer(WeightAndBias, ABC):
     def _before_activation(self, dy: npt.ArrayLike) -> Array:
         """The gradient with respect to what the activation was applied to."""
         if self.activation is None:
-            return np.asarray(dy)
+            return as_float(dy, "dy")
         return activation_grad(dy, self.activation, **self._kept, threads=self.threads)
 
     def __repr__(self) -> str:
@@ -199,6 +219,7 @@ class Layer(WeightAndBias, ABC):
         parts += [f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
         usual = {"padding": 0, "dilation": 1, "output_padding": 0, "groups": 1, "padding_mode": "zeros"}
         usual |= {"flip": False, "layout": "channels_first", "activation": None, "algorithm": "auto", "threads": None}
+        usual |= {"keep": "reference"}
         for name, default in usual.items():
             value = getattr(self, name, default)
             if value not in (default, (default,) * self._rank):

@@ -10,6 +10,7 @@ Next: ``layer.py``; ``_cli/demo.py`` (a network made of these); ``testing/gradch
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,7 @@ class _Conv(Layer):
         activation: Activation | None = None,
         algorithm: str = "auto",
         threads: int | None = None,
+        keep: Literal["reference", "copy"] = "reference",
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
@@ -66,6 +68,9 @@ class _Conv(Layer):
             spatial axis; see `convpp.conv`.
         flip, layout, algorithm, threads : as in `convpp.conv`, in all passes.
         activation : as in `convpp.conv`: of the output; ``backward`` begins with its derivative.
+        keep : how x, and y with an activation, are kept for ``backward``.  "reference": the arrays themselves, at no
+            cost; whoever changes one before ``backward`` gets the gradients of what it then holds.  "copy": copies,
+            so that they may be changed, or written over by the next batch.
         dtype : of the parameters and their gradients, float32, float64, float16 or bfloat16.
         rng : seed or Generator for the initial values: U(-b, b) with ``b = 1 / sqrt(fan_in)`` for weight
             and bias, where ``fan_in = weight.shape[1] * prod(kernel_size)``, as in PyTorch.
@@ -78,7 +83,14 @@ class _Conv(Layer):
         """
         self.padding_mode = padding_modes(padding_mode)
         modes_of_axes(self.padding_mode, self._rank)  # only to fail here and not at the first forward
-        options = {"flip": flip, "layout": layout, "activation": activation, "algorithm": algorithm, "threads": threads}
+        options: dict[str, Any] = {
+            "flip": flip,
+            "layout": layout,
+            "activation": activation,
+            "algorithm": algorithm,
+            "threads": threads,
+            "keep": keep,
+        }
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, options, dtype, rng
         )
@@ -86,8 +98,9 @@ class _Conv(Layer):
     def forward(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None) -> Array:
         """Return ``activation(conv(x, weight, bias) + add)``, and keep what ``backward`` needs.
 
-        ``add``, a residual shaped like y, may be left out; ``backward`` leaves its gradient in ``add_grad``.
-        ShapeError or DTypeError if an array does not fit.
+        That is x itself, and y with an activation: leave both as they are until ``backward``, or make the layer with
+        ``keep="copy"``.  ``add``, a residual shaped like y, may be left out; ``backward`` leaves its gradient in
+        ``add_grad``.  ShapeError or DTypeError if an array does not fit.
         """
         return self._forward(x, add, {"padding_mode": self.padding_mode})
 
@@ -116,6 +129,7 @@ class _ConvTranspose(Layer):
         activation: Activation | None = None,
         algorithm: str = "auto",
         threads: int | None = None,
+        keep: Literal["reference", "copy"] = "reference",
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
@@ -134,6 +148,9 @@ class _ConvTranspose(Layer):
         padding_mode : "zeros": padding crops y, and nothing is read beyond x.
         flip, layout, algorithm, threads : as in `convpp.conv_transpose`, in all passes.
         activation : as in `convpp.conv`: of the output; ``backward`` begins with its derivative.
+        keep : how x, and y with an activation, are kept for ``backward``.  "reference": the arrays themselves, at no
+            cost; whoever changes one before ``backward`` gets the gradients of what it then holds.  "copy": copies,
+            so that they may be changed, or written over by the next batch.
         dtype, rng : as for `convpp.Conv2d`; note that ``weight.shape[1]`` is ``out_channels / groups``.
 
         Raises
@@ -145,7 +162,14 @@ class _ConvTranspose(Layer):
         if padding_mode != "zeros":
             raise ValueError(f"padding_mode is {padding_mode!r}, expected 'zeros': padding crops the result here")
         self.output_padding = self._per_axis(output_padding, "output_padding", least=0)
-        options = {"flip": flip, "layout": layout, "activation": activation, "algorithm": algorithm, "threads": threads}
+        options: dict[str, Any] = {
+            "flip": flip,
+            "layout": layout,
+            "activation": activation,
+            "algorithm": algorithm,
+            "threads": threads,
+            "keep": keep,
+        }
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, options, dtype, rng
         )
@@ -155,7 +179,8 @@ class _ConvTranspose(Layer):
     ) -> Array:
         """Return ``activation(conv_transpose(x, weight, bias) + add)``, and keep what ``backward`` needs.
 
-        ``output_size``, one extent per spatial axis, sets the output's extents in place of
+        That is x itself, and y with an activation: leave both as they are until ``backward``, or make the layer with
+        ``keep="copy"``.  ``output_size``, one extent per spatial axis, sets the output's extents in place of
         ``output_padding``.  ``add`` as in `convpp.Conv2d`.  ShapeError, DTypeError or ValueError if one does not fit.
         """
         size = {"output_padding": self.output_padding} if output_size is None else {"output_size": output_size}
@@ -174,6 +199,8 @@ class Conv1d(_Conv):
     ``y[n, k, p] = bias[k] + sum over c, l of weight[k, c, l] * x[n, c, p * stride + l * dilation - lo]``.
     See `convpp.conv`.
 
+    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
+
     Examples
     --------
     >>> import numpy as np
@@ -191,6 +218,8 @@ class Conv2d(_Conv):
 
     ``y[n, k, p, q] = bias[k] + sum over c, r, s of weight[k, c, r, s] * x[n, c, p + r - lo, q + s - lo]`` at
     stride and dilation 1.  See `convpp.conv`.
+
+    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
 
     Examples
     --------
@@ -214,6 +243,8 @@ class Conv3d(_Conv):
 
     The equation of `Conv2d` with one more axis; weight (K, C/groups, T, R, S).  See `convpp.conv`.
 
+    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
+
     Examples
     --------
     >>> import numpy as np
@@ -231,6 +262,8 @@ class ConvTranspose1d(_ConvTranspose):
 
     ``y[n, k, p * stride + l * dilation - lo] += weight[c, k, l] * x[n, c, p]`` for all c, p, l, plus the
     bias; weight (C_in, C_out/groups, taps).  See `convpp.conv_transpose`.
+
+    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
 
     Examples
     --------
@@ -250,6 +283,8 @@ class ConvTranspose2d(_ConvTranspose):
     The equation of `ConvTranspose1d` with one more axis; weight (C_in, C_out/groups, R, S).  See
     `convpp.conv_transpose`.
 
+    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
+
     Examples
     --------
     >>> import numpy as np
@@ -267,6 +302,8 @@ class ConvTranspose3d(_ConvTranspose):
 
     The equation of `ConvTranspose1d` with two more axes; weight (C_in, C_out/groups, T, R, S).  See
     `convpp.conv_transpose`.
+
+    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
 
     Examples
     --------

@@ -15,8 +15,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from convpp._call.validation import FLOAT32, HALVES, Array, dtype_from, dtype_name
-from convpp.errors import DTypeError, ShapeError
+from convpp._call.validation import Array, as_array, check_real, dtype_from, dtype_name
+from convpp.errors import ShapeError
+
+#: Elements of a weight: more cannot exist, which NumPy would say in its own way.
+LARGEST = 2**56
 
 #: Quoted: looking at np.random imports it, which takes as long as the rest of convpp.
 Rng: TypeAlias = "int | np.random.Generator | None"
@@ -34,6 +37,8 @@ class WeightAndBias:
 
     def __init__(self, weight_shape: tuple[int, ...], biases: int | None, dtype: npt.DTypeLike, rng: Rng) -> None:
         dtype = dtype_from(dtype_name(dtype))
+        if math.prod(weight_shape) > LARGEST:
+            raise ShapeError(f"weight would have shape {weight_shape}, expected at most 2**56 elements")
         fan_in = math.prod(weight_shape[1:])
         bound = 1 / math.sqrt(fan_in) if fan_in else 0.0  # PyTorch's kaiming_uniform with a = sqrt(5)
         generator = np.random.default_rng(rng)
@@ -97,8 +102,9 @@ class WeightAndBias:
 
         Raises
         ------
+        ValueError : ``state`` is no mapping.
         KeyError : a name is missing or unknown.
-        ShapeError, DTypeError : an array has another shape, or is not of real numbers.
+        ShapeError, DTypeError : an array has another shape, or is not of real numbers, or masked.
 
         Nothing has been changed when an error is raised.
 
@@ -108,6 +114,8 @@ class WeightAndBias:
         >>> bool((new.weight == old.weight).all())
         True
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"state is a {type(state).__name__}, expected a mapping of names to arrays")
         parameters = self._named_parameters()
         missing, unknown = [n for n in parameters if n not in state], [n for n in state if n not in parameters]
         if missing or unknown:
@@ -120,10 +128,7 @@ class WeightAndBias:
             array = arrays[name]
             if array.shape != parameter.shape:
                 raise ShapeError(f"{name} has shape {array.shape}, expected {parameter.shape}")
-            # (Which casts bfloat16 has, NumPy does not say in every version.)
-            real = FLOAT32 if parameter.dtype.name in HALVES else parameter.dtype
-            if not np.can_cast(FLOAT32 if array.dtype.name in HALVES else array.dtype, real, "same_kind"):
-                raise DTypeError(f"{name} has dtype {array.dtype}, expected real numbers")
+            check_real(array, parameter.dtype, name)
         for name, parameter in parameters.items():
             parameter[...] = arrays[name]
 
@@ -132,9 +137,6 @@ class WeightAndBias:
 
 
 def _array(value: Any, argument: str) -> Array:
-    """What ``np.asarray`` makes of it; of a PyTorch parameter that records gradients, its values."""
+    """An array; of a PyTorch parameter, which records gradients, its values."""
     detach = getattr(value, "detach", None)
-    try:
-        return np.asarray(value if detach is None else detach())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise DTypeError(f"{argument} is not an array: {error}") from None
+    return as_array(value if detach is None else detach(), argument)

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from convpp._call.validation import FLOAT64, as_array, check_real
+
 
 def adjoint_test(
     forward: Callable[[Any], Any],
@@ -42,6 +44,7 @@ def adjoint_test(
     Raises
     ------
     AssertionError : the two sides differ, or the shapes do not fit.
+    DTypeError : something is no array of real numbers, or a masked one.
 
     Examples
     --------
@@ -51,8 +54,8 @@ def adjoint_test(
     >>> adjoint_test(lambda x: a @ x, lambda y: a.T @ y, np.ones(3), np.ones(2))
     True
     """
-    x, y = np.asarray(x), np.asarray(y)
-    ax, aty = np.asarray(forward(x)), np.asarray(adjoint(y))
+    x, y = _real(x, "x"), _real(y, "y")
+    ax, aty = _real(forward(x), "forward(x)"), _real(adjoint(y), "adjoint(y)")
     if ax.shape != y.shape or aty.shape != x.shape:
         raise AssertionError(
             f"forward maps shape {x.shape} to {ax.shape}, adjoint maps {y.shape} to {aty.shape}: "
@@ -69,6 +72,12 @@ def adjoint_test(
             f"they differ by {abs(left - right):.3g}, allowed {bound:.3g}"
         )
     return True
+
+
+def _real(value: Any, name: str) -> npt.NDArray[Any]:
+    array = as_array(value, name)
+    check_real(array, FLOAT64, name)
+    return array
 
 
 def _dot(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:

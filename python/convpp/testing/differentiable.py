@@ -14,6 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from convpp._call.arguments import shown
+from convpp._call.validation import FLOAT64, as_array, as_real, check_real, is_masked
 from convpp.errors import DTypeError
 
 FloatArray = npt.NDArray[np.float64]
@@ -52,7 +54,7 @@ class Differentiable:
         if not arrays:
             raise ValueError("gradcheck needs at least one array, got none")
         names = ["x"] if len(arrays) == 1 else [f"array {i}" for i in range(len(arrays))]
-        self._inputs = [_float64(array, name) for array, name in zip(arrays, names, strict=True)]
+        self._inputs = [np.array(as_real(array, name)) for array, name in zip(arrays, names, strict=True)]
         self._layer: Any = layer_or_function if isinstance(layer_or_function, Layer) else None
         self._function: Any = layer_or_function
         self._parameters = {} if self._layer is None else _parameters(self._layer)
@@ -73,7 +75,7 @@ class Differentiable:
                 kept.fill(0)
                 self._layer.forward(*self._inputs)
                 found = self._backward(self._layer.backward, dy)
-                found += [np.array(gradient) for gradient in kept.now()]
+                found += [gradient.copy() for gradient in kept.now()]
         for (name, target), old in zip(self.targets.items(), before, strict=True):
             if not np.array_equal(target, old, equal_nan=True):
                 raise AssertionError(f"{name} was changed by the forward or backward pass: work on a copy")
@@ -90,7 +92,7 @@ class Differentiable:
             kept.fill(0)
             self._layer.forward(*self._inputs)
             self._layer.backward(dy.copy())
-            once = [np.array(gradient) for gradient in kept.now()]
+            once = [gradient.copy() for gradient in kept.now()]
             self._layer.forward(*self._inputs)
             self._layer.backward(dy.copy())
             for name, first, twice in zip(self._parameters, once, kept.now(), strict=True):
@@ -111,7 +113,8 @@ class Differentiable:
         several = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         if len(several) != len(self._inputs):
             raise AssertionError(f"backward returned {len(several)} gradients, expected {len(self._inputs)}")
-        return [None if gradient is None else np.array(gradient) for gradient in several]
+        named = zip(self.targets, several, strict=False)  # the inputs come first
+        return [None if gradient is None else _gradient(gradient, name) for name, gradient in named]
 
 
 class _Kept:
@@ -147,10 +150,10 @@ class _Kept:
         if len(gradients) != len(self._names):
             raise ValueError(f"gradients() returns {len(gradients)} arrays, expected {len(self._names)}: {self._names}")
         for name, gradient in zip(self._names, gradients, strict=True):
-            if not isinstance(gradient, np.ndarray):
+            if not isinstance(gradient, np.ndarray) or is_masked(gradient):
                 raise ValueError(
-                    f"the gradient of {name} is {gradient!r}, expected an array: gradcheck needs gradients() of the "
-                    f"layer, or its attribute {name}_grad"
+                    f"the gradient of {name} is {shown(gradient)}, expected a plain array: gradcheck needs gradients() "
+                    f"of the layer, or its attribute {name}_grad"
                 )
         return gradients
 
@@ -164,8 +167,9 @@ def _parameters(layer: Any) -> dict[str, Array]:
         names = {id(array): name for name, array in _attributes(layer)}
         given = {names.get(id(array), f"parameter {i}"): array for i, array in enumerate(given)}
     for name, array in given.items():
-        if not isinstance(array, np.ndarray) or array.dtype not in (np.float64, np.float32):
-            kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        plain = isinstance(array, np.ndarray) and not is_masked(array)
+        if not plain or array.dtype not in (np.float64, np.float32):
+            kind = array.dtype if plain else f"a {type(array).__name__}"
             raise DTypeError(f"{name} is {kind}, expected an array of float64 (or float32): build the layer in float64")
     return dict(given)
 
@@ -185,18 +189,16 @@ def _attribute(layer: Any, path: str) -> Any:
     return layer
 
 
-def _float64(value: npt.ArrayLike, name: str) -> FloatArray:
-    """A copy in float64: promoted, never rounded from something wider."""
-    array = np.asarray(value)
-    if not np.can_cast(array.dtype, np.float64, "same_kind"):
-        raise DTypeError(f"{name} has dtype {array.dtype}, expected real numbers: gradcheck computes in float64")
-    return np.array(array, dtype=np.float64)
+def _gradient(gradient: Any, name: str) -> Array:
+    array = as_array(gradient, f"the gradient of {name}")
+    check_real(array, FLOAT64, f"the gradient of {name}")
+    return array.copy()
 
 
 def _result(y: Any) -> FloatArray:
     if isinstance(y, (tuple, list)):
         raise DTypeError(f"the result is a {type(y).__name__}, expected one array: check its members one by one")
-    result = np.array(y)
+    result = as_array(y, "the result")
     if result.dtype != np.float64:
         raise DTypeError(f"gradcheck needs a float64 result, got {result.dtype}: build the layer in float64")
-    return result
+    return result.copy()

@@ -1,7 +1,7 @@
 """The three passes of a convolution by their definition: plain NumPy, float64, made to be read.
 
 In: arrays, and the geometry in any form that ``convpp.conv`` takes.  Out: float64 arrays.  Nothing here is
-shared with the fast path, not even the arithmetic of paddings, so that it can serve as its oracle.
+shared with the fast path but the reading of arguments, not even the arithmetic of paddings: so it can be its oracle.
 
 One line describes all three passes.  Along each spatial axis, tap ``l`` of the kernel lets output ``p`` read
 
@@ -33,6 +33,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from convpp._call import arguments as given
+from convpp._call.arguments import as_int, shape
+from convpp._call.validation import as_real
 from convpp.errors import ShapeError
 
 Array = npt.NDArray[np.float64]
@@ -82,6 +85,7 @@ def reference_conv(
     Raises
     ------
     ShapeError : shapes that do not fit, or a kernel longer than the padded input.
+    DTypeError : something is no array of real numbers, or a masked one.
     ValueError : an unknown padding, layout or padding mode.
 
     Examples
@@ -90,7 +94,7 @@ def reference_conv(
     >>> reference_conv([[[1, 2, 3, 4]]], [[[1, 0, -1]]]).tolist()
     [[[-2.0, -2.0]]]
     """
-    x, w = _float64(x), _float64(w)
+    x, w = as_real(x, "x"), as_real(w, "w")
     geometry = _Geometry(x.shape, w.shape, stride, padding, dilation, groups, padding_mode, flip, layout)
     xg, wg = geometry.split_x(x), geometry.split_w(w)
     y = np.zeros(geometry.split_y_shape)
@@ -98,7 +102,7 @@ def reference_conv(
         for tap, out, inp in geometry.taps():
             y[out] += np.einsum("gkc,ngc...->ngk...", wg[tap], xg[inp])
         if bias is not None:
-            bias = _float64(bias)
+            bias = as_real(bias, "bias")
             if bias.shape != (geometry.k,):
                 raise ShapeError(f"bias has shape {bias.shape}, expected ({geometry.k},)")
             y += bias.reshape(geometry.split_y_shape[1:3] + (1,) * geometry.rank)
@@ -137,7 +141,7 @@ def reference_input_grad(
 
     Raises
     ------
-    ShapeError, ValueError : as in `reference_conv`; ``dy`` is not shaped like its result.
+    ShapeError, DTypeError, ValueError : as in `reference_conv`; ``dy`` is not shaped like its result.
 
     Examples
     --------
@@ -145,7 +149,7 @@ def reference_input_grad(
     >>> reference_input_grad([[[1, 10]]], [[[1, 0, -1]]], (1, 1, 4)).tolist()
     [[[1.0, 10.0, -1.0, -10.0]]]
     """
-    dy, w, x_shape = _float64(dy), _float64(w), tuple(x_shape)
+    dy, w, x_shape = as_real(dy, "dy"), as_real(w, "w"), shape(x_shape, "x_shape")
     geometry = _Geometry(x_shape, w.shape, stride, padding, dilation, groups, padding_mode, flip, layout)
     dyg, wg = geometry.split_y(dy), geometry.split_w(w)
     dx = geometry.split_x(np.zeros(x_shape))
@@ -186,7 +190,7 @@ def reference_weight_grad(
 
     Raises
     ------
-    ShapeError, ValueError : as in `reference_conv`; ``dy`` is not shaped like its result.
+    ShapeError, DTypeError, ValueError : as in `reference_conv`; ``dy`` is not shaped like its result.
 
     Examples
     --------
@@ -194,7 +198,7 @@ def reference_weight_grad(
     >>> reference_weight_grad([[[1, 10]]], [[[1, 2, 3, 4]]], (1, 1, 3)).tolist()
     [[[21.0, 32.0, 43.0]]]
     """
-    dy, x, w_shape = _float64(dy), _float64(x), tuple(w_shape)
+    dy, x, w_shape = as_real(dy, "dy"), as_real(x, "x"), shape(w_shape, "w_shape")
     geometry = _Geometry(x.shape, w_shape, stride, padding, dilation, groups, padding_mode, flip, layout)
     dyg, xg = geometry.split_y(dy), geometry.split_x(x)
     dw = np.zeros(w_shape)
@@ -220,8 +224,7 @@ class _Geometry:
         flip: bool,
         layout: str,
     ) -> None:
-        if layout not in ("channels_first", "channels_last"):
-            raise ValueError(f"layout must be 'channels_first' or 'channels_last', got {layout!r}")
+        given.choice(layout, "layout", given.LAYOUTS)
         self.rank = rank = len(w_shape) - 2
         if rank not in (1, 2, 3):
             raise ShapeError(f"w must have shape (K, C/groups, *kernel) of 3 to 5 axes, got {w_shape}")
@@ -234,7 +237,7 @@ class _Geometry:
         n, *extents = x_shape if self.batched else (1, *x_shape)
         c = extents.pop(-1 if self.last else 0)
         self.k, group_c, *kernel = w_shape
-        self.groups = groups
+        self.groups = groups = as_int(groups, "groups")
         if groups < 1 or self.k % groups or group_c * groups != c:
             raise ShapeError(f"groups={groups} does not fit x with {c} channels and w of shape {w_shape}")
         if min(kernel) < 1:
@@ -338,37 +341,34 @@ class _Axis:
 
 def _pads(padding: Padding, *axes: Sequence[int]) -> list[tuple[int, int]]:
     """Any form of ``padding`` as one ``(lo, hi)`` pair per axis of these extents, kernels, strides and dilations."""
-    rank = len(axes[0])
-    if isinstance(padding, str):
-        return [_named_pad(padding, *axis) for axis in zip(*axes, strict=True)]
-    if isinstance(padding, (int, np.integer)):
-        return [(int(padding), int(padding))] * rank
-    if len(padding) != rank:
-        raise ShapeError(f"padding must be an int or have {rank} entries, one an axis, got {padding!r}")
-    pairs = [(p, p) if isinstance(p, (int, np.integer)) else tuple(p) for p in padding]
-    return [(int(lo), int(hi)) for lo, hi in pairs]
+    rank, pads = len(axes[0]), given.pads(padding)
+    if isinstance(pads, str):
+        return [_named_pad(pads, *axis) for axis in zip(*axes, strict=True)]
+    if isinstance(pads, int):
+        return [(pads, pads)] * rank
+    if len(pads) != rank:
+        raise ShapeError(f"padding must be an int or have {rank} entries, one an axis, got {pads}")
+    return [(p, p) if isinstance(p, int) else p for p in pads]
 
 
 def _named_pad(name: str, extent: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
     reach = dilation * (kernel - 1)  # from the first tap to the last
     total = max(0, (-(-extent // stride) - 1) * stride + reach + 1 - extent)  # so that there are ceil(extent / stride)
-    known = {
+    return {
         "valid": (0, 0),
         "full": (reach, reach),
         "causal": (reach, 0),
         "same": (total // 2, total - total // 2),  # an odd rest goes behind
         "same_lower": (total - total // 2, total // 2),
-    }
-    if name not in known:
-        raise ValueError(f"unknown padding {name!r}; expected 'valid', 'same', 'same_lower', 'full' or 'causal'")
-    return known[name]
+    }[name]
 
 
 def _modes(value: PaddingMode, rank: int) -> list[str]:
-    modes = [value] * rank if isinstance(value, str) else list(value)
-    if len(modes) != rank or any(mode not in MODES for mode in modes):
-        raise ValueError(f"padding_mode is {value!r}, expected one of {', '.join(MODES)}, or {rank} of them")
-    return modes
+    modes = given.padding_modes(value)
+    listed = [modes] * rank if isinstance(modes, str) else list(modes)
+    if len(listed) != rank:
+        raise ValueError(f"padding_mode is {modes}, expected one of {', '.join(MODES)}, or {rank} of them")
+    return listed
 
 
 def _folded(positions: npt.NDArray[np.int64], extent: int, mode: str) -> npt.NDArray[np.int64]:
@@ -385,13 +385,10 @@ def _folded(positions: npt.NDArray[np.int64], extent: int, mode: str) -> npt.NDA
 
 
 def _per_axis(value: PerAxis, rank: int, name: str) -> list[int]:
-    values = [int(value)] * rank if isinstance(value, (int, np.integer)) else [int(v) for v in value]
+    ints = given.per_axis(value, name)
+    values = [ints] * rank if isinstance(ints, int) else list(ints)
     if len(values) != rank:
-        raise ShapeError(f"{name} must be an int or have {rank} entries, one an axis, got {value!r}")
+        raise ShapeError(f"{name} must be an int or have {rank} entries, one an axis, got {ints}")
     if min(values) < 1:
-        raise ValueError(f"{name} must be positive, got {value!r}")
+        raise ValueError(f"{name} must be positive, got {ints}")
     return values
-
-
-def _float64(array: npt.ArrayLike) -> Array:
-    return np.asarray(array, dtype=np.float64)

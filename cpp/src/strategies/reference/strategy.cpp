@@ -27,21 +27,23 @@ void run(const Plan& plan, const Operands<T>& operands, const RunContext& contex
         apply_epilogue(kernel, operands.epilogue.from(at), {&sum, 1, 1, 1}, operands.result + at, 1);
     };
     if (plan.pass == Pass::weight_grad) {
-        parallel_for(g.out_channels, context.threads, [&](int64_t k, int) {
-            for (int64_t c = 0; c < g.in_channels / g.groups; ++c)
-                for_each_position(g.kernel, [&](const Extents& r) {
-                    put(reference::weight_offset(problem, k, c, r),
-                        reference::weight_grad_at(problem, operands, k, c, r));
-                });
+        const int64_t in = g.in_channels / g.groups;
+        parallel_for(g.out_channels * in, context.threads, [&](int64_t task, int) {
+            const int64_t k = task / in, c = task % in;
+            for_each_position(g.kernel, [&](const Extents& r) {
+                put(reference::weight_offset(problem, k, c, r), reference::weight_grad_at(problem, operands, k, c, r));
+            });
         });
         return;
     }
-    const int64_t channels = result_channels(g, plan.pass);
-    parallel_for(g.batch * channels, context.threads, [&](int64_t task, int) {
-        const int64_t n = task / channels, channel = task % channels;
-        for_each_position(plan.pass == Pass::forward ? problem.output() : g.input, [&](const Extents& at) {
+    // A task is a row: what takes long is given up (or shared out) in between.
+    const Extents& extent = plan.pass == Pass::forward ? problem.output() : g.input;
+    const int64_t channels = result_channels(g, plan.pass), rows = extent[0] * extent[1];
+    parallel_for(g.batch * channels * rows, context.threads, [&](int64_t task, int) {
+        const int64_t n = task / rows / channels, channel = task / rows % channels, row = task % rows;
+        Extents at{row / extent[1], row % extent[1], 0};
+        for (; at[2] < extent[2]; ++at[2])
             put(plan.result.offset(n, channel, at), reference::result_at(problem, plan.pass, operands, n, channel, at));
-        });
     });
 }
 

@@ -19,7 +19,7 @@
 
 #include <algorithm>
 
-#include "repair/nonfinite.hpp"
+#include "repair/finite.hpp"
 #include "strategies/indirect/multiply.hpp"
 #include "strategies/winograd/tiles.hpp"
 

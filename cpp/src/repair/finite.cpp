@@ -1,0 +1,38 @@
+// Looks for NaN and Inf.  finite.hpp says what comes in and goes out.
+#include "repair/finite.hpp"
+
+#include <cstddef>
+#include <cstring>
+
+namespace convpp {
+namespace {
+
+// Integer arithmetic on the bits: the compiler vectorises it, which it must not do with a sum of floats.
+template <class Bits>
+bool all_finite(const std::byte* values, int64_t count, Bits exponent) {
+    Bits found = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        Bits bits;
+        std::memcpy(&bits, values + i * static_cast<int64_t>(sizeof bits), sizeof bits);
+        found |= static_cast<Bits>((bits & exponent) == exponent);
+    }
+    return found == 0;
+}
+
+}  // namespace
+
+template <class T>
+bool all_finite(const Stored<T>& values, int64_t count) {
+    switch (values.as) {
+        case Storage::bfloat16: return all_finite(values.at, count, uint16_t(0x7f80));
+        case Storage::float16: return all_finite(values.at, count, uint16_t(0x7c00));
+        case Storage::plain: break;
+    }
+    if (sizeof(T) == sizeof(float)) return all_finite(values.at, count, uint32_t(0x7f800000));
+    return all_finite(values.at, count, uint64_t(0x7ff0000000000000));
+}
+
+template bool all_finite(const Stored<float>&, int64_t);
+template bool all_finite(const Stored<double>&, int64_t);
+
+}  // namespace convpp

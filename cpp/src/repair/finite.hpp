@@ -1,0 +1,20 @@
+// Whether numbers are finite.
+//
+// In:  an array, however it is stored.   Out: whether it has neither NaN nor Inf.   Next: nonfinite.hpp.
+#pragma once
+
+#include <cstdint>
+
+#include "source/stored.hpp"
+
+namespace convpp {
+
+template <class T>
+bool is_finite(T value) {
+    return value - value == T(0);
+}
+
+template <class T>
+bool all_finite(const Stored<T>& values, int64_t count);
+
+}  // namespace convpp

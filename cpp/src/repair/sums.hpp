@@ -1,0 +1,327 @@
+// Weight gradients whose padding met elements of dy that are not finite, computed again without it.
+//
+//   for each group, panel of filters, block of source channels, block of taps           parallel: the tasks
+//     for each sample and block of rows, for each tap: of the pixels that read inside
+//       sums[tap][source channel][filter] += x * dy                                     (kernels/tile/)
+//
+// In:  a Plan and the operands of a call that has been carried out; which taps of which filters are spoiled.
+// Out: dw as the definition has it.   Next: narrow_sums.hpp, where channels are too few for panels.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "machine/dispatch.hpp"
+#include "machine/parallel.hpp"
+#include "machine/workspace.hpp"
+#include "repair/border.hpp"
+#include "repair/finite.hpp"
+#include "repair/products.hpp"
+#include "repair/rows.hpp"
+#include "source/border_map.hpp"
+#include "strategies/operands.hpp"
+
+namespace convpp {
+
+// Which taps of a filter dy has spoiled.  Classes of pixels with elements that are not finite spoil the taps that lie
+// outside for them: all but those of the least box, the intersection of theirs.  A sum with a NaN stays one: taps whose
+// x meets a NaN need not be computed again.  Of their boxes the largest are known, which is nearly always all.
+struct SpoiledFilter {
+    static constexpr size_t most_nans = 4;
+    std::array<Span, 3> kept;
+    std::array<std::array<Span, 3>, most_nans> nans;
+    bool any;
+
+    static bool has(const std::array<Span, 3>& box, const Extents& tap) {
+        return box[0].has(tap[0]) && box[1].has(tap[1]) && box[2].has(tap[2]);
+    }
+    static int64_t size(const std::array<Span, 3>& box) { return box[0].length() * box[1].length() * box[2].length(); }
+
+    // Whether a tap is to be computed again.
+    bool again(const Extents& tap) const {
+        return any && !has(kept, tap) &&
+               std::none_of(nans.begin(), nans.end(), [&](const auto& box) { return has(box, tap); });
+    }
+    void add(const std::array<Span, 3>& taps, bool is_nan) {
+        for (size_t a = 0; a < 3; ++a)
+            kept[a] = any ? Span{std::max(kept[a].lo, taps[a].lo), std::min(kept[a].hi, taps[a].hi)} : taps[a];
+        any = true;
+        if (!is_nan) return;
+        auto& least = *std::min_element(nans.begin(), nans.end(),
+                                        [](const auto& one, const auto& other) { return size(one) < size(other); });
+        if (size(taps) > size(least)) least = taps;
+    }
+};
+
+// Looks at dy, filter by filter (channels_last: some filters side by side).
+template <class T>
+void find_spoiled(const Plan& plan, const Border& border, const Stored<T>& dy, int threads, SpoiledFilter* spoiled) {
+    constexpr int64_t side_by_side = 16, long_row = 16;
+    const int64_t filters = plan.problem.geometry().out_channels;
+    const int64_t width = plan.channels_last() ? side_by_side : 1, step = plan.result.axis[2];
+    parallel_for(ceil_div(filters, width), threads, [&](int64_t block, int) {
+        const int64_t first = block * width, count = std::min(width, filters - first);
+        std::fill_n(spoiled + first, count, SpoiledFilter{});
+        const Stored<T> of_block = dy + first * plan.result.channel;
+        border.for_each_class([&](const PixelClass& of) {
+            if (border.is_inside(of)) return;
+            std::array<bool, side_by_side> found{};
+            int64_t left = count;  // the first one of each filter says enough
+            const auto look = [&](int64_t at) {
+                for (int64_t k = 0; k < count; ++k) {
+                    const T value = of_block[at + k * plan.result.channel];
+                    if (is_finite(value) || found[static_cast<size_t>(k)]) continue;
+                    found[static_cast<size_t>(k)] = true;
+                    spoiled[first + k].add(of.taps, value != value);
+                    --left;
+                }
+            };
+            const int64_t length = of.pixels[2].length();
+            for (int64_t n = 0; n < plan.batch(); ++n)
+                for (int64_t d = of.pixels[0].lo; d < of.pixels[0].hi; ++d)
+                    for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi && left > 0; ++h) {
+                        const int64_t lo = plan.result.offset(n, 0, {d, h, of.pixels[2].lo});
+                        if (step == 1 && width == 1 && length >= long_row && all_finite(of_block + lo, length)) continue;
+                        for (int64_t u = 0; u < length && left > 0; ++u) look(lo + u * step);
+                    }
+        });
+    });
+}
+
+// What a thread needs.
+template <class T>
+struct SumRepair {
+    static constexpr int64_t most_pixels = 512, most_sums = int64_t(1) << 17;
+    int64_t width, rows;  // of a tile
+    int64_t channel_block, tap_block;  // source channels and taps of a task, at most
+    T *panel, *source, *sums;
+    int64_t *positions, *in_source, *filters;
+    const T** row;
+    T** row_sums;
+    unsigned char* again;  // of the taps of a task: for some filter
+    T *x_planes, *dy_planes;  // depthwise, channels_first: of dot_lanes channels, side by side
+
+    SumRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
+        const kernels::TileKernels<T>& tiles = kernel.tiles[repair_shape];
+        const Geometry& g = plan.problem.geometry();
+        width = int64_t(tiles.vectors) * kernel.lanes;
+        rows = tiles.rows;
+        constexpr int64_t tiles_of_block = 8;
+        channel_block = std::min(g.in_channels / g.groups, tiles_of_block * rows);
+        tap_block = std::clamp<int64_t>(most_sums / (channel_block * width), 1, plan.maps[0].map.taps());
+        const bool in_place = RepairShape(plan).in_place;
+        panel = carver.take<T>(most_pixels * width);
+        source = carver.take<T>(in_place ? 0 : channel_block * most_pixels);
+        sums = carver.take<T>(tap_block * std::max(channel_block * width, dot_lanes));
+        positions = carver.take<int64_t>(most_pixels);
+        in_source = carver.take<int64_t>(in_place ? 0 : most_pixels);
+        filters = carver.take<int64_t>(width);
+        row = carver.take<const T*>(channel_block);
+        row_sums = carver.take<T*>(channel_block);
+        again = carver.take<unsigned char>(tap_block);
+        const bool turns = turns_planes(plan);
+        const int64_t y_pixels = turns ? plan.problem.y_elems() / plan.batch() / g.out_channels : 0;
+        x_planes = carver.take<T>(turns ? source_pixels(plan) * dot_lanes + kernel.lanes : 0);
+        dy_planes = carver.take<T>(turns ? y_pixels * dot_lanes + kernel.lanes : 0);
+    }
+};
+
+// The sums of some filters of a group, source channels and taps.
+template <class T>
+struct SumBlock {
+    const Plan& plan;
+    const Border& border;
+    const kernels::KernelTable<T>& kernel;
+    const Operands<T>& operands;
+    const SpoiledFilter* spoiled;
+    const SumRepair<T>& own;
+    const RepairShape& shape;
+    int64_t group, lanes, channel_lo, channels, tap_lo, tap_hi;
+
+    void run() const {
+        find_taps();
+        std::fill_n(own.sums, (tap_hi - tap_lo) * channels * own.width, T(0));
+        std::fill_n(own.panel, SumRepair<T>::most_pixels * own.width, T(0));
+        for (int64_t n = 0; n < plan.batch(); ++n)
+            for (int64_t d = 0; d < plan.maps[0].map.axis[0].count; ++d)
+                for (int64_t s = 0; s < border.axis[2].taps(); ++s) {
+                    const Span columns = border.axis[2].pixels_of(s);
+                    for (int64_t lo = columns.lo; lo < columns.hi; lo += SumRepair<T>::most_pixels)
+                        add_columns(n, d, s, {lo, std::min(lo + SumRepair<T>::most_pixels, columns.hi)});
+                }
+        write();
+    }
+
+private:
+    bool again(const Extents& tap) const {
+        const int64_t index = border.tap_index(tap);
+        return index >= tap_lo && index < tap_hi && own.again[index - tap_lo] != 0;
+    }
+    void find_taps() const {
+        for (int64_t t = tap_lo; t < tap_hi; ++t) {
+            const Extents tap = border.tap_of(t);
+            own.again[t - tap_lo] = std::any_of(own.filters, own.filters + lanes,
+                                                [&](int64_t k) { return spoiled[k].again(tap); });
+        }
+    }
+
+    // Of the taps of column s of the kernel.
+    void add_columns(int64_t n, int64_t d, int64_t s, Span columns) const {
+        const int64_t rows = border.axis[1].taps(), all = plan.maps[0].map.axis[1].count;
+        const int64_t width = columns.length(), at_once = SumRepair<T>::most_pixels / width;
+        bool any = false;
+        for (int64_t r = 0; r < border.axis[0].taps() * rows && !any; ++r)
+            any = again({r / rows, r % rows, s});
+        if (!any) return;
+        for (int64_t lo = 0; lo < all; lo += at_once) {
+            const Span height{lo, std::min(lo + at_once, all)};
+            pack_dy(n, d, height, columns);
+            if (shape.in_place) find_offsets(height.length(), width);
+            for (int64_t depth = 0; depth < border.axis[0].taps(); ++depth) {
+                if (!border.axis[0].pixels_of(depth).has(d)) continue;
+                for (int64_t r = 0; r < rows; ++r) {
+                    const Span inside = border.axis[1].pixels_of(r);
+                    const Span its{std::max(inside.lo, height.lo), std::min(inside.hi, height.hi)};
+                    if (its.length() > 0 && again({depth, r, s}))
+                        add_tap(n, d, {depth, r, s}, its, columns, own.panel + (its.lo - lo) * width * own.width);
+                }
+            }
+        }
+    }
+
+    // panel[pixel][filter].
+    void pack_dy(int64_t n, int64_t d, Span height, Span columns) const {
+        const TensorStrides& at = plan.result;
+        with_elements(operands.dy, [&](const auto* dy) {
+            for (int64_t j = 0; j < lanes; ++j) {
+                T* to = own.panel + j;
+                for (int64_t h = height.lo; h < height.hi; ++h, to += columns.length() * own.width)
+                    copy_elements(dy + at.offset(n, own.filters[j], {d, h, columns.lo}), at.axis[2], columns.length(),
+                                  to, own.width);
+            }
+        });
+    }
+
+    // Of pixels from the first one, in x.
+    void find_offsets(int64_t height, int64_t width) const {
+        const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+        const int64_t row = axis[1].source_step * shape.strides.axis[1], column = axis[2].source_step * shape.strides.axis[2];
+        int64_t* to = own.positions;
+        for (int64_t h = 0; h < height; ++h)
+            for (int64_t u = 0; u < width; ++u) *to++ = h * row + u * column;
+    }
+
+    // Where some pixels read x at a tap.
+    void find_positions(int64_t d, const Extents& tap, Span height, Span columns) const {
+        const TensorStrides& x = shape.strides;
+        const int64_t depth = border.axis[0].element(d, tap[0]) * x.axis[0];
+        int64_t* to = own.positions;
+        for (int64_t h = height.lo; h < height.hi; ++h) {
+            const int64_t line = depth + border.axis[1].element(h, tap[1]) * x.axis[1];
+            for (int64_t u = columns.lo; u < columns.hi; ++u)
+                *to++ = line + border.axis[2].element(u, tap[2]) * x.axis[2];
+        }
+    }
+
+    void add_tap(int64_t n, int64_t d, const Extents& tap, Span height, Span columns, const T* panel) const {
+        const TensorStrides& x = shape.strides;
+        const int64_t count = height.length() * columns.length();
+        int64_t first = 0;
+        if (shape.in_place) {
+            const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+            const Extents pixel{d, height.lo, columns.lo};
+            for (size_t a = 0; a < 3; ++a)
+                first += (pixel[a] * axis[a].source_step + axis[a].taps[static_cast<size_t>(tap[a])].offset) * x.axis[a];
+        } else {
+            find_positions(d, tap, height, columns);
+        }
+        const Stored<T> from = operands.x + (n * x.batch + (group * shape.channels + channel_lo) * x.channel);
+        const int64_t* offsets = own.positions;
+        if (shape.in_place) {
+            for (int64_t c = 0; c < channels; ++c) own.row[c] = from.plain() + first + c * x.channel;
+        } else {
+            copy_source(from, count);
+            offsets = own.in_source;
+        }
+        T* const sums = own.sums + (border.tap_index(tap) - tap_lo) * channels * own.width;
+        for (int64_t c = 0; c < channels; ++c) own.row_sums[c] = sums + c * own.width;
+        const auto vectors = static_cast<size_t>(ceil_div(lanes, kernel.lanes));
+        for (int64_t c = 0; c < channels; c += own.rows) {
+            const int64_t rows = std::min(own.rows, channels - c);
+            kernel.tiles[repair_shape].indirect[rows - 1][vectors - 1](
+                count, own.row + c, offsets, panel, own.row_sums + c, 0, kernels::Start::onto_c, nullptr);
+        }
+    }
+
+    // What tiles cannot read where it lies: channels side by side where they lie so, else pixels.
+    void copy_source(const Stored<T>& from, int64_t count) const {
+        const int64_t step = shape.strides.channel, pixel = step == 1 ? channels : 1, channel = step == 1 ? 1 : count;
+        with_elements(from, [&](const auto* x) {
+            if (step == 1)
+                for (int64_t i = 0; i < count; ++i)
+                    copy_elements(x + own.positions[i], 1, channels, own.source + i * channels, 1);
+            else
+                for (int64_t c = 0; c < channels; ++c)
+                    for (int64_t i = 0; i < count; ++i)
+                        copy_elements(x + own.positions[i] + c * step, 1, 1, own.source + c * count + i, 1);
+        });
+        for (int64_t i = 0; i < count; ++i) own.in_source[i] = i * pixel;
+        for (int64_t c = 0; c < channels; ++c) own.row[c] = own.source + c * channel;
+    }
+
+    void write() const {
+        const IndexMap& map = plan.maps[0].map;
+        T* const dw = operands.result.plain();
+        for_each_position(border.tap_extents(), [&](const Extents& tap) {
+            if (!again(tap)) return;
+            const int64_t t = border.tap_index(tap), at = weight_at(plan, map, tap);
+            for (int64_t j = 0; j < lanes; ++j) {
+                if (!spoiled[own.filters[j]].again(tap)) continue;
+                T* const to = dw + own.filters[j] * plan.weights.result_channel + at;
+                for (int64_t c = 0; c < channels; ++c)
+                    to[(channel_lo + c) * plan.weights.source_channel] =
+                        own.sums[((t - tap_lo) * channels + c) * own.width + j];
+            }
+        });
+    }
+};
+
+template <class T>
+void repair_sum_panels(const Plan& plan, const Border& border, const Operands<T>& operands, int threads,
+                       const SpoiledFilter* spoiled, const ThreadBuffers<SumRepair<T>>& buffers) {
+    const RepairShape shape(plan);
+    const Geometry& g = plan.problem.geometry();
+    const SumRepair<T>& any = buffers[0];
+    const int64_t filters = g.out_channels / g.groups, panels = ceil_div(filters, any.width);
+    int64_t bad = 0;
+    for (int64_t group = 0; group < g.groups; ++group) {
+        int64_t of_group = 0;
+        for (int64_t k = group * filters; k < (group + 1) * filters; ++k) of_group += spoiled[k].any;
+        bad += ceil_div(of_group, any.width);
+    }
+    if (bad == 0) return;
+    // Blocks change no bit: each sum is of one task.
+    const int64_t tiles = ceil_div(shape.channels, any.rows);
+    const int64_t tiles_of_block =
+        std::min(ceil_div(any.channel_block, any.rows), ceil_div(tiles, repair_parts(bad, threads)));
+    const int64_t channel_block = std::min(any.channel_block, tiles_of_block * any.rows);
+    const int64_t channel_blocks = ceil_div(shape.channels, channel_block);
+    const int64_t tap_blocks = ceil_div(border.taps(), any.tap_block);
+    const int64_t blocks = channel_blocks * tap_blocks;
+    parallel_for(g.groups * panels * blocks, threads, [&](int64_t task, int thread) {
+        const SumRepair<T>& own = buffers[static_cast<size_t>(thread)];
+        const int64_t group = task / blocks / panels, panel = task / blocks % panels;
+        int64_t found = 0, lanes = 0;
+        for (int64_t k = group * filters; k < (group + 1) * filters && lanes < own.width; ++k)
+            if (spoiled[k].any && found++ >= panel * own.width) own.filters[lanes++] = k;
+        if (lanes == 0) return;
+        const int64_t channel = task % channel_blocks * channel_block;
+        const int64_t tap = task / channel_blocks % tap_blocks * own.tap_block;
+        SumBlock<T>{plan, border, kernel_table<T>(plan.isa), operands, spoiled, own, shape, group, lanes, channel,
+                    std::min(channel_block, shape.channels - channel), tap, std::min(tap + own.tap_block, border.taps())}
+            .run();
+    });
+}
+
+}  // namespace convpp

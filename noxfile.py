@@ -82,9 +82,9 @@ def build_and_ctest(session: nox.Session, *cmake_args: str) -> None:
 
 @nox.session
 def cpp(session: nox.Session) -> None:
-    """Build the C++ library with the default compiler and run its tests."""
+    """Build the C++ library with the default compiler and run its tests, with fences between arrays of a workspace."""
     need_program(session, "c++", "g++")
-    build_and_ctest(session)
+    build_and_ctest(session, "-D", "CONVPP_WORKSPACE_FENCES=ON")
 
 
 @nox.session
@@ -178,6 +178,7 @@ def conventions(session: nox.Session) -> None:
 
 
 # ---------------------------------------------------------------- what tries to break the library
+
 
 def need_clang(session: nox.Session) -> None:
     """Install Clang with its sanitizers and its OpenMP."""

@@ -116,7 +116,8 @@ class Tests:
         configure = [
             "cmake", "-S", str(self.copy), "-B", str(self.build), "-G", "Ninja",
             "-D", "CMAKE_BUILD_TYPE=Release", "-D", f"CMAKE_CXX_FLAGS=-include {self.copy}/mutant.hpp",
-            "-D", "CONVPP_BUILD_TESTS=ON", "-D", "CONVPP_BUILD_PYTHON=ON", "-D", f"pybind11_DIR={pybind11}",
+            "-D", "CONVPP_BUILD_TESTS=ON", "-D", "CONVPP_WORKSPACE_FENCES=ON",
+            "-D", "CONVPP_BUILD_PYTHON=ON", "-D", f"pybind11_DIR={pybind11}",
             "-D", f"Python_EXECUTABLE={sys.executable}", "-D", "CMAKE_INSTALL_LIBDIR=lib",
         ]  # fmt: skip
         build = ["cmake", "--build", str(self.build), "-j", str(jobs)]

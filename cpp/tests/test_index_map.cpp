@@ -14,26 +14,31 @@ namespace {
 // The tap of the sum that stands at `weight` in the stored kernel.
 int64_t tap_of(const Geometry& g, size_t axis, int64_t weight) { return g.flip ? g.kernel[axis] - 1 - weight : weight; }
 
-// offset = shift * step + phase, with the phases in order and each in use; taps in the order in which they are stored.
+// offset = shift * step + residue, the same residue for all taps of a phase and another for each phase, all of them in
+// use; taps in the order in which they are stored.
 bool taps_are_split(const AxisMap& map) {
-    std::set<int64_t> used;
-    bool right = std::is_sorted(map.phases.begin(), map.phases.end());
+    std::map<int64_t, int64_t> residue_of;  // of each phase
+    std::set<int64_t> residues;
+    bool right = true;
     int64_t last = -1;
-    for (const Tap& tap : map.taps) {
-        if (tap.phase < 0 || tap.phase >= static_cast<int64_t>(map.phases.size())) return false;
-        const int64_t phase = map.phases[static_cast<size_t>(tap.phase)];
-        right &= phase >= 0 && phase < map.source_step && tap.offset == tap.shift * map.source_step + phase;
-        right &= tap.weight > last;
+    for (int64_t i = 0; i < map.taps.size(); ++i) {
+        const Tap tap = map.taps[i];
+        const int64_t residue = map.taps.residue(i);
+        right &= tap.phase >= 0 && tap.phase < map.phases() && tap.phase == i % map.phases();
+        right &= residue >= 0 && residue < map.source_step && tap.offset == tap.shift * map.source_step + residue;
+        right &= residue_of.emplace(tap.phase, residue).first->second == residue;
+        right &= tap.weight > last && tap.weight == map.taps.weight(i) && tap.offset == map.taps.offset(i);
         last = tap.weight;
-        used.insert(phase);
+        residues.insert(residue);
     }
-    return right && used.size() == map.phases.size();
+    const auto phases = static_cast<size_t>(map.phases());
+    return right && residue_of.size() == phases && residues.size() == phases;
 }
 
 bool reads_inside(const AxisMap& map) {
     for (int64_t u = 0; u < map.count; ++u)
-        for (const Tap& tap : map.taps) {
-            const int64_t at = u * map.source_step + tap.offset;
+        for (int64_t i = 0; i < map.taps.size(); ++i) {
+            const int64_t at = u * map.source_step + map.taps.offset(i);
             if (at < 0 || at >= map.source_extent) return false;
         }
     return true;
@@ -44,12 +49,12 @@ bool forward_axis_is_right(const ConvProblem& problem, size_t axis) {
     const AxisMap map = forward_map(problem).axis[axis];
     bool right = map.count == problem.output()[axis] && map.source_extent == g.input[axis] &&
                  map.source_step == g.stride[axis] && map.result_start == 0 && map.result_step == 1 &&
-                 static_cast<int64_t>(map.taps.size()) == g.kernel[axis] && taps_are_split(map) &&
+                 map.taps.size() == g.kernel[axis] && taps_are_split(map) &&
                  map.reads_inside() == reads_inside(map);
     for (int64_t p = 0; p < map.count; ++p)
-        for (const Tap& tap : map.taps)
-            right &= p * map.source_step + tap.offset ==
-                     p * g.stride[axis] - g.pad_lo[axis] + tap_of(g, axis, tap.weight) * g.dilation[axis];
+        for (int64_t i = 0; i < map.taps.size(); ++i)
+            right &= p * map.source_step + map.taps.offset(i) ==
+                     p * g.stride[axis] - g.pad_lo[axis] + tap_of(g, axis, map.taps.weight(i)) * g.dilation[axis];
     return right;
 }
 
@@ -70,7 +75,7 @@ bool input_grad_maps_are_right(const ConvProblem& problem) {
     std::map<Extents, int> pixels;
     bool right = true;
     for (const IndexMap& map : maps.classes) {
-        const auto size = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
+        const auto size = [&](size_t a) { return map.axis[a].taps.size(); };
         for (const AxisMap& axis : map.axis) {
             right &= !axis.taps.empty() && axis.count > 0 && axis.source_step == 1 && taps_are_split(axis);
             right &= axis.reads_inside() == reads_inside(axis);
@@ -85,7 +90,7 @@ bool input_grad_maps_are_right(const ConvProblem& problem) {
             ++pixels[h];
             for_each({size(0), size(1), size(2)}, [&](const Extents& t) {
                 for (size_t a = 0; a < 3; ++a) {
-                    const Tap& tap = map.axis[a].taps[static_cast<size_t>(t[a])];
+                    const Tap tap = map.axis[a].taps[t[a]];
                     p[a] = u[a] + tap.offset;
                     r[a] = tap_of(g, a, tap.weight);
                 }

@@ -26,8 +26,8 @@ bool joint_is_right(const std::vector<IndexMap>& classes) {
             right &= own.taps.size() + 1 >= all.taps.size() && own.source_extent == all.source_extent;
             first_begins |= shift == 0;
             last_ends |= own.count + shift == all.count;
-            for (size_t t = 0; right && t < own.taps.size(); ++t) {
-                const Tap &tap = own.taps[t], &same = all.taps[t];
+            for (int64_t t = 0; right && t < own.taps.size(); ++t) {
+                const Tap tap = own.taps[t], same = all.taps[t];
                 right &= tap.offset == same.offset + shift * all.source_step && tap.shift == same.shift + shift;
                 right &= tap.weight - own.taps[0].weight == same.weight - all.taps[0].weight && tap.phase == same.phase;
             }
@@ -41,11 +41,11 @@ using Pair = std::pair<int64_t, Extents>;  // source channel, weight
 
 std::vector<Pair> order_of_map(const MapPlan& m) {
     std::vector<Pair> order;
-    const auto taps = [&](size_t a) { return m.map.axis[a].taps; };
+    const auto taps = [&](size_t a) -> const Taps& { return m.map.axis[a].taps; };
     for (int64_t channel = 0; channel < m.patches.channels; ++channel)
-        for (const Tap& d : taps(0))
-            for (const Tap& h : taps(1))
-                for (const Tap& w : taps(2)) order.push_back({channel, {d.weight, h.weight, w.weight}});
+        for_each({taps(0).size(), taps(1).size(), taps(2).size()}, [&](const Extents& t) {
+            order.push_back({channel, {taps(0).weight(t[0]), taps(1).weight(t[1]), taps(2).weight(t[2])}});
+        });
     return order;
 }
 
@@ -59,14 +59,14 @@ std::vector<Pair> order_of_row(const Plan& plan, const JointPlan& joint, int64_t
         const PatchBlock block = patch_block(joint.patches, b);
         for (int64_t c = block.channel_lo; c < block.channel_hi; ++c)
             for (int64_t tap = 0; tap < taps; ++tap) {
-                if ((joint.active.at(static_cast<size_t>(panel * taps + tap)) >> bit & 1) == 0) continue;
+                if ((joint.active(panel)[tap] >> bit & 1) == 0) continue;
                 Extents weight{};
                 int64_t left = tap;
                 for (size_t a = 3; a-- > 0;) {
-                    const std::vector<Tap>& of_axis = joint.map.axis[a].taps;
-                    const Tap& at = of_axis[static_cast<size_t>(left) % of_axis.size()];
-                    left /= static_cast<int64_t>(of_axis.size());
-                    weight[a] = own.axis[a].taps[0].weight + at.weight - of_axis[0].weight;
+                    const Taps& of_axis = joint.map.axis[a].taps;
+                    const int64_t at = of_axis.weight(left % of_axis.size());
+                    left /= of_axis.size();
+                    weight[a] = own.axis[a].taps.weight(0) + at - of_axis.weight(0);
                 }
                 order.push_back({c, weight});
             }

@@ -18,7 +18,7 @@ std::vector<std::pair<int64_t, Extents>> order_of_sum(const MapPlan& m) {
         for (int64_t channel = block.channel_lo; channel < block.channel_hi; ++channel)
             for_each_of_box(block.taps, [&](const Extents4& tap) {
                 Extents weight{};
-                for (size_t a = 0; a < 3; ++a) weight[a] = m.map.axis[a].taps[static_cast<size_t>(tap[a + 1])].weight;
+                for (size_t a = 0; a < 3; ++a) weight[a] = m.map.axis[a].taps.weight(tap[a + 1]);
                 order.push_back({channel, weight});
             });
     }

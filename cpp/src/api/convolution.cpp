@@ -98,23 +98,9 @@ Summary Convolution::summary(int threads) const {
     return summary;
 }
 
-namespace {
-
-int64_t bytes_of(const Plan& plan) {
-    auto bytes = static_cast<int64_t>(sizeof(Plan) + plan.maps.capacity() * sizeof(MapPlan));
-    for (const MapPlan& m : plan.maps)
-        for (const AxisMap& axis : m.map.axis)
-            bytes +=
-                static_cast<int64_t>(axis.taps.capacity() * sizeof(Tap) + axis.phases.capacity() * sizeof(int64_t));
-    if (plan.again != nullptr) bytes += bytes_of(*plan.again);
-    if (plan.halo != nullptr)
-        for (const Slab& slab : plan.halo->slabs) bytes += bytes_of(slab.plan);
-    return bytes;
+int64_t Convolution::plan_bytes() const noexcept {
+    return static_cast<int64_t>(sizeof(Implementation) - sizeof(Plan)) + convpp::plan_bytes(implementation_->plan);
 }
-
-}  // namespace
-
-int64_t Convolution::plan_bytes() const noexcept { return bytes_of(implementation_->plan); }
 
 std::vector<Candidate> Convolution::candidates() const {
     const Plan& plan = implementation_->plan;

@@ -27,9 +27,8 @@ bool rows_are_better_flat(const Plan& plan, int64_t lanes) {
 double read_elems(const Plan& plan, const MapPlan& m) {
     double elems = f(plan.batch());
     for (const AxisMap& axis : m.map.axis) {
-        const auto [lo, hi] = std::minmax_element(axis.taps.begin(), axis.taps.end(),
-                                                  [](const Tap& s, const Tap& t) { return s.offset < t.offset; });
-        elems *= f((axis.count - 1) * axis.source_step + hi->offset - lo->offset + 1);
+        const Span offsets = axis.taps.offsets(0, axis.taps.size());
+        elems *= f((axis.count - 1) * axis.source_step + offsets.hi - offsets.lo + 1);
     }
     return elems;
 }
@@ -44,12 +43,12 @@ double filled_vectors(const Plan& plan, const MapPlan& m, int64_t lanes) {
 double split_vectors(const MapPlan& m, double vectors) {
     double rows = 0;
     if (std::any_of(m.map.axis.begin(), m.map.axis.end(), [](const AxisMap& axis) { return axis.source_step > 1; }))
-        rows = f(static_cast<int64_t>(m.map.axis[0].phases.size() * m.map.axis[1].phases.size()));
+        rows = f(m.map.axis[0].phases() * m.map.axis[1].phases());
     return rows * vectors;
 }
 
 const MapPlan& heaviest_map(const Plan& plan) {
-    const auto work = [](const MapPlan& m) { return m.map.pixels() * m.map.taps(); };
+    const auto work = [](const MapPlan& m) { return f(m.map.pixels()) * f(m.map.taps()); };
     return *std::max_element(plan.maps.begin(), plan.maps.end(),
                              [&](const MapPlan& a, const MapPlan& b) { return work(a) < work(b); });
 }

@@ -1,6 +1,8 @@
 // A plan in words, as explain prints it.
 #include <string>
 
+#include "plan/class_parts.hpp"
+#include "plan/halo.hpp"
 #include "plan/plan.hpp"
 #include "strategies/strategy.hpp"
 
@@ -28,6 +30,24 @@ std::string describe_direct(const Plan& plan, bool classes_are_one_product) {
            text(static_cast<int64_t>(plan.maps.size())) + (plan.maps.size() == 1 ? " index map" : " residue classes") +
            (classes_are_one_product ? " as one product; " : "; ") + plan.how->in_words +
            (plan.order == SumOrder::pairs ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "");
+}
+
+int64_t plan_bytes(const Plan& plan) {
+    auto bytes = static_cast<int64_t>(sizeof(Plan) + plan.maps.capacity() * sizeof(MapPlan));
+    if (plan.own != nullptr) bytes += plan.own->bytes();
+    if (plan.again != nullptr) bytes += plan_bytes(*plan.again);
+    if (plan.halo != nullptr) {
+        bytes += static_cast<int64_t>(sizeof(HaloPlan));
+        for (const Slab& slab : plan.halo->slabs) bytes += static_cast<int64_t>(sizeof(Slab)) + plan_bytes(slab.plan);
+    }
+    if (plan.parts != nullptr) {
+        bytes += static_cast<int64_t>(sizeof(ClassParts));
+        for (const auto& stretches : plan.parts->stretches)
+            bytes += static_cast<int64_t>(stretches.capacity() * sizeof(ClassStretch));
+        for (const auto& kinds : plan.parts->kinds) bytes += static_cast<int64_t>(kinds.capacity() * sizeof(Span));
+        for (const Plan& of_kind : plan.parts->plans) bytes += plan_bytes(of_kind);
+    }
+    return bytes;
 }
 
 std::string describe_blocking(const Plan& plan) {

@@ -3,12 +3,19 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "plan/class_parts.hpp"
 
 namespace convpp {
 namespace {
 
-// Bytes of the gradients that are computed at once, at most, unless a pixel of a sample has more.
-constexpr int64_t gradient_bytes_most = int64_t(1) << 20;
+// Bytes of the gradients that are computed at once, at most, unless a pixel of a sample has more, or there would be
+// more than some hundred slabs: then they are larger, up to what would fill memory.
+constexpr int64_t gradient_bytes_most = int64_t(1) << 20, memory_bytes = int64_t(1) << 30;
+constexpr int64_t most_slabs = 256, least_slabs = 4;
 
 using Spans = std::array<Span, 3>;
 
@@ -30,6 +37,44 @@ void for_each_part(const Spans& box, int64_t limit, const Part& part) {
     });
 }
 
+double as_double(int64_t n) { return static_cast<double>(n); }
+
+HaloAxis halo_axis(const ConvProblem& problem, size_t a) {
+    const Geometry& g = problem.geometry();
+    const int64_t kernel = g.kernel[a], pixels = problem.output()[a], stride = g.stride[a], dilation = g.dilation[a];
+    HaloAxis axis;
+    axis.first = -g.pad_lo[a];
+    if (g.boundary[a] == Boundary::zeros) {
+        axis.stride = stride;
+        axis.dilation = dilation;
+    } else if (stride > (kernel - 1) * dilation) {  // a pixel's taps, then the next one's
+        axis.inner = axis.stride = kernel;
+        axis.step = stride;
+        axis.inner_step = dilation;
+    } else if (dilation > (pixels - 1) * stride) {  // a tap's pixels, then the next one's
+        axis.inner = axis.dilation = pixels;
+        axis.step = dilation;
+        axis.inner_step = stride;
+    } else {
+        axis.step = std::gcd(stride, dilation);
+        axis.stride = stride / axis.step;
+        axis.dilation = dilation / axis.step;
+    }
+    axis.count = (pixels - 1) * axis.stride + (kernel - 1) * axis.dilation + 1;
+    // The first position from `element` on.
+    const auto position_from = [&](int64_t element) {
+        Span range{0, axis.count};
+        while (range.length() > 0) {
+            const int64_t middle = range.lo + range.length() / 2;
+            if (axis.at(middle) < element) range.lo = middle + 1;
+            else range.hi = middle;
+        }
+        return range.lo;
+    };
+    axis.inside = {position_from(0), position_from(g.input[a])};
+    return axis;
+}
+
 }  // namespace
 
 ConvProblem with_zeros_around(const ConvProblem& problem) {
@@ -41,25 +86,53 @@ ConvProblem with_zeros_around(const ConvProblem& problem) {
 std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtype, Isa isa, int threads) {
     const Geometry& g = problem.geometry();
     if (problem.flops() == 0 || problem.x_elems() == 0) return nullptr;
-    auto halo = std::make_shared<HaloPlan>(HaloPlan{problem, {}, 0, 0});
+    auto halo = std::make_shared<HaloPlan>(HaloPlan{problem, {}, {}, 0, 0});
     const int64_t elem_bytes = dtype == DType::float64 ? 8 : 4;
     Spans inside, read;
     for (size_t a = 0; a < 3; ++a) {
-        const Span all = read_span(problem, a);
-        inside[a] = {std::max<int64_t>(all.lo, 0), std::min(all.hi, g.input[a])};
-        read[a] = g.boundary[a] == Boundary::zeros ? inside[a] : all;
+        const HaloAxis& axis = halo->axis[a] = halo_axis(problem, a);
+        inside[a] = axis.inside;
+        read[a] = g.boundary[a] == Boundary::zeros ? inside[a] : Span{0, axis.count};
     }
-    const int64_t sample_limit = std::max<int64_t>(1, gradient_bytes_most / elem_bytes / g.in_channels);
+    std::vector<Spans> boxes;
+    for (size_t a = 0; a < 3; ++a) {
+        if (g.boundary[a] == Boundary::zeros) continue;
+        Spans box = read;
+        for (size_t before = 0; before < a; ++before) box[before] = inside[before];
+        for (const Span& outside : {Span{0, inside[a].lo}, Span{inside[a].hi, read[a].hi}}) {
+            box[a] = outside;
+            if (std::all_of(box.begin(), box.end(), [](const Span& s) { return s.length() > 0; })) boxes.push_back(box);
+        }
+    }
+    double positions = 0;
+    for (const Spans& box : boxes)
+        positions += as_double(box[0].length()) * as_double(box[1].length()) * as_double(box[2].length());
+    int64_t classes = 1;  // of a slab, as far as they count
+    for (size_t a = 0; a < 3; ++a)
+        classes = std::min(classes * std::min(g.kernel[a], halo->axis[a].stride), most_classes_in_pieces);
+    const int64_t slabs = std::clamp(most_classes_in_pieces / classes, least_slabs, most_slabs);
+    const double of_slab = positions / as_double(slabs), channels = as_double(g.in_channels);
+    if (of_slab * channels * as_double(elem_bytes) > as_double(memory_bytes))
+        throw ShapeError("the halo of padding_mode is too large: its gradient has about " +
+                         std::to_string(static_cast<int64_t>(std::min(positions, 1e18))) + " positions of " +
+                         std::to_string(g.in_channels) + " channels, expected at most " +
+                         std::to_string(slabs * memory_bytes / elem_bytes) +
+                         " elements, or a stride and a dilation that leave fewer of them out");
+    const int64_t sample_limit =
+        std::max<int64_t>({1, gradient_bytes_most / elem_bytes / g.in_channels, static_cast<int64_t>(of_slab)});
     const auto add_slab = [&](const Spans& box) {
         Geometry slab = g;
         Extents lo{}, extent{};
         int64_t elems = g.in_channels;
         for (size_t a = 0; a < 3; ++a) {
+            const HaloAxis& axis = halo->axis[a];
             lo[a] = box[a].lo;
             extent[a] = slab.input[a] = box[a].length();
             slab.boundary[a] = Boundary::zeros;
-            slab.pad_lo[a] = g.pad_lo[a] + box[a].lo;
-            slab.pad_hi[a] = read_span(problem, a).hi - box[a].hi;
+            slab.stride[a] = axis.stride;
+            slab.dilation[a] = axis.dilation;
+            slab.pad_lo[a] = box[a].lo;
+            slab.pad_hi[a] = axis.count - box[a].hi;
             elems *= box[a].length();
         }
         const auto add = [&](int64_t sample_lo, int64_t sample_hi, int64_t at_once) {
@@ -76,18 +149,7 @@ std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtyp
         add(0, g.batch - left, samples);
         add(g.batch - left, g.batch, left);
     };
-    for (size_t a = 0; a < 3; ++a) {
-        if (g.boundary[a] == Boundary::zeros) continue;
-        Spans box = read;
-        for (size_t before = 0; before < a; ++before) box[before] = inside[before];
-        const Span front{read[a].lo, std::min<int64_t>(read[a].hi, 0)};
-        const Span behind{std::max(read[a].lo, g.input[a]), read[a].hi};
-        for (const Span& outside : {front, behind}) {
-            box[a] = outside;
-            if (std::all_of(box.begin(), box.end(), [](const Span& s) { return s.length() > 0; }))
-                for_each_part(box, sample_limit, add_slab);
-        }
-    }
+    for (const Spans& box : boxes) for_each_part(box, sample_limit, add_slab);
     return halo->slabs.empty() ? nullptr : halo;
 }
 

@@ -11,6 +11,7 @@
 // order, for each sample on its own: so bits depend neither on threads nor on the batch.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -21,20 +22,35 @@ namespace convpp {
 // The inner part's problem: the same x, with zeros around it.
 ConvProblem with_zeros_around(const ConvProblem& problem);
 
+// The positions of an axis of the extended x that may be read, in order.  Where a stride is beyond the kernel's reach,
+// or a dilation beyond that of all pixels, most of what lies between the first one and the last is read by none, and
+// they are numbered without it: position j is element first + j / inner * step + j % inner * inner_step.  The numbers
+// are read by a convolution, too, whose stride and dilation leave nothing out.
+struct HaloAxis {
+    int64_t first = 0, inner = 1, step = 1, inner_step = 0;
+    int64_t stride = 1, dilation = 1;
+    int64_t count = 0;  // of positions
+    Span inside;        // those that lie in x, or number all of them where nothing goes on beyond x
+
+    int64_t at(int64_t position) const { return first + position / inner * step + position % inner * inner_step; }
+};
+
 // A part of the halo.
 struct Slab {
-    Extents lo{0, 0, 0}, extent{0, 0, 0};  // positions of the extended x
+    Extents lo{0, 0, 0}, extent{0, 0, 0};  // of each HaloAxis's positions
     int64_t sample_lo = 0, sample_hi = 0;
     Plan plan;  // of as many samples at once as divide these; its x is the slab
 };
 
 struct HaloPlan {
     ConvProblem problem;
+    std::array<HaloAxis, 3> axis;
     std::vector<Slab> slabs;
     int64_t gradient_bytes = 0, column_bytes = 0;  // of the largest slab
 };
 
-// Null where nothing is read outside.
+// Null where nothing is read outside.  Throws ShapeError where stride and dilation scatter what is read so widely that
+// the gradient of all positions between would fill memory.
 std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtype, Isa isa, int threads);
 
 }  // namespace convpp

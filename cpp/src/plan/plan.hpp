@@ -27,6 +27,7 @@ namespace convpp {
 
 struct Strategy;  // strategies/strategy.hpp
 struct HaloPlan;  // plan/halo.hpp
+struct ClassParts;  // plan/class_parts.hpp
 
 // One index map with its blocking.  Forward has one, input_grad one for each residue class.
 struct MapPlan {
@@ -119,6 +120,7 @@ struct WorkspaceBytes {
 // What a strategy alone decides and reads lies in a struct of its own that derives from this.
 struct StrategyPlan {
     virtual ~StrategyPlan() = default;
+    virtual int64_t bytes() const { return 256; }  // of memory; enough for some numbers
 };
 
 struct Plan {
@@ -140,6 +142,7 @@ struct Plan {
     TensorStrides result;  // weight_grad: of dy
     WeightStrides weights;
     std::vector<MapPlan> maps;
+    std::shared_ptr<const ClassParts> parts;  // of an input gradient whose residue classes are too many for `maps`
     bool reads_padding = false;  // zeros, not what is beyond other boundaries
     Gaps gaps = Gaps::none;
 
@@ -194,6 +197,9 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
 
 // What each strategy would have cost, or why it refused; of the problem that a plan was made for.
 std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, int threads);
+
+// Bytes of memory that a plan takes, all that was made with it included.
+int64_t plan_bytes(const Plan& plan);
 
 // In words, as explain prints it.
 std::string describe_blocking(const Plan& plan);

@@ -9,6 +9,7 @@
 // plan.hpp says what comes in and goes out.
 #include <stdexcept>
 
+#include "plan/class_parts.hpp"
 #include "plan/halo.hpp"
 #include "plan/plan.hpp"
 #include "strategies/strategy.hpp"
@@ -154,6 +155,52 @@ Plan plan_pass(const Setting& setting) {
     return plan;
 }
 
+// Whether an input gradient has more residue classes than are planned one by one.
+bool has_many_classes(const Setting& setting) {
+    return setting.pass == Pass::input_grad && class_count(setting.problem) > most_planned_classes;
+}
+
+// So many residue classes that they are planned in parts, kind by kind.
+Plan plan_parts(const Setting& setting, std::shared_ptr<ClassParts> parts) {
+    Setting of_part = setting;
+    of_part.parallel = false;  // threads take whole parts
+    of_part.some_classes = true;  // gaps are filled before all parts
+    for (const Span& depth : parts->kinds[0])
+        for (const Span& height : parts->kinds[1])
+            for (const Span& width : parts->kinds[2]) {
+                of_part.classes = {depth, height, width};
+                parts->plans.push_back(plan_pass(of_part));
+            }
+    of_part.classes = {};
+    Plan plan(of_part);
+    plan.gaps = Gaps::filled_before;
+    plan.how = &parts_strategy();
+    plan.algorithm = Algorithm::direct;
+    for (const Plan& of_kind : parts->plans) plan.reads_padding |= of_kind.reads_padding;
+    plan.tasks.count = parts->count();
+    plan.tasks.parallel = setting.parallel;
+    plan.parts = std::move(parts);
+    plan.how->float32.measure(plan, plan.memory);
+    return plan;
+}
+
+// The plan of a setting, in parts if need be.
+Plan plan_whole(Setting setting) {
+    if (!has_many_classes(setting)) return plan_pass(setting);
+    const bool computes = setting.problem.flops() != 0 && setting.problem.x_elems() != 0;
+    if (computes && setting.algorithm != Algorithm::reference) {
+        std::shared_ptr<ClassParts> parts = cut_classes(setting.problem);
+        const int64_t classes = class_count(setting.problem);
+        if (parts != nullptr && parts->count() > 0) return plan_parts(setting, std::move(parts));
+        if (parts == nullptr && classes <= most_unlike_classes) return plan_pass(setting);
+        if (parts == nullptr) throw ShapeError("the stride is too large for this dilation: the input gradient has " +
+                         std::to_string(classes) + " residue classes, which are not alike, expected at most " +
+                         std::to_string(most_unlike_classes));
+    }
+    setting.classes = {};  // nobody reads the maps
+    return plan_pass(setting);
+}
+
 Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting setting, const Strategy* chosen) {
     // What was asked for need not be faster than others.
     setting.algorithm = &strategy == chosen ? strategy.algorithm : Algorithm::automatic;
@@ -205,8 +252,8 @@ Plan::Plan(const Setting& setting)
     weights = {out * per_out, to_input ? per_in : per_out, to_input ? per_out : per_in, {}};
     weights.axis = {g.kernel[1] * g.kernel[2], g.kernel[2], 1};
     if (to_input) {
-        InputGradMaps of_classes = input_grad_maps(problem, setting.only_read);
-        if (!of_classes.covers_input) gaps = Gaps::filled_before;
+        InputGradMaps of_classes = input_grad_maps(problem, setting.only_read, setting.classes);
+        if (!of_classes.covers_input && !setting.some_classes) gaps = Gaps::filled_before;
         for (IndexMap& map : of_classes.classes) maps.emplace_back(joined_rows(std::move(map)));
         if (setting.only_read) tasks.parallel = read_flops(*this) > serial_flops;
     } else {
@@ -220,9 +267,9 @@ namespace {
 Plan plan_all(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
               bool only_read) {
     if (pass != Pass::input_grad || algorithm == Algorithm::reference)
-        return plan_pass(Setting(problem, pass, dtype, algorithm, isa, threads, only_read));
+        return plan_whole(Setting(problem, pass, dtype, algorithm, isa, threads, only_read));
     // The gradient of an x with zeros around it, and what is read outside x.
-    Plan plan = plan_pass(Setting(with_zeros_around(problem), pass, dtype, algorithm, isa, threads, only_read));
+    Plan plan = plan_whole(Setting(with_zeros_around(problem), pass, dtype, algorithm, isa, threads, only_read));
     if (!only_read) plan.halo = plan_halo(planned_part(problem), dtype, isa, threads);
     return plan;
 }

@@ -34,7 +34,8 @@ Setting::Setting(const ConvProblem& whole, Pass for_pass, DType for_dtype, Algor
       // The weight gradient's chunks are made of boxes of pixels: its bits must not depend on the machine's caches.
       cache_bytes(for_pass == Pass::weight_grad ? usual_cache_bytes : convpp::cache_bytes()),
       threads(for_threads),
-      only_read(read_taps_only) {
+      only_read(read_taps_only),
+      classes(for_pass == Pass::input_grad ? all_classes(problem) : ClassSpans{}) {
     constexpr int64_t large_weights = int64_t(1) << 20;  // bytes; four times as many when they are transformed
     parallel = problem.flops() > serial_flops;
     const int64_t rounds = ceil_div(samples, threads);

@@ -8,6 +8,7 @@
 
 #include "convpp/convolution.hpp"
 #include "machine/dispatch.hpp"
+#include "problem/index_map.hpp"
 
 namespace convpp {
 
@@ -35,6 +36,8 @@ struct Setting {
     int64_t cache_bytes;  // of L2, that blocks are made for
     int threads;
     bool only_read;
+    ClassSpans classes;  // input_grad: those that are planned, by their first taps
+    bool some_classes = false;  // they are not all: what the others write is nobody's gap
 
     bool shares_samples;  // threads take whole samples; else they share the tasks of one after the other
     bool parallel;        // there is enough work for more than one thread

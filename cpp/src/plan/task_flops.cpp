@@ -2,6 +2,7 @@
 #include <numeric>
 #include <utility>
 
+#include "plan/class_parts.hpp"
 #include "plan/tasks.hpp"
 #include "strategies/strategy.hpp"
 
@@ -12,6 +13,15 @@ double as_double(int64_t n) { return static_cast<double>(n); }
 
 // Forward and input_grad: of each residue class of a task, its terms for each of the task's results.
 void add_products(const Plan& plan, std::vector<double>& flops) {
+    if (plan.parts != nullptr) {  // a task is a part
+        for (int64_t index = 0; index < plan.tasks.count; ++index) {
+            std::vector<double> of_part;
+            const Plan& own = plan.parts->part(index).plan;
+            if (!own.empty()) add_products(own, of_part);
+            flops.push_back(std::accumulate(of_part.begin(), of_part.end(), 0.0));
+        }
+        return;
+    }
     const Geometry& g = plan.problem.geometry();
     const int64_t source_channels = (plan.pass == Pass::input_grad ? g.out_channels : g.in_channels) / g.groups;
     for (int64_t index = 0; index < plan.tasks.count; ++index) {

@@ -18,13 +18,12 @@ int64_t taps_limit(const IndexMap& map) {
     constexpr int64_t most_gaps = 4;  // staged elements for each that is read
     int64_t inner = 1;
     for (size_t a = 3; a-- > 0;) {
-        const auto& taps = map.axis[a].taps;
-        const auto [lo, hi] =
-            std::minmax_element(taps.begin(), taps.end(), [](const Tap& s, const Tap& t) { return s.shift < t.shift; });
-        const int64_t others = static_cast<int64_t>(taps.size()) - 1;
-        if (hi->shift - lo->shift > most_gaps * others * std::min(map.axis[a].count, pixels_of_chunk[a]))
+        const Taps& taps = map.axis[a].taps;
+        const Span shifts = taps.shifts(0, taps.size());
+        const int64_t others = taps.size() - 1;
+        if (shifts.hi - shifts.lo > most_gaps * others * std::min(map.axis[a].count, pixels_of_chunk[a]))
             return std::min(inner, patch_limit);
-        inner *= static_cast<int64_t>(taps.size());
+        inner *= taps.size();
     }
     return patch_limit;
 }
@@ -32,7 +31,7 @@ int64_t taps_limit(const IndexMap& map) {
 }  // namespace
 
 PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t least_channels) {
-    const auto taps_of = [&](size_t a) { return static_cast<int64_t>(map.axis[a].taps.size()); };
+    const auto taps_of = [&](size_t a) { return map.axis[a].taps.size(); };
     PatchBlocks blocks;
     blocks.channels = channels;
     const int64_t most_taps = std::min(taps_limit(map), patch_limit / std::min(channels, least_channels));

@@ -48,6 +48,10 @@ public:
     int64_t count() const { return count_; }
     int64_t largest() const { return largest_; }  // elements of the largest box
     Box box(int64_t index) const;  // the first one is the largest
+    // The boxes differ in their extents along one axis alone, which is cut into so many parts: so do the first ones.
+    size_t cut_axis() const { return axis_; }
+    int64_t parts() const { return parts_; }
+    int64_t largest_extent(size_t axis) const { return axis > axis_ ? extents_[axis] : axis == axis_ ? step_ : 1; }
     int64_t shortest_row() const {  // of any box, along the innermost axis
         return axis_ == 3 && extents_[3] % step_ != 0 ? extents_[3] % step_ : axis_ == 3 ? step_ : extents_[3];
     }

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "convpp/problem.hpp"
+#include "problem/checked.hpp"
 
 namespace convpp {
 
@@ -40,13 +41,50 @@ struct Span {
 // What is read of an axis of x, from the first to the last position; it may begin in front of x and end behind it.
 Span read_span(const ConvProblem& problem, size_t axis);
 
-// A tap of one axis.  offset = shift * source_step + phases[phase]: split into its phases (the residues modulo the
+// A tap of one axis.  offset = shift * source_step + phases(phase): split into its phases (the residues modulo the
 // step), the source is read at unit stride: element (phase, u + shift).
 struct Tap {
     int64_t weight = 0;  // index along this axis of the kernel as the user stores it
     int64_t offset = 0;  // of the source element, relative to u * source_step
     int64_t shift = 0;
-    int64_t phase = 0;  // index into AxisMap::phases
+    int64_t phase = 0;
+};
+
+// The taps of an axis: as far apart in the stored kernel as in the source, each from the one before it.  So a few
+// numbers describe them, however many there are.
+class Taps {
+public:
+    Taps() = default;
+    // Tap i is at weight + i * weight_step, which ascends: the order of the sum.
+    Taps(int64_t count, int64_t weight, int64_t weight_step, int64_t offset, int64_t offset_step, int64_t source_step);
+
+    int64_t size() const { return count_; }
+    bool empty() const { return count_ == 0; }
+    int64_t weight(int64_t i) const { return weight_ + i * weight_step_; }
+    int64_t offset(int64_t i) const { return offset_ + i * offset_step_; }
+    int64_t shift(int64_t i) const { return source_step_ == 1 ? offset(i) : floor_div(offset(i), source_step_); }
+    int64_t apart() const { return offset_step_; }  // from a tap's offset to the next one's
+
+    // Of the taps from `first` on, `count` of them: how many phases they have.  Tap first + i has phase i % phases.
+    int64_t phases(int64_t count) const { return count < period_ ? count : period_; }
+    // Of tap i's offset, modulo the step.
+    int64_t residue(int64_t i) const { return offset(i) - shift(i) * source_step_; }
+
+    Tap operator[](int64_t i) const { return {weight(i), offset(i), shift(i), period_ == 1 ? 0 : i % period_}; }
+    Tap front() const { return (*this)[0]; }
+    Tap back() const { return (*this)[count_ - 1]; }
+    // Of some taps [lo, hi) of one at least, the least value and the largest one.
+    Span offsets(int64_t lo, int64_t hi) const { return between(offset(lo), offset(hi - 1)); }
+    Span shifts(int64_t lo, int64_t hi) const { return between(shift(lo), shift(hi - 1)); }
+
+    Taps part(int64_t lo, int64_t hi) const;  // some of them
+    Taps moved(int64_t shift) const;  // that read so many steps further on
+
+private:
+    static Span between(int64_t a, int64_t b) { return a < b ? Span{a, b} : Span{b, a}; }
+
+    int64_t count_ = 0, weight_ = 0, weight_step_ = 1, offset_ = 0, offset_step_ = 1, source_step_ = 1;
+    int64_t period_ = 1;  // taps so far apart have the same phase
 };
 
 struct AxisMap {
@@ -55,10 +93,10 @@ struct AxisMap {
     int64_t source_extent = 0;
     int64_t result_start = 0;
     int64_t result_step = 1;
-    std::vector<Tap> taps;  // ascending in `weight`: the order of the sum
-    std::vector<int64_t> phases;  // the residues of the taps' offsets modulo source_step
+    Taps taps;
     Boundary boundary = Boundary::zeros;  // of the source, where a tap reads outside it
 
+    int64_t phases() const { return taps.phases(taps.size()); }
     Span pixels_inside() const;  // whose taps all read inside the source
     bool reads_inside() const { return pixels_inside().length() == count; }
     bool reads_padding() const { return boundary == Boundary::zeros && !reads_inside(); }  // zeros, which add nothing
@@ -88,6 +126,18 @@ struct InputGradMaps {
 // `only_read`: without the taps that read padding at all of a class's pixels (of a small part of a large padded x, most
 // do).
 InputGradMaps input_grad_maps(const ConvProblem& problem, bool only_read = false);
+
+// Each class of an axis is named by its first tap; there are so many of each axis, some perhaps without pixels.
+Extents class_counts(const ConvProblem& problem);
+
+// The axis of the class of tap `first_tap` and of the taps whose offsets are as that one's, modulo the stride.  It may
+// have no pixels, or no taps.
+AxisMap class_axis(const ConvProblem& problem, size_t axis, int64_t first_tap, bool only_read = false);
+
+// The maps of some classes, by their first taps along each axis; `covers_input`: all on their own.
+using ClassSpans = std::array<Span, 3>;
+ClassSpans all_classes(const ConvProblem& problem);
+InputGradMaps input_grad_maps(const ConvProblem& problem, bool only_read, const ClassSpans& of_classes);
 
 // What residue classes read together.  On each axis the taps of all classes are equally far apart, and a class has n or
 // n + 1 of them.  So with the first taps of the classes laid upon each other, all others coincide: tap j of a class is

@@ -13,19 +13,19 @@
 namespace convpp {
 namespace {
 
-// Where the positions of one axis of a slab are folded to, in elements of dx; -1: nowhere.
-int64_t border_offset(const ConvProblem& problem, size_t a, int64_t at, const TensorStrides& dx) {
-    const int64_t to = border_element(problem.geometry().boundary[a], at, problem.geometry().input[a]);
-    return to < 0 ? -1 : to * dx.axis[a];
+// Where a position of one axis of the halo is folded to, in elements of dx.
+int64_t border_offset(const HaloPlan& halo, size_t a, int64_t position, const TensorStrides& dx) {
+    const Geometry& g = halo.problem.geometry();
+    return border_element(g.boundary[a], halo.axis[a].at(position), g.input[a]) * dx.axis[a];
 }
 
 // dx += the gradients of a slab, where they are folded to.
 template <class T>
-void add_gradients(const ConvProblem& problem, const Slab& slab, int64_t samples, const T* gradients, T* dx,
+void add_gradients(const HaloPlan& halo, const Slab& slab, int64_t samples, const T* gradients, T* dx,
                    int threads, int64_t* columns) {
-    const Geometry& g = problem.geometry();
-    const TensorStrides to = x_strides(problem), from = tensor_strides(g.layout, g.in_channels, slab.extent);
-    for (int64_t w = 0; w < slab.extent[2]; ++w) columns[w] = border_offset(problem, 2, slab.lo[2] + w, to);
+    const Geometry& g = halo.problem.geometry();
+    const TensorStrides to = x_strides(halo.problem), from = tensor_strides(g.layout, g.in_channels, slab.extent);
+    for (int64_t w = 0; w < slab.extent[2]; ++w) columns[w] = border_offset(halo, 2, slab.lo[2] + w, to);
     // A channel's plane, or a cache line or two of the channels of all pixels.
     const bool last = g.layout == Layout::channels_last;
     const int64_t width = last ? 32 : 1, blocks = ceil_div(g.in_channels, width);
@@ -36,8 +36,8 @@ void add_gradients(const ConvProblem& problem, const Slab& slab, int64_t samples
         for (int64_t d = 0; d < slab.extent[0]; ++d)
             for (int64_t h = 0; h < slab.extent[1]; ++h) {
                 const T* const row = source + d * from.axis[0] + h * from.axis[1];
-                T* const into = target + border_offset(problem, 0, slab.lo[0] + d, to) +
-                                border_offset(problem, 1, slab.lo[1] + h, to);
+                T* const into = target + border_offset(halo, 0, slab.lo[0] + d, to) +
+                                border_offset(halo, 1, slab.lo[1] + h, to);
                 if (count == 1)
                     for (int64_t w = 0; w < slab.extent[2]; ++w) into[columns[w]] += row[w * from.axis[2]];
                 else
@@ -79,7 +79,7 @@ void add_halo(const HaloPlan& halo, const Operands<T>& operands, int threads, st
             if (plan.gaps == Gaps::filled_before) std::fill_n(gradients, plan.problem.x_elems(), T(0));
             entry<T>(*plan.how).run(plan, own, {threads_of(plan, threads), rest, nullptr});
             if (plan.reads_padding && spoils) repair(plan, own, plan.batch(), threads_of(plan, threads), rest);
-            add_gradients(problem, slab, plan.batch(), gradients, operands.result.plain() + n * x_sample,
+            add_gradients(halo, slab, plan.batch(), gradients, operands.result.plain() + n * x_sample,
                           plan.tasks.parallel ? threads : 1, columns);
         }
 }

@@ -5,10 +5,12 @@
 #include <array>
 
 #include "machine/dispatch.hpp"
+#include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 #include "repair/finite.hpp"
 #include "repair/narrow_products.hpp"
 #include "repair/narrow_sums.hpp"
+#include "strategies/parts/operands.hpp"
 
 namespace convpp {
 namespace {
@@ -127,13 +129,30 @@ bool needs_repair(const Plan& plan, const Operands<T>& operands, bool computed) 
     return sums_need_repair(plan, operands.dy, computed ? operands.result.plain() : nullptr);
 }
 
+// Of a thread, which repairs whole parts.
+static int64_t part_repair_bytes(const ClassParts& parts) {
+    int64_t most = 0;
+    for (const Plan& of_kind : parts.plans) most = std::max(most, repair_bytes(of_kind, 1));
+    return round_up(most, cache_line);
+}
+
 int64_t repair_bytes(const Plan& plan, int threads) {
     if (!plan.reads_padding || plan.algorithm == Algorithm::reference) return 0;
+    if (plan.parts != nullptr) return checked_mul(threads, part_repair_bytes(*plan.parts), "the workspace");
     return plan.dtype == DType::float64 ? measure_repair<double>(plan, threads) : measure_repair<float>(plan, threads);
 }
 
 template <class T>
 void repair(const Plan& plan, const Operands<T>& operands, int64_t batch, int threads, std::byte* workspace) {
+    if (plan.parts != nullptr) {
+        const int64_t of_thread = part_repair_bytes(*plan.parts);
+        parallel_for(plan.parts->count(), threads, [&](int64_t index, int thread) {
+            const ClassParts::Part part = plan.parts->part(index);
+            if (part.plan.empty() || !part.plan.reads_padding) return;
+            repair(part.plan, operands_of(part, plan, operands), batch, 1, workspace + thread * of_thread);
+        });
+        return;
+    }
     if (plan.pass == Pass::weight_grad) repair_sums(plan, operands, threads, workspace);
     else repair_products(plan, operands, batch, threads, workspace);
 }

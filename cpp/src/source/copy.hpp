@@ -26,9 +26,15 @@ struct CopySizes {
     // Of all that is not read in place: layout_of(map, i) is that of a largest box of pixels and the i-th box of taps.
     template <class Maps, class LayoutOf>
     CopySizes(const Maps& maps, const LayoutOf& layout_of) {
-        for (const MapPlan& m : maps)
-            for (int64_t i = 0; !m.in_place && i < m.patches.taps.count(); ++i)
+        for (const MapPlan& m : maps) {
+            if (m.in_place || m.patches.taps.count() == 0) continue;
+            const BoxSplit& taps = m.patches.taps;
+            const size_t cut = taps.cut_axis();
+            const bool alike = cut == 0 || taps.largest_extent(cut) == 1 || reaches_alike(m.map.axis[cut - 1]);
+            const int64_t last = taps.parts() - 1;
+            for (int64_t i = 0; i <= last; i = alike && i < last ? last : i + 1)
                 add(layout_of(m, i), m.map.has_border());
+        }
     }
     void add(const CopyLayout& layout, bool has_border) {
         elems = std::max(elems, layout.total());

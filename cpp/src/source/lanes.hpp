@@ -19,12 +19,18 @@ namespace convpp {
 // taps.)
 inline CopyLayout lane_layout(const MapPlan* maps, int64_t map_count, const Box& box, int64_t taps, int64_t lanes) {
     CopyLayout layout;
+    if (map_count == 1) {
+        for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(*maps, a, box, maps->patches.taps.box(taps));
+        layout.lay_out(box.extent(0), 1, lanes);
+        return layout;
+    }
     Extents lo{}, hi{};
     for (const MapPlan* m = maps; m != maps + map_count; ++m) {
         const Box pixels = pixels_of(*m, box), tap_box = m->patches.taps.box(taps);
         for (size_t a = 0; a < 3; ++a) {
             if (pixels.extent(a + 1) == 0) continue;
-            const ReadRange range = read_range(m->map, a, pixels, tap_box);
+            const ReadRange range = whole_range(m->map.axis[a], pixels.lo[a + 1], pixels.extent(a + 1),
+                                                tap_box.lo[a + 1], tap_box.hi[a + 1]);
             if (hi[a] == lo[a]) lo[a] = hi[a] = range.lo;
             lo[a] = std::min(lo[a], range.lo);
             hi[a] = std::max(hi[a], range.lo + range.length);
@@ -80,21 +86,24 @@ void copy_lanes(const kernels::KernelTable<T>& kernel, const SourcePart<T>& part
     const TensorStrides& from = part.strides;
     const kernels::Readers<T>& read = reading(kernel, part.first);
     const int64_t lanes = kernel.lanes, vectors = ceil_div(part.channels, lanes);
+    const int64_t row_step = layout.range[1].step * from.axis[1], column_step = layout.range[2].step * from.axis[2];
     const CopyBands bands(layout, part);
-    if (!channels_last) {
-        for (int64_t h = 0; h < bands.rows.count; ++h)
-            copy.runs[h] = {h * from.axis[1], h * layout.range[2].length, bands.columns.count};
-        for (int64_t c = 0; c < lanes; ++c) copy.channel_offset[c] = c * from.channel;
-    }
+    int64_t runs = 0, columns = -1;  // that are found
+    for (int64_t c = 0; !channels_last && c < lanes; ++c) copy.channel_offset[c] = c * from.channel;
     T* to = copy.at;
     bands.for_each([&](const kernels::Band& band) {
+        if (!channels_last && (columns != band.count || runs < band.rows)) {  // mostly the same for all bands
+            columns = band.count;
+            runs = band.rows;
+            for (int64_t h = 0; h < runs; ++h) copy.runs[h] = {h * row_step, h * layout.range[2].length, columns};
+        }
         for (int64_t v = 0; !channels_last && band.rows > 0 && v < vectors; ++v)
             read.transpose_panel((part.first + (band.from + v * lanes * from.channel)).at, copy.channel_offset,
                                  std::min(lanes, part.channels - v * lanes), copy.runs, band.rows,
                                  to + band.before + v * layout.elems, lanes, part.first.end);
-        to = write_band(layout, vectors, band, from.axis[1], to, [&](T* at, int64_t row) {
+        to = write_band(layout, vectors, band, row_step, to, [&](T* at, int64_t row) {
             if (channels_last)
-                read.split_channels((part.first + row).at, from.axis[2], band.count, part.channels, at, layout.elems,
+                read.split_channels((part.first + row).at, column_step, band.count, part.channels, at, layout.elems,
                                     part.first.end);
         });
     });

@@ -12,42 +12,88 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 
 #include "kernels/contract.hpp"
+#include "plan/plan.hpp"
 #include "problem/boxes.hpp"
 #include "problem/checked.hpp"
 #include "source/stored.hpp"
 
 namespace convpp {
 
-// The part of one axis that is read: position (phase f, l) is source element lo + l * step + residues[f], which may lie
-// outside the source.
+// How the elements of an axis lie in a copy.
+enum class Lie {
+    as_in_source,  // all from the first one to the last: neighbours stay neighbours
+    by_residue,    // in the phases of the stride: what neighbouring pixels read becomes neighbours
+    by_tap,        // what each tap reads on its own, where most of what lies between the taps is read by none
+};
+
+// The part of one axis that is read: position (phase f, l) is source element first(f) + l * step, which may lie outside
+// the source.
 struct ReadRange {
     int64_t lo = 0, length = 1, step = 1;
-    const int64_t* residues = nullptr;  // null: every element is read, as one phase
-    int64_t phases = 1;
+    const Taps* taps = nullptr;  // by_residue, by_tap: the first of them reads phase 0, the next ones the others
+    int32_t phases = 1;
+    int32_t tap = 0;  // by_residue: the first one; by_tap: -1 - that
 
-    int64_t first(int64_t phase) const { return residues != nullptr ? lo + residues[phase] : lo; }
+    Lie lie() const { return taps == nullptr ? Lie::as_in_source : tap < 0 ? Lie::by_tap : Lie::by_residue; }
+    int64_t first_tap() const { return tap < 0 ? -1 - tap : tap; }
+    int64_t first(int64_t phase) const {
+        if (taps == nullptr) return lo;
+        return tap < 0 ? lo + phase * taps->apart() : lo + taps->residue(tap + phase);
+    }
     int64_t positions() const { return phases * length; }
 };
+
+// Every element from the first one to the last that pixels [lo, lo + count) of an axis read with some taps.
+inline ReadRange whole_range(const AxisMap& axis, int64_t lo, int64_t count, int64_t tap_lo, int64_t tap_hi) {
+    const Span offsets = axis.taps.offsets(tap_lo, tap_hi);
+    return {lo * axis.source_step + offsets.lo, (count - 1) * axis.source_step + offsets.hi - offsets.lo + 1};
+}
 
 // Whether neighbouring elements of an axis stay neighbours, or those that neighbouring pixels read become neighbours.
 enum class Phases { together, apart };
 
-// What a box of pixels reads along axis `a` with a box of taps: every element from the first one to the last, or those
-// of each phase of the stride.
-inline ReadRange read_range(const IndexMap& map, size_t a, const Box& pixels, const Box& taps,
+// Whether `taps` of an axis are copied apart from each other, of any box that has up to `most` pixels along it.  (Of an
+// axis alone, not of each box: what is copied of the largest box then is the most.)
+inline bool copies_taps_apart(const AxisMap& axis, size_t a, const Span& taps, int64_t most, Phases phases) {
+    constexpr int64_t mostly_gaps = 8;  // elements copied for each that is read
+    const int64_t count = taps.length(), step = axis.source_step;
+    // (Pixels that are not neighbours in a row that is copied as it is stay with what lies between them: of such rows,
+    // boxes have few pixels.)
+    if (count == 1 || (phases == Phases::together && a == 2 && step > 1 && most > 1)) return false;
+    const bool apart = phases == Phases::apart;
+    const Span reach = apart ? axis.taps.shifts(taps.lo, taps.hi) : axis.taps.offsets(taps.lo, taps.hi);
+    const auto wasted = [&](int64_t pixels) {
+        const int64_t length = (pixels - 1) * (apart ? 1 : step) + reach.hi - reach.lo + 1;
+        return length / mostly_gaps > count * pixels / (apart ? axis.taps.phases(count) : 1);
+    };
+    return wasted(1) && wasted(most);  // and for all between
+}
+
+// As many taps of an axis read as far, wherever they begin: where there is one phase, or so many taps that the
+// difference of an element is not worth looking at each box of them.
+inline bool reaches_alike(const AxisMap& axis) {
+    constexpr int64_t very_many_taps = 65536;
+    return axis.source_step == 1 || axis.taps.size() > very_many_taps;
+}
+
+// What a box of pixels reads along axis `a` with a box of taps, as it is copied.
+inline ReadRange read_range(const MapPlan& m, size_t a, const Box& pixels, const Box& tap_box,
                             Phases phases = Phases::together) {
-    const AxisMap& axis = map.axis[a];
-    int64_t Tap::* const along = phases == Phases::apart ? &Tap::shift : &Tap::offset;
-    const auto [first, last] =
-        std::minmax_element(axis.taps.begin() + taps.lo[a + 1], axis.taps.begin() + taps.hi[a + 1],
-                            [&](const Tap& tap, const Tap& other) { return tap.*along < other.*along; });
-    const int64_t lo = (*first).*along, reach = (*last).*along - lo;
-    if (phases == Phases::apart)
-        return {(pixels.lo[a + 1] + lo) * axis.source_step, pixels.extent(a + 1) + reach, axis.source_step,
-                axis.phases.data(), static_cast<int64_t>(axis.phases.size())};
-    return {pixels.lo[a + 1] * axis.source_step + lo, (pixels.extent(a + 1) - 1) * axis.source_step + reach + 1};
+    const AxisMap& axis = m.map.axis[a];
+    const int64_t lo = pixels.lo[a + 1], count = pixels.extent(a + 1), step = axis.source_step;
+    const Span taps{tap_box.lo[a + 1], tap_box.hi[a + 1]};
+    if (copies_taps_apart(axis, a, taps, m.boxes.largest_extent(a + 1), phases))
+        return {lo * step + axis.taps.offset(taps.lo), count, count == 1 ? 1 : step, &axis.taps,
+                static_cast<int32_t>(taps.length()), static_cast<int32_t>(-1 - taps.lo)};
+    if (phases == Phases::together) return whole_range(axis, lo, count, taps.lo, taps.hi);
+    const Span shifts = axis.taps.shifts(taps.lo, taps.hi);
+    const int64_t reach =
+        reaches_alike(axis) ? (taps.length() - 1) * std::abs(axis.taps.apart()) / step + 1 : shifts.hi - shifts.lo;
+    return {(lo + shifts.lo) * step, count + reach, step, &axis.taps,
+            static_cast<int32_t>(axis.taps.phases(taps.length())), static_cast<int32_t>(taps.lo)};
 }
 
 inline Extents source_extents(const IndexMap& map) {

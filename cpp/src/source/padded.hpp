@@ -19,11 +19,11 @@ inline constexpr int64_t most_slack = 48;
 inline int64_t apart_from_aliases(int64_t elems) { return elems + (elems % 256 < 32 ? most_slack : 16); }
 
 // Planes of single channels, or pixels with all channels, as they lie in the source.
-inline CopyLayout padded_layout(const IndexMap& map, const TensorStrides& source, const Box& pixels, const Box& taps,
+inline CopyLayout padded_layout(const MapPlan& m, const TensorStrides& source, const Box& pixels, const Box& taps,
                                 int64_t channels) {
     const bool channels_lie_together = source.channel == 1;
     CopyLayout layout;
-    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(map, a, pixels, taps);
+    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(m, a, pixels, taps);
     if (channels_lie_together) {
         layout.lay_out(pixels.extent(0), 1, channels);
     } else {
@@ -37,7 +37,7 @@ inline CopyLayout padded_layout(const IndexMap& map, const TensorStrides& source
 template <class T>
 SourceCopy<T> padded_copy(Carver& carver, const Plan& plan, int64_t lanes) {
     const CopySizes sizes(plan.maps, [&](const MapPlan& m, int64_t i) {
-        CopyLayout layout = padded_layout(m.map, plan.source.strides, m.boxes.box(0), m.patches.taps.box(i),
+        CopyLayout layout = padded_layout(m, plan.source.strides, m.boxes.box(0), m.patches.taps.box(i),
                                           m.patches.channels_per_block);
         layout.elems += most_slack;  // a smaller box may need more slack than the largest
         return layout;
@@ -54,20 +54,21 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const SourcePart<T>& par
     const TensorStrides& strides = part.strides;
     const int64_t pitch = layout.strides.axis[1], width = layout.width;
     // Rows are copied at once where nothing that is left out lies between their pixels.
-    const bool at_once = strides.axis[2] == width;
+    const int64_t row_step = layout.range[1].step * strides.axis[1], column_step = layout.range[2].step * strides.axis[2];
+    const bool at_once = column_step == width;
     for (int64_t b = 0; b < layout.blocks; ++b) {
         T* to = copy + b * layout.elems;
         bands.for_each([&](const kernels::Band& band) {
             const auto copy_rows = [&](T* at, int64_t row) {
                 const Stored<T> from = part.first + (b * width * strides.channel + row);
                 if (from.partner_distance != 0)
-                    kernel.copy_bf16_pair_rows(from.at, from.partner_distance, strides.axis[1], band.rows, band.count,
+                    kernel.copy_bf16_pair_rows(from.at, from.partner_distance, row_step, band.rows, band.count,
                                                at, pitch, from.end);
                 else if (at_once)
-                    read.copy_rows(from.at, strides.axis[1], 1, band.rows, band.count * width, at, pitch, from.end);
-                else read.copy_rows(from.at, strides.axis[2], 1, band.count, width, at, width, from.end);
+                    read.copy_rows(from.at, row_step, 1, band.rows, band.count * width, at, pitch, from.end);
+                else read.copy_rows(from.at, column_step, 1, band.count, width, at, width, from.end);
             };
-            to = write_band(layout, 1, band, strides.axis[1], to, copy_rows, at_once);
+            to = write_band(layout, 1, band, row_step, to, copy_rows, at_once);
         });
     }
 }
@@ -78,7 +79,7 @@ SourceView<T> view_pixels(const kernels::KernelTable<T>& kernel, const Patches& 
     const IndexMap& map = patches.plan.map;
     const SourcePart<T> part = patches.part(source);
     if (patches.plan.in_place) return view_in_place(patches, part, copy.offsets);
-    const CopyLayout layout = padded_layout(map, part.strides, patches.pixels, patches.block.taps, part.channels);
+    const CopyLayout layout = padded_layout(patches.plan, part.strides, patches.pixels, patches.block.taps, part.channels);
     copy_padded(kernel, part, layout, copy.at);
     copy.fill_border(map, part, layout);
     return copy.view_of(patches.plan, patches.pixels, patches.block, layout);

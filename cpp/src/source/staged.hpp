@@ -18,11 +18,11 @@
 
 namespace convpp {
 
-inline CopyLayout staged_layout(const IndexMap& map, const Box& pixels, const Box& taps, int64_t channels) {
+inline CopyLayout staged_layout(const MapPlan& m, const Box& pixels, const Box& taps, int64_t channels) {
     constexpr int64_t slack = 16;  // behind each channel, for stores and loads of whole vectors
     CopyLayout layout;
     layout.what = "the staged input";
-    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(map, a, pixels, taps, Phases::apart);
+    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(m, a, pixels, taps, Phases::apart);
     layout.lay_out(pixels.extent(0), channels, 1);
     layout.set_channel_step(layout.elems + slack);
     return layout;
@@ -41,7 +41,7 @@ struct Staging : SourceCopy<T> {
     template <class Maps>
     Staging(Carver& carver, const Maps& maps, int64_t lanes) {
         const CopySizes sizes(maps, [](const MapPlan& m, int64_t i) {
-            return staged_layout(m.map, m.boxes.box(0), m.patches.taps.box(i), m.patches.channels_per_block);
+            return staged_layout(m, m.boxes.box(0), m.patches.taps.box(i), m.patches.channels_per_block);
         });
         // A row's padding may be written behind the last one.
         SourceCopy<T>::operator=(SourceCopy<T>(carver, sizes, sizes.pitch + 2 * lanes, most_pairs(maps)));
@@ -53,7 +53,7 @@ struct Staging : SourceCopy<T> {
 template <class T>
 void find_bands(const Patches& patches, const SourcePart<T>& part, Staging<T>& staging) {
     const MapPlan& plan = patches.plan;
-    staging.layout = staged_layout(plan.map, patches.pixels, patches.block.taps, part.channels);
+    staging.layout = staged_layout(plan, patches.pixels, patches.block.taps, part.channels);
     kernels::Band* band = staging.bands;
     CopyBands(staging.layout, part).for_each([&](const kernels::Band& found) { *band++ = found; });
     staging.band_count = band - staging.bands;

@@ -27,12 +27,20 @@ struct SourceView {
 // Fills offsets[k] of the block's pairs, given the step between channels and the position of a tap on each axis.
 template <class Position>
 void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position& position, int64_t* offsets) {
-    int64_t taps = 0;
-    for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d)
-        for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h) {
-            const int64_t row = position(0, d) + position(1, h);
-            for (int64_t w = block.taps.lo[3]; w < block.taps.hi[3]; ++w) offsets[taps++] = row + position(2, w);
+    // Positions along a row are found once, where the first row belongs, which is completed last.
+    const int64_t length = block.taps.extent(3);
+    for (int64_t w = 0; w < length; ++w) offsets[w] = position(2, block.taps.lo[3] + w);
+    int64_t taps = 0, first_row = 0;
+    for (int64_t d = block.taps.lo[1]; d < block.taps.hi[1]; ++d) {
+        const int64_t slice = position(0, d);
+        for (int64_t h = block.taps.lo[2]; h < block.taps.hi[2]; ++h, taps += length) {
+            const int64_t row = slice + position(1, h);
+            if (taps == 0) first_row = row;
+            else
+                for (int64_t w = 0; w < length; ++w) offsets[taps + w] = row + offsets[w];
         }
+    }
+    for (int64_t w = 0; w < length; ++w) offsets[w] += first_row;
     for (int64_t c = 1; c < block.channels(); ++c)
         for (int64_t t = 0; t < taps; ++t) offsets[c * taps + t] = c * channel_step + offsets[t];
 }
@@ -40,7 +48,7 @@ void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position&
 // Where the weights of a tap lie, axis by axis: a position for fill_offsets.
 inline auto weight_position(const Plan& plan, const MapPlan& m) {
     return
-        [&](size_t a, int64_t t) { return m.map.axis[a].taps[static_cast<size_t>(t)].weight * plan.weights.axis[a]; };
+        [&](size_t a, int64_t t) { return m.map.axis[a].taps.weight(t) * plan.weights.axis[a]; };
 }
 
 // What is read: the patches of a box of pixels, of a block of (channel, tap) pairs.
@@ -61,20 +69,22 @@ template <class T>
 SourceView<T> view_of_copy(const MapPlan& plan, const Box& pixels, const PatchBlock& block, const CopyLayout& layout,
                            const Stored<T>& base, int64_t* offsets) {
     SourceView<T> view{base, {layout.strides.batch, 0, 0, 0}};
-    std::array<int64_t Tap::*, 3> along{};
-    std::array<int64_t, 3> first{}, phase_step{};  // the first pixel's, in terms of `along`
+    std::array<int64_t, 3> first{};  // the first pixel's: the shift, or the offset, of a tap that reads position 0
     for (size_t a = 0; a < 3; ++a) {
         const ReadRange& range = layout.range[a];
-        const bool split = range.residues != nullptr;
-        const int64_t pixel = split ? 1 : plan.map.axis[a].source_step;  // positions from pixel to pixel
-        along[a] = split ? &Tap::shift : &Tap::offset;
-        first[a] = (split ? range.lo / range.step : range.lo) - pixels.lo[a + 1] * pixel;
-        phase_step[a] = split ? layout.phase_step[a] : 0;
+        // Positions from pixel to pixel.
+        const int64_t pixel = range.lie() == Lie::as_in_source ? plan.map.axis[a].source_step : 1;
+        first[a] = (range.lie() == Lie::by_residue ? range.lo / range.step : range.lo) - pixels.lo[a + 1] * pixel;
         view.step[a + 1] = pixel * layout.strides.axis[a];
     }
     const auto position = [&](size_t a, int64_t t) {
-        const Tap& tap = plan.map.axis[a].taps[static_cast<size_t>(t)];
-        return tap.phase * phase_step[a] + (tap.*along[a] - first[a]) * layout.strides.axis[a];
+        const ReadRange& range = layout.range[a];
+        const Taps& taps = plan.map.axis[a].taps;
+        const int64_t step = layout.strides.axis[a], i = t - range.first_tap();
+        if (range.lie() == Lie::as_in_source) return (taps.offset(t) - first[a]) * step;
+        if (range.lie() == Lie::by_tap) return i * layout.phase_step[a];
+        const int64_t phase = range.phases == 1 ? 0 : i % range.phases;
+        return phase * layout.phase_step[a] + (taps.shift(t) - first[a]) * step;
     };
     fill_offsets(block, layout.strides.channel, position, offsets);
     return view;

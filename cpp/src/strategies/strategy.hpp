@@ -82,4 +82,7 @@ struct StrategyList {
 };
 StrategyList strategies();
 
+// Carries out a plan that has ClassParts (plan/class_parts.hpp).  It is chosen by no fit, and not in the table.
+const Strategy& parts_strategy();
+
 }  // namespace convpp

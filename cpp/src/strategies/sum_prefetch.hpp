@@ -24,7 +24,7 @@ kernels::Prefetch prefetch_of(const Plan& plan, const SumProduct& product, const
     if (by_patch || !m.in_place || plan.channels_last() || m.map.axis[2].source_step > 1) {
         std::array<ReadRange, 3> ranges;
         for (size_t a = 0; a < 3; ++a) {
-            ranges[a] = read_range(m.map, a, pixels, block.taps);
+            ranges[a] = read_range(m, a, pixels, block.taps);
             if (block.taps.extent(a + 1) == 1)  // nothing between the pixels
                 ranges[a] = {ranges[a].lo, pixels.extent(a + 1), m.map.axis[a].source_step};
         }

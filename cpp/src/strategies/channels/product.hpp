@@ -95,14 +95,10 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
     });
 }
 
-// Taps of a kernel's row that read neighbouring pixels, as neighbouring results do; otherwise they are lines of their
-// own.
-inline bool taps_are_lines(const AxisMap& axis, const Box& taps) {
-    const auto offset = [&](int64_t t) { return axis.taps[static_cast<size_t>(t)].offset; };
-    const int64_t step = taps.extent(3) > 1 ? offset(taps.lo[3] + 1) - offset(taps.lo[3]) : 0;
-    for (int64_t t = taps.lo[3]; t + 1 < taps.hi[3]; ++t)
-        if (offset(t + 1) - offset(t) != step) return false;
-    return step == axis.source_step || step == -axis.source_step;
+// Taps of a kernel's row that read neighbouring pixels of the copy, as neighbouring results do; otherwise they are lines
+// of their own.
+inline bool taps_are_lines(const Box& taps, const int64_t* offsets, int64_t pixel_step) {
+    return taps.extent(3) > 1 && (offsets[1] - offsets[0] == pixel_step || offsets[0] - offsets[1] == pixel_step);
 }
 
 // The rows of a map's pixels: their sources in the padded copy.  `result(row)` is where the row's first result lies.
@@ -140,8 +136,8 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const PatchBlock taps = taps_of(m, patch_block(m.patches, of.tap_box));
     const int64_t group = own<ChannelsPlan>(plan).group_channels;
     const SourceView<T> view = buffers.copy.view_of(m, of.pixels, taps, of.layout);
-    const bool lines = taps_are_lines(m.map.axis[2], taps.taps);
     const int64_t* const offsets = buffers.copy.offsets;
+    const bool lines = taps_are_lines(taps.taps, offsets, view.step[3]);
     const bool backwards = lines && offsets[1] < offsets[0];
     const kernels::PixelRows rows = pixel_rows(of.pixels, view, backwards, of.result_step, result_row, buffers.rows);
     kernel.channel_tiles[channel_kernel(group)](

@@ -41,6 +41,32 @@ Fit fit(const Plan& draft, const Setting& setting) {
     return fit;
 }
 
+// Pixels of a row so far apart, or apart with taps so far apart, that what lies between them would be most of a copy, or
+// fill a cache: such rows are read pixel by pixel.
+bool reads_far_apart(const AxisMap& row) {
+    constexpr int64_t far_apart = 4096, mostly_gaps = 64;
+    const Span offsets = row.taps.offsets(0, row.taps.size());
+    return row.source_step > 1 &&
+           (offsets.hi - offsets.lo > far_apart || row.source_step > mostly_gaps * row.taps.size());
+}
+
+// Whether some residue classes read near each other, so that one copy serves them all.
+bool read_together(const Plan& plan, size_t leader, int64_t classes) {
+    constexpr int64_t near = 64;  // beyond what one of them reads for a pixel
+    for (size_t a = 0; a < 3; ++a) {
+        Span all = plan.maps[leader].map.axis[a].taps.offsets(0, 1);
+        int64_t reach = 0;
+        for (int64_t i = 0; i < classes; ++i) {
+            const AxisMap& axis = plan.maps[leader + static_cast<size_t>(i)].map.axis[a];
+            const Span own = axis.taps.offsets(0, axis.taps.size());
+            all = {std::min(all.lo, own.lo), std::max(all.hi, own.hi)};
+            reach = std::max(reach, own.hi - own.lo + axis.count);
+        }
+        if (all.hi - all.lo > reach + near) return false;
+    }
+    return true;
+}
+
 // Channels and pixels of a task: the padded copy of both stays in L2.  channels_first takes one vector of channels.
 void block(Plan& plan, const Setting& setting) {
     Tasks& tasks = plan.tasks;
@@ -52,6 +78,9 @@ void block(Plan& plan, const Setting& setting) {
     const int64_t pixels = all_pixels(plan);
     int64_t limit =
         std::max<int64_t>(1, setting.cache_bytes * 3 / 8 / (tasks.channel_block * setting.elem_bytes) / copied);
+    if (std::any_of(plan.maps.begin(), plan.maps.end(),
+                    [](const MapPlan& m) { return reads_far_apart(m.map.axis[2]); }))
+        limit = 1;
     if (tasks.parallel) {
         // (The weight gradient's chunks are made of boxes.)
         const int64_t wanted = sums ? setting.chunks_wanted : setting.tasks_wanted;
@@ -63,7 +92,10 @@ void block(Plan& plan, const Setting& setting) {
             tasks.channel_block = round_up(tasks.channel_block / 2, lanes);
     }
     const bool one_box = std::all_of(plan.maps.begin(), plan.maps.end(), one_box_of_taps);
-    split_maps(plan, limit, 1, [&](size_t leader) { return one_box ? classes_together(plan, leader, true) : 1; });
+    split_maps(plan, limit, 1, [&](size_t leader) -> int64_t {
+        const int64_t classes = one_box ? classes_together(plan, leader, true) : 1;
+        return read_together(plan, leader, classes) ? classes : 1;
+    });
     if (!first || sums) return;
     // Several vectors a task share what is found out about its pixels.
     const int64_t vectors = box_count(plan) * padded / lanes / (group_tasks_factor * setting.tasks_wanted);

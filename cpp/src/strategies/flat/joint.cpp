@@ -31,26 +31,61 @@ std::optional<JointPlan> joint_plan(const Plan& plan, size_t first, size_t count
     joint.shifts = std::move(map.shift);
     joint.patches = make_patch_blocks(plan.source.channels, joint.map);
     if (joint.patches.taps.count() > 1) return {};
-    const int64_t rows = static_cast<int64_t>(count) * plan.tasks.channels;
-    joint.panels = ceil_div(rows, most_rows);
-    joint.panel_rows = count == 1 ? most_rows : ceil_div(rows, joint.panels);  // alike, so that none is too small
-    joint.panels = ceil_div(rows, joint.panel_rows);
-    const int64_t taps = joint.map.taps();
-    joint.active.assign(static_cast<size_t>(joint.panels * taps), 0);
-    for (int64_t row = 0; row < rows; ++row) {
-        unsigned char* active = joint.active.data() + row / joint.panel_rows * taps;
-        const auto bit = static_cast<unsigned char>(1 << row % joint.panel_rows);
-        const IndexMap& own = *classes[static_cast<size_t>(row / plan.tasks.channels)];
-        for (size_t d = 0; d < joint.map.axis[0].taps.size(); ++d)
-            for (size_t h = 0; h < joint.map.axis[1].taps.size(); ++h)
-                for (size_t w = 0; w < joint.map.axis[2].taps.size(); ++w, ++active)
-                    if (d < own.axis[0].taps.size() && h < own.axis[1].taps.size() && w < own.axis[2].taps.size())
-                        *active |= bit;
-    }
+    if (!joint.make_panels(classes, plan.tasks.channels, most_rows)) return {};
     return joint;
 }
 
 }  // namespace
+
+bool JointPlan::make_panels(const std::vector<const IndexMap*>& of_rows, int64_t channels, int64_t most_rows) {
+    constexpr int64_t most_active = int64_t(1) << 14;  // bytes
+    const auto count = static_cast<int64_t>(of_rows.size());
+    const int64_t rows = count * channels, taps = map.taps();
+    panels = ceil_div(rows, most_rows);
+    panel_rows = count == 1 ? most_rows : ceil_div(rows, panels);  // alike, so that none is too small
+    panels = ceil_div(rows, panel_rows);
+    alike_ = count == 1;
+    if (!alike_ && panels > most_active / taps) return false;
+    const auto bits = [](int64_t number) { return static_cast<unsigned char>((1 << number) - 1); };
+    if (alike_) {
+        active_.assign(static_cast<size_t>(2 * taps), bits(panel_rows));
+        std::fill(active_.begin() + taps, active_.end(), bits(rows - (panels - 1) * panel_rows));
+        return true;
+    }
+    active_.assign(static_cast<size_t>(panels * taps), 0);
+    const auto class_of = [&](int64_t row) { return std::min(row, rows - 1) / channels; };
+    int64_t before = -1;  // the class of all rows of the panel before
+    for (int64_t panel = 0; panel < panels; ++panel) {
+        unsigned char* const active = active_.data() + panel * taps;
+        const int64_t first = panel * panel_rows, last = first + panel_rows - 1;
+        const int64_t only = last < rows && class_of(first) == class_of(last) ? class_of(first) : -1;
+        if (only >= 0 && only == before) {
+            std::copy_n(active - taps, taps, active);
+            continue;
+        }
+        before = only;
+        for (int64_t row = first; row < std::min(first + panel_rows, rows); ++row) {
+            unsigned char* here = active;
+            const auto bit = static_cast<unsigned char>(1 << (row - first));
+            const std::array<AxisMap, 3>& own = of_rows[static_cast<size_t>(class_of(row))]->axis;
+            for (int64_t d = 0; d < map.axis[0].taps.size(); ++d)
+                for (int64_t h = 0; h < map.axis[1].taps.size(); ++h)
+                    for (int64_t w = 0; w < map.axis[2].taps.size(); ++w, ++here)
+                        if (d < own[0].taps.size() && h < own[1].taps.size() && w < own[2].taps.size()) *here |= bit;
+        }
+    }
+    return true;
+}
+
+int64_t JointPlan::bytes() const {
+    return static_cast<int64_t>(sizeof(JointPlan) + shifts.capacity() * sizeof(Extents) + active_.capacity());
+}
+
+int64_t FlatPlan::bytes() const {
+    int64_t bytes = static_cast<int64_t>(sizeof(FlatPlan) + joint_of.capacity() * sizeof(size_t));
+    for (const JointPlan& joint : joints) bytes += joint.bytes();
+    return bytes;
+}
 
 std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows) {
     std::vector<JointPlan> joints;

@@ -17,7 +17,18 @@ struct JointPlan : MapPlan {
 
     std::vector<Extents> shifts;         // of each map
     int64_t panels = 0, panel_rows = 0;  // the last panel may have fewer
-    std::vector<unsigned char> active;   // [panel][tap]: a bit for each row of the panel whose map has the tap
+
+    // Of each tap, a bit for each row of the panel whose map has the tap.
+    const unsigned char* active(int64_t panel) const {
+        return active_.data() + (alike_ ? (panel + 1 < panels ? 0 : 1) : panel) * map.taps();
+    }
+    // Panels of rows of these maps, as large as `most_rows` allows.  False: they would be too many to be told apart.
+    bool make_panels(const std::vector<const IndexMap*>& of_rows, int64_t channels, int64_t most_rows);
+    int64_t bytes() const;  // of memory
+
+private:
+    bool alike_ = false;  // all panels, but for the last one: the first and the last stand for them
+    std::vector<unsigned char> active_;  // [panel][tap]
 };
 
 // Residue classes that one product may compute, at most: strides of 16 in a plane.  They share the staged source.
@@ -27,6 +38,7 @@ struct FlatPlan : StrategyPlan {
     std::vector<JointPlan> joints;  // the products, in the order of the maps
     std::vector<size_t> joint_of;   // each map's
 
+    int64_t bytes() const override;
     const JointPlan& joint(const Plan& plan, const MapPlan& m) const {
         return joints[joint_of[static_cast<size_t>(&m - plan.maps.data())]];
     }

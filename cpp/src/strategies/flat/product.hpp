@@ -59,7 +59,7 @@ struct FlatBuffers {
 template <class Step>
 void for_each_step(const JointPlan& joint, const PatchBlock& block, int64_t panel, const Step& step) {
     const int64_t taps = joint.map.taps();
-    const unsigned char* const active = joint.active.data() + panel * taps;
+    const unsigned char* const active = joint.active(panel);
     for (int64_t c = block.channel_lo, k = 0; c < block.channel_hi; ++c)
         for (int64_t tap = 0; tap < taps; ++tap, ++k)
             if (active[tap] != 0) step(k, active[tap]);
@@ -73,8 +73,8 @@ void pack_joint_weights(const Plan& plan, const JointPlan& joint, const PackingI
     const MapPlan* const maps = &item.map;
     const PatchBlock& block = item.block;
     const auto position = [&](size_t a, int64_t t) {
-        const std::vector<Tap>& taps = joint.map.axis[a].taps;
-        return (taps[static_cast<size_t>(t)].weight - taps.front().weight) * plan.weights.axis[a];
+        const Taps& taps = joint.map.axis[a].taps;
+        return (taps.weight(t) - taps.weight(0)) * plan.weights.axis[a];
     };
     fill_offsets(block, plan.weights.source_channel, position, buffers.offsets);
     const int64_t rows = static_cast<int64_t>(joint.shifts.size()) * plan.tasks.channels;
@@ -86,7 +86,7 @@ void pack_joint_weights(const Plan& plan, const JointPlan& joint, const PackingI
             const IndexMap& own = maps[(first + r) / plan.tasks.channels].map;
             Stored<T> at =
                 item.weights + block.channel_lo * plan.weights.source_channel + channel * plan.weights.result_channel;
-            for (size_t a = 0; a < 3; ++a) at += own.axis[a].taps.front().weight * plan.weights.axis[a];
+            for (size_t a = 0; a < 3; ++a) at += own.axis[a].taps.weight(0) * plan.weights.axis[a];
             from[static_cast<size_t>(r)] = at;
         }
         T* to = item.to + panel * item.pitch;
@@ -136,7 +136,7 @@ template <class T>
 PanelSteps panel_steps(const JointPlan& joint, const PatchBlock& block, int64_t panel, int64_t rows,
                        const int64_t* offsets, const FlatBuffers<T>& buffers) {
     const int64_t taps = joint.map.taps();
-    const unsigned char* const active = joint.active.data() + panel * taps;
+    const unsigned char* const active = joint.active(panel);
     const auto all = static_cast<unsigned char>((1 << rows) - 1);
     if (std::all_of(active, active + taps, [&](unsigned char tap) { return tap == all; }))
         return {block.size(), offsets, nullptr};
@@ -152,9 +152,8 @@ PanelSteps panel_steps(const JointPlan& joint, const PatchBlock& block, int64_t 
 
 // Panels of one class have the same steps, one after the other.
 inline bool same_steps(const JointPlan& joint, int64_t panel) {
-    const int64_t taps = joint.map.taps();
-    const auto active = joint.active.begin() + panel * taps;
-    return std::equal(active, active + taps, active - taps);
+    const unsigned char *const active = joint.active(panel), *const before = joint.active(panel - 1);
+    return std::equal(active, active + joint.map.taps(), before);
 }
 
 template <class T>

@@ -22,7 +22,7 @@ struct FlatPlanes {
     FlatPlanes(const JointPlan& joint, const Box& box, int64_t lanes) {
         samples = box.extent(0);
         depth = box.extent(1);
-        pitch = read_range(joint.map, 2, box, joint.patches.taps.box(0), Phases::apart).length;
+        pitch = read_range(joint, 2, box, joint.patches.taps.box(0), Phases::apart).length;
         plane = round_up((box.extent(2) - 1) * pitch + box.extent(3), lanes);
     }
     int64_t elems() const { return samples * depth * plane; }

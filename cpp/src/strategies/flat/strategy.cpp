@@ -16,11 +16,21 @@ using namespace costs;
 
 // Slots that a vector of all rows of a joint product takes for one source channel.
 double joint_slots(const KernelShapes& kernels, const JointPlan& joint) {
-    double slots = 0;
-    for (size_t i = 0; i < joint.active.size(); ++i) {
-        int64_t rows = 0;
-        for (int64_t r = 0; r < joint.panel_rows; ++r) rows += joint.active[i] >> r & 1;
-        if (rows > 0) slots += row_slots(rows, kernels.row_tile_vectors[joint.panel_rows - 1]);
+    const auto slots_of = [&](int64_t panel) {
+        double slots = 0;
+        for (int64_t tap = 0; tap < joint.map.taps(); ++tap) {
+            int64_t rows = 0;
+            for (int64_t r = 0; r < joint.panel_rows; ++r) rows += joint.active(panel)[tap] >> r & 1;
+            if (rows > 0) slots += row_slots(rows, kernels.row_tile_vectors[joint.panel_rows - 1]);
+        }
+        return slots;
+    };
+    if (joint.shifts.size() == 1)  // panels are alike, but for the last one
+        return f(joint.panels - 1) * slots_of(0) + slots_of(joint.panels - 1);
+    double slots = 0, of_panel = 0;
+    for (int64_t panel = 0; panel < joint.panels; ++panel) {
+        if (panel == 0 || !same_steps(joint, panel)) of_panel = slots_of(panel);
+        slots += of_panel;
     }
     return slots;
 }
@@ -32,21 +42,21 @@ Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const M
     double cost = 0;
     for (const JointPlan& joint : joints) {
         const std::array<AxisMap, 3>& axis = joint.map.axis;
-        const int64_t pitch = axis[2].count + static_cast<int64_t>(axis[2].taps.size()) - 1;
+        const int64_t pitch = axis[2].count + axis[2].taps.size() - 1;
         const int64_t planes = plan.batch() * axis[0].count;
         const int64_t channels = plan.tasks.channels * static_cast<int64_t>(joint.shifts.size());
         const double vectors = f(planes * ceil_div(axis[1].count * pitch, shape.lanes));
         cost += f(plan.source.channels) * joint_slots(kernels, joint) * vectors;
         cost += copied_vector * f(channels) * (vectors + f(planes * axis[1].count));
-        if (plan.result.axis[2] > 1) cost += strided_store * f(channels * plan.batch() * joint.map.pixels());
+        if (plan.result.axis[2] > 1) cost += strided_store * f(channels) * f(plan.batch() * joint.map.pixels());
         if (plan.source.strides.channel == 1 && plan.source.channels > 1)
             cost += transposed_vector * f(plan.source.channels) * vectors;
         else cost += strided_vector * f(plan.source.channels) * split_vectors(m, vectors);
     }
     cost += filled_vector * filled_vectors(plan, m, shape.lanes);
     double work = 0;  // of all maps: the others' estimates are of this one
-    for (const MapPlan& each : plan.maps) work += f(each.map.pixels() * each.map.taps());
-    cost *= f(m.map.pixels() * m.map.taps()) / work;
+    for (const MapPlan& each : plan.maps) work += f(each.map.pixels()) * f(each.map.taps());
+    cost *= f(m.map.pixels()) * f(m.map.taps()) / work;
     return {{0, true, shape.rows, shape.vectors * shape.lanes}, cost};
 }
 

@@ -21,11 +21,9 @@ constexpr int64_t task_pixels = 16384;  // source and results of a task are 128 
 // Results are about as many as source elements: what vectors read beyond a row's ends is bounded.
 bool slides(const AxisMap& axis) {
     if (std::llabs(axis.count - axis.source_extent) > 2 * slide_reach) return false;
-    const int64_t direction = axis.taps.back().offset < axis.taps.front().offset ? -1 : 1;
-    for (size_t t = 0; t < axis.taps.size(); ++t)
-        if (axis.taps[t].offset != axis.taps.front().offset + direction * static_cast<int64_t>(t) ||
-            std::llabs(axis.taps[t].offset) > slide_reach)
-            return false;
+    if (axis.taps.size() > 1 && std::llabs(axis.taps.apart()) != 1) return false;
+    const Span offsets = axis.taps.offsets(0, axis.taps.size());
+    if (offsets.lo < -slide_reach || offsets.hi > slide_reach) return false;
     return axis.source_step == 1 && axis.result_step == 1;
 }
 
@@ -49,11 +47,11 @@ Fit fit(const Plan& draft, const Setting& setting) {
     if (map.has_border())
         return Fit::refuse("a padding mode, expected zeros: columns outside are blanked as they are loaded");
     const std::array<AxisMap, 3>& axis = map.axis;
-    const bool depth_alone = axis[0].taps.size() == 1 && axis[0].taps[0].offset == 0 && axis[0].reads_inside();
+    const bool depth_alone = axis[0].taps.size() == 1 && axis[0].taps.offset(0) == 0 && axis[0].reads_inside();
     if (!depth_alone || !slides(axis[0]) || !slides(axis[1]) || !slides(axis[2]) || axis[1].count <= 1)
         return Fit::refuse("rows do not follow each other, expected stride and dilation 1, and several of them");
     const int64_t columns = axis[2].count, lanes = setting.kernels.shape[0].lanes;
-    if (axis[2].taps.size() != kernels::strip_taps || static_cast<int64_t>(axis[1].taps.size()) > most_lines ||
+    if (axis[2].taps.size() != kernels::strip_taps || axis[1].taps.size() > most_lines ||
         columns > most_columns || draft.source.strides.axis[1] > most_columns)
         return Fit::refuse("the kernel is not three columns wide, or it or the rows are too long");
     const bool filled = 4 * columns >= 3 * round_up(columns, lanes);

@@ -26,7 +26,7 @@ inline constexpr int64_t slide_elems = 4096;
 // most 2*slide_reach (strategy.cpp).
 inline int64_t slide_source_elems(const Plan& plan, int64_t lanes) {
     const MapPlan& m = plan.maps[0];
-    const int64_t lines = static_cast<int64_t>(m.map.axis[1].taps.size());
+    const int64_t lines = m.map.axis[1].taps.size();
     const int64_t rows = std::min(m.boxes.box(0).extent(2) + lines - 1, m.map.axis[1].source_extent);
     return rows * plan.source.strides.axis[1] + 4 * slide_reach + lanes;
 }
@@ -51,7 +51,7 @@ struct SlideStrip {
         // Columns are counted from the box's first one.
         for (size_t t = 0; t < kernels::strip_taps; ++t) strip.tap[t] = width.taps[t].offset + pixels.lo[3];
         const auto [left, right] = std::minmax({strip.tap[0], strip.tap[1], strip.tap[2]});
-        const Segment inside = inside_part(read_range(m.map, 1, pixels, m.patches.taps.box(0)), strip.height, 0);
+        const Segment inside = inside_part(read_range(m, 1, pixels, m.patches.taps.box(0)), strip.height, 0);
         lo = inside.first;
         hi = inside.first + inside.count;
         before = std::max<int64_t>(0, -left);

@@ -9,13 +9,9 @@
 namespace convpp {
 namespace {
 
-// How far the taps of an axis are apart, if a transform of `taps` taps serves it: equally far, at unit stride.  Else 0.
+// How far the taps of an axis are apart, if a transform of `taps` taps serves it: at unit stride.  Else 0.
 int64_t taps_apart(const AxisMap& axis, int64_t taps) {
-    if (static_cast<int64_t>(axis.taps.size()) != taps || axis.source_step != 1 || axis.result_step != 1) return 0;
-    const int64_t apart = axis.taps[1].offset - axis.taps[0].offset;
-    for (size_t t = 1; t < axis.taps.size(); ++t)
-        if (axis.taps[t].offset - axis.taps[t - 1].offset != apart) return 0;
-    return apart;
+    return axis.taps.size() == taps && axis.source_step == 1 && axis.result_step == 1 ? axis.taps.apart() : 0;
 }
 
 WinogradAxis transformed_axis(const AxisMap& map, int size, int64_t apart) {
@@ -28,8 +24,7 @@ WinogradAxis transformed_axis(const AxisMap& map, int size, int64_t apart) {
     axis.phases = std::min(axis.spacing, map.count);
     axis.step = axis.outputs * axis.spacing;
     axis.units = ceil_div(map.count, axis.step);
-    axis.first = axis.reversed ? map.taps.back().offset : map.taps.front().offset;
-    axis.offsets = {0};
+    axis.first = map.taps.offset(axis.reversed ? map.taps.size() - 1 : 0);
     return axis;
 }
 
@@ -37,12 +32,12 @@ WinogradAxis outer_axis(const AxisMap& map) {
     WinogradAxis axis;
     axis.units = map.count;
     axis.step = map.source_step;
-    axis.first = map.taps.front().offset;
-    for (const Tap& tap : map.taps) axis.first = std::min(axis.first, tap.offset);
-    for (const Tap& tap : map.taps) {
-        axis.offsets.push_back(tap.offset - axis.first);
-        axis.reach = std::max(axis.reach, axis.offsets.back());
-    }
+    const Span offsets = map.taps.offsets(0, map.taps.size());
+    axis.first = offsets.lo;
+    axis.reach = offsets.hi - offsets.lo;
+    axis.taps = map.taps.size();
+    axis.first_tap = map.taps.offset(0) - axis.first;
+    axis.apart = map.taps.apart();
     return axis;
 }
 

@@ -10,7 +10,6 @@
 #include <array>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "plan/plan.hpp"
 
@@ -25,8 +24,9 @@ struct WinogradAxis {
     int64_t units = 0;
     int64_t step = 1;                 // from unit to unit, in the source
     int64_t first = 0;                // source element that unit 0 reads first
-    std::vector<int64_t> offsets;     // of the taps from there: of one, if transformed
-    int64_t reach = 0;                // the largest of them
+    int64_t taps = 1;                 // that are not transformed: of one, if transformed
+    int64_t first_tap = 0, apart = 0; // where the first of them reads from there, and how much further on the next one
+    int64_t reach = 0;                // how far the last element lies from there
     bool reversed = false;            // transformed: the kernel's first tap reads the last element
 
     int64_t tiles(int64_t unit_count) const { return unit_count * phases; }
@@ -43,6 +43,7 @@ struct WinogradAxis {
     // Places that are transformed: tiles; or source elements.
     int64_t places(int64_t unit_count) const { return transformed ? tiles(unit_count) : source_length(unit_count); }
     int64_t place_at(int64_t place) const { return transformed ? tile_at(place) : place; }
+    int64_t offset_of_tap(int64_t tap) const { return first_tap + tap * apart; }
     int64_t first_place(int64_t tile) const { return transformed ? tile : tile * step; }  // that it reads
 };
 
@@ -60,7 +61,7 @@ struct WinogradPlan : StrategyPlan {
     // Of a sample.
     int64_t tiles() const { return phases() * axis[0].units * axis[1].units * axis[2].units; }
     int64_t phases() const { return axis[0].phases * axis[1].phases * axis[2].phases; }
-    int64_t taps(size_t a) const { return static_cast<int64_t>(axis[a].offsets.size()); }  // that are not transformed
+    int64_t taps(size_t a) const { return axis[a].taps; }  // that are not transformed
     int64_t outer_taps() const { return taps(0) * taps(1) * taps(2); }
 };
 

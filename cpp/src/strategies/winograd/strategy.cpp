@@ -77,6 +77,22 @@ Fit to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
     return fit;
 }
 
+// Whether most of what is copied for a tile and its neighbours is read by none of them, and more than caches hold.  (Taps
+// that are not transformed may lie far apart, or results that are not; so do the elements of a tile where a dilation is
+// longer than the axis.)
+bool copies_gaps(const WinogradPlan& w) {
+    constexpr double most_for_each = 64, most_vectors = 1 << 17;
+    double copied = 1, for_each = 1;
+    for (const WinogradAxis& axis : w.axis) {
+        const int64_t units = std::min<int64_t>(axis.units, 2);
+        const double one = f(axis.source_length(1)), some = f(axis.source_length(units));
+        const double read = f(axis.transformed ? axis.points * axis.phases : axis.taps);
+        copied *= some;
+        for_each *= std::max(one / read, some / (read * f(units)));
+    }
+    return for_each > most_for_each && copied > most_vectors;
+}
+
 // The choice depends on one sample (weight_grad: on the batch), never on threads or caches.
 Fit fit(const Plan& draft, const Setting& setting) {
     const IndexMap& map = draft.maps[0].map;
@@ -104,6 +120,10 @@ Fit fit(const Plan& draft, const Setting& setting) {
         const std::string reason = winograd_axes(map, size, *candidate);
         if (!reason.empty()) {
             if (reason > why_not) why_not = reason;  // "the dilation", which other sizes do not come to, is last
+            continue;
+        }
+        if (copies_gaps(*candidate)) {
+            why_not = "the taps are so far apart that most of what would be copied lies between them, expected closer ones";
             continue;
         }
         const WinogradSlots slots = winograd_slots(draft, *candidate, lanes);

@@ -23,7 +23,7 @@ TileChoice tile_of_shape(const KernelShapes& kernels, int index) {
 
 // A channel's kernel is transformed as a whole, however many taps it has, and however far apart.
 void block_kernels(const Plan& plan, MapPlan& m, int64_t channels_per_block) {
-    const auto taps = [&](size_t a) { return static_cast<int64_t>(m.map.axis[a].taps.size()); };
+    const auto taps = [&](size_t a) { return m.map.axis[a].taps.size(); };
     m.patches.channels = plan.source.channels;
     m.patches.taps = BoxSplit({1, taps(0), taps(1), taps(2)}, m.map.taps(), 1);
     m.patches.channels_per_block = std::min(channels_per_block, plan.source.channels);

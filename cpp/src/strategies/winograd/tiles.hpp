@@ -97,7 +97,7 @@ struct WinogradBox {
     }
     // From there to the places of the taps that are not transformed.
     void find_taps(const WinogradPlan& plan, int64_t* at, int64_t pitch = 1) const {
-        const auto offset = [&](size_t a, int64_t tap) { return plan.axis[a].offsets[static_cast<size_t>(tap)]; };
+        const auto offset = [&](size_t a, int64_t tap) { return plan.axis[a].offset_of_tap(tap); };
         find({1, plan.taps(0), plan.taps(1), plan.taps(2)}, place_strides(pitch), offset, at);
     }
     // From element to element of a tile.
@@ -133,7 +133,7 @@ struct KernelTaps {
     KernelTaps(const Plan& plan, int64_t pitch) {
         const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
         for (size_t a = 3; a-- > 0;) {
-            const auto count = static_cast<int64_t>(axis[a].taps.size());
+            const int64_t count = axis[a].taps.size();
             step[a] = pitch;
             pitch *= count;
             outer[a] = winograd_of(plan).taps(a);

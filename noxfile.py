@@ -3,13 +3,15 @@
 In:   a checkout. What the machine lacks is installed: Python packages into each session's own environment;
       system packages by apt-get, where this runs as root on Debian or Ubuntu, else an error names them.
 Out:  an exit code of 0 if every session passed.
-Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others).
+Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others);
+      cpp/stress/ and tools/ (asan, tsan, fuzz, faults, mutate, soak: those that try to break the library).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import sysconfig
 from pathlib import Path
@@ -51,25 +53,38 @@ def need_compiler_for_python(session: nox.Session) -> None:
         apt_install(session, "python3-dev")
 
 
-def build_and_ctest(session: nox.Session, *cmake_args: str) -> None:
-    """Configure, build with warnings as errors, and run the C++ tests, in the session's own build folder."""
+def build(session: nox.Session, *cmake_args: str, target: str = "all") -> Path:
+    """Configure and build, with warnings as errors, in the session's own build folder."""
+    session.install("cmake", "ninja")
+    folder = Path(session.create_tmp()).resolve() / "build"
+    session.run("cmake", "-S", ".", "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args)
+    session.run("cmake", "--build", str(folder), "--target", target)
+    return folder
+
+
+def build_tests(session: nox.Session, *cmake_args: str) -> Path:
+    """Build the C++ tests."""
     if not Path("/usr/include/doctest/doctest.h").exists() and may_use_apt():
         apt_install(session, "doctest-dev")  # where this is not allowed, CMake looks on and may download it
-    session.install("cmake", "ninja")
-    build = Path(session.create_tmp()) / "build"
-    session.run(
-        "cmake", "-S", ".", "-B", str(build), "-G", "Ninja", "--fresh",
-        "-D", "CONVPP_BUILD_TESTS=ON", "-D", "CONVPP_WERROR=ON", *cmake_args,
-    )  # fmt: skip
-    session.run("cmake", "--build", str(build))
-    session.run("ctest", "--test-dir", str(build), "--output-on-failure", "--no-tests=error", "-j", CORES)
+    return build(session, "-D", "CONVPP_BUILD_TESTS=ON", *cmake_args)
+
+
+def ctest(session: nox.Session, folder: Path, *ctest_args: str, env: dict[str, str] | None = None) -> None:
+    """Run the C++ tests of a build folder."""
+    command = ["ctest", "--test-dir", str(folder), "--output-on-failure", "--no-tests=error", "-j", CORES]
+    session.run(*command, *ctest_args, env=env)
+
+
+def build_and_ctest(session: nox.Session, *cmake_args: str) -> None:
+    """Build and run the C++ tests."""
+    ctest(session, build_tests(session, *cmake_args))
 
 
 @nox.session
 def cpp(session: nox.Session) -> None:
-    """Build the C++ library with the default compiler and run its tests."""
+    """Build the C++ library with the default compiler and run its tests, with fences between arrays of a workspace."""
     need_program(session, "c++", "g++")
-    build_and_ctest(session)
+    build_and_ctest(session, "-D", "CONVPP_WORKSPACE_FENCES=ON")
 
 
 @nox.session
@@ -160,3 +175,134 @@ def conventions(session: nox.Session) -> None:
     session.install(".[test]", *nox.project.dependency_groups(PROJECT, "conventions"), *session.posargs)
     session.run("python", "-c", "import torch, jax, onnxruntime")  # a library that is missing must not be skipped
     session.run("python", "-m", "pytest", "tests/test_conventions.py", "tests/test_docs.py")
+
+
+# ---------------------------------------------------------------- what tries to break the library
+
+
+def need_clang(session: nox.Session) -> None:
+    """Install Clang with its sanitizers and its OpenMP."""
+    need_program(session, "clang++", "clang", "libclang-rt-dev", "libomp-dev")
+    if not sanitizer(session, "asan").exists():
+        apt_install(session, "libclang-rt-dev")
+
+
+def sanitizer(session: nox.Session, name: str) -> Path:
+    """The shared library of a sanitizer of Clang's."""
+    library = f"libclang_rt.{name}-{platform.machine()}.so"
+    return Path(str(session.run("clang++", f"-print-file-name={library}", external=True, silent=True)).strip())
+
+
+def sanitized(flags: str) -> list[str]:
+    """Arguments of CMake for a build with these sanitizers.
+
+    Tiles are compiled with -O1, or they would take half an hour; and without the checks of undefined behaviour, which
+    ask of each vector whether it is aligned.
+    """
+    return [
+        "-D", "CMAKE_CXX_COMPILER=clang++", "-D", "CMAKE_BUILD_TYPE=RelWithDebInfo",
+        "-D", f"CMAKE_CXX_FLAGS=-O1 -g1 -fno-omit-frame-pointer {flags}",
+        "-D", "CMAKE_CXX_FLAGS_RELWITHDEBINFO=-DNDEBUG",
+        "-D", "CONVPP_KERNEL_FLAGS=-O1;-fno-sanitize=undefined", "-D", "CONVPP_BUILD_STRESS=ON",
+    ]  # fmt: skip
+
+
+def module_for_python(session: nox.Session) -> list[str]:
+    """Arguments of CMake that build the Python module, too."""
+    need_compiler_for_python(session)
+    session.install("pybind11", *PROJECT["project"]["dependencies"])
+    pybind11 = str(session.run("python", "-m", "pybind11", "--cmakedir", silent=True)).strip()
+    python = str(session.run("python", "-c", "import sys; print(sys.executable)", silent=True)).strip()
+    return [
+        "-D", "CONVPP_BUILD_PYTHON=ON", "-D", f"pybind11_DIR={pybind11}", "-D", f"Python_EXECUTABLE={python}",
+        "-D", "CMAKE_INSTALL_LIBDIR=lib",
+    ]  # fmt: skip
+
+
+def package_of(session: nox.Session, folder: Path) -> str:
+    """The folder of a Python package whose module is that of a build folder: for PYTHONPATH."""
+    package = folder.parent / "package"
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree("python/convpp", package / "convpp", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    session.run("cmake", "--install", str(folder), "--prefix", str(package / "convpp"), silent=True)
+    return str(package)
+
+
+@nox.session
+def asan(session: nox.Session) -> None:
+    """Run the C++ tests, the fuzzing programs and pytest under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    need_clang(session)
+    library = sanitizer(session, "asan")
+    checks = "-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -shared-libasan"
+    folder = build_tests(
+        session, *sanitized(checks), *module_for_python(session), "-D", f"CMAKE_BUILD_RPATH={library.parent}",
+        "-D", "CONVPP_WORKSPACE_FENCES=ON",
+    )  # fmt: skip
+    # Tests ask for more memory than there is.  (What Python and NumPy keep until they end counts as lost.)
+    options = "allocator_may_return_null=1:detect_stack_use_after_return=0"
+    env = {"UBSAN_OPTIONS": "print_stacktrace=1"}
+    ctest(session, folder, "-E", "^find_package$", env=env | {"ASAN_OPTIONS": f"{options}:alloc_dealloc_mismatch=0"})
+    for program, count in ("fuzz_results", 3000), ("fuzz_plans", 100_000), ("racing_callers", 300):
+        command = [str(folder / "cpp/stress" / program), "--count", str(count)]
+        session.run(*command, env=env | {"ASAN_OPTIONS": options}, external=True)
+    session.install(*PROJECT["project"]["optional-dependencies"]["test"])
+    python = env | {"ASAN_OPTIONS": f"{options}:detect_leaks=0", "LD_PRELOAD": str(library)}
+    python["PYTHONPATH"] = package_of(session, folder)
+    # Without the tests of resident memory, which a sanitizer multiplies, of the installation, and of other programs.
+    files = ("memory", "workspace", "package", "benchmarks", "examples", "docs", "onnx")
+    ignored = [f"--ignore=tests/test_{name}.py" for name in files]
+    session.run("python", "-m", "pytest", "-n", CORES, *ignored, *session.posargs, env=python)
+
+
+@nox.session
+def tsan(session: nox.Session) -> None:
+    """Run the C++ tests and racing callers under ThreadSanitizer, with the library's own threads."""
+    need_clang(session)
+    folder = build_tests(session, *sanitized("-fsanitize=thread"), "-D", "CONVPP_OPENMP=OFF")
+    env = {"TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0:second_deadlock_stack=1"}
+    ctest(session, folder, "-E", "^(find_package|isa_symbols.*)$", env=env)
+    session.run(str(folder / "cpp/stress/racing_callers"), "--count", "1000", env=env, external=True)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Plan ten million geometries of the full range of 64 bits, and hold a hundred thousand to the definition.
+
+    ``nox -s fuzz -- 7`` begins with another seed.
+    """
+    need_program(session, "c++", "g++")
+    folder = build(session, "-D", "CONVPP_BUILD_STRESS=ON", "-D", "CONVPP_WORKSPACE_FENCES=ON")
+    seed = session.posargs[0] if session.posargs else "1"
+    for program, count in ("fuzz_results", 100_000), ("fuzz_plans", 10_000_000), ("racing_callers", 5000):
+        command = [str(folder / "cpp/stress" / program), "--seed", seed, "--count", str(count)]
+        workers = [] if program == "racing_callers" else ["--workers", CORES]
+        session.run(*command, *workers, external=True)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Let memory, threads and processes fail at every place, in C++ and from Python."""
+    need_program(session, "c++", "g++")
+    folder = build_tests(session, *module_for_python(session), "-D", "CONVPP_BUILD_STRESS=ON")
+    ctest(session, folder, "-R", "^(faults.*|call_memory|team.*)$")
+    library = folder / "cpp/stress/libfailing_calls.so"
+    env = {"PYTHONPATH": package_of(session, folder)}
+    session.run("python", "tools/faults.py", "--library", str(library), *session.posargs, env=env)
+
+
+@nox.session
+def mutate(session: nox.Session) -> None:
+    """Seed faults of a line each: the default tests must notice every one.  ``-- --only 7 12`` tries some of them."""
+    need_compiler_for_python(session)
+    session.install("cmake", "ninja", "pybind11", *PROJECT["project"]["dependencies"])
+    session.install(*PROJECT["project"]["optional-dependencies"]["test"])
+    folder = Path(session.create_tmp()).resolve()
+    session.run("python", "tools/mutate.py", "--folder", str(folder), *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Call with twenty thousand shapes on eight threads, with forks, and watch resident memory."""
+    need_compiler_for_python(session)
+    session.install(".")
+    session.run("python", "tools/soak.py", *session.posargs)

@@ -83,6 +83,9 @@ function(convpp_settings target)
   endforeach()
 endfunction()
 
+# What sanitizers add to the tiles' unrolled loops takes a compiler half an hour at -O3.
+set(CONVPP_KERNEL_FLAGS "" CACHE STRING "Flags of the kernels alone, behind all others")
+
 function(convpp_add_kernels isa source)
   set(target convpp_kernels_${isa})
   add_library(${target} OBJECT ${source})
@@ -96,6 +99,6 @@ function(convpp_add_kernels isa source)
   # -fno-trapping-math and -fno-math-errno change no result; -ffast-math would (NaN, Inf, order of sums).
   # -Wno-psabi: GCC's note that wide vectors are passed in another way than before; no such call leaves an object.
   target_compile_options(${target} PRIVATE
-    -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Wno-psabi ${convpp_${isa}_flags})
+    -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Wno-psabi ${convpp_${isa}_flags} ${CONVPP_KERNEL_FLAGS})
   target_sources(convpp PRIVATE $<TARGET_OBJECTS:${target}>)
 endfunction()

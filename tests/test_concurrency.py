@@ -83,6 +83,36 @@ def test_threads_that_share_inputs_and_end(rng: np.random.Generator) -> None:
         assert_same_bits(got, want)
 
 
+def test_the_threads_that_plans_are_made_for_change_no_bit(rng: np.random.Generator) -> None:
+    """``set_num_threads`` decides how finely work is cut: never the chunks of a weight gradient's sum."""
+    before = convpp.get_num_threads()
+    shapes = [
+        ((2, 64, 28, 28), (64, 64, 3, 3), 1),
+        ((2, 300, 14, 14), (64, 300, 1, 1), 0),
+        ((4, 3, 40, 40), (16, 3, 5, 5), 2),
+    ]
+    try:
+        for x_shape, w_shape, padding in shapes:
+            x, w = normal(rng, x_shape, "float32"), normal(rng, w_shape, "float32")
+            dy = normal(rng, (x_shape[0], w_shape[0], *x_shape[2:]), "float32")
+            results = []
+            for threads in (1, 16, 100, 1024):
+                convpp.set_num_threads(threads)
+                how = {"padding": padding, "threads": 2, "algorithm": "direct"}
+                results.append(
+                    [
+                        convpp.conv(x, w, **how),
+                        convpp.conv_input_grad(dy, w, x_shape, **how),
+                        convpp.conv_weight_grad(dy, x, w_shape, **how),
+                    ]
+                )
+            for more in results[1:]:
+                for got, expected in zip(more, results[0], strict=True):
+                    assert_same_bits(got, expected)
+    finally:
+        convpp.set_num_threads(before)
+
+
 # ---------------------------------------------------------------- forked children
 
 SETUP = """

@@ -1,3 +1,19 @@
-// The main function that every C++ test program links: doctest's own.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+// The main function that every C++ test program links: doctest's own, and a look at the fences between the arrays of all
+// workspaces, in builds that have them (machine/fences.hpp).
+#define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
+
+#include <cstdio>
+
+#include "machine/fences.hpp"
+
+int main(int argc, char** argv) {
+    const int status = doctest::Context(argc, argv).run();
+    if constexpr (convpp::fence_bytes > 0) {
+        if (const auto broken = static_cast<long long>(convpp::broken_fences()); broken != 0) {
+            std::printf("%lld times something was written between the arrays of a workspace\n", broken);
+            return 1;
+        }
+    }
+    return status;
+}

@@ -51,6 +51,32 @@ TEST_CASE("a plan does not depend on the number of threads") {
     set_num_threads(before);
 }
 
+TEST_CASE("the order of a weight gradient's sum does not depend on the number of threads that plans are made for") {
+    const int before = num_threads();
+    std::vector<Geometry> geometries = real_layers();
+    Random random(8);
+    for (int i = 0; i < 50; ++i) geometries.push_back(random_geometry(random, 1e7));
+    int in_chunks = 0;
+    for (const Geometry& g : geometries) {
+        const ConvProblem problem(g);
+        set_num_threads(1);
+        const Plan one = plan_of(problem, Pass::weight_grad);
+        if (one.empty()) continue;
+        in_chunks += one.tasks.chunks > 1;
+        for (const int threads : {16, 100, 1024}) {  // from some on, there are more tasks
+            set_num_threads(threads);
+            const Plan many = plan_of(problem, Pass::weight_grad);
+            INFO(threads, " threads: ", describe(g));
+            CHECK(many.how == one.how);
+            CHECK(many.tasks.chunks == one.tasks.chunks);
+            CHECK(many.maps[0].boxes.count() == one.maps[0].boxes.count());
+            CHECK(many.maps[0].boxes.largest() == one.maps[0].boxes.largest());
+        }
+    }
+    CHECK(in_chunks > 30);
+    set_num_threads(before);
+}
+
 TEST_CASE("the order of a result's sum does not depend on the batch") {
     for (const int64_t dilation : {1, 40, 1700, 5000})
         for (const int64_t channels : {1, 3, 64, 300})

@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "machine/fences.hpp"
 #include "problem/checked.hpp"
 
 namespace convpp {
@@ -26,12 +27,21 @@ inline constexpr int64_t cache_line = 64;
 class Carver {
 public:
     explicit Carver(void* block) : at_(static_cast<std::byte*>(block)) {}
+    // What was laid out is not used any more.
+    ~Carver() {
+        if constexpr (fence_bytes > 0) inspect_fences(at_, used_);
+    }
+    Carver(const Carver&) = delete;
+    Carver& operator=(const Carver&) = delete;
 
     template <class T>
     T* take(int64_t count) {
         T* const here = at_ ? reinterpret_cast<T*>(at_ + used_) : nullptr;
         const int64_t bytes = checked_mul(count, static_cast<int64_t>(sizeof(T)), what);
-        used_ = checked_add(used_, checked_add(bytes, cache_line - 1, what) / cache_line * cache_line, what);
+        const int64_t lines = checked_add(bytes, cache_line - 1 + fence_bytes, what) / cache_line * cache_line;
+        if constexpr (fence_bytes > 0)
+            if (here != nullptr) fence_array(here, bytes, lines - bytes);
+        used_ = checked_add(used_, lines, what);
         return here;
     }
     int64_t used() const { return used_; }

@@ -54,7 +54,7 @@ int64_t halo_bytes(const HaloPlan& halo, int threads) {
     for (const Slab& slab : halo.slabs)
         for (const auto bytes : {&workspace_bytes, &repair_bytes})
             most = std::max(most, bytes(slab.plan, threads_of(slab.plan, threads)));
-    return checked_add(most, halo.gradient_bytes + halo.column_bytes + 2 * cache_line, "the workspace");
+    return checked_add(most, halo.gradient_bytes + halo.column_bytes + 2 * (cache_line + fence_bytes), "the workspace");
 }
 
 template <class T>

@@ -66,8 +66,8 @@ int64_t measure_repair(const Plan& plan, int threads) {
     constexpr const char* what = "the workspace";
     const int64_t of_thread =
         plan.pass == Pass::weight_grad
-            ? measured<SumRepair<T>>(plan, kernel) + round_up(sizeof(SumRepair<T>), cache_line)
-            : measured<ProductRepair<T>>(plan, kernel) + round_up(sizeof(ProductRepair<T>), cache_line);
+            ? measured<SumRepair<T>>(plan, kernel) + round_up(sizeof(SumRepair<T>) + fence_bytes, cache_line)
+            : measured<ProductRepair<T>>(plan, kernel) + round_up(sizeof(ProductRepair<T>) + fence_bytes, cache_line);
     return checked_add(measured<RepairMemory<T>>(plan), checked_mul(threads, of_thread, what), what);
 }
 

@@ -38,7 +38,7 @@ ThreadBuffers<Buffers> thread_buffers(Carver& carver, const Plan& plan, const ke
 // What one thread takes of them.
 template <class Buffers, class T>
 int64_t buffer_bytes(const Plan& plan, const kernels::KernelTable<T>& kernel) {
-    return measured<Buffers>(plan, kernel) + round_up(sizeof(Buffers), cache_line);
+    return measured<Buffers>(plan, kernel) + round_up(sizeof(Buffers) + fence_bytes, cache_line);
 }
 
 // What the tasks of a thread are told of their call, where its buffers derive from this.

@@ -22,9 +22,15 @@ MapValues values_of(const IndexMap& map, const Extents& begin, const Extents& we
     MapValues values{};
     for (size_t a = 0; a < 3; ++a) {
         const AxisMap& axis = map.axis[a];
-        values[a] = {axis.count,         axis.source_step,   axis.source_extent,
-                     axis.result_start + begin[a], axis.result_step,   axis.taps.size(),
-                     axis.taps.weight(0) + weight[a], axis.taps.offset(0), axis.taps.back().offset};
+        values[a] = {axis.count,
+                     axis.source_step,
+                     axis.source_extent,
+                     axis.result_start + begin[a],
+                     axis.result_step,
+                     axis.taps.size(),
+                     axis.taps.weight(0) + weight[a],
+                     axis.taps.offset(0),
+                     axis.taps.back().offset};
     }
     return values;
 }
@@ -166,7 +172,8 @@ TEST_CASE("what lies between far taps is left out of copies, and of halos") {
             g.pad_hi[a] = padded - g.input[a] - g.pad_lo[a];
         }
         // (Of one axis: the plain loops look at all positions of the extended x for each element.)
-        if (random.chance(2)) g.boundary[i % 3 == 0 && g.rank == 2 ? 1 : 2] = static_cast<Boundary>(random.integer(1, 4));
+        if (random.chance(2))
+            g.boundary[i % 3 == 0 && g.rank == 2 ? 1 : 2] = static_cast<Boundary>(random.integer(1, 4));
         g.flip = random.chance(3);
         g.per_sample = random.chance(4);
         g.layout = i % 2 == 0 ? Layout::channels_first : Layout::channels_last;

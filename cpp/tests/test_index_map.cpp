@@ -49,8 +49,7 @@ bool forward_axis_is_right(const ConvProblem& problem, size_t axis) {
     const AxisMap map = forward_map(problem).axis[axis];
     bool right = map.count == problem.output()[axis] && map.source_extent == g.input[axis] &&
                  map.source_step == g.stride[axis] && map.result_start == 0 && map.result_step == 1 &&
-                 map.taps.size() == g.kernel[axis] && taps_are_split(map) &&
-                 map.reads_inside() == reads_inside(map);
+                 map.taps.size() == g.kernel[axis] && taps_are_split(map) && map.reads_inside() == reads_inside(map);
     for (int64_t p = 0; p < map.count; ++p)
         for (int64_t i = 0; i < map.taps.size(); ++i)
             right &= p * map.source_step + map.taps.offset(i) ==

@@ -146,8 +146,9 @@ TEST_CASE("a halo is planned where it is read, however far it reaches") {
     Geometry scattered = conv1d(1, 1, 1, 4, 2, far, 0, far + 1);
     scattered.pad_lo[2] = scattered.pad_hi[2] = far * 64;
     scattered.boundary[2] = Boundary::circular;
-    CHECK(contains(message_of<ShapeError>([&] { Convolution(ConvProblem(scattered), Pass::input_grad, DType::float32); }),
-                   "the halo of padding_mode is too large"));
+    CHECK(
+        contains(message_of<ShapeError>([&] { Convolution(ConvProblem(scattered), Pass::input_grad, DType::float32); }),
+                 "the halo of padding_mode is too large"));
 }
 
 TEST_CASE("residue classes that are not alike are refused where they are too many") {
@@ -181,7 +182,8 @@ TEST_CASE("the workspace of small arrays is small, whatever lies between taps an
                                 g.pad_hi[axis] = dilation + 1 + 4 * stride - g.input[axis];
                                 for (const Pass pass : all_passes) {
                                     INFO(std::string(name(pass)), " ", std::string(name(algorithm)), ": ", describe(g));
-                                    CHECK(planning(g, pass, DType::float32, algorithm).workspace <= 64 * mib);
+                                    CHECK(planning(g, pass, DType::float32, algorithm).workspace <=
+                                          (algorithm == Algorithm::winograd ? 192 : 32) * mib);
                                 }
                             }
 }

@@ -43,8 +43,7 @@ Read lines_read(const Plan& plan, const SumProduct& product, const Operands<floa
                                 bool inside = true;
                                 for (size_t a = 0; a < 3; ++a) {
                                     const AxisMap& axis = map.axis[a];
-                                    const int64_t p =
-                                        u[a] * axis.source_step + axis.taps.offset(tap[a]);
+                                    const int64_t p = u[a] * axis.source_step + axis.taps.offset(tap[a]);
                                     inside &= p >= 0 && p < axis.source_extent;
                                     at += p * plan.source.strides.axis[a];
                                 }

@@ -327,7 +327,7 @@ TEST_CASE("the workspace is bounded, whatever the batch") {
 
 TEST_CASE("taps that lie far apart are refused, since their tiles would be gaps") {
     Geometry g = oblong(1, 64, 64, 4, 4, 3, 3, 0);  // 4x4 results of taps that lie far apart, in the padding
-    g.dilation = {1, int64_t(1) << 29, int64_t(1) << 28}; 
+    g.dilation = {1, int64_t(1) << 29, int64_t(1) << 28};
     g.pad_lo = g.pad_hi = {0, g.dilation[1], g.dilation[2]};
     Geometry outer = g;  // taps of an axis that is not transformed
     outer.kernel = {1, 2, 3};
@@ -338,9 +338,7 @@ TEST_CASE("taps that lie far apart are refused, since their tiles would be gaps"
             for (const Geometry& far : {g, outer}) {
                 INFO(std::string(name(pass)), ": ", describe(far));
                 const ConvProblem problem(far);  // which is within bounds
-                const auto summary = [&] {
-                    return Convolution(problem, pass, dtype, Algorithm::winograd).summary(2);
-                };
+                const auto summary = [&] { return Convolution(problem, pass, dtype, Algorithm::winograd).summary(2); };
                 const std::string error = message_of<std::invalid_argument>(summary);
                 CHECK(error.find("the taps are so far apart") != std::string::npos);
             }

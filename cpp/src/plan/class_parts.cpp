@@ -53,8 +53,8 @@ bool cut_axis(const ConvProblem& problem, size_t a, int64_t count, int64_t most,
             parts.kinds[a].push_back({tap, tap + classes});
         }
         const int64_t taps_on = tap - parts.kinds[a][kind].lo;
-        parts.stretches[a].push_back({static_cast<int64_t>(kind), map.result_start - kinds[kind].result_at,
-                                      g.flip ? -taps_on : taps_on});
+        parts.stretches[a].push_back(
+            {static_cast<int64_t>(kind), map.result_start - kinds[kind].result_at, g.flip ? -taps_on : taps_on});
     }
     return true;
 }

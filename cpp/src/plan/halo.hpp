@@ -30,7 +30,7 @@ struct HaloAxis {
     int64_t first = 0, inner = 1, step = 1, inner_step = 0;
     int64_t stride = 1, dilation = 1;
     int64_t count = 0;  // of positions
-    Span inside;        // those that lie in x, or number all of them where nothing goes on beyond x
+    Span inside;  // those that lie in x, or number all of them where nothing goes on beyond x
 
     int64_t at(int64_t position) const { return first + position / inner * step + position % inner * inner_step; }
 };

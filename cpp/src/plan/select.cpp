@@ -193,9 +193,10 @@ Plan plan_whole(Setting setting) {
         const int64_t classes = class_count(setting.problem);
         if (parts != nullptr && parts->count() > 0) return plan_parts(setting, std::move(parts));
         if (parts == nullptr && classes <= most_unlike_classes) return plan_pass(setting);
-        if (parts == nullptr) throw ShapeError("the stride is too large for this dilation: the input gradient has " +
-                         std::to_string(classes) + " residue classes, which are not alike, expected at most " +
-                         std::to_string(most_unlike_classes));
+        if (parts == nullptr)
+            throw ShapeError("the stride is too large for this dilation: the input gradient has " +
+                             std::to_string(classes) + " residue classes, which are not alike, expected at most " +
+                             std::to_string(most_unlike_classes));
     }
     setting.classes = {};  // nobody reads the maps
     return plan_pass(setting);

@@ -100,8 +100,7 @@ Span read_span(const ConvProblem& problem, size_t axis) {
     return {-g.pad_lo[axis], last - g.pad_lo[axis] + 1};
 }
 
-Taps::Taps(int64_t count, int64_t weight, int64_t weight_step, int64_t offset, int64_t offset_step,
-           int64_t source_step)
+Taps::Taps(int64_t count, int64_t weight, int64_t weight_step, int64_t offset, int64_t offset_step, int64_t source_step)
     : count_(count),
       weight_(weight),
       weight_step_(weight_step),
@@ -170,8 +169,8 @@ AxisMap class_axis(const ConvProblem& problem, size_t axis, int64_t first_tap, b
     map.result_step = step;
     map.result_start = step * first + residue - lo;
     // Taps of a class lie whole strides apart; the source is dy, whose step is 1.
-    map.taps = TapsOfKernel{first_tap, every, ceil_div(g.kernel[axis] - first_tap, every), first + (residue - at) / step,
-                            -(g.dilation[axis] / (step / every))}
+    map.taps = TapsOfKernel{first_tap, every, ceil_div(g.kernel[axis] - first_tap, every),
+                            first + (residue - at) / step, -(g.dilation[axis] / (step / every))}
                    .stored(g, axis, 1);
     if (only_read && map.count > 0) map.taps = read_taps(map);
     return map;
@@ -236,8 +235,9 @@ JointMap joint_map(const std::vector<const IndexMap*>& classes) {
 IndexMap joined_rows(IndexMap map) {
     if (!map.reads_inside()) return map;  // who repairs what padding spoils needs to know its rows
     for (size_t a = 2; a-- > 0 && is_identity(map.axis[2]) && is_identity(map.axis[a]);) {
-        map.axis[2].count *= map.axis[a].count;
-        map.axis[2].source_extent *= map.axis[a].source_extent;
+        int64_t joined = 0;  // (Of an empty batch, planes may have more pixels than 64 bits count.)
+        if (__builtin_mul_overflow(map.axis[2].count, map.axis[a].count, &joined)) break;
+        map.axis[2].count = map.axis[2].source_extent = joined;  // the same, of an identity
         map.axis[a].count = map.axis[a].source_extent = 1;
     }
     return map;

@@ -27,17 +27,13 @@ void check_range(int64_t value, int64_t lowest, const std::string& argument) {
 }
 
 int64_t array_elems(std::initializer_list<int64_t> extents, const char* array) {
-    // Extents beside a 0 are bounded, too, as those of NumPy's arrays are: what is counted of them has to fit 64 bits.
     int64_t total = 1;
-    bool empty = false;
-    for (int64_t extent : extents) {
-        if (extent == 0) empty = true;
-        else total = checked_mul(total, extent, array);
-    }
+    for (int64_t extent : extents)
+        if (extent == 0) return 0;
+    for (int64_t extent : extents) total = checked_mul(total, extent, array);
     if (total > largest_extent)
-        throw ShapeError(std::string(array) + " is too large: " + std::to_string(total) +
-                         (empty ? " elements, but for extents of 0" : " elements") + ", at most 2^60");
-    return empty ? 0 : total;
+        throw ShapeError(std::string(array) + " is too large: " + std::to_string(total) + " elements, at most 2^60");
+    return total;
 }
 
 }  // namespace

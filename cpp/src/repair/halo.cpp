@@ -21,8 +21,8 @@ int64_t border_offset(const HaloPlan& halo, size_t a, int64_t position, const Te
 
 // dx += the gradients of a slab, where they are folded to.
 template <class T>
-void add_gradients(const HaloPlan& halo, const Slab& slab, int64_t samples, const T* gradients, T* dx,
-                   int threads, int64_t* columns) {
+void add_gradients(const HaloPlan& halo, const Slab& slab, int64_t samples, const T* gradients, T* dx, int threads,
+                   int64_t* columns) {
     const Geometry& g = halo.problem.geometry();
     const TensorStrides to = x_strides(halo.problem), from = tensor_strides(g.layout, g.in_channels, slab.extent);
     for (int64_t w = 0; w < slab.extent[2]; ++w) columns[w] = border_offset(halo, 2, slab.lo[2] + w, to);
@@ -36,8 +36,8 @@ void add_gradients(const HaloPlan& halo, const Slab& slab, int64_t samples, cons
         for (int64_t d = 0; d < slab.extent[0]; ++d)
             for (int64_t h = 0; h < slab.extent[1]; ++h) {
                 const T* const row = source + d * from.axis[0] + h * from.axis[1];
-                T* const into = target + border_offset(halo, 0, slab.lo[0] + d, to) +
-                                border_offset(halo, 1, slab.lo[1] + h, to);
+                T* const into =
+                    target + border_offset(halo, 0, slab.lo[0] + d, to) + border_offset(halo, 1, slab.lo[1] + h, to);
                 if (count == 1)
                     for (int64_t w = 0; w < slab.extent[2]; ++w) into[columns[w]] += row[w * from.axis[2]];
                 else

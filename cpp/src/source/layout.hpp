@@ -86,15 +86,23 @@ inline ReadRange read_range(const MapPlan& m, size_t a, const Box& pixels, const
     const int64_t lo = pixels.lo[a + 1], count = pixels.extent(a + 1), step = axis.source_step;
     const Span taps{tap_box.lo[a + 1], tap_box.hi[a + 1]};
     if (copies_taps_apart(axis, a, taps, m.boxes.largest_extent(a + 1), phases))
-        return {lo * step + axis.taps.offset(taps.lo), count, count == 1 ? 1 : step, &axis.taps,
-                static_cast<int32_t>(taps.length()), static_cast<int32_t>(-1 - taps.lo)};
+        return {lo * step + axis.taps.offset(taps.lo),
+                count,
+                count == 1 ? 1 : step,
+                &axis.taps,
+                static_cast<int32_t>(taps.length()),
+                static_cast<int32_t>(-1 - taps.lo)};
     if (phases == Phases::together) return whole_range(axis, lo, count, taps.lo, taps.hi);
     const Span shifts = axis.taps.shifts(taps.lo, taps.hi);
     const int64_t reach = step > 1 && reaches_alike(axis)
                               ? (taps.length() - 1) * std::abs(axis.taps.apart()) / step + 1  // the longest
                               : shifts.hi - shifts.lo;
-    return {(lo + shifts.lo) * step, count + reach, step, &axis.taps,
-            static_cast<int32_t>(axis.taps.phases(taps.length())), static_cast<int32_t>(taps.lo)};
+    return {(lo + shifts.lo) * step,
+            count + reach,
+            step,
+            &axis.taps,
+            static_cast<int32_t>(axis.taps.phases(taps.length())),
+            static_cast<int32_t>(taps.lo)};
 }
 
 inline Extents source_extents(const IndexMap& map) {

@@ -37,8 +37,8 @@ inline CopyLayout padded_layout(const MapPlan& m, const TensorStrides& source, c
 template <class T>
 SourceCopy<T> padded_copy(Carver& carver, const Plan& plan, int64_t lanes) {
     const CopySizes sizes(plan.maps, [&](const MapPlan& m, int64_t i) {
-        CopyLayout layout = padded_layout(m, plan.source.strides, m.boxes.box(0), m.patches.taps.box(i),
-                                          m.patches.channels_per_block);
+        CopyLayout layout =
+            padded_layout(m, plan.source.strides, m.boxes.box(0), m.patches.taps.box(i), m.patches.channels_per_block);
         layout.elems += most_slack;  // a smaller box may need more slack than the largest
         return layout;
     });
@@ -54,7 +54,8 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const SourcePart<T>& par
     const TensorStrides& strides = part.strides;
     const int64_t pitch = layout.strides.axis[1], width = layout.width;
     // Rows are copied at once where nothing that is left out lies between their pixels.
-    const int64_t row_step = layout.range[1].step * strides.axis[1], column_step = layout.range[2].step * strides.axis[2];
+    const int64_t row_step = layout.range[1].step * strides.axis[1],
+                  column_step = layout.range[2].step * strides.axis[2];
     const bool at_once = column_step == width;
     for (int64_t b = 0; b < layout.blocks; ++b) {
         T* to = copy + b * layout.elems;
@@ -62,8 +63,8 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const SourcePart<T>& par
             const auto copy_rows = [&](T* at, int64_t row) {
                 const Stored<T> from = part.first + (b * width * strides.channel + row);
                 if (from.partner_distance != 0)
-                    kernel.copy_bf16_pair_rows(from.at, from.partner_distance, row_step, band.rows, band.count,
-                                               at, pitch, from.end);
+                    kernel.copy_bf16_pair_rows(from.at, from.partner_distance, row_step, band.rows, band.count, at,
+                                               pitch, from.end);
                 else if (at_once)
                     read.copy_rows(from.at, row_step, 1, band.rows, band.count * width, at, pitch, from.end);
                 else read.copy_rows(from.at, column_step, 1, band.count, width, at, width, from.end);
@@ -79,7 +80,8 @@ SourceView<T> view_pixels(const kernels::KernelTable<T>& kernel, const Patches& 
     const IndexMap& map = patches.plan.map;
     const SourcePart<T> part = patches.part(source);
     if (patches.plan.in_place) return view_in_place(patches, part, copy.offsets);
-    const CopyLayout layout = padded_layout(patches.plan, part.strides, patches.pixels, patches.block.taps, part.channels);
+    const CopyLayout layout =
+        padded_layout(patches.plan, part.strides, patches.pixels, patches.block.taps, part.channels);
     copy_padded(kernel, part, layout, copy.at);
     copy.fill_border(map, part, layout);
     return copy.view_of(patches.plan, patches.pixels, patches.block, layout);

@@ -47,8 +47,7 @@ void fill_offsets(const PatchBlock& block, int64_t channel_step, const Position&
 
 // Where the weights of a tap lie, axis by axis: a position for fill_offsets.
 inline auto weight_position(const Plan& plan, const MapPlan& m) {
-    return
-        [&](size_t a, int64_t t) { return m.map.axis[a].taps.weight(t) * plan.weights.axis[a]; };
+    return [&](size_t a, int64_t t) { return m.map.axis[a].taps.weight(t) * plan.weights.axis[a]; };
 }
 
 // What is read: the patches of a box of pixels, of a block of (channel, tap) pairs.

@@ -95,8 +95,8 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
     });
 }
 
-// Taps of a kernel's row that read neighbouring pixels of the copy, as neighbouring results do; otherwise they are lines
-// of their own.
+// Taps of a kernel's row that read neighbouring pixels of the copy, as neighbouring results do; otherwise they are
+// lines of their own.
 inline bool taps_are_lines(const Box& taps, const int64_t* offsets, int64_t pixel_step) {
     return taps.extent(3) > 1 && (offsets[1] - offsets[0] == pixel_step || offsets[0] - offsets[1] == pixel_step);
 }

@@ -41,8 +41,8 @@ Fit fit(const Plan& draft, const Setting& setting) {
     return fit;
 }
 
-// Pixels of a row so far apart, or apart with taps so far apart, that what lies between them would be most of a copy, or
-// fill a cache: such rows are read pixel by pixel.
+// Pixels of a row so far apart, or apart with taps so far apart, that what lies between them would be most of a copy,
+// or fill a cache: such rows are read pixel by pixel.
 bool reads_far_apart(const AxisMap& row) {
     constexpr int64_t far_apart = 4096, mostly_gaps = 64;
     const Span offsets = row.taps.offsets(0, row.taps.size());

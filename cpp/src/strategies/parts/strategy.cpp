@@ -26,14 +26,14 @@ void run(const Plan& plan, const Operands<T>& operands, const RunContext& contex
 }
 
 void measure(const Plan& plan, WorkspaceBytes& bytes) {
-    for (const Plan& of_kind : plan.parts->plans) bytes.of_thread = std::max(bytes.of_thread, workspace_bytes(of_kind, 1));
+    for (const Plan& of_kind : plan.parts->plans)
+        bytes.of_thread = std::max(bytes.of_thread, workspace_bytes(of_kind, 1));
     bytes.of_thread = round_up(bytes.of_thread, cache_line);
 }
 
 std::string describe(const Plan& plan) {
-    const auto largest = std::max_element(
-        plan.parts->plans.begin(), plan.parts->plans.end(),
-        [](const Plan& a, const Plan& b) { return a.maps.size() < b.maps.size(); });
+    const auto largest = std::max_element(plan.parts->plans.begin(), plan.parts->plans.end(),
+                                          [](const Plan& a, const Plan& b) { return a.maps.size() < b.maps.size(); });
     return std::to_string(plan.parts->count()) + " parts of up to " + std::to_string(largest->maps.size()) +
            " residue classes, each by one of " + std::to_string(plan.parts->plans.size()) + " plans; the largest by " +
            (largest->empty() ? "none" : std::string(largest->how->name) + ": " + describe_blocking(*largest));

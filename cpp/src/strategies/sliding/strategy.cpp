@@ -51,8 +51,8 @@ Fit fit(const Plan& draft, const Setting& setting) {
     if (!depth_alone || !slides(axis[0]) || !slides(axis[1]) || !slides(axis[2]) || axis[1].count <= 1)
         return Fit::refuse("rows do not follow each other, expected stride and dilation 1, and several of them");
     const int64_t columns = axis[2].count, lanes = setting.kernels.shape[0].lanes;
-    if (axis[2].taps.size() != kernels::strip_taps || axis[1].taps.size() > most_lines ||
-        columns > most_columns || draft.source.strides.axis[1] > most_columns)
+    if (axis[2].taps.size() != kernels::strip_taps || axis[1].taps.size() > most_lines || columns > most_columns ||
+        draft.source.strides.axis[1] > most_columns)
         return Fit::refuse("the kernel is not three columns wide, or it or the rows are too long");
     const bool filled = 4 * columns >= 3 * round_up(columns, lanes);
     if (!filled && another_by_rule(draft, setting)) return Fit::refuse("rows leave much of their vectors empty");

@@ -25,9 +25,9 @@ struct WinogradAxis {
     int64_t step = 1;                 // from unit to unit, in the source
     int64_t first = 0;                // source element that unit 0 reads first
     int64_t taps = 1;                 // that are not transformed: of one, if transformed
-    int64_t first_tap = 0, apart = 0; // where the first of them reads from there, and how much further on the next one
-    int64_t reach = 0;                // how far the last element lies from there
-    bool reversed = false;            // transformed: the kernel's first tap reads the last element
+    int64_t first_tap = 0, apart = 0;  // where the first of them reads from there, and how much further on the next one
+    int64_t reach = 0;  // how far the last element lies from there
+    bool reversed = false;  // transformed: the kernel's first tap reads the last element
 
     int64_t tiles(int64_t unit_count) const { return unit_count * phases; }
     int64_t tile_at(int64_t tile) const { return tile / phases * outputs * spacing + tile % phases; }
@@ -48,11 +48,11 @@ struct WinogradAxis {
 };
 
 struct WinogradPlan : StrategyPlan {
-    int size = 0;                     // index into the tables' winograd
+    int size = 0;  // index into the tables' winograd
     size_t along_a = 1, along_b = 2;  // the transformed axes; the same if there is one
     std::array<WinogradAxis, 3> axis;
-    int64_t source_block = 0;         // source channels that are transformed before they are multiplied
-    double weight_share = 0;          // of the time, an estimate
+    int64_t source_block = 0;  // source channels that are transformed before they are multiplied
+    double weight_share = 0;  // of the time, an estimate
 
     bool planes() const { return along_a != along_b; }
     // Of a tile.

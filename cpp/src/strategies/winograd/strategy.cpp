@@ -77,9 +77,9 @@ Fit to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
     return fit;
 }
 
-// Whether most of what is copied for a tile and its neighbours is read by none of them, and more than caches hold.  (Taps
-// that are not transformed may lie far apart, or results that are not; so do the elements of a tile where a dilation is
-// longer than the axis.)
+// Whether most of what is copied for a tile and its neighbours is read by none of them, and more than caches hold.
+// (Taps that are not transformed may lie far apart, or results that are not; so do the elements of a tile where a
+// dilation is longer than the axis.)
 bool copies_gaps(const WinogradPlan& w) {
     constexpr double most_for_each = 128, most_vectors = 1 << 16;
     double copied = 1, for_each = 1;
@@ -123,7 +123,8 @@ Fit fit(const Plan& draft, const Setting& setting) {
             continue;
         }
         if (copies_gaps(*candidate)) {
-            why_not = "the taps are so far apart that most of what would be copied lies between them, expected closer ones";
+            why_not =
+                "the taps are so far apart that most of what would be copied lies between them, expected closer ones";
             continue;
         }
         const WinogradSlots slots = winograd_slots(draft, *candidate, lanes);

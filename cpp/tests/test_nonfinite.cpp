@@ -115,6 +115,16 @@ TEST_CASE("so it is on every instruction set, in random geometries") {
     }
 }
 
+TEST_CASE("a weight gradient of no samples is 0, in halves, too") {
+    Geometry g = conv2d(0, 4, 5, 7, 6, 3, 1, 1);
+    const ConvProblem problem(g);
+    Array<bfloat16> dw(problem.w_elems(), guards), zeros(problem.w_elems());
+    for (int64_t i = 0; i < zeros.size(); ++i) zeros[i] = made<bfloat16>(0);
+    const Array<bfloat16> none(0);
+    Convolution(problem, Pass::weight_grad, DType::bfloat16).execute<bfloat16>(none.in(), none.in(), {}, dw.out());
+    CHECK(first_difference(dw, zeros) == -1);
+}
+
 TEST_CASE("samples that are not finite are computed again, and no others") {
     Random random(93);
     for (const Layout layout : both_layouts) {

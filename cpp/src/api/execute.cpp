@@ -52,9 +52,12 @@ struct OnceMemory {
     // Of the plan; then of a repair, or of what is computed again by another plan; then of the halo.
     std::byte* workspace = nullptr;
 
-    OnceMemory(Carver& carver, const Plan& plan, const CallThreads& threads, bool goes_apart) {
+    // `whole`: the plan that this one is a part of, or the same.
+    OnceMemory(Carver& carver, const Plan& plan, const Plan& whole, const CallThreads& threads, bool goes_apart) {
         apart = carver.take<T>(goes_apart ? result_elems(plan.problem, plan.pass) : 0);
-        int64_t bytes = plan.halo != nullptr ? halo_bytes(*plan.halo, threads.halo) : 0;
+        int64_t bytes = 0;
+        for (const Plan* of : {&plan, &whole})
+            if (of->halo != nullptr) bytes = std::max(bytes, halo_bytes(*of->halo, threads.halo));
         if (!plan.empty()) {
             const bool sums = plan.pass == Pass::weight_grad, again = plan.again != nullptr;
             not_finite = carver.take<Flag>(!again ? 0 : sums ? 1 : plan.batch());
@@ -139,6 +142,11 @@ void compute(const Plan& plan, const Operands<T>& operands, bool spoils, const C
         if (plan.again != nullptr) compute_again(plan, operands, memory.not_finite, threads.plan, memory.workspace);
         else if (spoils) repair(plan, operands, plan.batch(), threads.plan, memory.workspace);
     }
+}
+
+template <class T>
+void add_own_halo(const Plan& plan, const Operands<T>& operands, const CallThreads& threads,
+                  const OnceMemory<T>& memory) {
     if (plan.halo != nullptr) add_halo(*plan.halo, operands, threads.halo, memory.workspace);
 }
 
@@ -151,11 +159,14 @@ void compute_apart(const Plan& plan, const Operands<T>& operands, bool spoils, C
     const Plan& part = part_of(plan);
     if (&part != &plan) threads.plan = part.empty() ? 1 : threads_of(part, threads.plan);
     Carver carver(memory);
-    const OnceMemory<T> own(carver, part, threads, true);
-    const int64_t elems = result_elems(part.problem, plan.pass), each = elems / std::max<int64_t>(part.batch(), 1);
-    const int64_t samples = plan.pass == Pass::weight_grad ? part.batch() : plan.batch();
-    for (int64_t lo = 0; lo < samples; lo += part.batch()) {
-        const int64_t first = std::min(lo, samples - part.batch());
+    const OnceMemory<T> own(carver, part, plan, threads, true);
+    // The halo is added last, as it is where nothing goes apart; but before sums are rounded, or their epilogue.
+    const bool halo_last = operands.accumulate && operands.result.as == Storage::plain;
+    const int64_t elems = result_elems(part.problem, plan.pass), batch = std::max<int64_t>(part.batch(), 1);
+    const bool sums_pixels = plan.pass == Pass::weight_grad;
+    const int64_t samples = sums_pixels ? 1 : plan.batch();
+    for (int64_t lo = 0; lo < samples; lo += batch) {
+        const int64_t first = sums_pixels ? 0 : std::min(lo, samples - batch);
         Operands<T> given = operands.of_samples(part.problem, plan.pass, first);
         if (&part != &plan) given.packed = nullptr;  // packed for the other plan
         Operands<T> sums = given;
@@ -163,12 +174,14 @@ void compute_apart(const Plan& plan, const Operands<T>& operands, bool spoils, C
         sums.accumulate = false;
         sums.epilogue = {};
         compute(part, sums, spoils, threads, own);
-        const int64_t from = plan.pass == Pass::weight_grad ? 0 : (lo - first) * each, size = elems - from;
+        if (!halo_last) add_own_halo(part, sums, threads, own);
+        const int64_t from = (lo - first) * (elems / batch), size = elems - from;
         if (operands.accumulate) add_sums(part, own.apart + from, size, given.result + from, threads.plan);
         else
             apply_epilogue_to_all(part, own.apart + from, size, given.epilogue.from(from), given.result + from,
                                   threads.plan);
     }
+    if (halo_last) add_own_halo(plan, operands, threads, own);
 }
 
 template <class T>
@@ -180,16 +193,18 @@ void execute_once(const Plan& plan, const Operands<T>& operands, const Writing& 
         !plan.empty() && looks && plan.again == nullptr && operands.packed == nullptr && needs_repair(plan, operands);
     if (goes_apart(plan, writing, spoils)) return compute_apart(plan, operands, spoils, threads, memory);
     Carver carver(memory);
-    compute(plan, operands, spoils, threads, OnceMemory<T>(carver, plan, threads, false));
+    const OnceMemory<T> own(carver, plan, plan, threads, false);
+    compute(plan, operands, spoils, threads, own);
+    add_own_halo(plan, operands, threads, own);
 }
 
 // What any operands may take.
 template <class T>
 int64_t bytes_of_once(const Plan& plan, const Writing& writing, const CallThreads& threads) {
     int64_t bytes = 0;
-    if (!goes_apart(plan, writing, false)) bytes = measured<OnceMemory<T>>(plan, threads, false);
+    if (!goes_apart(plan, writing, false)) bytes = measured<OnceMemory<T>>(plan, plan, threads, false);
     if (goes_apart(plan, writing, plan.reads_padding))
-        bytes = std::max(bytes, measured<OnceMemory<T>>(part_of(plan), threads, true));
+        bytes = std::max(bytes, measured<OnceMemory<T>>(part_of(plan), plan, threads, true));
     return round_up(bytes, cache_line);
 }
 

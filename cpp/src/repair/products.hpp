@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <type_traits>
 
 #include "machine/dispatch.hpp"
 #include "machine/parallel.hpp"
@@ -214,20 +215,37 @@ bool find_wanted(const TapBounds* bounds, const PixelClass& of, int64_t lanes, c
     return any;
 }
 
+// use(results): a pointer of the type that they are stored in.
+template <class T, class Use>
+void with_results(const Results<T>& results, const Use& use) {
+    switch (results.as) {
+        case Storage::plain: return use(results.plain());
+        case Storage::bfloat16: return use(reinterpret_cast<bfloat16*>(results.at));
+        case Storage::float16: return use(reinterpret_cast<float16*>(results.at));
+    }
+}
+
+template <class T, class S>
+void store_rounded(T sum, S& to) {
+    if constexpr (std::is_same_v<T, S>) to = sum;
+    else to = S::from(static_cast<float>(sum));
+}
+
 // Writes whole sums[row][lane] to the results that begin at result_at[row], for the lanes that are wanted.
 template <class T>
 void write_repaired(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                     const ProductRepair<T>& own, int64_t rows, int64_t lanes) {
     const bool* const wanted = own.wanted;
     const int64_t step = plan.result.channel;
-    const bool plain = operands.result.as == Storage::plain && operands.epilogue.none();
     const auto put = [&](int64_t to, const T* sums, int64_t count) {
         apply_epilogue(kernel, operands.epilogue.from(to), {sums, count, 1, count}, operands.result + to, count);
     };
-    if (plain) {
-        for (int64_t j = 0; j < lanes; ++j)
-            for (int64_t i = 0; i < (wanted[j] ? rows : 0); ++i)
-                operands.result.plain()[own.result_at[i] + own.channels[j] * step] = own.sums[i * own.width + j];
+    if (operands.epilogue.none()) {
+        with_results(operands.result, [&](auto* results) {
+            for (int64_t j = 0; j < lanes; ++j)
+                for (int64_t i = 0; i < (wanted[j] ? rows : 0); ++i)
+                    store_rounded(own.sums[i * own.width + j], results[own.result_at[i] + own.channels[j] * step]);
+        });
     } else if (step == 1) {  // channels that lie together
         for (int64_t j = 0, end = 0; j < lanes; j = end) {
             for (end = j; end < lanes && own.channels[end] - own.channels[j] == end - j && wanted[end];) ++end;

@@ -11,6 +11,7 @@
 
 #include "convolution_cases.hpp"
 #include "machine/workspace.hpp"
+#include "whole_team.hpp"
 
 namespace convpp::test {
 namespace {
@@ -223,6 +224,7 @@ std::vector<Geometry> winograd_geometries() {
 
 template <class S, class R>
 void check_type() {
+    make_whole_team(8);
     for (const Geometry& g : direct_geometries()) check_passes<S, R>(g, Algorithm::direct);
     for (const Geometry& g : winograd_geometries()) check_passes<S, R>(g, Algorithm::winograd);
 }

@@ -11,6 +11,7 @@
 
 #include "convolution_cases.hpp"
 #include "machine/workspace.hpp"
+#include "whole_team.hpp"
 
 namespace convpp::test {
 namespace {
@@ -55,6 +56,7 @@ constexpr int64_t most_faults = 100'000;
 // Calls work() with a fault at every allocation that it makes; then without.  Returns how many it makes.
 template <class Work, class Check>
 int64_t with_every_fault(const Work& work, const Check& check) {
+    make_whole_team(8);
     for (int64_t k = 1; k < most_faults; ++k) {
         KeptBlocks::drop_all();
         const int64_t living = fault.living;

@@ -30,7 +30,7 @@ void check_many_calls(const Geometry& g) {
 
 TEST_CASE("threads that take whole samples do not meet in memory") {
     for (const Layout layout : both_layouts) {
-        Geometry g = conv2d(32, 8, 12, 14, 15, 3, 1, 1);
+        Geometry g = conv2d(64, 8, 12, 14, 15, 3, 1, 1);
         g.per_sample = true;
         g.layout = layout;
         check_many_calls<float>(g);

@@ -35,6 +35,15 @@ auto value_of(S stored) {
     else return static_cast<float>(stored);
 }
 
+// Whether a sanitizer watches, which takes memory and threads of its own.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool sanitized = true;
+#elif defined(__has_feature)
+inline constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+inline constexpr bool sanitized = false;
+#endif
+
 // The same numbers on every platform (the standard's distributions are not).
 class Random {
 public:

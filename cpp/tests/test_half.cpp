@@ -235,6 +235,30 @@ TEST_CASE_TEMPLATE("larger convolutions of halves, and Winograd's algorithm", S,
         }
 }
 
+TEST_CASE_TEMPLATE("without samples or channels, gradients of halves are zero, y its bias", S, bfloat16, float16) {
+    Random random(14);
+    for (const Layout layout : both_layouts)
+        for (int which = 1; which < 8; ++which) {
+            Geometry g =
+                conv2d((which & 1) != 0 ? 0 : 2, (which & 2) != 0 ? 0 : 4, (which & 4) != 0 ? 0 : 6, 5, 6, 3, 1, 1);
+            g.layout = layout;
+            Case<S> c(g);
+            c.fill([&](Array<S>& array) { array.fill_integers(random); });
+            for (const Pass pass : all_passes) {
+                INFO(std::string(name(pass)), " ", describe(g));
+                const Convolution convolution(c.problem, pass, dtype_of<S>);
+                const Mode mode = pass == Pass::forward ? Mode::with_bias : Mode::plain;
+                const Array<S> result = run<S>(c, convolution, halves, mode);
+                int64_t wrong = 0;
+                for (int64_t i = 0; i < result.size(); ++i) {
+                    const int64_t k = layout == Layout::channels_last ? i % g.out_channels : i / 30 % g.out_channels;
+                    wrong += value_of(result[i]) != (pass == Pass::forward ? value_of(c.bias.half[k]) : 0.0F);
+                }
+                CHECK(wrong == 0);
+            }
+        }
+}
+
 TEST_CASE_TEMPLATE("halves that are not finite", S, bfloat16, float16) {
     Random random(53);
     const float infinity = std::numeric_limits<float>::infinity();

@@ -7,10 +7,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <mutex>
+#include <new>
+#include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -29,9 +33,26 @@ std::atomic<int64_t> broken{0};
 
 constexpr int mark = 0xb5;
 
+// Of malloc: tests count what operator new is asked for, and let it fail.
+template <class T>
+struct Malloc {
+    using value_type = T;
+    Malloc() = default;
+    template <class Other>
+    Malloc(const Malloc<Other>&) {}  // NOLINT: allocators are converted
+    T* allocate(size_t count) {
+        if (void* const memory = std::malloc(count * sizeof(T))) return static_cast<T*>(memory);
+        throw std::bad_alloc();
+    }
+    void deallocate(T* memory, size_t) { std::free(memory); }
+    bool operator==(const Malloc&) const { return true; }
+    bool operator!=(const Malloc&) const { return false; }
+};
+
 struct Fences {
+    using At = const std::byte*;
     std::mutex mutex;
-    std::map<const std::byte*, int64_t> bytes_at;  // of the fences that stand
+    std::map<At, int64_t, std::less<>, Malloc<std::pair<const At, int64_t>>> bytes_at;  // of the fences that stand
 
     // use(first fence, behind the last one) of those that reach into [lo, hi).
     template <class Use>
@@ -50,7 +71,9 @@ bool is_marked(const std::byte* fence, int64_t bytes) {
 }
 
 Fences& fences() {
-    static Fences* const all = new Fences;  // never destroyed: threads may still compute when the program ends
+    // Never destroyed: threads may still compute when the program ends.
+    alignas(Fences) static std::byte memory[sizeof(Fences)];
+    static Fences* const all = new (memory) Fences;
     return *all;
 }
 

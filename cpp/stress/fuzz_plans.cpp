@@ -107,7 +107,7 @@ Geometry draw_wide(Random& random) {
         if (anything) continue;
         // As long as the kernel reaches, and some outputs more.
         int64_t reach = 0, padded = 0, missing = 0;
-        if (__builtin_mul_overflow(g.dilation[a], g.kernel[a] - 1, &reach) ||
+        if (__builtin_sub_overflow(g.kernel[a], 1, &reach) || __builtin_mul_overflow(g.dilation[a], reach, &reach) ||
             __builtin_add_overflow(g.pad_lo[a], g.pad_hi[a], &padded) ||
             __builtin_add_overflow(padded, g.input[a], &padded) || __builtin_add_overflow(reach, 1, &reach) ||
             __builtin_sub_overflow(reach, padded, &missing))

@@ -52,7 +52,11 @@ void operator delete(void* memory, size_t) noexcept { heap.give(memory); }
 namespace convpp::stress {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
+constexpr double most_seconds = 2;  // sanitizers (of Clang, here) make everything several times slower
+#else
 constexpr double most_seconds = 0.2;
+#endif
 constexpr int64_t most_bytes = int64_t(64) << 20;
 
 // Any number: small ones, neighbours of powers of two, the ends of the range, as many bits as come.

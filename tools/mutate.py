@@ -167,6 +167,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True, help="for the copy and its build")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", type=int, nargs="*", help="numbers of mutants")
+    parser.add_argument("--built", action="store_true", help="use what was built, and found right, before")
     parser.add_argument("--check", action="store_true", help="only whether all mutants fit their files")
     arguments = parser.parse_args()
     mutants = read_table()
@@ -175,13 +176,14 @@ def main() -> int:
     if wrong or arguments.check:
         return 1 if wrong else 0
     copy = arguments.folder / "copy"
-    copy_with_switches(mutants, copy)
     tests = Tests(copy, arguments.folder / "build")
-    tests.make(arguments.jobs)
-    failing = [test for test in [*tests.programs(), "pytest"] if tests.fails(test, 0)]
-    if failing:
-        print(f"without any mutant, these fail: {failing}")
-        return 1
+    if not arguments.built:
+        copy_with_switches(mutants, copy)
+        tests.make(arguments.jobs)
+        failing = [test for test in [*tests.programs(), "pytest"] if tests.fails(test, 0)]
+        if failing:
+            print(f"without any mutant, these fail: {failing}")
+            return 1
     chosen = [mutant for mutant in mutants if not arguments.only or mutant.number in arguments.only]
 
     def try_one(mutant: Mutant) -> str:

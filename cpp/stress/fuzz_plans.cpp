@@ -52,7 +52,11 @@ void operator delete(void* memory, size_t) noexcept { heap.give(memory); }
 namespace convpp::stress {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
+constexpr double most_seconds = 2;  // sanitizers (of Clang, here) make everything several times slower
+#else
 constexpr double most_seconds = 0.2;
+#endif
 constexpr int64_t most_bytes = int64_t(64) << 20;
 
 // Any number: small ones, neighbours of powers of two, the ends of the range, as many bits as come.
@@ -107,7 +111,7 @@ Geometry draw_wide(Random& random) {
         if (anything) continue;
         // As long as the kernel reaches, and some outputs more.
         int64_t reach = 0, padded = 0, missing = 0;
-        if (__builtin_mul_overflow(g.dilation[a], g.kernel[a] - 1, &reach) ||
+        if (__builtin_sub_overflow(g.kernel[a], 1, &reach) || __builtin_mul_overflow(g.dilation[a], reach, &reach) ||
             __builtin_add_overflow(g.pad_lo[a], g.pad_hi[a], &padded) ||
             __builtin_add_overflow(padded, g.input[a], &padded) || __builtin_add_overflow(reach, 1, &reach) ||
             __builtin_sub_overflow(reach, padded, &missing))

@@ -2,7 +2,9 @@
 #include <algorithm>
 
 #include "plan/tasks.hpp"
+#include "machine/dispatch.hpp"
 #include "plan_cases.hpp"
+#include "weights/panels.hpp"
 #include "result/order.hpp"
 #include "source/view.hpp"
 
@@ -168,6 +170,28 @@ TEST_CASE("threads take whole samples, unless there are few large ones") {
     CHECK_FALSE(shares(5, 64, 8));
     CHECK_FALSE(shares(64, 256, 2));  // large weights
     CHECK(shares(64, 256, 1));
+}
+
+TEST_CASE("packed blocks of weights lie behind one another, each with room for what packing spills") {
+    int64_t blocks = 0;
+    for (const Geometry& g : real_layers())
+        for (const Pass pass : {Pass::forward, Pass::input_grad}) {
+            const Plan plan = plan_of(ConvProblem(g), pass);
+            if (plan.empty() || plan.packing.by_tasks) continue;
+            if (const std::string by = strategy_of(plan); by != "packed" && by != "indirect" && by != "rows") continue;
+            INFO(std::string(name(pass)), ": ", describe(g));
+            const PackedWeights layout = packed_weights(plan, kernel_table<float>(plan.isa));
+            for (const MapPlan& m : plan.maps) {
+                int64_t end = 0;
+                for (int64_t index = 0; index < m.patches.count(); ++index, ++blocks) {
+                    const PatchBlock block = patch_block(m.patches, index);
+                    CHECK(layout.at(block, index) >= end);
+                    end = layout.at(block, index) + layout.panels * layout.pitch(block);
+                }
+                CHECK(end <= m.weights_per_group);
+            }
+        }
+    CHECK(blocks > 100);
 }
 
 }  // namespace convpp::test

@@ -2,6 +2,7 @@
 #include "plan/sum_tasks.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "problem/checked.hpp"
 
@@ -51,8 +52,10 @@ void chunk_sums(Plan& plan, const Setting& setting, int64_t channel_panel, bool 
     Tasks& tasks = plan.tasks;
     int64_t products = products_of(plan);
     if (tasks.parallel) {
-        const int64_t sums = products * sum_elems(plan, panel_width(plan, tile_shape(plan, setting), true));
-        const int64_t affordable = partial_bytes_most / std::max<int64_t>(sums * setting.elem_bytes, 1);
+        int64_t sums = 0;  // (more than 64 bits count are not affordable)
+        if (__builtin_mul_overflow(products, sum_elems(plan, panel_width(plan, tile_shape(plan, setting), true)), &sums))
+            sums = std::numeric_limits<int64_t>::max();
+        const int64_t affordable = partial_bytes_most / setting.elem_bytes / std::max<int64_t>(sums, 1);
         tasks.chunks =
             std::max<int64_t>(1, std::min({ceil_div(setting.chunks_wanted, products), m.boxes.count(), affordable}));
         // More tasks than chunks make: smaller products, first of fewer result channels, then of fewer pairs.

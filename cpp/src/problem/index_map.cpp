@@ -256,7 +256,7 @@ TensorStrides tensor_strides(Layout layout, int64_t channels, const Extents& ext
     const bool first = layout == Layout::channels_first;
     TensorStrides strides = dense_strides(first ? 1 : channels, extents, "the tensor");
     strides.channel = first ? strides.batch : 1;
-    if (first) strides.batch *= channels;
+    if (first) strides.batch = checked_mul(strides.batch, channels, "the tensor");
     return strides;
 }
 

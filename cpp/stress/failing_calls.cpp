@@ -4,7 +4,7 @@
 // In:  failing_calls_arm(kinds, number, after): of the calls of these kinds, counted from now on, the number-th fails,
 // and
 //      with `after` all behind it.  (kinds: the sum of 1: operator new and aligned blocks, which only C++ takes here;
-//      2: malloc, calloc, realloc; 4: pthread_create.)
+//      2: malloc and realloc; 4: pthread_create; 8: calloc.)
 // Out: failing_calls_disarm() says how many there were, failed ones included.
 // Next: tools/faults.py, which arms it from Python.
 #include <dlfcn.h>
@@ -26,7 +26,7 @@ void* __libc_memalign(size_t alignment, size_t size);  // NOLINT
 
 namespace {
 
-enum Kind : int { blocks = 1, mallocs = 2, threads = 4 };
+enum Kind : int { blocks = 1, mallocs = 2, threads = 4, callocs = 8 };
 
 std::atomic<int> armed{0};
 std::atomic<int64_t> counted{0}, fails_at{0};
@@ -60,7 +60,7 @@ void* aligned_alloc(size_t alignment, size_t size) noexcept {
     return fails(blocks) ? no_memory() : __libc_memalign(alignment, size);
 }
 void* malloc(size_t size) noexcept { return fails(mallocs) ? no_memory() : __libc_malloc(size); }
-void* calloc(size_t count, size_t size) noexcept { return fails(mallocs) ? no_memory() : __libc_calloc(count, size); }
+void* calloc(size_t count, size_t size) noexcept { return fails(callocs) ? no_memory() : __libc_calloc(count, size); }
 void* realloc(void* memory, size_t size) noexcept {
     return fails(mallocs) ? no_memory() : __libc_realloc(memory, size);
 }

@@ -4,6 +4,8 @@
 // each other: none of them may reach the fence of another.
 #include "machine/fences.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
@@ -73,7 +75,11 @@ bool is_marked(const std::byte* fence, int64_t bytes) {
 Fences& fences() {
     // Never destroyed: threads may still compute when the program ends.
     alignas(Fences) static std::byte memory[sizeof(Fences)];
-    static Fences* const all = new (memory) Fences;
+    static Fences* const all = [] {
+        // A child that is forked while another thread has the lock must not wait for it.
+        pthread_atfork([] { fences().mutex.lock(); }, [] { fences().mutex.unlock(); }, [] { fences().mutex.unlock(); });
+        return new (memory) Fences;
+    }();
     return *all;
 }
 

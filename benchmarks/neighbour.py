@@ -24,11 +24,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from contestants import onnxruntime_pass, torch_pass
+from results import Table
 
 from convpp._cli.bench import Run, layer_pass
 from convpp._cli.suite import Layer
@@ -117,6 +118,31 @@ def measure(layer: Layer, args: argparse.Namespace) -> Iterator[dict[str, object
                 }
 
 
+def write_csv(rows: Sequence[dict[str, object]], path: Path) -> None:
+    """A line for each row."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of an earlier run."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def table(rows: Sequence[dict[str, str]]) -> Table:
+    """A line for each layer and condition: median / 95th percentile of each contestant."""
+    contestants = list(dict.fromkeys(row["contestant"] for row in rows))
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        cell = f"{float(row['median']):.2f} / {float(row['p95']):.2f}"
+        lines.setdefault((row["layer"], row["condition"]), {})[row["contestant"]] = cell
+    header = ["layer", "condition", *contestants]
+    return [header, *([*key, *(line.get(name, "") for name in contestants)] for key, line in lines.items())]
+
+
 def main() -> None:
     """Measure the layers and print, and write if asked to, the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -138,10 +164,7 @@ def main() -> None:
                     flush=True,
                 )
     if args.csv:
-        with Path(args.csv).open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(rows, Path(args.csv))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/report.py
 
 In: benchmarks/results/: compare*.csv (of ``compare.py``; where two files have the same case, the later name's counts),
-growth.csv, spread.csv, workspace.csv (of the scripts of these names).
+growth.csv, neighbour.csv, spread.csv, workspace.csv (of the scripts of these names).
 Out: the marked sections of the page, and the pictures beside it, in docs/performance/.  A section whose CSV is missing
 stays as it is; nothing else on the page is touched.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import growth
+import neighbour
 import picture
 import spread
 import workspace
@@ -45,6 +46,7 @@ def sections(results: Path, pictures: Path) -> Iterator[tuple[str, str]]:
         yield from compared(files, pictures)
     made: dict[str, Callable[[Path], str]] = {
         "growth": lambda path: grown(path, pictures),
+        "neighbour": lambda path: markdown(neighbour.table(neighbour.read_csv(path))),
         "spread": lambda path: markdown(spread.summary_table(spread.read_csv(path))),
         "workspace": lambda path: markdown(workspace.workspace_table(workspace.read_csv(path))),
     }

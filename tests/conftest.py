@@ -1,6 +1,7 @@
 """What every test of the suite gets: a generator seeded by the test's own name, and deterministic hypothesis.
 
-The ISA under test is whatever `CONVPP_MAX_ISA` allows; nox runs the suite once for each ISA of the machine.
+The ISA under test is whatever `CONVPP_MAX_ISA` allows; nox runs the suite once for each ISA of the machine, but for the
+modules below, which are marked ``one_isa`` and run on the best one alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,42 @@ import convpp
 # The same examples in every run, and no time limit: a loaded machine must not fail a test.
 hypothesis.settings.register_profile("convpp", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("convpp")
+
+
+#: What these test does not depend on the kernels: arguments, messages, processes and threads, commands, pages.
+ONE_ISA = frozenset(
+    [
+        "array_arguments",
+        "bench",
+        "benchmarks",
+        "binding",
+        "cli",
+        "concurrency",
+        "conventions",
+        "docs",
+        "docstrings",
+        "errors",
+        "errors_of_arrays",
+        "examples",
+        "interrupts",
+        "layer_memory",
+        "layer_parameters",
+        "package",
+        "plan_cache",
+        "plan_guard",
+        "settings_meanwhile",
+        "shapes",
+        "signatures",
+        "threadpoolctl",
+        "winograd_transforms",
+    ]
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem.removeprefix("test_") in ONE_ISA:
+            item.add_marker("one_isa")
 
 
 def pytest_report_header() -> str:

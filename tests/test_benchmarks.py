@@ -9,6 +9,7 @@ from typing import Any
 
 import compare
 import growth
+import neighbour
 import numpy as np
 import per_sample
 import picture
@@ -152,7 +153,8 @@ def test_a_loop_and_a_call_per_sample(layout: Any) -> None:
 
 def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    files = {name: tmp_path / f"{name}.csv" for name in ("compare", "growth", "spread", "workspace", "compare_younger")}
+    names = ("compare", "growth", "neighbour", "spread", "workspace", "compare_younger")
+    files = {name: tmp_path / f"{name}.csv" for name in names}
     cases = [a_case(row, op, t, convpp=0.25, torch=0.5) for row in VGG for op in PASSES for t in (1, 2)]
     points = [
         growth.Point(extent, value, op, "float32", 2, growth.grown(extent, value).flops, 100.0, 0.5)
@@ -166,6 +168,15 @@ def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(t
     assert [(s.row, s.op) for s in found] == rows
     write_cases(files["compare"], cases)
     growth.write_csv(points, files["growth"])
+    beside = [
+        {"layer": "fir", "condition": "quiet", "contestant": name, "median": median, "p95": 2 * median}
+        for name, median in (("one", 1.0), ("two", 0.5))
+    ]
+    neighbour.write_csv(beside, files["neighbour"])
+    assert neighbour.table(neighbour.read_csv(files["neighbour"])) == [
+        ["layer", "condition", "one", "two"],
+        ["fir", "quiet", "1.00 / 2.00", "0.50 / 1.00"],
+    ]
     spread.write_csv(found, files["spread"])
     assert spread.summary_table(spread.read_csv(files["spread"])) == spread.summary_table(found)
     asked = workspace.workspaces()  # test_workspace.py holds them to bounds

@@ -45,6 +45,7 @@ def test_ctrl_c_ends_a_call(threads: int) -> None:
     succeed(
         SETUP
         + f"""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
     def press(*_):
         os.kill(os.getpid(), signal.SIGINT)
     after(0.2, press)

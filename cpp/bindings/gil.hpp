@@ -1,4 +1,5 @@
-// The core at work while other Python threads run: `without_gil`, by which every call of the core that computes is made.
+// The core at work while other Python threads run: `without_gil`, by which every call of the core that computes is
+// made.
 //
 // In:  work that touches no Python object.   Out: its result or its exception, with the GIL held again.
 // Next: module.cpp.

@@ -17,8 +17,8 @@ inline void watch_signals() {
     main_thread = py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
     const auto os = py::module_::import("os");
     if (py::hasattr(os, "register_at_fork"))
-        os.attr("register_at_fork")(
-            py::arg("after_in_child") = py::cpp_function([] { main_thread = PyThread_get_thread_ident(); }));
+        os.attr("register_at_fork")(py::arg("after_in_child") =
+                                        py::cpp_function([] { main_thread = PyThread_get_thread_ident(); }));
 }
 
 // Runs the handlers of signals that came.  Yes: one of them raised, and Python holds the exception.

@@ -1,6 +1,7 @@
 // The Python module `_core`: with its headers, the only place that includes pybind11.
 //
-// In:  NumPy arrays (arrays.hpp) and numbers, which are checked here though Python has checked them: whatever is handed to
+// In:  NumPy arrays (arrays.hpp) and numbers, which are checked here though Python has checked them: whatever is handed
+// to
 //      these functions, they compute or raise.
 // Out: calls of the C++ core with the GIL released (gil.hpp).   Next: cpp/include/convpp/convolution.hpp.
 #include <pybind11/numpy.h>

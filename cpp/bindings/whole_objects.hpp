@@ -4,9 +4,9 @@
 // Next: module.cpp.
 //
 // pybind11 makes an object in two steps, and so does Python: `__new__`, `__init__`.  Between them, or if the second is
-// left out (by copyreg, by a subclass, by hand), there is an object with nothing in it, and whatever uses it reads memory
-// that is not there.  These classes have one step.  They cannot be derived from, and cannot be changed: an object that
-// was told to be of another class (`a.__class__ = B`) would be read as one.
+// left out (by copyreg, by a subclass, by hand), there is an object with nothing in it, and whatever uses it reads
+// memory that is not there.  These classes have one step.  They cannot be derived from, and cannot be changed: an
+// object that was told to be of another class (`a.__class__ = B`) would be read as one.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,7 +1,8 @@
-// A library to preload (LD_PRELOAD, glibc), in which chosen calls fail: memory that there is not, threads that cannot be
-// started.
+// A library to preload (LD_PRELOAD, glibc), in which chosen calls fail: memory that there is not, threads that cannot
+// be started.
 //
-// In:  failing_calls_arm(kinds, number, after): of the calls of these kinds, counted from now on, the number-th fails, and
+// In:  failing_calls_arm(kinds, number, after): of the calls of these kinds, counted from now on, the number-th fails,
+// and
 //      with `after` all behind it.  (kinds: the sum of 1: operator new and aligned blocks, which only C++ takes here;
 //      2: malloc and realloc; 4: pthread_create; 8: calloc.)
 // Out: failing_calls_disarm() says how many there were, failed ones included.

@@ -1,4 +1,5 @@
-// Executes random convolutions of whole numbers on every instruction set, and compares with the definition: tolerance 0.
+// Executes random convolutions of whole numbers on every instruction set, and compares with the definition: tolerance
+// 0.
 //
 // Each array ends directly in front of a page, or begins directly behind one, that nobody may touch; in a build with
 // CONVPP_WORKSPACE_FENCES the arrays of each workspace are fenced, too.  Case i is (geometry, type, options): all three

@@ -2,9 +2,9 @@
 //
 //     racing_callers [--seed S] [--count N]
 //
-// Eight callers take cases of whole numbers as they come, each with a number of threads of its own, while a ninth thread
-// selects other instruction sets and numbers of threads.  Convolutions that were planned before are executed by all of
-// them at the same time.  Threads come and go, and leave their workspaces behind.
+// Eight callers take cases of whole numbers as they come, each with a number of threads of its own, while a ninth
+// thread selects other instruction sets and numbers of threads.  Convolutions that were planned before are executed by
+// all of them at the same time.  Threads come and go, and leave their workspaces behind.
 // In:  a seed, a number of cases.   Out: exit status 0 if every result was exact.
 #include <atomic>
 #include <cstdio>

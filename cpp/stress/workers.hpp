@@ -3,7 +3,8 @@
 //     program [--seed S] [--first I] [--count N] [--workers W]
 //
 // Case i depends on the seed and on i alone: whatever is found is repeated by `--seed S --first i --count 1`.
-// In:  the arguments, a function that tries one case.   Out: the exit status: 0 if every case of every worker was right.
+// In:  the arguments, a function that tries one case.   Out: the exit status: 0 if every case of every worker was
+// right.
 // Next: fuzz_plans.cpp, fuzz_results.cpp.
 #pragma once
 
@@ -20,8 +21,8 @@ struct Arguments {
     int worker = -1;  // which one this process is
 };
 
-// A worker's share of the cases, in order.  try_case(i) returns "" or what is wrong with case i; `seconds_of_hang`: a case
-// that takes longer ends the program.  Prints what is wrong, and ends after twenty such cases.
+// A worker's share of the cases, in order.  try_case(i) returns "" or what is wrong with case i; `seconds_of_hang`: a
+// case that takes longer ends the program.  Prints what is wrong, and ends after twenty such cases.
 using TryCase = std::function<std::string(int64_t)>;
 int try_all(const Arguments& arguments, double seconds_of_hang, const TryCase& try_case);
 

@@ -1,5 +1,5 @@
-// The main function that every C++ test program links: doctest's own, and a look at the fences between the arrays of all
-// workspaces, in builds that have them (machine/fences.hpp).
+// The main function that every C++ test program links: doctest's own, and a look at the fences between the arrays of
+// all workspaces, in builds that have them (machine/fences.hpp).
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 

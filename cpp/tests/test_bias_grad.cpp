@@ -46,7 +46,8 @@ TEST_CASE_TEMPLATE("bias_grad has the same bits for every number of threads", T,
     }
 }
 
-// The sum is 2^p + 1 and a little, between two halves that are 2 apart: the little decides, and float32 does not hold it.
+// The sum is 2^p + 1 and a little, between two halves that are 2 apart: the little decides, and float32 does not hold
+// it.
 template <class S>
 void check_rounded_once(double large, double little) {
     for (const Layout layout : both_layouts)

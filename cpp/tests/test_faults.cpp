@@ -1,5 +1,5 @@
-// No memory, at any place: whatever is asked for throws std::bad_alloc, leaves results untouched, keeps nothing, and the
-// program goes on.
+// No memory, at any place: whatever is asked for throws std::bad_alloc, leaves results untouched, keeps nothing, and
+// the program goes on.
 //
 // This program has an operator new and an aligned_alloc of its own, which fail at the k-th call, for every k.
 #include <atomic>

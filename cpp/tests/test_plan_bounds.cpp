@@ -188,6 +188,44 @@ TEST_CASE("the workspace of small arrays is small, whatever lies between taps an
                             }
 }
 
+TEST_CASE("slabs of a halo with thousands of residue classes each") {
+    Geometry g;
+    g.rank = 2;
+    g.batch = 3;
+    g.out_channels = 4;
+    g.input = {1, 15817704, 38};
+    g.kernel = {1, 16384, 4};
+    g.stride = {1, 16384, 1};
+    g.dilation = {1, 1023, 8};
+    g.pad_lo = {0, 958497, 1};
+    g.pad_hi = {0, 0, 3};
+    g.boundary = {Boundary::zeros, Boundary::reflect, Boundary::circular};
+    CHECK(planning(g, Pass::input_grad, DType::float32, Algorithm::direct).peak <= 64 * mib);
+    g.rank = 3;
+    g.batch = 4;
+    g.in_channels = 3;
+    g.input = {19, 5, 16371};
+    g.kernel = {16, 1, 2048};
+    g.stride = {5, 4, 2048};
+    g.dilation = {2, 5, 7};
+    g.pad_lo = {8, 1, 8};
+    g.pad_hi = {24, 3, 2};
+    g.boundary = {Boundary::replicate, Boundary::circular, Boundary::replicate};
+    CHECK(planning(g, Pass::input_grad, DType::float16).peak <= 64 * mib);
+    g.rank = 2;
+    g.batch = 9;
+    g.in_channels = 7;
+    g.out_channels = 6;
+    g.input = {1, 180217, 1239};
+    g.kernel = {1, 16384, 9};
+    g.stride = {1, 16384, 3};
+    g.dilation = {1, 9, 3};
+    g.pad_lo = {0, 7, 3};
+    g.pad_hi = {0, 6, -1198};
+    g.boundary = {Boundary::zeros, Boundary::reflect, Boundary::circular};
+    CHECK(planning(g, Pass::input_grad, DType::bfloat16).peak <= 64 * mib);
+}
+
 TEST_CASE("random geometries of any size are planned or refused within bounds") {
     Random random(71);
     int planned = 0;

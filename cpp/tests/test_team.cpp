@@ -259,9 +259,7 @@ TEST_CASE("a short call is not asked about, and neither is one of another thread
     const AskBetweenTasks asking(interrupted);
     CHECK(each_once(1000, 2));
     CHECK(asked == 0);
-    std::thread other([] {
-        parallel_for(120, 1, [](int64_t, int) { std::this_thread::sleep_for(milliseconds(1)); });
-    });
+    std::thread other([] { parallel_for(120, 1, [](int64_t, int) { std::this_thread::sleep_for(milliseconds(1)); }); });
     other.join();
     CHECK(asked == 0);
 }

@@ -1,7 +1,7 @@
 // Fences between the arrays of a workspace, in builds that have them.  fences.hpp says what comes in and goes out.
 //
-// A layout may lie in an array of another one (of a sample in that of all samples), and threads have layouts beside each
-// other: none of them may reach the fence of another.
+// A layout may lie in an array of another one (of a sample in that of all samples), and threads have layouts beside
+// each other: none of them may reach the fence of another.
 #include "machine/fences.hpp"
 
 #include <pthread.h>

@@ -1,8 +1,8 @@
-// Fences between the arrays of a workspace: memory that belongs to none of them, where the library is built to be tested
-// (CONVPP_WORKSPACE_FENCES in CMakeLists.txt); elsewhere there are none, and nothing here is called.
+// Fences between the arrays of a workspace: memory that belongs to none of them, where the library is built to be
+// tested (CONVPP_WORKSPACE_FENCES in CMakeLists.txt); elsewhere there are none, and nothing here is called.
 //
-// In:  each array that a Carver lays out (workspace.hpp), until the Carver's end.   Out: the number of fences that somebody
-// wrote on; with AddressSanitizer, a report as soon as one is read or written.
+// In:  each array that a Carver lays out (workspace.hpp), until the Carver's end.   Out: the number of fences that
+// somebody wrote on; with AddressSanitizer, a report as soon as one is read or written.
 // Next: fences.cpp; cpp/stress/, whose programs ask.
 #pragma once
 

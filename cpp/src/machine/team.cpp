@@ -5,9 +5,8 @@
 #include <chrono>
 #include <new>
 
-#if __has_include(<pthread.h>)
+#if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
-#define CONVPP_HAVE_PTHREAD 1
 #endif
 #ifdef __linux__
 #include <sched.h>
@@ -118,7 +117,7 @@ Team& Team::get() {
 
 // A child has none of its parent's threads, and no other callers.  (A fork waits until no helpers are being made.)
 int Team::handle_forks() {
-#ifdef CONVPP_HAVE_PTHREAD
+#if defined(__unix__) || defined(__APPLE__)
     return pthread_atfork([] { get().making_.lock(); }, [] { get().making_.unlock(); },
                           [] {
                               fork_count.fetch_add(1, std::memory_order_relaxed);

@@ -7,11 +7,10 @@
 #include <thread>
 #include <vector>
 
-#if __has_include(<pthread.h>)
+#if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 
 #include <csignal>
-#define CONVPP_HAVE_PTHREAD 1
 #endif
 #ifdef __linux__
 #include <sched.h>
@@ -45,7 +44,7 @@ constexpr int64_t ticks(Clock::duration duration) { return duration.count(); }
 // those that a fault in this very thread raises; and the cores are those of the process's first thread, whichever ones
 // the caller has bound itself to.
 void become_helper() {
-#ifdef CONVPP_HAVE_PTHREAD
+#if defined(__unix__) || defined(__APPLE__)
     sigset_t signals;
     sigfillset(&signals);
     for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&signals, fault);

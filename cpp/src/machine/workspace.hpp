@@ -1,5 +1,5 @@
-// The memory of a call: one aligned block, taken before anything is written, kept for the next call, and given back when
-// it is large.
+// The memory of a call: one aligned block, taken before anything is written, kept for the next call, and given back
+// when it is large.
 //
 // In:  how many bytes a call takes.   Out: that block, laid out by Carver.   Next: api/execute.cpp.
 #pragma once

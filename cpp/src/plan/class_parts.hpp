@@ -25,7 +25,7 @@ namespace convpp {
 inline constexpr int64_t most_planned_classes = 1024, most_unlike_classes = 16384;
 
 // Classes of all that is planned of one pass in pieces: kinds of parts, slabs of a halo.
-inline constexpr int64_t most_classes_in_pieces = 8192;
+inline constexpr int64_t most_classes_in_pieces = 6144;
 
 // Neighbouring classes of an axis.
 struct ClassStretch {

@@ -16,6 +16,8 @@ namespace {
 // more than some hundred slabs: then they are larger, up to what would fill memory.
 constexpr int64_t gradient_bytes_most = int64_t(1) << 20, memory_bytes = int64_t(1) << 30;
 constexpr int64_t most_slabs = 256, least_slabs = 4;
+// Of all slabs' plans.  Making them takes up to twice as much, and 64 MiB are all that planning may take.
+constexpr int64_t most_plan_bytes = int64_t(24) << 20;
 
 using Spans = std::array<Span, 3>;
 
@@ -120,6 +122,7 @@ std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtyp
                          " elements, or a stride and a dilation that leave fewer of them out");
     const int64_t sample_limit =
         std::max<int64_t>({1, gradient_bytes_most / elem_bytes / g.in_channels, static_cast<int64_t>(of_slab)});
+    int64_t plans = 0;  // bytes of memory
     const auto add_slab = [&](const Spans& box) {
         Geometry slab = g;
         Extents lo{}, extent{};
@@ -140,6 +143,11 @@ std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtyp
             slab.batch = at_once;
             Plan plan = make_plan(ConvProblem(slab), Pass::input_grad, dtype, Algorithm::direct, isa, threads, true);
             if (plan.empty()) return;
+            plans += plan_bytes(plan);
+            if (plans > most_plan_bytes)
+                throw ShapeError("the halo of padding_mode has too many unlike residue classes: its plans take more than " +
+                                 std::to_string(most_plan_bytes >> 20) +
+                                 " MiB, expected a smaller stride, kernel or padding");
             halo->gradient_bytes = std::max(halo->gradient_bytes, at_once * elems * elem_bytes);
             halo->column_bytes = std::max(halo->column_bytes, slab.input[2] * static_cast<int64_t>(sizeof(int64_t)));
             halo->slabs.push_back({lo, extent, sample_lo, sample_hi, std::move(plan)});

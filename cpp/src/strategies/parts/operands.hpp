@@ -1,6 +1,7 @@
 // The operands of one part of the residue classes: the result and the weights begin where the part's do.
 //
-// In:  a Plan with ClassParts, one of them, the operands of the call.   Out: what the part's own plan is carried out with.
+// In:  a Plan with ClassParts, one of them, the operands of the call.   Out: what the part's own plan is carried out
+// with.
 // Next: plan/class_parts.hpp.
 #pragma once
 

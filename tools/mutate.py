@@ -124,6 +124,12 @@ class Tests:
         install = ["cmake", "--install", str(self.build), "--prefix", str(self.copy / "python/convpp")]
         for command in (configure, build, install):
             subprocess.run(command, check=True)
+        # What an installation says of itself, which a test asks for.
+        version = tomllib.loads((self.copy / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+        about = self.copy / f"python/convpp-{version}.dist-info"
+        about.mkdir(exist_ok=True)
+        metadata = f"Metadata-Version: 2.1\nName: convpp\nVersion: {version}\n"
+        (about / "METADATA").write_text(metadata, encoding="utf-8")
 
     def command(self, test: str) -> list[str]:
         """A C++ program, a file of tests/, or all of pytest, up to the first failure."""

@@ -7,9 +7,11 @@
 #include "machine/dispatch.hpp"
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
+#include "repair/dot_products.hpp"
+#include "repair/dot_sums.hpp"
 #include "repair/finite.hpp"
-#include "repair/narrow_products.hpp"
-#include "repair/narrow_sums.hpp"
+#include "repair/lane_products.hpp"
+#include "repair/lane_sums.hpp"
 #include "strategies/parts/operands.hpp"
 
 namespace convpp {
@@ -79,7 +81,8 @@ void repair_products(const Plan& plan, const Operands<T>& operands, int64_t batc
     for (const MapPlan& m : plan.maps) {
         if (!m.map.reads_padding()) continue;
         find_bounds(plan, m.map, operands.w, threads, memory.bounds, buffers);
-        if (is_narrow(plan)) repair_narrow(plan, m.map, operands, batch, threads, memory.bounds, buffers);
+        if (buffers[0].lane.group > 0) repair_lanes(plan, m.map, operands, batch, threads, memory.bounds, buffers);
+        else if (buffers[0].dots.used) repair_dots(plan, m.map, operands, batch, threads, memory.bounds, buffers);
         else repair_panels(plan, m.map, operands, batch, threads, memory.bounds, buffers);
     }
 }
@@ -116,7 +119,8 @@ void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, std
     const Border border(plan.maps[0].map);
     find_spoiled(plan, border, operands.dy, threads, memory.spoiled);
     const auto buffers = repair_buffers<SumRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
-    if (has_long_rows(plan)) repair_narrow_sums(plan, border, operands, threads, memory.spoiled, buffers);
+    if (buffers[0].lane.group > 0) repair_lane_sums(plan, border, operands, threads, memory.spoiled, buffers);
+    else if (buffers[0].dots.used) repair_dot_sums(plan, border, operands, threads, memory.spoiled, buffers);
     else repair_sum_panels(plan, border, operands, threads, memory.spoiled, buffers);
 }
 

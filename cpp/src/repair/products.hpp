@@ -5,7 +5,7 @@
 //       for each tile of its pixels, of all samples: sums over the taps inside           (kernels/tile/)
 //
 // In:  a Plan and the operands of a call that has been carried out.   Out: results as the definition has them.
-// Next: depthwise.hpp, where channels are too few for panels.
+// Next: lane_products.hpp and dot_products.hpp, where channels are too few for panels.
 //
 // A sum goes through the taps inside in order, and at each through the channels: so its bits follow from its own
 // operands alone, not from threads or the batch.
@@ -20,15 +20,14 @@
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 #include "repair/border.hpp"
+#include "repair/dots.hpp"
 #include "repair/finite.hpp"
-#include "repair/rows.hpp"
+#include "repair/lanes.hpp"
+#include "repair/shape.hpp"
 #include "source/border_map.hpp"
 #include "strategies/operands.hpp"
 
 namespace convpp {
-
-// The shape of tile that multiplies: its panels are two vectors wide on every instruction set.
-inline constexpr int repair_shape = 1;
 
 // The least box that holds all taps of a result channel with a weight that is not finite.
 struct TapBounds {
@@ -48,67 +47,14 @@ struct TapBounds {
     }
 };
 
-// A pass of y or dx, as the definition has it: single channels, whatever the plan makes of them.
-struct RepairShape {
-    int64_t groups, channels, result_channels;  // of a group
-    TensorStrides strides;  // of the source
-    bool in_place;  // tiles can read the source
-
-    explicit RepairShape(const Plan& plan) {
-        const Geometry& g = plan.problem.geometry();
-        const bool to_input = plan.pass == Pass::input_grad;
-        groups = g.groups;
-        channels = (to_input ? g.out_channels : g.in_channels) / g.groups;
-        result_channels = (to_input ? g.in_channels : g.out_channels) / g.groups;
-        strides = to_input ? y_strides(plan.problem) : x_strides(plan.problem);
-        in_place = !plan.converts() && !plan.maps[0].map.has_border();
-    }
-    // The weights of a result channel begin so far on.
-    int64_t weights_at(const Plan& plan, int64_t channel) const {
-        return channel / result_channels * plan.weights.group + channel % result_channels * plan.weights.result_channel;
-    }
-};
-
-inline int64_t source_pixels(const Plan& plan) {
-    const Extents& extents = plan.pass == Pass::input_grad ? plan.problem.output() : plan.problem.geometry().input;
-    return extents[0] * extents[1] * extents[2];
-}
-
-inline bool is_depthwise(const Plan& plan) {
-    const Geometry& g = plan.problem.geometry();
-    return g.groups > 1 && g.in_channels == g.groups && g.out_channels == g.groups && !plan.maps[0].map.has_border();
-}
-
-// Whether planes of channels_first are turned so that their channels lie side by side: small ones, of depthwise layers.
-inline bool turns_planes(const Plan& plan) {
-    constexpr int64_t small = 4096;
-    return is_depthwise(plan) && !plan.channels_last() &&
-           std::max(source_pixels(plan),
-                    plan.problem.y_elems() / plan.batch() / plan.problem.geometry().out_channels) <= small;
-}
-
-// to[pixel][channel], `width` apart, of planes of `pixels` elements.
-template <class T>
-void turn_planes(const kernels::KernelTable<T>& kernel, const Stored<T>& planes, int64_t pixels, int64_t channels,
-                 int64_t width, T* to) {
-    std::array<int64_t, 256> offsets;
-    for (int64_t c = 0; c < channels; ++c) offsets[static_cast<size_t>(c)] = c * pixels;
-    const kernels::Run run{0, 0, pixels};
-    reading(kernel, planes).transpose_panel(planes.at, offsets.data(), channels, &run, 1, to, width, planes.end);
-}
-
-// Where a tap of a map lies in the weights of a pair of channels.
-inline int64_t weight_at(const Plan& plan, const IndexMap& map, const Extents& tap) {
-    int64_t at = 0;
-    for (size_t a = 0; a < 3; ++a) at += map.axis[a].taps[static_cast<size_t>(tap[a])].weight * plan.weights.axis[a];
-    return at;
-}
-
 inline int64_t most_taps(const Plan& plan) {
     int64_t most = 0;
     for (const MapPlan& m : plan.maps) most = std::max(most, m.map.taps());
     return most;
 }
+
+// So many pixels are written at once, at most.
+inline constexpr int64_t most_repaired = 128;
 
 // What a thread needs.
 template <class T>
@@ -119,9 +65,11 @@ struct ProductRepair {
     bool* wanted;  // of the panel's lanes
     const T** row;
     T** row_sums;
-    T* planes;  // depthwise, channels_first: of the panel's channels, side by side
+    RepairLanes<T> lane;  // which of the three serves, the plan says
+    RepairDots<T> dots;
 
-    ProductRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    ProductRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : lane(carver, plan, kernel), dots(carver, plan, kernel) {
         const kernels::TileKernels<T>& tiles = kernel.tiles[repair_shape];
         const RepairShape shape(plan);
         const int64_t pairs = checked_mul(shape.channels, most_taps(plan), "the workspace");
@@ -135,11 +83,10 @@ struct ProductRepair {
         bias = carver.take<T>(width);
         offsets = carver.take<int64_t>(pairs);
         channels = carver.take<int64_t>(width);
-        result_at = carver.take<int64_t>(rows);
+        result_at = carver.take<int64_t>(most_repaired);
         wanted = carver.take<bool>(width);
         row = carver.take<const T*>(rows);
         row_sums = carver.take<T*>(rows);
-        planes = carver.take<T>(turns_planes(plan) ? source_pixels(plan) * width + kernel.lanes : 0);
         for (int64_t i = 0; row_sums != nullptr && i < rows; ++i) row_sums[i] = sums + i * width;
     }
 };
@@ -231,35 +178,52 @@ void store_rounded(T sum, S& to) {
     else to = S::from(static_cast<float>(sum));
 }
 
-// Writes whole sums[row][lane] to the results that begin at result_at[row], for the lanes that are wanted.
+// Sums of some pixels and lanes: from one to the next of both.
+template <class T>
+struct RepairedSums {
+    const T* at;
+    int64_t pixel, lane = 1;
+};
+
+// Writes whole sums to the results that begin at result_at[pixel], for the lanes that are wanted.
 template <class T>
 void write_repaired(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
-                    const ProductRepair<T>& own, int64_t rows, int64_t lanes) {
+                    const ProductRepair<T>& own, const RepairedSums<T>& sums, int64_t pixels, int64_t lanes) {
     const bool* const wanted = own.wanted;
     const int64_t step = plan.result.channel;
-    const auto put = [&](int64_t to, const T* sums, int64_t count) {
-        apply_epilogue(kernel, operands.epilogue.from(to), {sums, count, 1, count}, operands.result + to, count);
+    std::array<T, static_cast<size_t>(most_repaired)> together;
+    const auto put = [&](int64_t to, int64_t count) {
+        apply_epilogue(kernel, operands.epilogue.from(to), {together.data(), count, 1, count}, operands.result + to,
+                       count);
     };
     if (operands.epilogue.none()) {
         with_results(operands.result, [&](auto* results) {
-            for (int64_t j = 0; j < lanes; ++j)
-                for (int64_t i = 0; i < (wanted[j] ? rows : 0); ++i)
-                    store_rounded(own.sums[i * own.width + j], results[own.result_at[i] + own.channels[j] * step]);
+            const auto store = [&](int64_t i, int64_t j) {
+                store_rounded(sums.at[i * sums.pixel + j * sums.lane], results[own.result_at[i] + own.channels[j] * step]);
+            };
+            if (step == 1)
+                for (int64_t i = 0; i < pixels; ++i)
+                    for (int64_t j = 0; j < lanes; ++j) wanted[j] ? store(i, j) : void();
+            else
+                for (int64_t j = 0; j < lanes; ++j)
+                    for (int64_t i = 0; i < (wanted[j] ? pixels : 0); ++i) store(i, j);
         });
     } else if (step == 1) {  // channels that lie together
         for (int64_t j = 0, end = 0; j < lanes; j = end) {
             for (end = j; end < lanes && own.channels[end] - own.channels[j] == end - j && wanted[end];) ++end;
-            for (int64_t i = 0; i < rows && end > j; ++i)
-                put(own.result_at[i] + own.channels[j], own.sums + i * own.width + j, end - j);
+            for (int64_t i = 0; i < pixels && end > j; ++i) {
+                for (int64_t k = j; k < end; ++k)
+                    together[static_cast<size_t>(k - j)] = sums.at[i * sums.pixel + k * sums.lane];
+                put(own.result_at[i] + own.channels[j], end - j);
+            }
             end = std::max(end, j + 1);
         }
     } else {  // pixels that lie together
-        std::array<T, kernels::max_tile_rows> together;
         for (int64_t j = 0; j < lanes; ++j)
-            for (int64_t i = 0, end = 0; i < (wanted[j] ? rows : 0); i = end) {
-                for (end = i; end < rows && own.result_at[end] - own.result_at[i] == end - i; ++end)
-                    together[static_cast<size_t>(end - i)] = own.sums[end * own.width + j];
-                put(own.result_at[i] + own.channels[j] * step, together.data(), end - i);
+            for (int64_t i = 0, end = 0; i < (wanted[j] ? pixels : 0); i = end) {
+                for (end = i; end < pixels && own.result_at[end] - own.result_at[i] == end - i; ++end)
+                    together[static_cast<size_t>(end - i)] = sums.at[end * sums.pixel + j * sums.lane];
+                put(own.result_at[i] + own.channels[j] * step, end - i);
             }
     }
 }
@@ -298,7 +262,7 @@ struct PanelRepair {
                 const int64_t count = std::min(own.rows, all - first);
                 for (int64_t i = 0; i < count; ++i) place_row(group_source, shape, of, i, first + i, pixels);
                 multiply(of, shape.channels, count);
-                write_repaired(plan, kernel, operands, own, count, lanes);
+                write_repaired(plan, kernel, operands, own, {own.sums, own.width}, count, lanes);
             }
         });
     }
@@ -310,13 +274,9 @@ private:
         const int64_t in_sample = item % pixels;
         const Extents u{of.pixels[0].lo + in_sample / width / height, of.pixels[1].lo + in_sample / width % height,
                         of.pixels[2].lo + in_sample % width};
-        int64_t to = n * plan.result.batch, from = n * shape.strides.batch;
-        for (size_t a = 0; a < 3; ++a) {
-            const AxisMap& axis = map.axis[a];
-            to += (axis.result_start + u[a] * axis.result_step) * plan.result.axis[a];
-            if (shape.in_place) from += u[a] * axis.source_step * shape.strides.axis[a];
-        }
-        own.result_at[i] = to;
+        int64_t from = n * shape.strides.batch;
+        for (size_t a = 0; a < 3 && shape.in_place; ++a) from += u[a] * map.axis[a].source_step * shape.strides.axis[a];
+        own.result_at[i] = result_at(plan, map, n, u);
         if (shape.in_place) {
             own.row[i] = group_source.plain() + from;
             return;
@@ -360,12 +320,6 @@ private:
         for (int64_t i = 0; i < count; ++i) std::copy_n(own.bias, own.width, own.row_sums[i]);
     }
 };
-
-// So many parts of each of some items make enough tasks for the threads.
-inline int64_t repair_parts(int64_t items, int threads) {
-    constexpr int64_t most_parts = 64;
-    return threads == 1 ? 1 : std::clamp(ceil_div(tasks_of_thread * threads, items), int64_t(1), most_parts);
-}
 
 // Of one map, where its result channels are wide enough for panels.
 template <class T>

@@ -5,7 +5,7 @@
 //       sums[tap][source channel][filter] += x * dy                                     (kernels/tile/)
 //
 // In:  a Plan and the operands of a call that has been carried out; which taps of which filters are spoiled.
-// Out: dw as the definition has it.   Next: narrow_sums.hpp, where channels are too few for panels.
+// Out: dw as the definition has it.   Next: lane_sums.hpp and dot_sums.hpp, where channels are few.
 #pragma once
 
 #include <algorithm>
@@ -16,9 +16,10 @@
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 #include "repair/border.hpp"
+#include "repair/dots.hpp"
 #include "repair/finite.hpp"
-#include "repair/products.hpp"
-#include "repair/rows.hpp"
+#include "repair/lanes.hpp"
+#include "repair/shape.hpp"
 #include "source/border_map.hpp"
 #include "strategies/operands.hpp"
 
@@ -114,9 +115,11 @@ struct SumRepair {
     const T** row;
     T** row_sums;
     unsigned char* again;  // of the taps of a task
-    T *x_planes, *dy_planes;  // depthwise, channels_first: of dot_lanes channels, side by side
+    RepairLanes<T> lane;  // which of the three serves, the plan says
+    RepairDots<T> dots;
 
-    SumRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
+    SumRepair(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
+        : lane(carver, plan, kernel), dots(carver, plan, kernel) {
         const kernels::TileKernels<T>& tiles = kernel.tiles[repair_shape];
         const Geometry& g = plan.problem.geometry();
         width = int64_t(tiles.vectors) * kernel.lanes;
@@ -128,17 +131,13 @@ struct SumRepair {
         panel = carver.take<T>(most_pixels * width + kernel.lanes);
         runs = carver.take<kernels::Run>(std::max(most_pixels, width));
         source = carver.take<T>(in_place ? 0 : channel_block * most_pixels);
-        sums = carver.take<T>(tap_block * std::max(channel_block * width, dot_lanes));
+        sums = carver.take<T>(tap_block * channel_block * width);
         positions = carver.take<int64_t>(std::max(most_pixels, width));
         in_source = carver.take<int64_t>(in_place ? 0 : most_pixels);
         filters = carver.take<int64_t>(width);
         row = carver.take<const T*>(channel_block);
         row_sums = carver.take<T*>(channel_block);
         again = carver.take<unsigned char>(tap_block);
-        const bool turns = turns_planes(plan);
-        const int64_t y_pixels = turns ? plan.problem.y_elems() / plan.batch() / g.out_channels : 0;
-        x_planes = carver.take<T>(turns ? source_pixels(plan) * dot_lanes + kernel.lanes : 0);
-        dy_planes = carver.take<T>(turns ? y_pixels * dot_lanes + kernel.lanes : 0);
     }
 };
 

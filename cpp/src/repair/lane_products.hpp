@@ -1,0 +1,102 @@
+// The same as products.hpp for groups of a few channels: vectors of neighbouring channels in place of panels, which such
+// groups would not fill.
+//
+//   for each vector of channels, part of the samples                                    parallel: the tasks
+//     for each class of pixels with such a channel: sums over the taps inside           (kernels/channel/)
+//
+// In:  a Plan and the operands of a call that has been carried out.   Out: results as the definition has them.
+// Next: nonfinite.cpp, which chooses.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "machine/parallel.hpp"
+#include "repair/lanes.hpp"
+#include "repair/products.hpp"
+
+namespace convpp {
+
+// Of one map, and a vector of channels from `first` on.
+template <class T>
+struct LaneProducts {
+    const Plan& plan;
+    const IndexMap& map;
+    const Border& border;
+    const kernels::KernelTable<T>& kernel;
+    const Operands<T>& operands;
+    const TapBounds* bounds;
+    const ProductRepair<T>& own;
+    int64_t first, count;
+    const RepairShape shape{plan};
+    const RepairLanes<T>& lane = own.lane;
+    const int64_t lanes = kernel.lanes, taps = border.taps();
+
+    void run(int64_t sample_lo, int64_t sample_hi) const {
+        if (std::all_of(bounds + first, bounds + first + count, [](const TapBounds& of) { return of.none(); })) return;
+        for (int64_t j = 0; j < lanes; ++j) {
+            const int64_t channel = own.channels[j] = first + std::min(j, count - 1);
+            own.bias[j] = operands.bias ? operands.bias[channel] : T(0);
+            const Stored<T> w = operands.w + shape.weights_at(plan, channel);
+            for_each_position(border.tap_extents(), [&](const Extents& tap) {
+                T* const to = lane.all + border.tap_index(tap) * lanes + j;
+                for (int64_t c = 0; c < lane.group; ++c)
+                    to[c * taps * lanes] = w[c * plan.weights.source_channel + weight_at(plan, map, tap)];
+            });
+        }
+        for (int64_t n = sample_lo; n < sample_hi; ++n) {
+            const Stored<T> source =
+                operands.source(plan.pass) + (n * shape.strides.batch + first * shape.strides.channel);
+            const RepairPlanes<T> planes =
+                lane.planes(plan, kernel, source, shape.strides, shape.extents, count, lane.source);
+            border.for_each_class([&](const PixelClass& of) {
+                if (find_wanted(bounds, of, count, own)) repair_class(of, planes, n);
+            });
+        }
+    }
+
+private:
+    void repair_class(const PixelClass& of, const RepairPlanes<T>& planes, int64_t n) const {
+        const LaneTaps its(map, of.taps, planes.step);
+        const int64_t inside = of.tap_count();
+        int64_t t = 0;
+        its.for_each([&](const Extents& tap, int64_t offset) {
+            lane.offsets[t] = offset;
+            for (int64_t c = 0; c < lane.group; ++c)
+                std::copy_n(lane.all + (c * taps + border.tap_index(tap)) * lanes, lanes,
+                            lane.some + (c * inside + t) * lanes);
+            ++t;
+        });
+        const int64_t pixel = map.axis[2].result_step * plan.result.axis[2];
+        const auto place = [&](int64_t row, int64_t pixels, const Extents& u) {
+            lane.rows[row] = {inside > 0 ? its.at(u) : 0, row * pixels * lanes};
+            const int64_t at = result_at(plan, map, n, u);
+            for (int64_t i = 0; i < pixels; ++i) own.result_at[row * pixels + i] = at + i * pixel;
+        };
+        for_each_rows(of, lane.most_pixels, lane.most_pixels, place, [&](int64_t rows, int64_t pixels) {
+            kernel.channel_tiles[lane.kernel_index](inside, its.line(), lane.offsets,
+                                                    {lane.rows, rows, pixels, its.pixel_step(), lanes}, planes.at,
+                                                    lane.some, lane.sums, kernels::Start::column_bias, own.bias);
+            write_repaired(plan, kernel, operands, own, {lane.sums, lanes}, rows * pixels, count);
+        });
+    }
+};
+
+// Of one map.
+template <class T>
+void repair_lanes(const Plan& plan, const IndexMap& map, const Operands<T>& operands, int64_t batch, int threads,
+                  const TapBounds* bounds, const ThreadBuffers<ProductRepair<T>>& buffers) {
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const Border border(map);
+    const RepairShape shape(plan);
+    const int64_t all = shape.groups * shape.result_channels, blocks = ceil_div(all, kernel.lanes);
+    const int64_t parts = std::min(batch, repair_parts(blocks, threads));
+    parallel_for(blocks * parts, threads, [&](int64_t task, int thread) {
+        const int64_t first = task / parts * kernel.lanes, part = task % parts;
+        LaneProducts<T>{plan,  map,      border, kernel, operands, bounds, buffers[static_cast<size_t>(thread)],
+                        first, std::min<int64_t>(kernel.lanes, all - first)}
+            .run(part * batch / parts, (part + 1) * batch / parts);
+    });
+}
+
+}  // namespace convpp

@@ -35,6 +35,10 @@ public:
         : axis_(&axis), taps_(static_cast<int64_t>(axis.taps.size())), first_(axis.taps.front().offset) {
         step_ = taps_ > 1 ? axis.taps[1].offset - first_ : 1;
         inside_ = axis.has_border() ? Span{0, axis.count} : axis.pixels_inside();
+        find_classes([&](Span pixels, Span taps) {
+            if (class_count_ < most_classes) classes_[class_count_] = {pixels, taps};
+            ++class_count_;
+        });
     }
 
     int64_t taps() const { return taps_; }
@@ -54,6 +58,18 @@ public:
     // body(pixels, taps) for all classes in order.
     template <class Body>
     void for_each_class(const Body& body) const {
+        if (class_count_ > most_classes) return find_classes(body);
+        for (size_t i = 0; i < class_count_; ++i) body(classes_[i].pixels, classes_[i].taps);
+    }
+
+private:
+    struct AxisClass {
+        Span pixels, taps;
+    };
+    static constexpr size_t most_classes = 16;  // that are kept: divisions take longer than what few pixels are for
+
+    template <class Body>
+    void find_classes(const Body& body) const {
         for (int64_t lo = 0, hi = 0; lo < axis_->count; lo = hi) {
             const Span taps = taps_of(lo);
             hi = lo >= inside_.lo && lo < inside_.hi ? inside_.hi : lo + 1;
@@ -65,10 +81,11 @@ public:
         }
     }
 
-private:
     const AxisMap* axis_ = nullptr;
     int64_t taps_ = 0, first_ = 0, step_ = 1;
     Span inside_;
+    std::array<AxisClass, most_classes> classes_;
+    size_t class_count_ = 0;
 };
 
 // Pixels that read the same taps inside.

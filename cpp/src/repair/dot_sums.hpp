@@ -94,11 +94,11 @@ private:
             for (int64_t d = 0; d < of.taps[0].length(); ++d)
                 for (int64_t h = 0; h < of.taps[1].length(); ++h)
                     dots.offsets[columns++] = c * x.channel + d * depth.tap + h * height.tap;
-        const auto place = [&](int64_t row, int64_t, const Extents& u) {
+        const auto place = [&](int64_t row, int64_t, int64_t, const Extents& u) {
             dots.rows[row] = {depth.at(u[0], of.taps[0].lo) + height.at(u[1], of.taps[1].lo) + u[2] - width.lo,
                               plan.result.offset(n, first, u)};
         };
-        for_each_rows(of, dots.most_vectors, dots.most_vectors * lanes, place, [&](int64_t rows, int64_t pixels) {
+        for_each_rows(of, 1, dots.most_vectors, dots.most_vectors * lanes, place, [&](int64_t rows, int64_t pixels) {
             std::fill_n(dots.part, filters * columns, T(0));
             add_rows(rows, pixels, columns, x.at);
             for (int64_t k = 0; k < filters; ++k) {

@@ -34,51 +34,60 @@ struct LaneProducts {
 
     void run(int64_t sample_lo, int64_t sample_hi) const {
         if (std::all_of(bounds + first, bounds + first + count, [](const TapBounds& of) { return of.none(); })) return;
-        for (int64_t j = 0; j < lanes; ++j) {
-            const int64_t channel = own.channels[j] = first + std::min(j, count - 1);
-            own.bias[j] = operands.bias ? operands.bias[channel] : T(0);
-            const Stored<T> w = operands.w + shape.weights_at(plan, channel);
-            for_each_position(border.tap_extents(), [&](const Extents& tap) {
-                T* const to = lane.all + border.tap_index(tap) * lanes + j;
-                for (int64_t c = 0; c < lane.group; ++c)
-                    to[c * taps * lanes] = w[c * plan.weights.source_channel + weight_at(plan, map, tap)];
-            });
-        }
-        for (int64_t n = sample_lo; n < sample_hi; ++n) {
+        fill_weights();
+        for (int64_t n = sample_lo; n < sample_hi; n += lane.samples) {
+            const int64_t samples = std::min(lane.samples, sample_hi - n);
             const Stored<T> source =
                 operands.source(plan.pass) + (n * shape.strides.batch + first * shape.strides.channel);
             const RepairPlanes<T> planes =
-                lane.planes(plan, kernel, source, shape.strides, shape.extents, count, lane.source);
+                lane.planes(plan, kernel, source, shape.strides, shape.extents, count, samples, lane.source);
+            const LaneTaps its(map, border, planes.step);
             border.for_each_class([&](const PixelClass& of) {
-                if (find_wanted(bounds, of, count, own)) repair_class(of, planes, n);
+                if (find_wanted(bounds, of, count, own)) repair_class(of, its, planes, n, samples);
             });
         }
     }
 
 private:
-    void repair_class(const PixelClass& of, const RepairPlanes<T>& planes, int64_t n) const {
-        const LaneTaps its(map, of.taps, planes.step);
-        const int64_t inside = of.tap_count();
-        int64_t t = 0;
-        its.for_each([&](const Extents& tap, int64_t offset) {
-            lane.offsets[t] = offset;
-            for (int64_t c = 0; c < lane.group; ++c)
-                std::copy_n(lane.all + (c * taps + border.tap_index(tap)) * lanes, lanes,
-                            lane.some + (c * inside + t) * lanes);
-            ++t;
+    void fill_weights() const {
+        const LaneTaps its(map, border, {1, 1, 1});
+        for (int64_t j = 0; j < lanes; ++j) {
+            const int64_t channel = own.channels[j] = first + std::min(j, count - 1);
+            own.bias[j] = operands.bias ? operands.bias[channel] : T(0);
+            lane.channel_at[j] = shape.weights_at(plan, channel);
+        }
+        with_elements(operands.w, [&](const auto* w) {
+            for_each_position(border.tap_extents(), [&](const Extents& tap) {
+                for (int64_t c = 0; c < lane.group; ++c) {
+                    const auto* const from = w + c * plan.weights.source_channel + weight_at(plan, map, tap);
+                    T* const to = lane.all + (c * taps + its.index(tap)) * lanes;
+                    for (int64_t j = 0; j < lanes; ++j) to[j] = computed<T>(from[lane.channel_at[j]]);
+                }
+            });
         });
-        const int64_t pixel = map.axis[2].result_step * plan.result.axis[2];
-        const auto place = [&](int64_t row, int64_t pixels, const Extents& u) {
-            lane.rows[row] = {inside > 0 ? its.at(u) : 0, row * pixels * lanes};
-            const int64_t at = result_at(plan, map, n, u);
+    }
+
+    void repair_class(const PixelClass& of, const LaneTaps& its, const RepairPlanes<T>& planes, int64_t n,
+                      int64_t samples) const {
+        const int64_t inside = of.tap_count(), pixel = map.axis[2].result_step * plan.result.axis[2];
+        its.find_offsets(of.taps, lane.offsets);
+        its.for_each_stretch(of.taps, [&](int64_t from, int64_t to, int64_t stretch) {
+            for (int64_t c = 0; c < lane.group; ++c)
+                std::copy_n(lane.all + (c * taps + from) * lanes, stretch * lanes,
+                            lane.some + (c * inside + to) * lanes);
+        });
+        const auto place = [&](int64_t row, int64_t pixels, int64_t sample, const Extents& u) {
+            lane.rows[row] = {sample * planes.sample + (inside > 0 ? its.at(of.taps, u) : 0), row * pixels * lanes};
+            const int64_t at = result_at(plan, map, n + sample, u);
             for (int64_t i = 0; i < pixels; ++i) own.result_at[row * pixels + i] = at + i * pixel;
         };
-        for_each_rows(of, lane.most_pixels, lane.most_pixels, place, [&](int64_t rows, int64_t pixels) {
-            kernel.channel_tiles[lane.kernel_index](inside, its.line(), lane.offsets,
+        const auto use = [&](int64_t rows, int64_t pixels) {
+            kernel.channel_tiles[lane.kernel_index](inside, its.line(of.taps), lane.offsets,
                                                     {lane.rows, rows, pixels, its.pixel_step(), lanes}, planes.at,
                                                     lane.some, lane.sums, kernels::Start::column_bias, own.bias);
             write_repaired(plan, kernel, operands, own, {lane.sums, lanes}, rows * pixels, count);
-        });
+        };
+        for_each_rows(of, samples, lane.most_pixels, lane.most_pixels, place, use);
     }
 };
 

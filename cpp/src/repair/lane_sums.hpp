@@ -37,77 +37,75 @@ struct LaneSums {
     void run() const {
         if (std::none_of(spoiled + first, spoiled + first + count, [](const SpoiledFilter& of) { return of.any; }))
             return;
-        for (int64_t t = 0; t < taps * count; ++t)
-            lane.again[t] = spoiled[first + t % count].again(border.tap_of(t / count));
+        for (int64_t t = 0; t < taps; ++t) {
+            const Extents tap = border.tap_of(t);
+            for (int64_t j = 0; j < count; ++j) lane.again[t * count + j] = spoiled[first + j].again(tap);
+        }
         std::fill_n(lane.all, lane.group * taps * lanes, T(0));
-        if (!any_left()) return;
-        for (int64_t n = 0; n < plan.batch(); ++n) {
+        for (int64_t n = 0; n < plan.batch() && any_left(); n += lane.samples) {  // a sum that is NaN stays NaN
+            const int64_t samples = std::min(lane.samples, plan.batch() - n);
             const Stored<T> x = operands.x + (n * shape.strides.batch + first * shape.strides.channel);
             const Stored<T> dy = operands.dy + (n * plan.result.batch + first * plan.result.channel);
             const RepairPlanes<T> source =
-                lane.planes(plan, kernel, x, shape.strides, shape.extents, count, lane.source);
+                lane.planes(plan, kernel, x, shape.strides, shape.extents, count, samples, lane.source);
             const RepairPlanes<T> its_dy =
-                lane.planes(plan, kernel, dy, plan.result, plan.problem.output(), count, lane.dy);
-            border.for_each_class([&](const PixelClass& of) { add_class(of, source, its_dy); });
-            if (!any_left()) break;  // a sum that is NaN stays NaN
+                lane.planes(plan, kernel, dy, plan.result, plan.problem.output(), count, samples, lane.dy);
+            const LaneTaps its(map, border, source.step);
+            border.for_each_class([&](const PixelClass& of) { add_class(of, its, source, its_dy, samples); });
         }
-        for_each_sum([&](int64_t k, int64_t c, const Extents& tap, T sum) {
-            operands.result.plain()[k * plan.weights.result_channel + c * plan.weights.source_channel +
-                                    weight_at(plan, map, tap)] = sum;
+        for_each_sum([&](int64_t k, int64_t c, int64_t at, T sum) {
+            operands.result.plain()[k * plan.weights.result_channel + c * plan.weights.source_channel + at] = sum;
             return true;
         });
     }
 
 private:
-    // visit(filter, source channel, tap, sum) for all that are to be computed again, while it returns true.
+    // visit(filter, source channel, where its tap is in dw, sum) for all that are to be computed again, while it returns true.
     template <class Visit>
     bool for_each_sum(const Visit& visit) const {
+        const LaneTaps its(map, border, {1, 1, 1});
         for (int64_t d = 0; d < border.axis[0].taps(); ++d)
             for (int64_t h = heights.lo; h < heights.hi; ++h)
-                for (int64_t w = 0; w < border.axis[2].taps(); ++w)
-                    for (int64_t j = 0; j < count; ++j) {
-                        const Extents tap{d, h, w};
-                        if (!lane.again[border.tap_index(tap) * count + j]) continue;
-                        for (int64_t c = 0; c < lane.group; ++c)
-                            if (!visit(first + j, c, tap, lane.all[(c * taps + border.tap_index(tap)) * lanes + j]))
-                                return false;
-                    }
+                for (int64_t w = 0; w < border.axis[2].taps(); ++w) {
+                    const Extents tap{d, h, w};
+                    const bool* const again = lane.again + border.tap_index(tap) * count;
+                    const T* const sums = lane.all + its.index(tap) * lanes;
+                    const int64_t at = weight_at(plan, map, tap);
+                    for (int64_t j = 0; j < count; ++j)
+                        for (int64_t c = 0; c < (again[j] ? lane.group : 0); ++c)
+                            if (!visit(first + j, c, at, sums[c * taps * lanes + j])) return false;
+                }
         return true;
     }
     bool any_left() const {
-        return !for_each_sum([](int64_t, int64_t, const Extents&, T sum) { return sum != sum; });
+        return !for_each_sum([](int64_t, int64_t, int64_t, T sum) { return sum != sum; });
     }
 
-    void add_class(const PixelClass& of, const RepairPlanes<T>& source, const RepairPlanes<T>& dy) const {
+    void add_class(const PixelClass& of, const LaneTaps& its, const RepairPlanes<T>& source,
+                   const RepairPlanes<T>& dy, int64_t samples) const {
         std::array<Span, 3> inside = of.taps;
         inside[1] = {std::max(inside[1].lo, heights.lo), std::min(inside[1].hi, heights.hi)};
         const int64_t all = inside[0].length() * inside[1].length() * inside[2].length();
         if (all == 0) return;
-        const LaneTaps its(map, inside, source.step);
-        int64_t t = 0;
-        its.for_each([&](const Extents&, int64_t offset) { lane.offsets[t++] = offset; });
-        move(its, all, [&](T* of_tap, T* part) { std::copy_n(of_tap, lanes, part); });
-        const auto place = [&](int64_t row, int64_t, const Extents& u) {
-            lane.rows[row] = {its.at(u), u[0] * dy.step[0] + u[1] * dy.step[1] + u[2] * dy.step[2]};
+        its.find_offsets(inside, lane.offsets);
+        const auto move = [&](const auto& copy) {
+            its.for_each_stretch(inside, [&](int64_t at, int64_t of_class, int64_t stretch) {
+                for (int64_t c = 0; c < lane.group; ++c)
+                    copy(lane.all + (c * taps + at) * lanes, lane.some + (c * all + of_class) * lanes, stretch * lanes);
+            });
         };
-        for_each_rows(of, lane.most_pixels, std::numeric_limits<int64_t>::max(), place,
-                      [&](int64_t rows, int64_t pixels) {
-                          kernel.channel_sums[lane.kernel_index](
-                              all, lane.offsets, {lane.rows, rows, pixels, its.pixel_step(), dy.step[2]}, source.at,
-                              dy.at, lane.some);
-                      });
-        move(its, all, [&](T* of_tap, T* part) { std::copy_n(part, lanes, of_tap); });
-    }
-
-    // copy(sums of a tap, the same among those of a class's taps)
-    template <class Copy>
-    void move(const LaneTaps& its, int64_t all, const Copy& copy) const {
-        int64_t t = 0;
-        its.for_each([&](const Extents& tap, int64_t) {
-            for (int64_t c = 0; c < lane.group; ++c)
-                copy(lane.all + (c * taps + border.tap_index(tap)) * lanes, lane.some + (c * all + t) * lanes);
-            ++t;
-        });
+        move([](const T* sums, T* some, int64_t elems) { std::copy_n(sums, elems, some); });
+        const auto place = [&](int64_t row, int64_t, int64_t n, const Extents& u) {
+            lane.rows[row] = {n * source.sample + its.at(inside, u),
+                              n * dy.sample + u[0] * dy.step[0] + u[1] * dy.step[1] + u[2] * dy.step[2]};
+        };
+        const auto use = [&](int64_t rows, int64_t pixels) {
+            kernel.channel_sums[lane.kernel_index](all, lane.offsets,
+                                                   {lane.rows, rows, pixels, its.pixel_step(), dy.step[2]}, source.at,
+                                                   dy.at, lane.some);
+        };
+        for_each_rows(of, samples, lane.most_pixels, std::numeric_limits<int64_t>::max(), place, use);
+        move([](T* sums, const T* some, int64_t elems) { std::copy_n(some, elems, sums); });
     }
 };
 

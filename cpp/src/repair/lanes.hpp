@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <limits>
+#include <cstdlib>
 
 #include "machine/dispatch.hpp"
 #include "machine/workspace.hpp"
@@ -18,8 +18,9 @@
 
 namespace convpp {
 
-// Planes up to this are copied, so that what all taps read stays in the caches.
-inline constexpr int64_t small_plane = 4096;
+// Planes up to this are copied, so that what all taps read stays in the caches; of several samples, if they are smaller
+// still.
+inline constexpr int64_t small_plane = 4096, copied_at_once = 2048;
 
 // Which of the kernels along the channels serves a plan's groups; none: -1.
 template <class T>
@@ -34,13 +35,13 @@ int lane_kernel(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     return -1;
 }
 
-// Planes of some channels: where they begin, from pixel to pixel along each axis, and from channel to channel (vectors
-// have them side by side).
+// Planes of some channels: where they begin, from pixel to pixel along each axis, from channel to channel (vectors have
+// them side by side) and from sample to sample.
 template <class T>
 struct RepairPlanes {
     const T* at = nullptr;
     Extents step{};
-    int64_t channel = 1;
+    int64_t channel = 1, sample = 0;
 };
 
 // What a thread needs.
@@ -49,6 +50,7 @@ struct RepairLanes {
     static constexpr int64_t most_pixels = 128;  // rows of a kernel's call, and pixels of its results
     int kernel_index;
     int64_t group = 0;  // channels
+    int64_t samples = 1;  // whose planes are copied at once
     T *source, *dy;  // copied planes
     T *all, *some, *sums;  // weights or sums [channel of the group][tap][lane], of a class; results
     int64_t *offsets, *channel_at;
@@ -62,6 +64,9 @@ struct RepairLanes {
         int64_t taps = 0;
         for (const MapPlan& m : plan.maps) taps = std::max(taps, m.map.taps());
         const int64_t vectors = checked_mul(group, taps, "the workspace");
+        if (!sums_pixels || y_pixels(plan) > 0)
+            samples = std::max<int64_t>(
+                copied_at_once / std::max<int64_t>({source_pixels(plan), sums_pixels ? y_pixels(plan) : 1, 1}), 1);
         source = carver.take<T>(copied(plan, kernel, source_pixels(plan)));
         dy = carver.take<T>(sums_pixels ? copied(plan, kernel, y_pixels(plan)) : 0);
         all = carver.take<T>(checked_mul(vectors, kernel.lanes, "the workspace"));
@@ -73,20 +78,22 @@ struct RepairLanes {
         again = carver.take<bool>(used && sums_pixels ? taps * kernel.lanes : 0);
     }
 
-    // Channels [first, first + count) of the planes of a sample, whose first channel is at `from`.
+    // `count` channels of the planes of some samples, whose first one is at `from`.
     RepairPlanes<T> planes(const Plan& plan, const kernels::KernelTable<T>& kernel, const Stored<T>& from,
-                         const TensorStrides& strides, const Extents& extent, int64_t count, T* copy) const {
+                           const TensorStrides& strides, const Extents& extent, int64_t count, int64_t its_samples,
+                           T* copy) const {
         const int64_t pixels = extent[0] * extent[1] * extent[2], lanes = kernel.lanes;
-        if (reads_in_place(plan, pixels) && count == lanes) return {from.plain(), strides.axis};
+        if (reads_in_place(plan, pixels) && count == lanes) return {from.plain(), strides.axis, 1, strides.batch};
         const kernels::Readers<T>& read = reading(kernel, from);
-        if (plan.channels_last()) {
-            read.split_channels(from.at, strides.axis[2], pixels, count, copy, 0, from.end);
-        } else {
-            for (int64_t j = 0; j < count; ++j) channel_at[j] = j * strides.channel;
-            const kernels::Run run{0, 0, pixels};
-            read.transpose_panel(from.at, channel_at, count, &run, 1, copy, lanes, from.end);
+        for (int64_t j = 0; j < count; ++j) channel_at[j] = j * strides.channel;
+        const kernels::Run run{0, 0, pixels};
+        for (int64_t n = 0; n < its_samples; ++n) {
+            const Stored<T> sample = from + n * strides.batch;
+            T* const to = copy + n * pixels * lanes;
+            if (plan.channels_last()) read.split_channels(sample.at, strides.axis[2], pixels, count, to, 0, from.end);
+            else read.transpose_panel(sample.at, channel_at, count, &run, 1, to, lanes, from.end);
         }
-        return {copy, {extent[1] * extent[2] * lanes, extent[2] * lanes, lanes}};
+        return {copy, {extent[1] * extent[2] * lanes, extent[2] * lanes, lanes}, 1, pixels * lanes};
     }
 
 private:
@@ -96,61 +103,79 @@ private:
     int64_t copied(const Plan& plan, const kernels::KernelTable<T>& kernel, int64_t pixels) const {
         const bool whole = plan.problem.geometry().out_channels % kernel.lanes == 0;
         if (kernel_index < 0 || (whole && reads_in_place(plan, pixels))) return 0;
-        return checked_mul(pixels + 1, kernel.lanes, "the workspace");
+        return checked_mul(checked_mul(samples, pixels, "the workspace") + 1, kernel.lanes, "the workspace");
     }
 };
 
-// Where pixels of a class read its taps: taps follow each other in the order of what they read along the width.
+// A map's taps in the order of what they read along the width, as they are kept, and where its pixels read them.
 class LaneTaps {
 public:
     // `step`: of the planes that are read.
-    LaneTaps(const IndexMap& map, const std::array<Span, 3>& taps, const Extents& step)
-        : taps_(taps),
+    LaneTaps(const IndexMap& map, const Border& border, const Extents& step)
+        : extents_(border.tap_extents()),
           axis_{SourceSteps(map.axis[0], step[0]), SourceSteps(map.axis[1], step[1]),
-                SourceSteps(map.axis[2], step[2])} {
-        turned_ = axis_[2].tap < 0;
+                SourceSteps(map.axis[2], step[2])},
+          turned_(axis_[2].tap < 0) {}
+
+    int64_t index(const Extents& tap) const {
+        return (tap[0] * extents_[1] + tap[1]) * extents_[2] + (turned_ ? extents_[2] - 1 - tap[2] : tap[2]);
     }
     // How many taps in turn are as far apart as pixels.
-    int64_t line() const { return std::abs(axis_[2].tap) == axis_[2].pixel ? taps_[2].length() : 1; }
-    // visit(tap, how far it reads behind the first one) in order.
-    template <class Visit>
-    void for_each(const Visit& visit) const {
-        const int64_t width = taps_[2].length(), next = std::abs(axis_[2].tap);
-        for (int64_t d = taps_[0].lo; d < taps_[0].hi; ++d)
-            for (int64_t h = taps_[1].lo; h < taps_[1].hi; ++h)
-                for (int64_t i = 0; i < width; ++i)
-                    visit(Extents{d, h, turned_ ? taps_[2].hi - 1 - i : taps_[2].lo + i},
-                          (d - taps_[0].lo) * axis_[0].tap + (h - taps_[1].lo) * axis_[1].tap + i * next);
-    }
-    // Where a pixel reads at the first one.
-    int64_t at(const Extents& u) const {
-        return axis_[0].at(u[0], taps_[0].lo) + axis_[1].at(u[1], taps_[1].lo) +
-               axis_[2].at(u[2], turned_ ? taps_[2].hi - 1 : taps_[2].lo);
+    int64_t line(const std::array<Span, 3>& taps) const {
+        return std::abs(axis_[2].tap) == axis_[2].pixel ? taps[2].length() : 1;
     }
     int64_t pixel_step() const { return axis_[2].pixel; }
+    // Where a pixel reads at the first tap of a box.
+    int64_t at(const std::array<Span, 3>& taps, const Extents& u) const {
+        return axis_[0].at(u[0], taps[0].lo) + axis_[1].at(u[1], taps[1].lo) + axis_[2].at(u[2], first(taps));
+    }
+    // How far behind the first one the taps of a box read.
+    void find_offsets(const std::array<Span, 3>& taps, int64_t* offsets) const {
+        const int64_t width = taps[2].length(), next = std::abs(axis_[2].tap);
+        for (int64_t d = 0; d < taps[0].length(); ++d)
+            for (int64_t h = 0; h < taps[1].length(); ++h)
+                for (int64_t i = 0; i < width; ++i) *offsets++ = d * axis_[0].tap + h * axis_[1].tap + i * next;
+    }
+    // visit(index among all taps, among those of a box, how many): taps that follow each other in both.
+    template <class Visit>
+    void for_each_stretch(const std::array<Span, 3>& taps, const Visit& visit) const {
+        const int64_t width = taps[2].length();
+        const bool whole = width == extents_[2];
+        int64_t at = 0;
+        for (int64_t d = taps[0].lo; d < taps[0].hi && width > 0; ++d)
+            for (int64_t h = taps[1].lo, count = whole ? taps[1].length() : 1; h < taps[1].hi; h += count) {
+                visit(index({d, h, first(taps)}), at, count * width);
+                at += count * width;
+            }
+    }
 
 private:
-    std::array<Span, 3> taps_;
+    int64_t first(const std::array<Span, 3>& taps) const { return turned_ ? taps[2].hi - 1 : taps[2].lo; }
+
+    Extents extents_;
     std::array<SourceSteps, 3> axis_;
-    bool turned_ = false;
+    bool turned_;
 };
 
-// Some rows of a class's pixels at a time: place(row, pixels of it, its first pixel), then use(rows, pixels).
+// Some rows of the pixels of a class in some samples at a time: place(row, pixels of it, sample, its first pixel), then
+// use(rows, pixels).
 template <class Place, class Use>
-void for_each_rows(const PixelClass& of, int64_t most_rows, int64_t most_pixels, const Place& place, const Use& use) {
+void for_each_rows(const PixelClass& of, int64_t samples, int64_t most_rows, int64_t most_pixels, const Place& place,
+                   const Use& use) {
     const int64_t width = std::min(of.pixels[2].length(), most_pixels);
     if (width == 0) return;
     const int64_t at_once = std::clamp<int64_t>(most_pixels / width, 1, most_rows);
     for (int64_t w = of.pixels[2].lo; w < of.pixels[2].hi; w += width) {
         const int64_t count = std::min(width, of.pixels[2].hi - w);
         int64_t rows = 0;
-        for (int64_t d = of.pixels[0].lo; d < of.pixels[0].hi; ++d)
-            for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi; ++h) {
-                place(rows, count, Extents{d, h, w});
-                if (++rows < at_once) continue;
-                use(rows, count);
-                rows = 0;
-            }
+        for (int64_t n = 0; n < samples; ++n)
+            for (int64_t d = of.pixels[0].lo; d < of.pixels[0].hi; ++d)
+                for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi; ++h) {
+                    place(rows, count, n, Extents{d, h, w});
+                    if (++rows < at_once) continue;
+                    use(rows, count);
+                    rows = 0;
+                }
         if (rows > 0) use(rows, count);
     }
 }

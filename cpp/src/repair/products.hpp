@@ -185,6 +185,15 @@ struct RepairedSums {
     int64_t pixel, lane = 1;
 };
 
+// use(lo, hi): lanes that are wanted, and whose channels follow each other.
+template <class T, class Use>
+void for_each_run(const ProductRepair<T>& own, int64_t lanes, const Use& use) {
+    for (int64_t lo = 0, hi = 0; lo < lanes; lo = std::max(hi, lo + 1)) {
+        for (hi = lo; hi < lanes && own.channels[hi] - own.channels[lo] == hi - lo && own.wanted[hi];) ++hi;
+        if (hi > lo) use(lo, hi);
+    }
+}
+
 // Writes whole sums to the results that begin at result_at[pixel], for the lanes that are wanted.
 template <class T>
 void write_repaired(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
@@ -198,26 +207,28 @@ void write_repaired(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     };
     if (operands.epilogue.none()) {
         with_results(operands.result, [&](auto* results) {
-            const auto store = [&](int64_t i, int64_t j) {
-                store_rounded(sums.at[i * sums.pixel + j * sums.lane], results[own.result_at[i] + own.channels[j] * step]);
-            };
             if (step == 1)
-                for (int64_t i = 0; i < pixels; ++i)
-                    for (int64_t j = 0; j < lanes; ++j) wanted[j] ? store(i, j) : void();
+                for_each_run(own, lanes, [&](int64_t lo, int64_t hi) {
+                    for (int64_t i = 0; i < pixels; ++i) {
+                        auto* const to = results + own.result_at[i] + own.channels[lo];
+                        for (int64_t j = lo; j < hi; ++j)
+                            store_rounded(sums.at[i * sums.pixel + j * sums.lane], to[j - lo]);
+                    }
+                });
             else
                 for (int64_t j = 0; j < lanes; ++j)
-                    for (int64_t i = 0; i < (wanted[j] ? pixels : 0); ++i) store(i, j);
+                    for (int64_t i = 0; i < (wanted[j] ? pixels : 0); ++i)
+                        store_rounded(sums.at[i * sums.pixel + j * sums.lane],
+                                      results[own.result_at[i] + own.channels[j] * step]);
         });
     } else if (step == 1) {  // channels that lie together
-        for (int64_t j = 0, end = 0; j < lanes; j = end) {
-            for (end = j; end < lanes && own.channels[end] - own.channels[j] == end - j && wanted[end];) ++end;
-            for (int64_t i = 0; i < pixels && end > j; ++i) {
-                for (int64_t k = j; k < end; ++k)
-                    together[static_cast<size_t>(k - j)] = sums.at[i * sums.pixel + k * sums.lane];
-                put(own.result_at[i] + own.channels[j], end - j);
+        for_each_run(own, lanes, [&](int64_t lo, int64_t hi) {
+            for (int64_t i = 0; i < pixels; ++i) {
+                for (int64_t j = lo; j < hi; ++j)
+                    together[static_cast<size_t>(j - lo)] = sums.at[i * sums.pixel + j * sums.lane];
+                put(own.result_at[i] + own.channels[lo], hi - lo);
             }
-            end = std::max(end, j + 1);
-        }
+        });
     } else {  // pixels that lie together
         for (int64_t j = 0; j < lanes; ++j)
             for (int64_t i = 0, end = 0; i < (wanted[j] ? pixels : 0); i = end) {

@@ -52,7 +52,7 @@ inline int64_t y_pixels(const Plan& plan) {
 // Where a tap of a map lies in the weights of a pair of channels.
 inline int64_t weight_at(const Plan& plan, const IndexMap& map, const Extents& tap) {
     int64_t at = 0;
-    for (size_t a = 0; a < 3; ++a) at += map.axis[a].taps[static_cast<size_t>(tap[a])].weight * plan.weights.axis[a];
+    for (size_t a = 0; a < 3; ++a) at += map.axis[a].taps.weight(tap[a]) * plan.weights.axis[a];
     return at;
 }
 
@@ -76,9 +76,9 @@ struct SourceSteps {
     int64_t first, pixel, tap;
 
     SourceSteps(const AxisMap& axis, int64_t stride)
-        : first(axis.taps[0].offset * stride),
+        : first(axis.taps.offset(0) * stride),
           pixel(axis.source_step * stride),
-          tap(axis.taps.size() > 1 ? (axis.taps[1].offset - axis.taps[0].offset) * stride : 0) {}
+          tap(axis.taps.size() > 1 ? (axis.taps.offset(1) - axis.taps.offset(0)) * stride : 0) {}
     int64_t at(int64_t u, int64_t t) const { return first + u * pixel + t * tap; }
 };
 

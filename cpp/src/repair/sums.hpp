@@ -48,55 +48,86 @@ struct SpoiledFilter {
         for (size_t a = 0; a < 3; ++a)
             kept[a] = any ? Span{std::max(kept[a].lo, taps[a].lo), std::min(kept[a].hi, taps[a].hi)} : taps[a];
         any = true;
-        if (!is_nan) return;
+        const auto is_known = [&](const auto& box) { return has(box, {taps[0].lo, taps[1].lo, taps[2].lo}) &&
+                                                            has(box, {taps[0].hi - 1, taps[1].hi - 1, taps[2].hi - 1}); };
+        if (!is_nan || size(taps) == 0 || std::any_of(nans.begin(), nans.end(), is_known)) return;
         auto& least = *std::min_element(nans.begin(), nans.end(),
                                         [](const auto& one, const auto& other) { return size(one) < size(other); });
         if (size(taps) > size(least)) least = taps;
     }
 };
 
+// Some rows of dy's planes, all samples together: the kinds of elements that they have at each pixel.
+struct PlaneKinds {
+    static constexpr int64_t most = 8192, most_filters = 128;  // filters: that lie side by side
+    std::array<unsigned char, most> of;  // [row][pixel][filter]
+    int64_t depth, filters;
+    Span rows, columns;
+
+    template <class T>
+    void find(const Plan& plan, const Stored<T>& dy) {
+        const TensorStrides& at = plan.result;
+        const int64_t width = columns.length();
+        std::fill_n(of.data(), rows.length() * width * filters, static_cast<unsigned char>(0));
+        const bool whole = filters == 1 && width == plan.problem.output()[2];  // rows that follow each other
+        const int64_t elems = filters > 1 ? filters : whole ? rows.length() * width : width;
+        for (int64_t n = 0; n < plan.batch(); ++n)
+            for (int64_t h = rows.lo; h < (whole ? rows.lo + 1 : rows.hi); ++h)
+                for (int64_t u = 0; u < (filters > 1 ? width : 1); ++u)
+                    add_kinds(dy + at.offset(n, 0, {depth, h, columns.lo + u}), elems,
+                              of.data() + ((h - rows.lo) * width + u) * filters);
+    }
+    bool any() const {
+        return std::any_of(of.data(), of.data() + rows.length() * columns.length() * filters,
+                           [](unsigned char kind) { return kind != 0; });
+    }
+    // Of each filter, the largest kind of a class's pixels; or 0.
+    void of_class(const PixelClass& pixels, unsigned char* kinds) const {
+        std::fill_n(kinds, filters, static_cast<unsigned char>(0));
+        if (!pixels.pixels[0].has(depth)) return;
+        const Span h = common(pixels.pixels[1], rows), w = common(pixels.pixels[2], columns);
+        for (int64_t row = h.lo; row < h.hi; ++row)
+            for (int64_t u = w.lo; u < w.hi; ++u) {
+                const unsigned char* const from =
+                    of.data() + ((row - rows.lo) * columns.length() + u - columns.lo) * filters;
+                for (int64_t k = 0; k < filters; ++k) kinds[k] = std::max(kinds[k], from[k]);
+            }
+    }
+
+private:
+    static Span common(Span one, Span other) { return {std::max(one.lo, other.lo), std::min(one.hi, other.hi)}; }
+};
+
 // Looks at dy, filter by filter (channels_last: some filters side by side).
 template <class T>
 void find_spoiled(const Plan& plan, const Border& border, const Stored<T>& dy, int threads, SpoiledFilter* spoiled) {
-    constexpr int64_t side_by_side = 16, long_row = 16;
     const int64_t filters = plan.problem.geometry().out_channels;
-    const int64_t width = plan.channels_last() ? side_by_side : 1, step = plan.result.axis[2];
+    const int64_t width = plan.result.channel == 1 ? std::min(filters, PlaneKinds::most_filters) : 1;
+    const Extents extents = plan.problem.output();
+    const int64_t columns = std::clamp<int64_t>(PlaneKinds::most / width, 1, std::max<int64_t>(extents[2], 1));
+    const int64_t rows = PlaneKinds::most / width / columns;
     parallel_for(ceil_div(filters, width), threads, [&](int64_t block, int) {
-        const int64_t first = block * width, count = std::min(width, filters - first);
-        std::fill_n(spoiled + first, count, SpoiledFilter{});
-        const Stored<T> of_block = dy + first * plan.result.channel;
-        const int64_t plane = plan.problem.y_elems() / plan.batch() / filters;
-        if (width == 1) {  // planes that are finite are soon seen
-            bool finite = true;
-            for (int64_t n = 0; n < plan.batch() && finite; ++n)
-                finite = all_finite(of_block + n * plan.result.batch, plane);
-            if (finite) return;
-        }
-        with_elements(of_block, [&](const auto* elements) {
-            border.for_each_class([&](const PixelClass& of) {
-                if (border.is_inside(of)) return;
-                std::array<bool, side_by_side> found{};
-                int64_t left = count;  // the first one of each filter says enough
-                const auto look = [&](int64_t at) {
-                    for (int64_t k = 0; k < count; ++k) {
-                        const T value = computed<T>(elements[at + k * plan.result.channel]);
-                        if (is_finite(value) || found[static_cast<size_t>(k)]) continue;
-                        found[static_cast<size_t>(k)] = true;
-                        spoiled[first + k].add(of.taps, value != value);
-                        --left;
-                    }
-                };
-                const int64_t length = of.pixels[2].length();
-                for (int64_t n = 0; n < plan.batch(); ++n)
-                    for (int64_t d = of.pixels[0].lo; d < of.pixels[0].hi; ++d)
-                        for (int64_t h = of.pixels[1].lo; h < of.pixels[1].hi && left > 0; ++h) {
-                            const int64_t lo = plan.result.offset(n, 0, {d, h, of.pixels[2].lo});
-                            if (step == 1 && width == 1 && length >= long_row && all_finite(of_block + lo, length))
-                                continue;
-                            for (int64_t u = 0; u < length && left > 0; ++u) look(lo + u * step);
-                        }
-            });
-        });
+        const int64_t first = block * width;
+        PlaneKinds kinds;
+        std::array<unsigned char, PlaneKinds::most_filters> found;
+        kinds.filters = std::min(width, filters - first);
+        std::fill_n(spoiled + first, kinds.filters, SpoiledFilter{});
+        for (int64_t d = 0; d < extents[0]; ++d)
+            for (int64_t h = 0; h < extents[1]; h += rows)
+                for (int64_t w = 0; w < extents[2]; w += columns) {
+                    kinds.depth = d;
+                    kinds.rows = {h, std::min(h + rows, extents[1])};
+                    kinds.columns = {w, std::min(w + columns, extents[2])};
+                    kinds.find(plan, dy + first * plan.result.channel);
+                    if (!kinds.any()) continue;
+                    border.for_each_class([&](const PixelClass& of) {
+                        if (border.is_inside(of)) return;
+                        kinds.of_class(of, found.data());
+                        for (int64_t k = 0; k < kinds.filters; ++k)
+                            if (const unsigned char kind = found[static_cast<size_t>(k)]; kind != 0)
+                                spoiled[first + k].add(of.taps, kind == kind_nan);
+                    });
+                }
     });
 }
 

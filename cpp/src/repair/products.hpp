@@ -20,32 +20,14 @@
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 #include "repair/border.hpp"
+#include "repair/bounds.hpp"
 #include "repair/dots.hpp"
-#include "repair/finite.hpp"
 #include "repair/lanes.hpp"
 #include "repair/shape.hpp"
 #include "source/border_map.hpp"
 #include "strategies/operands.hpp"
 
 namespace convpp {
-
-// The least box that holds all taps of a result channel with a weight that is not finite.
-struct TapBounds {
-    std::array<Span, 3> of;
-
-    bool none() const { return of[0].length() == 0; }
-    // Whether one of these taps reads padding at the class's pixels: an outermost one is outside, if any is.
-    bool leaves(const PixelClass& pixels) const {
-        for (size_t a = 0; a < 3; ++a)
-            if (of[a].lo < pixels.taps[a].lo || of[a].hi > pixels.taps[a].hi) return !none();
-        return false;
-    }
-    void add(const Extents& tap) {
-        const bool first = none();
-        for (size_t a = 0; a < 3; ++a)
-            of[a] = first ? Span{tap[a], tap[a] + 1} : Span{std::min(of[a].lo, tap[a]), std::max(of[a].hi, tap[a] + 1)};
-    }
-};
 
 inline int64_t most_taps(const Plan& plan) {
     int64_t most = 0;
@@ -63,6 +45,9 @@ struct ProductRepair {
     T *panel, *patches, *sums, *bias;
     int64_t *offsets, *channels, *result_at;  // of pairs; of the panel's lanes; of the tile's rows
     bool* wanted;  // of the panel's lanes
+    unsigned char* kinds;  // of find_bounds
+    T* turned;  // of fill_panel
+    int64_t panel_rows, *lane_at;
     const T** row;
     T** row_sums;
     RepairLanes<T> lane;  // which of the three serves, the plan says
@@ -75,9 +60,16 @@ struct ProductRepair {
         const int64_t pairs = checked_mul(shape.channels, most_taps(plan), "the workspace");
         width = int64_t(tiles.vectors) * kernel.lanes;
         rows = tiles.rows;
-        constexpr int64_t marks = 8;  // find_bounds'
-        panel = carver.take<T>(std::max(checked_mul(pairs, width, "the workspace"),
-                                        checked_mul(marks, plan.problem.taps(), "the workspace")));
+        panel = carver.take<T>(checked_mul(pairs, width, "the workspace"));
+        int64_t stored = 0;
+        for (const MapPlan& m : plan.maps) {
+            const Span its = stored_taps(plan, m.map);
+            if (!are_far_apart(its, m.map)) stored = std::max(stored, its.length());
+        }
+        panel_rows = std::max<int64_t>(stored, 64);
+        turned = carver.take<T>(checked_mul(panel_rows, width, "the workspace") + kernel.lanes);
+        lane_at = carver.take<int64_t>(width);
+        kinds = carver.take<unsigned char>(checked_mul(kernels_together, plan.problem.taps(), "the workspace"));
         patches = carver.take<T>(shape.in_place ? 0 : checked_mul(pairs, rows, "the workspace"));
         sums = carver.take<T>(rows * width);
         bias = carver.take<T>(width);
@@ -91,65 +83,34 @@ struct ProductRepair {
     }
 };
 
-// to[i] += 0 * from[i]: NaN from then on where a number is not finite.
-template <class T>
-void mark_not_finite(const Stored<T>& from, int64_t count, T* to) {
-    with_elements(from, [&](const auto* elements) {
-        for (int64_t i = 0; i < count; ++i) to[i] += T(0) * computed<T>(elements[i]);
-    });
-}
-
-// The bounds of all result channels, of one map.
-template <class T>
-void find_bounds(const Plan& plan, const IndexMap& map, const Stored<T>& w, int threads, TapBounds* bounds,
-                 const ThreadBuffers<ProductRepair<T>>& buffers) {
-    const RepairShape shape(plan);
-    const Extents extents = Border(map).tap_extents();
-    // Kernels that lie together are looked at together: of a result channel's sources, or (input_grad) of some result
-    // channels.
-    constexpr int64_t together = 8;
-    const bool forward = plan.pass == Pass::forward;
-    const int64_t taps = plan.problem.taps(), width = forward ? 1 : together;
-    const int64_t blocks = ceil_div(shape.result_channels, width);
-    parallel_for(shape.groups * blocks, threads, [&](int64_t task, int thread) {
-        T* const marks = buffers[static_cast<size_t>(thread)].panel;  // [kernel][tap]
-        const int64_t first = task % blocks * width, count = std::min(width, shape.result_channels - first);
-        const int64_t channel = task / blocks * shape.result_channels + first;
-        const Stored<T> from = w + shape.weights_at(plan, channel);
-        std::fill_n(bounds + channel, count, TapBounds{});
-        if (forward && all_finite(from, shape.channels * taps)) return;
-        std::fill_n(marks, together * taps, T(0));
-        const int64_t step = forward ? together : 1;
-        for (int64_t c = 0; c < shape.channels; c += step)
-            mark_not_finite(from + c * plan.weights.source_channel,
-                            (forward ? std::min(together, shape.channels - c) : count) * taps, marks);
-        if (forward)
-            for (int64_t i = taps; i < together * taps; ++i) marks[i % taps] += marks[i];
-        for (int64_t c = 0; c < count; ++c)
-            for_each_position(extents, [&](const Extents& tap) {
-                const T mark = marks[c * taps + weight_at(plan, map, tap)];
-                if (mark != mark) bounds[channel + c].add(tap);
-            });
-    });
-}
-
-// Weights of `count` result channels side by side, for all pairs: taps in order, at each all source channels.
+// Weights of `count` result channels side by side, for all pairs: taps in order, at each all source channels.  Kernels
+// are transposed as they lie, some source channels at a time, and then put into this order.
 template <class T>
 void fill_panel(const Plan& plan, const IndexMap& map, const Border& border, const Stored<T>& w,
                 const ProductRepair<T>& own, int64_t count) {
     const RepairShape shape(plan);
-    for (int64_t j = 0; j < own.width; ++j) {
-        T* to = own.panel + j;
-        if (j >= count) {
-            for (int64_t i = 0; i < shape.channels * border.taps(); ++i, to += own.width) *to = T(0);
-            continue;
-        }
-        with_elements(w + shape.weights_at(plan, own.channels[j]), [&](const auto* weights) {
-            for_each_position(border.tap_extents(), [&](const Extents& tap) {
-                copy_elements(weights + weight_at(plan, map, tap), plan.weights.source_channel, shape.channels, to,
-                              own.width);
-                to += shape.channels * own.width;
-            });
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::Readers<T>& read = reading(kernel, w);
+    const Span stored = stored_taps(plan, map);
+    const bool far_apart = are_far_apart(stored, map);
+    const int64_t width = own.width, each = far_apart ? 1 : stored.length(), from_channel = plan.weights.source_channel;
+    const int64_t at_once = std::max<int64_t>(own.panel_rows / each, 1), used = round_up(count, kernel.lanes);
+    for (int64_t j = 0; j < count; ++j) own.lane_at[j] = shape.weights_at(plan, own.channels[j]);
+    const auto turn = [&](const kernels::Run& run) {
+        read.transpose_panel(w.at, own.lane_at, count, &run, 1, own.turned, width, w.end);
+    };
+    for (int64_t lo = 0; lo < shape.channels; lo += at_once) {
+        const int64_t channels = std::min(at_once, shape.channels - lo), first = stored.lo + lo * from_channel;
+        if (!far_apart && from_channel == each) turn({first, 0, channels * each});
+        for (int64_t c = 0; c < channels && !far_apart && from_channel != each; ++c)
+            turn({first + c * from_channel, c * each, each});
+        T* to = own.panel + lo * width;
+        for_each_position(border.tap_extents(), [&](const Extents& tap) {
+            const int64_t at = weight_at(plan, map, tap);
+            for (int64_t c = 0; c < channels && far_apart; ++c) turn({at + (lo + c) * from_channel, c, 1});
+            const T* const from = own.turned + (far_apart ? 0 : at - stored.lo) * width;
+            for (int64_t c = 0; c < channels; ++c) std::copy_n(from + c * each * width, used, to + c * width);
+            to += shape.channels * width;
         });
     }
 }
@@ -158,7 +119,7 @@ void fill_panel(const Plan& plan, const IndexMap& map, const Border& border, con
 template <class T>
 bool find_wanted(const TapBounds* bounds, const PixelClass& of, int64_t lanes, const ProductRepair<T>& own) {
     bool any = false;
-    for (int64_t j = 0; j < lanes; ++j) any |= own.wanted[j] = bounds[own.channels[j]].leaves(of);
+    for (int64_t j = 0; j < lanes; ++j) any |= own.wanted[j] = bounds[own.channels[j]].spoils(of);
     return any;
 }
 

@@ -56,6 +56,24 @@ inline int64_t weight_at(const Plan& plan, const IndexMap& map, const Extents& t
     return at;
 }
 
+// From the first to the last of a map's taps as they are stored.
+inline Span stored_taps(const Plan& plan, const IndexMap& map) {
+    Span stored{0, 1};
+    for (size_t a = 0; a < 3; ++a) {
+        const Taps& taps = map.axis[a].taps;
+        const int64_t first = taps.weight(0) * plan.weights.axis[a];
+        const int64_t last = taps.weight(taps.size() - 1) * plan.weights.axis[a];
+        stored = {stored.lo + std::min(first, last), stored.hi + std::max(first, last)};
+    }
+    return stored;
+}
+
+// Whether most of what lies between them is not the map's.
+inline bool are_far_apart(const Span& stored, const IndexMap& map) {
+    constexpr int64_t few_times = 8;
+    return stored.length() / few_times > map.taps();
+}
+
 // Where the result of a map's pixel lies.
 inline int64_t result_at(const Plan& plan, const IndexMap& map, int64_t n, const Extents& u) {
     int64_t at = n * plan.result.batch;

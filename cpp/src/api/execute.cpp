@@ -84,6 +84,7 @@ template <class T>
 void sum_again(const Plan& again, const Operands<T>& operands, int threads, std::byte* memory) {
     Carver carver(memory);
     const AgainMemory<T> own(carver, again, threads);
+    if (repairs_all_sums(again, operands, threads, own.workspace)) return;
     entry<T>(*again.how).run(again, operands, {threads, own.workspace, nullptr});
     if (needs_repair(again, operands, true)) repair(again, operands, 1, threads, own.workspace);
 }

@@ -17,7 +17,7 @@
 
 namespace convpp {
 
-// Some filters of a group, at one column of the kernel.
+// Some filters of a group (dots.filters), at one column of the kernel.
 template <class T>
 struct DotSums {
     const Plan& plan;
@@ -26,7 +26,7 @@ struct DotSums {
     const Operands<T>& operands;
     const SpoiledFilter* spoiled;
     const SumRepair<T>& own;
-    int64_t group, first, filters, column;
+    int64_t group, filters, column;
     const RepairShape shape{plan};
     const RepairDots<T>& dots = own.dots;
     const IndexMap& map = plan.maps[0].map;
@@ -36,7 +36,7 @@ struct DotSums {
 
     void run() const {
         for (int64_t i = 0; i < filters * tap_rows; ++i)
-            dots.again[i] = spoiled[first + i / tap_rows].again(tap_of(i % tap_rows));
+            dots.again[i] = spoiled[dots.filters[i / tap_rows]].again(tap_of(i % tap_rows));
         std::fill_n(dots.sums, filters * pairs, T(0));
         for (int64_t n = 0; n < plan.batch() && any_left(); ++n) {
             const RepairPlanes<T> x = rows_of_x(n);
@@ -60,7 +60,7 @@ private:
         for (int64_t k = 0; k < filters; ++k)
             for (int64_t i = 0; i < pairs; ++i)
                 if (dots.again[k * tap_rows + i % tap_rows] &&
-                    !visit(first + k, i / tap_rows, tap_of(i % tap_rows), dots.sums[k * pairs + i]))
+                    !visit(dots.filters[k], i / tap_rows, tap_of(i % tap_rows), dots.sums[k * pairs + i]))
                     return false;
         return true;
     }
@@ -96,7 +96,7 @@ private:
                     dots.offsets[columns++] = c * x.channel + d * depth.tap + h * height.tap;
         const auto place = [&](int64_t row, int64_t, int64_t, const Extents& u) {
             dots.rows[row] = {depth.at(u[0], of.taps[0].lo) + height.at(u[1], of.taps[1].lo) + u[2] - width.lo,
-                              plan.result.offset(n, first, u)};
+                              plan.result.offset(n, 0, u)};
         };
         for_each_rows(of, 1, dots.most_vectors, dots.most_vectors * lanes, place, [&](int64_t rows, int64_t pixels) {
             std::fill_n(dots.part, filters * columns, T(0));
@@ -113,8 +113,9 @@ private:
 
     // part[filter][column] += the products of some rows.
     void add_rows(int64_t rows, int64_t pixels, int64_t columns, const T* x) const {
-        const bool dy_in_place = !plan.converts() && plan.result.axis[2] == 1;
-        const T* dy = operands.dy.plain();
+        const bool dy_in_place = !plan.converts() && plan.result.axis[2] == 1 &&
+                                 dots.filters[filters - 1] - dots.filters[0] == filters - 1;
+        const T* dy = operands.dy.plain() + dots.filters[0] * plan.result.channel;
         int64_t pitch = plan.result.channel;
         const T* dy_end = operands.dy.plain_end();
         if (!dy_in_place) {
@@ -143,10 +144,15 @@ private:
         if (plan.result.channel == 1) {
             for (int64_t i = 0; i < rows; ++i)
                 for (int64_t u = 0; u < pixels; ++u) dots.dy_at[i * pixels + u] = dots.rows[i].result + u * step;
-            const kernels::Run run{0, 0, filters};
-            read.transpose_panel(operands.dy.at, dots.dy_at, rows * pixels, &run, 1, packed, pitch, operands.dy.end);
+            int64_t runs = 0;
+            for (int64_t k = 0, end = 0; k < filters; k = end) {
+                for (end = k + 1; end < filters && dots.filters[end] == dots.filters[end - 1] + 1;) ++end;
+                dots.runs[runs++] = {dots.filters[k], k, end - k};
+            }
+            read.transpose_panel(operands.dy.at, dots.dy_at, rows * pixels, dots.runs, runs, packed, pitch,
+                                 operands.dy.end);
         } else {
-            for (int64_t k = 0; k < filters; ++k) dots.dy_at[k] = k * plan.result.channel;
+            for (int64_t k = 0; k < filters; ++k) dots.dy_at[k] = dots.filters[k] * plan.result.channel;
             for (int64_t i = 0; i < rows; ++i) dots.runs[i] = {dots.rows[i].result, i * pixels, pixels};
             read.copy_panel(operands.dy.at, dots.dy_at, filters, dots.runs, rows, packed, pitch, operands.dy.end);
         }
@@ -162,18 +168,18 @@ void repair_dot_sums(const Plan& plan, const Border& border, const Operands<T>& 
     const int64_t filters = shape.result_channels, blocks = ceil_div(filters, RepairDots<T>::most_filters);
     const int64_t columns = border.axis[2].taps();
     parallel_for(shape.groups * blocks * columns, threads, [&](int64_t task, int thread) {
-        const int64_t group = task / columns / blocks, from = task / columns % blocks * RepairDots<T>::most_filters;
-        const int64_t first = group * filters + from, count = std::min(RepairDots<T>::most_filters, filters - from);
-        if (std::none_of(spoiled + first, spoiled + first + count, [](const SpoiledFilter& of) { return of.any; }))
-            return;
+        const SumRepair<T>& own = buffers[static_cast<size_t>(thread)];
+        const int64_t group = task / columns / blocks, block = task / columns % blocks;
+        const int64_t count = find_filters(spoiled, group * filters, (group + 1) * filters, block,
+                                           RepairDots<T>::most_filters, own.dots.filters);
+        if (count == 0) return;
         DotSums<T>{plan,
                    border,
                    kernel_table<T>(plan.isa),
                    operands,
                    spoiled,
-                   buffers[static_cast<size_t>(thread)],
+                   own,
                    group,
-                   first,
                    count,
                    task % columns}
             .run();

@@ -28,7 +28,7 @@ struct RepairDots {
     static constexpr int64_t most_filters = 32;
     bool used, x_in_place;  // x: if rows are not too short
     T *x = nullptr, *dy = nullptr, *w = nullptr, *sums = nullptr, *part = nullptr;
-    int64_t *offsets = nullptr, *dy_at = nullptr;
+    int64_t *offsets = nullptr, *dy_at = nullptr, *filters = nullptr;
     bool* again = nullptr;  // [filter][row of taps]
     kernels::Run* runs = nullptr;
     kernels::VectorAt *rows = nullptr, *at = nullptr;
@@ -46,18 +46,18 @@ struct RepairDots {
         if (plan.pass == Pass::weight_grad) {
             const Extents taps = Border(plan.maps[0].map).tap_extents();
             const int64_t pairs = checked_mul(shape.channels, taps[0] * taps[1], what);
-            const int64_t filters = std::min(most_filters, shape.result_channels);
-            const bool dy_in_place = !plan.converts() && !plan.channels_last();
+            const int64_t most = std::min(most_filters, shape.result_channels);
             x = carver.take<T>(
                 checked_mul(source_rows, x_in_place ? lanes : round_up(std::max<int64_t>(width.count, 1), lanes), what) +
                 lanes);
-            dy = carver.take<T>(dy_in_place ? 0 : filters * most_pixels + 2 * lanes);
-            sums = carver.take<T>(checked_mul(filters, pairs, what));
-            part = carver.take<T>(filters * pairs);
+            dy = carver.take<T>(most * most_pixels + 2 * lanes);
+            sums = carver.take<T>(checked_mul(most, pairs, what));
+            part = carver.take<T>(most * pairs);
             offsets = carver.take<int64_t>(pairs);
-            again = carver.take<bool>(filters * taps[0] * taps[1]);
+            again = carver.take<bool>(most * taps[0] * taps[1]);
+            filters = carver.take<int64_t>(most);
             dy_at = carver.take<int64_t>(most_pixels);
-            runs = carver.take<kernels::Run>(most_vectors);
+            runs = carver.take<kernels::Run>(std::max(most_vectors, most_filters));
             rows = carver.take<kernels::VectorAt>(most_vectors);
         } else {
             int64_t taps = 0, tap_rows = 0, copied = 0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "machine/dispatch.hpp"
 #include "machine/parallel.hpp"
@@ -113,15 +114,21 @@ bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw) {
 }
 
 template <class T>
+void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, Carver& carver, const Border& border,
+                 const SpoiledFilter* spoiled) {
+    const auto buffers = repair_buffers<SumRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
+    if (buffers[0].lane.group > 0) repair_lane_sums(plan, border, operands, threads, spoiled, buffers);
+    else if (buffers[0].dots.used) repair_dot_sums(plan, border, operands, threads, spoiled, buffers);
+    else repair_sum_panels(plan, border, operands, threads, spoiled, buffers);
+}
+
+template <class T>
 void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, std::byte* workspace) {
     Carver carver(workspace);
     const RepairMemory<T> memory(carver, plan);
     const Border border(plan.maps[0].map);
     find_spoiled(plan, border, operands.dy, threads, memory.spoiled);
-    const auto buffers = repair_buffers<SumRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
-    if (buffers[0].lane.group > 0) repair_lane_sums(plan, border, operands, threads, memory.spoiled, buffers);
-    else if (buffers[0].dots.used) repair_dot_sums(plan, border, operands, threads, memory.spoiled, buffers);
-    else repair_sum_panels(plan, border, operands, threads, memory.spoiled, buffers);
+    repair_sums(plan, operands, threads, carver, border, memory.spoiled);
 }
 
 }  // namespace
@@ -131,6 +138,34 @@ bool needs_repair(const Plan& plan, const Operands<T>& operands, bool computed) 
     if (!plan.reads_padding || plan.algorithm == Algorithm::reference) return false;
     if (plan.pass != Pass::weight_grad) return !all_finite(operands.w, plan.problem.w_elems());
     return sums_need_repair(plan, operands.dy, computed ? operands.result.plain() : nullptr);
+}
+
+template <class T>
+bool repairs_all_sums(const Plan& plan, const Operands<T>& operands, int threads, std::byte* workspace) {
+    if (!plan.reads_padding || plan.parts != nullptr || !sums_need_repair<T>(plan, operands.dy, nullptr)) return false;
+    Carver carver(workspace);
+    const RepairMemory<T> memory(carver, plan);
+    const Border border(plan.maps[0].map);
+    find_spoiled(plan, border, operands.dy, threads, memory.spoiled);
+    // A repair takes as long for a panel of filters as the plan.
+    const Geometry& g = plan.problem.geometry();
+    const int64_t filters = g.out_channels, taps = border.taps();
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const int64_t width = kernel.tiles[repair_shape].vectors * kernel.lanes;
+    const int64_t panels = g.groups * ceil_div(filters / g.groups, width);
+    int64_t bad = 0, again = 0;
+    for (int64_t k = 0; k < filters; ++k) {
+        bad += memory.spoiled[k].any;
+        for (int64_t t = 0; t < taps; ++t) again += memory.spoiled[k].again(border.tap_of(t));
+    }
+    constexpr double least_share = 0.25;
+    const double share = static_cast<double>(again) / static_cast<double>(std::max<int64_t>(bad * taps, 1));
+    if (share * static_cast<double>(count_panels(memory.spoiled, g, width)) < least_share * static_cast<double>(panels))
+        return false;
+    for (int64_t k = 0; k < filters; ++k) memory.spoiled[k].add_all();
+    std::fill_n(operands.result.plain(), plan.problem.w_elems(), std::numeric_limits<T>::quiet_NaN());
+    repair_sums(plan, operands, threads, carver, border, memory.spoiled);
+    return true;
 }
 
 // Of a thread, which repairs whole parts.
@@ -163,6 +198,8 @@ void repair(const Plan& plan, const Operands<T>& operands, int64_t batch, int th
 
 template bool needs_repair(const Plan&, const Operands<float>&, bool);
 template bool needs_repair(const Plan&, const Operands<double>&, bool);
+template bool repairs_all_sums(const Plan&, const Operands<float>&, int, std::byte*);
+template bool repairs_all_sums(const Plan&, const Operands<double>&, int, std::byte*);
 template void repair(const Plan&, const Operands<float>&, int64_t, int, std::byte*);
 template void repair(const Plan&, const Operands<double>&, int64_t, int, std::byte*);
 

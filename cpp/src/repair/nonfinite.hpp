@@ -29,4 +29,9 @@ int64_t repair_bytes(const Plan& plan, int threads);
 template <class T>
 void repair(const Plan& plan, const Operands<T>& operands, int64_t batch, int threads, std::byte* workspace);
 
+// Of a weight gradient that has not been computed: where a repair would compute most of it again, it computes all of it,
+// and the plan need not be carried out before.  Returns whether it did.
+template <class T>
+bool repairs_all_sums(const Plan& plan, const Operands<T>& operands, int threads, std::byte* workspace);
+
 }  // namespace convpp

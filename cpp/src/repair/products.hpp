@@ -57,7 +57,8 @@ struct ProductRepair {
         : lane(carver, plan, kernel), dots(carver, plan, kernel) {
         const kernels::TileKernels<T>& tiles = kernel.tiles[repair_shape];
         const RepairShape shape(plan);
-        const int64_t pairs = checked_mul(shape.channels, most_taps(plan), "the workspace");
+        const bool panels = lane.group == 0 && !dots.used;
+        const int64_t pairs = panels ? checked_mul(shape.channels, most_taps(plan), "the workspace") : 0;
         width = int64_t(tiles.vectors) * kernel.lanes;
         rows = tiles.rows;
         panel = carver.take<T>(checked_mul(pairs, width, "the workspace"));
@@ -66,7 +67,7 @@ struct ProductRepair {
             const Span its = stored_taps(plan, m.map);
             if (!are_far_apart(its, m.map)) stored = std::max(stored, its.length());
         }
-        panel_rows = std::max<int64_t>(stored, 64);
+        panel_rows = panels ? std::max<int64_t>(stored, 64) : 0;
         turned = carver.take<T>(checked_mul(panel_rows, width, "the workspace") + kernel.lanes);
         lane_at = carver.take<int64_t>(width);
         kinds = carver.take<unsigned char>(checked_mul(kernels_together, plan.problem.taps(), "the workspace"));

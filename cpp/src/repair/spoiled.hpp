@@ -33,6 +33,11 @@ struct SpoiledFilter {
         return any && !has(kept, tap) &&
                std::none_of(nans.begin(), nans.end(), [&](const auto& box) { return has(box, tap); });
     }
+    // All taps are computed again, but those that are NaN.
+    void add_all() {
+        kept = {};
+        any = true;
+    }
     void add(const std::array<Span, 3>& taps, bool is_nan) {
         for (size_t a = 0; a < 3; ++a)
             kept[a] = any ? Span{std::max(kept[a].lo, taps[a].lo), std::min(kept[a].hi, taps[a].hi)} : taps[a];
@@ -118,6 +123,26 @@ void find_spoiled(const Plan& plan, const Border& border, const Stored<T>& dy, i
                     });
                 }
     });
+}
+
+// The block-th `most` of the spoiled filters of [lo, hi).  Returns how many there are.
+inline int64_t find_filters(const SpoiledFilter* spoiled, int64_t lo, int64_t hi, int64_t block, int64_t most,
+                            int64_t* filters) {
+    int64_t found = 0, count = 0;
+    for (int64_t k = lo; k < hi && count < most; ++k)
+        if (spoiled[k].any && found++ >= block * most) filters[count++] = k;
+    return count;
+}
+
+// Panels of spoiled filters.
+inline int64_t count_panels(const SpoiledFilter* spoiled, const Geometry& g, int64_t width) {
+    const int64_t filters = g.out_channels / g.groups;
+    int64_t panels = 0;
+    for (int64_t group = 0; group < g.groups; ++group) {
+        const SpoiledFilter* const first = spoiled + group * filters;
+        panels += ceil_div(std::count_if(first, first + filters, [](const SpoiledFilter& of) { return of.any; }), width);
+    }
+    return panels;
 }
 
 }  // namespace convpp

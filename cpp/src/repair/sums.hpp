@@ -33,13 +33,13 @@ template <class T>
 struct SumRepair {
     static constexpr int64_t most_pixels = 512, most_sums = int64_t(1) << 17;
     int64_t width, rows;  // of a tile
-    int64_t channel_block, tap_block;  // source channels and taps of a task, at most
-    T *panel, *source, *sums;
-    int64_t *positions, *in_source, *filters;
-    kernels::Run* runs;
-    const T** row;
-    T** row_sums;
-    unsigned char* again;  // of the taps of a task
+    int64_t channel_block = 0, tap_block = 0;  // source channels and taps of a task, at most
+    T *panel = nullptr, *source = nullptr, *sums = nullptr;
+    int64_t *positions = nullptr, *in_source = nullptr, *filters = nullptr;
+    kernels::Run* runs = nullptr;
+    const T** row = nullptr;
+    T** row_sums = nullptr;
+    unsigned char* again = nullptr;  // of the taps of a task
     RepairLanes<T> lane;  // which of the three serves, the plan says
     RepairDots<T> dots;
 
@@ -49,6 +49,7 @@ struct SumRepair {
         const Geometry& g = plan.problem.geometry();
         width = int64_t(tiles.vectors) * kernel.lanes;
         rows = tiles.rows;
+        if (lane.group > 0 || dots.used) return;
         constexpr int64_t tiles_of_block = 8;
         channel_block = std::min(g.in_channels / g.groups, tiles_of_block * rows);
         tap_block = std::clamp<int64_t>(most_sums / (channel_block * width), 1, plan.maps[0].map.taps());
@@ -258,12 +259,7 @@ void repair_sum_panels(const Plan& plan, const Border& border, const Operands<T>
     const Geometry& g = plan.problem.geometry();
     const SumRepair<T>& any = buffers[0];
     const int64_t filters = g.out_channels / g.groups, panels = ceil_div(filters, any.width);
-    int64_t bad = 0;
-    for (int64_t group = 0; group < g.groups; ++group) {
-        int64_t of_group = 0;
-        for (int64_t k = group * filters; k < (group + 1) * filters; ++k) of_group += spoiled[k].any;
-        bad += ceil_div(of_group, any.width);
-    }
+    const int64_t bad = count_panels(spoiled, g, any.width);
     if (bad == 0) return;
     // Blocks change no bit: each sum is of one task.
     const int64_t tiles = ceil_div(shape.channels, any.rows);
@@ -276,9 +272,8 @@ void repair_sum_panels(const Plan& plan, const Border& border, const Operands<T>
     parallel_for(g.groups * panels * blocks, threads, [&](int64_t task, int thread) {
         const SumRepair<T>& own = buffers[static_cast<size_t>(thread)];
         const int64_t group = task / blocks / panels, panel = task / blocks % panels;
-        int64_t found = 0, lanes = 0;
-        for (int64_t k = group * filters; k < (group + 1) * filters && lanes < own.width; ++k)
-            if (spoiled[k].any && found++ >= panel * own.width) own.filters[lanes++] = k;
+        const int64_t lanes =
+            find_filters(spoiled, group * filters, (group + 1) * filters, panel, own.width, own.filters);
         if (lanes == 0) return;
         const int64_t channel = task % channel_blocks * channel_block;
         const int64_t tap = task / channel_blocks % tap_blocks * own.tap_block;

@@ -59,11 +59,8 @@ private:
         const Stored<T> from =
             operands.source(plan.pass) + (n * x.batch + group * shape.channels * x.channel);
         for (int64_t c = 0; c < shape.channels; ++c)
-            for (int64_t f = 0; f < phases; ++f)
-                reading(kernel, from)
-                    .copy_rows((from + (c * x.channel + f * x.axis[2])).at, x.axis[1], phases * x.axis[2], rows,
-                               ceil_div(shape.extents[2] - f, phases), dots.x + (c * phases + f) * rows * pitch, pitch,
-                               from.end);
+            copy_phases(kernel, from + c * x.channel, x, shape.extents, phases, pitch,
+                        dots.x + c * phases * rows * pitch);
     }
     // [channel][tap], along the width in the order of what they read
     void copy_weights(const Stored<T>& w, T* to) const {

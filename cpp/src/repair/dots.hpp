@@ -16,9 +16,24 @@ template <class T>
 bool uses_dots(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     constexpr int64_t few = 4;
     const RepairShape shape(plan);
-    if (shape.channels >= few || plan.maps[0].map.has_border() || lane_kernel(plan, kernel) >= 0) return false;
-    if (shape.result_channels < few) return true;
-    return plan.pass == Pass::weight_grad && 2 * plan.maps[0].map.axis[2].count >= kernel.lanes;
+    if (plan.maps[0].map.has_border() || lane_kernel(plan, kernel) >= 0) return false;
+    if (plan.pass == Pass::weight_grad && 2 * plan.maps[0].map.axis[2].count >= kernel.lanes)
+        return shape.channels < few;
+    // (Panels of halves, which have to be copied for each pixel and tap, are slower.)
+    const int64_t most = plan.converts() ? 2 * few : few;
+    return std::min(shape.channels, shape.result_channels) < few &&
+           std::max(shape.channels, shape.result_channels) < most;
+}
+
+// Planes in as many phases of their rows: to[phase][row][element / phases].  Writes whole vectors.
+template <class T>
+void copy_phases(const kernels::KernelTable<T>& kernel, const Stored<T>& from, const TensorStrides& strides,
+                 const Extents& extents, int64_t phases, int64_t pitch, T* to) {
+    const int64_t rows = extents[0] * extents[1], step = strides.axis[2];
+    for (int64_t f = 0; f < phases; ++f)
+        reading(kernel, from)
+            .copy_rows((from + f * step).at, strides.axis[1], phases * step, rows, ceil_div(extents[2] - f, phases),
+                       to + f * rows * pitch, pitch, from.end);
 }
 
 // What a thread needs.
@@ -26,7 +41,9 @@ template <class T>
 struct RepairDots {
     static constexpr int64_t most_vectors = 64;  // of pixels, at once
     static constexpr int64_t most_filters = 32;
-    bool used, x_in_place;  // x: if rows are not too short
+    bool used, x_in_place;
+    int64_t phases = 1, pitch = 1;  // of x copied (sums)
+    int64_t most_columns = 0;  // of the kernel (sums)
     T *x = nullptr, *dy = nullptr, *w = nullptr, *sums = nullptr, *part = nullptr;
     int64_t *offsets = nullptr, *dy_at = nullptr, *filters = nullptr;
     bool* again = nullptr;  // [filter][row of taps]
@@ -40,21 +57,23 @@ struct RepairDots {
         const int64_t lanes = kernel.lanes, most_pixels = most_vectors * lanes;
         const int64_t source_rows = checked_mul(shape.channels, shape.extents[0] * shape.extents[1], what);
         const AxisMap& width = plan.maps[0].map.axis[2];
-        x_in_place = !plan.converts() && width.source_step * shape.strides.axis[2] == 1;
+        x_in_place = !plan.converts() && width.source_step * shape.strides.axis[2] == 1 && shape.extents[2] >= lanes;
         if (!used) return;
         int64_t vectors = 2 * most_vectors;
         if (plan.pass == Pass::weight_grad) {
             const Extents taps = Border(plan.maps[0].map).tap_extents();
             const int64_t pairs = checked_mul(shape.channels, taps[0] * taps[1], what);
             const int64_t most = std::min(most_filters, shape.result_channels);
-            x = carver.take<T>(
-                checked_mul(source_rows, x_in_place ? lanes : round_up(std::max<int64_t>(width.count, 1), lanes), what) +
-                lanes);
+            constexpr int64_t most_sums = int64_t(1) << 16;
+            most_columns = std::clamp<int64_t>(most_sums / checked_mul(most, pairs, what), 1, taps[2]);
+            phases = std::clamp<int64_t>(width.source_step, 1, std::max<int64_t>(shape.extents[2], 1));
+            pitch = round_up(ceil_div(shape.extents[2], phases), lanes);
+            x = carver.take<T>(x_in_place ? 0 : checked_mul(source_rows, phases * pitch, what) + lanes);
             dy = carver.take<T>(most * most_pixels + 2 * lanes);
-            sums = carver.take<T>(checked_mul(most, pairs, what));
+            sums = carver.take<T>(checked_mul(most_columns, most * pairs, what));
             part = carver.take<T>(most * pairs);
             offsets = carver.take<int64_t>(pairs);
-            again = carver.take<bool>(most * taps[0] * taps[1]);
+            again = carver.take<bool>(most_columns * most * taps[0] * taps[1]);
             filters = carver.take<int64_t>(most);
             dy_at = carver.take<int64_t>(most_pixels);
             runs = carver.take<kernels::Run>(std::max(most_vectors, most_filters));
@@ -65,8 +84,8 @@ struct RepairDots {
                 const Extents each = Border(m.map).tap_extents();
                 taps = std::max(taps, m.map.taps());
                 tap_rows = std::max(tap_rows, each[0] * each[1] * ceil_div(each[2], lanes));
-                const int64_t phases = phases_of(m.map.axis[2], shape.extents[2]);
-                copied = std::max(copied, phases * round_up(ceil_div(shape.extents[2], phases), lanes));
+                const int64_t apart = phases_of(m.map.axis[2], shape.extents[2]);
+                copied = std::max(copied, apart * round_up(ceil_div(shape.extents[2], apart), lanes));
             }
             x = carver.take<T>(checked_mul(source_rows, copied, what) + lanes);
             w = carver.take<T>(checked_mul(shape.channels * shape.result_channels, taps, what) + lanes);

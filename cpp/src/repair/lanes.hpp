@@ -67,8 +67,8 @@ struct RepairLanes {
         if (!sums_pixels || y_pixels(plan) > 0)
             samples = std::max<int64_t>(
                 copied_at_once / std::max<int64_t>({source_pixels(plan), sums_pixels ? y_pixels(plan) : 1, 1}), 1);
-        source = carver.take<T>(copied(plan, kernel, source_pixels(plan)));
-        dy = carver.take<T>(sums_pixels ? copied(plan, kernel, y_pixels(plan)) : 0);
+        source = carver.take<T>(copied(plan, kernel, false, source_pixels(plan)));
+        dy = carver.take<T>(sums_pixels ? copied(plan, kernel, true, y_pixels(plan)) : 0);
         all = carver.take<T>(checked_mul(vectors, kernel.lanes, "the workspace"));
         some = carver.take<T>(vectors * kernel.lanes);
         sums = carver.take<T>(used && !sums_pixels ? most_pixels * kernel.lanes : 0);
@@ -83,7 +83,7 @@ struct RepairLanes {
                            const TensorStrides& strides, const Extents& extent, int64_t count, int64_t its_samples,
                            T* copy) const {
         const int64_t pixels = extent[0] * extent[1] * extent[2], lanes = kernel.lanes;
-        if (reads_in_place(plan, pixels) && count == lanes) return {from.plain(), strides.axis, 1, strides.batch};
+        if (reads_in_place(plan, copy != source, pixels) && count == lanes) return {from.plain(), strides.axis, 1, strides.batch};
         const kernels::Readers<T>& read = reading(kernel, from);
         for (int64_t j = 0; j < count; ++j) channel_at[j] = j * strides.channel;
         const kernels::Run run{0, 0, pixels};
@@ -97,12 +97,13 @@ struct RepairLanes {
     }
 
 private:
-    static bool reads_in_place(const Plan& plan, int64_t pixels) {
-        return plan.channels_last() && !plan.converts() && pixels > small_plane;
+    // (Elements of dy are read once or twice.)
+    static bool reads_in_place(const Plan& plan, bool is_dy, int64_t pixels) {
+        return plan.channels_last() && !plan.converts() && (is_dy || pixels > small_plane);
     }
-    int64_t copied(const Plan& plan, const kernels::KernelTable<T>& kernel, int64_t pixels) const {
+    int64_t copied(const Plan& plan, const kernels::KernelTable<T>& kernel, bool is_dy, int64_t pixels) const {
         const bool whole = plan.problem.geometry().out_channels % kernel.lanes == 0;
-        if (kernel_index < 0 || (whole && reads_in_place(plan, pixels))) return 0;
+        if (kernel_index < 0 || (whole && reads_in_place(plan, is_dy, pixels))) return 0;
         return checked_mul(checked_mul(samples, pixels, "the workspace") + 1, kernel.lanes, "the workspace");
     }
 };

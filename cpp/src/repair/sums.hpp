@@ -56,7 +56,7 @@ struct SumRepair {
         const bool in_place = RepairShape(plan).in_place;
         panel = carver.take<T>(most_pixels * width + kernel.lanes);
         runs = carver.take<kernels::Run>(std::max(most_pixels, width));
-        source = carver.take<T>(in_place ? 0 : channel_block * most_pixels);
+        source = carver.take<T>(in_place ? 0 : channel_block * most_pixels + kernel.lanes);
         sums = carver.take<T>(tap_block * channel_block * width);
         positions = carver.take<int64_t>(std::max(most_pixels, width));
         in_source = carver.take<int64_t>(in_place ? 0 : most_pixels);
@@ -78,13 +78,14 @@ struct SumBlock {
     const SumRepair<T>& own;
     const RepairShape& shape;
     int64_t group, lanes, channel_lo, channels, tap_lo, tap_hi;
+    const IndexMap& map = plan.maps[0].map;
 
     void run() const {
         find_taps();
         std::fill_n(own.sums, (tap_hi - tap_lo) * channels * own.width, T(0));
         std::fill_n(own.panel, SumRepair<T>::most_pixels * own.width, T(0));
         for (int64_t n = 0; n < plan.batch(); ++n)
-            for (int64_t d = 0; d < plan.maps[0].map.axis[0].count; ++d)
+            for (int64_t d = 0; d < map.axis[0].count; ++d)
                 for (int64_t s = 0; s < border.axis[2].taps(); ++s) {
                     const Span columns = border.axis[2].pixels_of(s);
                     for (int64_t lo = columns.lo; lo < columns.hi; lo += SumRepair<T>::most_pixels)
@@ -109,7 +110,7 @@ private:
 
     // Of the taps of column s of the kernel.
     void add_columns(int64_t n, int64_t d, int64_t s, Span columns) const {
-        const int64_t rows = border.axis[1].taps(), all = plan.maps[0].map.axis[1].count;
+        const int64_t rows = border.axis[1].taps(), all = map.axis[1].count;
         const int64_t width = columns.length(), at_once = SumRepair<T>::most_pixels / width;
         bool any = false;
         for (int64_t r = 0; r < border.axis[0].taps() * rows && !any; ++r) any = again({r / rows, r % rows, s});
@@ -167,7 +168,7 @@ private:
 
     // Of pixels from the first one, in x.
     void find_offsets(int64_t height, int64_t width) const {
-        const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+        const std::array<AxisMap, 3>& axis = map.axis;
         const int64_t row = axis[1].source_step * shape.strides.axis[1],
                       column = axis[2].source_step * shape.strides.axis[2];
         int64_t* to = own.positions;
@@ -192,7 +193,7 @@ private:
         const int64_t count = height.length() * columns.length();
         int64_t first = 0;
         if (shape.in_place) {
-            const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+            const std::array<AxisMap, 3>& axis = map.axis;
             const Extents pixel{d, height.lo, columns.lo};
             for (size_t a = 0; a < 3; ++a)
                 first +=
@@ -205,7 +206,7 @@ private:
         if (shape.in_place) {
             for (int64_t c = 0; c < channels; ++c) own.row[c] = from.plain() + first + c * x.channel;
         } else {
-            copy_source(from, count);
+            copy_source(from, height, columns);
             offsets = own.in_source;
         }
         T* const sums = own.sums + (border.tap_index(tap) - tap_lo) * channels * own.width;
@@ -219,23 +220,31 @@ private:
     }
 
     // What tiles cannot read where it lies: channels side by side where they lie so, else pixels.
-    void copy_source(const Stored<T>& from, int64_t count) const {
-        const int64_t step = shape.strides.channel, pixel = step == 1 ? channels : 1, channel = step == 1 ? 1 : count;
-        with_elements(from, [&](const auto* x) {
-            if (step == 1)
-                for (int64_t i = 0; i < count; ++i)
-                    copy_elements(x + own.positions[i], 1, channels, own.source + i * channels, 1);
-            else
+    void copy_source(const Stored<T>& from, Span height, Span columns) const {
+        const kernels::Readers<T>& read = reading(kernel, from);
+        const int64_t step = shape.strides.channel, width = columns.length(), count = height.length() * width;
+        const int64_t pixel = step == 1 ? channels : 1, channel = step == 1 ? 1 : count;
+        const bool neighbours = map.axis[2].source_step * shape.strides.axis[2] == 1 && !map.has_border();
+        if (step == 1) {
+            const kernels::Run run{0, 0, channels};
+            read.copy_panel(from.at, own.positions, count, &run, 1, own.source, channels, from.end);
+        } else if (neighbours) {
+            for (int64_t h = 0; h < height.length(); ++h)
+                own.runs[h] = {own.positions[h * width], h * width, width};
+            for (int64_t c = 0; c < channels; ++c) own.positions[c] = c * step;
+            read.copy_panel(from.at, own.positions, channels, own.runs, height.length(), own.source, count, from.end);
+        } else {
+            with_elements(from, [&](const auto* x) {
                 for (int64_t c = 0; c < channels; ++c)
                     for (int64_t i = 0; i < count; ++i)
                         copy_elements(x + own.positions[i] + c * step, 1, 1, own.source + c * count + i, 1);
-        });
+            });
+        }
         for (int64_t i = 0; i < count; ++i) own.in_source[i] = i * pixel;
         for (int64_t c = 0; c < channels; ++c) own.row[c] = own.source + c * channel;
     }
 
     void write() const {
-        const IndexMap& map = plan.maps[0].map;
         T* const dw = operands.result.plain();
         for_each_position(border.tap_extents(), [&](const Extents& tap) {
             const int64_t t = border.tap_index(tap);

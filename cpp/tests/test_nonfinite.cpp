@@ -87,6 +87,16 @@ std::vector<Geometry> geometries() {
         conv2d(1, 3, 5, 1, 1, 5, 1, 2),            // taps that only ever meet padding
         conv2d(2, 4, 6, 5, 6, 1, 1, 2),
     };
+    for (const int64_t each :
+         {2, 4, 8})  // groups whose channels are side by side; more samples than are copied at once
+        all.push_back(conv2d(3, 4 * each, 4 * each, 33, 21, 3, 1, 1, 1, 4));
+    all.push_back(conv2d(2, 32, 32, 9, 8, 5, 2, 2, 1, 32));   // taps closer than pixels, residue classes
+    all.push_back(conv2d(2, 19, 19, 10, 9, 3, 1, 2, 2, 19));  // and further apart
+    all.push_back(conv2d(1, 17, 17, 68, 66, 3, 1, 1, 1, 17)); // planes that are not copied, nor a whole vector
+    all.push_back(conv2d(1, 1, 40, 12, 37, 3, 1, 1));         // more filters than go together
+    all.push_back(conv2d(2, 2, 6, 13, 40, 5, 2, 2));          // rows in phases
+    all.push_back(conv2d(1, 3, 1, 20, 45, 5, 1, 4, 2));
+    all.push_back(conv1d(2, 1, 2, 1500, 5, 1, 2));            // rows longer than what is taken at once
     all.push_back(conv2d(2, 4, 5, 6, 7, 3, 1, 1));
     all.back().flip = true;
     all.push_back(conv2d(3, 4, 4, 6, 7, 3, 1, 1));

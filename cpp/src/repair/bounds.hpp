@@ -31,8 +31,9 @@ struct TapBounds {
     bool spoils(const PixelClass& pixels) const {
         bool leaves = false;
         for (size_t a = 0; a < 3; ++a) leaves |= of[a].lo < pixels.taps[a].lo || of[a].hi > pixels.taps[a].hi;
-        return leaves && !none() &&
-               std::none_of(nans.begin(), nans.begin() + nan_count, [&](const Extents& tap) { return pixels.has(tap); });
+        return leaves && !none() && std::none_of(nans.begin(), nans.begin() + nan_count, [&](const Extents& tap) {
+                   return pixels.has(tap);
+               });
     }
     void add(const Extents& tap, bool is_nan, const Extents& all) {
         const bool first = none();

@@ -56,8 +56,7 @@ private:
     // [channel][phase][row][pixel]
     void copy_source() const {
         const TensorStrides& x = shape.strides;
-        const Stored<T> from =
-            operands.source(plan.pass) + (n * x.batch + group * shape.channels * x.channel);
+        const Stored<T> from = operands.source(plan.pass) + (n * x.batch + group * shape.channels * x.channel);
         for (int64_t c = 0; c < shape.channels; ++c)
             copy_phases(kernel, from + c * x.channel, x, shape.extents, phases, pitch,
                         dots.x + c * phases * rows * pitch);
@@ -80,10 +79,9 @@ private:
             for (int64_t c = 0; c < shape.channels; ++c)
                 for (int64_t d = of.taps[0].lo; d < of.taps[0].hi; ++d)
                     for (int64_t h = of.taps[1].lo; h < of.taps[1].hi; ++h) {
-                        const kernels::VectorAt row{
-                            c * phases * rows * pitch + (d - of.taps[0].lo) * step[0].tap +
-                                (h - of.taps[1].lo) * step[1].tap,
-                            c * taps + (d * border.axis[1].taps() + h) * columns + first};
+                        const kernels::VectorAt row{c * phases * rows * pitch + (d - of.taps[0].lo) * step[0].tap +
+                                                        (h - of.taps[1].lo) * step[1].tap,
+                                                    c * taps + (d * border.axis[1].taps() + h) * columns + first};
                         for (int64_t v = 0; v < whole && !rest; ++v) dots.put(count++, row, v * lanes, 0, lanes);
                         if (rest && width > whole * lanes)
                             dots.put(count++, row, whole * lanes, 0, width - whole * lanes);
@@ -133,10 +131,15 @@ void repair_dots(const Plan& plan, const IndexMap& map, const Operands<T>& opera
     const int64_t items = RepairShape(plan).groups * batch;
     const int64_t parts = std::min<int64_t>(threads, repair_parts(items, threads));
     parallel_for(items * parts, threads, [&](int64_t task, int thread) {
-        DotProducts<T>{plan,     map,    border,
+        DotProducts<T>{plan,
+                       map,
+                       border,
                        kernel_table<T>(plan.isa),
-                       operands, bounds, buffers[static_cast<size_t>(thread)],
-                       task / parts / batch, task / parts % batch}
+                       operands,
+                       bounds,
+                       buffers[static_cast<size_t>(thread)],
+                       task / parts / batch,
+                       task / parts % batch}
             .run(task % parts, parts);
     });
 }

@@ -63,8 +63,8 @@ private:
         for (int64_t i = 0; i < columns.length() * filters; ++i)
             for (int64_t p = 0; p < pairs; ++p)
                 if (dots.again[i * tap_rows + p % tap_rows] &&
-                    !visit(dots.filters[i % filters], p / tap_rows,
-                           tap_of(columns.lo + i / filters, p % tap_rows), dots.sums[i * pairs + p]))
+                    !visit(dots.filters[i % filters], p / tap_rows, tap_of(columns.lo + i / filters, p % tap_rows),
+                           dots.sums[i * pairs + p]))
                     return false;
         return true;
     }
@@ -126,7 +126,8 @@ private:
     kernels::RowVectors find_vectors(int64_t rows, int64_t column, Span pixels, int64_t first) const {
         const int64_t whole = pixels.length() / lanes, rest = pixels.length() % lanes;
         const int64_t read = SourceSteps(map.axis[2], 1).at(pixels.lo, column);
-        const int64_t source = read % dots.phases * shape.extents[0] * shape.extents[1] * dots.pitch + read / dots.phases;
+        const int64_t source =
+            read % dots.phases * shape.extents[0] * shape.extents[1] * dots.pitch + read / dots.phases;
         // The rest of a row ends with it, where nothing may lie behind.
         const bool ends = whole > 0 || (dots.x_in_place && read + lanes > shape.extents[2]);
         const int64_t back = ends && rest > 0 ? lanes - rest : 0;
@@ -183,15 +184,9 @@ void repair_dot_sums(const Plan& plan, const Border& border, const Operands<T>& 
         const int64_t count = find_filters(spoiled, group * filters, (group + 1) * filters, task / pieces % blocks,
                                            RepairDots<T>::most_filters, own.dots.filters);
         if (count == 0) return;
-        DotSums<T>{plan,
-                   border,
-                   kernel_table<T>(plan.isa),
-                   operands,
-                   spoiled,
-                   own,
-                   group,
-                   count,
-                   {lo, std::min(lo + at_once, columns)}}
+        DotSums<T>{plan,     border,  kernel_table<T>(plan.isa),
+                   operands, spoiled, own,
+                   group,    count,   {lo, std::min(lo + at_once, columns)}}
             .run();
     });
 }

@@ -19,6 +19,9 @@ bool uses_dots(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     if (plan.maps[0].map.has_border() || lane_kernel(plan, kernel) >= 0) return false;
     if (plan.pass == Pass::weight_grad && 2 * plan.maps[0].map.axis[2].count >= kernel.lanes)
         return shape.channels < few;
+    // Large planes are not copied: their borders are a small part of them.
+    constexpr int64_t most_copied = int64_t(1) << 17;
+    if (source_pixels(plan) * shape.channels > most_copied) return false;
     // (Panels of halves, which have to be copied for each pixel and tap, are slower.)
     const int64_t most = plan.converts() ? 2 * few : few;
     return std::min(shape.channels, shape.result_channels) < few &&

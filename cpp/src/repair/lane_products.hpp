@@ -102,8 +102,15 @@ void repair_lanes(const Plan& plan, const IndexMap& map, const Operands<T>& oper
     const int64_t parts = std::min(batch, repair_parts(blocks, threads));
     parallel_for(blocks * parts, threads, [&](int64_t task, int thread) {
         const int64_t first = task / parts * kernel.lanes, part = task % parts;
-        LaneProducts<T>{plan,  map,      border, kernel, operands, bounds, buffers[static_cast<size_t>(thread)],
-                        first, std::min<int64_t>(kernel.lanes, all - first)}
+        LaneProducts<T>{plan,
+                        map,
+                        border,
+                        kernel,
+                        operands,
+                        bounds,
+                        buffers[static_cast<size_t>(thread)],
+                        first,
+                        std::min<int64_t>(kernel.lanes, all - first)}
             .run(part * batch / parts, (part + 1) * batch / parts);
     });
 }

@@ -37,9 +37,14 @@ struct LaneSums {
     void run() const {
         if (std::none_of(spoiled + first, spoiled + first + count, [](const SpoiledFilter& of) { return of.any; }))
             return;
-        for (int64_t t = 0; t < taps; ++t) {
-            const Extents tap = border.tap_of(t);
-            for (int64_t j = 0; j < count; ++j) lane.again[t * count + j] = spoiled[first + j].again(tap);
+        for (int64_t j = 0; j < count; ++j) {
+            const SpoiledFilter& filter = spoiled[first + j];
+            const bool alike =
+                j > 0 && filter.is_like(spoiled[first + j - 1]);  // as they mostly are, if all are spoiled
+            for (int64_t t = 0; t < taps; ++t) {
+                bool* const again = lane.again + t * count + j;
+                *again = alike ? again[-1] : filter.again(border.tap_of(t));
+            }
         }
         std::fill_n(lane.all, lane.group * taps * lanes, T(0));
         for (int64_t n = 0; n < plan.batch() && any_left(); n += lane.samples) {  // a sum that is NaN stays NaN
@@ -81,8 +86,8 @@ private:
         return !for_each_sum([](int64_t, int64_t, int64_t, T sum) { return sum != sum; });
     }
 
-    void add_class(const PixelClass& of, const LaneTaps& its, const RepairPlanes<T>& source,
-                   const RepairPlanes<T>& dy, int64_t samples) const {
+    void add_class(const PixelClass& of, const LaneTaps& its, const RepairPlanes<T>& source, const RepairPlanes<T>& dy,
+                   int64_t samples) const {
         std::array<Span, 3> inside = of.taps;
         inside[1] = {std::max(inside[1].lo, heights.lo), std::min(inside[1].hi, heights.hi)};
         const int64_t all = inside[0].length() * inside[1].length() * inside[2].length();

@@ -83,7 +83,8 @@ struct RepairLanes {
                            const TensorStrides& strides, const Extents& extent, int64_t count, int64_t its_samples,
                            T* copy) const {
         const int64_t pixels = extent[0] * extent[1] * extent[2], lanes = kernel.lanes;
-        if (reads_in_place(plan, copy != source, pixels) && count == lanes) return {from.plain(), strides.axis, 1, strides.batch};
+        if (reads_in_place(plan, copy != source, pixels) && count == lanes)
+            return {from.plain(), strides.axis, 1, strides.batch};
         const kernels::Readers<T>& read = reading(kernel, from);
         for (int64_t j = 0; j < count; ++j) channel_at[j] = j * strides.channel;
         const kernels::Run run{0, 0, pixels};

@@ -33,6 +33,14 @@ struct SpoiledFilter {
         return any && !has(kept, tap) &&
                std::none_of(nans.begin(), nans.end(), [&](const auto& box) { return has(box, tap); });
     }
+    bool is_like(const SpoiledFilter& other) const {
+        const auto alike = [](const auto& one, const auto& two) {
+            return std::equal(one.begin(), one.end(), two.begin(),
+                              [](const Span& a, const Span& b) { return a.lo == b.lo && a.hi == b.hi; });
+        };
+        return any == other.any && alike(kept, other.kept) &&
+               std::equal(nans.begin(), nans.end(), other.nans.begin(), alike);
+    }
     // All taps are computed again, but those that are NaN.
     void add_all() {
         kept = {};
@@ -42,8 +50,10 @@ struct SpoiledFilter {
         for (size_t a = 0; a < 3; ++a)
             kept[a] = any ? Span{std::max(kept[a].lo, taps[a].lo), std::min(kept[a].hi, taps[a].hi)} : taps[a];
         any = true;
-        const auto is_known = [&](const auto& box) { return has(box, {taps[0].lo, taps[1].lo, taps[2].lo}) &&
-                                                            has(box, {taps[0].hi - 1, taps[1].hi - 1, taps[2].hi - 1}); };
+        const auto is_known = [&](const auto& box) {
+            return has(box, {taps[0].lo, taps[1].lo, taps[2].lo}) &&
+                   has(box, {taps[0].hi - 1, taps[1].hi - 1, taps[2].hi - 1});
+        };
         if (!is_nan || size(taps) == 0 || std::any_of(nans.begin(), nans.end(), is_known)) return;
         auto& least = *std::min_element(nans.begin(), nans.end(),
                                         [](const auto& one, const auto& other) { return size(one) < size(other); });
@@ -140,7 +150,8 @@ inline int64_t count_panels(const SpoiledFilter* spoiled, const Geometry& g, int
     int64_t panels = 0;
     for (int64_t group = 0; group < g.groups; ++group) {
         const SpoiledFilter* const first = spoiled + group * filters;
-        panels += ceil_div(std::count_if(first, first + filters, [](const SpoiledFilter& of) { return of.any; }), width);
+        panels +=
+            ceil_div(std::count_if(first, first + filters, [](const SpoiledFilter& of) { return of.any; }), width);
     }
     return panels;
 }

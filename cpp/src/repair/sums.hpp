@@ -229,8 +229,7 @@ private:
             const kernels::Run run{0, 0, channels};
             read.copy_panel(from.at, own.positions, count, &run, 1, own.source, channels, from.end);
         } else if (neighbours) {
-            for (int64_t h = 0; h < height.length(); ++h)
-                own.runs[h] = {own.positions[h * width], h * width, width};
+            for (int64_t h = 0; h < height.length(); ++h) own.runs[h] = {own.positions[h * width], h * width, width};
             for (int64_t c = 0; c < channels; ++c) own.positions[c] = c * step;
             read.copy_panel(from.at, own.positions, channels, own.runs, height.length(), own.source, count, from.end);
         } else {

@@ -27,9 +27,11 @@ template <class T>
 int lane_kernel(const Plan& plan, const kernels::KernelTable<T>& kernel) {
     const Geometry& g = plan.problem.geometry();
     const int64_t each = g.in_channels / g.groups;
-    const bool large = std::max(source_pixels(plan), y_pixels(plan)) > small_plane;
+    const int64_t pixels = std::max(source_pixels(plan), y_pixels(plan));
+    // (Copies of channels_last are no larger than a sample; those of a few lanes would be.)
+    const bool fills_lanes = plan.channels_last() && g.in_channels >= kernel.lanes;
     if (g.groups == 1 || g.in_channels != g.out_channels || plan.maps[0].map.has_border()) return -1;
-    if (!plan.channels_last() && large) return -1;
+    if (!fills_lanes && pixels > small_plane) return -1;
     for (int i = 0; i < kernels::channel_groups; ++i)
         if (int64_t(1) << i == each && kernel.channel_tiles[i] != nullptr) return i;
     return -1;

@@ -93,6 +93,7 @@ std::vector<Geometry> geometries() {
     all.push_back(conv2d(2, 32, 32, 9, 8, 5, 2, 2, 1, 32));   // taps closer than pixels, residue classes
     all.push_back(conv2d(2, 19, 19, 10, 9, 3, 1, 2, 2, 19));  // and further apart
     all.push_back(conv2d(1, 17, 17, 68, 66, 3, 1, 1, 1, 17)); // planes that are not copied, nor a whole vector
+    all.push_back(conv2d(1, 32, 32, 74, 63, 3, 2, 1, 1, 32));  // planes of x that are read where they lie
     all.push_back(conv2d(1, 1, 40, 12, 37, 3, 1, 1));         // more filters than go together
     all.push_back(conv2d(2, 2, 6, 13, 40, 5, 2, 2));          // rows in phases
     all.push_back(conv2d(1, 3, 1, 20, 45, 5, 1, 4, 2));

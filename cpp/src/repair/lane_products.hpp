@@ -40,7 +40,7 @@ struct LaneProducts {
             const Stored<T> source =
                 operands.source(plan.pass) + (n * shape.strides.batch + first * shape.strides.channel);
             const RepairPlanes<T> planes =
-                lane.planes(plan, kernel, source, shape.strides, shape.extents, count, samples, lane.source);
+                lane.planes(plan, kernel, source, shape.strides, shape.extents, count, samples, false);
             const LaneTaps its(map, border, planes.step);
             border.for_each_class([&](const PixelClass& of) {
                 if (find_wanted(bounds, of, count, own)) repair_class(of, its, planes, n, samples);

@@ -52,9 +52,9 @@ struct LaneSums {
             const Stored<T> x = operands.x + (n * shape.strides.batch + first * shape.strides.channel);
             const Stored<T> dy = operands.dy + (n * plan.result.batch + first * plan.result.channel);
             const RepairPlanes<T> source =
-                lane.planes(plan, kernel, x, shape.strides, shape.extents, count, samples, lane.source);
+                lane.planes(plan, kernel, x, shape.strides, shape.extents, count, samples, false);
             const RepairPlanes<T> its_dy =
-                lane.planes(plan, kernel, dy, plan.result, plan.problem.output(), count, samples, lane.dy);
+                lane.planes(plan, kernel, dy, plan.result, plan.problem.output(), count, samples, true);
             const LaneTaps its(map, border, source.step);
             border.for_each_class([&](const PixelClass& of) { add_class(of, its, source, its_dy, samples); });
         }

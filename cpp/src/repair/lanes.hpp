@@ -80,12 +80,13 @@ struct RepairLanes {
         again = carver.take<bool>(used && sums_pixels ? taps * kernel.lanes : 0);
     }
 
-    // `count` channels of the planes of some samples, whose first one is at `from`.
+    // `count` channels of the planes of some samples, of dy or of the source; the first one is at `from`.
     RepairPlanes<T> planes(const Plan& plan, const kernels::KernelTable<T>& kernel, const Stored<T>& from,
                            const TensorStrides& strides, const Extents& extent, int64_t count, int64_t its_samples,
-                           T* copy) const {
+                           bool is_dy) const {
+        T* const copy = is_dy ? dy : source;
         const int64_t pixels = extent[0] * extent[1] * extent[2], lanes = kernel.lanes;
-        if (reads_in_place(plan, copy != source, pixels) && count == lanes)
+        if (reads_in_place(plan, is_dy, pixels) && count == lanes)
             return {from.plain(), strides.axis, 1, strides.batch};
         const kernels::Readers<T>& read = reading(kernel, from);
         for (int64_t j = 0; j < count; ++j) channel_at[j] = j * strides.channel;

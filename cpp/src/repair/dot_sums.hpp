@@ -49,7 +49,7 @@ struct DotSums {
         }
         for_each_sum([&](int64_t k, int64_t c, const Extents& tap, T sum) {
             operands.result.plain()[k * plan.weights.result_channel + c * plan.weights.source_channel +
-                                    weight_at(plan, map, tap)] = one_nan(sum);
+                                    weight_at(plan, map, tap)] = sum;
             return true;
         });
     }

@@ -59,8 +59,7 @@ struct LaneSums {
             border.for_each_class([&](const PixelClass& of) { add_class(of, its, source, its_dy, samples); });
         }
         for_each_sum([&](int64_t k, int64_t c, int64_t at, T sum) {
-            operands.result.plain()[k * plan.weights.result_channel + c * plan.weights.source_channel + at] =
-                one_nan(sum);
+            operands.result.plain()[k * plan.weights.result_channel + c * plan.weights.source_channel + at] = sum;
             return true;
         });
     }

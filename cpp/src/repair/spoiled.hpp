@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <limits>
 
 #include "machine/parallel.hpp"
 #include "repair/border.hpp"
@@ -61,12 +60,6 @@ struct SpoiledFilter {
         if (size(taps) > size(least)) least = taps;
     }
 };
-
-// Which of several NaNs a sum is left with, its sign for one, may depend on how the tasks are cut: all become one.
-template <class T>
-T one_nan(T sum) {
-    return sum == sum ? sum : std::numeric_limits<T>::quiet_NaN();
-}
 
 // Some rows of dy's planes, all samples together: the kinds of elements that they have at each pixel.
 struct PlaneKinds {

@@ -97,16 +97,19 @@ bool pairs_are_faster(const Setting& setting, const Plan& plan) {
     return choose(sample, first).fit.estimate.cost < single.fit.estimate.cost;
 }
 
-// Whether a strategy of another order than the direct ones is asked for, or is better.
+// Whether a strategy of another order than the direct ones is asked for, or is better: the one that costs the least.
 Choice choose_transformed(const Plan& draft, const Setting& setting) {
     std::string refusal;
+    Choice best;
     for (const Strategy* const strategy : strategies()) {
         if ((strategy->orders & order_bit(SumOrder::transformed)) == 0) continue;
         if (setting.algorithm != Algorithm::automatic && setting.algorithm != strategy->algorithm) continue;
         Fit fit = strategy->fit(draft, setting);
-        if (fit.serves()) return {strategy, std::move(fit)};
-        refusal = fit.refusal;
+        if (!fit.serves()) refusal = fit.refusal;
+        else if (best.strategy == nullptr || fit.estimate.cost < best.fit.estimate.cost)
+            best = {strategy, std::move(fit)};
     }
+    if (best.strategy != nullptr) return best;
     if (setting.algorithm != Algorithm::automatic && !refusal.empty())
         throw std::invalid_argument(std::string("algorithm is '") + name(setting.algorithm) +
                                     "', which does not serve this geometry: " + refusal);

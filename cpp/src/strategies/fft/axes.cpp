@@ -71,7 +71,6 @@ struct Cut {
 
 // Ways to cut an axis, the cheapest of which are tried with those of the others.
 std::vector<Cut> cuts_of(const AxisMap& map, const FourierAxis& axis, bool even, int64_t most) {
-    constexpr size_t tried = 14;
     std::vector<Cut> cuts;
     const int64_t count = ceil_div(map.count, axis.spread);  // results of a phase
     const auto add = [&](int64_t parts, int64_t length, int64_t hop) {
@@ -103,8 +102,13 @@ std::vector<Cut> cuts_of(const AxisMap& map, const FourierAxis& axis, bool even,
         if (part < 4) break;
         add(parts, length, part);
     }
-    std::sort(cuts.begin(), cuts.end(), [](const Cut& a, const Cut& b) { return a.rough < b.rough; });
-    if (cuts.size() > tried) cuts.resize(tried);
+    // The cheapest one of each half octave of lengths: axes share the elements that a transform may have.
+    const auto octave = [](const Cut& cut) { return std::lround(2 * std::log2(f(cut.axis.length))); };
+    std::sort(cuts.begin(), cuts.end(), [&](const Cut& a, const Cut& b) {
+        return octave(a) != octave(b) ? octave(a) < octave(b) : a.rough < b.rough;
+    });
+    cuts.erase(std::unique(cuts.begin(), cuts.end(), [&](const Cut& a, const Cut& b) { return octave(a) == octave(b); }),
+               cuts.end());
     return cuts;
 }
 

@@ -189,30 +189,23 @@ public:
 
     void store(const T* z) const {
         const int64_t lanes = call_.kernel.lanes, row = m_.pitch * 2 * lanes;
-        const TileTensor none;
-        const TileRows<T> rows(call_.kernel, none, buffer_);
         for (int64_t i = 0; i < limit_[0]; ++i)
-            for (int64_t j = 0; j < limit_[1]; ++j) {
-                const T* const from = z + (i * m_.axis[1].length + j) * row;
+            for_each_part(i, limit_, [&](const TilePart& part) {
+                const T* const from = z + (i * m_.axis[1].length + part.row) * row + part.column * lanes;
                 if (together_ > 0) {
-                    store_together(from, i, j);
-                    continue;
+                    for (int64_t r = 0; r < part.rows; ++r) store_together(from + r * row, part, part.row + r);
+                    return;
                 }
-                for (int64_t c = 0; c < limit_[2]; c += tile_columns) {
-                    const int64_t count = std::min(tile_columns, limit_[2] - c);
-                    bool any = false;
-                    for (int64_t l = 0; l < lanes; ++l) any |= has(buffer_.tiles[l], i, j) && buffer_.tiles[l].line[2].hi > c;
-                    if (!any) continue;
-                    rows.take(from + c * lanes, count);
-                    for (int64_t l = 0; l < lanes; ++l) store_line(buffer_.tiles[l], i, j, c, count, buffer_.lines + l * buffer_.pitch);
-                }
-            }
+                int64_t vectors = 0;
+                for (int64_t r = 0; r < part.rows; ++r)
+                    for (int64_t c = 0; c < part.columns; ++c) buffer_.rows[vectors++] = from + r * row + c * lanes;
+                call_.kernel.transpose_rows(buffer_.rows, vectors, lanes, buffer_.lines, buffer_.pitch);
+                for (int64_t l = 0; l < lanes; ++l)
+                    store_lines(buffer_.tiles[l], part, buffer_.lines + l * buffer_.pitch);
+            });
     }
 
 private:
-    static bool has(const LaneTile& tile, int64_t i, int64_t j) {
-        return tile.used && tile.line[0].has(i) && tile.line[1].has(j);
-    }
     int64_t at(const LaneTile& tile, int64_t i, int64_t j, int64_t c) const {
         return tile.at + tile.line[0].at(i) * steps_[0] + tile.line[1].at(j) * steps_[1] +
                tile.line[2].at(c) * steps_[2];
@@ -221,27 +214,32 @@ private:
         if (!finite) call_.not_finite[tile.sample].store(1, std::memory_order_relaxed);
     }
 
-    void store_line(const LaneTile& tile, int64_t i, int64_t j, int64_t from, int64_t count, T* line) const {
-        if (!has(tile, i, j)) return;
-        count = std::min(count, tile.line[2].hi - from);
-        if (count <= 0) return;
-        look(tile, all_finite(Stored<T>(line, count), count));
-        const int64_t first = at(tile, i, j, from), step = tile.line[2].step * steps_[2];
-        write(step == 1 ? SumRows<T>{line, count, 1, count} : SumRows<T>{line, 1, count, 1}, first, step);
+    void store_lines(const LaneTile& tile, const TilePart& part, const T* lines) const {
+        if (!tile.used || !tile.line[0].has(part.plane)) return;
+        const int64_t rows = std::min(part.rows, tile.line[1].hi - part.row),
+                      count = std::min(part.columns, tile.line[2].hi - part.column);
+        if (rows <= 0 || count <= 0) return;
+        const int64_t elems = (rows - 1) * part.columns + count;
+        look(tile, all_finite(Stored<T>(lines, elems), elems));
+        const int64_t first = at(tile, part.plane, part.row, part.column), step = tile.line[2].step * steps_[2],
+                      row_step = tile.line[1].step * steps_[1];
+        if (step == 1) return write({lines, part.columns, rows, count}, first, row_step);
+        for (int64_t r = 0; r < rows; ++r) write({lines + r * part.columns, 1, count, 1}, first + r * row_step, step);
     }
 
     // Columns are vectors of neighbours.
-    void store_together(const T* row, int64_t i, int64_t j) const {
+    void store_together(const T* row, const TilePart& part, int64_t j) const {
         const LaneTile& tile = buffer_.tiles[0];
-        if (!has(tile, i, j)) return;
-        const int64_t lanes = call_.kernel.lanes, count = tile.line[2].hi;
+        if (!tile.used || !tile.line[0].has(part.plane) || !tile.line[1].has(j)) return;
+        const int64_t lanes = call_.kernel.lanes, count = std::min(part.columns, tile.line[2].hi - part.column);
+        if (count <= 0) return;
         bool finite = true;
         if (together_ == lanes) finite = all_finite(Stored<T>(row, count * lanes), count * lanes);
         else
             for (int64_t c = 0; c < count; ++c)
                 finite = finite && all_finite(Stored<T>(row + c * lanes, together_), together_);
         look(tile, finite);
-        write({row, lanes, count, together_}, at(tile, i, j, 0), tile.line[2].step * steps_[2]);
+        write({row, lanes, count, together_}, at(tile, part.plane, j, part.column), tile.line[2].step * steps_[2]);
     }
 
     void write(const SumRows<T>& sums, int64_t first, int64_t pitch) const {

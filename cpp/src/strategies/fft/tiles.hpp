@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 
 #include "machine/dispatch.hpp"
 #include "machine/workspace.hpp"
@@ -121,69 +122,90 @@ inline LaneTile kernel_tile(const IndexMap& map, const FourierMap& m, int64_t pa
     return tile;
 }
 
-// Columns of a tile that are moved at once: lines of 16 float32 lanes are then 16 KiB, half of L1.
-inline constexpr int64_t tile_columns = 256;
+// Elements of a lane's tile that are moved at once: those of 16 float32 lanes are then 16 KiB, half of L1.
+inline constexpr int64_t most_moved = 256;
 
 template <class T>
 struct TileBuffer {
-    T* lines = nullptr;  // [lane][column]
+    T* lines = nullptr;  // [lane][row][column]
     int64_t* offsets = nullptr;  // of lanes, or of columns
     int64_t* line_offsets = nullptr;  // of the lines
     const T** rows = nullptr;  // of a spectrum
+    kernels::Run* runs = nullptr;
     LaneTile* tiles = nullptr;  // of the lanes
     int64_t pitch;
 
-    TileBuffer(Carver& carver, const kernels::KernelTable<T>& kernel) : pitch(tile_columns + kernel.lanes) {
+    TileBuffer(Carver& carver, const kernels::KernelTable<T>& kernel) : pitch(most_moved + kernel.lanes) {
         lines = carver.take<T>((kernel.lanes + 1) * pitch);
-        offsets = carver.take<int64_t>(std::max<int64_t>(tile_columns, kernel.lanes));
+        offsets = carver.take<int64_t>(std::max<int64_t>(most_moved, kernel.lanes));
         line_offsets = carver.take<int64_t>(kernel.lanes);
-        rows = carver.take<const T*>(tile_columns);
+        rows = carver.take<const T*>(most_moved);
+        runs = carver.take<kernels::Run>(most_moved);
         tiles = carver.take<LaneTile>(kernel.lanes);
     }
 };
 
-// Columns [from, from + count) of a row of the tiles of all lanes.
-template <class T>
-class TileRows {
-public:
-    TileRows(const kernels::KernelTable<T>& kernel, const TileTensor& tensor, const TileBuffer<T>& buffer)
-        : kernel_(kernel), tensor_(tensor), buffer_(buffer) {}
+// Some rows of a tile's plane, and some of their columns.
+struct TilePart {
+    int64_t plane, row, rows, column, columns;
+};
 
-    // Brings them as vectors.
-    void bring(const Stored<T>& source, int64_t i, int64_t j, int64_t from, int64_t count, T* row) const {
-        if (tensor_.lanes_together > 0) return bring_together(source, i, j, from, count, row);
-        const int64_t lanes = kernel_.lanes;
+// Calls use(part) for parts that together are all of `limit`, as many rows at once as can be moved.
+template <class Use>
+void for_each_part(int64_t plane, const Extents& limit, const Use& use) {
+    const int64_t columns = std::min(limit[2], most_moved), rows = std::max<int64_t>(most_moved / columns, 1);
+    for (int64_t row = 0; row < limit[1]; row += rows)
+        for (int64_t column = 0; column < limit[2]; column += columns)
+            use(TilePart{plane, row, std::min(rows, limit[1] - row), column, std::min(columns, limit[2] - column)});
+}
+
+// Brings parts of the tiles of all lanes, as vectors.
+template <class T>
+class TileSource {
+public:
+    TileSource(const kernels::KernelTable<T>& kernel, const Stored<T>& source, const TileTensor& tensor,
+               const TileBuffer<T>& buffer)
+        : kernel_(kernel), source_(source), tensor_(tensor), buffer_(buffer) {}
+
+    // `to`: the part's first vector; its rows are `pitch` elements apart.
+    void bring(const TilePart& part, T* to, int64_t pitch) const {
+        if (tensor_.lanes_together > 0) {
+            for (int64_t r = 0; r < part.rows; ++r) bring_together(part, part.row + r, to + r * pitch);
+            return;
+        }
+        const int64_t lanes = kernel_.lanes, row_step = buffer_.tiles[0].line[1].step * tensor_.steps[1];
         bool together = true;
         for (int64_t l = 0; l < lanes && together; ++l) {
             const LaneTile& tile = buffer_.tiles[l];
-            const TileLine& line = tile.line[2];
-            together = tile.used && tile.line[0].has(i) && tile.line[1].has(j) && line.lo <= from &&
-                       line.hi >= from + count && line.step * tensor_.steps[2] == 1;
-            buffer_.offsets[l] = tile.at + tile.line[0].at(i) * tensor_.steps[0] +
-                                 tile.line[1].at(j) * tensor_.steps[1] + line.at(from) * tensor_.steps[2];
+            together = is_inside(tile, part) && tile.line[2].step * tensor_.steps[2] == 1 &&
+                       tile.line[1].step * tensor_.steps[1] == row_step;
+            if (together) buffer_.offsets[l] = first_of(tile, part);
         }
-        const kernels::Run run{0, 0, count};
-        if (together) {
-            reading(kernel_, source)
-                .transpose_panel(source.at, buffer_.offsets, lanes, &run, 1, row, lanes, source.end);
-            return;
-        }
+        const auto move = [&](const kernels::Readers<T>& read, const void* from, const int64_t* offsets, int64_t step,
+                              const void* end) {
+            for (int64_t r = 0; r < part.rows; ++r)
+                buffer_.runs[r] = {r * step, r * (pitch / lanes), part.columns};
+            read.transpose_panel(from, offsets, lanes, buffer_.runs, part.rows, to, lanes, end);
+        };
+        if (together) return move(reading(kernel_, source_), source_.at, buffer_.offsets, row_step, source_.end);
         for (int64_t l = 0; l < lanes; ++l) {
             buffer_.line_offsets[l] = l * buffer_.pitch;
-            copy_line(source, buffer_.tiles[l], i, j, from, count, buffer_.lines + l * buffer_.pitch);
+            copy(buffer_.tiles[l], part, buffer_.lines + l * buffer_.pitch);
         }
-        const T* const lines = buffer_.lines;
-        kernel_.read[static_cast<int>(Storage::plain)].transpose_panel(lines, buffer_.line_offsets, lanes, &run, 1, row,
-                                                                       lanes, lines + (lanes + 1) * buffer_.pitch);
-    }
-
-    // Vectors become lines, of lane after lane.
-    void take(const T* row, int64_t count) const {
-        for (int64_t c = 0; c < count; ++c) buffer_.rows[c] = row + c * kernel_.lanes;
-        kernel_.transpose_rows(buffer_.rows, count, kernel_.lanes, buffer_.lines, buffer_.pitch);
+        move(kernel_.read[static_cast<int>(Storage::plain)], buffer_.lines, buffer_.line_offsets, part.columns,
+             buffer_.lines + (lanes + 1) * buffer_.pitch);
     }
 
 private:
+    static bool is_inside(const LaneTile& tile, const TilePart& part) {
+        return tile.used && tile.line[0].has(part.plane) && tile.line[1].lo <= part.row &&
+               tile.line[1].hi >= part.row + part.rows && tile.line[2].lo <= part.column &&
+               tile.line[2].hi >= part.column + part.columns;
+    }
+    int64_t first_of(const LaneTile& tile, const TilePart& part) const {
+        return tile.at + tile.line[0].at(part.plane) * tensor_.steps[0] + tile.line[1].at(part.row) * tensor_.steps[1] +
+               tile.line[2].at(part.column) * tensor_.steps[2];
+    }
     // Where a lane's row begins; -1: it has none.
     int64_t row_at(const LaneTile& tile, int64_t i, int64_t j) const {
         if (!tile.used) return -1;
@@ -203,56 +225,75 @@ private:
         return axis.has_border() ? border_element(axis.boundary, line.at(i), axis.source_extent) : -1;
     }
 
-    void copy_line(const Stored<T>& source, const LaneTile& tile, int64_t i, int64_t j, int64_t from, int64_t count,
-                   T* to) const {
-        const int64_t at = row_at(tile, i, j);
-        if (at < 0) return void(std::fill(to, to + count, T(0)));
-        const TileLine& line = tile.line[2];
-        const int64_t lo = std::clamp<int64_t>(line.lo - from, 0, count),
-                      hi = std::clamp<int64_t>(line.hi - from, lo, count);
-        const auto fill = [&](int64_t first, int64_t end) {
-            for (int64_t c = first; c < end; ++c) {
-                const int64_t element = element_at(line, 2, from + c);
-                to[c] = element < 0 ? T(0) : source[at + element * tensor_.steps[2]];
+    // A lane's part, rows of `columns` elements one behind the other.
+    void copy(const LaneTile& tile, const TilePart& part, T* to) const {
+        const int64_t step = tile.line[2].step * tensor_.steps[2];
+        const auto& read = reading(kernel_, source_);
+        if (step > 0 && is_inside(tile, part)) {
+            const Stored<T> from = source_ + first_of(tile, part);
+            read.copy_rows(from.at, tile.line[1].step * tensor_.steps[1], step, part.rows, part.columns, to,
+                           part.columns, source_.end);
+            return;
+        }
+        for (int64_t r = 0; r < part.rows; ++r, to += part.columns) {
+            const int64_t at = row_at(tile, part.plane, part.row + r);
+            if (at < 0) {
+                std::fill(to, to + part.columns, T(0));
+                continue;
             }
-        };
-        fill(0, lo);
-        const int64_t step = line.step * tensor_.steps[2];
-        const Stored<T> first = source + (at + line.at(from + lo) * tensor_.steps[2]);
-        if (hi > lo && step > 0) reading(kernel_, source).copy_rows(first.at, 0, step, 1, hi - lo, to + lo, 0, source.end);
-        else
-            for (int64_t c = lo; c < hi; ++c) to[c] = first[(c - lo) * step];
-        fill(hi, count);
+            const TileLine& line = tile.line[2];
+            const int64_t lo = std::clamp<int64_t>(line.lo - part.column, 0, part.columns),
+                          hi = std::clamp<int64_t>(line.hi - part.column, lo, part.columns);
+            const auto fill = [&](int64_t first, int64_t end) {
+                for (int64_t c = first; c < end; ++c) {
+                    const int64_t element = element_at(line, 2, part.column + c);
+                    to[c] = element < 0 ? T(0) : source_[at + element * tensor_.steps[2]];
+                }
+            };
+            fill(0, lo);
+            const Stored<T> first = source_ + (at + line.at(part.column + lo) * tensor_.steps[2]);
+            if (hi > lo && step > 0) read.copy_rows(first.at, 0, step, 1, hi - lo, to + lo, 0, source_.end);
+            else
+                for (int64_t c = lo; c < hi; ++c) to[c] = first[(c - lo) * step];
+            fill(hi, part.columns);
+        }
     }
 
     // Each column is a vector in memory, or a part of one.
-    void bring_together(const Stored<T>& source, int64_t i, int64_t j, int64_t from, int64_t count, T* row) const {
+    void bring_together(const TilePart& part, int64_t row, T* to) const {
         const int64_t lanes = kernel_.lanes;
         const LaneTile& tile = buffer_.tiles[0];
-        const int64_t at = row_at(tile, i, j);
-        if (at < 0) return void(std::fill(row, row + count * lanes, T(0)));
+        const int64_t at = row_at(tile, part.plane, row);
+        if (at < 0) return zero(to, part.columns * lanes);
         const kernels::Run run{0, 0, tensor_.lanes_together};
         int64_t first = 0, found = 0;
-        const auto copy = [&] {
+        const auto copy_found = [&] {
             if (found > 0)
-                reading(kernel_, source)
-                    .copy_panel(source.at, buffer_.offsets, found, &run, 1, row + first * lanes, lanes, source.end);
+                reading(kernel_, source_)
+                    .copy_panel(source_.at, buffer_.offsets, found, &run, 1, to + first * lanes, lanes, source_.end);
             found = 0;
         };
-        for (int64_t c = 0; c < count; ++c) {
-            const int64_t element = element_at(tile.line[2], 2, from + c);
+        for (int64_t c = 0; c < part.columns; ++c) {
+            const int64_t element = element_at(tile.line[2], 2, part.column + c);
             if (element < 0) {
-                copy();
-                std::fill(row + c * lanes, row + (c + 1) * lanes, T(0));
+                copy_found();
+                zero(to + c * lanes, lanes);
                 continue;
             }
             if (found == 0) first = c;
             buffer_.offsets[found++] = at + element * tensor_.steps[2];
         }
-        copy();
+        copy_found();
     }
 
+public:
+    static void zero(T* to, int64_t elems) {
+        if (elems > 0) std::memset(static_cast<void*>(to), 0, static_cast<size_t>(elems) * sizeof(T));
+    }
+
+private:
     const kernels::KernelTable<T>& kernel_;
+    const Stored<T>& source_;
     const TileTensor& tensor_;
     const TileBuffer<T>& buffer_;
 };
@@ -266,26 +307,27 @@ struct Transforms {
 
     int64_t point() const { return 2 * kernel.lanes; }
 
-    // The tiles of all lanes, times 2*scale for each axis that is transformed.
+    // The tiles of all lanes, times 2*scale.
     void forward(const Stored<T>& source, const TileTensor& tensor, const TileBuffer<T>& buffer, T scale, T* z) const {
-        const TileRows<T> rows(kernel, tensor, buffer);
+        const TileSource<T> tiles(kernel, source, tensor, buffer);
         const int64_t heights = m.axis[1].length, widths = m.axis[2].length, lanes = kernel.lanes;
-        const int64_t row = m.pitch * point(), plane = heights * row, limit = tensor.limit[2];
+        const int64_t row = m.pitch * point(), plane = heights * row;
+        const Extents& limit = tensor.limit;
         for (int64_t i = 0; i < m.axis[0].length; ++i) {
-            if (i >= tensor.limit[0]) {
-                std::fill(z + i * plane, z + (i + 1) * plane, T(0));
+            T* const to = z + i * plane;
+            if (i >= limit[0]) {
+                tiles.zero(to, plane);
                 continue;
             }
-            for (int64_t j = 0; j < heights; ++j) {
-                T* const to = z + i * plane + j * row;
-                const int64_t columns = j < tensor.limit[1] ? limit : 0;
-                for (int64_t from = 0; from < columns; from += tile_columns)
-                    rows.bring(source, i, j, from, std::min(tile_columns, columns - from), to + from * lanes);
-                std::fill(to + columns * lanes, to + (j < tensor.limit[1] ? widths * lanes : row), T(0));
-                std::fill(to + (widths + 2) * lanes, to + row, T(0));
-            }
-            kernel.fourier.real_rows(tables.passes[2], tables.halves, scale, z + i * plane, tensor.limit[1], row);
-            if (heights > 1) kernel.fourier.forward(tables.passes[1], z + i * plane, row, m.pitch, point());
+            for_each_part(i, limit, [&](const TilePart& part) {
+                tiles.bring(part, to + part.row * row + part.column * lanes, row);
+            });
+            for (int64_t j = 0; j < limit[1]; ++j) tiles.zero(to + j * row + limit[2] * lanes, (widths - limit[2]) * lanes);
+            if (row > (widths + 2) * lanes)  // a point that nobody uses
+                for (int64_t j = 0; j < limit[1]; ++j) tiles.zero(to + j * row + (widths + 2) * lanes, point());
+            tiles.zero(to + limit[1] * row, (heights - limit[1]) * row);
+            kernel.fourier.real_rows(tables.passes[2], tables.halves, scale, to, limit[1], row);
+            if (heights > 1) kernel.fourier.forward(tables.passes[1], to, row, m.pitch, point());
         }
         if (m.axis[0].length > 1) kernel.fourier.forward(tables.passes[0], z, plane, heights * m.pitch, point());
     }

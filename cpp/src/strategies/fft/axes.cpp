@@ -29,38 +29,45 @@ int64_t next_length(int64_t n, bool even) {
     return n;
 }
 
-// Slots of a vector's way through a transform of so many elements, and what else happens to it: it is brought, put into
-// order, stored.  (Measured, AVX-512 float32, 16 to 4096 elements: 1.6 to 2.0 slots for each halving.)
-constexpr double of_halving = 1.8, moved_vector = 7.0;
-// A point's product of one number with all lanes: four multiply-adds.  Its results are loaded and stored.
-constexpr double of_product = 4.6, stored_point = 4.0;
-// A vector that goes through memory as a part of spectra of many channels.
-constexpr double spectrum_vector = 4.0;
-constexpr double weight_from_memory = 0.25;  // a number of the transformed weights
+// What it takes, in slots of a multiply-add unit (plan/costs.hpp), fitted to 120 calls of ranks 1 to 3, one channel to 64,
+// depthwise and dense, all passes, on one thread (Zen 4, AVX-512, float32; the estimate is 0.6 to 1.3 times what was
+// measured): each halving of a vector of a transform; each vector that is brought or stored, and each row of them; each
+// product of a vector of points; each sum over lanes of one; each number of the transformed weights; each call.
+constexpr double of_halving = 1.6, moved_vector = 17, moved_row = 380, of_product = 7.8, of_sum = 2.1, of_weight = 0.25,
+                 of_call = 6e4;
 
 double transform_slots(const FourierMap& m) {
-    return f(m.elems()) * (of_halving * std::log2(f(std::max<int64_t>(m.elems(), 2))) + moved_vector);
+    return f(m.elems()) * of_halving * std::log2(f(std::max<int64_t>(m.elems(), 2)));
 }
 
-int64_t points_of(const FourierMap& m) { return m.axis[0].length * m.axis[1].length * (m.axis[2].length / 2 + 1); }
+// Vectors and rows of a tile that are moved.
+double moving_slots(int64_t planes, int64_t rows, int64_t columns) {
+    return f(planes * rows) * (f(columns) * moved_vector + moved_row);
+}
 
 FourierCost cost_of(const FourierMap& m, const FourierSize& size) {
-    const double lanes = f(size.lanes), terms = f(m.terms()), transform = transform_slots(m);
-    const double points = f(points_of(m));
-    // Vectors of items: along items, or along groups, of which each has its part.
-    const double by_items = f(ceil_div(m.items(), size.lanes));
-    const bool single = m.terms() == 1 && size.filters == 1;
-    const double by_groups = f(m.items()) * f(ceil_div(size.groups, size.lanes)) / f(size.groups);
-    const double vectors = single ? std::min(by_items, by_groups) : by_items;
+    const std::array<FourierAxis, 3>& a = m.axis;
+    const double transform = transform_slots(m), lanes = f(size.lanes);
+    const double points = f(a[0].length * a[1].length * (a[2].length / 2 + 1));
+    const double in = transform + moving_slots(a[0].reach(), a[1].reach(), a[2].reach());
+    const double out = transform + moving_slots(a[0].hop, a[1].hop, a[2].hop);
+    const double items = f(m.items()), by_items = f(ceil_div(m.items(), size.lanes));
+    const double terms = f(m.terms()), pairs = f(size.filters) * terms;
+    const auto vectors = [&](int64_t channels) { return f(ceil_div(channels, size.lanes)); };
     FourierCost cost;
-    const double moved = m.terms() > 1 ? spectrum_vector * 2 * points : 0;
-    const double sources = f(m.source_channels) * (transform + moved), filters = f(size.filters) * (transform + moved);
-    const double product = points * (f(size.filters) * terms * of_product + (size.sums ? 0 : stored_point));
-    cost.sample = vectors * (sources + filters + product);
-    const double pairs = f(size.filters) * terms;
-    const double weight_vectors = std::ceil(pairs * f(size.groups) / lanes) / f(size.groups);
-    cost.weights = weight_vectors * (transform + 2 * points * spectrum_vector);
-    if (!size.sums) cost.sample += 2 * points * pairs * weight_from_memory;
+    cost.weights = std::ceil(pairs * f(size.groups) / lanes) / f(size.groups) * (transform + moved_row) +
+                   of_call / f(size.groups);
+    if (m.terms() == 1 && size.filters == 1) {  // vectors along items, or along groups, of which each has its part
+        const double of_group = std::min(by_items, items * vectors(size.groups) / f(size.groups));
+        cost.sample = of_group * (in + out + points * of_product);
+    } else if (size.sums && along_channels(m.source_channels, size.lanes)) {
+        const double sources = vectors(m.source_channels);
+        cost.sample = items * (sources * in + vectors(size.filters) * out +
+                               sources * points * f(size.filters) * f(m.parts()) * of_product);
+    } else {
+        cost.sample = by_items * (f(m.source_channels) * in + f(size.filters) * out + points * pairs * of_product);
+        cost.sample += points * pairs * (size.sums ? of_sum : 2 * of_weight);
+    }
     return cost;
 }
 
@@ -72,7 +79,7 @@ struct Cut {
 // Ways to cut an axis, the cheapest of which are tried with those of the others.
 std::vector<Cut> cuts_of(const AxisMap& map, const FourierAxis& axis, bool even, int64_t most) {
     std::vector<Cut> cuts;
-    const int64_t count = ceil_div(map.count, axis.spread);  // results of a phase
+    const int64_t count = ceil_div(map.count, axis.spread);  // results of a strand
     const auto add = [&](int64_t parts, int64_t length, int64_t hop) {
         Cut cut{axis, 0};
         FourierAxis& a = cut.axis;

@@ -59,6 +59,7 @@ struct FourierMap {
     int64_t pitch = 0, points = 0;  // of a row, and of all rows: points of a spectrum, some of them unused
     int64_t source_channels = 0;  // of a group, times the phases of its taps
     bool lanes_are_groups = false;  // vectors run along the groups' channels, not along items
+    bool sums_by_channels = false;  // weight_grad of many channels: vectors run along the source's
     int64_t box_items = 0, boxes = 0;  // of a task; in all
     int64_t chunks = 1;  // weight_grad: of the boxes
     int64_t weights_at = 0;  // first element of its transformed weights
@@ -79,6 +80,11 @@ struct FourierMap {
     // meet in the caches.
     int64_t spectrum(int64_t lanes) const { return (2 * points + 1) * lanes; }
 };
+
+// weight_grad: whether vectors run along the source's channels, which fill them then.  No sum over lanes has to be made.
+inline bool along_channels(int64_t source_channels, int64_t lanes) {
+    return 4 * source_channels >= 3 * round_up(source_channels, lanes);
+}
 
 struct FourierPlan : StrategyPlan {
     std::vector<FourierMap> maps;

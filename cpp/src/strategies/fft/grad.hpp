@@ -9,7 +9,8 @@
 //
 // In:  a Plan of this strategy, the operands.   Out: dw, and whether all of it is finite.   Read before: product.hpp.
 //
-// The sums of a pair are [point][real, imaginary]; or, where lanes are groups, a spectrum.
+// The sums of a pair are [point][real, imaginary].  Where lanes are groups they are a spectrum; and with many channels,
+// vectors of source channels: [point][real, imaginary][part of the taps][filter][source channel].
 #pragma once
 
 #include "strategies/chunks.hpp"
@@ -20,12 +21,22 @@ namespace convpp {
 // Where the sums of pairs and chunks lie: [chunk][pair, or vector of groups].
 struct FourierSumLayout {
     int64_t pairs, pair, chunk;
+    int64_t row, half;  // sums_by_channels: of a filter; of a point's parts and filters.  A pair is then a group.
 
     FourierSumLayout(const Plan& plan, const FourierMap& m, int64_t lanes) {
         constexpr const char* what = "the transformed sums";
-        pairs = m.lanes_are_groups ? ceil_div(plan.tasks.groups, lanes)
-                                   : checked_mul(plan.tasks.groups * plan.tasks.channels, m.terms(), what);
-        pair = m.lanes_are_groups ? m.spectrum(lanes) : round_up(2 * m.points, lanes) + lanes;
+        row = round_up(m.source_channels, lanes);
+        half = checked_mul(checked_mul(m.parts(), plan.tasks.channels, what), row, what) + lanes;
+        if (m.sums_by_channels) {
+            pairs = plan.tasks.groups;
+            pair = checked_mul(2 * m.points, half, what);
+        } else if (m.lanes_are_groups) {
+            pairs = ceil_div(plan.tasks.groups, lanes);
+            pair = m.spectrum(lanes);
+        } else {
+            pairs = checked_mul(plan.tasks.groups * plan.tasks.channels, m.terms(), what);
+            pair = round_up(2 * m.points, lanes) + lanes;
+        }
         chunk = checked_mul(pairs, pair, what);
     }
 };
@@ -98,69 +109,118 @@ void sum_alone(const FourierCall<T>& call, int64_t task, T* all_sums, const Four
     }
 }
 
+// The spectra of a box of x and dy: vectors along items, or along channels.
+template <class T>
+void transform_box(const FourierCall<T>& call, int64_t group, int64_t first, int64_t count, const BoxSpectra<T>& box,
+                   int threads, const ThreadBuffers<FourierBuffers<T>>& buffers, int thread_of_task) {
+    const Plan& plan = call.plan;
+    const FourierMap& m = call.fourier.maps[0];
+    const int64_t filters = plan.tasks.channels;
+    const auto source = [&](int64_t channel, int64_t item, LaneTile& tile) {
+        tile = {};
+        if (channel < m.source_channels)
+            set_source<T>(plan, m, plan.maps[0], group * m.source_channels + channel, first + item, tile);
+    };
+    const auto result = [&](int64_t channel, int64_t item, LaneTile& tile) {
+        tile = {};
+        if (channel < filters && item < count) set_result(plan, m, group * filters + channel, first + item, tile);
+    };
+    const T scale = call.transforms(0).scale();
+    TileTensor x = source_tensor(plan, plan.maps[0], m), dy = result_tensor(plan, m);
+    if (!m.sums_by_channels) {
+        transform_items(call, 0, call.operands.x, x, T(1), m.source_channels, count + m.halo(), threads, source, box.x,
+                        box.x_pitch, box.x_half, buffers, thread_of_task);
+        transform_items(call, 0, call.operands.dy, dy, scale, filters, count, threads, result, box.y, box.y_pitch,
+                        box.y_half, buffers, thread_of_task);
+        return;
+    }
+    const auto swapped = [](const auto& set) {
+        return [&set](int64_t item, int64_t channel, LaneTile& tile) { set(channel, item, tile); };
+    };
+    transform_items(call, 0, call.operands.x, x, T(1), count + m.halo(), m.source_channels, threads, swapped(source),
+                    box.x, box.x_pitch, box.x_half, buffers, thread_of_task);
+    transform_items(call, 0, call.operands.dy, dy, scale, count, filters, threads, swapped(result), box.y, box.y_pitch,
+                    box.y_half, buffers, thread_of_task);
+}
+
 // All boxes of a group, whose filters and terms are many.
 template <class T>
 void sum_boxes(const FourierCall<T>& call, int64_t group, T* all_sums, const BoxSpectra<T>& box, int threads,
                const ThreadBuffers<FourierBuffers<T>>& buffers, int thread_of_task) {
     const Plan& plan = call.plan;
     const FourierMap& m = call.fourier.maps[0];
-    const MapPlan& map = plan.maps[0];
     const int64_t lanes = call.kernel.lanes, filters = plan.tasks.channels, terms = m.terms();
     const FourierSumLayout layout(plan, m, lanes);
-    T* const sums = all_sums + group * filters * terms * layout.pair;
-    parallel_for(filters * terms, threads, [&](int64_t pair, int) {
-        std::fill(sums + pair * layout.pair, sums + (pair + 1) * layout.pair, T(0));
-    });
-    box.find(m);
-    const T scale = call.transforms(0).scale();
+    const int64_t of_group = layout.chunk / plan.tasks.groups;
+    T* const sums = all_sums + group * of_group;
+    const int64_t points = round_up(points_of_task(m, threads), lanes);
     for (int64_t first = 0; first < plan.batch() * m.items(); first += m.box_items) {
         const int64_t count = std::min(m.box_items, plan.batch() * m.items() - first);
-        transform_items(
-            call, 0, call.operands.x, source_tensor(plan, map, m), T(1), m.source_channels, count + m.halo(), threads,
-            [&](int64_t channel, int64_t item, LaneTile& tile) {
-                set_source<T>(plan, m, map, group * m.source_channels + channel, first + item, tile);
-            },
-            box.x, box.x_items, box.x_half, buffers, thread_of_task);
-        transform_items(
-            call, 0, call.operands.dy, result_tensor(plan, m), scale, filters, count, threads,
-            [&](int64_t channel, int64_t item, LaneTile& tile) {
-                if (item < count) set_result(plan, m, group * filters + channel, first + item, tile);
-                else tile = {};
-            },
-            box.y, box.y_items, box.y_half, buffers, thread_of_task);
-        const int64_t points = round_up(points_of_task(m, threads), lanes);
+        transform_box(call, group, first, count, box, threads, buffers, thread_of_task);
+        if (!m.sums_by_channels && first == 0)
+            parallel_for(filters * terms, threads, [&](int64_t pair, int) {
+                std::fill(sums + pair * layout.pair, sums + (pair + 1) * layout.pair, T(0));
+            });
         parallel_for(ceil_div(m.points, points), threads, [&](int64_t part, int) {
-            const int64_t lo = part * points;
-            call.kernel.fourier.sum({std::min(points, m.points - lo), filters, terms, ceil_div(count, lanes),
-                                     box.x + lo * 2 * box.x_half, box.x_at, 2 * box.x_half, box.x_half, lanes,
-                                     box.y + lo * 2 * box.y_half, 2 * box.y_half, box.y_half, lanes, box.y_items,
-                                     sums + 2 * lo, layout.pair});
+            const int64_t lo = part * points, own = std::min(points, m.points - lo);
+            const T *const x = box.x + lo * 2 * box.x_half, *const y = box.y + lo * 2 * box.y_half;
+            if (!m.sums_by_channels) {
+                call.kernel.fourier.sum({own, filters, terms, ceil_div(count, lanes), x, box.x_at, 2 * box.x_half,
+                                         box.x_half, lanes, y, 2 * box.y_half, box.y_half, lanes, box.y_pitch,
+                                         sums + 2 * lo, layout.pair});
+                return;
+            }
+            for (int64_t p = 0; p < m.parts(); ++p)
+                call.kernel.fourier.multiply({own, filters, count, layout.row / lanes, x + m.shift_of(p) * box.x_pitch,
+                                              box.x_at, 2 * box.x_half, box.x_half, lanes, y, 2 * box.y_half,
+                                              box.y_half, 0, 1, box.y_pitch,
+                                              sums + lo * 2 * layout.half + p * filters * layout.row, 2 * layout.half,
+                                              layout.half, lanes, layout.row, first > 0});
         });
     }
 }
 
-// The taps of a vector of pairs.
+// Vectors of pairs whose taps are stored together: of pairs as they are numbered, or of source channels.
+inline int64_t vectors_of_pairs(const Plan& plan, const FourierMap& m, int64_t lanes) {
+    const int64_t filters = plan.tasks.groups * plan.tasks.channels;
+    return m.sums_by_channels ? filters * m.parts() * ceil_div(m.source_channels, lanes)
+                              : ceil_div(filters * m.terms(), lanes);
+}
+
 template <class T>
 void store_sums(const FourierCall<T>& call, int64_t vector, const T* sums, const FourierBuffers<T>& own) {
     const Plan& plan = call.plan;
     const FourierMap& m = call.fourier.maps[0];
-    const int64_t lanes = call.kernel.lanes, filters = plan.tasks.channels, terms = m.terms();
-    const int64_t pairs = plan.tasks.groups * filters * terms, first = vector * lanes;
+    const int64_t lanes = call.kernel.lanes, filters = plan.tasks.channels, terms = m.terms(), parts = m.parts();
+    const int64_t pairs = plan.tasks.groups * filters * terms;
     const FourierSumLayout layout(plan, m, lanes);
-    for (int64_t l = 0; l < lanes; ++l) {
-        LaneTile& tile = own.tiles.tiles[l];
-        const int64_t pair = first + l;
-        own.tiles.offsets[l] = std::min(pair, pairs - 1) * layout.pair;
-        tile = {};
+    const auto set = [&](int64_t l, int64_t pair) {
+        own.tiles.tiles[l] = {};
         if (pair < pairs)
-            tile = pair_tile(plan, plan.maps[0], m, pair / terms / filters, pair / terms % filters, pair % terms);
-    }
-    if (m.lanes_are_groups) {
-        std::copy_n(sums + vector * layout.pair, 2 * m.points * lanes, own.z);
+            own.tiles.tiles[l] =
+                pair_tile(plan, plan.maps[0], m, pair / terms / filters, pair / terms % filters, pair % terms);
+    };
+    if (m.sums_by_channels) {
+        const int64_t blocks = layout.row / lanes, block = vector % blocks, filter = vector / blocks % filters,
+                      part = vector / blocks / filters % parts, group = vector / blocks / filters / parts;
+        for (int64_t l = 0; l < lanes; ++l) {
+            const int64_t channel = block * lanes + l;
+            set(l, channel < m.source_channels ? (group * filters + filter) * terms + channel * parts + part : pairs);
+        }
+        call.kernel.store_rows(sums + group * layout.pair + (part * filters + filter) * layout.row + block * lanes,
+                               layout.half, 2 * m.points, lanes, own.z, lanes);
     } else {
-        const kernels::Run run{0, 0, 2 * m.points};
-        call.kernel.read[static_cast<int>(Storage::plain)].transpose_panel(sums, own.tiles.offsets, lanes, &run, 1,
-                                                                           own.z, lanes, sums + layout.chunk);
+        for (int64_t l = 0; l < lanes; ++l) {
+            own.tiles.offsets[l] = std::min(vector * lanes + l, pairs - 1) * layout.pair;
+            set(l, vector * lanes + l);
+        }
+        if (m.lanes_are_groups) {
+            std::copy_n(sums + vector * layout.pair, 2 * m.points * lanes, own.z);
+        } else {
+            const kernels::Run run{0, 0, 2 * m.points};
+            call.kernel.read[static_cast<int>(Storage::plain)].transpose_panel(sums, own.tiles.offsets, lanes, &run, 1,
+                                                                               own.z, lanes, sums + layout.chunk);
+        }
     }
     const Extents limit{m.axis[0].part, m.axis[1].part, m.axis[2].part};
     call.transforms(0).inverse(own.z, limit);
@@ -196,8 +256,7 @@ void run_fourier_sums(const Plan& plan, const Operands<T>& operands, const RunCo
             sum_boxes(call, group, shared.sums, BoxSpectra<T>(own, plan, m, call.kernel), threads, buffers, 0);
         }
     }
-    const int64_t pairs = groups * plan.tasks.channels * m.terms();
-    parallel_for(ceil_div(pairs, int64_t(call.kernel.lanes)), threads, [&](int64_t vector, int thread) {
+    parallel_for(vectors_of_pairs(plan, m, call.kernel.lanes), threads, [&](int64_t vector, int thread) {
         store_sums(call, vector, shared.sums, buffers[static_cast<size_t>(thread)]);
     });
 }

@@ -50,30 +50,34 @@ inline bool meets_alone(const Plan& plan, const FourierMap& m) {
     return m.terms() == 1 && (plan.pass != Pass::weight_grad || plan.tasks.channels == 1);
 }
 
-// The spectra of a box of items of one group.
+// The spectra of a box of items of one group: [point][real, imaginary][channel][item]; or (sums_by_channels) [..][item]
+// [channel], those of the source in whole vectors.
 template <class T>
 struct BoxSpectra {
     T *x = nullptr, *y = nullptr;
     int64_t* x_at = nullptr;  // of terms
-    int64_t x_items, y_items, x_half, y_half;
+    int64_t x_pitch, y_pitch, x_half, y_half;
 
     BoxSpectra(Carver& carver, const Plan& plan, const FourierMap& m, const kernels::KernelTable<T>& kernel) {
         constexpr const char* what = "the spectra of a box";
         const int64_t lanes = kernel.lanes, line = cache_line / static_cast<int64_t>(sizeof(T));
-        y_items = round_up(m.box_items, lanes);
-        x_items = round_up(m.box_items + m.halo(), lanes);
+        const int64_t items = m.box_items + m.halo(), filters = plan.tasks.channels;
         const auto odd = [&](int64_t elems) { return (ceil_div(elems, line) | 1) * line; };
-        x_half = odd(checked_mul(m.source_channels, x_items, what));
-        y_half = odd(checked_mul(plan.tasks.channels, y_items, what));
+        const bool by_channels = m.sums_by_channels;
+        x_pitch = round_up(by_channels ? m.source_channels : items, lanes);
+        y_pitch = by_channels ? filters : round_up(m.box_items, lanes);
+        x_half = odd(checked_mul(by_channels ? items : m.source_channels, x_pitch, what));
+        y_half = odd(checked_mul(by_channels ? m.box_items : filters, y_pitch, what));
         // (What lanes of the last term read behind the last item belongs to results that nobody stores.)
         x = carver.take<T>(checked_add(checked_mul(2 * m.points, x_half, what), lanes, what));
         y = carver.take<T>(checked_mul(2 * m.points, y_half, what));
-        x_at = carver.take<int64_t>(m.terms());
-    }
-
-    void find(const FourierMap& m) const {
-        for (int64_t c = 0, t = 0; c < m.source_channels; ++c)
-            for (int64_t p = 0; p < m.parts(); ++p) x_at[t++] = c * x_items + m.shift_of(p);
+        x_at = carver.take<int64_t>(by_channels ? m.box_items : m.terms());
+        if (x_at == nullptr) return;
+        if (by_channels)
+            for (int64_t i = 0; i < m.box_items; ++i) x_at[i] = i * x_pitch;
+        else
+            for (int64_t c = 0, t = 0; c < m.source_channels; ++c)
+                for (int64_t p = 0; p < m.parts(); ++p) x_at[t++] = c * x_pitch + m.shift_of(p);
     }
 };
 
@@ -339,7 +343,7 @@ void transform_items(const FourierCall<T>& call, size_t index, const Stored<T>& 
         const int64_t channel = task / vectors, item = task % vectors * lanes;
         for (int64_t l = 0; l < lanes; ++l) set_tile(channel, item + l, own.tiles.tiles[l]);
         call.transforms(index).forward(source, tensor, own.tiles, scale, own.z);
-        call.kernel.store_rows(own.z, lanes, 2 * m.points, lanes, to + channel * pitch + item, half);
+        call.kernel.store_rows(own.z, lanes, 2 * m.points, std::min(lanes, pitch - item), to + channel * pitch + item, half);
     });
 }
 
@@ -364,8 +368,7 @@ void multiply_box(const FourierCall<T>& call, size_t index, int64_t task, const 
         [&](int64_t channel, int64_t item, LaneTile& tile) {
             set_source<T>(plan, m, map, group * m.source_channels + channel, first + item, tile);
         },
-        box.x, box.x_items, box.x_half, buffers, thread_of_task);
-    box.find(m);
+        box.x, box.x_pitch, box.x_half, buffers, thread_of_task);
     const FourierWeights layout(plan, m, lanes);
     const int64_t points = points_of_task(m, threads);
     parallel_for(ceil_div(m.points, points), threads, [&](int64_t part, int) {
@@ -374,12 +377,12 @@ void multiply_box(const FourierCall<T>& call, size_t index, int64_t task, const 
                                       box.x + lo * 2 * box.x_half, box.x_at, 2 * box.x_half, box.x_half, lanes,
                                       weights + lo * 2 * layout.pitch + group * filters * terms, 2 * layout.pitch,
                                       layout.pitch, 0, terms, 1, box.y + lo * 2 * box.y_half, 2 * box.y_half,
-                                      box.y_half, lanes, box.y_items, false});
+                                      box.y_half, lanes, box.y_pitch, false});
     });
     parallel_for(filters * vectors, threads, [&](int64_t part, int thread) {
         const FourierBuffers<T>& own = buffers[static_cast<size_t>(threads > 1 ? thread : thread_of_task)];
         const int64_t k = part / vectors, item = part % vectors * lanes;
-        call.kernel.store_rows(box.y + k * box.y_items + item, box.y_half, 2 * m.points, lanes, own.z, lanes);
+        call.kernel.store_rows(box.y + k * box.y_pitch + item, box.y_half, 2 * m.points, lanes, own.z, lanes);
         store_products(call, index, group * filters + k, first + item, own.z, own);
     });
 }

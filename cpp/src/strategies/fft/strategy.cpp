@@ -14,12 +14,16 @@ namespace {
 
 using costs::f;
 
-// That the estimate promises before it is chosen: whole numbers are exact by the direct algorithm alone.
-constexpr double least_gain = 1.3;
-constexpr double direct_slot = 1.15;  // of the direct algorithm, edges and loads included
+// That the estimate promises before it is chosen, over whatever else would be: whole numbers are exact by the direct
+// algorithm alone.
+constexpr double least_gain = 1.25;
+
+// Slots of the direct algorithm for one that the arithmetic takes: many filters; two or three; one, whose tiles are bound
+// by loads.  (Measured: 0.95 to 1.05; 1.03 to 1.3; 1.25 to 2.)
+double direct_slot(int64_t filters) { return filters >= 4 ? 1.0 : filters > 1 ? 1.15 : 1.4; }
 
 // Of spectra that are at work at once: bytes that a thread's part of them takes of L2; and at most, of all.
-constexpr int64_t most_box_bytes = int64_t(96) << 20;
+constexpr int64_t most_box_bytes = int64_t(24) << 20;
 
 FourierSize size_of(const Plan& plan, const Setting& setting) {
     return {plan.source.channels,      plan.tasks.channels, plan.tasks.groups, setting.kernels.shape[0].lanes,
@@ -31,7 +35,7 @@ double direct_cost(const Plan& plan, int64_t lanes) {
     double terms = 0;
     for (const MapPlan& m : plan.maps) terms += f(m.map.pixels()) * f(m.map.taps());
     const double pairs = f(plan.source.channels) * f(plan.tasks.channels);
-    return terms * pairs / f(lanes) * direct_slot / (plan.order == SumOrder::pairs ? 2 : 1);
+    return terms * pairs / f(lanes) * direct_slot(plan.tasks.channels) / (plan.order == SumOrder::pairs ? 2 : 1);
 }
 
 // The choice depends on one sample, never on threads, caches or the layout.
@@ -60,7 +64,7 @@ Fit fit(const Plan& draft, const Setting& setting) {
     const double batch = f(std::max<int64_t>(draft.batch(), 1));
     own->weight_share = cost.weights / (cost.weights + cost.sample * batch);
     Fit fit;
-    fit.estimate.cost = cost.sample * batch + cost.weights;
+    fit.estimate.cost = (cost.sample * batch + cost.weights) * (chosen ? least_gain : 1);
     fit.own = std::move(own);
     return fit;
 }
@@ -77,6 +81,7 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
                              by_groups < by_items * (plan.channels_last() ? together : 1 / together);
         m.box_items = m.lanes_are_groups ? 1 : lanes;
     } else {
+        m.sums_by_channels = plan.pass == Pass::weight_grad && along_channels(m.source_channels, lanes);
         const int64_t bytes = 2 * m.points * setting.elem_bytes * (m.source_channels + plan.tasks.channels);
         const int64_t in_l2 = setting.cache_bytes / 2 / bytes, most = std::max<int64_t>(most_box_bytes / bytes, 1);
         // Where weights are many, they pass by for each box; where the kernel has parts, a box's halo is transformed

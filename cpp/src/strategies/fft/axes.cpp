@@ -55,8 +55,8 @@ FourierCost cost_of(const FourierMap& m, const FourierSize& size) {
     const double terms = f(m.terms()), pairs = f(size.filters) * terms;
     const auto vectors = [&](int64_t channels) { return f(ceil_div(channels, size.lanes)); };
     FourierCost cost;
-    cost.weights = std::ceil(pairs * f(size.groups) / lanes) / f(size.groups) * (transform + moved_row) +
-                   of_call / f(size.groups);
+    cost.weights =
+        std::ceil(pairs * f(size.groups) / lanes) / f(size.groups) * (transform + moved_row) + of_call / f(size.groups);
     if (m.terms() == 1 && size.filters == 1) {  // vectors along items, or along groups, of which each has its part
         const double of_group = std::min(by_items, items * vectors(size.groups) / f(size.groups));
         cost.sample = of_group * (in + out + points * of_product);
@@ -114,8 +114,9 @@ std::vector<Cut> cuts_of(const AxisMap& map, const FourierAxis& axis, bool even,
     std::sort(cuts.begin(), cuts.end(), [&](const Cut& a, const Cut& b) {
         return octave(a) != octave(b) ? octave(a) < octave(b) : a.rough < b.rough;
     });
-    cuts.erase(std::unique(cuts.begin(), cuts.end(), [&](const Cut& a, const Cut& b) { return octave(a) == octave(b); }),
-               cuts.end());
+    cuts.erase(
+        std::unique(cuts.begin(), cuts.end(), [&](const Cut& a, const Cut& b) { return octave(a) == octave(b); }),
+        cuts.end());
     return cuts;
 }
 
@@ -150,7 +151,7 @@ std::vector<int32_t> places_of(int64_t n, const std::vector<int>& radices) {
 
 // Factors are computed in double whatever they are rounded to.
 template <class T>
-void FourierTables<T>::make(const std::array<FourierAxis, 3>& axis) {
+FourierTables<T>::FourierTables(const std::array<FourierAxis, 3>& axis) {
     constexpr double pi = 3.14159265358979323846;
     for (size_t a = 0; a < 3; ++a) {
         const int64_t n = a == 2 ? axis[a].length / 2 : axis[a].length;
@@ -194,8 +195,12 @@ template struct FourierTables<double>;
 
 int64_t FourierPlan::bytes() const {
     auto sum = static_cast<int64_t>(sizeof *this + maps.size() * sizeof(FourierMap));
-    for (const FourierTables<float>& tables : float32) sum += tables.bytes();
-    for (const FourierTables<double>& tables : float64) sum += tables.bytes();
+    const auto add = [&](const auto& tables) {
+        for (size_t i = 0; i < tables.size(); ++i)
+            if (i == 0 || tables[i] != tables[i - 1]) sum += tables[i]->bytes();
+    };
+    add(float32);
+    add(float64);
     return sum;
 }
 

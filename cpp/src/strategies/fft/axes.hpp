@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@
 namespace convpp {
 
 struct FourierAxis {
-    int64_t taps = 1;    // of the phase that has the most
+    int64_t taps = 1;  // of the phase that has the most
     int64_t phases = 1;  // of the taps, where there is a stride
     int64_t spread = 1, strands = 1;  // of the results, where there is a dilation: how far they are apart; their phases
     bool reversed = false;  // later taps read earlier elements
@@ -46,10 +47,9 @@ struct FourierTables {
     std::vector<int32_t> low, high;
     std::vector<T> half_factors;
 
-    FourierTables() = default;
+    explicit FourierTables(const std::array<FourierAxis, 3>& axis);
     FourierTables(const FourierTables&) = delete;
     FourierTables& operator=(const FourierTables&) = delete;
-    void make(const std::array<FourierAxis, 3>& axis);
     int64_t bytes() const;
 };
 
@@ -88,8 +88,9 @@ inline bool along_channels(int64_t source_channels, int64_t lanes) {
 
 struct FourierPlan : StrategyPlan {
     std::vector<FourierMap> maps;
-    std::vector<FourierTables<float>> float32;  // of each map; of the type that is computed with
-    std::vector<FourierTables<double>> float64;
+    // Of each map, of the type that is computed with; alike maps share them.
+    std::vector<std::shared_ptr<const FourierTables<float>>> float32;
+    std::vector<std::shared_ptr<const FourierTables<double>>> float64;
     bool boxes_of_threads = false;  // threads take whole boxes; else they share each
     double weight_share = 0;  // of the time, an estimate
 
@@ -97,9 +98,9 @@ struct FourierPlan : StrategyPlan {
 };
 
 template <class T>
-const std::vector<FourierTables<T>>& tables_of(const FourierPlan& plan) {
-    if constexpr (sizeof(T) == sizeof(double)) return plan.float64;
-    else return plan.float32;
+const FourierTables<T>& tables_of(const FourierPlan& plan, size_t map) {
+    if constexpr (sizeof(T) == sizeof(double)) return *plan.float64[map];
+    else return *plan.float32[map];
 }
 
 inline const FourierPlan& fourier_of(const Plan& plan) { return own<FourierPlan>(plan); }

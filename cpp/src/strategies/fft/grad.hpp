@@ -101,8 +101,9 @@ void sum_alone(const FourierCall<T>& call, int64_t task, T* all_sums, const Four
         transforms.forward(call.operands.dy, dy, own.tiles, transforms.scale(), own.product);
         const int64_t point = 2 * lanes;
         if (m.lanes_are_groups)
-            call.kernel.fourier.multiply_lanes({m.points, 1, 1, 1, own.z, &no_shift, point, lanes, 0, own.product,
-                                                point, lanes, 0, 0, 0, sums, point, lanes, 0, 0, true});
+            call.kernel.fourier.multiply_lanes({m.points, 1,    1,           1,     own.z, &no_shift, point,
+                                                lanes,    0,    own.product, point, lanes, 0,         0,
+                                                0,        sums, point,       lanes, 0,     0,         true});
         else
             call.kernel.fourier.sum({m.points, 1, 1, 1, own.z, &no_shift, point, lanes, 0, own.product, point, lanes, 0,
                                      0, sums, layout.pair});
@@ -171,11 +172,27 @@ void sum_boxes(const FourierCall<T>& call, int64_t group, T* all_sums, const Box
                 return;
             }
             for (int64_t p = 0; p < m.parts(); ++p)
-                call.kernel.fourier.multiply({own, filters, count, layout.row / lanes, x + m.shift_of(p) * box.x_pitch,
-                                              box.x_at, 2 * box.x_half, box.x_half, lanes, y, 2 * box.y_half,
-                                              box.y_half, 0, 1, box.y_pitch,
-                                              sums + lo * 2 * layout.half + p * filters * layout.row, 2 * layout.half,
-                                              layout.half, lanes, layout.row, first > 0});
+                call.kernel.fourier.multiply({own,
+                                              filters,
+                                              count,
+                                              layout.row / lanes,
+                                              x + m.shift_of(p) * box.x_pitch,
+                                              box.x_at,
+                                              2 * box.x_half,
+                                              box.x_half,
+                                              lanes,
+                                              y,
+                                              2 * box.y_half,
+                                              box.y_half,
+                                              0,
+                                              1,
+                                              box.y_pitch,
+                                              sums + lo * 2 * layout.half + p * filters * layout.row,
+                                              2 * layout.half,
+                                              layout.half,
+                                              lanes,
+                                              layout.row,
+                                              first > 0});
         });
     }
 }

@@ -42,7 +42,7 @@ struct FourierCall {
           operands(of_operands),
           not_finite(run.not_finite) {}
 
-    Transforms<T> transforms(size_t map) const { return {kernel, fourier.maps[map], tables_of<T>(fourier)[map]}; }
+    Transforms<T> transforms(size_t map) const { return {kernel, fourier.maps[map], tables_of<T>(fourier, map)}; }
 };
 
 // A sum of one term is done by one thread from the source to the results.
@@ -150,8 +150,8 @@ void transform_weights(const FourierCall<T>& call, size_t index, int threads, T*
             LaneTile& tile = own.tiles.tiles[l];
             tile = {};
             if (item < layout.items)
-                tile = pair_tile(plan, plan.maps[index], m, item / terms / filters, item / terms % filters,
-                                 item % terms);
+                tile =
+                    pair_tile(plan, plan.maps[index], m, item / terms / filters, item / terms % filters, item % terms);
         }
         T* const z = m.lanes_are_groups ? to + vector * m.spectrum(lanes) : own.z;
         transforms.forward(call.operands.w, tensor, own.tiles, transforms.scale(), z);
@@ -163,7 +163,8 @@ void transform_weights(const FourierCall<T>& call, size_t index, int threads, T*
 
 // The source of a map, channel `channel` of all groups and phase `phase`.
 template <class T>
-void set_source(const Plan& plan, const FourierMap& m, const MapPlan& map, int64_t channel, int64_t item, LaneTile& to) {
+void set_source(const Plan& plan, const FourierMap& m, const MapPlan& map, int64_t channel, int64_t item,
+                LaneTile& to) {
     const int64_t phases = m.phases();
     const FourierItem place(m, item);
     to = {};
@@ -283,8 +284,7 @@ void store_products(const FourierCall<T>& call, size_t index, int64_t channel, i
         if (call.operands.bias) z[l] += call.operands.bias[own_channel];
     }
     call.transforms(index).inverse(z, hops_of(m));
-    const int64_t together =
-        by_groups && plan.result.channel == 1 ? std::min(lanes, plan.tasks.groups - channel) : 0;
+    const int64_t together = by_groups && plan.result.channel == 1 ? std::min(lanes, plan.tasks.groups - channel) : 0;
     ResultTiles<T>(call, m, own.tiles, plan.result.axis, hops_of(m), together).store(z);
 }
 
@@ -314,8 +314,8 @@ void multiply_alone(const FourierCall<T>& call, size_t index, int64_t task, cons
     for (int64_t k = 0; k < filters; ++k) {
         T* const to = filters == 1 ? own.z : own.product;
         kernels::SpectraProduct<T> product{};
-        product = {m.points, 1, 1, 1, own.z, &no_shift, 2 * lanes, lanes, 0, nullptr, 0, 0, 0, 0, 0,
-                   to, 2 * lanes, lanes, 0, 0, false};
+        product = {m.points, 1, 1, 1, own.z, &no_shift, 2 * lanes, lanes, 0, nullptr, 0,
+                   0,        0, 0, 0, to,    2 * lanes, lanes,     0,     0, false};
         if (m.lanes_are_groups) {
             product.w = weights + group / lanes * m.spectrum(lanes);
             product.w_point = 2 * lanes;
@@ -343,7 +343,8 @@ void transform_items(const FourierCall<T>& call, size_t index, const Stored<T>& 
         const int64_t channel = task / vectors, item = task % vectors * lanes;
         for (int64_t l = 0; l < lanes; ++l) set_tile(channel, item + l, own.tiles.tiles[l]);
         call.transforms(index).forward(source, tensor, own.tiles, scale, own.z);
-        call.kernel.store_rows(own.z, lanes, 2 * m.points, std::min(lanes, pitch - item), to + channel * pitch + item, half);
+        call.kernel.store_rows(own.z, lanes, 2 * m.points, std::min(lanes, pitch - item), to + channel * pitch + item,
+                               half);
     });
 }
 
@@ -373,11 +374,27 @@ void multiply_box(const FourierCall<T>& call, size_t index, int64_t task, const 
     const int64_t points = points_of_task(m, threads);
     parallel_for(ceil_div(m.points, points), threads, [&](int64_t part, int) {
         const int64_t lo = part * points;
-        call.kernel.fourier.multiply({std::min(points, m.points - lo), filters, terms, vectors,
-                                      box.x + lo * 2 * box.x_half, box.x_at, 2 * box.x_half, box.x_half, lanes,
-                                      weights + lo * 2 * layout.pitch + group * filters * terms, 2 * layout.pitch,
-                                      layout.pitch, 0, terms, 1, box.y + lo * 2 * box.y_half, 2 * box.y_half,
-                                      box.y_half, lanes, box.y_pitch, false});
+        call.kernel.fourier.multiply({std::min(points, m.points - lo),
+                                      filters,
+                                      terms,
+                                      vectors,
+                                      box.x + lo * 2 * box.x_half,
+                                      box.x_at,
+                                      2 * box.x_half,
+                                      box.x_half,
+                                      lanes,
+                                      weights + lo * 2 * layout.pitch + group * filters * terms,
+                                      2 * layout.pitch,
+                                      layout.pitch,
+                                      0,
+                                      terms,
+                                      1,
+                                      box.y + lo * 2 * box.y_half,
+                                      2 * box.y_half,
+                                      box.y_half,
+                                      lanes,
+                                      box.y_pitch,
+                                      false});
     });
     parallel_for(filters * vectors, threads, [&](int64_t part, int thread) {
         const FourierBuffers<T>& own = buffers[static_cast<size_t>(threads > 1 ? thread : thread_of_task)];

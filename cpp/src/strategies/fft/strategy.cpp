@@ -28,8 +28,8 @@ double direct_slot(int64_t filters) { return filters >= 4 ? 1.0 : filters > 1 ? 
 constexpr int64_t most_box_bytes = int64_t(24) << 20;
 
 FourierSize size_of(const Plan& plan, const Setting& setting) {
-    return {plan.source.channels,      plan.tasks.channels, plan.tasks.groups, setting.kernels.shape[0].lanes,
-            setting.elem_bytes, plan.pass == Pass::weight_grad};
+    return {plan.source.channels,           plan.tasks.channels, plan.tasks.groups,
+            setting.kernels.shape[0].lanes, setting.elem_bytes,  plan.pass == Pass::weight_grad};
 }
 
 // The direct algorithm's cost for a sample and a group.
@@ -40,6 +40,23 @@ double direct_cost(const Plan& plan, int64_t lanes) {
     return terms * pairs / f(lanes) * direct_slot(plan.tasks.channels) / (plan.order == SumOrder::pairs ? 2 : 1);
 }
 
+// Maps whose lengths are chosen alike.
+struct Kind {
+    const MapPlan* map;
+    FourierMap lengths;
+    FourierCost cost;
+};
+
+bool is_alike(const MapPlan& a, const MapPlan& b) {
+    for (size_t axis = 0; axis < 3; ++axis) {
+        const AxisMap &one = a.map.axis[axis], &other = b.map.axis[axis];
+        if (one.count != other.count || one.taps.size() != other.taps.size() ||
+            one.taps.apart() != other.taps.apart() || one.phases() != other.phases())
+            return false;
+    }
+    return true;
+}
+
 // The choice depends on one sample, never on threads, caches or the layout.
 Fit fit(const Plan& draft, const Setting& setting) {
     const bool chosen = setting.algorithm == Algorithm::automatic;
@@ -47,21 +64,29 @@ Fit fit(const Plan& draft, const Setting& setting) {
     double best = direct_cost(draft, size.lanes) / least_gain;
     auto own = std::make_shared<FourierPlan>();
     FourierCost cost;
+    std::vector<Kind> kinds;
     // Kernels of a few taps are never served faster; to look for lengths would take longer than many a call.
     constexpr int64_t least_taps = 16;
     int64_t taps = 0;
     for (const MapPlan& m : draft.maps) taps = std::max(taps, m.map.taps());
     if (chosen && taps < least_taps) return Fit::refuse("fewer than 16 taps");
-    if (chosen && best * f(size.lanes) * f(size.groups) < 1e5) return Fit::refuse("too little work for transforms to pay");
+    if (chosen && best * f(size.lanes) * f(size.groups) < 1e5)
+        return Fit::refuse("too little work for transforms to pay");
+    if (setting.some_classes) return Fit::refuse("the input gradient has more than 1024 residue classes");
     for (const MapPlan& map : draft.maps) {
-        FourierMap m;
-        const std::string why = fourier_axes(map.map, m);
-        if (!why.empty()) return Fit::refuse(why);
-        const FourierCost of_map = choose_lengths(map.map, size, m);
-        cost.sample += of_map.sample;
-        cost.weights += of_map.weights;
+        // Residue classes are alike but for a tap or a result of each axis: there are few kinds.
+        auto same = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& k) { return is_alike(*k.map, map); });
+        if (same == kinds.end()) {
+            Kind kind{&map, {}, {}};
+            const std::string why = fourier_axes(map.map, kind.lengths);
+            if (!why.empty()) return Fit::refuse(why);
+            kind.cost = choose_lengths(map.map, size, kind.lengths);
+            same = kinds.insert(kinds.end(), kind);
+        }
+        cost.sample += same->cost.sample;
+        cost.weights += same->cost.weights;
         if (chosen && cost.sample + cost.weights >= best) return Fit::refuse("slower");
-        own->maps.push_back(m);
+        own->maps.push_back(same->lengths);
     }
     const double batch = f(std::max<int64_t>(draft.batch(), 1));
     own->weight_share = cost.weights / (cost.weights + cost.sample * batch);
@@ -78,7 +103,8 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
     if (alone) {
         // Vectors along groups, where that leaves fewer lanes empty; in channels last they lie together, too.
         constexpr double together = 1.3;
-        const double by_items = f(ceil_div(items, lanes)) * f(groups), by_groups = f(items) * f(ceil_div(groups, lanes));
+        const double by_items = f(ceil_div(items, lanes)) * f(groups),
+                     by_groups = f(items) * f(ceil_div(groups, lanes));
         m.lanes_are_groups = plan.tasks.channels == 1 && groups > 1 &&
                              by_groups < by_items * (plan.channels_last() ? together : 1 / together);
         m.box_items = m.lanes_are_groups ? 1 : lanes;
@@ -101,20 +127,31 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
     }
 }
 
+// A map's tables, or those of an earlier one whose transforms are as long.
+template <class T>
+void add_tables(const std::vector<FourierMap>& maps, size_t index,
+                std::vector<std::shared_ptr<const FourierTables<T>>>& tables) {
+    const auto as_long = [&](size_t i) {
+        for (size_t a = 0; a < 3; ++a)
+            if (maps[i].axis[a].length != maps[index].axis[a].length) return false;
+        return true;
+    };
+    size_t earlier = 0;
+    while (!as_long(earlier)) ++earlier;
+    tables.push_back(earlier < index ? tables[earlier] : std::make_shared<const FourierTables<T>>(maps[index].axis));
+}
+
 void plan(Plan& plan, const Setting& setting, const Fit& fit) {
     auto own = std::make_shared<FourierPlan>();
     const FourierPlan& found = static_cast<const FourierPlan&>(*fit.own);
     own->maps = found.maps;
     own->weight_share = found.weight_share;
-    const bool is_double = setting.dtype == DType::float64;
-    own->float32 = std::vector<FourierTables<float>>(is_double ? 0 : own->maps.size());
-    own->float64 = std::vector<FourierTables<double>>(is_double ? own->maps.size() : 0);
     int64_t weights = 0, boxes = 0;
     for (size_t i = 0; i < own->maps.size(); ++i) {
         FourierMap& m = own->maps[i];
         cut_boxes(plan, m, setting);
-        if (is_double) own->float64[i].make(m.axis);
-        else own->float32[i].make(m.axis);
+        if (setting.dtype == DType::float64) add_tables(own->maps, i, own->float64);
+        else add_tables(own->maps, i, own->float32);
         if (plan.pass == Pass::weight_grad) {
             boxes = plan.tasks.groups;
             continue;
@@ -155,8 +192,8 @@ std::string describe(const Plan& plan) {
            " of each channel; " +
            (m.parts() > 1 ? "kernels in " + by_axes([](const FourierAxis& a) { return a.parts; }) + " parts; " : "") +
            (m.phases() > 1 ? text(m.phases()) + " phases of taps; " : "") + text(m.boxes) + " boxes of up to " +
-           text(m.box_items) + " tiles; vectors along " + (m.lanes_are_groups || m.sums_by_channels ? "channels" : "tiles") +
-           "; relative error about " + error;
+           text(m.box_items) + " tiles; vectors along " +
+           (m.lanes_are_groups || m.sums_by_channels ? "channels" : "tiles") + "; relative error about " + error;
 }
 
 template <class T>
@@ -167,7 +204,8 @@ constexpr Entry<T> fourier_entry() {
                                                               : measured<FourierShared<T>>(plan, kernel);
                 bytes.of_thread = buffer_bytes<FourierBuffers<T>>(plan, kernel);
             },
-            &prepare_fourier<T>, [](const Plan& plan, const Operands<T>& operands, const RunContext& run) {
+            &prepare_fourier<T>,
+            [](const Plan& plan, const Operands<T>& operands, const RunContext& run) {
                 if (plan.pass == Pass::weight_grad) run_fourier_sums(plan, operands, run);
                 else run_fourier_products(plan, operands, run);
             }};

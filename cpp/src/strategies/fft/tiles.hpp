@@ -1,7 +1,7 @@
 // Tiles on their way into transforms and out of them: a vector's lanes are tiles of any place, channel and group.
 //
 // In:  where each lane's tile lies, the tensor.   Out: spectra; or, from spectra, elements of the tensor.
-// Next: product.hpp, grad.hpp.   Before: axes.hpp.
+// Next: call.hpp.   Before: axes.hpp.
 //
 // A tile is `length` rows of rows of elements, of which a part is read or written; all other elements are zero.  Where
 // all lanes' rows lie together in memory they are transposed from there, else each is copied into a line first.

@@ -101,8 +101,9 @@ void sum_alone(const FourierCall<T>& call, int64_t task, T* all_sums, const Four
         transforms.forward(call.operands.dy, dy, own.tiles, transforms.scale(), own.product);
         const int64_t point = 2 * lanes;
         if (m.lanes_are_groups)
-            call.kernel.fourier.multiply_lanes({m.points, 1, 1, 1, own.z, &no_shift, point, lanes, 0, own.product,
-                                                point, lanes, 0, 0, 0, sums, point, lanes, 0, 0, true});
+            call.kernel.fourier.multiply_lanes({m.points, 1,    1,           1,     own.z, &no_shift, point,
+                                                lanes,    0,    own.product, point, lanes, 0,         0,
+                                                0,        sums, point,       lanes, 0,     0,         true});
         else
             call.kernel.fourier.sum({m.points, 1, 1, 1, own.z, &no_shift, point, lanes, 0, own.product, point, lanes, 0,
                                      0, sums, layout.pair});
@@ -128,8 +129,10 @@ void transform_box(const FourierCall<T>& call, int64_t group, int64_t first, int
     const T scale = call.transforms(0).scale();
     TileTensor x = source_tensor(plan, plan.maps[0], m), dy = result_tensor(plan, m);
     if (!m.sums_by_channels) {
-        transform_items(call, 0, call.operands.x, x, T(1), m.source_channels, count + m.halo(), threads, source, box.x,
-                        box.x_pitch, box.x_half, buffers, thread_of_task);
+        // As far as the last vector's lanes read, those without a tile of dy, too: their products are added with the rest.
+        const int64_t read = round_up(count, call.kernel.lanes) + m.halo();
+        transform_items(call, 0, call.operands.x, x, T(1), m.source_channels, read, threads, source, box.x, box.x_pitch,
+                        box.x_half, buffers, thread_of_task);
         transform_items(call, 0, call.operands.dy, dy, scale, filters, count, threads, result, box.y, box.y_pitch,
                         box.y_half, buffers, thread_of_task);
         return;
@@ -171,11 +174,27 @@ void sum_boxes(const FourierCall<T>& call, int64_t group, T* all_sums, const Box
                 return;
             }
             for (int64_t p = 0; p < m.parts(); ++p)
-                call.kernel.fourier.multiply({own, filters, count, layout.row / lanes, x + m.shift_of(p) * box.x_pitch,
-                                              box.x_at, 2 * box.x_half, box.x_half, lanes, y, 2 * box.y_half,
-                                              box.y_half, 0, 1, box.y_pitch,
-                                              sums + lo * 2 * layout.half + p * filters * layout.row, 2 * layout.half,
-                                              layout.half, lanes, layout.row, first > 0});
+                call.kernel.fourier.multiply({own,
+                                              filters,
+                                              count,
+                                              layout.row / lanes,
+                                              x + m.shift_of(p) * box.x_pitch,
+                                              box.x_at,
+                                              2 * box.x_half,
+                                              box.x_half,
+                                              lanes,
+                                              y,
+                                              2 * box.y_half,
+                                              box.y_half,
+                                              0,
+                                              1,
+                                              box.y_pitch,
+                                              sums + lo * 2 * layout.half + p * filters * layout.row,
+                                              2 * layout.half,
+                                              layout.half,
+                                              lanes,
+                                              layout.row,
+                                              first > 0});
         });
     }
 }

@@ -11,128 +11,15 @@
 //       for each filter and vector of tiles: y = inverse of Y           parallel
 //
 // In:  a Plan of this strategy, the operands.   Out: results, and which samples of them are not finite.
-// Read before: tiles.hpp.
-//
-// A spectrum is [point][real, imaginary][lanes].  Those of many terms are [point][real, imaginary][channel][item], so
-// that the part p of the taps finds its tile's spectrum some items on.
+// Read before: call.hpp, result_tiles.hpp.   Next: grad.hpp.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 
 #include "machine/parallel.hpp"
-#include "repair/finite.hpp"
-#include "strategies/fft/tiles.hpp"
-#include "strategies/product_loop.hpp"
+#include "strategies/fft/result_tiles.hpp"
 
 namespace convpp {
-
-template <class T>
-struct FourierCall {
-    const Plan& plan;
-    const kernels::KernelTable<T>& kernel;
-    const FourierPlan& fourier;
-    const Operands<T>& operands;
-    std::atomic<unsigned char>* not_finite;
-
-    FourierCall(const Plan& of_plan, const Operands<T>& of_operands, const RunContext& run)
-        : plan(of_plan),
-          kernel(kernel_table<T>(of_plan.isa)),
-          fourier(fourier_of(of_plan)),
-          operands(of_operands),
-          not_finite(run.not_finite) {}
-
-    Transforms<T> transforms(size_t map) const { return {kernel, fourier.maps[map], tables_of<T>(fourier)[map]}; }
-};
-
-// A sum of one term is done by one thread from the source to the results.
-inline bool meets_alone(const Plan& plan, const FourierMap& m) {
-    return m.terms() == 1 && (plan.pass != Pass::weight_grad || plan.tasks.channels == 1);
-}
-
-// The spectra of a box of items of one group: [point][real, imaginary][channel][item]; or (sums_by_channels) [..][item]
-// [channel], those of the source in whole vectors.
-template <class T>
-struct BoxSpectra {
-    T *x = nullptr, *y = nullptr;
-    int64_t* x_at = nullptr;  // of terms
-    int64_t x_pitch, y_pitch, x_half, y_half;
-
-    BoxSpectra(Carver& carver, const Plan& plan, const FourierMap& m, const kernels::KernelTable<T>& kernel) {
-        constexpr const char* what = "the spectra of a box";
-        const int64_t lanes = kernel.lanes, line = cache_line / static_cast<int64_t>(sizeof(T));
-        const int64_t items = m.box_items + m.halo(), filters = plan.tasks.channels;
-        const auto odd = [&](int64_t elems) { return (ceil_div(elems, line) | 1) * line; };
-        const bool by_channels = m.sums_by_channels;
-        x_pitch = round_up(by_channels ? m.source_channels : items, lanes);
-        y_pitch = by_channels ? filters : round_up(m.box_items, lanes);
-        x_half = odd(checked_mul(by_channels ? items : m.source_channels, x_pitch, what));
-        y_half = odd(checked_mul(by_channels ? m.box_items : filters, y_pitch, what));
-        // (What lanes of the last term read behind the last item belongs to results that nobody stores.)
-        x = carver.take<T>(checked_add(checked_mul(2 * m.points, x_half, what), lanes, what));
-        y = carver.take<T>(checked_mul(2 * m.points, y_half, what));
-        x_at = carver.take<int64_t>(by_channels ? m.box_items : m.terms());
-        if (x_at == nullptr) return;
-        if (by_channels)
-            for (int64_t i = 0; i < m.box_items; ++i) x_at[i] = i * x_pitch;
-        else
-            for (int64_t c = 0, t = 0; c < m.source_channels; ++c)
-                for (int64_t p = 0; p < m.parts(); ++p) x_at[t++] = c * x_pitch + m.shift_of(p);
-    }
-};
-
-template <class T>
-int64_t largest_box(const Plan& plan, const kernels::KernelTable<T>& kernel) {
-    int64_t most = 0;
-    for (const FourierMap& m : fourier_of(plan).maps)
-        if (!meets_alone(plan, m)) most = std::max(most, measured<BoxSpectra<T>>(plan, m, kernel));
-    return most;
-}
-
-// What a thread needs.
-template <class T>
-struct FourierBuffers {
-    TileBuffer<T> tiles;
-    T *z = nullptr, *product = nullptr;  // spectra
-    std::byte* box = nullptr;  // those of a box, where threads take whole ones
-
-    FourierBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) : tiles(carver, kernel) {
-        int64_t most = 0;
-        for (const FourierMap& m : fourier_of(plan).maps) most = std::max(most, m.spectrum(kernel.lanes));
-        z = carver.take<T>(most);
-        product = carver.take<T>(most);
-        box = carver.take<std::byte>(fourier_of(plan).boxes_of_threads ? largest_box<T>(plan, kernel) : 0);
-    }
-};
-
-// Transformed weights, by items that are (group, filter, term), or where lanes are groups, spectra of vectors of groups.
-struct FourierWeights {
-    int64_t items, pitch, elems;
-    FourierWeights(const Plan& plan, const FourierMap& m, int64_t lanes) {
-        constexpr const char* what = "the transformed weights";
-        items = checked_mul(checked_mul(plan.tasks.groups, plan.tasks.channels, what), m.terms(), what);
-        pitch = items;
-        elems = m.lanes_are_groups ? checked_mul(ceil_div(plan.tasks.groups, lanes), m.spectrum(lanes), what)
-                                   : checked_mul(checked_mul(2, m.points, what), pitch, what);
-    }
-};
-
-inline TileTensor kernel_tensor(const Plan& plan, const FourierMap& m) {
-    TileTensor tensor;
-    tensor.steps = plan.weights.axis;
-    for (size_t a = 0; a < 3; ++a) tensor.limit[a] = m.axis[a].part;
-    return tensor;
-}
-
-// The taps of pair (filter, term) of a group.
-inline LaneTile pair_tile(const Plan& plan, const MapPlan& map, const FourierMap& m, int64_t group, int64_t filter,
-                          int64_t term) {
-    const int64_t channel = term / m.parts();
-    LaneTile tile = kernel_tile(map.map, m, term % m.parts(), channel % m.phases());
-    tile.at = group * plan.weights.group + filter * plan.weights.result_channel +
-              channel / m.phases() * plan.weights.source_channel;
-    return tile;
-}
 
 template <class T>
 void transform_weights(const FourierCall<T>& call, size_t index, int threads, T* to,
@@ -150,8 +37,8 @@ void transform_weights(const FourierCall<T>& call, size_t index, int threads, T*
             LaneTile& tile = own.tiles.tiles[l];
             tile = {};
             if (item < layout.items)
-                tile = pair_tile(plan, plan.maps[index], m, item / terms / filters, item / terms % filters,
-                                 item % terms);
+                tile =
+                    pair_tile(plan, plan.maps[index], m, item / terms / filters, item / terms % filters, item % terms);
         }
         T* const z = m.lanes_are_groups ? to + vector * m.spectrum(lanes) : own.z;
         transforms.forward(call.operands.w, tensor, own.tiles, transforms.scale(), z);
@@ -163,7 +50,8 @@ void transform_weights(const FourierCall<T>& call, size_t index, int threads, T*
 
 // The source of a map, channel `channel` of all groups and phase `phase`.
 template <class T>
-void set_source(const Plan& plan, const FourierMap& m, const MapPlan& map, int64_t channel, int64_t item, LaneTile& to) {
+void set_source(const Plan& plan, const FourierMap& m, const MapPlan& map, int64_t channel, int64_t item,
+                LaneTile& to) {
     const int64_t phases = m.phases();
     const FourierItem place(m, item);
     to = {};
@@ -179,90 +67,6 @@ inline TileTensor source_tensor(const Plan& plan, const MapPlan& map, const Four
     for (size_t a = 0; a < 3; ++a) tensor.limit[a] = m.axis[a].reach();
     return tensor;
 }
-
-inline Extents hops_of(const FourierMap& m) { return {m.axis[0].hop, m.axis[1].hop, m.axis[2].hop}; }
-
-// Stores results of all lanes from vectors of elements, row by row.
-template <class T>
-class ResultTiles {
-public:
-    // `steps` of the tensor that is written, `limit`: elements of a tile that are.
-    ResultTiles(const FourierCall<T>& call, const FourierMap& m, const TileBuffer<T>& buffer, const Extents& steps,
-                const Extents& limit, int64_t together)
-        : call_(call), m_(m), buffer_(buffer), steps_(steps), limit_(limit), together_(together) {}
-
-    void store(const T* z) const {
-        const int64_t lanes = call_.kernel.lanes, row = m_.pitch * 2 * lanes;
-        for (int64_t i = 0; i < limit_[0]; ++i)
-            for_each_part(i, limit_, [&](const TilePart& part) {
-                const T* const from = z + (i * m_.axis[1].length + part.row) * row + part.column * lanes;
-                if (together_ > 0) {
-                    for (int64_t r = 0; r < part.rows; ++r) store_together(from + r * row, part, part.row + r);
-                    return;
-                }
-                int64_t vectors = 0;
-                for (int64_t r = 0; r < part.rows; ++r)
-                    for (int64_t c = 0; c < part.columns; ++c) buffer_.rows[vectors++] = from + r * row + c * lanes;
-                call_.kernel.transpose_rows(buffer_.rows, vectors, lanes, buffer_.lines, buffer_.pitch);
-                for (int64_t l = 0; l < lanes; ++l)
-                    store_lines(buffer_.tiles[l], part, buffer_.lines + l * buffer_.pitch);
-            });
-    }
-
-private:
-    int64_t at(const LaneTile& tile, int64_t i, int64_t j, int64_t c) const {
-        return tile.at + tile.line[0].at(i) * steps_[0] + tile.line[1].at(j) * steps_[1] +
-               tile.line[2].at(c) * steps_[2];
-    }
-    void look(const LaneTile& tile, bool finite) const {
-        if (!finite) call_.not_finite[tile.sample].store(1, std::memory_order_relaxed);
-    }
-
-    void store_lines(const LaneTile& tile, const TilePart& part, const T* lines) const {
-        if (!tile.used || !tile.line[0].has(part.plane)) return;
-        const int64_t rows = std::min(part.rows, tile.line[1].hi - part.row),
-                      count = std::min(part.columns, tile.line[2].hi - part.column);
-        if (rows <= 0 || count <= 0) return;
-        const int64_t elems = (rows - 1) * part.columns + count;
-        look(tile, all_finite(Stored<T>(lines, elems), elems));
-        const int64_t first = at(tile, part.plane, part.row, part.column), step = tile.line[2].step * steps_[2],
-                      row_step = tile.line[1].step * steps_[1];
-        if (step == 1) return write({lines, part.columns, rows, count}, first, row_step);
-        for (int64_t r = 0; r < rows; ++r) write({lines + r * part.columns, 1, count, 1}, first + r * row_step, step);
-    }
-
-    // Columns are vectors of neighbours.
-    void store_together(const T* row, const TilePart& part, int64_t j) const {
-        const LaneTile& tile = buffer_.tiles[0];
-        if (!tile.used || !tile.line[0].has(part.plane) || !tile.line[1].has(j)) return;
-        const int64_t lanes = call_.kernel.lanes, count = std::min(part.columns, tile.line[2].hi - part.column);
-        if (count <= 0) return;
-        bool finite = true;
-        if (together_ == lanes) finite = all_finite(Stored<T>(row, count * lanes), count * lanes);
-        else
-            for (int64_t c = 0; c < count; ++c)
-                finite = finite && all_finite(Stored<T>(row + c * lanes, together_), together_);
-        look(tile, finite);
-        write({row, lanes, count, together_}, at(tile, part.plane, j, part.column), tile.line[2].step * steps_[2]);
-    }
-
-    void write(const SumRows<T>& sums, int64_t first, int64_t pitch) const {
-        const Operands<T>& operands = call_.operands;
-        if (operands.result.as == Storage::plain && operands.epilogue.none()) {
-            T* const to = operands.result.plain() + first;
-            if (sums.count > 1) return call_.kernel.store_rows(sums.at, sums.pitch, sums.rows, sums.count, to, pitch);
-            for (int64_t r = 0; r < sums.rows; ++r) to[r * pitch] = sums.at[r * sums.pitch];
-            return;
-        }
-        apply_epilogue(call_.kernel, operands.epilogue.from(first), sums, operands.result + first, pitch);
-    }
-
-    const FourierCall<T>& call_;
-    const FourierMap& m_;
-    const TileBuffer<T>& buffer_;
-    const Extents &steps_, limit_;
-    int64_t together_;
-};
 
 // A vector's spectrum becomes results of one filter.  The bias is added at frequency 0, to all results at once.
 template <class T>
@@ -283,8 +87,7 @@ void store_products(const FourierCall<T>& call, size_t index, int64_t channel, i
         if (call.operands.bias) z[l] += call.operands.bias[own_channel];
     }
     call.transforms(index).inverse(z, hops_of(m));
-    const int64_t together =
-        by_groups && plan.result.channel == 1 ? std::min(lanes, plan.tasks.groups - channel) : 0;
+    const int64_t together = by_groups && plan.result.channel == 1 ? std::min(lanes, plan.tasks.groups - channel) : 0;
     ResultTiles<T>(call, m, own.tiles, plan.result.axis, hops_of(m), together).store(z);
 }
 
@@ -314,8 +117,8 @@ void multiply_alone(const FourierCall<T>& call, size_t index, int64_t task, cons
     for (int64_t k = 0; k < filters; ++k) {
         T* const to = filters == 1 ? own.z : own.product;
         kernels::SpectraProduct<T> product{};
-        product = {m.points, 1, 1, 1, own.z, &no_shift, 2 * lanes, lanes, 0, nullptr, 0, 0, 0, 0, 0,
-                   to, 2 * lanes, lanes, 0, 0, false};
+        product = {m.points, 1, 1, 1, own.z, &no_shift, 2 * lanes, lanes, 0, nullptr, 0,
+                   0,        0, 0, 0, to,    2 * lanes, lanes,     0,     0, false};
         if (m.lanes_are_groups) {
             product.w = weights + group / lanes * m.spectrum(lanes);
             product.w_point = 2 * lanes;
@@ -343,7 +146,8 @@ void transform_items(const FourierCall<T>& call, size_t index, const Stored<T>& 
         const int64_t channel = task / vectors, item = task % vectors * lanes;
         for (int64_t l = 0; l < lanes; ++l) set_tile(channel, item + l, own.tiles.tiles[l]);
         call.transforms(index).forward(source, tensor, own.tiles, scale, own.z);
-        call.kernel.store_rows(own.z, lanes, 2 * m.points, std::min(lanes, pitch - item), to + channel * pitch + item, half);
+        call.kernel.store_rows(own.z, lanes, 2 * m.points, std::min(lanes, pitch - item), to + channel * pitch + item,
+                               half);
     });
 }
 
@@ -373,11 +177,27 @@ void multiply_box(const FourierCall<T>& call, size_t index, int64_t task, const 
     const int64_t points = points_of_task(m, threads);
     parallel_for(ceil_div(m.points, points), threads, [&](int64_t part, int) {
         const int64_t lo = part * points;
-        call.kernel.fourier.multiply({std::min(points, m.points - lo), filters, terms, vectors,
-                                      box.x + lo * 2 * box.x_half, box.x_at, 2 * box.x_half, box.x_half, lanes,
-                                      weights + lo * 2 * layout.pitch + group * filters * terms, 2 * layout.pitch,
-                                      layout.pitch, 0, terms, 1, box.y + lo * 2 * box.y_half, 2 * box.y_half,
-                                      box.y_half, lanes, box.y_pitch, false});
+        call.kernel.fourier.multiply({std::min(points, m.points - lo),
+                                      filters,
+                                      terms,
+                                      vectors,
+                                      box.x + lo * 2 * box.x_half,
+                                      box.x_at,
+                                      2 * box.x_half,
+                                      box.x_half,
+                                      lanes,
+                                      weights + lo * 2 * layout.pitch + group * filters * terms,
+                                      2 * layout.pitch,
+                                      layout.pitch,
+                                      0,
+                                      terms,
+                                      1,
+                                      box.y + lo * 2 * box.y_half,
+                                      2 * box.y_half,
+                                      box.y_half,
+                                      lanes,
+                                      box.y_pitch,
+                                      false});
     });
     parallel_for(filters * vectors, threads, [&](int64_t part, int thread) {
         const FourierBuffers<T>& own = buffers[static_cast<size_t>(threads > 1 ? thread : thread_of_task)];

@@ -26,8 +26,8 @@ double direct_slot(int64_t filters) { return filters >= 4 ? 1.0 : filters > 1 ? 
 constexpr int64_t most_box_bytes = int64_t(24) << 20;
 
 FourierSize size_of(const Plan& plan, const Setting& setting) {
-    return {plan.source.channels,      plan.tasks.channels, plan.tasks.groups, setting.kernels.shape[0].lanes,
-            setting.elem_bytes, plan.pass == Pass::weight_grad};
+    return {plan.source.channels,           plan.tasks.channels, plan.tasks.groups,
+            setting.kernels.shape[0].lanes, setting.elem_bytes,  plan.pass == Pass::weight_grad};
 }
 
 // The direct algorithm's cost for a sample and a group.
@@ -50,12 +50,15 @@ Fit fit(const Plan& draft, const Setting& setting) {
     int64_t taps = 0;
     for (const MapPlan& m : draft.maps) taps = std::max(taps, m.map.taps());
     if (chosen && taps < least_taps) return Fit::refuse("fewer than 16 taps");
-    if (chosen && best * f(size.lanes) * f(size.groups) < 1e5) return Fit::refuse("too little work for transforms to pay");
+    if (chosen && best * f(size.lanes) * f(size.groups) < 1e5)
+        return Fit::refuse("too little work for transforms to pay");
+    if (setting.some_classes) return Fit::refuse("residue classes are planned in parts, expected 1024 at most");
+    FourierLengths lengths(size);
     for (const MapPlan& map : draft.maps) {
         FourierMap m;
-        const std::string why = fourier_axes(map.map, m);
+        FourierCost of_map;
+        const std::string why = lengths.choose(map.map, f(draft.batch()), m, of_map);
         if (!why.empty()) return Fit::refuse(why);
-        const FourierCost of_map = choose_lengths(map.map, size, m);
         cost.sample += of_map.sample;
         cost.weights += of_map.weights;
         if (chosen && cost.sample + cost.weights >= best) return Fit::refuse("slower");
@@ -69,6 +72,11 @@ Fit fit(const Plan& draft, const Setting& setting) {
     return fit;
 }
 
+// Of its spectra, of all channels of a group.
+int64_t bytes_of_item(const Plan& plan, const FourierMap& m, const Setting& setting) {
+    return 2 * m.points * setting.elem_bytes * (m.source_channels + plan.tasks.channels);
+}
+
 void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
     const int64_t lanes = setting.kernels.shape[0].lanes, groups = plan.tasks.groups, batch = plan.batch();
     const int64_t items = checked_mul(m.items(), batch, "the tiles");
@@ -76,13 +84,14 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
     if (alone) {
         // Vectors along groups, where that leaves fewer lanes empty; in channels last they lie together, too.
         constexpr double together = 1.3;
-        const double by_items = f(ceil_div(items, lanes)) * f(groups), by_groups = f(items) * f(ceil_div(groups, lanes));
+        const double by_items = f(ceil_div(items, lanes)) * f(groups),
+                     by_groups = f(items) * f(ceil_div(groups, lanes));
         m.lanes_are_groups = plan.tasks.channels == 1 && groups > 1 &&
                              by_groups < by_items * (plan.channels_last() ? together : 1 / together);
         m.box_items = m.lanes_are_groups ? 1 : lanes;
     } else {
         m.sums_by_channels = plan.pass == Pass::weight_grad && along_channels(m.source_channels, lanes);
-        const int64_t bytes = 2 * m.points * setting.elem_bytes * (m.source_channels + plan.tasks.channels);
+        const int64_t bytes = bytes_of_item(plan, m, setting);
         const int64_t in_l2 = setting.cache_bytes / 2 / bytes, most = std::max<int64_t>(most_box_bytes / bytes, 1);
         // Where weights are many, they pass by for each box; where the kernel has parts, a box's halo is transformed
         // again.
@@ -105,14 +114,30 @@ void plan(Plan& plan, const Setting& setting, const Fit& fit) {
     own->maps = found.maps;
     own->weight_share = found.weight_share;
     const bool is_double = setting.dtype == DType::float64;
-    own->float32 = std::vector<FourierTables<float>>(is_double ? 0 : own->maps.size());
-    own->float64 = std::vector<FourierTables<double>>(is_double ? own->maps.size() : 0);
-    int64_t weights = 0, boxes = 0;
+    // Residue classes whose transforms are as long share their factors.
+    const auto same_lengths = [](const FourierMap& a, const FourierMap& b) {
+        return a.axis[0].length == b.axis[0].length && a.axis[1].length == b.axis[1].length &&
+               a.axis[2].length == b.axis[2].length;
+    };
+    std::vector<const FourierMap*> of_tables;
+    for (FourierMap& m : own->maps) {
+        const auto same = std::find_if(of_tables.begin(), of_tables.end(),
+                                       [&](const FourierMap* of) { return same_lengths(*of, m); });
+        m.tables = static_cast<size_t>(same - of_tables.begin());
+        if (same == of_tables.end()) of_tables.push_back(&m);
+    }
+    own->float32 = std::vector<FourierTables<float>>(is_double ? 0 : of_tables.size());
+    own->float64 = std::vector<FourierTables<double>>(is_double ? of_tables.size() : 0);
+    for (size_t i = 0; i < of_tables.size(); ++i) {
+        if (is_double) own->float64[i].make(of_tables[i]->axis);
+        else own->float32[i].make(of_tables[i]->axis);
+    }
+    int64_t weights = 0, boxes = 0, box_bytes = 0;
     for (size_t i = 0; i < own->maps.size(); ++i) {
         FourierMap& m = own->maps[i];
         cut_boxes(plan, m, setting);
-        if (is_double) own->float64[i].make(m.axis);
-        else own->float32[i].make(m.axis);
+        if (!meets_alone(plan, m))
+            box_bytes = std::max(box_bytes, bytes_of_item(plan, m, setting) * (m.box_items + m.halo()));
         if (plan.pass == Pass::weight_grad) {
             boxes = plan.tasks.groups;
             continue;
@@ -124,8 +149,9 @@ void plan(Plan& plan, const Setting& setting, const Fit& fit) {
         weights = checked_add(weights, plan.maps[i].weights_per_group * plan.tasks.groups, "the transformed weights");
         boxes = std::max(boxes, m.boxes * plan.tasks.groups);
     }
-    constexpr int64_t rounds = 4;  // with fewer boxes for each thread, they share each
-    own->boxes_of_threads = plan.tasks.parallel && boxes >= rounds * setting.threads;
+    // With few boxes for each thread they share each; or with large ones, which all threads' memory would not hold.
+    constexpr int64_t rounds = 4;
+    own->boxes_of_threads = plan.tasks.parallel && boxes >= rounds * setting.threads && box_bytes <= 2 * most_box_bytes;
     plan.weight_share = plan.pass == Pass::forward ? own->weight_share : 0;
     plan.own = std::move(own);
 }
@@ -155,7 +181,8 @@ constexpr Entry<T> fourier_entry() {
                                                               : measured<FourierShared<T>>(plan, kernel);
                 bytes.of_thread = buffer_bytes<FourierBuffers<T>>(plan, kernel);
             },
-            &prepare_fourier<T>, [](const Plan& plan, const Operands<T>& operands, const RunContext& run) {
+            &prepare_fourier<T>,
+            [](const Plan& plan, const Operands<T>& operands, const RunContext& run) {
                 if (plan.pass == Pass::weight_grad) run_fourier_sums(plan, operands, run);
                 else run_fourier_products(plan, operands, run);
             }};

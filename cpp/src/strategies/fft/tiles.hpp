@@ -1,7 +1,7 @@
 // Tiles on their way into transforms and out of them: a vector's lanes are tiles of any place, channel and group.
 //
 // In:  where each lane's tile lies, the tensor.   Out: spectra; or, from spectra, elements of the tensor.
-// Next: product.hpp, grad.hpp.   Before: axes.hpp.
+// Next: call.hpp.   Before: axes.hpp.
 //
 // A tile is `length` rows of rows of elements, of which a part is read or written; all other elements are zero.  Where
 // all lanes' rows lie together in memory they are transposed from there, else each is copied into a line first.
@@ -183,8 +183,7 @@ public:
         }
         const auto move = [&](const kernels::Readers<T>& read, const void* from, const int64_t* offsets, int64_t step,
                               const void* end) {
-            for (int64_t r = 0; r < part.rows; ++r)
-                buffer_.runs[r] = {r * step, r * (pitch / lanes), part.columns};
+            for (int64_t r = 0; r < part.rows; ++r) buffer_.runs[r] = {r * step, r * (pitch / lanes), part.columns};
             read.transpose_panel(from, offsets, lanes, buffer_.runs, part.rows, to, lanes, end);
         };
         if (together) return move(reading(kernel_, source_), source_.at, buffer_.offsets, row_step, source_.end);
@@ -322,7 +321,8 @@ struct Transforms {
             for_each_part(i, limit, [&](const TilePart& part) {
                 tiles.bring(part, to + part.row * row + part.column * lanes, row);
             });
-            for (int64_t j = 0; j < limit[1]; ++j) tiles.zero(to + j * row + limit[2] * lanes, (widths - limit[2]) * lanes);
+            for (int64_t j = 0; j < limit[1]; ++j)
+                tiles.zero(to + j * row + limit[2] * lanes, (widths - limit[2]) * lanes);
             if (row > (widths + 2) * lanes)  // a point that nobody uses
                 for (int64_t j = 0; j < limit[1]; ++j) tiles.zero(to + j * row + (widths + 2) * lanes, point());
             tiles.zero(to + limit[1] * row, (heights - limit[1]) * row);

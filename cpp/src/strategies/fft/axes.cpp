@@ -16,6 +16,9 @@ using costs::f;
 // Elements of a transform: in float32 with 16 lanes, 512 KiB, half of L2.
 constexpr int64_t most_elems = 8192;
 
+// Of elements, tiles and bytes: so that 64 bits hold them, and what is counted further from them.
+constexpr double most_numbers = 0x1p58;
+
 // The lengths there are: numbers of small factors.
 bool is_smooth(int64_t n) {
     for (const int64_t p : {2, 3, 5})
@@ -23,6 +26,7 @@ bool is_smooth(int64_t n) {
     return n == 1;
 }
 
+// (Of a transform that there may be: numbers of small factors become rare.)
 int64_t next_length(int64_t n, bool even) {
     n = std::max<int64_t>(n, even ? 2 : 1);
     while (!is_smooth(n) || (even && n % 2 != 0)) ++n;
@@ -80,6 +84,7 @@ struct Cut {
 std::vector<Cut> cuts_of(const AxisMap& map, const FourierAxis& axis, bool even, int64_t most) {
     std::vector<Cut> cuts;
     const int64_t count = ceil_div(map.count, axis.spread);  // results of a strand
+    const double step = f(axis.spread) * f(std::max(map.source_step, map.result_step));
     const auto add = [&](int64_t parts, int64_t length, int64_t hop) {
         Cut cut{axis, 0};
         FourierAxis& a = cut.axis;
@@ -88,6 +93,8 @@ std::vector<Cut> cuts_of(const AxisMap& map, const FourierAxis& axis, bool even,
         a.length = length;
         a.hop = hop;
         a.tiles = ceil_div(count, hop);
+        if (step * (f(a.tiles + a.parts) * f(hop) + f(length)) > most_numbers) return;
+        if (f(a.strands) * f(a.tiles + a.parts) > most_numbers) return;
         cut.rough = f(a.tiles + a.parts - 1) * f(length) * (of_halving * std::log2(f(length) + 1) + moved_vector) +
                     f(a.tiles) * f(length) * (f(a.parts) * of_product / 2);
         cuts.push_back(cut);
@@ -96,7 +103,8 @@ std::vector<Cut> cuts_of(const AxisMap& map, const FourierAxis& axis, bool even,
         add(1, 1, 1);
         return cuts;
     }
-    for (int64_t length = next_length(axis.taps + (even ? 1 : 0), even); length <= most;
+    for (int64_t length = next_length(std::min(axis.taps, most) + (even ? 1 : 0), even);
+         length <= most && length >= axis.taps;
          length = next_length(length + std::max<int64_t>(1, length / 16), even)) {
         const int64_t hop = length - axis.taps + 1;
         add(1, length, std::min(hop, count));
@@ -104,10 +112,10 @@ std::vector<Cut> cuts_of(const AxisMap& map, const FourierAxis& axis, bool even,
     }
     for (int64_t parts = 2; parts < axis.taps && cuts.size() < 96; parts += std::max<int64_t>(1, parts / 4)) {
         const int64_t part = ceil_div(axis.taps, parts);
-        const int64_t length = next_length(2 * part - 1, even);
-        if (length > most) continue;
+        if (part > most / 2) continue;
         if (part < 4) break;
-        add(parts, length, part);
+        const int64_t length = next_length(2 * part - 1, even);
+        if (length <= most) add(parts, length, part);
     }
     // The cheapest one of each half octave of lengths: axes share the elements that a transform may have.
     const auto octave = [](const Cut& cut) { return std::lround(2 * std::log2(f(cut.axis.length))); };
@@ -151,7 +159,7 @@ std::vector<int32_t> places_of(int64_t n, const std::vector<int>& radices) {
 
 // Factors are computed in double whatever they are rounded to.
 template <class T>
-FourierTables<T>::FourierTables(const std::array<FourierAxis, 3>& axis) {
+void FourierTables<T>::make(const std::array<FourierAxis, 3>& axis) {
     constexpr double pi = 3.14159265358979323846;
     for (size_t a = 0; a < 3; ++a) {
         const int64_t n = a == 2 ? axis[a].length / 2 : axis[a].length;
@@ -195,34 +203,53 @@ template struct FourierTables<double>;
 
 int64_t FourierPlan::bytes() const {
     auto sum = static_cast<int64_t>(sizeof *this + maps.size() * sizeof(FourierMap));
-    const auto add = [&](const auto& tables) {
-        for (size_t i = 0; i < tables.size(); ++i)
-            if (i == 0 || tables[i] != tables[i - 1]) sum += tables[i]->bytes();
-    };
-    add(float32);
-    add(float64);
+    for (const FourierTables<float>& tables : float32) sum += tables.bytes();
+    for (const FourierTables<double>& tables : float64) sum += tables.bytes();
     return sum;
 }
 
-std::string fourier_axes(const IndexMap& map, FourierMap& fourier) {
+namespace {
+
+constexpr const char* too_large = "tiles, spectra, or where they lie are more than 64 bits hold, expected less";
+
+// What a map's axes are before lengths are chosen; whether positions fit.
+bool find_axes(const IndexMap& map, std::array<FourierAxis, 3>& axes) {
     for (size_t a = 0; a < 3; ++a) {
         const AxisMap& axis = map.axis[a];
-        FourierAxis& own = fourier.axis[a];
+        FourierAxis& own = axes[a];
         own.phases = axis.phases();
         own.taps = ceil_div(axis.taps.size(), own.phases);
-        const int64_t apart = axis.taps.size() > 1 ? axis.taps.apart() * own.phases / axis.source_step : 1;
+        // (A phase of one tap has no next one.)
+        const int64_t apart = own.taps > 1 ? axis.taps.apart() * own.phases / axis.source_step : 1;
         own.reversed = apart < 0;
-        own.spread = std::max<int64_t>(std::abs(apart), 1);
+        own.spread = std::abs(apart);
         own.strands = std::min(own.spread, axis.count);
-        constexpr int64_t farthest = int64_t(1) << 31;  // so that positions of whole transforms fit 64 bits
-        if (own.spread > farthest || axis.source_step > farthest)
-            return "the taps of an axis, or what results read, are more than 2^31 elements apart, expected less";
+        const Span offsets = axis.taps.offsets(0, axis.taps.size());
+        if (f(own.spread) * f(std::max(axis.source_step, axis.result_step)) > most_numbers ||
+            f(offsets.hi) > 8 * most_numbers || f(offsets.lo) < -8 * most_numbers)
+            return false;
     }
-    return {};
+    return true;
 }
 
-FourierCost choose_lengths(const IndexMap& map, const FourierSize& size, FourierMap& fourier) {
-    fourier.source_channels = checked_mul(size.channels, fourier.phases(), "the phases of the source");
+bool same_before(const FourierAxis& a, const FourierAxis& b) {
+    return a.taps == b.taps && a.phases == b.phases && a.spread == b.spread && a.strands == b.strands &&
+           a.reversed == b.reversed;
+}
+
+// Whether the numbers of tiles, and of elements of all spectra, fit.
+bool numbers_fit(const FourierMap& m, const FourierSize& size, double batch) {
+    double items = batch * f(size.groups), spectra = 16 * f(size.lanes) * f(m.source_channels), points = 1;
+    for (const FourierAxis& axis : m.axis) {
+        items *= f(axis.items());
+        spectra *= f(axis.parts);
+        points *= f(axis.length);
+    }
+    return items < most_numbers && points * spectra * (f(size.groups) * f(size.filters) + 1) < most_numbers &&
+           points * 16 * f(size.lanes) * f(size.filters) < most_numbers;
+}
+
+FourierCost least_cost(const IndexMap& map, const FourierSize& size, double batch, FourierMap& fourier) {
     FourierCost best;
     best.sample = std::numeric_limits<double>::infinity();
     FourierMap tried = fourier;
@@ -234,6 +261,7 @@ FourierCost choose_lengths(const IndexMap& map, const FourierSize& size, Fourier
             for (const Cut& c : cuts[2]) {
                 if (a.axis.length * b.axis.length * c.axis.length > most_elems) continue;
                 tried.axis = {a.axis, b.axis, c.axis};
+                if (!numbers_fit(tried, size, batch)) continue;
                 const FourierCost cost = cost_of(tried, size);
                 if (cost.sample + cost.weights / 2 >= best.sample + best.weights / 2) continue;
                 best = cost;
@@ -244,6 +272,33 @@ FourierCost choose_lengths(const IndexMap& map, const FourierSize& size, Fourier
     fourier.pitch = rows ? row | 1 : row;
     fourier.points = fourier.axis[0].length * fourier.axis[1].length * fourier.pitch;
     return best;
+}
+
+}  // namespace
+
+std::string FourierLengths::choose(const IndexMap& map, double batch, FourierMap& to, FourierCost& cost) {
+    FourierMap before;
+    if (!find_axes(map, before.axis)) return too_large;
+    const std::array<int64_t, 3> counts{map.axis[0].count, map.axis[1].count, map.axis[2].count};
+    const auto known = std::find_if(kinds_.begin(), kinds_.end(), [&](const Kind& kind) {
+        return kind.counts == counts && same_before(kind.before.axis[0], before.axis[0]) &&
+               same_before(kind.before.axis[1], before.axis[1]) && same_before(kind.before.axis[2], before.axis[2]);
+    });
+    if (known == kinds_.end()) {
+        constexpr size_t most_kinds = 64;
+        if (kinds_.size() == most_kinds) return "residue classes are of more than 64 kinds, expected fewer";
+        before.source_channels = checked_mul(size_.channels, before.phases(), "the phases of the source");
+        FourierMap found = before;
+        const FourierCost least = least_cost(map, size_, batch, found);
+        if (std::isinf(least.sample)) return too_large;
+        to = found;
+        cost = least;
+        kinds_.push_back({before, found, counts, least});
+        return {};
+    }
+    to = known->found;
+    cost = known->cost;
+    return {};
 }
 
 }  // namespace convpp

@@ -16,7 +16,6 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -47,9 +46,10 @@ struct FourierTables {
     std::vector<int32_t> low, high;
     std::vector<T> half_factors;
 
-    explicit FourierTables(const std::array<FourierAxis, 3>& axis);
+    FourierTables() = default;
     FourierTables(const FourierTables&) = delete;
     FourierTables& operator=(const FourierTables&) = delete;
+    void make(const std::array<FourierAxis, 3>& axis);
     int64_t bytes() const;
 };
 
@@ -63,6 +63,7 @@ struct FourierMap {
     int64_t box_items = 0, boxes = 0;  // of a task; in all
     int64_t chunks = 1;  // weight_grad: of the boxes
     int64_t weights_at = 0;  // first element of its transformed weights
+    size_t tables = 0;  // its factors
 
     int64_t items() const { return axis[0].items() * axis[1].items() * axis[2].items(); }  // of a sample
     int64_t parts() const { return axis[0].parts * axis[1].parts * axis[2].parts; }
@@ -88,9 +89,8 @@ inline bool along_channels(int64_t source_channels, int64_t lanes) {
 
 struct FourierPlan : StrategyPlan {
     std::vector<FourierMap> maps;
-    // Of each map, of the type that is computed with; alike maps share them.
-    std::vector<std::shared_ptr<const FourierTables<float>>> float32;
-    std::vector<std::shared_ptr<const FourierTables<double>>> float64;
+    std::vector<FourierTables<float>> float32;  // of the maps' lengths; of the type that is computed with
+    std::vector<FourierTables<double>> float64;
     bool boxes_of_threads = false;  // threads take whole boxes; else they share each
     double weight_share = 0;  // of the time, an estimate
 
@@ -98,26 +98,39 @@ struct FourierPlan : StrategyPlan {
 };
 
 template <class T>
-const FourierTables<T>& tables_of(const FourierPlan& plan, size_t map) {
-    if constexpr (sizeof(T) == sizeof(double)) return *plan.float64[map];
-    else return *plan.float32[map];
+const std::vector<FourierTables<T>>& tables_of(const FourierPlan& plan) {
+    if constexpr (sizeof(T) == sizeof(double)) return plan.float64;
+    else return plan.float32;
 }
 
 inline const FourierPlan& fourier_of(const Plan& plan) { return own<FourierPlan>(plan); }
-
-// What a map's axes are before lengths are chosen; empty text, or why they are not served.
-std::string fourier_axes(const IndexMap& map, FourierMap& fourier);
 
 // What a pass over one group would take, in slots of a multiply-add unit.
 struct FourierCost {
     double weights = 0, sample = 0;
 };
 
-// Chooses the lengths that cost the least, for one sample; the estimate.
 struct FourierSize {
     int64_t channels, filters, groups, lanes, elem_bytes;
     bool sums;  // weight_grad
 };
-FourierCost choose_lengths(const IndexMap& map, const FourierSize& size, FourierMap& fourier);
+
+// Chooses the axes and lengths of maps that cost the least for one sample.  Residue classes are looked at once for each
+// kind of them, of which there are few: along an axis they differ by a tap or a result.
+class FourierLengths {
+public:
+    explicit FourierLengths(const FourierSize& size) : size_(size) {}
+    // Empty text, or why the map is not served.  (`batch` decides whether 64 bits hold all tiles, and nothing else.)
+    std::string choose(const IndexMap& map, double batch, FourierMap& to, FourierCost& cost);
+
+private:
+    struct Kind {
+        FourierMap before, found;
+        std::array<int64_t, 3> counts;
+        FourierCost cost;
+    };
+    FourierSize size_;
+    std::vector<Kind> kinds_;
+};
 
 }  // namespace convpp

@@ -1,7 +1,10 @@
-// What a call by the FFT works with: its plan and operands, a thread's buffers, the spectra of a box.
+// What a call by the FFT takes: spectra of boxes, of a thread, of the weights.
 //
-// In:  a Plan of this strategy, the operands.   Out: plain structs; memory is taken from a Carver.
-// Next: weights.hpp, results.hpp, product.hpp.   Before: tiles.hpp.
+// In:  a Plan of this strategy, the operands.   Out: where in the workspace spectra lie, counted by the same code.
+// Next: result_tiles.hpp, product.hpp.   Before: tiles.hpp.
+//
+// A spectrum is [point][real, imaginary][lanes].  Those of many terms are [point][real, imaginary][channel][item], so
+// that the part p of the taps finds its tile's spectrum some items on.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +30,9 @@ struct FourierCall {
           operands(of_operands),
           not_finite(run.not_finite) {}
 
-    Transforms<T> transforms(size_t map) const { return {kernel, fourier.maps[map], tables_of<T>(fourier, map)}; }
+    Transforms<T> transforms(size_t map) const {
+        return {kernel, fourier.maps[map], tables_of<T>(fourier)[fourier.maps[map].tables]};
+    }
 };
 
 // A sum of one term is done by one thread from the source to the results.
@@ -90,26 +95,33 @@ struct FourierBuffers {
     }
 };
 
-// The source of a map, channel `channel` of all groups and phase `phase`.
-template <class T>
-void set_source(const Plan& plan, const FourierMap& m, const MapPlan& map, int64_t channel, int64_t item,
-                LaneTile& to) {
-    const int64_t phases = m.phases();
-    const FourierItem place(m, item);
-    to = {};
-    if (place.sample >= plan.batch()) return;
-    to = source_tile(map.map, m, place, channel % phases);
-    to.at = place.sample * plan.source.strides.batch + channel / phases * plan.source.strides.channel;
-}
+// Transformed weights, by items that are (group, filter, term), or where lanes are groups, spectra of vectors of groups.
+struct FourierWeights {
+    int64_t items, pitch, elems;
+    FourierWeights(const Plan& plan, const FourierMap& m, int64_t lanes) {
+        constexpr const char* what = "the transformed weights";
+        items = checked_mul(checked_mul(plan.tasks.groups, plan.tasks.channels, what), m.terms(), what);
+        pitch = items;
+        elems = m.lanes_are_groups ? checked_mul(ceil_div(plan.tasks.groups, lanes), m.spectrum(lanes), what)
+                                   : checked_mul(checked_mul(2, m.points, what), pitch, what);
+    }
+};
 
-inline TileTensor source_tensor(const Plan& plan, const MapPlan& map, const FourierMap& m) {
+inline TileTensor kernel_tensor(const Plan& plan, const FourierMap& m) {
     TileTensor tensor;
-    tensor.steps = plan.source.strides.axis;
-    tensor.beyond = map.map.has_border() ? &map.map : nullptr;
-    for (size_t a = 0; a < 3; ++a) tensor.limit[a] = m.axis[a].reach();
+    tensor.steps = plan.weights.axis;
+    for (size_t a = 0; a < 3; ++a) tensor.limit[a] = m.axis[a].part;
     return tensor;
 }
 
-inline Extents hops_of(const FourierMap& m) { return {m.axis[0].hop, m.axis[1].hop, m.axis[2].hop}; }
+// The taps of pair (filter, term) of a group.
+inline LaneTile pair_tile(const Plan& plan, const MapPlan& map, const FourierMap& m, int64_t group, int64_t filter,
+                          int64_t term) {
+    const int64_t channel = term / m.parts();
+    LaneTile tile = kernel_tile(map.map, m, term % m.parts(), channel % m.phases());
+    tile.at = group * plan.weights.group + filter * plan.weights.result_channel +
+              channel / m.phases() * plan.weights.source_channel;
+    return tile;
+}
 
 }  // namespace convpp

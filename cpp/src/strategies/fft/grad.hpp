@@ -129,8 +129,10 @@ void transform_box(const FourierCall<T>& call, int64_t group, int64_t first, int
     const T scale = call.transforms(0).scale();
     TileTensor x = source_tensor(plan, plan.maps[0], m), dy = result_tensor(plan, m);
     if (!m.sums_by_channels) {
-        transform_items(call, 0, call.operands.x, x, T(1), m.source_channels, count + m.halo(), threads, source, box.x,
-                        box.x_pitch, box.x_half, buffers, thread_of_task);
+        // As far as the last vector's lanes read, those without a tile of dy, too: their products are added with the rest.
+        const int64_t read = round_up(count, call.kernel.lanes) + m.halo();
+        transform_items(call, 0, call.operands.x, x, T(1), m.source_channels, read, threads, source, box.x, box.x_pitch,
+                        box.x_half, buffers, thread_of_task);
         transform_items(call, 0, call.operands.dy, dy, scale, filters, count, threads, result, box.y, box.y_pitch,
                         box.y_half, buffers, thread_of_task);
         return;

@@ -11,18 +11,85 @@
 //       for each filter and vector of tiles: y = inverse of Y           parallel
 //
 // In:  a Plan of this strategy, the operands.   Out: results, and which samples of them are not finite.
-// Read before: call.hpp, weights.hpp, results.hpp.
-//
-// A spectrum is [point][real, imaginary][lanes].  Those of many terms are [point][real, imaginary][channel][item], so
-// that the part p of the taps finds its tile's spectrum some items on.
+// Read before: call.hpp, result_tiles.hpp.   Next: grad.hpp.
 #pragma once
 
 #include <algorithm>
 
-#include "strategies/fft/results.hpp"
-#include "strategies/fft/weights.hpp"
+#include "machine/parallel.hpp"
+#include "strategies/fft/result_tiles.hpp"
 
 namespace convpp {
+
+template <class T>
+void transform_weights(const FourierCall<T>& call, size_t index, int threads, T* to,
+                       const ThreadBuffers<FourierBuffers<T>>& buffers) {
+    const Plan& plan = call.plan;
+    const FourierMap& m = call.fourier.maps[index];
+    const Transforms<T> transforms = call.transforms(index);
+    const int64_t lanes = call.kernel.lanes, filters = plan.tasks.channels, terms = m.terms();
+    const FourierWeights layout(plan, m, lanes);
+    const TileTensor tensor = kernel_tensor(plan, m);
+    parallel_for(ceil_div(layout.items, lanes), threads, [&](int64_t vector, int thread) {
+        const FourierBuffers<T>& own = buffers[static_cast<size_t>(thread)];
+        for (int64_t l = 0; l < lanes; ++l) {
+            const int64_t item = vector * lanes + l;
+            LaneTile& tile = own.tiles.tiles[l];
+            tile = {};
+            if (item < layout.items)
+                tile =
+                    pair_tile(plan, plan.maps[index], m, item / terms / filters, item / terms % filters, item % terms);
+        }
+        T* const z = m.lanes_are_groups ? to + vector * m.spectrum(lanes) : own.z;
+        transforms.forward(call.operands.w, tensor, own.tiles, transforms.scale(), z);
+        if (!m.lanes_are_groups)
+            call.kernel.store_rows(z, lanes, 2 * m.points, std::min(lanes, layout.items - vector * lanes),
+                                   to + vector * lanes, layout.pitch);
+    });
+}
+
+// The source of a map, channel `channel` of all groups and phase `phase`.
+template <class T>
+void set_source(const Plan& plan, const FourierMap& m, const MapPlan& map, int64_t channel, int64_t item,
+                LaneTile& to) {
+    const int64_t phases = m.phases();
+    const FourierItem place(m, item);
+    to = {};
+    if (place.sample >= plan.batch()) return;
+    to = source_tile(map.map, m, place, channel % phases);
+    to.at = place.sample * plan.source.strides.batch + channel / phases * plan.source.strides.channel;
+}
+
+inline TileTensor source_tensor(const Plan& plan, const MapPlan& map, const FourierMap& m) {
+    TileTensor tensor;
+    tensor.steps = plan.source.strides.axis;
+    tensor.beyond = map.map.has_border() ? &map.map : nullptr;
+    for (size_t a = 0; a < 3; ++a) tensor.limit[a] = m.axis[a].reach();
+    return tensor;
+}
+
+// A vector's spectrum becomes results of one filter.  The bias is added at frequency 0, to all results at once.
+template <class T>
+void store_products(const FourierCall<T>& call, size_t index, int64_t channel, int64_t first_item, T* z,
+                    const FourierBuffers<T>& own) {
+    const Plan& plan = call.plan;
+    const FourierMap& m = call.fourier.maps[index];
+    const int64_t lanes = call.kernel.lanes;
+    const bool by_groups = m.lanes_are_groups;
+    for (int64_t l = 0; l < lanes; ++l) {
+        LaneTile& tile = own.tiles.tiles[l];
+        const int64_t own_channel = channel + (by_groups ? l : 0);
+        const FourierItem place(m, first_item + (by_groups ? 0 : l));
+        tile = {};
+        if (place.sample >= plan.batch() || own_channel >= plan.tasks.groups * plan.tasks.channels) continue;
+        tile = result_tile(plan.maps[index].map, m, place);
+        tile.at = place.sample * plan.result.batch + own_channel * plan.result.channel;
+        if (call.operands.bias) z[l] += call.operands.bias[own_channel];
+    }
+    call.transforms(index).inverse(z, hops_of(m));
+    const int64_t together = by_groups && plan.result.channel == 1 ? std::min(lanes, plan.tasks.groups - channel) : 0;
+    ResultTiles<T>(call, m, own.tiles, plan.result.axis, hops_of(m), together).store(z);
+}
 
 // A vector of tiles that meets one term for each filter.
 template <class T>

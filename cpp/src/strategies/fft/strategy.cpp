@@ -40,23 +40,6 @@ double direct_cost(const Plan& plan, int64_t lanes) {
     return terms * pairs / f(lanes) * direct_slot(plan.tasks.channels) / (plan.order == SumOrder::pairs ? 2 : 1);
 }
 
-// Maps whose lengths are chosen alike.
-struct Kind {
-    const MapPlan* map;
-    FourierMap lengths;
-    FourierCost cost;
-};
-
-bool is_alike(const MapPlan& a, const MapPlan& b) {
-    for (size_t axis = 0; axis < 3; ++axis) {
-        const AxisMap &one = a.map.axis[axis], &other = b.map.axis[axis];
-        if (one.count != other.count || one.taps.size() != other.taps.size() ||
-            one.taps.apart() != other.taps.apart() || one.phases() != other.phases())
-            return false;
-    }
-    return true;
-}
-
 // The choice depends on one sample, never on threads, caches or the layout.
 Fit fit(const Plan& draft, const Setting& setting) {
     const bool chosen = setting.algorithm == Algorithm::automatic;
@@ -64,7 +47,6 @@ Fit fit(const Plan& draft, const Setting& setting) {
     double best = direct_cost(draft, size.lanes) / least_gain;
     auto own = std::make_shared<FourierPlan>();
     FourierCost cost;
-    std::vector<Kind> kinds;
     // Kernels of a few taps are never served faster; to look for lengths would take longer than many a call.
     constexpr int64_t least_taps = 16;
     int64_t taps = 0;
@@ -72,21 +54,17 @@ Fit fit(const Plan& draft, const Setting& setting) {
     if (chosen && taps < least_taps) return Fit::refuse("fewer than 16 taps");
     if (chosen && best * f(size.lanes) * f(size.groups) < 1e5)
         return Fit::refuse("too little work for transforms to pay");
-    if (setting.some_classes) return Fit::refuse("the input gradient has more than 1024 residue classes");
+    if (setting.some_classes) return Fit::refuse("residue classes are planned in parts, expected 1024 at most");
+    FourierLengths lengths(size);
     for (const MapPlan& map : draft.maps) {
-        // Residue classes are alike but for a tap or a result of each axis: there are few kinds.
-        auto same = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& k) { return is_alike(*k.map, map); });
-        if (same == kinds.end()) {
-            Kind kind{&map, {}, {}};
-            const std::string why = fourier_axes(map.map, kind.lengths);
-            if (!why.empty()) return Fit::refuse(why);
-            kind.cost = choose_lengths(map.map, size, kind.lengths);
-            same = kinds.insert(kinds.end(), kind);
-        }
-        cost.sample += same->cost.sample;
-        cost.weights += same->cost.weights;
+        FourierMap m;
+        FourierCost of_map;
+        const std::string why = lengths.choose(map.map, f(draft.batch()), m, of_map);
+        if (!why.empty()) return Fit::refuse(why);
+        cost.sample += of_map.sample;
+        cost.weights += of_map.weights;
         if (chosen && cost.sample + cost.weights >= best) return Fit::refuse("slower");
-        own->maps.push_back(same->lengths);
+        own->maps.push_back(m);
     }
     const double batch = f(std::max<int64_t>(draft.batch(), 1));
     own->weight_share = cost.weights / (cost.weights + cost.sample * batch);
@@ -94,6 +72,11 @@ Fit fit(const Plan& draft, const Setting& setting) {
     fit.estimate.cost = (cost.sample * batch + cost.weights) * (chosen ? least_gain : 1);
     fit.own = std::move(own);
     return fit;
+}
+
+// Of its spectra, of all channels of a group.
+int64_t bytes_of_item(const Plan& plan, const FourierMap& m, const Setting& setting) {
+    return 2 * m.points * setting.elem_bytes * (m.source_channels + plan.tasks.channels);
 }
 
 void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
@@ -110,7 +93,7 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
         m.box_items = m.lanes_are_groups ? 1 : lanes;
     } else {
         m.sums_by_channels = plan.pass == Pass::weight_grad && along_channels(m.source_channels, lanes);
-        const int64_t bytes = 2 * m.points * setting.elem_bytes * (m.source_channels + plan.tasks.channels);
+        const int64_t bytes = bytes_of_item(plan, m, setting);
         const int64_t in_l2 = setting.cache_bytes / 2 / bytes, most = std::max<int64_t>(most_box_bytes / bytes, 1);
         // Where weights are many, they pass by for each box; where the kernel has parts, a box's halo is transformed
         // again.
@@ -127,31 +110,36 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
     }
 }
 
-// A map's tables, or those of an earlier one whose transforms are as long.
-template <class T>
-void add_tables(const std::vector<FourierMap>& maps, size_t index,
-                std::vector<std::shared_ptr<const FourierTables<T>>>& tables) {
-    const auto as_long = [&](size_t i) {
-        for (size_t a = 0; a < 3; ++a)
-            if (maps[i].axis[a].length != maps[index].axis[a].length) return false;
-        return true;
-    };
-    size_t earlier = 0;
-    while (!as_long(earlier)) ++earlier;
-    tables.push_back(earlier < index ? tables[earlier] : std::make_shared<const FourierTables<T>>(maps[index].axis));
-}
-
 void plan(Plan& plan, const Setting& setting, const Fit& fit) {
     auto own = std::make_shared<FourierPlan>();
     const FourierPlan& found = static_cast<const FourierPlan&>(*fit.own);
     own->maps = found.maps;
     own->weight_share = found.weight_share;
-    int64_t weights = 0, boxes = 0;
+    const bool is_double = setting.dtype == DType::float64;
+    // Residue classes whose transforms are as long share their factors.
+    const auto same_lengths = [](const FourierMap& a, const FourierMap& b) {
+        return a.axis[0].length == b.axis[0].length && a.axis[1].length == b.axis[1].length &&
+               a.axis[2].length == b.axis[2].length;
+    };
+    std::vector<const FourierMap*> of_tables;
+    for (FourierMap& m : own->maps) {
+        const auto same = std::find_if(of_tables.begin(), of_tables.end(),
+                                       [&](const FourierMap* of) { return same_lengths(*of, m); });
+        m.tables = static_cast<size_t>(same - of_tables.begin());
+        if (same == of_tables.end()) of_tables.push_back(&m);
+    }
+    own->float32 = std::vector<FourierTables<float>>(is_double ? 0 : of_tables.size());
+    own->float64 = std::vector<FourierTables<double>>(is_double ? of_tables.size() : 0);
+    for (size_t i = 0; i < of_tables.size(); ++i) {
+        if (is_double) own->float64[i].make(of_tables[i]->axis);
+        else own->float32[i].make(of_tables[i]->axis);
+    }
+    int64_t weights = 0, boxes = 0, box_bytes = 0;
     for (size_t i = 0; i < own->maps.size(); ++i) {
         FourierMap& m = own->maps[i];
         cut_boxes(plan, m, setting);
-        if (setting.dtype == DType::float64) add_tables(own->maps, i, own->float64);
-        else add_tables(own->maps, i, own->float32);
+        if (!meets_alone(plan, m))
+            box_bytes = std::max(box_bytes, bytes_of_item(plan, m, setting) * (m.box_items + m.halo()));
         if (plan.pass == Pass::weight_grad) {
             boxes = plan.tasks.groups;
             continue;
@@ -163,8 +151,9 @@ void plan(Plan& plan, const Setting& setting, const Fit& fit) {
         weights = checked_add(weights, plan.maps[i].weights_per_group * plan.tasks.groups, "the transformed weights");
         boxes = std::max(boxes, m.boxes * plan.tasks.groups);
     }
-    constexpr int64_t rounds = 4;  // with fewer boxes for each thread, they share each
-    own->boxes_of_threads = plan.tasks.parallel && boxes >= rounds * setting.threads;
+    // With few boxes for each thread they share each; or with large ones, which all threads' memory would not hold.
+    constexpr int64_t rounds = 4;
+    own->boxes_of_threads = plan.tasks.parallel && boxes >= rounds * setting.threads && box_bytes <= 2 * most_box_bytes;
     plan.weight_share = plan.pass == Pass::forward ? own->weight_share : 0;
     plan.own = std::move(own);
 }

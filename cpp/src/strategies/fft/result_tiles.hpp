@@ -1,13 +1,17 @@
-// Spectra become results: transformed back, taken out of their lanes, given their epilogue, stored.
+// Results of tiles on their way from vectors to the tensor: looked at, whether they are finite, and stored.
 //
-// In:  the spectra of all lanes, where each lane's tile lies.   Out: elements of the result (dw: taps), and which samples
-// of them are not finite.   Next: product.hpp, grad.hpp.   Before: call.hpp.
+// In:  elements of all lanes' tiles, as the inverse transforms leave them.   Out: results; samples that are not finite.
+// Next: product.hpp, grad.hpp.   Before: call.hpp.
 #pragma once
+
+#include <algorithm>
 
 #include "repair/finite.hpp"
 #include "strategies/fft/call.hpp"
 
 namespace convpp {
+
+inline Extents hops_of(const FourierMap& m) { return {m.axis[0].hop, m.axis[1].hop, m.axis[2].hop}; }
 
 // Stores results of all lanes from vectors of elements, row by row.
 template <class T>
@@ -90,28 +94,5 @@ private:
     const Extents &steps_, limit_;
     int64_t together_;
 };
-
-// A vector's spectrum becomes results of one filter.  The bias is added at frequency 0, to all results at once.
-template <class T>
-void store_products(const FourierCall<T>& call, size_t index, int64_t channel, int64_t first_item, T* z,
-                    const FourierBuffers<T>& own) {
-    const Plan& plan = call.plan;
-    const FourierMap& m = call.fourier.maps[index];
-    const int64_t lanes = call.kernel.lanes;
-    const bool by_groups = m.lanes_are_groups;
-    for (int64_t l = 0; l < lanes; ++l) {
-        LaneTile& tile = own.tiles.tiles[l];
-        const int64_t own_channel = channel + (by_groups ? l : 0);
-        const FourierItem place(m, first_item + (by_groups ? 0 : l));
-        tile = {};
-        if (place.sample >= plan.batch() || own_channel >= plan.tasks.groups * plan.tasks.channels) continue;
-        tile = result_tile(plan.maps[index].map, m, place);
-        tile.at = place.sample * plan.result.batch + own_channel * plan.result.channel;
-        if (call.operands.bias) z[l] += call.operands.bias[own_channel];
-    }
-    call.transforms(index).inverse(z, hops_of(m));
-    const int64_t together = by_groups && plan.result.channel == 1 ? std::min(lanes, plan.tasks.groups - channel) : 0;
-    ResultTiles<T>(call, m, own.tiles, plan.result.axis, hops_of(m), together).store(z);
-}
 
 }  // namespace convpp

@@ -45,7 +45,7 @@ convpp::Pass pass_from(const std::string& text) {
 convpp::Algorithm algorithm_from(const std::string& text) {
     using convpp::Algorithm;
     return named("algorithm", text,
-                 {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::reference});
+                 {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::fft, Algorithm::reference});
 }
 
 convpp::Boundary boundary_from(const std::string& text) {

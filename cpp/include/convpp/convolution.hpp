@@ -28,7 +28,7 @@ namespace convpp {
 // automatic: direct, or Winograd's where it is faster.  winograd: fewer multiplications, errors about four times as
 // large; a std::invalid_argument says why where it cannot serve (no kernel extent of 3 or 5 at stride 1).  reference:
 // plain loops.
-enum class Algorithm { automatic, direct, winograd, reference };
+enum class Algorithm { automatic, direct, winograd, fft, reference };
 
 const char* name(Algorithm algorithm) noexcept;
 

@@ -35,7 +35,6 @@ struct Convolution::Implementation {
             const auto samples = static_cast<int>(std::min<int64_t>(usable, plan.samples.count));
             return {problem.flops() > serial_flops ? samples : 1, usable};
         }
-        if (!plan.empty() && plan.tasks.count == 0) return {usable, usable};  // it hands its work out itself
         return {threads_of(plan, usable), usable};
     }
 };
@@ -62,7 +61,7 @@ void check_type(DType planned) {
 }  // namespace
 
 const char* name(Algorithm algorithm) noexcept {
-    return name_in({"auto", "direct", "winograd", "reference"}, algorithm);
+    return name_in({"auto", "direct", "winograd", "fft", "reference"}, algorithm);
 }
 
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm)

@@ -19,6 +19,8 @@ namespace convpp::kernels::CONVPP_ISA {
 #include "kernels/channel/channel.hpp"
 #include "kernels/winograd/transforms.hpp"
 #include "kernels/winograd/winograd.hpp"
+#include "kernels/fft/fft.hpp"
+#include "kernels/fft/spectra.hpp"
 #include "kernels/epilogue/activation_polynomials.hpp"
 #include "kernels/epilogue/epilogue.hpp"
 
@@ -50,6 +52,7 @@ KernelTable<T> make_table() {
     }
     fill_channel_tiles<T>(table);
     fill_winograd<T>(table);
+    table.fourier = fourier_kernels<T>();
     fill_epilogue<T>(table);
     table.multiply_derivative = &multiply_derivative<T>;
     table.add = &add<T>;

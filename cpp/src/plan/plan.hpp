@@ -176,9 +176,10 @@ inline int64_t packed_weight_elems(const Plan& plan) {
     return elems;
 }
 
-// As many of the threads as have tasks.
+// As many of the threads as have tasks; all, where there are none, since the strategy hands its work out itself.
 inline int threads_of(const Plan& plan, int threads) {
-    return plan.tasks.parallel ? static_cast<int>(std::min<int64_t>(threads, plan.tasks.count)) : 1;
+    if (!plan.tasks.parallel) return 1;
+    return plan.tasks.count == 0 ? threads : static_cast<int>(std::min<int64_t>(threads, plan.tasks.count));
 }
 
 // The workspace of carrying it out once, without what may be computed again.

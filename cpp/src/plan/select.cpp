@@ -97,16 +97,29 @@ bool pairs_are_faster(const Setting& setting, const Plan& plan) {
     return choose(sample, first).fit.estimate.cost < single.fit.estimate.cost;
 }
 
-// Whether a strategy of another order than the direct ones is asked for, or is better.
+// What a strategy would cost for one sample in channels first.
+double cost_of_sample(const Strategy& strategy, const Plan& draft, const Setting& setting) {
+    const Setting sample = one_sample(setting, Layout::channels_first);
+    Plan plan(sample);
+    plan.order = draft.order;
+    return strategy.fit(plan, sample).estimate.cost;
+}
+
+// Whether a strategy of another order than the direct ones is asked for, or is better; of several, the one that costs a
+// sample the least.
 Choice choose_transformed(const Plan& draft, const Setting& setting) {
     std::string refusal;
+    Choice best;
     for (const Strategy* const strategy : strategies()) {
         if ((strategy->orders & order_bit(SumOrder::transformed)) == 0) continue;
         if (setting.algorithm != Algorithm::automatic && setting.algorithm != strategy->algorithm) continue;
         Fit fit = strategy->fit(draft, setting);
-        if (fit.serves()) return {strategy, std::move(fit)};
-        refusal = fit.refusal;
+        if (!fit.serves()) refusal = fit.refusal;
+        else if (best.strategy == nullptr ||
+                 cost_of_sample(*strategy, draft, setting) < cost_of_sample(*best.strategy, draft, setting))
+            best = {strategy, std::move(fit)};
     }
+    if (best.strategy != nullptr) return best;
     if (setting.algorithm != Algorithm::automatic && !refusal.empty())
         throw std::invalid_argument(std::string("algorithm is '") + name(setting.algorithm) +
                                     "', which does not serve this geometry: " + refusal);

@@ -7,10 +7,10 @@
 namespace convpp {
 
 extern const Strategy sliding_strategy, channels_strategy, packed_strategy, rows_strategy, flat_strategy,
-    indirect_strategy, winograd_strategy, reference_strategy;
+    indirect_strategy, winograd_strategy, fft_strategy, reference_strategy;
 
 StrategyList strategies() {
-    static constexpr std::array<const Strategy*, 8> table{
+    static constexpr std::array<const Strategy*, 9> table{
         &sliding_strategy,  // depthwise, by rule: rows of pixels that several rows of results read
         &channels_strategy,  // few channels a group, by rule: vectors run along the channels of several groups
         &packed_strategy,  // both operands are copied into panels
@@ -18,6 +18,7 @@ StrategyList strategies() {
         &flat_strategy,  // the same through planes as if they were one row, all residue classes at once
         &indirect_strategy,  // pixels are read one by one, vectors run along the result channels
         &winograd_strategy,  // fewer multiplications, another order of the sum
+        &fft_strategy,  // products of spectra, for many taps
         &reference_strategy,  // plain loops: the definition
     };
     return {table.data(), table.data() + table.size()};

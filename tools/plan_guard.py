@@ -266,7 +266,7 @@ def results_of(case: Case, dtype: Any, last: bool, rng: np.random.Generator, num
 
 
 def by_fft(case: Case) -> Case:
-    """The same, asked of the FFT; which is not among the algorithms that are drawn, so that these stay what they are."""
+    """The same, asked of the FFT, which is not among the algorithms that are drawn: these stay what they are."""
     return replace(case, name=f"{case.name}/fft", algorithm="fft")
 
 

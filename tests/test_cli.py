@@ -69,16 +69,21 @@ def test_check_passes_on_every_isa(capsys: pytest.CaptureFixture[str]) -> None:
     cases, halves = check.CASES + len(check.LARGE), len(check._halves())
     results = 3 * 2 * (cases * 2 + len(range(0, cases, check.HALF_EVERY)) * halves)
     assert {count[1] for count in counts if count} == {str(results)}
+    assert all(count[3] == count[1] for count in counts if count)  # it serves every geometry
     assert all(int(count[2]) > 100 for count in counts if count)  # one kernel in three has an extent of 3 at stride 1
     assert last.startswith("check passed")
     assert convpp.runtime_info()["isa"] == before
 
 
-COUNTS = r" +direct: (\d+) results, equal to the reference; winograd: (\d+), with relative errors up to .*"
-DIFFERENCES = {"direct": "first difference at (", "winograd": "relative error "}
+COUNTS = r" +direct: (\d+) results, equal to the reference; winograd: (\d+), fft: (\d+), with relative errors up to .*"
+DIFFERENCES = {
+    "direct": "first difference at (",
+    "winograd": "relative error ",
+    "fft": "relative error ",
+}
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@pytest.mark.parametrize("algorithm", DIFFERENCES)
 @pytest.mark.parametrize("pass_name", ["conv", "conv_input_grad", "conv_weight_grad"])
 def test_check_finds_one_wrong_number(
     pass_name: str, algorithm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -103,7 +108,7 @@ def test_check_finds_one_wrong_number(
     assert f"check failed: {isas[-1]}" in printed
     assert f", {algorithm}, " in printed
     assert DIFFERENCES[algorithm] in printed
-    assert DIFFERENCES["direct" if algorithm == "winograd" else "winograd"] not in printed
+    assert DIFFERENCES["winograd" if algorithm == "direct" else "direct"] not in printed
     assert convpp.runtime_info()["isa"] == before
 
 

@@ -16,7 +16,7 @@ every_pass = pytest.mark.parametrize("op", PASSES)
 
 #: The table of strategies, in its order (cpp/src/strategies/list.cpp): those of the direct algorithm come first.
 DIRECT = ("sliding", "channels", "packed", "rows", "flat", "indirect")
-STRATEGIES = (*DIRECT, "winograd", "reference")
+STRATEGIES = (*DIRECT, "winograd", "fft", "reference")
 BY_RULE = "taken by rule, not by cost"
 
 WIDE = ((8, 64, 56, 56), (64, 64, 3, 3))
@@ -87,6 +87,7 @@ def test_every_strategy_is_taken_by_some_layer() -> None:
         convpp.explain((8, 3, 224, 224), (64, 3, 7, 7), op="input_grad", stride=2, padding=3),
         convpp.explain((8, 3, 64, 64), (64, 3, 7, 7), stride=2),
         convpp.explain(*WIDE),
+        convpp.explain((1, 1, 100_000), (1, 1, 1024)),
         convpp.explain(*WIDE, algorithm="reference"),
     ]
     assert tuple(said.strategy for said in taken) == STRATEGIES
@@ -99,7 +100,7 @@ def test_the_algorithm_that_was_asked_for_is_taken(op: str, per_sample: bool) ->
     how: dict[str, Any] = {"op": op, "padding": 1, "per_sample": per_sample}
     of_algorithm = {
         algorithm: convpp.explain(x, (x[0], *w) if per_sample else w, **how, algorithm=algorithm)
-        for algorithm in ("auto", "direct", "winograd", "reference")
+        for algorithm in ("auto", "direct", "winograd", "fft", "reference")
     }
     for algorithm, said in of_algorithm.items():
         assert said.algorithm == (algorithm if algorithm != "auto" else "winograd")
@@ -107,9 +108,10 @@ def test_the_algorithm_that_was_asked_for_is_taken(op: str, per_sample: bool) ->
         assert (said.candidates["reference"] == "plain loops, taken only when they are asked for") == (
             algorithm != "reference"
         )
+        assert (said.candidates["fft"] == "fewer than 16 taps") == (algorithm != "fft")
     assert_best(of_algorithm["direct"])
     # Whatever was asked for, the others' fits are the same: what they would have been.
-    fits = [{**said.candidates, "reference": None} for said in of_algorithm.values()]
+    fits = [{**said.candidates, "reference": None, "fft": None} for said in of_algorithm.values()]
     assert fits == [fits[0]] * len(fits)
     costs = {name: fit for name, fit in fits[0].items() if isinstance(fit, float)}
     assert min(costs, key=costs.__getitem__) == "winograd"

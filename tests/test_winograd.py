@@ -1,6 +1,6 @@
 """Winograd's algorithm: geometries against the float64 oracle within the bound of rounding.py, and equal bits.
 
-Read next: test_winograd_values.py (NaN, overflow, memory, errors).
+Read next: test_transformed_values.py (NaN, overflow, memory).
 """
 
 from __future__ import annotations
@@ -290,3 +290,51 @@ def test_layouts_have_the_same_results(rng: np.random.Generator) -> None:
             in_layout(x, "channels_last", g.rank), w, **g.keywords("channels_last"), algorithm="winograd"
         )
         assert_same_bits(last, in_layout(first, "channels_last", g.rank))
+
+
+# ---------------------------------------------------------------- errors
+
+NO_EXTENT = "no kernel extent is 3 or 5 at stride 1"
+REFUSED = {
+    "1x1": (Geometry(2, 16, 16, (9, 9), (1, 1)), "all", NO_EXTENT),
+    "2x4": (Geometry(2, 16, 16, (9, 9), (2, 4)), "all", NO_EXTENT),
+    "7x7": (Geometry(2, 16, 16, (9, 9), (7, 7)), "all", NO_EXTENT),
+    "strided": (Geometry(2, 16, 16, (9, 9), (3, 3), stride=2), ("forward", "weight_grad"), NO_EXTENT),
+    "strided gradient": (Geometry(2, 16, 16, (9, 9), (3, 3), stride=2), ("input_grad",), "has a stride"),
+    "one strided axis": (Geometry(2, 16, 16, (9, 9), (3, 3), stride=(1, 2)), ("input_grad",), "has a stride"),
+    "dilated": (
+        Geometry(2, 16, 16, (29, 29), (3, 3), dilation=(9, 8)),
+        "all",
+        "the dilation makes more than 64 interleaved parts",
+    ),
+    "dilated signal": (Geometry(2, 16, 16, (400,), (5,), dilation=65), "all", "the dilation makes more than 64"),
+}
+
+
+@both_layouts
+@pytest.mark.parametrize("name", REFUSED)
+def test_errors_name_the_argument_and_the_reason(name: str, layout: str, rng: np.random.Generator) -> None:
+    g, passes, reason = REFUSED[name]
+    for op in FUNCTIONS:
+        if passes != "all" and op not in passes:
+            continue
+        arguments, keywords, want = arguments_of(g, layout, op, rng)
+        out = np.full(want.shape, 98765, g.dtype)
+        with pytest.raises(
+            ValueError, match=f"algorithm is 'winograd', which does not serve this geometry: .*{reason}"
+        ):
+            FUNCTIONS[op](*arguments, **keywords, algorithm="winograd", out=out)
+        assert np.all(out == 98765)
+        shapes = g.x_shape(layout), g.w_shape
+        with pytest.raises(ValueError, match="algorithm is 'winograd'"):
+            convpp.explain(*shapes, **g.keywords(layout), op=op, algorithm="winograd")
+        assert convpp.explain(*shapes, **g.keywords(layout), op=op).algorithm == "direct"
+    if passes == "all":
+        w = normal(rng, g.w_shape, g.dtype)
+        with pytest.raises(ValueError, match=f"algorithm is 'winograd'.*{reason}"):
+            convpp.prepare_weights(w, g.x_shape(layout), **g.keywords(layout), algorithm="winograd")
+
+
+def test_an_unknown_algorithm_is_told_of_winograd() -> None:
+    with pytest.raises(ValueError, match=r"algorithm is 'fast'.*'winograd'|algorithm.*fast.*winograd"):
+        convpp.conv(np.ones((1, 1, 5)), np.ones((1, 1, 3)), algorithm="fast")

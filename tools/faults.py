@@ -95,7 +95,7 @@ def calls() -> Iterator[tuple[str, Array, Call]]:
     yield "y of halves", half[:, :6], partial(convpp.conv, half, half_w, padding=1)
     yield "dw of halves", half_w, partial(convpp.conv_weight_grad, half[:, :6], half, w.shape, padding=1)
     yield "infinite weights", y, partial(convpp.conv, x, spoiled, padding=1)
-    for algorithm in ("direct", "winograd"):
+    for algorithm in ("direct", "winograd", "fft"):
         yield f"large and {algorithm}", big, partial(convpp.conv, big, wide, padding=1, algorithm=algorithm)
     yield "db", bias, partial(convpp.conv_bias_grad, y)
     last_y = np.ascontiguousarray(np.moveaxis(y, 1, -1))
@@ -233,7 +233,7 @@ def small_address_space() -> str:
     for megabytes in (64, 32, 16, 8, 4, 2, 1, 0):
         limit = used + (megabytes << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
-        for algorithm in ("direct", "winograd"):
+        for algorithm in ("direct", "winograd", "fft"):
             out[:] = 7
             try:
                 convpp.conv(x, w, padding=1, threads=4, algorithm=algorithm, out=out)
@@ -241,7 +241,7 @@ def small_address_space() -> str:
                 refused += 1
                 if not (out == 7).all():
                     raise SystemExit("out was changed") from None
-    return f"{refused} of 16 calls refused"
+    return f"{refused} of 24 calls refused"
 
 
 def daemon_at_exit() -> str:

@@ -265,6 +265,11 @@ def results_of(case: Case, dtype: Any, last: bool, rng: np.random.Generator, num
             yield what, f"refused: {refusal}"
 
 
+def by_fft(case: Case) -> Case:
+    """The same, asked of the FFT, which is not among the algorithms that are drawn: these stay what they are."""
+    return replace(case, name=f"{case.name}/fft", algorithm="fft")
+
+
 def dump(path: Path, geometries: int, digests: int, every: int) -> None:
     """Writes the dump."""
     rng = random.Random(12)
@@ -273,8 +278,10 @@ def dump(path: Path, geometries: int, digests: int, every: int) -> None:
     small = [(i, draw(rng, f"small/{i}", small=True)) for i in range(digests)]
     if every > 5:  # at random, since options follow from the numbers
         small = sorted(rng.sample(small, -(-5 * digests // every)))
+    small += [(i, by_fft(case)) for i, case in small[::4]]
+    planned = cases[::every]
     with runtime_kept(), gzip.open(path, "wt", compresslevel=1) as file:
-        dump_plans(file, cases[::every])
+        dump_plans(file, planned + [by_fft(case) for case in planned[::4]])
         dump_digests(file, small)
 
 

@@ -97,6 +97,11 @@ inline Geometry draw_geometry(Random& random, bool large) {
                 g.kernel[a] = random.pick<int64_t>({3, 3, 5, 1});
                 g.stride[a] = 1;
             }
+        if (random.chance(6)) {  // and kernels that the FFT is for
+            const size_t a = static_cast<size_t>(random.integer(3 - g.rank, 2));
+            g.kernel[a] *= random.integer(2, 30);
+            g.input[a] += g.kernel[a];
+        }
         g.flip = random.chance(4);
         g.per_sample = random.chance(5);
         g.layout = random.chance(2) ? Layout::channels_first : Layout::channels_last;
@@ -111,8 +116,9 @@ inline Case draw_case(Random& random) {
     Case of;
     of.geometry = draw_geometry(random, random.chance(40));  // the large ones are shared by threads
     of.dtype = random.pick(all_types);
-    of.algorithm = random.pick({Algorithm::automatic, Algorithm::automatic, Algorithm::automatic, Algorithm::direct,
-                                Algorithm::winograd, Algorithm::winograd, Algorithm::reference});
+    of.algorithm =
+        random.pick({Algorithm::automatic, Algorithm::automatic, Algorithm::automatic, Algorithm::direct,
+                     Algorithm::winograd, Algorithm::winograd, Algorithm::fft, Algorithm::fft, Algorithm::reference});
     of.accumulate = random.chance(4);
     of.bias = random.chance(2);
     of.residual = random.chance(3);

@@ -1,7 +1,7 @@
 // Carries a Case out and compares: whole numbers in, the exact integers out.
 //
 // In:  a Case, its Expected values, memory for the arrays.   Out: "" or what is wrong.
-// Tolerance 0; but Winograd's algorithm, whose matrices contain thirds, must be nearest to the right integer.
+// Tolerance 0; but algorithms that transform, whose factors are no whole numbers, must be nearest to the right integer.
 // Next: fuzz_results.cpp (guarded memory, every instruction set), racing_callers.cpp (many threads at once).
 #pragma once
 
@@ -20,7 +20,7 @@ public:
     enum Slot { first, second, bias, residual, result, slots };
     virtual ~Memory() = default;
     virtual std::byte* place(Slot slot, int64_t bytes) = 0;  // what was in the slot before is given up
-    virtual bool untouched_around(Slot slot) const = 0;      // nobody wrote next to the array
+    virtual bool untouched_around(Slot slot) const = 0;  // nobody wrote next to the array
 };
 
 template <class T>
@@ -115,7 +115,7 @@ public:
         }
         for (const Memory::Slot slot : {Memory::first, Memory::second, Memory::bias, Memory::residual, Memory::result})
             if (!memory_.untouched_around(slot)) return "something was written next to array " + std::to_string(slot);
-        const bool rounds = summary.algorithm == "winograd";
+        const bool rounds = summary.algorithm == "winograd" || summary.algorithm == "fft";
         for (int64_t i = 0; i < count; ++i) {
             const int64_t want = want_[static_cast<size_t>(i)];
             if (!is_right(result[i], want, rounds))
@@ -132,9 +132,9 @@ private:
         try {
             return Convolution(problem_, pass_, dtype(), case_.algorithm);
         } catch (const std::invalid_argument&) {
-            if (case_.algorithm != Algorithm::winograd) throw;
+            if (case_.algorithm != Algorithm::winograd && case_.algorithm != Algorithm::fft) throw;
         }
-        return Convolution(problem_, pass_, dtype(), Algorithm::automatic);  // Winograd's does not serve it
+        return Convolution(problem_, pass_, dtype(), Algorithm::automatic);  // the one asked for does not serve it
     }
     static DType dtype() {
         return std::is_same_v<S, float>      ? DType::float32

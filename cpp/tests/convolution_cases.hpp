@@ -70,7 +70,7 @@ double relative_error(const Array<T>& got, const Array<T>& expected) {
     return std::sqrt(error / std::max(size, 1.0));
 }
 
-// What Winograd's algorithm rounds on integers, at most: several times what it does.  A single result that is wrong by
+// What Winograd's algorithm and the FFT round on integers, at most: several times what they do.  A single result that is wrong by
 // one is more, in each of the geometries below.
 template <class T>
 inline constexpr double rounding = sizeof(T) == sizeof(float) ? 4e-6 : 2e-14;
@@ -90,7 +90,7 @@ void check_against_reference(const Geometry& g, const Tensors<T>& tensors, int t
                 INFO(std::string(name(pass)), " mode ", static_cast<int>(mode), " ", std::string(name(isa)), ": ",
                      describe(g));
                 const Convolution chosen(problem, pass, dtype_of<T>);
-                const bool rounds = chosen.summary().algorithm == "winograd";
+                const bool rounds = chosen.summary().algorithm == "winograd" || chosen.summary().algorithm == "fft";
                 const Array<T> got = run(chosen, tensors, mode, threads);
                 if (!rounds) {
                     CHECK(first_difference(got, expected) == -1);

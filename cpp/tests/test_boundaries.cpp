@@ -188,7 +188,7 @@ TEST_CASE_TEMPLATE("packed pixels, which few layers take, have boundaries too", 
 TEST_CASE_TEMPLATE("neither threads nor the batch change bits beside a boundary", T, float, double) {
     Random random(80);
     for (const Layout layout : both_layouts)
-        for (const Algorithm algorithm : {Algorithm::direct, Algorithm::winograd}) {
+        for (const Algorithm algorithm : {Algorithm::direct, Algorithm::winograd, Algorithm::fft}) {
             Geometry g = plane(3, 24, 20, 1, 13, 18, 3, Boundary::symmetric, layout);
             g.pad_lo = {0, 15, 2};
             const ConvProblem problem(g);

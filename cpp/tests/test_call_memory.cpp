@@ -222,9 +222,20 @@ std::vector<Geometry> winograd_geometries() {
     return in_both_layouts(std::move(geometries));
 }
 
+std::vector<Geometry> fft_geometries() {
+    std::vector<Geometry> geometries{conv2d(2, 5, 3, 30, 28, 9, 1, 4), conv2d(2, 18, 18, 25, 24, 11, 1, 5, 1, 18),
+                                     conv2d(2, 3, 4, 31, 30, 7, 2, 3), conv1d(2, 2, 1, 12'000, 9'000, 1, 0)};
+    geometries.push_back(conv2d(3, 4, 4, 20, 20, 7, 1, 3));
+    geometries.back().per_sample = true;
+    geometries.push_back(conv2d(3, 4, 3, 20, 20, 7, 1, 3));
+    geometries.back().boundary = {Boundary::zeros, Boundary::reflect, Boundary::replicate};
+    return in_both_layouts(std::move(geometries));
+}
+
 template <class S, class R>
 void check_type() {
     make_whole_team(8);
+    for (const Geometry& g : fft_geometries()) check_passes<S, R>(g, Algorithm::fft);
     for (const Geometry& g : direct_geometries()) check_passes<S, R>(g, Algorithm::direct);
     for (const Geometry& g : winograd_geometries()) check_passes<S, R>(g, Algorithm::winograd);
 }

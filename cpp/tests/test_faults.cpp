@@ -169,14 +169,19 @@ TEST_CASE("no memory while a convolution is planned, copied, described, or weigh
             }
 }
 
-TEST_CASE("no memory while Winograd's algorithm is planned") {
-    Geometry g = conv2d(3, 40, 24, 20, 18, 3, 1, 1);
-    for (const bool reflects : {false, true}) {
-        if (reflects) g.boundary = {Boundary::zeros, Boundary::reflect, Boundary::reflect};
-        for (const Pass pass : all_passes)
-            CHECK(with_every_fault([&] { Convolution(ConvProblem(g), pass, DType::float32, Algorithm::winograd); }) >
-                  0);
-    }
+TEST_CASE("no memory while an algorithm that transforms is planned") {
+    const auto check = [](Geometry g, Algorithm algorithm) {
+        for (const bool reflects : {false, true}) {
+            if (reflects) g.boundary = {Boundary::zeros, Boundary::reflect, Boundary::reflect};
+            for (const Pass pass : all_passes)
+                for (const DType dtype : {DType::float32, DType::float64})
+                    CHECK(with_every_fault([&] { Convolution(ConvProblem(g), pass, dtype, algorithm); }) > 0);
+        }
+    };
+    check(conv2d(3, 40, 24, 20, 18, 3, 1, 1), Algorithm::winograd);
+    check(conv2d(3, 4, 5, 30, 28, 9, 1, 1), Algorithm::fft);
+    check(conv2d(3, 2, 3, 30, 28, 7, 3, 1), Algorithm::fft);
+    check(conv2d(3, 4, 4, 30, 30, 13, 1, 6, 1, 4), Algorithm::automatic);
 }
 
 TEST_CASE("no memory for a call: its result is untouched") {
@@ -196,6 +201,16 @@ TEST_CASE("no memory for a call: its result is untouched") {
                 check_execution<bfloat16, bfloat16>(winograd, pass, Algorithm::winograd, finite);
             }
     }
+    std::vector<Geometry> fft{conv2d(3, 3, 4, 20, 18, 7, 1, 2), conv2d(3, 12, 12, 20, 18, 7, 2, 2, 1, 12)};
+    fft.push_back(fft.front());
+    fft.back().boundary = {Boundary::zeros, Boundary::reflect, Boundary::replicate};
+    for (const Geometry& g : in_both_layouts(std::move(fft)))
+        for (const Pass pass : all_passes)
+            for (const bool finite : {true, false}) {
+                check_execution<float, float>(g, pass, Algorithm::fft, finite);
+                check_execution<double, double>(g, pass, Algorithm::fft, finite);
+                check_execution<float16, float16>(g, pass, Algorithm::fft, finite);
+            }
 }
 
 TEST_CASE("no memory for the gradient of a bias: it is untouched") {

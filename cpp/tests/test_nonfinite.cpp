@@ -145,20 +145,22 @@ TEST_CASE("samples that are not finite are computed again, and no others") {
         g.layout = layout;
         const ConvProblem problem(g);
         Tensors<float> tensors(problem);
-        tensors.fill_reals(random);
-        for (const Pass pass : {Pass::forward, Pass::input_grad}) {
-            const Convolution winograd(problem, pass, DType::float32, Algorithm::winograd);
-            const Convolution direct(problem, pass, DType::float32, Algorithm::direct);
-            const Array<float> clean = run(winograd, tensors);
-            Array<float>& source = pass == Pass::forward ? tensors.x : tensors.dy;
-            for (const int64_t n : {1, 3}) source[source.size() / 5 * n + 7] = std::numeric_limits<float>::quiet_NaN();
-            const Array<float> got = run(winograd, tensors, Mode::plain, 2), again = run(direct, tensors);
-            const int64_t each = got.size() / 5;
-            for (int64_t n = 0; n < 5; ++n) {
-                const Array<float>& expected = n == 1 || n == 3 ? again : clean;
-                CHECK(first_difference(got.data() + n * each, expected.data() + n * each, each) == -1);
+        for (const Pass pass : {Pass::forward, Pass::input_grad})
+            for (const Algorithm algorithm : {Algorithm::winograd, Algorithm::fft}) {
+                tensors.fill_reals(random);
+                const Convolution transformed(problem, pass, DType::float32, algorithm);
+                const Convolution direct(problem, pass, DType::float32, Algorithm::direct);
+                const Array<float> clean = run(transformed, tensors);
+                Array<float>& source = pass == Pass::forward ? tensors.x : tensors.dy;
+                for (const int64_t n : {1, 3})
+                    source[source.size() / 5 * n + 7] = std::numeric_limits<float>::quiet_NaN();
+                const Array<float> got = run(transformed, tensors, Mode::plain, 2), again = run(direct, tensors);
+                const int64_t each = got.size() / 5;
+                for (int64_t n = 0; n < 5; ++n) {
+                    const Array<float>& expected = n == 1 || n == 3 ? again : clean;
+                    CHECK(first_difference(got.data() + n * each, expected.data() + n * each, each) == -1);
+                }
             }
-        }
     }
 }
 

@@ -116,7 +116,10 @@ TEST_CASE("neither taps nor channels make a plan large") {
     for (const Pass pass : all_passes) {
         const Geometry many_taps = conv1d(1, 1, 1, 200'000, 96'000, 1, 0);
         INFO(describe(many_taps));
-        check_bounds(planning(many_taps, pass), 8 * 1024);
+        check_bounds(planning(many_taps, pass, DType::float32, Algorithm::direct), 8 * 1024);
+        // (With the factors of transforms, whose length is bounded.)
+        for (const DType dtype : {DType::float32, DType::float64})
+            check_bounds(planning(many_taps, pass, dtype, Algorithm::fft), 256 * 1024);
         Geometry many_channels = conv1d(1, 32768, 1, 20'000, 1678, 1678, 0);
         many_channels.pad_lo[2] = 5;
         check_bounds(planning(many_channels, pass), 4 * mib);
@@ -172,7 +175,8 @@ TEST_CASE("the workspace of small arrays is small, whatever lies between taps an
                 for (const int64_t dilation : {int64_t(3), int64_t(4096), long_way, long_way + 1})
                     for (const size_t axis : {size_t(1), size_t(2)})
                         for (const Layout layout : both_layouts)
-                            for (const Algorithm algorithm : {Algorithm::automatic, Algorithm::winograd}) {
+                            for (const Algorithm algorithm :
+                                 {Algorithm::automatic, Algorithm::winograd, Algorithm::fft}) {
                                 Geometry g = conv2d(1, channels, channels, 20, 17, 3, 1, 1, 1, groups);
                                 g.layout = layout;
                                 g.stride[axis] = stride;
@@ -183,9 +187,42 @@ TEST_CASE("the workspace of small arrays is small, whatever lies between taps an
                                 for (const Pass pass : all_passes) {
                                     INFO(std::string(name(pass)), " ", std::string(name(algorithm)), ": ", describe(g));
                                     CHECK(planning(g, pass, DType::float32, algorithm).workspace <=
-                                          (algorithm == Algorithm::winograd ? 192 : 32) * mib);
+                                          (algorithm == Algorithm::automatic ? 32 : 192) * mib);
                                 }
                             }
+}
+
+TEST_CASE("Fourier transforms of anything are planned, or refused, in bounded memory") {
+    constexpr int64_t wide = int64_t(1) << 40;
+    const auto check = [](const Geometry& g) {
+        for (const Pass pass : all_passes) {
+            INFO(std::string(name(pass)), ": ", describe(g));
+            CHECK(planning(g, pass, DType::float64, Algorithm::fft).peak <= 64 * mib);
+            CHECK(planning(g, pass).peak <= 64 * mib);
+        }
+    };
+    for (const int64_t taps : {int64_t(2), int64_t(17), int64_t(5000), wide})
+        for (const int64_t stride : {int64_t(1), int64_t(1000), wide})
+            for (const int64_t dilation : {int64_t(1), int64_t(999), wide / taps}) {
+                Geometry g = conv1d(1, 1, 1, (taps - 1) * dilation + 1, taps, stride, 0, dilation);
+                for (const int64_t more : {int64_t(0), 3 * std::min(stride, wide), wide}) {
+                    g.pad_lo[2] = more;
+                    check(g);
+                    g.pad_lo[2] = 0;
+                    g.input[2] += more;
+                    check(g);
+                }
+            }
+    // Residue classes of 3 kinds along an axis share lengths and factors; those of many kinds are refused.
+    Geometry classes = conv2d(1, 2, 3, 120, 121, 32, 24, 5);
+    classes.kernel = {1, 32, 31};
+    check(classes);
+    CHECK(planning(classes, Pass::input_grad, DType::float64, Algorithm::fft).kept <= 4 * mib);
+    // Those that are planned in parts have no plan for what is not finite.
+    const Geometry many = conv2d(1, 1, 1, 200, 200, 40, 40, 0);
+    const std::string refusal = message_of<std::invalid_argument>(
+        [&] { Convolution(ConvProblem(many), Pass::input_grad, DType::float32, Algorithm::fft); });
+    CHECK(contains(refusal, "residue classes are planned in parts, expected 1024 at most"));
 }
 
 TEST_CASE("slabs of a halo with thousands of residue classes each") {

@@ -58,12 +58,14 @@ TEST_CASE("samples that are added to results some at a time have the bits of sin
         Random random(13);
         Tensors<float> tensors(problem);
         tensors.fill_reals(random);
-        for (const Pass pass : {Pass::forward, Pass::input_grad}) {
-            INFO(std::string(name(pass)), " ", describe(g));
-            const Convolution all(problem, pass, DType::float32, Algorithm::winograd);
-            const Convolution one(single, pass, DType::float32, Algorithm::winograd);
+        for (int way = 0; way < 4; ++way) {
+            const Pass pass = way % 2 == 0 ? Pass::forward : Pass::input_grad;
+            const Algorithm algorithm = way < 2 ? Algorithm::winograd : Algorithm::fft;
+            INFO(std::string(name(algorithm)), " ", std::string(name(pass)), " ", describe(g));
+            const Convolution all(problem, pass, DType::float32, algorithm);
+            const Convolution one(single, pass, DType::float32, algorithm);
             const int64_t elems = result_elems(single, pass);
-            CHECK(make_plan(problem, pass, DType::float32, Algorithm::winograd, active_isa()).part->batch() == 2);
+            CHECK(make_plan(problem, pass, DType::float32, algorithm, active_isa()).part->batch() == 2);
             const auto begun = [](int64_t i) { return static_cast<float>(i % 7 - 3); };
             Array<float> together(batch * elems, guards), each(elems, guards);
             for (int64_t i = 0; i < together.size(); ++i) together[i] = begun(i);

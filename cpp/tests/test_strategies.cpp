@@ -19,6 +19,8 @@ std::vector<Geometry> geometries() {
         conv2d(2, 64, 128, 14, 14, 1, 1, 0),       conv2d(1, 3, 32, 40, 40, 7, 2, 3),
         conv2d(1, 3, 5, 20, 20, 3, 1, 0),          conv1d(2, 7, 9, 300, 5, 1, 2),
     };
+    layers.push_back(conv1d(2, 1, 1, 30'000, 512, 1, 0));
+    layers.push_back(conv2d(1, 16, 16, 60, 60, 31, 1, 15, 1, 16));
     layers.push_back(conv2d(3, 8, 12, 16, 16, 3, 1, 1));
     layers.back().per_sample = true;
     layers.push_back(conv2d(2, 6, 10, 12, 12, 3, 1, 2));
@@ -34,8 +36,8 @@ void for_each_convolution(const Body& body) {
     for (const Geometry& g : geometries())
         for (const Pass pass : all_passes)
             for (const DType dtype : all_types)
-                for (const Algorithm algorithm :
-                     {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::reference}) {
+                for (const Algorithm algorithm : {Algorithm::automatic, Algorithm::direct, Algorithm::winograd,
+                                                  Algorithm::fft, Algorithm::reference}) {
                     INFO(std::string(name(pass)), " ", std::string(name(dtype)), " ", std::string(name(algorithm)),
                          ": ", describe(g));
                     const ConvProblem problem(g);
@@ -100,7 +102,7 @@ TEST_CASE("every strategy serves or says why not, and one of them is chosen") {
             INFO(std::string(strategy->name));
             CHECK(chosen[strategy->name] > 0);
         }
-        for (const char* const special : {"sliding", "channels", "winograd"}) CHECK(refused[special] > 0);
+        for (const char* const special : {"sliding", "channels", "winograd", "fft"}) CHECK(refused[special] > 0);
     }
 }
 

@@ -133,9 +133,10 @@ def prepare_weights(
 ) -> PreparedWeights:
     """Packs or transforms the weights of ``conv`` once, for repeated calls: ``conv(x, prepared)``.
 
-    Every call of ``conv`` packs its weights, or transforms them for Winograd's algorithm; that is worth avoiding where
-    they are many and the pixels few (the last layers of a network, small batches).  ``explain(...).weight_share``
-    estimates the share of the time that it saves.  Results have the same bits as with w itself.
+    Every call of ``conv`` packs its weights, or transforms them for Winograd's algorithm or the FFT; that is worth
+    avoiding where they are many and the pixels few (the last layers of a network, small batches, chunks of a signal).
+    ``explain(...).weight_share`` estimates the share of the time that it saves.  Results have the same bits as with w
+    itself.
 
     Parameters
     ----------

@@ -25,9 +25,9 @@
 
 namespace convpp {
 
-// automatic: direct, or Winograd's where it is faster.  winograd: fewer multiplications, errors about four times as
-// large; a std::invalid_argument says why where it cannot serve (no kernel extent of 3 or 5 at stride 1).  reference:
-// plain loops.
+// automatic: direct, or Winograd's or the FFT where one of them is faster.  winograd: fewer multiplications, errors about
+// four times as large; a std::invalid_argument says why where it cannot serve (no kernel extent of 3 or 5 at stride 1).
+// fft: products of Fourier transforms (overlap-save), for kernels of many taps.  reference: plain loops.
 enum class Algorithm { automatic, direct, winograd, fft, reference };
 
 const char* name(Algorithm algorithm) noexcept;

@@ -3,7 +3,7 @@
 In: a seed.  Out: a line for each, and whether all agree with the reference.  The data are small integers,
 so that every sum is exact in float32 and float64 and results of the direct algorithm must be equal, not close; those of
 float16 and bfloat16 are these sums, rounded once.  (bfloat16 is left out without the package ml_dtypes.)
-Winograd's algorithm rounds: where it serves a geometry, its results must be close.
+Winograd's algorithm, where it serves a geometry, and the FFT round: their results must be close.
 
 Next: ``testing/reference.py`` (what is compared with), ``runtime.py`` (how kernels are chosen).
 """
@@ -28,7 +28,8 @@ from convpp.testing.reference import reference_conv, reference_input_grad, refer
 
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)  # around the widths of vectors and tiles
 CASES = 120
-#: Of Winograd's algorithm, relative to the result (L2): ten times what these cases come to.  One result that is wrong
+ALGORITHMS = ("direct", "winograd", "fft")
+#: Of algorithms that round, relative to the result (L2): ten times what these cases come to.  One result that is wrong
 #: by one is more.
 BOUNDS = {"float32": 1e-5, "float64": 2e-14, "float16": 1e-3, "bfloat16": 8e-3}
 #: Every so manieth geometry is computed in these too.
@@ -39,6 +40,8 @@ LARGE: list[dict[str, Any]] = [  # sizes that make several blocks of everything
     {"x": (3, 130, 150), "w": (40, 130, 3), "dilation": 2},
     {"x": (2, 24, 33, 31), "w": (24, 1, 5, 5), "padding": "same", "groups": 24},
     {"x": (2, 40, 17, 18), "w": (33, 40, 3, 3), "padding": 2, "padding_mode": "reflect"},
+    {"x": (2, 3, 500), "w": (4, 3, 130), "padding": 9},
+    {"x": (1, 18, 40, 41), "w": (18, 1, 17, 15), "padding": "same", "groups": 18},
 ]
 
 
@@ -75,9 +78,9 @@ def main(seed: int = 0) -> bool:
                 f"{isa:8} {found}: {len(cases)} geometries, 3 passes, 2 layouts, float32, float64; "
                 f"{len(cases[::HALF_EVERY])} of them in {' and '.join(halves)}"
             )
-            rounded = sum(algorithm == "winograd" for algorithm, _ in checks)
+            direct, winograd, fft = (sum(by == name for by, _ in checks) for name in ALGORITHMS)
             print(
-                f"{'':8} direct: {len(checks) - rounded} results, equal to the reference; winograd: {rounded}, with "
+                f"{'':8} direct: {direct} results, equal to the reference; winograd: {winograd}, fft: {fft}, with "
                 f"relative errors up to {BOUNDS['float32']:g} (float32) and {BOUNDS['float64']:g} (float64)"
             )
             for message in wrong[:3]:
@@ -156,12 +159,12 @@ def _checks(case: Case, dtypes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
                 (conv_weight_grad, (dy, x, w.shape), case.dw.astype(dtype)),
             ]
             for name, (function, operands, expected) in zip(PASSES, calls, strict=True):
-                for algorithm in ("direct", "winograd"):
+                for algorithm in ALGORITHMS:
                     got = np.full_like(expected, np.nan)
                     try:
                         function(*operands, **geometry, algorithm=algorithm, out=got)
                     except ValueError:
-                        if algorithm == "direct":
+                        if algorithm != "winograd":
                             raise
                         continue  # Winograd's algorithm does not serve every geometry
                     difference = _difference(got, expected) if algorithm == "direct" else _error(got, expected)

@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--dtype", default="float32", help="default: %(default)s")
     explain.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
     explain.add_argument(
-        "--algorithm", default="auto", help="auto, direct, winograd or reference; default: %(default)s"
+        "--algorithm", default="auto", help="auto, direct, winograd, fft or reference; default: %(default)s"
     )
     explain.add_argument("--threads", type=_positive)
     explain.set_defaults(run=_explain, expected=(ValueError, TypeError))

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 #include "plan/costs.hpp"
 
@@ -155,12 +156,31 @@ std::vector<int32_t> places_of(int64_t n, const std::vector<int>& radices) {
     return place;
 }
 
+// exp(-2 pi i r / n), 0 <= r < n: by an angle of pi/4 at most, whose rounding is then smaller than that of the results.
+std::array<double, 2> root_of_unity(int64_t r, int64_t n) {
+    constexpr double half_pi = 1.57079632679489661923;
+    const int64_t quarters = 4 * r / n, rest = 4 * r - quarters * n;
+    const bool swapped = 2 * rest > n;
+    const double angle = half_pi * f(swapped ? n - rest : rest) / f(n);
+    double c = std::cos(angle), s = std::sin(angle);
+    if (swapped) std::swap(c, s);
+    switch (quarters) {
+        case 0: return {c, -s};
+        case 1: return {-s, -c};
+        case 2: return {-c, s};
+        default: return {s, c};
+    }
+}
+
 }  // namespace
 
 // Factors are computed in double whatever they are rounded to.
 template <class T>
 void FourierTables<T>::make(const std::array<FourierAxis, 3>& axis) {
-    constexpr double pi = 3.14159265358979323846;
+    const auto add = [](std::vector<T>& to, const std::array<double, 2>& root) {
+        to.push_back(static_cast<T>(root[0]));
+        to.push_back(static_cast<T>(root[1]));
+    };
     for (size_t a = 0; a < 3; ++a) {
         const int64_t n = a == 2 ? axis[a].length / 2 : axis[a].length;
         const std::vector<int> radices = radices_of(n);
@@ -171,11 +191,7 @@ void FourierTables<T>::make(const std::array<FourierAxis, 3>& axis) {
             passes[a].radix[p] = static_cast<unsigned char>(radices[p]);
             const int64_t m = length / radices[p];
             for (int64_t j = 0; j < m; ++j)
-                for (int64_t k = 1; k < radices[p]; ++k) {
-                    const double angle = -2 * pi * f(j * k) / f(length);
-                    factors[a].push_back(static_cast<T>(std::cos(angle)));
-                    factors[a].push_back(static_cast<T>(std::sin(angle)));
-                }
+                for (int64_t k = 1; k < radices[p]; ++k) add(factors[a], root_of_unity(j * k, length));
             length = m;
         }
         passes[a].factors = factors[a].data();
@@ -184,8 +200,7 @@ void FourierTables<T>::make(const std::array<FourierAxis, 3>& axis) {
         for (int64_t k = 1; k <= n / 2; ++k) {
             low.push_back(place[static_cast<size_t>(k)]);
             high.push_back(place[static_cast<size_t>(n - k)]);
-            half_factors.push_back(static_cast<T>(std::cos(-pi * f(k) / f(n))));
-            half_factors.push_back(static_cast<T>(std::sin(-pi * f(k) / f(n))));
+            add(half_factors, root_of_unity(k, 2 * n));
         }
     }
     halves = {static_cast<int64_t>(low.size()), low.data(), high.data(), half_factors.data()};

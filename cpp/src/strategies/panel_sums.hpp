@@ -14,6 +14,12 @@
 
 namespace convpp {
 
+// Pixels of a run, of a box that has so many: alike, or nearly.
+inline int64_t pixel_run(int64_t pixels) { return ceil_div(pixels, ceil_div(pixels, run_of(pixels))); }
+
+// Of a lane's run, where each lane adds up products of its own.
+inline constexpr int64_t lane_run = 96;
+
 // How the sums of one product lie in memory: rows of whole vectors.
 struct SumLayout {
     int64_t patch_width, channel_width;  // of the panels

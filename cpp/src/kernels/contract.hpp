@@ -41,7 +41,7 @@ struct Band {
 // other, and the runs' sums then: a long sum is made of shorter ones, which round less.
 struct Depth {
     int64_t steps, run;
-    Depth(int64_t of_steps) : steps(of_steps), run(of_steps) {}  // one run
+    explicit Depth(int64_t of_steps) : steps(of_steps), run(of_steps) {}  // one run
     Depth(int64_t of_steps, int64_t of_run) : steps(of_steps), run(of_run) {}
 };
 

@@ -30,9 +30,9 @@ int64_t taps_limit(const IndexMap& map) {
 
 }  // namespace
 
-int64_t run_of(int64_t terms) {
-    constexpr int64_t short_run = 48, usual_run = 96, long_run = 144;
-    return terms <= 4 * short_run ? short_run : terms <= 6 * usual_run ? usual_run : long_run;
+int64_t run_of(int64_t terms, bool of_taps) {
+    if (terms <= 64) return 64;
+    return terms > 576 ? 144 : terms > 192 ? 96 : of_taps ? 36 : 64;
 }
 
 int64_t PatchBlocks::sections() const {
@@ -58,7 +58,7 @@ PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, const Patch
     const int64_t fit = std::max(least_channels, patch_limit / taps);
     blocks.channel_blocks = ceil_div(channels, fit);
     blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
-    const int64_t run = run_of(blocks.count() * blocks.channels_per_block * taps);
+    const int64_t run = run_of(blocks.count() * blocks.channels_per_block * taps, taps > 1);
     if (taps <= whole_taps) {
         blocks.run_channels =
             ceil_div(blocks.channels_per_block, ceil_div(blocks.channels_per_block * taps, std::max(run, taps)));

@@ -97,9 +97,10 @@ PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
 inline constexpr int64_t patch_limit = 288;
 
 
-// Terms of a run (kernels/contract.hpp: Depth) of a sum of so many: about as many as round the least in sum, of 144 and
-// more, since each run costs a load and a store of a tile's sums (up to 1 % of the time of 100 steps).
-int64_t run_of(int64_t terms);
+// Terms of a run (kernels/contract.hpp: Depth), at most, of a sum of so many.  Each run costs a load and a store of a
+// tile's sums, up to 1 % of the time of 100 steps.  So runs are as long as the error allows: it is that of a run, in the
+// mean of all runs, and that of adding them.  `of_taps`: a short sum of several taps (1x1 layers would lose the most).
+int64_t run_of(int64_t terms, bool of_taps);
 
 // So many taps of a channel are one run, or a part of one, if it has no more; else they are several.
 inline constexpr int64_t whole_taps = 96;

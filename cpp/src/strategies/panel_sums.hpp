@@ -15,7 +15,7 @@
 namespace convpp {
 
 // Pixels of a run, of a box that has so many: alike, or nearly.
-inline int64_t pixel_run(int64_t pixels) { return ceil_div(pixels, ceil_div(pixels, run_of(pixels))); }
+inline int64_t pixel_run(int64_t pixels) { return ceil_div(pixels, ceil_div(pixels, run_of(pixels, false))); }
 
 // Of a lane's run, where each lane adds up products of its own.
 inline constexpr int64_t lane_run = 96;

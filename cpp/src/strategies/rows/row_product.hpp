@@ -199,7 +199,7 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
                 std::fill_n(tile_buffer, rows * pitch, T(0));
                 results([](T& in, const T& out) { in = out; });
             }
-            kernel.row_tile[rows - 1][count - 1](depth, weights, source, offsets, nullptr, in_buffer.data(),
+            kernel.row_tile[rows - 1][count - 1]({depth, of.run}, weights, source, offsets, nullptr, in_buffer.data(),
                                                  tile_buffer, pitch, addend.onto, bias_of(row));
             results([](const T& in, T& out) { out = in; });
             if (epilogue != nullptr) results([&](const T&, T& out) { epilogue->rows(&out, 1, 1, 1); });

@@ -110,7 +110,7 @@ void multiply_box(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                 buffers.row_sums[c] = s + c * buffers.filter_pitch;
             }
             multiply_indirect(kernel, kernel.tiles[plan.tile.shape],
-                              {{buffers.rows, buffers.first_place, channels, tiles},
+                              {{buffers.rows, buffers.first_place, channels, kernels::Depth(tiles)},
                                {buffers.w + e * buffers.w_point, tiles * buffers.width, filters},
                                {buffers.row_sums, buffers.tail, addend, true},
                                &prefetch});

@@ -114,7 +114,7 @@ void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                 buffers.row_sums[i] = buffers.m + e * buffers.m_point + buffers.tile_at[i];
             }
             multiply_indirect(kernel, kernel.tiles[plan.tile.shape],
-                              {{buffers.rows, buffers.offsets, tiles, layout.taps * channels},
+                              {{buffers.rows, buffers.offsets, tiles, kernels::Depth(layout.taps * channels)},
                                {u, layout.pitch(channels), task.channels},
                                {buffers.row_sums, buffers.tail, addend, true},
                                &prefetch});

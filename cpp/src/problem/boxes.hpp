@@ -70,7 +70,7 @@ struct PatchBlocks {
     int64_t channels = 0, channels_per_block = 1;
     int64_t channel_blocks = 0;
     BoxSplit taps;
-    int64_t run_channels = 0;  // of a run; 0: it is a part of a channel's taps,
+    int64_t run_channels = 0;  // of a run (kernels/contract.hpp: Depth); 0: it is a part of a channel's taps,
     int64_t run_taps = 0;  // so many
 
     int64_t count() const { return channel_blocks * taps.count(); }
@@ -96,11 +96,6 @@ PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
 // accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
 inline constexpr int64_t patch_limit = 288;
 
-
-// Terms of a run (kernels/contract.hpp: Depth), at most, of a sum of so many.  Each run costs a load and a store of a
-// tile's sums, up to 1 % of the time of 100 steps.  So runs are as long as the error allows: it is that of a run, in the
-// mean of all runs, and that of adding them.  `of_taps`: a short sum of several taps (1x1 layers would lose the most).
-int64_t run_of(int64_t terms, bool of_taps);
 
 // So many taps of a channel are one run, or a part of one, if it has no more; else they are several.
 inline constexpr int64_t whole_taps = 96;

@@ -80,7 +80,7 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
         const T* const panels = by_patch ? buffers.patch_panels : buffers.channel_panels;
         const int64_t width = by_patch ? layout.patch_width : layout.channel_width;
         multiply_indirect(kernel, tiles,
-                          {{buffers.writing.rows, buffers.dy_offset, rows, {count, pixel_run(count)}},
+                          {{buffers.writing.rows, buffers.dy_offset, rows, {count, pixel_run(plan, count)}},
                            {panels, count * width, columns},
                            {buffers.row_sums, buffers.tile, addend, true},
                            &prefetch});

@@ -12,8 +12,8 @@
 
 namespace convpp::test {
 
-inline constexpr std::initializer_list<kernels::Start> all_starts{
-    kernels::Start::zero, kernels::Start::from_c, kernels::Start::row_bias, kernels::Start::column_bias};
+inline constexpr std::initializer_list<kernels::Onto> all_starts{
+    kernels::Onto::zero, kernels::Onto::c, kernels::Onto::row_bias, kernels::Onto::column_bias};
 
 // body(table, isa) for each instruction set of this machine.
 template <class T, class Body>
@@ -157,48 +157,48 @@ struct IndirectOperands {
         for (Array<T>* array : {&source, &b, &row_bias, &column_bias}) fill_array(*array);
     }
 
-    const T* bias(kernels::Start start) const {
-        return start == kernels::Start::row_bias      ? row_bias.data()
-               : start == kernels::Start::column_bias ? column_bias.data()
+    const T* bias(kernels::Onto onto) const {
+        return onto == kernels::Onto::row_bias      ? row_bias.data()
+               : onto == kernels::Onto::column_bias ? column_bias.data()
                                                       : nullptr;
     }
 
     // Results are NaN unless the tile starts from them; the gaps between them always are.
     template <class Value>
-    void begin(kernels::Start start, const Value& value) {
+    void begin(kernels::Onto onto, const Value& value) {
         c.fill_nan();
-        for (int64_t r = 0; start == kernels::Start::from_c && r < rows; ++r)
+        for (int64_t r = 0; onto == kernels::Onto::c && r < rows; ++r)
             for (int64_t j = 0; j < columns; ++j)
                 c[result_at[static_cast<size_t>(r)] + column + j] = static_cast<T>(value());
     }
 
     // One sum after the other, in the order of k.  step(a, b, sum): the sum with one step more.
     template <class Step>
-    std::vector<T> expected(kernels::Start start, const Step& step) const {
+    std::vector<T> expected(kernels::Onto onto, const Step& step) const {
         std::vector<T> result = contents(c);
         for (size_t r = 0; r < row_at.size(); ++r)
             for (int64_t j = 0; j < columns; ++j) {
                 T& sum = result.at(static_cast<size_t>(result_at[r] + column + j));
-                if (start == kernels::Start::zero) sum = T(0);
-                if (start == kernels::Start::row_bias) sum = row_bias[static_cast<int64_t>(r)];
-                if (start == kernels::Start::column_bias) sum = column_bias[j];
+                if (onto == kernels::Onto::zero) sum = T(0);
+                if (onto == kernels::Onto::row_bias) sum = row_bias[static_cast<int64_t>(r)];
+                if (onto == kernels::Onto::column_bias) sum = column_bias[j];
                 for (int64_t k = 0; k < depth; ++k)
                     sum = step(source[row_at[r] + offsets[static_cast<size_t>(k)]], b[k * panel_columns + j], sum);
             }
         return result;
     }
 
-    void run(const kernels::TileKernels<T>& tiles, int vectors, kernels::Start start,
+    void run(const kernels::TileKernels<T>& tiles, int vectors, kernels::Onto onto,
              kernels::Prefetch* prefetch = nullptr) {
         std::vector<const T*> from;
         std::vector<T*> to;
         for (const int64_t at : row_at) from.push_back(source.data() + at);
         for (const int64_t at : result_at) to.push_back(c.data() + at);
         if (prefetch != nullptr)
-            return tiles.prefetching(depth, from.data(), offsets.data(), b.data(), to.data(), column, start,
-                                     bias(start), *prefetch);
-        tiles.indirect[rows - 1][vectors - 1](depth, from.data(), offsets.data(), b.data(), to.data(), column, start,
-                                              bias(start));
+            return tiles.prefetching(depth, from.data(), offsets.data(), b.data(), to.data(), column, onto,
+                                     bias(onto), *prefetch);
+        tiles.indirect[rows - 1][vectors - 1](depth, from.data(), offsets.data(), b.data(), to.data(), column, onto,
+                                              bias(onto));
     }
 
 private:

@@ -12,7 +12,7 @@ namespace convpp::test {
 namespace {
 
 using kernels::KernelTable;
-using kernels::Start;
+using kernels::Onto;
 using kernels::TileKernels;
 
 float from_bits(uint32_t bits) {
@@ -103,15 +103,15 @@ TEST_CASE("tiles of bf16 pairs multiply integers exactly and write nothing else"
                     IndirectOperands<float> operands(table, tiles, rows, vectors, depth, column, random);
                     const auto integer = [&] { return static_cast<float>(random.integer(-9, 9)); };
                     fill(operands, integer, integer);
-                    for (const Start start : all_starts) {
-                        operands.begin(start, integer);
-                        std::vector<float> expected = operands.expected(start, [](float a, float b, float sum) {
+                    for (const Onto onto : all_starts) {
+                        operands.begin(onto, integer);
+                        std::vector<float> expected = operands.expected(onto, [](float a, float b, float sum) {
                             return sum + first_of(a) * first_of(b) + second_of(a) * second_of(b);
                         });
-                        operands.run(tiles, vectors, start);
+                        operands.run(tiles, vectors, onto);
                         CAPTURE(depth);
                         CAPTURE(column);
-                        CAPTURE(static_cast<int>(start));
+                        CAPTURE(static_cast<int>(onto));
                         CHECK(same_values(operands.c, expected));
                         CHECK(operands.c.guards_intact());
                     }
@@ -127,11 +127,11 @@ TEST_CASE("tiles of bf16 pairs sum in the order of k, each pair as the instructi
             IndirectOperands<float> operands(table, tiles, rows, vectors, 61, 2, random);
             const auto real = [&] { return static_cast<float>(random.real()); };
             fill(operands, real, real);
-            for (const Start start : all_starts) {
-                operands.begin(start, real);
-                const std::vector<float> expected = operands.expected(start, dot_step);
-                operands.run(tiles, vectors, start);
-                CAPTURE(static_cast<int>(start));
+            for (const Onto onto : all_starts) {
+                operands.begin(onto, real);
+                const std::vector<float> expected = operands.expected(onto, dot_step);
+                operands.run(tiles, vectors, onto);
+                CAPTURE(static_cast<int>(onto));
                 CHECK(holds(operands.c, expected));
             }
         });
@@ -153,9 +153,9 @@ TEST_CASE("tiles of bf16 pairs: NaN, Inf, zeros, and numbers near both ends of t
                     return values[static_cast<size_t>(random.integer(0, static_cast<int64_t>(values.size()) - 1))];
                 };
                 fill(operands, value, value);
-                operands.begin(Start::from_c, value);
-                const std::vector<float> expected = operands.expected(Start::from_c, dot_step);
-                operands.run(tiles, tiles.vectors, Start::from_c);
+                operands.begin(Onto::c, value);
+                const std::vector<float> expected = operands.expected(Onto::c, dot_step);
+                operands.run(tiles, tiles.vectors, Onto::c);
                 CHECK(same_values(operands.c, expected));
             }
     });

@@ -8,7 +8,7 @@ namespace convpp::test {
 namespace {
 
 using kernels::KernelTable;
-using kernels::Start;
+using kernels::Onto;
 
 // body(index, channels of a group) for each group of a table.
 template <class T, class Body>
@@ -70,22 +70,22 @@ struct ChannelTiles {
     }
 
     template <class Fill, class Value>
-    void fill(Start start, const Fill& fill_array, const Value& value) {
+    void fill(Onto onto, const Fill& fill_array, const Value& value) {
         for (Array<T>* array : {&source, &weights, &bias}) fill_array(*array);
-        c.fill_nan();  // c is read only where the sums start from it
+        c.fill_nan();  // c is read only where the sums onto from it
         for (const int64_t at : results.pixels)
-            for (int64_t lane = 0; start == Start::from_c && lane < lanes; ++lane)
+            for (int64_t lane = 0; onto == Onto::c && lane < lanes; ++lane)
                 c[at + lane] = static_cast<T>(value());
     }
 
     // One sum after the other, through the channels of the group and their taps.
-    std::vector<T> expected(Start start, bool fused) const {
+    std::vector<T> expected(Onto onto, bool fused) const {
         std::vector<T> result = contents(c);
         for (size_t p = 0; p < pixels.pixels.size(); ++p)
             for (int64_t lane = 0; lane < lanes; ++lane) {
                 T& sum = result.at(static_cast<size_t>(results.pixels[p] + lane));
-                if (start == Start::zero) sum = T(0);
-                if (start == Start::column_bias) sum = bias[lane];
+                if (onto == Onto::zero) sum = T(0);
+                if (onto == Onto::column_bias) sum = bias[lane];
                 for (int64_t channel = 0; channel < group; ++channel)
                     for (int64_t t = 0; t < taps; ++t)
                         sum = multiply_add(
@@ -95,13 +95,13 @@ struct ChannelTiles {
         return result;
     }
 
-    void run(const KernelTable<T>& table, int index, Start start) {
+    void run(const KernelTable<T>& table, int index, Onto onto) {
         std::vector<kernels::VectorAt> rows;
         for (size_t r = 0; r < pixels.first.size(); ++r) rows.push_back({pixels.first[r], results.first[r]});
         table.channel_tiles[index](taps, line, offsets.data(),
                                    {rows.data(), static_cast<int64_t>(rows.size()), count, source_step, result_step},
-                                   source.data(), weights.data(), c.data(), start,
-                                   start == Start::column_bias ? bias.data() : nullptr);
+                                   source.data(), weights.data(), c.data(), onto,
+                                   onto == Onto::column_bias ? bias.data() : nullptr);
     }
 };
 
@@ -111,16 +111,16 @@ void check_channel_tiles(const KernelTable<T>& table, Isa isa, std::initializer_
     for_each_group(table, [&](int index, int64_t group) {
         for (const int64_t line : lines_of_taps)
             for (int64_t count = 0; count <= 2 * kernels::most_channel_pixels + 3; ++count)
-                for (const Start start : {Start::zero, Start::from_c, Start::column_bias}) {
+                for (const Onto onto : {Onto::zero, Onto::c, Onto::column_bias}) {
                     const int64_t lines = random.integer(0, 3);
                     ChannelTiles<T> tiles(table, group, lines, line, count, random);
-                    tiles.fill(start, fill, value);
-                    const std::vector<T> expected = tiles.expected(start, is_fused(isa));
-                    tiles.run(table, index, start);
+                    tiles.fill(onto, fill, value);
+                    const std::vector<T> expected = tiles.expected(onto, is_fused(isa));
+                    tiles.run(table, index, onto);
                     CAPTURE(line);
                     CAPTURE(lines);
                     CAPTURE(count);
-                    CAPTURE(static_cast<int>(start));
+                    CAPTURE(static_cast<int>(onto));
                     CHECK(holds(tiles.c, expected));
                     CHECK(tiles.c.guards_intact());
                 }

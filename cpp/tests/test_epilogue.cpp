@@ -42,7 +42,7 @@ void compare(const Geometry& g, Pass pass, Isa isa, Random& random, int& compare
     if (plan.empty()) return;
     Plan buffered = plan;
     buffered.dtype = DType::bfloat16;  // whose results are buffered
-    buffer_halves(buffered);
+    buffer_results(buffered);
     buffered.dtype = plan.dtype;
     REQUIRE(buffered.buffer.used());
     entry<T>(*plan.how).measure(buffered, buffered.memory);

@@ -9,7 +9,7 @@ namespace convpp::test {
 namespace {
 
 using kernels::KernelTable;
-using kernels::Start;
+using kernels::Onto;
 using kernels::TileKernels;
 
 int64_t whole_vectors(int64_t count, int64_t lanes) { return (count + lanes - 1) / lanes * lanes; }
@@ -130,13 +130,13 @@ TEST_CASE_TEMPLATE("indirect tiles read their rows where they lie, and multiply 
                 for (const int64_t column : {0, 5}) {
                     IndirectOperands<T> operands(table, tiles, rows, vectors, depth, column, random);
                     operands.fill([&](Array<T>& array) { array.fill_integers(random); });
-                    for (const Start start : all_starts) {
-                        operands.begin(start, [&] { return random.integer(-9, 9); });
-                        const std::vector<T> expected = operands.expected(start, multiply_add_of<T>(isa));
-                        operands.run(tiles, vectors, start);
+                    for (const Onto onto : all_starts) {
+                        operands.begin(onto, [&] { return random.integer(-9, 9); });
+                        const std::vector<T> expected = operands.expected(onto, multiply_add_of<T>(isa));
+                        operands.run(tiles, vectors, onto);
                         CAPTURE(depth);
                         CAPTURE(column);
-                        CAPTURE(static_cast<int>(start));
+                        CAPTURE(static_cast<int>(onto));
                         CHECK(holds(operands.c, expected));
                         CHECK(operands.c.guards_intact());
                     }
@@ -151,11 +151,11 @@ TEST_CASE_TEMPLATE("indirect tiles sum in the order of k: the bits of the packed
         for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
             IndirectOperands<T> operands(table, tiles, rows, vectors, 61, 2, random);
             operands.fill([&](Array<T>& array) { array.fill_reals(random); });
-            for (const Start start : all_starts) {
-                operands.begin(start, [&] { return random.real(); });
-                const std::vector<T> expected = operands.expected(start, multiply_add_of<T>(isa));
-                operands.run(tiles, vectors, start);
-                CAPTURE(static_cast<int>(start));
+            for (const Onto onto : all_starts) {
+                operands.begin(onto, [&] { return random.real(); });
+                const std::vector<T> expected = operands.expected(onto, multiply_add_of<T>(isa));
+                operands.run(tiles, vectors, onto);
+                CAPTURE(static_cast<int>(onto));
                 CHECK(holds(operands.c, expected));
             }
         });
@@ -183,10 +183,10 @@ TEST_CASE_TEMPLATE("prefetching tiles sum as the others do, and go through the l
                         at += 5 * line;
                     }
                     list.push_back({lines.back(), lines.back()});
-                    operands.begin(Start::zero, [] { return 0.0; });
-                    const std::vector<T> expected = operands.expected(Start::zero, multiply_add_of<T>(isa));
+                    operands.begin(Onto::zero, [] { return 0.0; });
+                    const std::vector<T> expected = operands.expected(Onto::zero, multiply_add_of<T>(isa));
                     kernels::Prefetch prefetch{list.data(), lines.back(), lines.back(), period};
-                    operands.run(tiles, tiles.vectors, Start::zero, &prefetch);
+                    operands.run(tiles, tiles.vectors, Onto::zero, &prefetch);
                     CAPTURE(depth);
                     CAPTURE(period);
                     CHECK(holds(operands.c, expected));

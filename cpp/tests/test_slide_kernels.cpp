@@ -6,7 +6,7 @@ namespace convpp::test {
 namespace {
 
 using kernels::KernelTable;
-using kernels::Start;
+using kernels::Onto;
 using kernels::Strip;
 
 // A strip of `vectors` vectors and `rows` rows of results, over a plane that it may reach beyond on all sides.
@@ -46,13 +46,13 @@ struct StripCase {
     static constexpr int64_t room = 8, rows_most = 20, lines_most = 7;
     int64_t pitch() const { return 10 * lanes + 2 * room; }
 
-    std::vector<T> expected(Start start, bool fused) const {
+    std::vector<T> expected(Onto onto, bool fused) const {
         std::vector<T> all = contents(result);
         for (int64_t r = 0; r < rows; ++r)
             for (int64_t column = 0; column < vectors * lanes; ++column) {
                 T& sum = all.at(static_cast<size_t>(strip.result - result.data() + r * strip.result_step + column));
-                if (start == Start::zero) sum = T(0);
-                if (start == Start::row_bias) sum = bias;
+                if (onto == Onto::zero) sum = T(0);
+                if (onto == Onto::row_bias) sum = bias;
                 for (int64_t line = 0; line < strip.lines; ++line)
                     for (int64_t t = 0; t < kernels::strip_taps; ++t) {
                         const int64_t h = strip.first_row + strip.direction * (r + line), w = column + strip.tap[t];
@@ -83,19 +83,19 @@ TEST_CASE_TEMPLATE("slide_tiles sum in the order of lines, then taps, and write 
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
         for (int size = 0; size < kernels::slide_sizes; ++size)
             for (int64_t vectors = 1; vectors <= table.slide_vectors[size]; ++vectors)
-                for (const Start start : {Start::zero, Start::from_c, Start::row_bias})
+                for (const Onto onto : {Onto::zero, Onto::c, Onto::row_bias})
                     for (int repeat = 0; repeat < 12; ++repeat) {
                         const int64_t tiles = random.integer(1, 2), height = kernels::slide_rows[size];
                         StripCase<T> one(table, vectors, tiles * height, random);
                         one.plane.fill_reals(random);
                         one.weights.fill_reals(random);
                         one.result.fill_nan();
-                        if (start == Start::from_c) one.result.fill_reals(random);
-                        const std::vector<T> expected = one.expected(start, is_fused(isa));
-                        table.slide_tiles[size][vectors - 1](one.strip, 0, tiles, start, &one.bias);
+                        if (onto == Onto::c) one.result.fill_reals(random);
+                        const std::vector<T> expected = one.expected(onto, is_fused(isa));
+                        table.slide_tiles[size][vectors - 1](one.strip, 0, tiles, onto, &one.bias);
                         CAPTURE(size);
                         CAPTURE(vectors);
-                        CAPTURE(static_cast<int>(start));
+                        CAPTURE(static_cast<int>(onto));
                         CAPTURE(one.strip.lines);
                         CHECK(holds(one.result, expected));
                         CHECK(one.result.guards_intact());

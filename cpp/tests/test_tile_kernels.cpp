@@ -10,10 +10,10 @@ namespace convpp::test {
 namespace {
 
 using kernels::KernelTable;
-using kernels::Start;
+using kernels::Onto;
 using kernels::TileKernels;
 
-// The operands of a tile: panels, C with its gaps, a bias for each start.
+// The operands of a tile: panels, C with its gaps, a bias for each onto.
 template <class T>
 struct TileOperands {
     int rows, columns, panel_rows, panel_columns;
@@ -34,19 +34,19 @@ struct TileOperands {
           row_bias(rows),
           column_bias(columns) {}
 
-    const T* bias(Start start) const {
-        return start == Start::row_bias ? row_bias.data() : start == Start::column_bias ? column_bias.data() : nullptr;
+    const T* bias(Onto onto) const {
+        return onto == Onto::row_bias ? row_bias.data() : onto == Onto::column_bias ? column_bias.data() : nullptr;
     }
 
     // The tile by its definition, one sum after the other in the order of k; what is not in the tile stays.
-    std::vector<T> expected(Start start, bool fused) const {
+    std::vector<T> expected(Onto onto, bool fused) const {
         std::vector<T> result(c.data(), c.data() + c.size());
         for (int i = 0; i < rows; ++i)
             for (int j = 0; j < columns; ++j) {
                 T& sum = result[static_cast<size_t>(i * ldc + j)];
-                if (start == Start::zero) sum = T(0);
-                if (start == Start::row_bias) sum = row_bias[i];
-                if (start == Start::column_bias) sum = column_bias[j];
+                if (onto == Onto::zero) sum = T(0);
+                if (onto == Onto::row_bias) sum = row_bias[i];
+                if (onto == Onto::column_bias) sum = column_bias[j];
                 for (int64_t k = 0; k < depth; ++k)
                     sum = multiply_add(a[k * panel_rows + i], b[k * panel_columns + j], sum, fused);
             }
@@ -74,7 +74,7 @@ void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& ra
     for (int64_t rows = 1; rows <= panel_rows; ++rows)
         for (int64_t count = 1; count <= table.row_tile_vectors[rows - 1]; ++count)
             for (const int64_t depth : {0, 1, 2, 7, 64, 65, 130})
-                for (const Start start : {Start::zero, Start::from_c, Start::row_bias}) {
+                for (const Onto onto : {Onto::zero, Onto::c, Onto::row_bias}) {
                     // Sources may overlap, results lie apart and in any order.
                     std::vector<int64_t> offsets = random_offsets(random, depth);
                     std::vector<kernels::VectorAt> vectors;
@@ -88,7 +88,7 @@ void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& ra
                     Array<T> a(depth * panel_rows), b(source_end), bias(rows);
                     Array<T> c((rows - 1) * ldc + (count - 1) * (lanes + 3) + lanes, guards);
                     for (Array<T>* array : {&a, &b, &bias}) array->fill_reals(random);
-                    if (start == Start::from_c) c.fill_reals(random);
+                    if (onto == Onto::c) c.fill_reals(random);
                     std::vector<unsigned char> active;
                     for (int64_t k = 0; k < depth; ++k)
                         active.push_back(static_cast<unsigned char>(random.integer(0, (1 << rows) - 1)));
@@ -100,8 +100,8 @@ void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& ra
                         for (const kernels::VectorAt& vector : vectors)
                             for (int64_t lane = 0; lane < lanes; ++lane) {
                                 T& sum = expected[static_cast<size_t>(r * ldc + vector.result + lane)];
-                                if (start == Start::zero) sum = T(0);
-                                if (start == Start::row_bias) sum = bias[r];
+                                if (onto == Onto::zero) sum = T(0);
+                                if (onto == Onto::row_bias) sum = bias[r];
                                 for (int64_t k = 0; k < depth; ++k)
                                     if (takes_part(k, r))
                                         sum = multiply_add(a[k * panel_rows + r],
@@ -113,11 +113,11 @@ void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& ra
                             if (!takes_part(k, r)) a[k * panel_rows + r] = std::numeric_limits<T>::quiet_NaN();
                     table.row_tile[rows - 1][count - 1](depth, a.data(), b.data(), offsets.data(),
                                                         some ? active.data() : nullptr, vectors.data(), c.data(), ldc,
-                                                        start, start == Start::row_bias ? bias.data() : nullptr);
+                                                        onto, onto == Onto::row_bias ? bias.data() : nullptr);
                     CAPTURE(rows);
                     CAPTURE(count);
                     CAPTURE(depth);
-                    CAPTURE(static_cast<int>(start));
+                    CAPTURE(static_cast<int>(onto));
                     CHECK(std::memcmp(expected.data(), c.data(), expected.size() * sizeof(T)) == 0);
                     CHECK(c.guards_intact());
                 }
@@ -154,15 +154,15 @@ TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, 
                     operands.b.fill_integers(random);
                     operands.row_bias.fill_integers(random);
                     operands.column_bias.fill_integers(random);
-                    for (const Start start : all_starts) {
+                    for (const Onto onto : all_starts) {
                         // C is not read unless the tile starts from it: then it holds NaN.
-                        if (start == Start::from_c) fill_c(operands, [&] { return random.integer(-9, 9); });
+                        if (onto == Onto::c) fill_c(operands, [&] { return random.integer(-9, 9); });
                         else operands.c.fill_nan();
-                        const std::vector<T> expected = operands.expected(start, is_fused(isa));
+                        const std::vector<T> expected = operands.expected(onto, is_fused(isa));
                         tiles.fn[rows - 1][vectors - 1](depth, operands.a.data(), operands.b.data(), operands.c.data(),
-                                                        operands.ldc, start, operands.bias(start));
+                                                        operands.ldc, onto, operands.bias(onto));
                         CAPTURE(depth);
-                        CAPTURE(static_cast<int>(start));
+                        CAPTURE(static_cast<int>(onto));
                         CHECK(operands.c_is(expected));
                         CHECK(operands.c.guards_intact());
                     }
@@ -181,31 +181,31 @@ TEST_CASE_TEMPLATE("each element is one sum in the order of k: the same bits fro
             operands.b.fill_reals(random);
             operands.row_bias.fill_reals(random);
             operands.column_bias.fill_reals(random);
-            for (const Start start : all_starts) {
+            for (const Onto onto : all_starts) {
                 fill_c(operands, [&] { return random.real(); });
-                const std::vector<T> expected = operands.expected(start, is_fused(isa));
+                const std::vector<T> expected = operands.expected(onto, is_fused(isa));
                 tiles.fn[rows - 1][vectors - 1](operands.depth, operands.a.data(), operands.b.data(), operands.c.data(),
-                                                operands.ldc, start, operands.bias(start));
-                CAPTURE(static_cast<int>(start));
+                                                operands.ldc, onto, operands.bias(onto));
+                CAPTURE(static_cast<int>(onto));
                 CHECK(operands.c_is(expected));
             }
         });
     });
 }
 
-TEST_CASE_TEMPLATE("a tile without products is its start, to the sign of zero", T, float, double) {
+TEST_CASE_TEMPLATE("a tile without products is its onto, to the sign of zero", T, float, double) {
     for_each_isa<T>([](const KernelTable<T>& table, Isa) {
         for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
             TileOperands<T> operands(table, tiles, rows, vectors, 0, 0);
             std::fill_n(operands.row_bias.data(), operands.row_bias.size(), T(-0.0));
             std::fill_n(operands.column_bias.data(), operands.column_bias.size(), T(-0.0));
-            for (const Start start : all_starts) {
+            for (const Onto onto : all_starts) {
                 std::fill_n(operands.c.data(), operands.c.size(), T(-0.0));
                 tiles.fn[rows - 1][vectors - 1](0, operands.a.data(), operands.b.data(), operands.c.data(),
-                                                operands.ldc, start, operands.bias(start));
+                                                operands.ldc, onto, operands.bias(onto));
                 const T* const c = operands.c.data();
                 CHECK(std::all_of(c, c + operands.c.size(),
-                                  [&](T v) { return v == T(0) && std::signbit(v) == (start != Start::zero); }));
+                                  [&](T v) { return v == T(0) && std::signbit(v) == (onto != Onto::zero); }));
             }
         });
     });

@@ -13,7 +13,7 @@
 //   Step k reads PR consecutive scalars of A (each is broadcast) and PV consecutive vectors of B.  A tile of a shape
 //   (PR x PV) may use fewer rows and vectors than its panels hold (edges), the panels' pitch stays PR and PV*lanes.
 //
-// Every element of C is one sum in the order of k, whatever the tile: results do not depend on the blocking.
+// Every element of C is the same sum, whatever the tile: of runs (Depth), each of them in the order of k.
 #pragma once
 
 #include <cstdint>
@@ -37,19 +37,31 @@ struct Band {
     int64_t elems;
 };
 
-// What the accumulators hold before the first product.  C is read only for `from_c`, and for `onto_c` (indirect tiles):
-// there they begin with zero, and are added to C in the end, so that long sums are made of shorter ones, which round
-// less.
-enum class Start : int { zero, from_c, row_bias, column_bias, onto_c };
+// The steps of a product, in runs of so many (the last may be shorter).  The products of a run are added one after the
+// other, and the runs' sums then: a long sum is made of shorter ones, which round less.
+struct Depth {
+    int64_t steps, run;
+    explicit Depth(int64_t of_steps) : steps(of_steps), run(of_steps) {}  // one run
+    Depth(int64_t of_steps, int64_t of_run) : steps(of_steps), run(of_run) {}
+};
+
+// The same, of the taps of each channel of a group.  Taps come in lines of so many, whose offsets are as far apart as
+// neighbouring pixels of the source.  A run is some lines.
+struct ChannelDepth {
+    int64_t taps, line, run;
+};
+
+// What the sum of all runs is added to: nothing, C, or a bias.
+enum class Onto : int { zero, c, row_bias, column_bias };
 
 template <class T>
-using TileFn = void (*)(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias);
+using TileFn = void (*)(Depth depth, const T* a, const T* b, T* c, int64_t ldc, Onto onto, const T* bias);
 
 // A tile that reads its rows where they lie: element k of row r is rows[r][offsets[k]]; results go to c[r] + column.  B
 // is a column panel as above, and `bias` is of the columns.
 template <class T>
-using IndirectTileFn = void (*)(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
-                                int64_t column, Start start, const T* bias);
+using IndirectTileFn = void (*)(Depth depth, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
+                                int64_t column, Onto onto, const T* bias);
 
 // Memory that is read soon.  Every `period` steps a tile asks for the next cache line of it: one at a time and while it
 // multiplies, which hides the time that a line takes.  The list ends with an empty stretch, whose line is asked for
@@ -64,8 +76,8 @@ struct Prefetch {
 };
 
 template <class T>
-using PrefetchingTileFn = void (*)(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
-                                   int64_t column, Start start, const T* bias, Prefetch& prefetch);
+using PrefetchingTileFn = void (*)(Depth depth, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
+                                   int64_t column, Onto onto, const T* bias, Prefetch& prefetch);
 
 // A tile that reads its columns where they lie: vector v of step k is at b + offsets[k] + vectors[v].source, and its
 // results go to c + row*ldc + vectors[v].result.  A is a row panel of tile shape 0.  Bit r of active[k] says whether
@@ -98,8 +110,8 @@ struct RowPair {
 };
 
 template <class T>
-using RowTileFn = void (*)(int64_t kc, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
-                           const VectorAt* vectors, T* c, int64_t ldc, Start start, const T* bias);
+using RowTileFn = void (*)(Depth depth, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
+                           const VectorAt* vectors, T* c, int64_t ldc, Onto onto, const T* bias);
 
 inline constexpr int strip_taps = 3;  // of a line
 inline constexpr int most_slide_lines = 3;
@@ -107,7 +119,7 @@ inline constexpr int max_slide_vectors = 4;
 inline constexpr int slide_sizes = 5;
 inline constexpr int slide_rows[slide_sizes] = {8, 7, 4, 2, 1};
 
-// Some vectors of each row of a plane: result(r, column + lane) = start + the sum over lines and taps of weight *
+// Some vectors of each row of a plane: result(r, column + lane) = C or bias + the sum over lines and taps of weight *
 // source(first_row + direction*(r + line), column + lane + tap of the line).  Source elements outside of height x width
 // count as 0; outside of the width they are read all the same, as far as whole vectors reach.
 template <class T>
@@ -295,13 +307,13 @@ struct KernelTable {
     // vectors.  The bias is of all rows.
     int slide_vectors[slide_sizes];
     void (*slide_tiles[slide_sizes][max_slide_vectors])(const Strip<T>& strip, int64_t first_row, int64_t tiles,
-                                                        Start start, const T* bias);
+                                                        Onto onto, const T* bias);
 
     // sums[line*strip_taps + tap][lane] += the sum over rows r and columns of dy[r*dy_step + column] * the strip's
-    // source at (first_row + direction*(r + line), column + tap), columns in turn along the lanes.  Reads no dy at or
-    // past dy_end.
+    // source at (first_row + direction*(r + line), column + tap), columns in turn along the lanes, in runs of so many
+    // rows of a vector at least.  Reads no dy at or past dy_end.
     void (*slide_sums)(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows,
-                       int64_t columns, T* sums);
+                       int64_t columns, int64_t run, T* sums);
 
     // For each Storage; of double, plain alone.
     Readers<T> read[storages];
@@ -323,20 +335,20 @@ struct KernelTable {
     // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
     // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all
     // lanes, the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.  A full tile of it has
-    // dot_tile_rows x dot_tile_columns sums.
+    // dot_tile_rows x dot_tile_columns sums.  The first vectors are added in runs of so many.
     int dot_tile_rows, dot_tile_columns;
     void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
-                     int64_t columns, const RowVectors& vectors, T* sums, int64_t pitch);
+                     int64_t columns, const RowVectors& vectors, int64_t run, T* sums, int64_t pitch);
 
     // Groups of 2^i channels whose vectors run along the channels (channel.hpp); null where a vector holds no group.
-    // channel_tiles: c[pixel][lane] = start + the sum over channels of the group, then taps, of
+    // channel_tiles: c[pixel][lane] = C or bias + the sum over channels of the group, then taps, of
     // weights[channel][tap][lane] * source[pixel + offsets[tap] + lane's group + channel], for the pixels of some rows.
-    // Taps come in lines of `line` whose offsets are source_step apart.
-    // channel_sums: sums[channel][tap][lane] += sum over pixels of dy[pixel][lane] * x[pixel + offsets[tap] + ..].
-    void (*channel_tiles[channel_groups])(int64_t taps, int64_t line, const int64_t* offsets, const PixelRows& rows,
-                                          const T* source, const T* weights, T* c, Start start, const T* bias);
-    void (*channel_sums[channel_groups])(int64_t taps, const int64_t* offsets, const PixelRows& rows, const T* x,
-                                         const T* dy, T* sums);
+    // channel_sums: sums[channel][tap][lane] += sum over pixels of dy[pixel][lane] * x[pixel + offsets[tap] + ..], in
+    // runs of so many pixels.
+    void (*channel_tiles[channel_groups])(const ChannelDepth& depth, const int64_t* offsets, const PixelRows& rows,
+                                          const T* source, const T* weights, T* c, Onto onto, const T* bias);
+    void (*channel_sums[channel_groups])(int64_t taps, const int64_t* offsets, const PixelRows& rows, int64_t run,
+                                         const T* x, const T* dy, T* sums);
 
     // winograd[size][axes - 1]: along one axis of the tile, or two.
     WinogradKernels<T> winograd[winograd_sizes][2];

@@ -99,7 +99,8 @@ struct Packing {
     bool by_tasks = false;  // each task packs its own weights, block by block, into its L2; else all are packed before
 };
 
-// Where tasks of forward and input_grad compute: in the result, or in a buffer of each thread (result/epilogue.hpp).
+// Where tasks of forward and input_grad compute: in the result, or in a buffer of each thread (result/epilogue.hpp);
+// sections after the first, in one more.
 struct TaskBuffer {
     TensorStrides strides;  // the result's, or the buffer's
     int64_t elems = 0;  // of the buffer; 0: there is none
@@ -154,6 +155,7 @@ struct Plan {
     Tasks tasks;
     Packing packing;
     TaskBuffer buffer;
+    int64_t sections = 1;  // of the sums of y or dx (PatchBlocks): the most of any map
     WorkspaceBytes memory;
     double weight_share = 0;  // forward: of the time, for packing or transforming the weights; an estimate
 
@@ -192,6 +194,9 @@ inline int64_t workspace_bytes(const Plan& plan, int threads) {
 inline int64_t result_extent(const Plan& plan, size_t axis) {
     return (axis == 0 ? plan.result.channel : plan.result.axis[axis - 1]) / plan.result.axis[axis];
 }
+
+// The blocks of a map's contraction.
+PatchBlocks blocks_of(const Plan& plan, const IndexMap& map);
 
 Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads = 2,
                bool only_read = false);

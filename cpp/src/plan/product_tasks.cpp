@@ -75,7 +75,12 @@ int64_t classes_together(const Plan& plan, size_t leader, bool planes) {
         const auto start = [&](int64_t m, size_t b) {
             return plan.maps[leader + static_cast<size_t>(m)].map.axis[b].result_start;
         };
-        while (count < left && start(count, 0) == start(0, 0) && (a == 0 || start(count, 1) == start(0, 1))) ++count;
+        const auto sections = [&](int64_t m) {
+            return plan.maps[leader + static_cast<size_t>(m)].patches.sections();
+        };
+        while (count < left && start(count, 0) == start(0, 0) && (a == 0 || start(count, 1) == start(0, 1)) &&
+               sections(count) == sections(0))
+            ++count;
         return count;
     };
     const int64_t in_row = alike(1), in_plane = alike(0);
@@ -145,8 +150,9 @@ double share_of_packing(const Plan& plan, int64_t at_once) {
 }
 
 // The buffer has the strides of the largest box, the same for all tasks.
-void buffer_halves(Plan& plan) {
-    if (!plan.converts()) return;
+void buffer_results(Plan& plan) {
+    for (const MapPlan& m : plan.maps) plan.sections = std::max(plan.sections, m.patches.sections());
+    if (!plan.converts() && plan.sections == 1) return;
     constexpr const char* what = "the buffered results";
     constexpr int64_t line = 16;  // elements; planes begin in lines of their own
     Extents most{1, 1, 1};

@@ -95,8 +95,8 @@ void place_weights(
 // pixels does (measured: 5 to 7).  `at_once`: channels that are multiplied at once, while packing takes as long.
 double share_of_packing(const Plan& plan, int64_t at_once = 1);
 
-// Lets the tasks of a planned product compute into buffers of their own, where operands are stored in half: whole sums
-// are rounded.
-void buffer_halves(Plan& plan);
+// Lets the tasks of a planned product compute into buffers of their own, where operands are stored in half, since whole
+// sums are rounded, or where sums have sections.
+void buffer_results(Plan& plan);
 
 }  // namespace convpp

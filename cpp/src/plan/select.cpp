@@ -26,10 +26,7 @@ double read_flops(const Plan& plan) {
 }
 
 void find_blocks(Plan& plan) {
-    // The weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them
-    // would take long (there, blocks are no part of the order of the sum).
-    const int64_t least_channels = plan.pass == Pass::weight_grad && plan.channels_last() ? 32 : 1;
-    for (MapPlan& m : plan.maps) m.patches = make_patch_blocks(plan.source.channels, m.map, least_channels);
+    for (MapPlan& m : plan.maps) m.patches = blocks_of(plan, m.map);
 }
 
 // The source as pairs of channels, two bfloat16 each.
@@ -274,6 +271,18 @@ Plan::Plan(const Setting& setting)
         maps.emplace_back(joined_rows(forward_map(problem)));
     }
     for (const MapPlan& m : maps) reads_padding |= m.map.reads_padding();
+}
+
+PatchBlocks blocks_of(const Plan& plan, const IndexMap& map) {
+    // Of y and dx, the channels of a small group are one block: vectors go through several such groups at once.  The
+    // weight gradient copies a block's channels of each pixel; in channels_last, fewer than two cache lines of them
+    // would take long (there, blocks are no part of the order of the sum).
+    constexpr int64_t small_group = 8, two_lines = 32;
+    const bool sums = plan.pass == Pass::weight_grad, small = !sums && plan.source.channels <= small_group;
+    const int64_t least_channels = small ? small_group : sums && plan.channels_last() ? two_lines : 1;
+    // Residue classes are summed alike, each by itself or several together.
+    const int64_t taps = plan.pass == Pass::input_grad ? most_class_taps(plan.problem) : plan.problem.taps();
+    return make_patch_blocks(plan.source.channels, map, {taps, least_channels, !sums});
 }
 
 namespace {

@@ -22,6 +22,11 @@ struct ProductTask {
     Box pixels;
     int64_t channel_lo, channels;  // of the group
     int64_t group_lo, group_hi;
+    int64_t section = 0;  // of the blocks, that is computed
+
+    // Blocks of one of its maps.
+    int64_t first_block(const PatchBlocks& of) const { return of.first_block(section); }
+    int64_t end_block(const PatchBlocks& of) const { return of.first_block(section + 1); }
 
     ProductTask(const Plan& plan, int64_t index) : map(map_of(plan, &MapPlan::first_task, index)) {
         const Tasks& tasks = plan.tasks;

@@ -28,17 +28,50 @@ int64_t taps_limit(const IndexMap& map) {
     return patch_limit;
 }
 
+// About as many terms as round the least in sum.  Each run costs a load and a store of a tile's sums, 1/2 % of the time
+// of 144 steps: so runs are as long as the error of short sums allows, in 1x1 layers, whose tiles do little else, longer
+// than of several taps; and long sums have enough blocks.
+int64_t run_of(int64_t terms, int64_t taps) {
+    constexpr int64_t one_run = 64, short_sum = 192, few_taps = 36, usual_sum = 576, long_sum = 4096;
+    if (terms <= one_run) return one_run;
+    if (terms <= short_sum) return taps == 1 ? 64 : taps <= few_taps ? few_taps : 96;
+    if (terms <= usual_sum) return taps == 1 ? 128 : 96;
+    return terms <= long_sum ? 144 : patch_limit;
+}
+
 }  // namespace
 
-PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t least_channels) {
+int64_t PatchBlocks::sections() const {
+    constexpr int64_t many_blocks = 24;
+    int64_t sections = 1;
+    while (count() > many_blocks && sections * sections < count()) ++sections;
+    return sections;
+}
+
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, const PatchRules& rules) {
     const auto taps_of = [&](size_t a) { return map.axis[a].taps.size(); };
     PatchBlocks blocks;
     blocks.channels = channels;
-    const int64_t most_taps = std::min(taps_limit(map), patch_limit / std::min(channels, least_channels));
-    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), taps_of(2)}, most_taps, 1);
-    const int64_t fit = std::max<int64_t>(1, patch_limit / blocks.taps.largest());
+    const int64_t row = taps_of(2), least_channels = std::min(channels, rules.least_channels);
+    int64_t of_box = std::min(taps_limit(map), patch_limit / least_channels);
+    if (rules.summed_in_blocks) {
+        // Runs are some channels, or some rows of one channel's taps, or a part of a row, if it is longer.
+        if (row > whole_taps) of_box = std::min(of_box, row);
+        if (least_channels > 1) of_box = std::min(of_box, whole_taps);
+    }
+    blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), row}, of_box, 1);
+    const int64_t own = blocks.taps.largest(), taps = blocks.taps.count() == 1 ? rules.most_taps : own;
+    const int64_t fit = std::max(least_channels, patch_limit / taps);
     blocks.channel_blocks = ceil_div(channels, fit);
     blocks.channels_per_block = ceil_div(channels, blocks.channel_blocks);
+    const int64_t run = run_of(blocks.count() * blocks.channels_per_block * taps, taps);
+    if (taps <= whole_taps) {
+        blocks.run_channels =
+            ceil_div(blocks.channels_per_block, ceil_div(blocks.channels_per_block * taps, std::max(run, taps)));
+    } else {
+        const int64_t unit = row > whole_taps ? 1 : row;
+        blocks.run_taps = ceil_div(own / unit, ceil_div(own, run)) * unit;
+    }
     return blocks;
 }
 
@@ -100,6 +133,7 @@ PatchBlock patch_block(const PatchBlocks& blocks, int64_t index) {
     int64_t taps_before = 0;  // in lexicographic order
     for (size_t a = 1; a < 4; ++a) taps_before = taps_before * blocks.taps.extents()[a] + block.taps.lo[a];
     block.start = blocks.channels * taps_before + block.channel_lo * block.taps.elems();
+    block.run = blocks.run_channels > 0 ? blocks.run_channels * block.taps.elems() : blocks.run_taps;
     return block;
 }
 

@@ -70,15 +70,22 @@ struct PatchBlocks {
     int64_t channels = 0, channels_per_block = 1;
     int64_t channel_blocks = 0;
     BoxSplit taps;
+    int64_t run_channels = 0;  // of a run (kernels/contract.hpp: Depth); 0: it is a part of a channel's taps,
+    int64_t run_taps = 0;  // so many
 
     int64_t count() const { return channel_blocks * taps.count(); }
     int64_t largest() const { return channels_per_block * taps.largest(); }
+    // Very many blocks are added in so many sections, whose sums are added then.  Section s is of blocks
+    // [first_block(s), first_block(s + 1)).
+    int64_t sections() const;
+    int64_t first_block(int64_t section) const { return count() * section / sections(); }
 };
 
 struct PatchBlock {
     int64_t channel_lo = 0, channel_hi = 0;
     Box taps;
     int64_t start = 0;  // position of its first pair in the whole contraction
+    int64_t run = 0;  // pairs of a run
     int64_t channels() const { return channel_hi - channel_lo; }
     int64_t size() const { return channels() * taps.elems(); }
 };
@@ -89,7 +96,15 @@ PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
 // accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
 inline constexpr int64_t patch_limit = 288;
 
-// `least_channels`: of a block, if there are so many; for fewer taps.
-PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, int64_t least_channels = 1);
+
+// So many taps of a channel are one run, or a part of one, if it has no more; else they are several.
+inline constexpr int64_t whole_taps = 96;
+
+struct PatchRules {
+    int64_t most_taps;  // of the maps that are summed alike, if this is one of several
+    int64_t least_channels = 1;  // of a block, if there are so many; for fewer taps
+    bool summed_in_blocks = true;  // forward, input_grad
+};
+PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, const PatchRules& rules);
 
 }  // namespace convpp

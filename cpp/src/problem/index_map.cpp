@@ -183,6 +183,13 @@ Extents class_counts(const ConvProblem& problem) {
     return counts;
 }
 
+int64_t most_class_taps(const ConvProblem& problem) {
+    const Geometry& g = problem.geometry();
+    int64_t taps = 1;
+    for (size_t a = 0; a < 3; ++a) taps *= ceil_div(g.kernel[a], taps_of_class_apart(g, a));
+    return taps;
+}
+
 InputGradMaps input_grad_maps(const ConvProblem& problem, bool only_read, const ClassSpans& of_classes) {
     const std::array<std::vector<AxisMap>, 3> axes{input_grad_axis(problem, 0, of_classes[0], only_read),
                                                    input_grad_axis(problem, 1, of_classes[1], only_read),

@@ -130,6 +130,9 @@ InputGradMaps input_grad_maps(const ConvProblem& problem, bool only_read = false
 // Each class of an axis is named by its first tap; there are so many of each axis, some perhaps without pixels.
 Extents class_counts(const ConvProblem& problem);
 
+// Taps of the class that has the most.
+int64_t most_class_taps(const ConvProblem& problem);
+
 // The axis of the class of tap `first_tap` and of the taps whose offsets are as that one's, modulo the stride.  It may
 // have no pixels, or no taps.
 AxisMap class_axis(const ConvProblem& problem, size_t axis, int64_t first_tap, bool only_read = false);

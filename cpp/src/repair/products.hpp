@@ -281,15 +281,15 @@ private:
         const bool whole_rows = of.taps[2].length() == border.axis[2].taps();
         const Span height = of.taps[1];
         const int64_t step = whole_rows ? std::max<int64_t>(height.length(), 1) : 1;
-        kernels::Start start = kernels::Start::column_bias;
+        kernels::Onto onto = kernels::Onto::column_bias;
         for (int64_t d = of.taps[0].lo; d < of.taps[0].hi && of.tap_count() > 0; ++d)
             for (int64_t h = height.lo; h < height.hi; h += step) {
                 const int64_t pair = border.tap_index({d, h, of.taps[2].lo}) * source_channels;
-                tile(of.taps[2].length() * step * source_channels, own.row, own.offsets + pair,
-                     own.panel + pair * own.width, own.row_sums, 0, start, own.bias);
-                start = kernels::Start::from_c;
+                tile({of.taps[2].length() * step * source_channels, whole_taps}, own.row, own.offsets + pair,
+                     own.panel + pair * own.width, own.row_sums, 0, onto, own.bias);
+                onto = kernels::Onto::c;
             }
-        if (start == kernels::Start::from_c) return;
+        if (onto == kernels::Onto::c) return;
         for (int64_t i = 0; i < count; ++i) std::copy_n(own.bias, own.width, own.row_sums[i]);
     }
 };

@@ -215,7 +215,7 @@ private:
         for (int64_t c = 0; c < channels; c += own.rows) {
             const int64_t rows = std::min(own.rows, channels - c);
             kernel.tiles[repair_shape].indirect[rows - 1][vectors - 1](
-                count, own.row + c, offsets, panel, own.row_sums + c, 0, kernels::Start::onto_c, nullptr);
+                kernels::Depth(count), own.row + c, offsets, panel, own.row_sums + c, 0, kernels::Onto::c, nullptr);
         }
     }
 

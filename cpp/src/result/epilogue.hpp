@@ -142,8 +142,11 @@ void for_each_result_rows(const Plan& plan, const ProductTask& task, bool with_g
 template <class T>
 struct ResultBuffer {
     T* at = nullptr;
+    T* of_section = nullptr;  // after the first
     ResultBuffer(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        if (plan.buffer.used()) at = carver.take<T>(plan.buffer.elems + 2 * kernel.lanes);
+        if (!plan.buffer.used()) return;
+        at = carver.take<T>(plan.buffer.elems + 2 * kernel.lanes);
+        if (plan.sections > 1) of_section = carver.take<T>(plan.buffer.elems + 2 * kernel.lanes);
     }
 };
 
@@ -152,7 +155,7 @@ class TaskEpilogue {
 public:
     TaskEpilogue(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                  const ResultBuffer<T>& buffer, const ProductTask& task)
-        : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands) {
+        : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands), buffer_(buffer) {
         own_.sums = operands.result.plain();
         if (!plan.buffer.used()) return;
         const ResultArea area = plan.gaps == Gaps::written_by_tasks ? area_with_gaps(plan, task) : bounding_area(task);
@@ -172,6 +175,20 @@ public:
 
     // What the task computes with.
     const Operands<T>& operands() const { return own_; }
+
+    // The sums of a further section, which `run` computes with the operands that it is given, are added to the others.
+    template <class Run>
+    void add_section(const Run& run) const {
+        Operands<T> apart = own_;
+        apart.sums = own_.sums + (buffer_.of_section - buffer_.at);
+        apart.bias = {};
+        apart.accumulate = false;
+        run(apart);
+        for_each_result_rows(plan_, task_, false, [&](const ResultRows& r) {
+            for (int64_t at = r.task_at, i = 0; i < r.rows; ++i, at += r.task_pitch)
+                kernel_.add(apart.sums + at, r.count, own_.sums + at);
+        });
+    }
 
     // `applied`: the task has done so where it computed in the result (strategies/rows/row_product.hpp).
     void apply(bool applied) const {
@@ -199,6 +216,7 @@ private:
     const ProductTask& task_;
     const Operands<T>& stored_;
     Operands<T> own_;
+    const ResultBuffer<T>& buffer_;
 };
 
 }  // namespace convpp

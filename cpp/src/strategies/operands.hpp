@@ -76,14 +76,14 @@ struct Operands {
     }
 };
 
-// What the sums start from: C (earlier blocks, or accumulate), a bias of the rows or of the columns, or zero.
+// What sums are added to: C (earlier blocks, or accumulate), a bias of the rows or of the columns, or zero.
 template <class T>
-struct Beginning {
-    kernels::Start start = kernels::Start::zero;
+struct Addend {
+    kernels::Onto onto = kernels::Onto::zero;
     const T* bias = nullptr;  // of the first row (column); for columns readable up to whole vectors
 };
 
-// One group's part of a task: its source, its first result, what its sums start from.
+// One group's part of a task: its source, its first result, what its sums are added to.
 template <class T>
 struct GroupOperands {
     Stored<T> source;
@@ -102,10 +102,10 @@ struct GroupOperands {
         bias = operands.bias ? all_bias + first_channel : nullptr;
     }
 
-    Beginning<T> beginning(bool channels_are_rows) const {
-        if (accumulate) return {kernels::Start::from_c, nullptr};
+    Addend<T> addend(bool channels_are_rows) const {
+        if (accumulate) return {kernels::Onto::c, nullptr};
         if (bias == nullptr) return {};
-        return {channels_are_rows ? kernels::Start::row_bias : kernels::Start::column_bias, bias};
+        return {channels_are_rows ? kernels::Onto::row_bias : kernels::Onto::column_bias, bias};
     }
 };
 

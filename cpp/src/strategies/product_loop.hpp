@@ -4,7 +4,7 @@
 //   for each map (or residue classes), block of groups, box of pixels,
 //   block of result channels                                                 parallel: the tasks (plan/tasks.hpp)
 //     for each group of the block, each residue class
-//       for each block of (channel, tap) pairs                               serial: one sum in one order
+//       for each block of (channel, tap) pairs                               serial: sums in one order (problem/boxes.hpp)
 //         bring the source to where the tile reads it                        (source/)
 //         for each panel of channels, for some pixels at a time
 //           one tile: for each pair of the block, multiply and add           (kernels/tile/)
@@ -88,10 +88,14 @@ void run_products(const Plan& plan, const Operands<T>& operands, const RunContex
     const T* const weights = packs ? shared.weights : operands.packed;
     parallel_for(plan.tasks.count, run.threads, [&](int64_t index, int thread) {
         const auto own = static_cast<size_t>(thread);
-        const ProductTask task(plan, index);
+        ProductTask task(plan, index);
         tell_context(buffers[own], plan, run, index);
         const TaskEpilogue<T> epilogue(plan, kernel, operands, results[own], task);
-        Product::run(plan, kernel, epilogue.operands(), weights, shared.bias, buffers[own], task);
+        const auto run_section = [&](const Operands<T>& with) {
+            Product::run(plan, kernel, with, weights, shared.bias, buffers[own], task);
+        };
+        run_section(epilogue.operands());
+        while (plan.sections > 1 && ++task.section < task.map.patches.sections()) epilogue.add_section(run_section);
         epilogue.apply(Product::applies_epilogue);
     });
 }

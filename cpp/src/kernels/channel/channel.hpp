@@ -30,13 +30,20 @@ inline __attribute__((always_inline)) void add_taps(Vector<T> (&acc)[1][Pixels],
     }
 }
 
+// A run ends with a line of taps, or with a channel's.  `left_of_run`: pairs until then.
 template <class T, int Group, int Pixels, int Channel = 0>
-inline __attribute__((always_inline)) void add_channels(Vector<T> (&acc)[1][Pixels], int64_t taps, int64_t line,
+inline __attribute__((always_inline)) void add_channels(Vector<T> (&acc)[1][Pixels], RunSums<T, 1, Pixels>& runs,
+                                                        const ChannelDepth& depth, int64_t left_of_run,
                                                         const int64_t* offsets, const T* source, int64_t step,
                                                         const T* weights) {
     constexpr int lanes = lanes_of<T>;
-    for (int64_t t = 0; t < taps;) {
-        int64_t left = line;
+    for (int64_t t = 0; t < depth.taps;) {
+        if (left_of_run == 0) {
+            runs.next(acc);
+            left_of_run = depth.run;
+        }
+        int64_t left = depth.taps - t < depth.line ? depth.taps - t : depth.line;
+        left_of_run -= left;
         for (; left >= 3; left -= 3, t += 3)
             add_taps<T, Group, Channel, 3>(acc, source + offsets[t], step, weights + t * lanes);
         if (left == 2) add_taps<T, Group, Channel, 2>(acc, source + offsets[t], step, weights + t * lanes);
@@ -44,36 +51,39 @@ inline __attribute__((always_inline)) void add_channels(Vector<T> (&acc)[1][Pixe
         t += left;
     }
     if constexpr (Channel + 1 < Group)
-        add_channels<T, Group, Pixels, Channel + 1>(acc, taps, line, offsets, source, step, weights + taps * lanes);
+        add_channels<T, Group, Pixels, Channel + 1>(acc, runs, depth, left_of_run, offsets, source, step,
+                                                    weights + depth.taps * lanes);
 }
 
 template <class T, int Group, int Pixels>
-void channel_tile(int64_t taps, int64_t line, const int64_t* offsets, const T* source, int64_t source_step,
-                  const T* weights, T* c, int64_t result_step, Start start, const T* bias) {
+void channel_tile(const ChannelDepth& depth, const int64_t* offsets, const T* source, int64_t source_step,
+                  const T* weights, T* c, int64_t result_step, Onto onto, const T* bias) {
     const auto at = [=](int, int p) { return c + p * result_step; };
     Vector<T> acc[1][Pixels] = {};
-    if (start == Start::column_bias) {
+    alignas(64) T memory[RunSums<T, 1, Pixels>::elems];
+    RunSums<T, 1, Pixels> runs{memory};
+    add_channels<T, Group, Pixels>(acc, runs, depth, depth.run, offsets, source, source_step, weights);
+    runs.end(acc);
+    if (onto == Onto::column_bias) {  // the same for all pixels
 #pragma GCC unroll 8
-        for (int p = 0; p < Pixels; ++p) acc[0][p] = load(bias);
+        for (int p = 0; p < Pixels; ++p) acc[0][p] += load(bias);
     } else {
-        begin<T>(acc, start, bias, at);
+        add_onto<T>(acc, onto, bias, at);
     }
-    add_channels<T, Group, Pixels>(acc, taps, line, offsets, source, source_step, weights);
-#pragma GCC unroll 8
-    for (int p = 0; p < Pixels; ++p) store(at(0, p), acc[0][p]);
+    store_sums<T>(acc, at);
 }
 
 // Tiles of 8 pixels; of 7, if rows are a multiple of that (the planes of many networks are); then smaller ones.
 template <class T, int Group>
-void channel_tiles(int64_t taps, int64_t line, const int64_t* offsets, const PixelRows& rows, const T* source,
-                   const T* weights, T* c, Start start, const T* bias) {
+void channel_tiles(const ChannelDepth& depth, const int64_t* offsets, const PixelRows& rows, const T* source,
+                   const T* weights, T* c, Onto onto, const T* bias) {
     const bool sevens = rows.count % 8 != 0 && rows.count % 7 == 0;
     for (int64_t r = 0; r < rows.rows; ++r) {
         const T* from = source + rows.at[r].source;
         T* to = c + rows.at[r].result;
         int64_t left = rows.count;
         const auto tile = [&](auto tile_of, int64_t pixels) __attribute__((always_inline)) {
-            tile_of(taps, line, offsets, from, rows.source_step, weights, to, rows.result_step, start, bias);
+            tile_of(depth, offsets, from, rows.source_step, weights, to, rows.result_step, onto, bias);
             from += pixels * rows.source_step;
             to += pixels * rows.result_step;
             left -= pixels;
@@ -88,39 +98,47 @@ void channel_tiles(int64_t taps, int64_t line, const int64_t* offsets, const Pix
 
 // sums[t][lane] += over the pixels: dy[lane] * x[lane's group, Channel], for `Taps` taps.
 template <class T, int Group, int Channel, int Taps>
-void channel_sum(const PixelRows& rows, const T* x, const int64_t* offsets, const T* dy, T* sums) {
+void channel_sum(const PixelRows& rows, int64_t run, const T* x, const int64_t* offsets, const T* dy, T* sums) {
     constexpr int lanes = lanes_of<T>;
-    Vector<T> acc[Taps];
-#pragma GCC unroll 12
-    for (int t = 0; t < Taps; ++t) acc[t] = load(sums + t * lanes);
+    Vector<T> acc[Taps] = {};
+    int64_t left_of_run = run;
     for (int64_t r = 0; r < rows.rows; ++r) {
         const T* at = x + rows.at[r].source;
         const T* d_at = dy + rows.at[r].result;
-        for (int64_t p = 0; p < rows.count; ++p, at += rows.source_step, d_at += rows.result_step) {
-            __builtin_prefetch(d_at + 16 * rows.result_step);
-            const Vector<T> d = load(d_at);
+        for (int64_t left = rows.count; left > 0;) {
+            const int64_t count = left < left_of_run ? left : left_of_run;
+            for (int64_t p = 0; p < count; ++p, at += rows.source_step, d_at += rows.result_step) {
+                __builtin_prefetch(d_at + 16 * rows.result_step);
+                const Vector<T> d = load(d_at);
 #pragma GCC unroll 12
-            for (int t = 0; t < Taps; ++t)
-                acc[t] += of_group<T, Group, Channel>(load(at + offsets[t]), LanesOf<lanes>{}) * d;
+                for (int t = 0; t < Taps; ++t)
+                    acc[t] += of_group<T, Group, Channel>(load(at + offsets[t]), LanesOf<lanes>{}) * d;
+            }
+            left -= count;
+            left_of_run -= count;
+            if (left_of_run > 0) continue;
+            left_of_run = run;
+            add_vectors<T>(acc, sums);
         }
     }
-#pragma GCC unroll 12
-    for (int t = 0; t < Taps; ++t) store(sums + t * lanes, acc[t]);
+    add_vectors<T>(acc, sums);
 }
 
 template <class T, int Group, int Channel, int Taps>
-void channel_sums_of(int64_t taps, const PixelRows& rows, const T* x, const int64_t* offsets, const T* dy, T* sums) {
+void channel_sums_of(int64_t taps, const PixelRows& rows, int64_t run, const T* x, const int64_t* offsets, const T* dy,
+                     T* sums) {
     for (; taps >= Taps; taps -= Taps, offsets += Taps, sums += Taps * lanes_of<T>)
-        channel_sum<T, Group, Channel, Taps>(rows, x, offsets, dy, sums);
+        channel_sum<T, Group, Channel, Taps>(rows, run, x, offsets, dy, sums);
     if constexpr (Taps > 1)
-        if (taps > 0) channel_sums_of<T, Group, Channel, Taps / 2>(taps, rows, x, offsets, dy, sums);
+        if (taps > 0) channel_sums_of<T, Group, Channel, Taps / 2>(taps, rows, run, x, offsets, dy, sums);
 }
 
 template <class T, int Group, int Channel = 0>
-void channel_sums(int64_t taps, const int64_t* offsets, const PixelRows& rows, const T* x, const T* dy, T* sums) {
-    channel_sums_of<T, Group, Channel, 9>(taps, rows, x, offsets, dy, sums);
+void channel_sums(int64_t taps, const int64_t* offsets, const PixelRows& rows, int64_t run, const T* x, const T* dy,
+                  T* sums) {
+    channel_sums_of<T, Group, Channel, 9>(taps, rows, run, x, offsets, dy, sums);
     if constexpr (Channel + 1 < Group)
-        channel_sums<T, Group, Channel + 1>(taps, offsets, rows, x, dy, sums + taps * lanes_of<T>);
+        channel_sums<T, Group, Channel + 1>(taps, offsets, rows, run, x, dy, sums + taps * lanes_of<T>);
 }
 
 template <class S>

@@ -7,8 +7,10 @@
 
 template <class T, int Rows, int Columns>
 void dot_tile(const T* dy, int64_t dy_pitch, const T* dy_end, const T* x, const int64_t* offsets,
-              const RowVectors& vectors, T* sums, int64_t pitch) {
+              const RowVectors& vectors, int64_t run, T* sums, int64_t pitch) {
     Vector<T> acc[Rows][Columns] = {};
+    alignas(64) T memory[RunSums<T, Rows, Columns>::elems];
+    RunSums<T, Rows, Columns> runs{memory};
     const auto multiply = [&](const Vector<T>(&a)[Rows], const Vector<T>(&b)[Columns]) __attribute__((always_inline)) {
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r)
@@ -16,14 +18,17 @@ void dot_tile(const T* dy, int64_t dy_pitch, const T* dy_end, const T* x, const 
             for (int j = 0; j < Columns; ++j) acc[r][j] += a[r] * b[j];
     };
     Vector<T> a[Rows], b[Columns];
-    for (int64_t v = 0; v < vectors.whole; ++v) {
-        const T* const y = dy + vectors.at[v].result;
-        const T* const from = x + vectors.at[v].source;
+    for (int64_t v = 0; v < vectors.whole;) {
+        if (v > 0) runs.next(acc);
+        for (const int64_t end = vectors.whole - v < run ? vectors.whole : v + run; v < end; ++v) {
+            const T* const y = dy + vectors.at[v].result;
+            const T* const from = x + vectors.at[v].source;
 #pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) a[r] = load(y + r * dy_pitch);
+            for (int r = 0; r < Rows; ++r) a[r] = load(y + r * dy_pitch);
 #pragma GCC unroll 12
-        for (int j = 0; j < Columns; ++j) b[j] = load(from + offsets[j]);
-        multiply(a, b);
+            for (int j = 0; j < Columns; ++j) b[j] = load(from + offsets[j]);
+            multiply(a, b);
+        }
     }
     for (int64_t v = vectors.whole; v < vectors.total; ++v) {
         const T* const y = dy + vectors.at[v].result;
@@ -35,6 +40,7 @@ void dot_tile(const T* dy, int64_t dy_pitch, const T* dy_end, const T* x, const 
         for (int j = 0; j < Columns; ++j) b[j] = only_lanes<T>(load(from + offsets[j]), mask);
         multiply(a, b);
     }
+    runs.end(acc);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 12
@@ -44,21 +50,21 @@ void dot_tile(const T* dy, int64_t dy_pitch, const T* dy_end, const T* x, const 
 // All tiles of rows x columns: as many columns at once as the registers hold.
 template <class T, int Rows, int Columns>
 void dot_columns(const T* dy, int64_t dy_pitch, const T* dy_end, const T* x, const int64_t* offsets, int64_t columns,
-                 const RowVectors& vectors, T* sums, int64_t pitch) {
+                 const RowVectors& vectors, int64_t run, T* sums, int64_t pitch) {
     for (; columns >= Columns; columns -= Columns, offsets += Columns, sums += Columns)
-        dot_tile<T, Rows, Columns>(dy, dy_pitch, dy_end, x, offsets, vectors, sums, pitch);
+        dot_tile<T, Rows, Columns>(dy, dy_pitch, dy_end, x, offsets, vectors, run, sums, pitch);
     if constexpr (Columns > 1)
         if (columns > 0)
-            dot_columns<T, Rows, Columns / 2>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, sums, pitch);
+            dot_columns<T, Rows, Columns / 2>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, run, sums, pitch);
 }
 
 template <class T>
 void dot_rows(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
-              int64_t columns, const RowVectors& vectors, T* sums, int64_t pitch) {
+              int64_t columns, const RowVectors& vectors, int64_t run, T* sums, int64_t pitch) {
     for (; rows >= dot_tile_rows; rows -= dot_tile_rows, dy += dot_tile_rows * dy_pitch, sums += dot_tile_rows * pitch)
         dot_columns<T, dot_tile_rows, accumulators / dot_tile_rows>(dy, dy_pitch, dy_end, x, offsets, columns, vectors,
-                                                                    sums, pitch);
+                                                                    run, sums, pitch);
     for (; rows >= 2; rows -= 2, dy += 2 * dy_pitch, sums += 2 * pitch)
-        dot_columns<T, 2, 6>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, sums, pitch);
-    if (rows > 0) dot_columns<T, 1, 9>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, sums, pitch);
+        dot_columns<T, 2, 6>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, run, sums, pitch);
+    if (rows > 0) dot_columns<T, 1, 9>(dy, dy_pitch, dy_end, x, offsets, columns, vectors, run, sums, pitch);
 }

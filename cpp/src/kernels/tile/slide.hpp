@@ -52,7 +52,7 @@ inline __attribute__((always_inline)) void add_lines(Vector<T> (&acc)[Rows][Vect
 }
 
 template <class T, int PanelRows, int Rows, int Vectors>
-void slide_tiles(const Strip<T>& strip, int64_t first_row, int64_t tiles, Start start, const T* bias) {
+void slide_tiles(const Strip<T>& strip, int64_t first_row, int64_t tiles, Onto onto, const T* bias) {
     using Mask = decltype(lane_mask<T>(0, 0, LanesOf<lanes_of<T>>{}));
     Mask inside[Vectors][strip_taps];
 #pragma GCC unroll 8
@@ -68,14 +68,6 @@ void slide_tiles(const Strip<T>& strip, int64_t first_row, int64_t tiles, Start 
             return strip.result + (row + r) * strip.result_step + strip.column[v];
         };
         Vector<T> acc[Rows][Vectors] = {};
-        if (start == Start::row_bias) {  // of the one result channel, for all rows
-#pragma GCC unroll 8
-            for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-                for (int v = 0; v < Vectors; ++v) acc[r][v] = *bias - Vector<T>{};
-        } else if (start == Start::from_c) {
-            begin<T>(acc, Start::from_c, bias, at);
-        }
         // The rows below, which the next tile reads, and its results are asked for while this one is computed.
         const int64_t below =
             strip.direction > 0 ? strip.first_row + row + Rows + strip.lines - 1 : strip.first_row - row + 1;
@@ -90,10 +82,15 @@ void slide_tiles(const Strip<T>& strip, int64_t first_row, int64_t tiles, Start 
         for (; line + most_slide_lines <= strip.lines; line += most_slide_lines)
             add_lines<T, PanelRows, most_slide_lines>(acc, strip, inside, line, row);
         for (; line < strip.lines; ++line) add_lines<T, PanelRows, 1>(acc, strip, inside, line, row);
+        if (onto == Onto::row_bias) {  // of the one result channel, for all rows
 #pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r)
+            for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+                for (int v = 0; v < Vectors; ++v) acc[r][v] += *bias;
+        } else if (onto == Onto::c) {
+            add_onto<T>(acc, Onto::c, bias, at);
+        }
+        store_sums<T>(acc, at);
     }
 }
 
@@ -112,14 +109,15 @@ void fill_slide_tiles(KernelTable<T>& table) {
 // from one source row to the next.
 template <class T, int Lines>
 void slide_sums_of(const Strip<T>& strip, int64_t line, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows,
-                   int64_t columns, T* sums) {
+                   int64_t columns, int64_t run, T* sums) {
     constexpr int lanes = lanes_of<T>;
     using Mask = decltype(lane_mask<T>(0, 0, LanesOf<lanes>{}));
-    Vector<T> acc[Lines][strip_taps];
+    Vector<T> acc[Lines][strip_taps] = {};
+    const auto end_run = [&]() __attribute__((always_inline)) {
 #pragma GCC unroll 3
-    for (int i = 0; i < Lines; ++i)
-#pragma GCC unroll 3
-        for (int s = 0; s < strip_taps; ++s) acc[i][s] = load(sums + ((line + i) * strip_taps + s) * lanes);
+        for (int i = 0; i < Lines; ++i) add_vectors<T>(acc[i], sums + (line + i) * strip_taps * lanes);
+    };
+    int64_t of_run = 0;
     for (int64_t column = 0; column < columns; column += lanes) {
         const int64_t count = columns - column;
         const Mask counts = lanes_between<T>(0, count, LanesOf<lanes>{});
@@ -149,18 +147,19 @@ void slide_sums_of(const Strip<T>& strip, int64_t line, const T* dy, int64_t dy_
                 for (int s = 0; s < strip_taps; ++s) acc[i][s] += d[i] * x[s];
             }
         }
+        of_run += rows;
+        if (of_run < run) continue;
+        of_run = 0;
+        end_run();
     }
-#pragma GCC unroll 3
-    for (int i = 0; i < Lines; ++i)
-#pragma GCC unroll 3
-        for (int s = 0; s < strip_taps; ++s) store(sums + ((line + i) * strip_taps + s) * lanes, acc[i][s]);
+    end_run();
 }
 
 template <class T>
 void slide_sums(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows, int64_t columns,
-                T* sums) {
+                int64_t run, T* sums) {
     int64_t line = 0;
     for (; line + most_slide_lines <= strip.lines; line += most_slide_lines)
-        slide_sums_of<T, most_slide_lines>(strip, line, dy, dy_step, dy_end, rows, columns, sums);
-    for (; line < strip.lines; ++line) slide_sums_of<T, 1>(strip, line, dy, dy_step, dy_end, rows, columns, sums);
+        slide_sums_of<T, most_slide_lines>(strip, line, dy, dy_step, dy_end, rows, columns, run, sums);
+    for (; line < strip.lines; ++line) slide_sums_of<T, 1>(strip, line, dy, dy_step, dy_end, rows, columns, run, sums);
 }

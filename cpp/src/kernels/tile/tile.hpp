@@ -6,30 +6,78 @@
 // at compile time would spill them.  With FMA the compiler contracts each += into one fused operation.
 #pragma once
 
-// The accumulators before the first product.  `at(r, v)` is where the result of row r and vector v lies.
+// The sums of a tile's runs (Depth): each is added to those before it, which rest in memory, so that the registers stay
+// the accumulators'.
+template <class T, int Rows, int Vectors>
+struct RunSums {
+    static constexpr int elems = Rows * Vectors * lanes_of<T>;
+    T* const memory;
+    T* before = nullptr;
+
+    // A run ends, and another one begins.
+    inline __attribute__((always_inline)) void next(Vector<T> (&acc)[Rows][Vectors]) {
+        end(acc);
+        before = memory;
+        asm("" : "+r"(before));  // compilers would keep a part of it in registers, in place of accumulators
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < Vectors; ++v) {
+                store(before + (r * Vectors + v) * lanes_of<T>, acc[r][v]);
+                acc[r][v] = Vector<T>{};
+            }
+    }
+    // The last one ends.
+    inline __attribute__((always_inline)) void end(Vector<T> (&acc)[Rows][Vectors]) const {
+        if (before == nullptr) return;
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < Vectors; ++v) acc[r][v] += load(before + (r * Vectors + v) * lanes_of<T>);
+    }
+};
+
+// What the sums are added to.  `at(r, v)` is where the result of row r and vector v lies.
 template <class T, int Rows, int Vectors, class At>
-inline __attribute__((always_inline)) void begin(Vector<T> (&acc)[Rows][Vectors], Start start, const T* bias, At at) {
-    switch (start) {
-        case Start::zero:
-        case Start::onto_c: break;
-        case Start::from_c:
+inline __attribute__((always_inline)) void add_onto(Vector<T> (&acc)[Rows][Vectors], Onto onto, const T* bias, At at) {
+    switch (onto) {
+        case Onto::zero: break;
+        case Onto::c:
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(at(r, v));
+                for (int v = 0; v < Vectors; ++v) acc[r][v] += load(at(r, v));
             break;
-        case Start::row_bias:
+        case Onto::row_bias:
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-                for (int v = 0; v < Vectors; ++v) acc[r][v] = bias[r] - Vector<T>{};  // x - 0 is x, for -0 too
+                for (int v = 0; v < Vectors; ++v) acc[r][v] += bias[r];
             break;
-        case Start::column_bias:
+        case Onto::column_bias:
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-                for (int v = 0; v < Vectors; ++v) acc[r][v] = load(bias + v * lanes_of<T>);
+                for (int v = 0; v < Vectors; ++v) acc[r][v] += load(bias + v * lanes_of<T>);
             break;
+    }
+}
+
+template <class T, int Rows, int Vectors, class At>
+inline __attribute__((always_inline)) void store_sums(const Vector<T> (&acc)[Rows][Vectors], At at) {
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+}
+
+// sums[i][lane] += acc[i], which become 0.
+template <class T, int Count>
+inline __attribute__((always_inline)) void add_vectors(Vector<T> (&acc)[Count], T* sums) {
+#pragma GCC unroll 12
+    for (int i = 0; i < Count; ++i) {
+        store(sums + i * lanes_of<T>, load(sums + i * lanes_of<T>) + acc[i]);
+        acc[i] = Vector<T>{};
     }
 }
 
@@ -54,26 +102,30 @@ inline __attribute__((always_inline)) void expect_results(At at) {
 }
 
 template <class T, int PanelRows, int PanelVectors, int Rows, int Vectors>
-void tile(int64_t kc, const T* a, const T* b, T* c, int64_t ldc, Start start, const T* bias) {
+void tile(Depth depth, const T* a, const T* b, T* c, int64_t ldc, Onto onto, const T* bias) {
     constexpr int lanes = lanes_of<T>;
     const auto at = [=](int r, int v) { return c + r * ldc + v * lanes; };
     Vector<T> acc[Rows][Vectors] = {};
-    begin<T>(acc, start, bias, at);
-    for (int64_t k = 0; k < kc; ++k) {
-        Vector<T> column[Vectors];
+    alignas(64) T memory[RunSums<T, Rows, Vectors>::elems];
+    RunSums<T, Rows, Vectors> runs{memory};
+    for (int64_t left = depth.steps; left > 0;) {
+        for (int64_t k = left < depth.run ? left : depth.run; k > 0; --k) {
+            Vector<T> column[Vectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) column[v] = load(b + v * lanes);
+            for (int v = 0; v < Vectors; ++v) column[v] = load(b + v * lanes);
 #pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r)
+            for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
-        a += PanelRows;
-        b += PanelVectors * lanes;
+                for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
+            a += PanelRows;
+            b += PanelVectors * lanes;
+        }
+        left -= depth.run;
+        if (left > 0) runs.next(acc);
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+    runs.end(acc);
+    add_onto<T>(acc, onto, bias, at);
+    store_sums<T>(acc, at);
 }
 
 // One step of an indirect tile for a row: its element of A times a vector of B, added to the sums.  (bf16_pairs.cpp has
@@ -87,26 +139,33 @@ struct MultiplyAdd {
 // The same sums in the same order, with rows read where they lie: a pointer for each row, offsets common to all (the
 // indirection of Dukhan 2019, one level of it).  The pointers cost a load each, which the loads' ports have to spare.
 template <class T, class Step, int PanelVectors, int Rows, int Vectors, class Ask>
-inline __attribute__((always_inline)) void indirect_steps(int64_t kc, const T* const* rows, const int64_t* offsets,
-                                                          const T* b, T* const* c, int64_t column, Start start,
+inline __attribute__((always_inline)) void indirect_steps(Depth depth, const T* const* rows,
+                                                          const int64_t* offsets, const T* b, T* const* c, int64_t column, Onto onto,
                                                           const T* bias, int64_t period, const Ask& ask) {
     constexpr int lanes = lanes_of<T>;
     const auto at = [=](int r, int v) { return c[r] + column + v * lanes; };
     Vector<T> acc[Rows][Vectors] = {};
-    begin<T>(acc, start, bias, at);
+    alignas(64) T memory[RunSums<T, Rows, Vectors>::elems];
+    RunSums<T, Rows, Vectors> runs{memory};
     const T* a[Rows];
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) a[r] = rows[r];
-    const int64_t expect_at = start == Start::from_c ? -1 : expecting_step(kc);
-    int64_t asks_at = 0;
+    const int64_t kc = depth.steps, expect_at = expecting_step(kc);
+    int64_t asks_at = 0, run_ends = depth.run < kc ? depth.run : kc;
     for (int64_t k = 0; k < kc;) {
         if (k == asks_at) {
             ask();
             asks_at = kc - k > period ? k + period : kc;
         }
         if (k == expect_at) expect_results<T, Rows, Vectors>(at);
+        if (k == run_ends) {
+            runs.next(acc);
+            run_ends = kc - k > depth.run ? k + depth.run : kc;
+        }
         // The loop over the steps stops where something else is due, and tests nothing meanwhile.
-        for (const int64_t stop = k < expect_at && expect_at < asks_at ? expect_at : asks_at; k < stop; ++k) {
+        int64_t stop = asks_at < run_ends ? asks_at : run_ends;
+        if (k < expect_at && expect_at < stop) stop = expect_at;
+        for (; k < stop; ++k) {
             const int64_t offset = offsets[k];
             Vector<T> row_of_b[Vectors];
 #pragma GCC unroll 4
@@ -120,27 +179,21 @@ inline __attribute__((always_inline)) void indirect_steps(int64_t kc, const T* c
             b += PanelVectors * lanes;
         }
     }
-    if (start == Start::onto_c) {
-#pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-            for (int v = 0; v < Vectors; ++v) acc[r][v] += load(at(r, v));
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+    runs.end(acc);
+    add_onto<T>(acc, onto, bias, at);
+    store_sums<T>(acc, at);
 }
 
 template <class T, class Step, int PanelVectors, int Rows, int Vectors>
-void indirect_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
-                   Start start, const T* bias) {
-    indirect_steps<T, Step, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias, kc, [] {});
+void indirect_tile(Depth depth, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
+                   Onto onto, const T* bias) {
+    indirect_steps<T, Step, PanelVectors, Rows, Vectors>(depth, rows, offsets, b, c, column, onto, bias, depth.steps,
+                                                         [] {});
 }
 
 template <class T, int PanelVectors, int Rows, int Vectors>
-void prefetching_tile(int64_t kc, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
-                      Start start, const T* bias, Prefetch& prefetch) {
+void prefetching_tile(Depth depth, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
+                      Onto onto, const T* bias, Prefetch& prefetch) {
     constexpr int line = 64;
     const char *at = prefetch.at, *end = prefetch.end;
     const Stretch* next = prefetch.next;
@@ -153,7 +206,7 @@ void prefetching_tile(int64_t kc, const T* const* rows, const int64_t* offsets, 
         __builtin_prefetch(at, 0, 2);
         at += line;
     };
-    indirect_steps<T, MultiplyAdd<T>, PanelVectors, Rows, Vectors>(kc, rows, offsets, b, c, column, start, bias,
+    indirect_steps<T, MultiplyAdd<T>, PanelVectors, Rows, Vectors>(depth, rows, offsets, b, c, column, onto, bias,
                                                                    prefetch.period, ask);
     prefetch.at = at;
     prefetch.end = end;
@@ -161,18 +214,19 @@ void prefetching_tile(int64_t kc, const T* const* rows, const int64_t* offsets, 
 }
 
 // The same sums in the same order, with columns read where they lie: no packing, one load of a vector for `Rows`
-// products.  (Start::column_bias does not occur.)  Which rows take part in a step is asked only where some do not: a
+// products.  (Onto::column_bias does not occur.)  Which rows take part in a step is asked only where some do not: a
 // branch for each row then, whose pattern repeats from channel to channel.
 template <class T, int PanelRows, int Rows, int Vectors>
-void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
-              const VectorAt* vectors, T* c, int64_t ldc, Start start, const T* bias) {
+void row_tile(Depth depth, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
+              const VectorAt* vectors, T* c, int64_t ldc, Onto onto, const T* bias) {
     constexpr unsigned all = (1u << Rows) - 1;
     const auto at = [=](int r, int v) { return c + r * ldc + vectors[v].result; };
     const T* source[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) source[v] = b + vectors[v].source;
     Vector<T> acc[Rows][Vectors] = {};
-    begin<T>(acc, start, bias, at);
+    alignas(64) T memory[RunSums<T, Rows, Vectors>::elems];
+    RunSums<T, Rows, Vectors> runs{memory};
     int64_t k = 0;
     const auto step = [&](unsigned taking_part) __attribute__((always_inline)) {
         const int64_t offset = offsets[k++];
@@ -187,8 +241,16 @@ void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const 
             }
         a += PanelRows;
     };
-    const int64_t expect_at = expecting_step(kc), stops[2] = {expect_at, kc};
-    for (const int64_t stop : stops) {
+    const int64_t kc = depth.steps, expect_at = expecting_step(kc);
+    int64_t run_ends = depth.run < kc ? depth.run : kc;
+    while (k < kc) {
+        // The last elements: vectors mostly lie across two lines.
+        if (k == expect_at) expect_results<T, Rows, Vectors>([=](int r, int v) { return at(r, v) + lanes_of<T> - 1; });
+        if (k == run_ends) {
+            runs.next(acc);
+            run_ends = kc - k > depth.run ? k + depth.run : kc;
+        }
+        const int64_t stop = k < expect_at && expect_at < run_ends ? expect_at : run_ends;
         if (active == nullptr) {
             while (k < stop) step(all);
         } else {
@@ -197,13 +259,10 @@ void row_tile(int64_t kc, const T* a, const T* b, const int64_t* offsets, const 
                 else step(active[k]);
             }
         }
-        // The last elements: vectors mostly lie across two lines.
-        if (k == expect_at) expect_results<T, Rows, Vectors>([=](int r, int v) { return at(r, v) + lanes_of<T> - 1; });
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-        for (int v = 0; v < Vectors; ++v) store(at(r, v), acc[r][v]);
+    runs.end(acc);
+    add_onto<T>(acc, onto, bias, at);
+    store_sums<T>(acc, at);
 }
 
 // Fills the tiles's table with the indirect tiles of 1..PanelRows rows and 1..PanelVectors vectors.

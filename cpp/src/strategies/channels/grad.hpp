@@ -74,7 +74,7 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             if (from == to) return;
             const kernels::PixelRows rows = pixel_rows(pixels, view, false, dy_step, dy_row, buffers.pixel_rows);
             for (int64_t v = from / lanes; v < ceil_div(to, lanes); ++v)
-                add_sums(taps.size(), buffers.copy.offsets, rows, view.base.plain() + v * layout.elems,
+                add_sums(taps.size(), buffers.copy.offsets, rows, lane_run, view.base.plain() + v * layout.elems,
                          dy + v * dy_vector, sums + v * product.block.size() * lanes);
         };
         int64_t* at = buffers.dy_offset;

@@ -123,7 +123,7 @@ struct ChannelProduct {
     int64_t tap_box = 0;
     const CopyLayout& layout;
     int64_t channel = 0, vector = 0;  // the first channel, and the number of its vector in the copy
-    kernels::Start start = kernels::Start::zero;
+    kernels::Onto onto = kernels::Onto::zero;
     T* result = nullptr;
     int64_t result_step = 0;
 };
@@ -141,16 +141,16 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const bool backwards = lines && offsets[1] < offsets[0];
     const kernels::PixelRows rows = pixel_rows(of.pixels, view, backwards, of.result_step, result_row, buffers.rows);
     kernel.channel_tiles[channel_kernel(group)](
-        taps.size(), lines ? taps.taps.extent(3) : 1, offsets, rows, view.base.plain() + of.vector * of.layout.elems,
+        {taps.size(), lines ? std::min(taps.taps.extent(3), taps.run) : 1, taps.run}, offsets, rows, view.base.plain() + of.vector * of.layout.elems,
         packed + m.weights_at + of.channel * m.map.taps() * group + taps.start * group * kernel.lanes, of.result,
-        of.start, bias + of.channel);
+        of.onto, bias + of.channel);
 }
 
-// What the sums of a box of taps begin with.
+// What the sums of a box of taps are added to.
 template <class T>
-kernels::Start first_start(const Operands<T>& operands, int64_t box_of_taps) {
-    if (operands.accumulate || box_of_taps > 0) return kernels::Start::from_c;
-    return operands.bias ? kernels::Start::column_bias : kernels::Start::zero;
+kernels::Onto addend_of(const Operands<T>& operands, bool first_box) {
+    if (operands.accumulate || !first_box) return kernels::Onto::c;
+    return operands.bias ? kernels::Onto::column_bias : kernels::Onto::zero;
 }
 
 // channels_last: the tiles write the results, but for a vector that is partly filled.
@@ -164,10 +164,10 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const auto multiply = [&](const MapPlan& m, int64_t b, const CopyLayout& layout, int64_t channel, int64_t valid) {
         const Box pixels = pixels_of(m, task.pixels);
         const int64_t step = m.map.axis[2].result_step * plan.buffer.strides.axis[2], columns = pixels.extent(3);
-        const kernels::Start start = first_start(operands, b);
+        const kernels::Onto onto = addend_of(operands, b == task.first_block(m.patches));
         const auto run = [&](T* result, int64_t result_step, const auto& result_row) {
             const int64_t vector = (channel - task.channel_lo) / lanes;
-            const ChannelProduct<T> product{m, pixels, b, layout, channel, vector, start, result, result_step};
+            const ChannelProduct<T> product{m, pixels, b, layout, channel, vector, onto, result, result_step};
             multiply_channels(plan, kernel, product, result_row, packed, bias, buffers);
         };
         int64_t* at = buffers.result_rows;
@@ -178,11 +178,11 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
             for (int64_t i = 0; i < pixels.elems(); ++i)
                 use(buffers.sums.sums + i * lanes, result + buffers.result_rows[i / columns] + i % columns * step);
         };
-        if (start == kernels::Start::from_c) for_each_result([&](T* sum, const T* to) { std::copy_n(to, valid, sum); });
+        if (onto == kernels::Onto::c) for_each_result([&](T* sum, const T* to) { std::copy_n(to, valid, sum); });
         run(buffers.sums.sums, lanes, [&](int64_t row) { return row * columns * lanes; });
         for_each_result([&](const T* sum, T* to) { std::copy_n(sum, valid, to); });
     };
-    for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
+    for (int64_t b = task.first_block(maps[0].patches); b < task.end_block(maps[0].patches); ++b) {
         const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
         copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, task.channel_lo, task.channels}, buffers.copy);
         for (int64_t channel = 0; channel < task.channels; channel += lanes)
@@ -206,7 +206,7 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
         const int64_t valid = std::min(lanes, end - channel);
         T* const result = operands.sums + channel * plan.buffer.strides.channel;
         if (operands.accumulate) order.read(plan.buffer.strides, valid, result);
-        for (int64_t b = 0; b < maps[0].patches.taps.count(); ++b) {
+        for (int64_t b = task.first_block(maps[0].patches); b < task.end_block(maps[0].patches); ++b) {
             const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
             copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, channel, valid}, buffers.copy);
             T* sums = order.sums;
@@ -218,7 +218,7 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
                     return lanes * (block.whole ? block.before_row(area, row) : row * pixels.extent(3));
                 };
                 const int64_t step = block.whole ? m->map.axis[2].result_step * lanes : lanes;
-                const ChannelProduct<T> product{*m,   pixels, b, layout, channel, 0, first_start(operands, b),
+                const ChannelProduct<T> product{*m,   pixels, b, layout, channel, 0, addend_of(operands, b == task.first_block(m->patches)),
                                                 sums, step};
                 multiply_channels(plan, kernel, product, result_row, packed, bias, buffers);
                 if (!block.whole) sums += pixels.elems() * lanes;

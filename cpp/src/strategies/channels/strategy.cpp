@@ -115,7 +115,7 @@ void plan_products(Plan& plan, const Setting& setting, int64_t group_channels) {
         m.weights_per_group = checked_mul(padded, m.map.taps() * group_channels, what);
         packed = checked_add(packed, m.weights_per_group, what);
     }
-    buffer_halves(plan);
+    buffer_results(plan);
 }
 
 void plan(Plan& plan, const Setting& setting, const Fit&) {

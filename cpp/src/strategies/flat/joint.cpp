@@ -29,8 +29,9 @@ std::optional<JointPlan> joint_plan(const Plan& plan, size_t first, size_t count
     if (!map.overlap) return {};  // there would be boxes with pixels of none
     JointPlan joint(std::move(map.map));
     joint.shifts = std::move(map.shift);
-    joint.patches = make_patch_blocks(plan.source.channels, joint.map);
-    if (joint.patches.taps.count() > 1) return {};
+    joint.patches = blocks_of(plan, joint.map);
+    // Classes have their runs' ends in common where these are channels'.
+    if (joint.patches.taps.count() > 1 || (count > 1 && joint.patches.run_channels == 0)) return {};
     if (!joint.make_panels(classes, plan.tasks.channels, most_rows)) return {};
     return joint;
 }

@@ -127,7 +127,7 @@ inline int64_t find_flat_vectors(const FlatPlanes& planes, const PixelSteps& ste
 // The steps of one panel of a block: pairs (channel, tap) and the rows that take part in each.  `active` is null where
 // all do in all of them.
 struct PanelSteps {
-    int64_t count;
+    int64_t count, run;
     const int64_t* offsets;
     const unsigned char* active;
 };
@@ -139,7 +139,7 @@ PanelSteps panel_steps(const JointPlan& joint, const PatchBlock& block, int64_t 
     const unsigned char* const active = joint.active(panel);
     const auto all = static_cast<unsigned char>((1 << rows) - 1);
     if (std::all_of(active, active + taps, [&](unsigned char tap) { return tap == all; }))
-        return {block.size(), offsets, nullptr};
+        return {block.size(), block.run, offsets, nullptr};
     int64_t count = 0;
     bool some = false;
     for_each_step(joint, block, panel, [&](int64_t k, unsigned char of_step) {
@@ -147,7 +147,8 @@ PanelSteps panel_steps(const JointPlan& joint, const PatchBlock& block, int64_t 
         buffers.active[count++] = of_step;
         some |= of_step != all;
     });
-    return {count, buffers.offsets, some ? buffers.active : nullptr};
+    return {count, joint.patches.run_channels * (count / block.channels()), buffers.offsets,
+            some ? buffers.active : nullptr};
 }
 
 // Panels of one class have the same steps, one after the other.
@@ -172,13 +173,13 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
     int64_t vector_count = 0, staged = -1;  // the block that the staging was found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> group_own(plan, operands, bias, task, group);
-        Beginning<T> beginning = group_own.beginning(true);
-        if (beginning.bias != nullptr) {
-            for (int64_t row = 0; row < rows; ++row) buffers.bias[row] = beginning.bias[row % task.channels];
-            beginning.bias = buffers.bias;
+        Addend<T> addend = group_own.addend(true);
+        if (addend.bias != nullptr) {
+            for (int64_t row = 0; row < rows; ++row) buffers.bias[row] = addend.bias[row % task.channels];
+            addend.bias = buffers.bias;
         }
         if (operands.accumulate) for_each_channel(group_own.result, [](const auto& channel) { read_flat(channel); });
-        for (int64_t b = 0; b < joint.patches.count(); ++b) {
+        for (int64_t b = task.first_block(joint.patches); b < task.end_block(joint.patches); ++b) {
             const PatchBlock block = patch_block(joint.patches, b);
             const Patches patches{joint, plan.source.strides, task.pixels, block};
             const SourceView<T> view = stage_patches(kernel, patches, group_own.source, staging, staged != b);
@@ -195,11 +196,11 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
                 const int64_t most = kernel.row_tile_vectors[count - 1];
                 for (int64_t v = 0; v < vector_count; v += most)
                     tiles[std::min(most, vector_count - v) - 1](
-                        steps.count, weights, view.base.plain(), steps.offsets, steps.active, buffers.vectors + v,
-                        buffers.flat + row * planes.elems(), planes.elems(), beginning.start,
-                        beginning.bias != nullptr ? beginning.bias + row : nullptr);
+                        {steps.count, steps.run}, weights, view.base.plain(), steps.offsets, steps.active, buffers.vectors + v,
+                        buffers.flat + row * planes.elems(), planes.elems(), addend.onto,
+                        addend.bias != nullptr ? addend.bias + row : nullptr);
             }
-            beginning.start = kernels::Start::from_c;
+            addend.onto = kernels::Onto::c;
         }
         for_each_channel(group_own.result, [&](const auto& channel) { write_flat(channel, kernel); });
     }

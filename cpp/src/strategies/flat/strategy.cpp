@@ -113,7 +113,7 @@ void plan(Plan& plan, const Setting& setting, const Fit& fit) {
     count_tasks(plan, setting, cut.splits);
     plan.packing.panels = flat->joints.front().panels;
     place_weights(plan, setting, [&](const MapPlan& m) { return m.classes > 0 ? &flat->joint(plan, m) : nullptr; });
-    buffer_halves(plan);
+    buffer_results(plan);
     plan.own = std::move(flat);
 }
 

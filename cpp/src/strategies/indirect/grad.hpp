@@ -59,7 +59,7 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     const kernels::TileKernels<T>& tiles = kernel.tiles[plan.tile.shape];
     const int64_t full_tiles = rows / tiles.rows * (columns / (tiles.vectors * kernel.lanes));
     for (int64_t i = 0; i < rows; ++i) buffers.row_sums[i] = sums + i * pitch;
-    Beginning<T> beginning;
+    Addend<T> addend;
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
         const Box pixels = plan.maps[0].boxes.box(b);
         const int64_t count = pixels.elems();
@@ -80,11 +80,11 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
         const T* const panels = by_patch ? buffers.patch_panels : buffers.channel_panels;
         const int64_t width = by_patch ? layout.patch_width : layout.channel_width;
         multiply_indirect(kernel, tiles,
-                          {{buffers.writing.rows, buffers.dy_offset, rows, count},
+                          {{buffers.writing.rows, buffers.dy_offset, rows, {count, pixel_run(plan, count)}},
                            {panels, count * width, columns},
-                           {buffers.row_sums, buffers.tile, beginning, true},
+                           {buffers.row_sums, buffers.tile, addend, true},
                            &prefetch});
-        beginning.start = kernels::Start::from_c;
+        addend.onto = kernels::Onto::c;
     }
 }
 

@@ -20,7 +20,8 @@ struct IndirectProduct {
     struct Rows {
         const T* const* at;
         const int64_t* offsets;  // of each one's elements, common to all
-        int64_t count, depth;
+        int64_t count;
+        kernels::Depth depth;
     } rows;
     struct Panels {
         const T* first;
@@ -29,7 +30,7 @@ struct IndirectProduct {
     struct Sums {
         T* const* rows;
         T* tail;  // of a tile whose last vector is partly filled
-        Beginning<T> beginning;
+        Addend<T> addend;
         bool whole_vectors;  // each row has room for its last vector
     } sums;
     kernels::Prefetch* prefetch = nullptr;  // what full tiles ask for, if anything
@@ -42,13 +43,13 @@ void multiply_indirect(const kernels::KernelTable<T>& kernel, const kernels::Til
     const auto& [rows, panels, sums, prefetch] = of;
     const bool asks = prefetch != nullptr && prefetch->next != nullptr;
     const int64_t width = int64_t(tiles.vectors) * kernel.lanes;
-    const kernels::Start start = sums.beginning.start;
+    const kernels::Onto onto = sums.addend.onto;
     const T* panel = panels.first;
     std::array<T*, kernels::max_tile_rows> in_tail;
     for (int64_t i = 0; i < tiles.rows; ++i) in_tail[static_cast<size_t>(i)] = sums.tail + i * width;
     for (int64_t column = 0; column < panels.columns; column += width, panel += panels.pitch) {
         const int64_t valid = std::min(width, panels.columns - column), vectors = ceil_div(valid, kernel.lanes);
-        const T* const bias = sums.beginning.bias != nullptr ? sums.beginning.bias + column : nullptr;
+        const T* const bias = sums.addend.bias != nullptr ? sums.addend.bias + column : nullptr;
         const bool whole = sums.whole_vectors || valid == vectors * kernel.lanes;
         for (int64_t row = 0; row < rows.count; row += tiles.rows) {
             const int64_t count = std::min<int64_t>(tiles.rows, rows.count - row);
@@ -56,19 +57,19 @@ void multiply_indirect(const kernels::KernelTable<T>& kernel, const kernels::Til
             const T* const* const from = rows.at + row;
             T* const* const to = sums.rows + row;
             if (whole && asks && count == tiles.rows && vectors == tiles.vectors) {
-                tiles.prefetching(rows.depth, from, rows.offsets, panel, to, column, start, bias, *prefetch);
+                tiles.prefetching(rows.depth, from, rows.offsets, panel, to, column, onto, bias, *prefetch);
                 continue;
             }
             if (whole) {
-                tile(rows.depth, from, rows.offsets, panel, to, column, start, bias);
+                tile(rows.depth, from, rows.offsets, panel, to, column, onto, bias);
                 continue;
             }
-            if (start == kernels::Start::from_c)
+            if (onto == kernels::Onto::c)
                 for (int64_t i = 0; i < count; ++i) {
                     std::fill_n(in_tail[static_cast<size_t>(i)], width, T(0));
                     std::copy_n(to[i] + column, valid, in_tail[static_cast<size_t>(i)]);
                 }
-            tile(rows.depth, from, rows.offsets, panel, in_tail.data(), 0, start, bias);
+            tile(rows.depth, from, rows.offsets, panel, in_tail.data(), 0, onto, bias);
             for (int64_t i = 0; i < count; ++i) std::copy_n(in_tail[static_cast<size_t>(i)], valid, to[i] + column);
         }
     }

@@ -74,7 +74,7 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
-        const Beginning<T> from_start = own.beginning(false);
+        const Addend<T> from_start = own.addend(false);
         if (!last && operands.accumulate) order.read(plan.buffer.strides, task.channels, own.result);
         if (gaps && own.bias != nullptr) std::copy_n(own.bias, task.channels, buffers.gap);
         else if (gaps) std::fill_n(buffers.gap, task.channels, T(0));
@@ -93,8 +93,8 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
             } else {
                 for (int64_t i = 0; i < count; ++i, sums += order.pitch) buffers.result[i] = sums;
             }
-            Beginning<T> beginning = from_start;
-            for (int64_t b = 0; b < m.patches.count(); ++b) {
+            Addend<T> addend = from_start;
+            for (int64_t b = task.first_block(m.patches); b < task.end_block(m.patches); ++b) {
                 const PatchBlock block = patch_block(m.patches, b);
                 const Patches patches{m, plan.source.strides, pixels, block};
                 const SourceView<T> view = view_pixels(kernel, patches, own.source, buffers.padded);
@@ -117,10 +117,10 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                     pack_weights(plan, kernel, item, buffers.packing);
                 }
                 multiply_indirect(kernel, indirect_tiles(plan, kernel),
-                                  {{buffers.source, buffers.padded.offsets, count, block.size()},
+                                  {{buffers.source, buffers.padded.offsets, count, {block.size(), block.run}},
                                    {weights, layout.pitch(block), task.channels},
-                                   {buffers.result, buffers.tail, beginning, !last}});
-                beginning.start = kernels::Start::from_c;
+                                   {buffers.result, buffers.tail, addend, !last}});
+                addend.onto = kernels::Onto::c;
             }
         }
         if (!last) order.write(kernel, plan.buffer.strides, task.channels, own.result);

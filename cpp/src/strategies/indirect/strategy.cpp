@@ -148,7 +148,7 @@ void plan_products(Plan& plan, const Setting& setting) {
                [&](size_t leader) { return plan.channels_last() ? 1 : classes_together(plan, leader, false); });
     count_tasks(plan, setting, tasks.splits);
     place_weights(plan, setting);
-    buffer_halves(plan);
+    buffer_results(plan);
 }
 
 void plan_sums(Plan& plan, const Setting& setting) {

@@ -47,7 +47,7 @@ void sum_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
     columns.offset = buffers.column_offset;
     columns.count = pitch;  // the vectors' unused ends are sums of zeros
     std::fill_n(buffers.regular, std::max(rows.count, pitch), static_cast<unsigned char>(1));
-    Beginning<T> beginning;
+    Addend<T> addend;
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
         const Box pixels = plan.maps[0].boxes.box(b);
         const int64_t count = pixels.elems();
@@ -55,8 +55,8 @@ void sum_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
         pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
         channels.pitch = count * layout.channel_width;
         patches.pitch = count * layout.patch_width;
-        multiply_panels(kernel, plan.tile.shape, count, rows, columns, beginning, sums, buffers.tile);
-        beginning.start = kernels::Start::from_c;
+        multiply_panels(kernel, plan.tile.shape, {count, pixel_run(plan, count)}, rows, columns, addend, sums, buffers.tile);
+        addend.onto = kernels::Onto::c;
     }
 }
 

@@ -34,9 +34,9 @@ inline void find_regular(const int64_t* offset, int64_t count, int64_t width, bo
 }
 
 template <class T>
-void multiply_panels(const kernels::KernelTable<T>& kernel, int tile_shape, int64_t depth, const Side<T>& rows,
-                     const Side<T>& columns, Beginning<T> beginning, T* result, T* tile_buffer) {
-    using kernels::Start;
+void multiply_panels(const kernels::KernelTable<T>& kernel, int tile_shape, kernels::Depth depth, const Side<T>& rows,
+                     const Side<T>& columns, Addend<T> addend, T* result, T* tile_buffer) {
+    using kernels::Onto;
     const kernels::TileKernels<T>& tiles = kernel.tiles[tile_shape];
     // A column panel stays in L1 (or streams from L2) while all row panels pass by.
     for (int64_t column = 0, cp = 0; column < columns.count; column += columns.width, ++cp) {
@@ -50,20 +50,20 @@ void multiply_panels(const kernels::KernelTable<T>& kernel, int tile_shape, int6
             const auto tile = tiles.fn[valid_rows - 1][vectors - 1];
             const T* a = rows.panels + rp * rows.pitch;
             const T* b = columns.panels + cp * columns.pitch;
-            const T* bias = beginning.bias;
-            if (beginning.start == Start::row_bias) bias += row;
-            if (beginning.start == Start::column_bias) bias += column;
+            const T* bias = addend.bias;
+            if (addend.onto == Onto::row_bias) bias += row;
+            if (addend.onto == Onto::column_bias) bias += column;
             if (whole && rows.regular[rp]) {
                 const int64_t ldc = valid_rows > 1 ? at_row[1] - at_row[0] : 0;
-                tile(depth, a, b, result + at_row[0] + at_column[0], ldc, beginning.start, bias);
+                tile(depth, a, b, result + at_row[0] + at_column[0], ldc, addend.onto, bias);
                 continue;
             }
             const int64_t pitch = vectors * kernel.lanes;
-            if (beginning.start == Start::from_c)
+            if (addend.onto == Onto::c)
                 for (int64_t i = 0; i < valid_rows; ++i)
                     for (int64_t j = 0; j < pitch; ++j)
                         tile_buffer[i * pitch + j] = j < valid_columns ? result[at_row[i] + at_column[j]] : T(0);
-            tile(depth, a, b, tile_buffer, pitch, beginning.start, bias);
+            tile(depth, a, b, tile_buffer, pitch, addend.onto, bias);
             for (int64_t i = 0; i < valid_rows; ++i)
                 for (int64_t j = 0; j < valid_columns; ++j)
                     result[at_row[i] + at_column[j]] = tile_buffer[i * pitch + j];

@@ -64,8 +64,8 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
 
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
-        Beginning<T> beginning = own.beginning(by_pixel);
-        for (int64_t b = 0; b < m.patches.count(); ++b) {
+        Addend<T> addend = own.addend(by_pixel);
+        for (int64_t b = task.first_block(m.patches); b < task.end_block(m.patches); ++b) {
             const PatchBlock block = patch_block(m.patches, b);
             const int64_t depth = block.size();
             const Patches patches{m, plan.source.strides, task.pixels, block};
@@ -81,9 +81,9 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
             }
             channel_side.pitch = layout.pitch(block);
             channel_side.panels = packed + layout.of_task(m, group, task.channel_lo, block, b);
-            multiply_panels(kernel, plan.tile.shape, depth, by_pixel ? channel_side : pixel_side,
-                            by_pixel ? pixel_side : channel_side, beginning, own.result, buffers.tile);
-            beginning.start = kernels::Start::from_c;
+            multiply_panels(kernel, plan.tile.shape, {depth, block.run}, by_pixel ? channel_side : pixel_side,
+                            by_pixel ? pixel_side : channel_side, addend, own.result, buffers.tile);
+            addend.onto = kernels::Onto::c;
         }
     }
 }

@@ -62,7 +62,7 @@ void plan_products(Plan& plan, const Setting& setting) {
     split_maps(plan, cut.pixels, waste_unit(plan, setting), alone);
     count_tasks(plan, setting, cut.splits);
     place_weights(plan, setting);
-    buffer_halves(plan);
+    buffer_results(plan);
 }
 
 void plan_sums(Plan& plan, const Setting& setting) {

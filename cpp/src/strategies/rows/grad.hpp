@@ -49,7 +49,7 @@ void sum_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const Sum
             find_row_vectors(plan.maps[0].map, plan.result, pixels, view.step, kernel.lanes, false,
                              buffers.writing.offsets, buffers.vectors);
         kernel.dot_rows(dy.plain(), plan.result.channel, dy.plain_end(), product.channels, view.base.plain(),
-                        buffers.patches.offsets, product.block.size(), buffers.vectors, sums, pitch);
+                        buffers.patches.offsets, product.block.size(), buffers.vectors, lane_run, sums, pitch);
     }
 }
 

@@ -52,8 +52,8 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     int64_t known = -1;  // the block of patches that staging and vectors were found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> group_own(plan, operands, bias, task, group);
-        Beginning<T> beginning = group_own.beginning(true);
-        for (int64_t b = 0; b < m.patches.count(); ++b) {
+        Addend<T> addend = group_own.addend(true);
+        for (int64_t b = task.first_block(m.patches); b < task.end_block(m.patches); ++b) {
             const PatchBlock block = patch_block(m.patches, b);
             const T* const weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
             const bool fresh = known != b;
@@ -65,6 +65,7 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                                  m.patches.count() == 1 && !operands.accumulate, buffers.rows, buffers.vectors);
             RowProduct<T> product;
             product.depth = block.size();
+            product.run = block.run;
             product.offsets = staging.offsets;
             product.weights = weights;
             product.panel_pitch = layout.pitch(block);
@@ -74,12 +75,12 @@ void run_row_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             product.chunk_bytes = own<RowsPlan>(plan).chunk_bytes;
             // Along a row, the last tap reads what no tap has read before.
             product.prefetch_every = m.in_place ? block.taps.extent(3) : 0;
-            product.beginning = beginning;
+            product.addend = addend;
             product.result = group_own.result;
             product.tile_buffer = buffers.tile;
             product.epilogue = operands.epilogue.none() || b + 1 < m.patches.count() ? nullptr : &epilogue;
             multiply_rows(kernel, view, buffers.vectors, product);
-            beginning.start = kernels::Start::from_c;
+            addend.onto = kernels::Onto::c;
         }
     }
 }

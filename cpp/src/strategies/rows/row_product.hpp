@@ -85,7 +85,7 @@ struct RowEpilogue {
 // Some channels' results of the vectors of a box.
 template <class T>
 struct RowProduct {
-    int64_t depth = 0;  // pairs, whose `offsets` are from the view's base
+    int64_t depth = 0, run = 0;  // pairs, whose `offsets` are from the view's base; of a run of them
     const int64_t* offsets = nullptr;
     const T* weights = nullptr;  // panels, `panel_pitch` apart
     int64_t panel_pitch = 0;
@@ -93,7 +93,7 @@ struct RowProduct {
     int64_t result_step = 1;  // and between pixels
     int64_t chunk_bytes = 0;  // of the source's vectors that all channels pass by before the next ones
     int64_t prefetch_every = 0;  // 0: the source is in the L2 cache; else every which pair reads what no other has read
-    Beginning<T> beginning;
+    Addend<T> addend;
     T* result = nullptr;
     T* tile_buffer = nullptr;
     const RowEpilogue<T>* epilogue = nullptr;  // if the sums are whole after this
@@ -142,7 +142,7 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
                    const RowProduct<T>& of) {
     const int64_t depth = of.depth, channels = of.channels, channel_step = of.channel_step;
     const int64_t* const offsets = of.offsets;
-    const Beginning<T>& beginning = of.beginning;
+    const Addend<T>& addend = of.addend;
     T* const result = of.result;
     T* const tile_buffer = of.tile_buffer;
     const RowEpilogue<T>* const epilogue = of.epilogue;
@@ -156,7 +156,7 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
     const int64_t chunk = of.prefetch_every == 0
                               ? std::max<int64_t>(1, vectors.whole)
                               : std::max<int64_t>(1, of.chunk_bytes / (depth * vector_bytes * widest)) * widest;
-    const auto bias_of = [&](int64_t row) { return beginning.bias != nullptr ? beginning.bias + row : nullptr; };
+    const auto bias_of = [&](int64_t row) { return addend.bias != nullptr ? addend.bias + row : nullptr; };
     for (int64_t first = 0; first < vectors.whole; first += chunk) {
         const int64_t end = std::min(first + chunk, vectors.whole);
         const int64_t prefetch_end = of.prefetch_every > 0 ? std::min(end + chunk, vectors.whole) : end;
@@ -167,9 +167,9 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
             const int64_t rows = std::min(panel_rows, channels - row), most = kernel.row_tile_vectors[rows - 1];
             for (int64_t v = first; v < end; v += most) {
                 prefetch.before_tile();
-                kernel.row_tile[rows - 1][std::min(most, end - v) - 1](depth, panel, source, offsets, nullptr,
+                kernel.row_tile[rows - 1][std::min(most, end - v) - 1]({depth, of.run}, panel, source, offsets, nullptr,
                                                                        vectors.at + v, result + row * channel_step,
-                                                                       channel_step, beginning.start, bias_of(row));
+                                                                       channel_step, addend.onto, bias_of(row));
             }
             if (epilogue != nullptr)
                 epilogue->vectors(vectors.at + first, vectors.at + end, result + row * channel_step, channel_step,
@@ -195,12 +195,12 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
             };
             for (int64_t i = 0; i < count; ++i)
                 in_buffer[static_cast<size_t>(i)] = {vectors.at[v + i].source, i * lanes};
-            if (beginning.start == kernels::Start::from_c) {
+            if (addend.onto == kernels::Onto::c) {
                 std::fill_n(tile_buffer, rows * pitch, T(0));
                 results([](T& in, const T& out) { in = out; });
             }
-            kernel.row_tile[rows - 1][count - 1](depth, weights, source, offsets, nullptr, in_buffer.data(),
-                                                 tile_buffer, pitch, beginning.start, bias_of(row));
+            kernel.row_tile[rows - 1][count - 1]({depth, of.run}, weights, source, offsets, nullptr, in_buffer.data(),
+                                                 tile_buffer, pitch, addend.onto, bias_of(row));
             results([](const T& in, T& out) { out = in; });
             if (epilogue != nullptr) results([&](const T&, T& out) { epilogue->rows(&out, 1, 1, 1); });
         }

@@ -99,7 +99,7 @@ void plan_products(Plan& plan, const Setting& setting) {
     for (MapPlan& m : plan.maps) m.in_place &= m.boxes.shortest_row() >= setting.kernels.shape[0].lanes;
     count_tasks(plan, setting, cut.splits);
     place_weights(plan, setting);
-    buffer_halves(plan);
+    buffer_results(plan);
     plan.own = std::move(rows);
 }
 

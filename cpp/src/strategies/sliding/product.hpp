@@ -48,7 +48,7 @@ void for_each_slide(int64_t rows, int64_t most, const Use& use) {
 
 template <class T>
 void slide(const kernels::KernelTable<T>& kernel, kernels::Strip<T> strip, const Box& pixels, bool shift_back,
-           const Beginning<T>& beginning) {
+           const Addend<T>& addend) {
     const int64_t lanes = kernel.lanes, width = pixels.extent(3), vectors = ceil_div(width, lanes);
     for_each_slide(pixels.extent(2), slide_elems / width, [&](int size, int64_t first_row, int64_t tiles) {
         const int64_t parts = ceil_div(vectors, int64_t(kernel.slide_vectors[size]));
@@ -56,7 +56,7 @@ void slide(const kernels::KernelTable<T>& kernel, kernels::Strip<T> strip, const
             const int64_t count = vectors / parts + (part < vectors % parts);
             for (int64_t v = 0; v < count; ++v, ++vector)
                 strip.column[v] = shift_back ? std::min(vector * lanes, width - lanes) : vector * lanes;
-            kernel.slide_tiles[size][count - 1](strip, first_row, tiles, beginning.start, beginning.bias);
+            kernel.slide_tiles[size][count - 1](strip, first_row, tiles, addend.onto, addend.bias);
         }
     });
 }
@@ -94,7 +94,7 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
                     std::fill(std::copy_n(to + h * pitch, columns, first + h * step), first + (h + 1) * step, T(0));
                 strip.result = first + (upwards ? (rows - 1) * step : 0);
                 strip.result_step = upwards ? -step : step;
-                slide(kernel, strip, pixels, direct, own.beginning(true));
+                slide(kernel, strip, pixels, direct, own.addend(true));
                 if (!direct) kernel.store_rows(first, step, rows, columns, to, pitch);
             }
     }

@@ -74,7 +74,7 @@ void plan(Plan& plan, const Setting& setting, const Fit&) {
     split_maps(plan, cut.pixels, waste_unit(plan, setting), alone);
     count_tasks(plan, setting, cut.splits);
     place_weights(plan, setting);
-    buffer_halves(plan);
+    buffer_results(plan);
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ kernels::Prefetch prefetch_next(const Plan& plan, const kernels::KernelTable<T>&
 // S of each point and outer tap, over the tiles of a box.
 template <class T>
 void multiply_box(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumProduct& product, int64_t tiles,
-                  Beginning<T> beginning, kernels::Prefetch prefetch, const WinogradSumBuffers<T>& buffers) {
+                  Addend<T> addend, kernels::Prefetch prefetch, const WinogradSumBuffers<T>& buffers) {
     const WinogradPlan& w = winograd_of(plan);
     const int64_t channels = product.block.channels(), filters = round_up(product.channels, kernel.lanes);
     for (int64_t e = 0; e < w.points(); ++e)
@@ -110,9 +110,9 @@ void multiply_box(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                 buffers.row_sums[c] = s + c * buffers.filter_pitch;
             }
             multiply_indirect(kernel, kernel.tiles[plan.tile.shape],
-                              {{buffers.rows, buffers.first_place, channels, tiles},
+                              {{buffers.rows, buffers.first_place, channels, kernels::Depth(tiles)},
                                {buffers.w + e * buffers.w_point, tiles * buffers.width, filters},
-                               {buffers.row_sums, buffers.tail, beginning, true},
+                               {buffers.row_sums, buffers.tail, addend, true},
                                &prefetch});
         }
 }
@@ -154,7 +154,7 @@ void sum_tiles(const Plan& plan, const kernels::KernelTable<T>& kernel, const Su
                const Operands<T>& operands, T* sums, const WinogradSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
     const Stored<T> x = first_x(plan, product, operands), dy = first_dy(plan, product, operands);
-    Beginning<T> beginning;
+    Addend<T> addend;
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
         const WinogradBox box = box_of(plan, b, kernel.lanes);
         const int64_t tiles = box.tile_count();
@@ -165,8 +165,8 @@ void sum_tiles(const Plan& plan, const kernels::KernelTable<T>& kernel, const Su
         if (plan.channels_last() && b + 1 < task.box_hi)
             prefetch =
                 prefetch_next(plan, kernel, operands, product, box_of(plan, b + 1, kernel.lanes), tiles, buffers);
-        multiply_box(plan, kernel, product, tiles, beginning, prefetch, buffers);
-        beginning.start = kernels::Start::onto_c;  // each box's sum on its own: it rounds less
+        multiply_box(plan, kernel, product, tiles, addend, prefetch, buffers);
+        addend.onto = kernels::Onto::c;  // each box's sum on its own: it rounds less
     }
     if (!transform_sums(plan, kernel, product, sums, buffers)) buffers.not_finite->store(1, std::memory_order_relaxed);
 }

@@ -94,7 +94,7 @@ void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     OrderedSums<T> results = buffers.results;
     order_area(plan.result, area_of(task.map, results_of(plan, task.map, box.units)), box.results.strides, results);
     const GroupOperands<T> own(plan, operands, bias, task, task.group_lo);
-    Beginning<T> beginning;
+    Addend<T> addend;
     for (int64_t index = 0; index < SourceBlock::count(plan); ++index) {
         const SourceBlock block(plan, index);
         const int64_t channels = block.channels;
@@ -114,12 +114,12 @@ void run_winograd_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                 buffers.row_sums[i] = buffers.m + e * buffers.m_point + buffers.tile_at[i];
             }
             multiply_indirect(kernel, kernel.tiles[plan.tile.shape],
-                              {{buffers.rows, buffers.offsets, tiles, layout.taps * channels},
+                              {{buffers.rows, buffers.offsets, tiles, kernels::Depth(layout.taps * channels)},
                                {u, layout.pitch(channels), task.channels},
-                               {buffers.row_sums, buffers.tail, beginning, true},
+                               {buffers.row_sums, buffers.tail, addend, true},
                                &prefetch});
         }
-        beginning.start = kernels::Start::from_c;
+        addend.onto = kernels::Onto::c;
     }
     const int64_t samples = task.pixels.extent(0), of_sample = tiles / samples;
     for (int64_t c = 0; c < task.channels; c += kernel.lanes) {

@@ -112,6 +112,7 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     // Source and result channels of a block: 64 and 128 of float32.  A product of 64 terms costs 9 % more than a longer
     // one for its sums, which are loaded and stored; V and M stay the nearer for it.
     constexpr int64_t source_bytes = 256, result_bytes = 512;
+    constexpr int64_t longest_vector = 64;  // bytes
     constexpr int64_t least_tiles = 16;  // fewer leave the register tile partly filled
     constexpr int64_t fewest_tiles = 4;  // of a thread that would have none
     MapPlan& m = plan.maps[0];
@@ -121,8 +122,10 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     const int64_t panel = panel_width(plan, shape, false), padded = round_up(plan.tasks.channels, panel);
     const int64_t packed_blocks = ceil_div(plan.source.channels, std::max<int64_t>(1, patch_limit / m.map.taps()));
     block_kernels(plan, m, ceil_div(plan.source.channels, packed_blocks));
-    const int64_t most_source = std::max(shape.lanes, std::min(source_bytes / elem_bytes, most_terms / w.outer_taps()));
-    w.source_block = round_up(ceil_div(plan.source.channels, ceil_div(plan.source.channels, most_source)), shape.lanes);
+    // Each block is a sum of its own: so it does not depend on the instruction set's vectors, and is made of the longest.
+    const int64_t longest = longest_vector / elem_bytes;
+    const int64_t most_source = std::max(longest, std::min(source_bytes / elem_bytes, most_terms / w.outer_taps()));
+    w.source_block = round_up(ceil_div(plan.source.channels, ceil_div(plan.source.channels, most_source)), longest);
     plan.tasks.channel_block = round_up(ceil_div(padded, ceil_div(padded, result_bytes / elem_bytes)), panel);
     const int64_t tiles = plan.batch() * w.tiles();
     const double weight_bytes = f(w.points() * w.outer_taps() * elem_bytes) * f(plan.source.channels) * f(padded);

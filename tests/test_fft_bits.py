@@ -143,7 +143,7 @@ def test_weights_of_each_sample_and_prepared_ones(name: str, layout: str, rng: n
 @every_pass
 @every_case
 def test_earlier_calls_leave_nothing(name: str, op: str, layout: str, rng: np.random.Generator) -> None:
-    """Lanes that have no tile are computed with, too: NaN that a workspace holds from before must not reach a result."""
+    """Lanes that have no tile are computed with, too: NaN of earlier calls must not reach a result."""
     g = BITS[name]
     for n in (1, 2, 9):
         arguments, shape = operands(replace(g, n=n), layout, op, rng)

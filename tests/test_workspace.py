@@ -52,6 +52,11 @@ REFLECT = {"padding_mode": "reflect"}
 DIRECT = {"algorithm": "direct"}
 WINOGRAD = {"algorithm": "winograd"}
 SAMPLES = {"per_sample": True}
+#: By Fourier transforms: of many channels, and of one for each filter.
+DENSE, DENSE_FILTERS = (4, 16, 96, 96), (16, 16, 15, 15)
+DEPTHWISE, DEPTHWISE_FILTERS = (4, 64, 56, 56), (64, 1, 31, 31)
+FFT = {"algorithm": "fft", "padding": 7}
+FFT_GROUPS = {"algorithm": "fft", "padding": 15, "groups": 64}
 
 CALLS = {
     "dx added by Winograd": Call("input_grad", (16, 64, 112, 112), FILTERS, accumulate=True),
@@ -65,6 +70,13 @@ CALLS = {
     "dw, per sample, added": Call("weight_grad", EACH, OWN_FILTERS, geometry=SAMPLES, accumulate=True),
     "NaN in w meets padding": Call("input_grad", IMAGE, FILTERS, "float32", DIRECT, True, spoiled="w"),
     "NaN in dy meets padding": Call("weight_grad", WIDE, WIDE_FILTERS, "float32", DIRECT, True, spoiled="dy"),
+    "y by the FFT": Call("forward", DENSE, DENSE_FILTERS, geometry=FFT, fused=True),
+    "dx by the FFT, added": Call("input_grad", DENSE, DENSE_FILTERS, geometry=FFT, accumulate=True),
+    "dw by the FFT, in halves": Call("weight_grad", DENSE, DENSE_FILTERS, "float16", FFT),
+    "dx by the FFT, a halo": Call("input_grad", DENSE, DENSE_FILTERS, geometry={**FFT, **REFLECT}, most=False),
+    "y by the FFT, depthwise": Call("forward", DEPTHWISE, DEPTHWISE_FILTERS, geometry=FFT_GROUPS),
+    "dw by the FFT, depthwise": Call("weight_grad", DEPTHWISE, DEPTHWISE_FILTERS, geometry=FFT_GROUPS, accumulate=True),
+    "NaN in x, by the FFT": Call("forward", DENSE, DENSE_FILTERS, geometry=FFT, spoiled="x", most=False),
     "NaN in x, y again": Call("forward", WIDE, WIDE_FILTERS, "float32", WINOGRAD, spoiled="x"),
     "NaN in x, dw again": Call("weight_grad", WIDE, WIDE_FILTERS, "float32", WINOGRAD, True, spoiled="x"),
 }
@@ -82,7 +94,7 @@ if call.dtype == "bfloat16":
 how = {{"padding": 1, **call.geometry}}
 
 
-def prepared(x_shape, w_shape):
+def prepared(x_shape, w_shape, how):
     arrays = {{"x": np.ones(x_shape, call.dtype), "w": np.ones(w_shape, call.dtype)}}
     k = w_shape[-4]
     arrays["dy"] = np.ones((x_shape[0], k, *x_shape[2:]), call.dtype)
@@ -107,8 +119,9 @@ def status(name):
 
 
 convpp.set_num_threads(threads)
-prepared((*call.x[:1], 16, 9, 9), (*call.w[:-4], 16, 16, 3, 3))()  # what is loaded at a first call is loaded now
-run = prepared(call.x, call.w)
+small = {{**how, "padding": 1, "groups": 1}}
+prepared((*call.x[:1], 16, 9, 9), (*call.w[:-4], 16, 16, 3, 3), small)()  # what is loaded at a first call is loaded now
+run = prepared(call.x, call.w, how)
 said = convpp.explain(call.x, call.w, op=call.op, dtype=call.dtype, **how)
 try:
     Path("/proc/self/clear_refs").write_text("5")

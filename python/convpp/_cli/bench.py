@@ -141,8 +141,9 @@ def best_times(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
 
 EFFECTIVE = "eff"
 LEGEND = (
-    f"{EFFECTIVE}: effective. The algorithm (winograd, fft) does fewer operations than the direct sum, whose operations "
-    "are counted nevertheless: a rate may exceed the peak. A mean or sum with such rates among its terms is marked too."
+    f"{EFFECTIVE}: effective. The algorithm (winograd, fft) does fewer operations than the direct sum, whose "
+    "operations are counted nevertheless: a rate may exceed the peak. A mean or sum with such rates among its terms is "
+    "marked too."
 )
 HEADER = f"{'layer':36} {'pass':11} {'ms':>10} {'GFLOP/s':>9}     {'of peak':>8}"
 

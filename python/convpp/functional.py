@@ -100,8 +100,9 @@ def conv(
     add : array of the result's shape, optional
         A residual: ``y = activation(conv(x, w) + bias + add)``.
     algorithm : "auto", "direct", "winograd" or "reference"
-        "winograd" does fewer multiplications, with errors about 4x direct's (see docs/accuracy.md); where it does not
-        serve the geometry, a ValueError says why: it needs a kernel extent of 3 or 5 at stride 1.
+        "auto" is the fastest, or what ``set_algorithm`` or ``with algorithm(...)`` says.  "winograd" does fewer
+        multiplications, with errors about 4x direct's (see docs/accuracy.md); where it does not serve the geometry, a
+        ValueError says why: it needs a kernel extent of 3 or 5 at stride 1.
     out : array of the result's shape and dtype, C-contiguous, optional
         The result is written here; it may overlap the inputs.  Of float16 and bfloat16 it may also be float32, and is
         then not rounded.
@@ -136,7 +137,7 @@ def conv(
     """
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     if isinstance(w, PreparedWeights):
-        return w.run(x, bias, activation, add, options, out, threads)
+        return w.run(x, bias, activation, add, options, algorithm, out, threads)
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)

@@ -17,8 +17,8 @@ FUNCTIONS = [
     "conv_transpose", "conv_transpose_input_grad", "conv_transpose_weight_grad", "conv_transpose_backward",
     "prepare_weights", "conv_double_backward", "conv_jvp",
     "conv_output_shape", "conv_transpose_output_shape", "adjoint_kernel", "explain",
-    "get_num_threads", "set_num_threads", "threads", "runtime_info", "show_config",
-    "get_include", "get_cmake_dir",
+    "get_num_threads", "set_num_threads", "threads", "get_algorithm", "set_algorithm", "algorithm",
+    "runtime_info", "show_config", "get_include", "get_cmake_dir",
 ]  # fmt: skip
 LAYERS = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 ERRORS = {"ShapeError": ValueError, "DTypeError": TypeError}
@@ -91,7 +91,7 @@ def test_headers_and_cmake_files_come_with_the_package() -> None:
 
 def test_runtime_info(capsys: pytest.CaptureFixture[str]) -> None:
     info = convpp.runtime_info()
-    assert {"version", "isa", "isas_available", "num_threads", "openmp", "compiler"} <= set(info)
+    assert {"version", "isa", "isas_available", "num_threads", "algorithm", "openmp", "compiler"} <= set(info)
     assert info["isa"] in info["isas_available"]
     assert "scalar" in info["isas_available"]
     assert info["num_threads"] >= 1

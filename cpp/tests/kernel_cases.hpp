@@ -126,9 +126,36 @@ void check_copied_rows(const kernels::KernelTable<T>& table, const Array<S>& sou
     CHECK(plane.guards_intact());
 }
 
+// A sum by its definition: runs of so many steps, each added up one step after the other, then to those before it.
+template <class T>
+struct SumOfRuns {
+    int64_t run;
+    T before = T(0), sum = T(0);
+    bool several = false;
+
+    // step(sum): the sum with step k more.
+    template <class Step>
+    void add(int64_t k, const Step& step) {
+        if (k > 0 && k % run == 0) {
+            before = several ? sum + before : sum;
+            sum = T(0);
+            several = true;
+        }
+        sum = step(sum);
+    }
+    T all() const { return several ? sum + before : sum; }
+};
+
+// The sum of all runs is added to what is there.
+template <class T>
+void add_onto(kernels::Onto onto, T bias, T sum, T& there) {
+    there = onto == kernels::Onto::zero ? sum : onto == kernels::Onto::c ? sum + there : sum + bias;
+}
+
 // The operands of an indirect tile: rows anywhere in one source, results anywhere in one array.
 template <class T>
 struct IndirectOperands {
+    static constexpr int64_t runs_of = 23;  // steps
     int64_t rows, columns, panel_columns, depth, column;
     std::vector<int64_t> offsets, row_at, result_at;
     Array<T> source, b, c, row_bias, column_bias;
@@ -163,7 +190,7 @@ struct IndirectOperands {
                                                       : nullptr;
     }
 
-    // Results are NaN unless the tile starts from them; the gaps between them always are.
+    // Results are NaN unless the tile adds to them; the gaps between them always are.
     template <class Value>
     void begin(kernels::Onto onto, const Value& value) {
         c.fill_nan();
@@ -172,18 +199,19 @@ struct IndirectOperands {
                 c[result_at[static_cast<size_t>(r)] + column + j] = static_cast<T>(value());
     }
 
-    // One sum after the other, in the order of k.  step(a, b, sum): the sum with one step more.
+    // Sums of runs, in the order of k.  step(a, b, sum): the sum with one step more.
     template <class Step>
     std::vector<T> expected(kernels::Onto onto, const Step& step) const {
         std::vector<T> result = contents(c);
         for (size_t r = 0; r < row_at.size(); ++r)
             for (int64_t j = 0; j < columns; ++j) {
-                T& sum = result.at(static_cast<size_t>(result_at[r] + column + j));
-                if (onto == kernels::Onto::zero) sum = T(0);
-                if (onto == kernels::Onto::row_bias) sum = row_bias[static_cast<int64_t>(r)];
-                if (onto == kernels::Onto::column_bias) sum = column_bias[j];
+                SumOfRuns<T> sums{runs_of};
                 for (int64_t k = 0; k < depth; ++k)
-                    sum = step(source[row_at[r] + offsets[static_cast<size_t>(k)]], b[k * panel_columns + j], sum);
+                    sums.add(k, [&](T sum) {
+                        return step(source[row_at[r] + offsets[static_cast<size_t>(k)]], b[k * panel_columns + j], sum);
+                    });
+                const T bias = onto == kernels::Onto::row_bias ? row_bias[static_cast<int64_t>(r)] : column_bias[j];
+                add_onto(onto, bias, sums.all(), result.at(static_cast<size_t>(result_at[r] + column + j)));
             }
         return result;
     }
@@ -195,9 +223,9 @@ struct IndirectOperands {
         for (const int64_t at : row_at) from.push_back(source.data() + at);
         for (const int64_t at : result_at) to.push_back(c.data() + at);
         if (prefetch != nullptr)
-            return tiles.prefetching(depth, from.data(), offsets.data(), b.data(), to.data(), column, onto,
+            return tiles.prefetching({depth, runs_of}, from.data(), offsets.data(), b.data(), to.data(), column, onto,
                                      bias(onto), *prefetch);
-        tiles.indirect[rows - 1][vectors - 1](depth, from.data(), offsets.data(), b.data(), to.data(), column, onto,
+        tiles.indirect[rows - 1][vectors - 1]({depth, runs_of}, from.data(), offsets.data(), b.data(), to.data(), column, onto,
                                               bias(onto));
     }
 

@@ -72,25 +72,28 @@ struct ChannelTiles {
     template <class Fill, class Value>
     void fill(Onto onto, const Fill& fill_array, const Value& value) {
         for (Array<T>* array : {&source, &weights, &bias}) fill_array(*array);
-        c.fill_nan();  // c is read only where the sums onto from it
+        c.fill_nan();  // c is read only where sums are added to it
         for (const int64_t at : results.pixels)
             for (int64_t lane = 0; onto == Onto::c && lane < lanes; ++lane)
                 c[at + lane] = static_cast<T>(value());
     }
 
-    // One sum after the other, through the channels of the group and their taps.
+    int64_t run() const { return 2 * line; }  // pairs
+
+    // Sums of runs, through the channels of the group and their taps.
     std::vector<T> expected(Onto onto, bool fused) const {
         std::vector<T> result = contents(c);
         for (size_t p = 0; p < pixels.pixels.size(); ++p)
             for (int64_t lane = 0; lane < lanes; ++lane) {
-                T& sum = result.at(static_cast<size_t>(results.pixels[p] + lane));
-                if (onto == Onto::zero) sum = T(0);
-                if (onto == Onto::column_bias) sum = bias[lane];
+                SumOfRuns<T> sums{run()};
                 for (int64_t channel = 0; channel < group; ++channel)
                     for (int64_t t = 0; t < taps; ++t)
-                        sum = multiply_add(
-                            source[pixels.pixels[p] + offsets[static_cast<size_t>(t)] + lane / group * group + channel],
-                            weights[(channel * taps + t) * lanes + lane], sum, fused);
+                        sums.add(channel * taps + t, [&](T sum) {
+                            return multiply_add(source[pixels.pixels[p] + offsets[static_cast<size_t>(t)] +
+                                                       lane / group * group + channel],
+                                                weights[(channel * taps + t) * lanes + lane], sum, fused);
+                        });
+                add_onto(onto, bias[lane], sums.all(), result.at(static_cast<size_t>(results.pixels[p] + lane)));
             }
         return result;
     }
@@ -98,7 +101,7 @@ struct ChannelTiles {
     void run(const KernelTable<T>& table, int index, Onto onto) {
         std::vector<kernels::VectorAt> rows;
         for (size_t r = 0; r < pixels.first.size(); ++r) rows.push_back({pixels.first[r], results.first[r]});
-        table.channel_tiles[index](taps, line, offsets.data(),
+        table.channel_tiles[index]({taps, line, run()}, offsets.data(),
                                    {rows.data(), static_cast<int64_t>(rows.size()), count, source_step, result_step},
                                    source.data(), weights.data(), c.data(), onto,
                                    onto == Onto::column_bias ? bias.data() : nullptr);
@@ -182,7 +185,7 @@ TEST_CASE_TEMPLATE("channel_sums", T, float, double) {
                                                                        lane / group * group + channel];
                     const std::vector<kernels::VectorAt> rows{{at.first[0], of_dy.first[0]},
                                                               {at.first[1], of_dy.first[1]}};
-                    table.channel_sums[index](taps, offsets.data(), {rows.data(), 2, pixels, x_step, dy_step}, x.data(),
+                    table.channel_sums[index](taps, offsets.data(), {rows.data(), 2, pixels, x_step, dy_step}, 3, x.data(),
                                               dy.data(), sums.data());
                     CAPTURE(taps);
                     CAPTURE(pixels);

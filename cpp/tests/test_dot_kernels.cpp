@@ -57,7 +57,7 @@ TEST_CASE_TEMPLATE("dot_rows adds the products of the lanes that count", T, floa
                                             x[offsets[static_cast<size_t>(j)] + at[v].source + lane];
                         const kernels::RowVectors vectors{at.data(), skip.data(), count.data(), whole, whole + ragged};
                         table.dot_rows(dy.data(), dy_pitch, dy.data() + dy.size(), rows, x.data(), offsets.data(),
-                                       columns, vectors, sums.data(), pitch);
+                                       columns, vectors, 2, sums.data(), pitch);
                         CAPTURE(rows);
                         CAPTURE(columns);
                         CAPTURE(whole);
@@ -80,7 +80,7 @@ TEST_CASE_TEMPLATE("dot_rows leaves out lanes of x that are not finite and do no
                 auto skip = static_cast<unsigned char>(skipped), count = static_cast<unsigned char>(counted);
                 const int64_t offset = 0;
                 table.dot_rows(dy.data(), 0, dy.data() + dy.size(), 1, x.data(), &offset, 1, {&at, &skip, &count, 0, 1},
-                               sum.data(), 1);
+                               1, sum.data(), 1);
                 CHECK(sum[0] == static_cast<T>(1 + 6 * counted));
                 CHECK(sum.guards_intact());
             }

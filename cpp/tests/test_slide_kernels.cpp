@@ -50,9 +50,7 @@ struct StripCase {
         std::vector<T> all = contents(result);
         for (int64_t r = 0; r < rows; ++r)
             for (int64_t column = 0; column < vectors * lanes; ++column) {
-                T& sum = all.at(static_cast<size_t>(strip.result - result.data() + r * strip.result_step + column));
-                if (onto == Onto::zero) sum = T(0);
-                if (onto == Onto::row_bias) sum = bias;
+                T sum = T(0);
                 for (int64_t line = 0; line < strip.lines; ++line)
                     for (int64_t t = 0; t < kernels::strip_taps; ++t) {
                         const int64_t h = strip.first_row + strip.direction * (r + line), w = column + strip.tap[t];
@@ -61,6 +59,8 @@ struct StripCase {
                         sum = multiply_add(inside ? strip.source[h * strip.row_step + w] : T(0),
                                            weights[(line * kernels::strip_taps + t) * panel], sum, fused);
                     }
+                add_onto(onto, bias, sum,
+                         all.at(static_cast<size_t>(strip.result - result.data() + r * strip.result_step + column)));
             }
         return all;
     }
@@ -126,7 +126,7 @@ TEST_CASE_TEMPLATE("slide_sums are exact on integers, and read no dy beyond its 
                             expected.at(static_cast<size_t>(k * table.lanes + column % table.lanes)) +=
                                 first[r * step + column] * strip.source[h * strip.row_step + w];
                         }
-            table.slide_sums(strip, first, step, dy.data() + dy.size(), rows, columns, sums.data());
+            table.slide_sums(strip, first, step, dy.data() + dy.size(), rows, columns, 5, sums.data());
             CAPTURE(rows);
             CAPTURE(columns);
             CAPTURE(strip.lines);

@@ -9,6 +9,8 @@
 namespace convpp::test {
 namespace {
 
+constexpr int64_t runs_of = 23;  // steps
+
 using kernels::KernelTable;
 using kernels::Onto;
 using kernels::TileKernels;
@@ -38,17 +40,18 @@ struct TileOperands {
         return onto == Onto::row_bias ? row_bias.data() : onto == Onto::column_bias ? column_bias.data() : nullptr;
     }
 
-    // The tile by its definition, one sum after the other in the order of k; what is not in the tile stays.
+    // The tile by its definition, runs in the order of k; what is not in the tile stays.
     std::vector<T> expected(Onto onto, bool fused) const {
         std::vector<T> result(c.data(), c.data() + c.size());
         for (int i = 0; i < rows; ++i)
             for (int j = 0; j < columns; ++j) {
-                T& sum = result[static_cast<size_t>(i * ldc + j)];
-                if (onto == Onto::zero) sum = T(0);
-                if (onto == Onto::row_bias) sum = row_bias[i];
-                if (onto == Onto::column_bias) sum = column_bias[j];
+                SumOfRuns<T> sums{runs_of};
                 for (int64_t k = 0; k < depth; ++k)
-                    sum = multiply_add(a[k * panel_rows + i], b[k * panel_columns + j], sum, fused);
+                    sums.add(k, [&](T sum) {
+                        return multiply_add(a[k * panel_rows + i], b[k * panel_columns + j], sum, fused);
+                    });
+                add_onto(onto, onto == Onto::row_bias ? row_bias[i] : column_bias[j], sums.all(),
+                         result[static_cast<size_t>(i * ldc + j)]);
             }
         return result;
     }
@@ -99,19 +102,21 @@ void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& ra
                     for (int64_t r = 0; r < rows; ++r)
                         for (const kernels::VectorAt& vector : vectors)
                             for (int64_t lane = 0; lane < lanes; ++lane) {
-                                T& sum = expected[static_cast<size_t>(r * ldc + vector.result + lane)];
-                                if (onto == Onto::zero) sum = T(0);
-                                if (onto == Onto::row_bias) sum = bias[r];
+                                SumOfRuns<T> sums{runs_of};
                                 for (int64_t k = 0; k < depth; ++k)
-                                    if (takes_part(k, r))
-                                        sum = multiply_add(a[k * panel_rows + r],
-                                                           b[offsets[static_cast<size_t>(k)] + vector.source + lane],
-                                                           sum, is_fused(isa));
+                                    sums.add(k, [&](T sum) {
+                                        if (!takes_part(k, r)) return sum;
+                                        return multiply_add(a[k * panel_rows + r],
+                                                            b[offsets[static_cast<size_t>(k)] + vector.source + lane],
+                                                            sum, is_fused(isa));
+                                    });
+                                add_onto(onto, bias[r], sums.all(),
+                                         expected[static_cast<size_t>(r * ldc + vector.result + lane)]);
                             }
                     for (int64_t k = 0; k < depth; ++k)
                         for (int64_t r = 0; r < rows; ++r)
                             if (!takes_part(k, r)) a[k * panel_rows + r] = std::numeric_limits<T>::quiet_NaN();
-                    table.row_tile[rows - 1][count - 1](depth, a.data(), b.data(), offsets.data(),
+                    table.row_tile[rows - 1][count - 1]({depth, runs_of}, a.data(), b.data(), offsets.data(),
                                                         some ? active.data() : nullptr, vectors.data(), c.data(), ldc,
                                                         onto, onto == Onto::row_bias ? bias.data() : nullptr);
                     CAPTURE(rows);
@@ -159,7 +164,7 @@ TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, 
                         if (onto == Onto::c) fill_c(operands, [&] { return random.integer(-9, 9); });
                         else operands.c.fill_nan();
                         const std::vector<T> expected = operands.expected(onto, is_fused(isa));
-                        tiles.fn[rows - 1][vectors - 1](depth, operands.a.data(), operands.b.data(), operands.c.data(),
+                        tiles.fn[rows - 1][vectors - 1]({depth, runs_of}, operands.a.data(), operands.b.data(), operands.c.data(),
                                                         operands.ldc, onto, operands.bias(onto));
                         CAPTURE(depth);
                         CAPTURE(static_cast<int>(onto));
@@ -171,7 +176,7 @@ TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, 
     });
 }
 
-TEST_CASE_TEMPLATE("each element is one sum in the order of k: the same bits from every tile and every fused ISA", T,
+TEST_CASE_TEMPLATE("each element is one sum of runs in the order of k: the same bits from every tile and every fused ISA", T,
                    float, double) {
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
         for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
@@ -184,7 +189,7 @@ TEST_CASE_TEMPLATE("each element is one sum in the order of k: the same bits fro
             for (const Onto onto : all_starts) {
                 fill_c(operands, [&] { return random.real(); });
                 const std::vector<T> expected = operands.expected(onto, is_fused(isa));
-                tiles.fn[rows - 1][vectors - 1](operands.depth, operands.a.data(), operands.b.data(), operands.c.data(),
+                tiles.fn[rows - 1][vectors - 1]({operands.depth, runs_of}, operands.a.data(), operands.b.data(), operands.c.data(),
                                                 operands.ldc, onto, operands.bias(onto));
                 CAPTURE(static_cast<int>(onto));
                 CHECK(operands.c_is(expected));
@@ -193,19 +198,19 @@ TEST_CASE_TEMPLATE("each element is one sum in the order of k: the same bits fro
     });
 }
 
-TEST_CASE_TEMPLATE("a tile without products is its onto, to the sign of zero", T, float, double) {
+TEST_CASE_TEMPLATE("a tile without products leaves what it adds to", T, float, double) {
     for_each_isa<T>([](const KernelTable<T>& table, Isa) {
         for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
             TileOperands<T> operands(table, tiles, rows, vectors, 0, 0);
-            std::fill_n(operands.row_bias.data(), operands.row_bias.size(), T(-0.0));
-            std::fill_n(operands.column_bias.data(), operands.column_bias.size(), T(-0.0));
+            std::fill_n(operands.row_bias.data(), operands.row_bias.size(), T(-1.5));
+            std::fill_n(operands.column_bias.data(), operands.column_bias.size(), T(-1.5));
             for (const Onto onto : all_starts) {
-                std::fill_n(operands.c.data(), operands.c.size(), T(-0.0));
-                tiles.fn[rows - 1][vectors - 1](0, operands.a.data(), operands.b.data(), operands.c.data(),
+                std::fill_n(operands.c.data(), operands.c.size(), T(-1.5));
+                tiles.fn[rows - 1][vectors - 1](kernels::Depth(0), operands.a.data(), operands.b.data(), operands.c.data(),
                                                 operands.ldc, onto, operands.bias(onto));
                 const T* const c = operands.c.data();
                 CHECK(std::all_of(c, c + operands.c.size(),
-                                  [&](T v) { return v == T(0) && std::signbit(v) == (onto != Onto::zero); }));
+                                  [&](T v) { return v == (onto == Onto::zero ? T(0) : T(-1.5)); }));
             }
         });
     });

@@ -100,11 +100,12 @@ def conv(
     add : array of the result's shape, optional
         A residual: ``y = activation(conv(x, w) + bias + add)``.
     algorithm : "auto", "direct", "winograd", "fft" or "reference"
-        "winograd" does fewer multiplications, with errors about 4x direct's (see docs/accuracy.md); where it does not
-        serve the geometry, a ValueError says why: it needs a kernel extent of 3 or 5 at stride 1.  "fft" multiplies
-        Fourier transforms of tiles, y = F^-1(F(x) conj(F(w))) (overlap-save; Stockham 1966), in any geometry: it is
-        for kernels of many taps, and its errors are about eps sqrt(log2 n) for transforms of n elements.  "auto" takes
-        what it expects to be fastest.  Sums of whole numbers are exact by "direct" alone.
+        "auto" is the fastest, or what ``set_algorithm`` or ``with algorithm(...)`` says.  "winograd" does fewer
+        multiplications, with errors about 4x direct's (see docs/accuracy.md); where it does not serve the geometry, a
+        ValueError says why: it needs a kernel extent of 3 or 5 at stride 1.  "fft" multiplies Fourier transforms of
+        tiles, y = F^-1(F(x) conj(F(w))) (overlap-save; Stockham 1966), in any geometry: it is for kernels of many
+        taps, and its errors are about eps sqrt(log2 n) for transforms of n elements.  Sums of whole numbers are exact
+        by "direct" alone.
     out : array of the result's shape and dtype, C-contiguous, optional
         The result is written here; it may overlap the inputs.  Of float16 and bfloat16 it may also be float32, and is
         then not rounded.
@@ -139,7 +140,7 @@ def conv(
     """
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     if isinstance(w, PreparedWeights):
-        return w.run(x, bias, activation, add, options, out, threads)
+        return w.run(x, bias, activation, add, options, algorithm, out, threads)
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)

@@ -86,12 +86,12 @@ class PreparedWeights:
         activation: Activation | None,
         add: npt.ArrayLike | None,
         options: ConvOptions,
+        algorithm: str,
         out: Array | None,
         threads: int | None,
     ) -> Array:
-        """``conv`` with these weights."""
-        *given, algorithm = options
-        geometry = tuple(given)
+        """``conv`` with these weights.  ``algorithm``: as it was called, whatever the default is by now."""
+        geometry = tuple(options)[:-1]
         if geometry not in (UNSAID, self.geometry):
             raise ValueError(
                 "w was prepared for the geometry (stride, padding, dilation, groups, flip, layout, per_sample, "

@@ -1,7 +1,8 @@
 """Threads, instruction sets and what this build is.
 
-In: numbers of threads, and the environment, read at the first use: ``CONVPP_NUM_THREADS`` and ``CONVPP_MAX_ISA``.
-``threads=`` on a call wins over ``with threads(n)``, which wins over ``set_num_threads`` and the environment.
+In: numbers of threads, algorithms, and the environment, read at the first use: ``CONVPP_NUM_THREADS``,
+``CONVPP_ALGORITHM`` and ``CONVPP_MAX_ISA``.  ``threads=`` on a call wins over ``with threads(n)``, which wins over
+``set_num_threads`` and the environment; and so do algorithms.
 Out: what a call is told, and what users ask for.   Next: the core (cpp/src), which keeps the process's settings.
 """
 
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from convpp import _core
-from convpp._call.arguments import as_int, shown
+from convpp._call.arguments import ALGORITHMS, as_int, choice, shown
+from convpp._call.default_algorithm import algorithm_of_context, default_algorithm, set_default_algorithm
 from convpp._call.planning import forget_plans
 
 #: The number of threads that ``with threads(n)`` sets, for this Python thread (or task) only; 0: not set.
@@ -95,20 +97,94 @@ def threads(n: int) -> Iterator[None]:
         limit_of_context.reset(token)
 
 
+def get_algorithm() -> str:
+    """The algorithm of calls with ``algorithm="auto"``: "auto", if nothing else was set.
+
+    Raises
+    ------
+    ValueError : the environment variable ``CONVPP_ALGORITHM`` is not the name of an algorithm.
+
+    Examples
+    --------
+    >>> import convpp
+    >>> with convpp.algorithm("direct"):
+    ...     convpp.get_algorithm()
+    'direct'
+    """
+    return default_algorithm()
+
+
+def set_algorithm(name: str) -> None:
+    """Sets the algorithm of calls with ``algorithm="auto"``, which is their default, for the whole process.
+
+    They behave as if each of them said ``algorithm=name``.  Before this is called, the environment variable
+    ``CONVPP_ALGORITHM`` is looked at, once.  Layers ask at each call; prepared weights stay what they were prepared
+    for.
+
+    Parameters
+    ----------
+    name : "auto", "direct", "winograd" or "reference"
+        "direct" has the least error, "auto" (the fastest) is what convpp starts with.
+
+    Raises
+    ------
+    ValueError : another name.
+
+    Examples
+    --------
+    >>> import convpp
+    >>> convpp.set_algorithm(convpp.get_algorithm())
+    """
+    set_default_algorithm(name)
+
+
+@contextlib.contextmanager
+def algorithm(name: str) -> Iterator[None]:
+    """Within ``with convpp.algorithm(name):`` calls of this Python thread with ``algorithm="auto"`` take that one.
+
+    Other threads, and tasks of ``asyncio`` that are begun before, are not touched. ``with convpp.algorithm("auto"):``
+    lets convpp choose again, whatever ``set_algorithm`` says.
+
+    Parameters
+    ----------
+    name : "auto", "direct", "winograd" or "reference"
+
+    Raises
+    ------
+    ValueError : another name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> x, w = np.ones((1, 32, 14, 14)), np.ones((32, 32, 3, 3))
+    >>> with convpp.algorithm("direct"):
+    ...     y = convpp.conv(x, w)
+    >>> bool((y == 288).all())
+    True
+    """
+    token = algorithm_of_context.set(choice(name, "algorithm", ALGORITHMS))
+    try:
+        yield
+    finally:
+        algorithm_of_context.reset(token)
+
+
 def runtime_info() -> dict[str, Any]:
-    """What this build and this machine are: version, isa, isas_available, num_threads, openmp, compiler.
+    """What this build and this machine are: version, isa, isas_available, num_threads, algorithm, openmp, compiler.
 
     Examples
     --------
     >>> import convpp
     >>> sorted(convpp.runtime_info())
-    ['compiler', 'isa', 'isas_available', 'num_threads', 'openmp', 'version']
+    ['algorithm', 'compiler', 'isa', 'isas_available', 'num_threads', 'openmp', 'version']
     """
     return {
         "version": _core.version,
         "isa": _core.isa(),
         "isas_available": _core.isas_available(),
         "num_threads": get_num_threads(),
+        "algorithm": get_algorithm(),
         "openmp": _core.openmp,
         "compiler": _core.compiler,
     }

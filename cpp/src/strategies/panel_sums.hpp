@@ -16,9 +16,9 @@
 namespace convpp {
 
 // Pixels of a run, of a box that has so many: alike, or nearly.  In a sum of n terms with one sign, runs of s add the
-// error of s*s/n steps, and n pixels are enough runs and boxes to keep that near what 30 steps round.
+// error of s*s/n steps, and n pixels are enough runs and boxes to keep that near what 24 steps round.
 inline int64_t pixel_run(const Plan& plan, int64_t pixels) {
-    constexpr double steps = 30.0;
+    constexpr double steps = 24.0;
     const double all = static_cast<double>(plan.maps[0].map.pixels()) * static_cast<double>(plan.batch());
     const auto most = static_cast<int64_t>(std::sqrt(steps * all));
     return ceil_div(pixels, ceil_div(pixels, std::max<int64_t>(most, 1)));

@@ -31,6 +31,7 @@ from convpp._call.arguments import (
     shape,
     shown,
 )
+from convpp._call.default_algorithm import default_algorithm
 
 
 class ConvOptions(NamedTuple):
@@ -95,7 +96,10 @@ def conv_options(
     per_sample: bool,
     algorithm: str = "auto",
 ) -> ConvOptions:
-    """The options of ``conv``, or an error that names the wrong one; what most calls pass is recognised first."""
+    """The options of ``conv``, or an error that names the wrong one; what most calls pass is recognised first.
+
+    The algorithm "auto" is the default in force (``set_algorithm``): so all that one call does is by the same one.
+    """
     normalised = (
         stride if type(stride) is int else per_axis(stride, "stride"),
         padding if type(padding) is int else pads(padding),
@@ -105,7 +109,9 @@ def conv_options(
         layout if type(layout) is str and layout == "channels_first" else choice(layout, "layout", LAYOUTS),
         per_sample if per_sample is False else flag(per_sample, "per_sample"),
         padding_mode if type(padding_mode) is str and padding_mode == "zeros" else padding_modes(padding_mode),
-        algorithm if type(algorithm) is str and algorithm == "auto" else choice(algorithm, "algorithm", ALGORITHMS),
+        default_algorithm()
+        if type(algorithm) is str and algorithm == "auto"
+        else choice(algorithm, "algorithm", ALGORITHMS),
     )
     return tuple.__new__(ConvOptions, normalised)  # ConvOptions(*normalised), but three times as fast
 

@@ -151,21 +151,22 @@ inline __attribute__((always_inline)) void indirect_steps(Depth depth, const T* 
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) a[r] = rows[r];
     const int64_t kc = depth.steps, expect_at = expecting_step(kc);
-    int64_t asks_at = 0, run_ends = depth.run < kc ? depth.run : kc;
+    int64_t asks_at = 0, run_ends = depth.run < kc ? depth.run : kc, due = 0;
     for (int64_t k = 0; k < kc;) {
         if (k == asks_at) {
             ask();
             asks_at = kc - k > period ? k + period : kc;
         }
-        if (k == expect_at) expect_results<T, Rows, Vectors>(at);
-        if (k == run_ends) {
-            runs.next(acc);
-            run_ends = kc - k > depth.run ? k + depth.run : kc;
+        if (k == due) {
+            if (k == expect_at) expect_results<T, Rows, Vectors>(at);
+            if (k == run_ends) {
+                runs.next(acc);
+                run_ends = kc - k > depth.run ? k + depth.run : kc;
+            }
+            due = k < expect_at && expect_at < run_ends ? expect_at : run_ends;
         }
         // The loop over the steps stops where something else is due, and tests nothing meanwhile.
-        int64_t stop = asks_at < run_ends ? asks_at : run_ends;
-        if (k < expect_at && expect_at < stop) stop = expect_at;
-        for (; k < stop; ++k) {
+        for (const int64_t stop = asks_at < due ? asks_at : due; k < stop; ++k) {
             const int64_t offset = offsets[k];
             Vector<T> row_of_b[Vectors];
 #pragma GCC unroll 4

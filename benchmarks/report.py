@@ -3,7 +3,7 @@
     python benchmarks/report.py
 
 In: benchmarks/results/: compare*.csv (of ``compare.py``; where two files have the same case, the later name's counts),
-growth.csv, neighbour.csv, spread.csv, workspace.csv (of the scripts of these names).
+crossover.csv, growth.csv, neighbour.csv, spread.csv, workspace.csv (of the scripts of these names).
 Out: the marked sections of the page, and the pictures beside it, in docs/performance/.  A section whose CSV is missing
 stays as it is; nothing else on the page is touched.
 """
@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import crossover
 import growth
 import neighbour
 import picture
@@ -45,6 +46,7 @@ def sections(results: Path, pictures: Path) -> Iterator[tuple[str, str]]:
     if files := sorted(results.glob("compare*.csv")):
         yield from compared(files, pictures)
     made: dict[str, Callable[[Path], str]] = {
+        "crossover": lambda path: crossed(path, pictures),
         "growth": lambda path: grown(path, pictures),
         "neighbour": lambda path: markdown(neighbour.table(neighbour.read_csv(path))),
         "spread": lambda path: markdown(spread.summary_table(spread.read_csv(path))),
@@ -94,6 +96,15 @@ def grown(path: Path, pictures: Path) -> str:
     words = growth.base_in_words(points)
     parts = [words, f"![{words}]({pictures.name}/{drawn.name})", markdown(growth.growth_table(points))]
     return "\n\n".join([*parts, *legend(point.algorithm for point in points)])
+
+
+def crossed(path: Path, pictures: Path) -> str:
+    """The section that comes from ``crossover.py``."""
+    points = crossover.read_csv(path)
+    pictures.mkdir(exist_ok=True)
+    (drawn,) = crossover.draw(points, pictures / "crossover", ["png"])
+    picture_of = f"![Milliseconds over kernels, forward.]({pictures.name}/{drawn.name})"
+    return "\n\n".join([picture_of, markdown(crossover.crossover_table(points))])
 
 
 def replaced(page: str, name: str, text: str) -> str:

@@ -99,7 +99,7 @@ void sum_spectra(const SpectraSums<T>& s) {
                     sum[2 * i + 1] = own.im;
                 }
                 transpose(sum);
-                // Halves are added until one vector is left, as in sum_of_lanes.
+            // Halves are added until one vector is left, as in sum_of_lanes.
 #pragma GCC unroll 4
                 for (int half = lanes / 2; half > 0; half /= 2)
 #pragma GCC unroll 8
@@ -112,7 +112,6 @@ void sum_spectra(const SpectraSums<T>& s) {
 
 template <class T>
 constexpr FourierKernels<T> fourier_kernels() {
-    return {&fourier_lines<T, false>, &fourier_lines<T, true>,        &fourier_real_rows<T>,
-            &fourier_rows_real<T>,    &multiply_spectra<T, false>, &multiply_spectra<T, true>,
-            &sum_spectra<T>};
+    return {&fourier_lines<T, false>,    &fourier_lines<T, true>,    &fourier_real_rows<T>, &fourier_rows_real<T>,
+            &multiply_spectra<T, false>, &multiply_spectra<T, true>, &sum_spectra<T>};
 }

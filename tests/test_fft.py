@@ -337,7 +337,7 @@ def test_what_explain_says() -> None:
     assert e.algorithm == e.strategy == "fft"
     assert re.fullmatch(
         r"transforms of [0-9]+; tiles of [0-9]+ results, [0-9]+ of each channel; kernels in [0-9]+ parts; "
-        r"[0-9]+ boxes of up to [0-9]+ tiles; vectors along tiles",
+        r"[0-9]+ boxes of up to [0-9]+ tiles; vectors along tiles; relative error about [1-3]\.[0-9]e-07",
         e.blocking,
     )
     text = str(convpp.explain((1, 3, 64, 64), (8, 3, 16, 16), stride=4, algorithm="fft"))

@@ -222,7 +222,7 @@ TEST_CASE("Fourier transforms of anything are planned, or refused, in bounded me
     const Geometry many = conv2d(1, 1, 1, 200, 200, 40, 40, 0);
     const std::string refusal = message_of<std::invalid_argument>(
         [&] { Convolution(ConvProblem(many), Pass::input_grad, DType::float32, Algorithm::fft); });
-    CHECK(contains(refusal, "residue classes are planned in parts, expected 1024 at most"));
+    CHECK(contains(refusal, "residue classes are too many, expected 1024 at most"));
 }
 
 TEST_CASE("slabs of a halo with thousands of residue classes each") {

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "plan/class_parts.hpp"
 #include "plan/costs.hpp"
 #include "strategies/fft/grad.hpp"
 
@@ -54,7 +55,10 @@ Fit fit(const Plan& draft, const Setting& setting) {
     if (chosen && taps < least_taps) return Fit::refuse("fewer than 16 taps");
     if (chosen && best * f(size.lanes) * f(size.groups) < 1e5)
         return Fit::refuse("too little work for transforms to pay");
-    if (setting.some_classes) return Fit::refuse("residue classes are planned in parts, expected 1024 at most");
+    // (More are planned in parts, whose results nobody looks at; or one by one, which would take much memory.)
+    if (setting.some_classes || static_cast<int64_t>(draft.maps.size()) > most_planned_classes)
+        return Fit::refuse("residue classes are too many, expected " + std::to_string(most_planned_classes) +
+                           " at most");
     FourierLengths lengths(size);
     for (const MapPlan& map : draft.maps) {
         FourierMap m;

@@ -109,7 +109,6 @@ BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t
     parts_ = ceil_div(extents[axis_], step_);
     count_ = parts_;
     for (size_t a = 0; a < axis_; ++a) count_ *= extents[a];
-    largest_ = step_ * inner;
 }
 
 Box BoxSplit::box(int64_t index) const {

@@ -100,7 +100,6 @@ PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
 // accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
 inline constexpr int64_t patch_limit = 288;
 
-
 // So many taps of a channel are one run, or a part of one, if it has no more; else they are several.
 inline constexpr int64_t whole_taps = 96;
 

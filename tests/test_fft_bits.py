@@ -191,7 +191,9 @@ def test_out_is_untouched_by_errors(rng: np.random.Generator) -> None:
 def test_refusals_say_what_was_expected() -> None:
     """More residue classes than are planned one by one; positions beyond 64 bits."""
     how: dict[str, Any] = {"stride": 40, "op": "input_grad"}
-    with pytest.raises(ValueError, match=r"algorithm is 'fft', which does not serve .* too many, expected 1024 at most"):
+    with pytest.raises(
+        ValueError, match=r"algorithm is 'fft', which does not serve .* too many, expected 1024 at most"
+    ):
         convpp.explain((1, 1, 200, 200), (1, 1, 40, 40), **how, algorithm="fft")
     assert convpp.explain((1, 1, 200, 200), (1, 1, 40, 40), **how).algorithm == "direct"
     far: dict[str, Any] = {"dilation": 2**57, "padding": 2**57}

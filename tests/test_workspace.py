@@ -176,4 +176,6 @@ def test_workspace_of_real_layers_is_bounded(table: str) -> None:
             }
             # Weights have up to 36 points for 9 taps, and are filled up to whole panels.  Gradients of some samples
             # that are added to what is there may be needed as a whole before.
-            assert said["workspace_bytes"] - own <= max(10 * weights, 32 * mib) + results[op], case
+            # (The FFT: spectra of a box, 24 MiB, and of the weights, which have the points of a tile.)
+            most = (64 if said["algorithm"] == "fft" else 32) * mib
+            assert said["workspace_bytes"] - own <= max(10 * weights, most) + results[op], case

@@ -12,8 +12,8 @@
 
 namespace convpp::test {
 
-inline constexpr std::initializer_list<kernels::Onto> all_starts{
-    kernels::Onto::zero, kernels::Onto::c, kernels::Onto::row_bias, kernels::Onto::column_bias};
+inline constexpr std::initializer_list<kernels::Onto> all_starts{kernels::Onto::zero, kernels::Onto::c,
+                                                                 kernels::Onto::row_bias, kernels::Onto::column_bias};
 
 // body(table, isa) for each instruction set of this machine.
 template <class T, class Body>
@@ -187,7 +187,7 @@ struct IndirectOperands {
     const T* bias(kernels::Onto onto) const {
         return onto == kernels::Onto::row_bias      ? row_bias.data()
                : onto == kernels::Onto::column_bias ? column_bias.data()
-                                                      : nullptr;
+                                                    : nullptr;
     }
 
     // Results are NaN unless the tile adds to them; the gaps between them always are.
@@ -225,8 +225,8 @@ struct IndirectOperands {
         if (prefetch != nullptr)
             return tiles.prefetching({depth, runs_of}, from.data(), offsets.data(), b.data(), to.data(), column, onto,
                                      bias(onto), *prefetch);
-        tiles.indirect[rows - 1][vectors - 1]({depth, runs_of}, from.data(), offsets.data(), b.data(), to.data(), column, onto,
-                                              bias(onto));
+        tiles.indirect[rows - 1][vectors - 1]({depth, runs_of}, from.data(), offsets.data(), b.data(), to.data(),
+                                              column, onto, bias(onto));
     }
 
 private:

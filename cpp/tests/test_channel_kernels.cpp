@@ -74,8 +74,7 @@ struct ChannelTiles {
         for (Array<T>* array : {&source, &weights, &bias}) fill_array(*array);
         c.fill_nan();  // c is read only where sums are added to it
         for (const int64_t at : results.pixels)
-            for (int64_t lane = 0; onto == Onto::c && lane < lanes; ++lane)
-                c[at + lane] = static_cast<T>(value());
+            for (int64_t lane = 0; onto == Onto::c && lane < lanes; ++lane) c[at + lane] = static_cast<T>(value());
     }
 
     int64_t run() const { return 2 * line; }  // pairs
@@ -185,8 +184,8 @@ TEST_CASE_TEMPLATE("channel_sums", T, float, double) {
                                                                        lane / group * group + channel];
                     const std::vector<kernels::VectorAt> rows{{at.first[0], of_dy.first[0]},
                                                               {at.first[1], of_dy.first[1]}};
-                    table.channel_sums[index](taps, offsets.data(), {rows.data(), 2, pixels, x_step, dy_step}, 3, x.data(),
-                                              dy.data(), sums.data());
+                    table.channel_sums[index](taps, offsets.data(), {rows.data(), 2, pixels, x_step, dy_step}, 3,
+                                              x.data(), dy.data(), sums.data());
                     CAPTURE(taps);
                     CAPTURE(pixels);
                     CHECK(first_difference(sums.data(), expected.data(), sums.size()) == -1);

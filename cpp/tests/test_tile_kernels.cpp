@@ -164,8 +164,8 @@ TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, 
                         if (onto == Onto::c) fill_c(operands, [&] { return random.integer(-9, 9); });
                         else operands.c.fill_nan();
                         const std::vector<T> expected = operands.expected(onto, is_fused(isa));
-                        tiles.fn[rows - 1][vectors - 1]({depth, runs_of}, operands.a.data(), operands.b.data(), operands.c.data(),
-                                                        operands.ldc, onto, operands.bias(onto));
+                        tiles.fn[rows - 1][vectors - 1]({depth, runs_of}, operands.a.data(), operands.b.data(),
+                                                        operands.c.data(), operands.ldc, onto, operands.bias(onto));
                         CAPTURE(depth);
                         CAPTURE(static_cast<int>(onto));
                         CHECK(operands.c_is(expected));
@@ -176,8 +176,9 @@ TEST_CASE_TEMPLATE("tiles multiply integers exactly and write nothing else", T, 
     });
 }
 
-TEST_CASE_TEMPLATE("each element is one sum of runs in the order of k: the same bits from every tile and every fused ISA", T,
-                   float, double) {
+TEST_CASE_TEMPLATE(
+    "each element is one sum of runs in the order of k: the same bits from every tile and every fused ISA", T, float,
+    double) {
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
         for_each_tile(table, [&](const TileKernels<T>& tiles, int rows, int vectors) {
             Random random(2);
@@ -189,8 +190,8 @@ TEST_CASE_TEMPLATE("each element is one sum of runs in the order of k: the same 
             for (const Onto onto : all_starts) {
                 fill_c(operands, [&] { return random.real(); });
                 const std::vector<T> expected = operands.expected(onto, is_fused(isa));
-                tiles.fn[rows - 1][vectors - 1]({operands.depth, runs_of}, operands.a.data(), operands.b.data(), operands.c.data(),
-                                                operands.ldc, onto, operands.bias(onto));
+                tiles.fn[rows - 1][vectors - 1]({operands.depth, runs_of}, operands.a.data(), operands.b.data(),
+                                                operands.c.data(), operands.ldc, onto, operands.bias(onto));
                 CAPTURE(static_cast<int>(onto));
                 CHECK(operands.c_is(expected));
             }
@@ -206,8 +207,8 @@ TEST_CASE_TEMPLATE("a tile without products leaves what it adds to", T, float, d
             std::fill_n(operands.column_bias.data(), operands.column_bias.size(), T(-1.5));
             for (const Onto onto : all_starts) {
                 std::fill_n(operands.c.data(), operands.c.size(), T(-1.5));
-                tiles.fn[rows - 1][vectors - 1](kernels::Depth(0), operands.a.data(), operands.b.data(), operands.c.data(),
-                                                operands.ldc, onto, operands.bias(onto));
+                tiles.fn[rows - 1][vectors - 1](kernels::Depth(0), operands.a.data(), operands.b.data(),
+                                                operands.c.data(), operands.ldc, onto, operands.bias(onto));
                 const T* const c = operands.c.data();
                 CHECK(std::all_of(c, c + operands.c.size(),
                                   [&](T v) { return v == (onto == Onto::zero ? T(0) : T(-1.5)); }));

@@ -75,9 +75,7 @@ int64_t classes_together(const Plan& plan, size_t leader, bool planes) {
         const auto start = [&](int64_t m, size_t b) {
             return plan.maps[leader + static_cast<size_t>(m)].map.axis[b].result_start;
         };
-        const auto sections = [&](int64_t m) {
-            return plan.maps[leader + static_cast<size_t>(m)].patches.sections();
-        };
+        const auto sections = [&](int64_t m) { return plan.maps[leader + static_cast<size_t>(m)].patches.sections(); };
         while (count < left && start(count, 0) == start(0, 0) && (a == 0 || start(count, 1) == start(0, 1)) &&
                sections(count) == sections(0))
             ++count;

@@ -29,8 +29,8 @@ int64_t taps_limit(const IndexMap& map) {
 }
 
 // About as many terms as round the least in sum.  Each run costs a load and a store of a tile's sums, 1/2 % of the time
-// of 144 steps: so runs are as long as the error of short sums allows, in 1x1 layers, whose tiles do little else, longer
-// than of several taps; and long sums have enough blocks.
+// of 144 steps: so runs are as long as the error of short sums allows, and in 1x1 layers, whose tiles do little else,
+// longer than of several taps; long sums have enough blocks.
 int64_t run_of(int64_t terms, int64_t taps) {
     constexpr int64_t one_run = 64, short_sum = 192, few_taps = 36, usual_sum = 576, long_sum = 4096;
     if (terms <= one_run) return one_run;
@@ -109,7 +109,6 @@ BoxSplit::BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t
     parts_ = ceil_div(extents[axis_], step_);
     count_ = parts_;
     for (size_t a = 0; a < axis_; ++a) count_ *= extents[a];
-    largest_ = step_ * inner;
 }
 
 Box BoxSplit::box(int64_t index) const {

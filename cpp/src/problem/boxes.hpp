@@ -46,7 +46,11 @@ public:
     // Shared out to `chunks`, the largest chunk has few pixels more than its share.
     BoxSplit(const std::array<int64_t, 4>& extents, int64_t limit, int64_t lanes, int64_t chunks = 1);
     int64_t count() const { return count_; }
-    int64_t largest() const { return largest_; }  // elements of the largest box
+    int64_t largest() const {  // elements of the largest box
+        int64_t elems = count_ == 0 ? 0 : step_;
+        for (size_t a = axis_ + 1; a < 4; ++a) elems *= extents_[a];
+        return elems;
+    }
     Box box(int64_t index) const;  // the first one is the largest
     // The boxes differ in their extents along one axis alone, which is cut into so many parts: so do the first ones.
     size_t cut_axis() const { return axis_; }
@@ -60,7 +64,7 @@ public:
 private:
     std::array<int64_t, 4> extents_{0, 0, 0, 0};
     size_t axis_ = 0;
-    int64_t step_ = 1, parts_ = 0, count_ = 0, largest_ = 0;
+    int64_t step_ = 1, parts_ = 0, count_ = 0;
 };
 
 // The contraction of forward and input_grad, and the columns of weight_grad, are pairs (channel, tap).  They are cut
@@ -95,7 +99,6 @@ PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
 // and 288 rows is 55 KiB of float32: it streams from L2 at 8 bytes a cycle while the tile multiplies, and a tile's
 // accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
 inline constexpr int64_t patch_limit = 288;
-
 
 // So many taps of a channel are one run, or a part of one, if it has no more; else they are several.
 inline constexpr int64_t whole_taps = 96;

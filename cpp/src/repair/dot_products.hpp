@@ -102,7 +102,7 @@ private:
             const int64_t size = shape.channels * taps;
             if (any)
                 kernel.dot_rows(dots.w, size, dots.w + count * size, count, dots.x, dots.offsets, pixels, vectors,
-                                dots.part, most);
+                                std::max<int64_t>(vectors.whole, 1), dots.part, most);
             write_repaired(plan, kernel, operands, own, {dots.part, 1, most}, pixels, count);
             pixels = 0;
         };

@@ -105,7 +105,7 @@ private:
                 if (its.length() == 0) continue;
                 std::fill_n(dots.part, filters * count, T(0));
                 kernel.dot_rows(dy, pitch, dy + filters * pitch, filters, x.at, dots.offsets, count,
-                                find_vectors(rows, column, its, first), dots.part, count);
+                                find_vectors(rows, column, its, first), lane_run, dots.part, count);
                 add_part(of, column);
             }
         });

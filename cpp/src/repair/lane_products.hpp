@@ -82,9 +82,10 @@ private:
             for (int64_t i = 0; i < pixels; ++i) own.result_at[row * pixels + i] = at + i * pixel;
         };
         const auto use = [&](int64_t rows, int64_t pixels) {
-            kernel.channel_tiles[lane.kernel_index](inside, its.line(of.taps), lane.offsets,
-                                                    {lane.rows, rows, pixels, its.pixel_step(), lanes}, planes.at,
-                                                    lane.some, lane.sums, kernels::Start::column_bias, own.bias);
+            kernel.channel_tiles[lane.kernel_index](
+                {inside, its.line(of.taps), std::max<int64_t>(inside * lane.group, 1)}, lane.offsets,
+                {lane.rows, rows, pixels, its.pixel_step(), lanes}, planes.at, lane.some, lane.sums,
+                kernels::Onto::column_bias, own.bias);
             write_repaired(plan, kernel, operands, own, {lane.sums, lanes}, rows * pixels, count);
         };
         for_each_rows(of, samples, lane.most_pixels, lane.most_pixels, place, use);

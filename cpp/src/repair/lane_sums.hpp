@@ -106,8 +106,8 @@ private:
         };
         const auto use = [&](int64_t rows, int64_t pixels) {
             kernel.channel_sums[lane.kernel_index](all, lane.offsets,
-                                                   {lane.rows, rows, pixels, its.pixel_step(), dy.step[2]}, source.at,
-                                                   dy.at, lane.some);
+                                                   {lane.rows, rows, pixels, its.pixel_step(), dy.step[2]}, lane_run,
+                                                   source.at, dy.at, lane.some);
         };
         for_each_rows(of, samples, lane.most_pixels, std::numeric_limits<int64_t>::max(), place, use);
         move([](T* sums, const T* some, int64_t elems) { std::copy_n(some, elems, sums); });

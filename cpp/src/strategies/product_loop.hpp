@@ -4,7 +4,7 @@
 //   for each map (or residue classes), block of groups, box of pixels,
 //   block of result channels                                                 parallel: the tasks (plan/tasks.hpp)
 //     for each group of the block, each residue class
-//       for each block of (channel, tap) pairs                               serial: sums in one order (problem/boxes.hpp)
+//       for each block of (channel, tap) pairs                               serial: one order
 //         bring the source to where the tile reads it                        (source/)
 //         for each panel of channels, for some pixels at a time
 //           one tile: for each pair of the block, multiply and add           (kernels/tile/)

@@ -139,8 +139,8 @@ struct MultiplyAdd {
 // The same sums in the same order, with rows read where they lie: a pointer for each row, offsets common to all (the
 // indirection of Dukhan 2019, one level of it).  The pointers cost a load each, which the loads' ports have to spare.
 template <class T, class Step, int PanelVectors, int Rows, int Vectors, class Ask>
-inline __attribute__((always_inline)) void indirect_steps(Depth depth, const T* const* rows,
-                                                          const int64_t* offsets, const T* b, T* const* c, int64_t column, Onto onto,
+inline __attribute__((always_inline)) void indirect_steps(Depth depth, const T* const* rows, const int64_t* offsets,
+                                                          const T* b, T* const* c, int64_t column, Onto onto,
                                                           const T* bias, int64_t period, const Ask& ask) {
     constexpr int lanes = lanes_of<T>;
     const auto at = [=](int r, int v) { return c[r] + column + v * lanes; };
@@ -193,8 +193,8 @@ void indirect_tile(Depth depth, const T* const* rows, const int64_t* offsets, co
 }
 
 template <class T, int PanelVectors, int Rows, int Vectors>
-void prefetching_tile(Depth depth, const T* const* rows, const int64_t* offsets, const T* b, T* const* c, int64_t column,
-                      Onto onto, const T* bias, Prefetch& prefetch) {
+void prefetching_tile(Depth depth, const T* const* rows, const int64_t* offsets, const T* b, T* const* c,
+                      int64_t column, Onto onto, const T* bias, Prefetch& prefetch) {
     constexpr int line = 64;
     const char *at = prefetch.at, *end = prefetch.end;
     const Stretch* next = prefetch.next;

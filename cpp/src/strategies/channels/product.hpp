@@ -141,7 +141,8 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const bool backwards = lines && offsets[1] < offsets[0];
     const kernels::PixelRows rows = pixel_rows(of.pixels, view, backwards, of.result_step, result_row, buffers.rows);
     kernel.channel_tiles[channel_kernel(group)](
-        {taps.size(), lines ? std::min(taps.taps.extent(3), taps.run) : 1, taps.run}, offsets, rows, view.base.plain() + of.vector * of.layout.elems,
+        {taps.size(), lines ? std::min(taps.taps.extent(3), taps.run) : 1, taps.run}, offsets, rows,
+        view.base.plain() + of.vector * of.layout.elems,
         packed + m.weights_at + of.channel * m.map.taps() * group + taps.start * group * kernel.lanes, of.result,
         of.onto, bias + of.channel);
 }
@@ -218,8 +219,9 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
                     return lanes * (block.whole ? block.before_row(area, row) : row * pixels.extent(3));
                 };
                 const int64_t step = block.whole ? m->map.axis[2].result_step * lanes : lanes;
-                const ChannelProduct<T> product{*m,   pixels, b, layout, channel, 0, addend_of(operands, b == task.first_block(m->patches)),
-                                                sums, step};
+                const ChannelProduct<T> product{
+                    *m,   pixels, b, layout, channel, 0, addend_of(operands, b == task.first_block(m->patches)),
+                    sums, step};
                 multiply_channels(plan, kernel, product, result_row, packed, bias, buffers);
                 if (!block.whole) sums += pixels.elems() * lanes;
             }

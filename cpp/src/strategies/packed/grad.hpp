@@ -55,7 +55,8 @@ void sum_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
         pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
         channels.pitch = count * layout.channel_width;
         patches.pitch = count * layout.patch_width;
-        multiply_panels(kernel, plan.tile.shape, {count, pixel_run(plan, count)}, rows, columns, addend, sums, buffers.tile);
+        multiply_panels(kernel, plan.tile.shape, {count, pixel_run(plan, count)}, rows, columns, addend, sums,
+                        buffers.tile);
         addend.onto = kernels::Onto::c;
     }
 }

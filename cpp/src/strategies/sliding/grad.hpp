@@ -71,9 +71,11 @@ void sum_slides(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
                             .copy_rows(at.at, step, 1, rows, pixels.extent(3), buffers.dy_rows, pixels.extent(3),
                                        at.end);
                         kernel.slide_sums(strip, buffers.dy_rows, pixels.extent(3),
-                                          buffers.dy_rows + rows * pixels.extent(3), rows, pixels.extent(3), lane_run, of_lanes);
+                                          buffers.dy_rows + rows * pixels.extent(3), rows, pixels.extent(3), lane_run,
+                                          of_lanes);
                     } else {
-                        kernel.slide_sums(strip, at.plain(), step, at.plain_end(), rows, pixels.extent(3), lane_run, of_lanes);
+                        kernel.slide_sums(strip, at.plain(), step, at.plain_end(), rows, pixels.extent(3), lane_run,
+                                          of_lanes);
                     }
                     strip.first_row += band * strip.direction;
                 }

@@ -122,7 +122,7 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     const int64_t panel = panel_width(plan, shape, false), padded = round_up(plan.tasks.channels, panel);
     const int64_t packed_blocks = ceil_div(plan.source.channels, std::max<int64_t>(1, patch_limit / m.map.taps()));
     block_kernels(plan, m, ceil_div(plan.source.channels, packed_blocks));
-    // Each block is a sum of its own: so it does not depend on the instruction set's vectors, and is made of the longest.
+    // Each block is a sum of its own: it does not depend on the instruction set's vectors, but is made of the longest.
     const int64_t longest = longest_vector / elem_bytes;
     const int64_t most_source = std::max(longest, std::min(source_bytes / elem_bytes, most_terms / w.outer_taps()));
     w.source_block = round_up(ceil_div(plan.source.channels, ceil_div(plan.source.channels, most_source)), longest);

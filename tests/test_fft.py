@@ -195,6 +195,9 @@ NAMED = {
     "all of x is read by every result": Geometry(2, 2, 3, (20,), (39,), padding="full"),
     "depthwise, along tiles": Geometry(2, 5, 5, (60, 61), (9, 11), padding=4, groups=5),
     "depthwise, along channels": Geometry(1, 70, 70, (12, 13), (9, 11), padding=5, groups=70),
+    # Weight gradients whose tiles are summed in chunks.
+    "one channel, many tiles": Geometry(3, 1, 1, (60_000,), (32,), padding=7),
+    "depthwise, along channels, many samples": Geometry(33, 20, 20, (12, 13), (9, 11), padding=5, groups=20),
     "depthwise, two filters each": Geometry(2, 6, 12, (30, 29), (9, 11), padding=5, groups=6),
     "groups": Geometry(2, 12, 9, (20, 21), (7, 7), padding=3, groups=3, flip=True),
     "many channels": Geometry(1, 90, 17, (12, 11), (7, 7), padding=3),

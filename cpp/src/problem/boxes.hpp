@@ -100,6 +100,9 @@ PatchBlock patch_block(const PatchBlocks& blocks, int64_t index);
 // accumulators are loaded and stored once in 288 steps.  288 is 32 channels of 3x3 and a multiple of 48.
 inline constexpr int64_t patch_limit = 288;
 
+// Of a lane's run, where each lane adds up products of its own (weight gradients by rows of pixels or of channels).
+inline constexpr int64_t lane_run = 96;
+
 // So many taps of a channel are one run, or a part of one, if it has no more; else they are several.
 inline constexpr int64_t whole_taps = 96;
 

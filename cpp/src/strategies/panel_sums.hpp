@@ -24,9 +24,6 @@ inline int64_t pixel_run(const Plan& plan, int64_t pixels) {
     return ceil_div(pixels, ceil_div(pixels, std::max<int64_t>(most, 1)));
 }
 
-// Of a lane's run, where each lane adds up products of its own.
-inline constexpr int64_t lane_run = 96;
-
 // How the sums of one product lie in memory: rows of whole vectors.
 struct SumLayout {
     int64_t patch_width, channel_width;  // of the panels

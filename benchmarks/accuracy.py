@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import accuracy_kernels
 import numpy as np
 import numpy.typing as npt
 import sums
@@ -226,7 +227,7 @@ points that the transforms interpolate at ([Barabasz et al. 2018](https://arxiv.
 were chosen by measured error (`tools/winograd_points.py`): about half that of the usual ones. On the other hand, sums
 over channels have a ninth of the terms, so that the ratio falls where channels are many.
 
-On whole numbers `"direct"` is exact, as long as the sums fit the type. `"winograd"` need not be.
+On whole numbers `"direct"` is exact, as long as the sums fit the type. `"winograd"` and `"fft"` need not be.
 
 ## The bound
 
@@ -239,11 +240,11 @@ where the second term is as many units in the last place of either. The script f
 
 ## Norms and elements
 
-The bound is one of norms. Of a single result, `"winograd"` (and so `"auto"`, where it takes it) promises this alone:
-its error is a few units in the last place of the *largest* elements of its tile (6x6 elements of x, for 3x3 filters),
-not of the result itself. So small results beside large ones may be off by more than themselves. Where no term is
-negative, `"direct"` gives no negative result, and exactly 0 where all terms are 0; `"winograd"` may give small
-numbers of either sign, for instance beside a bright spot on black:
+The bound is one of norms. Of a single result, `"winograd"` and `"fft"` (and so `"auto"`, where it takes them) promise
+this alone: its error is a few units in the last place of the *largest* elements of its tile (6x6 elements of x, for
+3x3 filters; thousands, for the FFT), not of the result itself. So small results beside large ones may be off by more
+than themselves. Where no term is negative, `"direct"` gives no negative result, and exactly 0 where all terms are 0;
+the others may give small numbers of either sign, for instance beside a bright spot on black:
 
 ```python
 import numpy as np
@@ -283,6 +284,15 @@ least that any order can do. Positive numbers are uniform in [0, 1), signed ones
 
 {sums}
 
+## Large kernels
+
+`"fft"` multiplies the Fourier transforms of tiles. Each pass of a transform rounds, so that its error is about
+2^-24 * sqrt(log2 n) (float32) for transforms of n elements, however many taps there are: mostly 2e-7, which `explain`
+predicts for each layer. It is relative to the largest elements of a tile, as Winograd's is: what is said of
+[single results](#norms-and-elements) holds here, too. Relative errors in the L2 norm, float32 against float64
+([benchmarks/accuracy_kernels.py](../benchmarks/accuracy_kernels.py)); whatever `"auto"` takes is within the bound
+above.
+{kernels}
 ## Relative errors in the L2 norm
 
 3x3 filters, padding 1, stride 1, as many filters as channels; planes are samples x height x width. All numbers are
@@ -291,9 +301,11 @@ normally distributed; *rectified*, negative ones of x are 0, and half of dy is. 
 """
 
 
-def page(tables: dict[str, Table]) -> str:
+def page(tables: dict[str, Table], kernels: str = "") -> str:
     """The whole of it."""
-    text = TEXT.format(factor=FACTOR, sample=SAMPLE, most=sums.MOST, sums=markdown(sums.read_table(SUMS)), **ADDED)
+    text = TEXT.format(
+        factor=FACTOR, sample=SAMPLE, most=sums.MOST, sums=markdown(sums.read_table(SUMS)), kernels=kernels, **ADDED
+    )
     return text + "".join(f"\n**{name}**\n\n{markdown(table)}\n" for name, table in tables.items())
 
 
@@ -308,10 +320,15 @@ def main() -> int:
         print(f"{name}\n{markdown(table)}\n")
         tables[name] = table
         exceeding += beyond
+    kernels = ""
+    for name, table, beyond in accuracy_kernels.measured():
+        print(f"{name}\n{markdown(table)}\n")
+        kernels += f"\n**{name[0].upper()}{name[1:]}**\n\n{markdown(table)}\n"
+        exceeding += beyond
     if exceeding:
         print("above the bound:", *exceeding, sep="\n")
         return 1
-    args.page.write_text(page(tables), encoding="utf-8", newline="\n")
+    args.page.write_text(page(tables, kernels), encoding="utf-8", newline="\n")
     return 0
 
 

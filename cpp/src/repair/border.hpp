@@ -35,10 +35,11 @@ public:
         : axis_(&axis), taps_(static_cast<int64_t>(axis.taps.size())), first_(axis.taps.front().offset) {
         step_ = taps_ > 1 ? axis.taps[1].offset - first_ : 1;
         inside_ = axis.has_border() ? Span{0, axis.count} : axis.pixels_inside();
-        find_classes([&](Span pixels, Span taps) {
+        const auto keep = [&](Span pixels, Span taps) {
             if (class_count_ < most_classes) classes_[class_count_] = {pixels, taps};
             ++class_count_;
-        });
+        };
+        if (!find_classes(keep, most_looked_at)) class_count_ = most_classes + 1;
     }
 
     int64_t taps() const { return taps_; }
@@ -58,7 +59,7 @@ public:
     // body(pixels, taps) for all classes in order.
     template <class Body>
     void for_each_class(const Body& body) const {
-        if (class_count_ > most_classes) return find_classes(body);
+        if (class_count_ > most_classes) return void(find_classes(body, axis_->count));
         for (size_t i = 0; i < class_count_; ++i) body(classes_[i].pixels, classes_[i].taps);
     }
 
@@ -67,18 +68,22 @@ private:
         Span pixels, taps;
     };
     static constexpr size_t most_classes = 16;  // that are kept: divisions take longer than what few pixels are for
+    static constexpr int64_t most_looked_at = 512;  // pixels, for that: plans are made of axes of any length
 
+    // False: there are more than so many pixels to look at.
     template <class Body>
-    void find_classes(const Body& body) const {
+    bool find_classes(const Body& body, int64_t most) const {
         for (int64_t lo = 0, hi = 0; lo < axis_->count; lo = hi) {
             const Span taps = taps_of(lo);
             hi = lo >= inside_.lo && lo < inside_.hi ? inside_.hi : lo + 1;
             for (; hi < axis_->count; ++hi) {
+                if (--most < 0) return false;
                 const Span next = taps_of(hi);
                 if (next.lo != taps.lo || next.hi != taps.hi) break;
             }
             body(Span{lo, hi}, taps);
         }
+        return true;
     }
 
     const AxisMap* axis_ = nullptr;

@@ -38,8 +38,8 @@ int64_t next_length(int64_t n, bool even) {
 // depthwise and dense, all passes, on one thread (Zen 4, AVX-512, float32; the estimate is 0.6 to 1.3 times what was
 // measured): each halving of a vector of a transform; each vector that is brought or stored, and each row of them; each
 // product of a vector of points; each sum over lanes of one; each number of the transformed weights; each call.
-constexpr double of_halving = 1.6, moved_vector = 17, moved_row = 380, of_product = 7.8, of_sum = 2.1, of_weight = 0.25,
-                 of_call = 6e4;
+constexpr double of_halving = 1.6, moved_vector = 17, moved_row = 380, of_product = 7.8, of_sum = 2.1, of_weight = 0.8,
+                 of_call = 6e4, of_stored_sum = 25;
 
 double transform_slots(const FourierMap& m) {
     return f(m.elems()) * of_halving * std::log2(f(std::max<int64_t>(m.elems(), 2)));
@@ -67,8 +67,8 @@ FourierCost cost_of(const FourierMap& m, const FourierSize& size) {
         cost.sample = of_group * (in + out + points * of_product);
     } else if (size.sums && along_channels(m.source_channels, size.lanes)) {
         const double sources = vectors(m.source_channels);
-        cost.sample = items * (sources * in + vectors(size.filters) * out +
-                               sources * points * f(size.filters) * f(m.parts()) * of_product);
+        cost.sample = items * (sources * in + vectors(size.filters) * out) +
+                      sources * points * f(size.filters) * f(m.parts()) * (items * of_product + of_stored_sum);
     } else {
         cost.sample = by_items * (f(m.source_channels) * in + f(size.filters) * out + points * pairs * of_product);
         cost.sample += points * pairs * (size.sums ? of_sum : 2 * of_weight);

@@ -25,8 +25,10 @@ constexpr double least_gain = 1.25;
 // by loads.  (Measured: 0.95 to 1.05; 1.03 to 1.3; 1.25 to 2.)
 double direct_slot(int64_t filters) { return filters >= 4 ? 1.0 : filters > 1 ? 1.15 : 1.4; }
 
-// Of spectra that are at work at once: bytes that a thread's part of them takes of L2; and at most, of all.
-constexpr int64_t most_box_bytes = int64_t(24) << 20;
+// Bytes of a box's spectra, at most; and of all of a call's, if that leaves a box as many as the last of them: a larger
+// workspace is not kept for the next call, and clearing its pages takes as long as filling them.
+constexpr int64_t most_box_bytes = int64_t(24) << 20, least_box_bytes = int64_t(8) << 20,
+                  most_call_bytes = int64_t(58) << 20;
 
 FourierSize size_of(const Plan& plan, const Setting& setting) {
     return {plan.source.channels,           plan.tasks.channels, plan.tasks.groups,
@@ -98,7 +100,11 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
     } else {
         m.sums_by_channels = plan.pass == Pass::weight_grad && along_channels(m.source_channels, lanes);
         const int64_t bytes = bytes_of_item(plan, m, setting);
-        const int64_t in_l2 = setting.cache_bytes / 2 / bytes, most = std::max<int64_t>(most_box_bytes / bytes, 1);
+        const int64_t others = setting.elem_bytes * (plan.pass == Pass::weight_grad
+                                                         ? FourierSumLayout(plan, m, lanes).chunk
+                                                         : FourierWeights(plan, m, lanes).elems);
+        const int64_t box_bytes = std::clamp(most_call_bytes - others, least_box_bytes, most_box_bytes);
+        const int64_t in_l2 = setting.cache_bytes / 2 / bytes, most = std::max<int64_t>(box_bytes / bytes, 1);
         // Where weights are many, they pass by for each box; where the kernel has parts, a box's halo is transformed
         // again.
         const int64_t wanted = std::max({in_l2, 8 * m.halo(), m.terms() > 16 ? 8 * lanes : lanes});

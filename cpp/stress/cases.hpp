@@ -108,7 +108,8 @@ inline Geometry draw_geometry(Random& random, bool large) {
         const std::optional<ConvProblem> problem = problem_of(g);
         if (!problem) continue;
         const double terms = problem->flops() / 2;
-        if (terms >= least && terms <= most && problem->x_elems() <= 150'000 && problem->y_elems() <= 150'000) return g;
+        if (terms >= least && terms <= most && std::max({problem->x_elems(), problem->y_elems(), problem->w_elems()}) <= 150'000)
+            return g;
     }
 }
 

@@ -5,6 +5,7 @@
 // Next: expected.hpp (what it must give), trial.hpp (carries it out).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -108,7 +109,8 @@ inline Geometry draw_geometry(Random& random, bool large) {
         const std::optional<ConvProblem> problem = problem_of(g);
         if (!problem) continue;
         const double terms = problem->flops() / 2;
-        if (terms >= least && terms <= most && std::max({problem->x_elems(), problem->y_elems(), problem->w_elems()}) <= 150'000)
+        if (terms >= least && terms <= most &&
+            std::max({problem->x_elems(), problem->y_elems(), problem->w_elems()}) <= 150'000)
             return g;
     }
 }

@@ -100,9 +100,9 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
     } else {
         m.sums_by_channels = plan.pass == Pass::weight_grad && along_channels(m.source_channels, lanes);
         const int64_t bytes = bytes_of_item(plan, m, setting);
-        const int64_t others = setting.elem_bytes * (plan.pass == Pass::weight_grad
-                                                         ? FourierSumLayout(plan, m, lanes).chunk
-                                                         : FourierWeights(plan, m, lanes).elems);
+        const int64_t others =
+            setting.elem_bytes * (plan.pass == Pass::weight_grad ? FourierSumLayout(plan, m, lanes).chunk
+                                                                 : FourierWeights(plan, m, lanes).elems);
         const int64_t box_bytes = std::clamp(most_call_bytes - others, least_box_bytes, most_box_bytes);
         const int64_t in_l2 = setting.cache_bytes / 2 / bytes, most = std::max<int64_t>(box_bytes / bytes, 1);
         // Where weights are many, they pass by for each box; where the kernel has parts, a box's halo is transformed

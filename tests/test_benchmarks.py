@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import compare
+import crossover
 import growth
 import neighbour
 import numpy as np
@@ -153,7 +155,7 @@ def test_a_loop_and_a_call_per_sample(layout: Any) -> None:
 
 def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    names = ("compare", "growth", "neighbour", "spread", "workspace", "compare_younger")
+    names = ("compare", "crossover", "growth", "neighbour", "spread", "workspace", "compare_younger")
     files = {name: tmp_path / f"{name}.csv" for name in names}
     cases = [a_case(row, op, t, convpp=0.25, torch=0.5) for row in VGG for op in PASSES for t in (1, 2)]
     points = [
@@ -177,6 +179,20 @@ def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(t
         ["layer", "condition", "one", "two"],
         ["fir", "quiet", "1.00 / 2.00", "0.50 / 1.00"],
     ]
+    crossed = [
+        crossover.Point("blurs", "float32", 2, op, kernel, algorithm, direct, 2.0, auto, 8.0)
+        for op in PASSES
+        for kernel, algorithm, direct, auto in (
+            (3, "direct", 1.0, 1.0),
+            (9, "fft", 6.0, 2.0),
+            (99, "fft", math.nan, 2.0),
+        )
+    ]
+    crossover.write_csv(crossed, files["crossover"])
+    table = crossover.crossover_table(crossover.read_csv(files["crossover"]))
+    assert table[1:] == [
+        ["blurs", "float32", "2", op, "3: 0.50, 9: 3.00", "9", "5.04 (4.00 to 8.00)", "1.00 (to 1.00)"] for op in PASSES
+    ]
     spread.write_csv(found, files["spread"])
     assert spread.summary_table(spread.read_csv(files["spread"])) == spread.summary_table(found)
     asked = workspace.workspaces()  # test_workspace.py holds them to bounds
@@ -194,7 +210,7 @@ def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(t
     assert "Not measured yet." not in page
     assert page.count("<!-- begin: ") == before.count("<!-- begin: ")
     pictures = {path.name for path in (tmp_path / "performance").iterdir()}
-    assert pictures == {"growth.png", *(f"ratios-float32-channels_first-{t}t.png" for t in (1, 2))}
+    assert pictures == {"crossover.png", "growth.png", *(f"ratios-float32-channels_first-{t}t.png" for t in (1, 2))}
     assert all(f"](performance/{name})" in page for name in pictures)
     with pytest.raises(SystemExit, match="expected one"):
         report.replaced(page, "unknown", "")

@@ -2,6 +2,7 @@
 #include "problem/boxes.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "problem/checked.hpp"
@@ -43,8 +44,11 @@ int64_t run_of(int64_t terms, int64_t taps) {
 
 int64_t PatchBlocks::sections() const {
     constexpr int64_t many_blocks = 24;
-    int64_t sections = 1;
-    while (count() > many_blocks && sections * sections < count()) ++sections;
+    if (count() <= many_blocks) return 1;
+    // The square root, rounded up: about as many sections as each has blocks.
+    auto sections = static_cast<int64_t>(std::sqrt(static_cast<double>(count())));
+    while (sections > 1 && sections - 1 >= ceil_div(count(), sections - 1)) --sections;
+    while (sections < ceil_div(count(), sections)) ++sections;
     return sections;
 }
 

@@ -101,6 +101,11 @@ struct PixelClass {
     bool has(const Extents& tap) const { return taps[0].has(tap[0]) && taps[1].has(tap[1]) && taps[2].has(tap[2]); }
 };
 
+// Taps of each axis.
+inline Extents tap_extents(const IndexMap& map) {
+    return {map.axis[0].taps.size(), map.axis[1].taps.size(), map.axis[2].taps.size()};
+}
+
 struct Border {
     std::array<BorderAxis, 3> axis;
 

@@ -64,7 +64,7 @@ template <class T, class Buffers>
 void find_bounds(const Plan& plan, const IndexMap& map, const Stored<T>& w, int threads, TapBounds* bounds,
                  const ThreadBuffers<Buffers>& buffers) {
     const RepairShape shape(plan);
-    const Extents extents = Border(map).tap_extents();
+    const Extents extents = tap_extents(map);
     // Kernels that lie together are looked at together: of a result channel's sources, or (input_grad) of some result
     // channels.
     constexpr int64_t together = kernels_together;

@@ -64,7 +64,7 @@ struct RepairDots {
         if (!used) return;
         int64_t vectors = 2 * most_vectors;
         if (plan.pass == Pass::weight_grad) {
-            const Extents taps = Border(plan.maps[0].map).tap_extents();
+            const Extents taps = tap_extents(plan.maps[0].map);
             const int64_t pairs = checked_mul(shape.channels, taps[0] * taps[1], what);
             const int64_t most = std::min(most_filters, shape.result_channels);
             constexpr int64_t most_sums = int64_t(1) << 16;
@@ -84,7 +84,7 @@ struct RepairDots {
         } else {
             int64_t taps = 0, tap_rows = 0, copied = 0;
             for (const MapPlan& m : plan.maps) {
-                const Extents each = Border(m.map).tap_extents();
+                const Extents each = tap_extents(m.map);
                 taps = std::max(taps, m.map.taps());
                 tap_rows = std::max(tap_rows, each[0] * each[1] * ceil_div(each[2], lanes));
                 const int64_t apart = phases_of(m.map.axis[2], shape.extents[2]);

@@ -19,7 +19,8 @@ hypothesis.settings.register_profile("convpp", derandomize=True, deadline=None, 
 hypothesis.settings.load_profile("convpp")
 
 
-#: What these test does not depend on the kernels: arguments, messages, processes and threads, commands, pages.
+#: What these test does not depend on the kernels: arguments, messages, processes and threads, commands, pages; or they
+#: go through all instruction sets themselves (fft).
 ONE_ISA = frozenset(
     [
         "array_arguments",
@@ -29,11 +30,14 @@ ONE_ISA = frozenset(
         "cli",
         "concurrency",
         "conventions",
+        "default_algorithm",
         "docs",
         "docstrings",
         "errors",
         "errors_of_arrays",
         "examples",
+        "fft",
+        "fft_bits",
         "interrupts",
         "layer_memory",
         "layer_parameters",

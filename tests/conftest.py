@@ -7,12 +7,14 @@ modules below, which are marked ``one_isa`` and run on the best one alone.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 
 import hypothesis
 import numpy as np
 import pytest
 
 import convpp
+from convpp import runtime
 
 # The same examples in every run, and no time limit: a loaded machine must not fail a test.
 hypothesis.settings.register_profile("convpp", derandomize=True, deadline=None, database=None)
@@ -41,6 +43,7 @@ ONE_ISA = frozenset(
         "interrupts",
         "layer_memory",
         "layer_parameters",
+        "mutants",
         "package",
         "plan_cache",
         "plan_guard",
@@ -68,3 +71,12 @@ def pytest_report_header() -> str:
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Random numbers that do not change when other tests are added, removed or run in another order."""
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(params=convpp.runtime_info()["isas_available"])
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set of the machine in turn."""
+    before = convpp.runtime_info()["isa"]
+    runtime._select_isa(request.param)
+    yield request.param
+    runtime._select_isa(before)

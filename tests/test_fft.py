@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +25,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import convpp
-from convpp import runtime
 from convpp.testing import adjoint_test
 from geometry import DTYPES, FUNCTIONS, LAYOUTS, MODES, Array, Geometry, failures_name, in_layout, nan_out, normal
 from rounding import PASSES, oracle, relative_error
@@ -41,14 +39,6 @@ except ImportError:
 
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 every_pass = pytest.mark.parametrize("op", PASSES)
-
-
-@pytest.fixture(params=convpp.runtime_info()["isas_available"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = convpp.runtime_info()["isa"]
-    runtime._select_isa(request.param)
-    yield request.param
-    runtime._select_isa(before)
 
 
 # ---------------------------------------------------------------- the bound

@@ -6,7 +6,6 @@ Read next: test_transformed_values.py (NaN, overflow, prepared weights).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 
 import convpp
-from convpp import runtime
 from geometry import (
     DTYPES,
     FUNCTIONS,
@@ -47,14 +45,6 @@ BITS = {
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 every_pass = pytest.mark.parametrize("op", PASSES)
 every_case = pytest.mark.parametrize("name", BITS)
-
-
-@pytest.fixture(params=convpp.runtime_info()["isas_available"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = convpp.runtime_info()["isa"]
-    runtime._select_isa(request.param)
-    yield request.param
-    runtime._select_isa(before)
 
 
 def operands(g: Geometry, layout: str, op: str, rng: np.random.Generator) -> tuple[tuple[Any, ...], tuple[int, ...]]:

@@ -6,7 +6,6 @@ Read next: test_transformed_values.py (NaN, overflow, memory).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import convpp
-from convpp import runtime
 from convpp.testing import adjoint_test
 from geometry import (
     DTYPES,
@@ -36,14 +34,6 @@ from rounding import PASSES, arguments_of, check_rounded, chosen_by_auto
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 every_pass = pytest.mark.parametrize("op", PASSES)
-
-
-@pytest.fixture(params=convpp.runtime_info()["isas_available"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = convpp.runtime_info()["isa"]
-    runtime._select_isa(request.param)
-    yield request.param
-    runtime._select_isa(before)
 
 
 def run(op: str, arguments: tuple[Any, ...], like: Array, **keywords: Any) -> Array:

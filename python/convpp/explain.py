@@ -28,7 +28,8 @@ class Explanation:
     gradient that is added to ``out`` may need one more array of its size), ``workspace_bytes_per_thread`` what each
     thread has for itself; ``parallel`` tells whether there is enough work for more than one; ``weight_share``
     (forward) estimates the share of the time that packing or transforming the weights takes, which
-    ``prepare_weights`` saves; ``blocking`` says how the work is cut.
+    ``prepare_weights`` saves; ``blocking`` says how the work is cut, and what error the FFT has; ``tasks`` is 0 where
+    the strategy hands its work out itself (the FFT, the reference).
 
     Examples
     --------

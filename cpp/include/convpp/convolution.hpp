@@ -72,7 +72,7 @@ struct Summary {
     std::string algorithm, strategy, op, isa, dtype, blocking;
     int threads = 1;
     double flops = 0;
-    int64_t tasks = 0;
+    int64_t tasks = 0;  // 0: the strategy hands its work out itself
     bool parallel = false;  // enough work for more than one thread
     double weight_share = 0;  // forward: an estimate of the share of the time that `prepare` saves
     // The first: the most that a call takes, whatever its operands and options (but a forward pass that accumulates,
@@ -117,7 +117,7 @@ public:
     std::vector<Candidate> candidates() const;
 
     // The operations of each task of the plan, a multiply-add counted as two, in the order in which threads take them;
-    // empty where there are no tasks (nothing to sum, the reference algorithm).  Forward and weight_grad: they add up
+    // empty where there are no tasks (nothing to sum, the reference, the FFT).  Forward and weight_grad: they add up
     // to problem().flops().  input_grad: to all (pixel of dx, tap of its residue class) pairs, also those that read
     // beyond dy, in place of all (pixel of dy, tap) pairs.
     // `threads`: of a plan made for so many threads (0: this one).

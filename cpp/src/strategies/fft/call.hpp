@@ -97,13 +97,12 @@ struct FourierBuffers {
 
 // Transformed weights, by items that are (group, filter, term), or where lanes are groups, spectra of vectors of groups.
 struct FourierWeights {
-    int64_t items, pitch, elems;
+    int64_t items, elems;  // each point's items lie together
     FourierWeights(const Plan& plan, const FourierMap& m, int64_t lanes) {
         constexpr const char* what = "the transformed weights";
         items = checked_mul(checked_mul(plan.tasks.groups, plan.tasks.channels, what), m.terms(), what);
-        pitch = items;
         elems = m.lanes_are_groups ? checked_mul(ceil_div(plan.tasks.groups, lanes), m.spectrum(lanes), what)
-                                   : checked_mul(checked_mul(2, m.points, what), pitch, what);
+                                   : checked_mul(checked_mul(2, m.points, what), items, what);
     }
 };
 

@@ -100,13 +100,17 @@ void sum_alone(const FourierCall<T>& call, int64_t task, T* all_sums, const Four
         set([&](int64_t g, int64_t i, LaneTile& tile) { set_result(plan, m, g, i, tile); });
         transforms.forward(call.operands.dy, dy, own.tiles, transforms.scale(), own.product);
         const int64_t point = 2 * lanes;
-        if (m.lanes_are_groups)
-            call.kernel.fourier.multiply_lanes({m.points, 1,    1,           1,     own.z, &no_shift, point,
-                                                lanes,    0,    own.product, point, lanes, 0,         0,
-                                                0,        sums, point,       lanes, 0,     0,         true});
-        else
+        if (m.lanes_are_groups) {
+            kernels::SpectraProduct<T> product = product_of_vector(m.points, lanes, own.z, &no_shift, sums);
+            product.w = own.product;
+            product.w_point = point;
+            product.w_half = lanes;
+            product.onto = true;
+            call.kernel.fourier.multiply_lanes(product);
+        } else {
             call.kernel.fourier.sum({m.points, 1, 1, 1, own.z, &no_shift, point, lanes, 0, own.product, point, lanes, 0,
                                      0, sums, layout.pair});
+        }
     }
 }
 

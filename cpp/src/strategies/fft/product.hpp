@@ -44,7 +44,7 @@ void transform_weights(const FourierCall<T>& call, size_t index, int threads, T*
         transforms.forward(call.operands.w, tensor, own.tiles, transforms.scale(), z);
         if (!m.lanes_are_groups)
             call.kernel.store_rows(z, lanes, 2 * m.points, std::min(lanes, layout.items - vector * lanes),
-                                   to + vector * lanes, layout.pitch);
+                                   to + vector * lanes, layout.items);
     });
 }
 
@@ -91,6 +91,20 @@ void store_products(const FourierCall<T>& call, size_t index, int64_t channel, i
     ResultTiles<T>(call, m, own.tiles, plan.result.axis, hops_of(m), together).store(z);
 }
 
+// The product of one vector's spectrum and one term; by what, the caller says.
+template <class T>
+kernels::SpectraProduct<T> product_of_vector(int64_t points, int64_t lanes, const T* x, const int64_t* x_at, T* y) {
+    kernels::SpectraProduct<T> product{};
+    product.points = points;
+    product.rows = product.terms = product.vectors = 1;
+    product.x = x;
+    product.x_at = x_at;
+    product.y = y;
+    product.x_point = product.y_point = 2 * lanes;
+    product.x_half = product.y_half = lanes;
+    return product;
+}
+
 // A vector of tiles that meets one term for each filter.
 template <class T>
 void multiply_alone(const FourierCall<T>& call, size_t index, int64_t task, const T* weights,
@@ -116,9 +130,7 @@ void multiply_alone(const FourierCall<T>& call, size_t index, int64_t task, cons
     const int64_t no_shift = 0;
     for (int64_t k = 0; k < filters; ++k) {
         T* const to = filters == 1 ? own.z : own.product;
-        kernels::SpectraProduct<T> product{};
-        product = {m.points, 1, 1, 1, own.z, &no_shift, 2 * lanes, lanes, 0, nullptr, 0,
-                   0,        0, 0, 0, to,    2 * lanes, lanes,     0,     0, false};
+        kernels::SpectraProduct<T> product = product_of_vector(m.points, lanes, own.z, &no_shift, to);
         if (m.lanes_are_groups) {
             product.w = weights + group / lanes * m.spectrum(lanes);
             product.w_point = 2 * lanes;
@@ -126,8 +138,8 @@ void multiply_alone(const FourierCall<T>& call, size_t index, int64_t task, cons
             call.kernel.fourier.multiply_lanes(product);
         } else {
             product.w = weights + group * filters + k;
-            product.w_point = 2 * layout.pitch;
-            product.w_half = layout.pitch;
+            product.w_point = 2 * layout.items;
+            product.w_half = layout.items;
             call.kernel.fourier.multiply(product);
         }
         store_products(call, index, group * filters + k, item, to, own);
@@ -186,9 +198,9 @@ void multiply_box(const FourierCall<T>& call, size_t index, int64_t task, const 
                                       2 * box.x_half,
                                       box.x_half,
                                       lanes,
-                                      weights + lo * 2 * layout.pitch + group * filters * terms,
-                                      2 * layout.pitch,
-                                      layout.pitch,
+                                      weights + lo * 2 * layout.items + group * filters * terms,
+                                      2 * layout.items,
+                                      layout.items,
                                       0,
                                       terms,
                                       1,

@@ -55,6 +55,7 @@ Fit fit(const Plan& draft, const Setting& setting) {
     int64_t taps = 0;
     for (const MapPlan& m : draft.maps) taps = std::max(taps, m.map.taps());
     if (chosen && taps < least_taps) return Fit::refuse("fewer than 16 taps");
+    // (The cost of a call alone, 6e4 slots, is more than what 1e5 multiply-adds take: it saves looking for lengths.)
     if (chosen && best * f(size.lanes) * f(size.groups) < 1e5)
         return Fit::refuse("too little work for transforms to pay");
     // (More are planned in parts, whose results nobody looks at; or one by one, which would take much memory.)
@@ -90,7 +91,8 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
     const int64_t items = checked_mul(m.items(), batch, "the tiles");
     const bool alone = meets_alone(plan, m);
     if (alone) {
-        // Vectors along groups, where that leaves fewer lanes empty; in channels last they lie together, too.
+        // Vectors along groups, where that leaves fewer lanes empty.  In channels last they lie together, too, which saves
+        // transposes: an estimate, not measured, as is that they cost as much more in channels first.
         constexpr double together = 1.3;
         const double by_items = f(ceil_div(items, lanes)) * f(groups),
                      by_groups = f(items) * f(ceil_div(groups, lanes));
@@ -105,8 +107,9 @@ void cut_boxes(const Plan& plan, FourierMap& m, const Setting& setting) {
                                                                  : FourierWeights(plan, m, lanes).elems);
         const int64_t box_bytes = std::clamp(most_call_bytes - others, least_box_bytes, most_box_bytes);
         const int64_t in_l2 = setting.cache_bytes / 2 / bytes, most = std::max<int64_t>(box_bytes / bytes, 1);
-        // Where weights are many, they pass by for each box; where the kernel has parts, a box's halo is transformed
-        // again.
+        // Half of L2, or more: where weights are many, they come from memory for each box, at a few bytes a cycle, which
+        // eight vectors of tiles outweigh; where the kernel has parts, a box's halo is transformed again, at most an
+        // eighth then.  (By these formulas, not measured.)
         const int64_t wanted = std::max({in_l2, 8 * m.halo(), m.terms() > 16 ? 8 * lanes : lanes});
         m.box_items = std::min(round_up(std::max(std::min(wanted, most), lanes), lanes), round_up(items, lanes));
     }
@@ -169,7 +172,7 @@ void plan(Plan& plan, const Setting& setting, const Fit& fit) {
 }
 
 // What a result is off by, relative to the largest ones of its tile: errors of the passes, which are as many as halvings,
-// are independent.  (Measured, normal numbers: 0.8 to 1.1 times that, L2 norms.)
+// are independent.  (Measured, normal numbers: 0.8 to 1.3 times that, L2 norms; benchmarks/accuracy_kernels.py.)
 double predicted_error(const Plan& plan, const FourierMap& m) {
     const double unit = plan.dtype == DType::float64 ? 0x1p-53 : 0x1p-24;
     return unit * std::sqrt(std::log2(f(std::max<int64_t>(m.elems(), 2))));

@@ -1,0 +1,22 @@
+"""The seeded faults of tools/mutants.toml fit the files that they are made in, so that the lane can run at any time."""
+
+from __future__ import annotations
+
+import mutate
+import pytest
+
+
+def test_each_text_stands_once_in_its_file() -> None:
+    mutants = mutate.read_table()
+    assert len(mutants) >= 60
+    assert mutate.misfits(mutants, mutate.ROOT) == []
+
+
+@pytest.mark.parametrize("text", ["no such line", "template"])
+def test_what_does_not_fit_is_named(text: str) -> None:
+    fits = mutate.read_table()[0]
+    other = mutate.Mutant(**{**fits.__dict__, "where": "", "text": text})
+    (said,) = mutate.misfits([fits, other], mutate.ROOT)
+    count = (mutate.ROOT / fits.file).read_text(encoding="utf-8").count(text)
+    assert count != 1
+    assert said == f"{fits.file} has {count} times, expected once: {text}"

@@ -1,10 +1,11 @@
 """convpp beside PyTorch, ONNX Runtime and SciPy on real layers: one process, turn by turn, results compared.
 
     python benchmarks/compare.py --suite resnet50 --threads 2
+    python benchmarks/compare.py --table convbench --rows-per-process 10
     python benchmarks/compare.py --dtype float32 float64 --layout channels_first channels_last --threads 1 2 \
         --csv results.csv --picture results
 
-In: layers.csv.
+In: layers.csv and convbench.csv.
 Out: a line for each case: GFLOP/s of convpp, its share of what is attainable (the lower of the peak of multiply-adds
 and bandwidth times operations a byte, both measured in this run), and peer's time / convpp's time (above 1: convpp
 is faster); at the end totals of networks and means of groups of rows; all in a CSV and a picture too, if asked for.
@@ -20,13 +21,29 @@ import argparse
 import contextlib
 import ctypes
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from contestants import contestants, names, with_direct
 from machine import SIZES, Machine, attainable
-from results import DIRECT, PEERS, Case, Writer, by_configuration, markdown, notes, summaries, title, totals
+from results import (
+    DIRECT,
+    PEERS,
+    TABLES,
+    Case,
+    Writer,
+    by_configuration,
+    markdown,
+    notes,
+    read_cases,
+    summaries,
+    title,
+    totals,
+)
 
 import convpp
 from convpp._cli.bench import best_times, explain_pass, is_effective, marked
@@ -48,15 +65,16 @@ def check_agreement(results: dict[str, Array], dtype: str, case: str) -> None:
 
 
 def selected(args: argparse.Namespace) -> list[Layer]:
-    """The rows that --suite and --name ask for."""
+    """The rows that --table, --suite and --name ask for, of these those of --rows."""
     layers = [
         layer
-        for layer in read_layers()
+        for table in args.table
+        for layer in read_layers(TABLES[table])
         if (not args.suite or layer.suite in args.suite) and re.search(args.name, layer.name)
     ]
     if not layers:
-        raise SystemExit("no layer of layers.csv fits --suite and --name")
-    return layers
+        raise SystemExit(f"no layer of {' or '.join(args.table)} fits --suite and --name")
+    return layers[slice(*args.rows)] if args.rows else layers
 
 
 def measured(args: argparse.Namespace, machine: Machine) -> Iterator[Case]:
@@ -89,6 +107,23 @@ def measured(args: argparse.Namespace, machine: Machine) -> Iterator[Case]:
                     classes=layer.classes(op),
                     seconds=best_times(runs, args.seconds),
                 )
+
+
+def measured_apart(args: argparse.Namespace) -> Iterator[Case]:
+    """The same by processes of ``--rows-per-process`` rows each; what is behind a crash of one is missing, and said so.
+
+    For peers that end the process: PyTorch 2.13 does in the backward pass of some 1x1 layers of one pixel.
+    """
+    count = len(selected(args))
+    for first in range(0, count, args.rows_per_process):
+        rows = [first, min(first + args.rows_per_process, count)]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "part.csv")
+            command = [*sys.argv, "--rows", *map(str, rows), "--rows-per-process", "0", "--csv", str(path)]
+            status = subprocess.run([sys.executable, *command], check=False, stdout=subprocess.DEVNULL).returncode
+            if status != 0:
+                print(f"rows {rows[0]} to {rows[1] - 1}: the process ended with status {status}", flush=True)
+            yield from read_cases([path] if path.exists() else [])
 
 
 def keep_memory() -> None:
@@ -124,7 +159,10 @@ def time_of_direct(case: Case, name: str) -> str:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", nargs="*", help="suites of layers.csv (default: all)")
+    parser.add_argument("--table", nargs="+", default=["layers"], choices=list(TABLES), help="(default: layers)")
+    parser.add_argument("--suite", nargs="*", help="suites of the table, convbench.csv's are kinds (default: all)")
+    parser.add_argument("--rows", nargs=2, type=int, help="of these only the ones from a first to before a last one")
+    parser.add_argument("--rows-per-process", type=int, default=0, help="a process of its own for so many rows each")
     parser.add_argument("--name", default="", help="regular expression that the layer's name fits")
     parser.add_argument("--passes", nargs="*", default=PASSES, choices=PASSES)
     parser.add_argument("--dtype", nargs="*", default=["float32"], choices=["float32", "float64"])
@@ -150,7 +188,7 @@ def main() -> None:
         if args.csv:
             columns = [*names(with_direct(args.algorithm)), *args.peers]
             writer = Writer(stack.enter_context(args.csv.open("w", newline="", encoding="utf-8")), columns)
-        for case in measured(args, machine):
+        for case in measured_apart(args) if args.rows_per_process else measured(args, machine):
             print(line(case), flush=True)
             cases.append(case)
             if writer:

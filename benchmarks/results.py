@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from convpp._cli.bench import is_effective, legend, marked
-from convpp._cli.suite import NETWORKS, PASSES, read_layers
+from convpp._cli.suite import NETWORKS, PASSES, Layer, read_layers
 
 PEERS = ("torch", "onnxruntime", "scipy")
-#: The best peer of a row is the faster one of these; SciPy's filters answer another question (one image, one kernel).
-BEST_OF = ("torch", "onnxruntime")
+#: Those that run whole networks; SciPy's filters take part where a layer is one image or signal and one kernel.
+RUN_NETWORKS = ("torch", "onnxruntime")
+#: The tables of layers: those of famous networks, and what people run, drawn from a thousand models.
+TABLES = {"layers": None, "convbench": Path(__file__).with_name("convbench.csv")}
 #: convpp's direct algorithm beside another one.
 DIRECT = "convpp direct"
 #: What is promised of the algorithm that convpp chooses: not slower than the direct one by more than that.
@@ -55,7 +57,7 @@ class Case:
 
     @property
     def row(self) -> str:
-        """The row of layers.csv."""
+        """The row of its table."""
         return f"{self.suite}/{self.layer}"
 
     @property
@@ -99,8 +101,8 @@ class Case:
 
     @property
     def best_ratio(self) -> float | None:
-        """That of the best peer."""
-        times = [self.seconds[peer] for peer in BEST_OF if peer in self.seconds]
+        """That of the best peer, whoever took part."""
+        times = [self.seconds[peer] for peer in PEERS if peer in self.seconds]
         return min(times) / self.ours if times else None
 
 
@@ -187,15 +189,23 @@ def markdown(table: Table) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def all_layers() -> list[Layer]:
+    """The rows of all tables."""
+    return [layer for table in TABLES.values() for layer in read_layers(table)]
+
+
 def totals(cases: Sequence[Case]) -> Table:
     """Of one configuration: milliseconds of each network, each layer counted as often as the network has it.
 
-    A contestant that did not run all of a network's layers has no total.
+    Of convbench.csv likewise, each kind of layer and all of them, counted as often as the models have them.
+    A contestant that did not run all of the layers has no total.
     """
-    table = [["network, pass", "layers", "convpp", *BEST_OF, *(f"{peer} / convpp" for peer in BEST_OF)]]
-    for network in NETWORKS:
-        of_network = [case for case in cases if case.suite == network]
-        everything = sum(layer.count for layer in read_layers() if layer.suite == network)
+    table = [["network, pass", "layers", "convpp", *RUN_NETWORKS, *(f"{peer} / convpp" for peer in RUN_NETWORKS)]]
+    kinds = list(dict.fromkeys(layer.suite for layer in read_layers(TABLES["convbench"])))
+    sets = {name: (name,) for name in (*NETWORKS, *kinds)} | {"convbench": tuple(kinds)}
+    for network, suites in sets.items():
+        of_network = [case for case in cases if case.suite in suites]
+        everything = sum(layer.count for layer in all_layers() if layer.suite in suites)
         for name in (*PASSES, "all passes"):
             chosen = [case for case in of_network if name in (case.op, "all passes")]
             passes = len({case.op for case in chosen})
@@ -203,12 +213,12 @@ def totals(cases: Sequence[Case]) -> Table:
                 continue
             times = {
                 who: sum(case.count * case.seconds[who] for case in chosen)
-                for who in ("convpp", *BEST_OF)
+                for who in ("convpp", *RUN_NETWORKS)
                 if all(who in case.seconds for case in chosen)
             }
             row = [f"{network}, {name}", f"{sum(case.count for case in chosen) // passes} of {everything}"]
-            row += [f"{1e3 * times[who]:.1f} ms" if who in times else "" for who in ("convpp", *BEST_OF)]
-            row += [f"{times[peer] / times['convpp']:.2f}" if peer in times else "" for peer in BEST_OF]
+            row += [f"{1e3 * times[who]:.1f} ms" if who in times else "" for who in ("convpp", *RUN_NETWORKS)]
+            row += [f"{times[peer] / times['convpp']:.2f}" if peer in times else "" for peer in RUN_NETWORKS]
             table.append(row)
     return table
 
@@ -219,7 +229,7 @@ def groups_of(cases: Sequence[Case]) -> Iterator[tuple[str, list[Case]]]:
         yield f"suite {suite}", [case for case in cases if case.suite == suite]
     for kind in dict.fromkeys(kind for case in cases for kind in case.classes):
         yield kind, [case for case in cases if kind in case.classes]
-    wide = {layer.row_id for layer in read_layers() if layer.is_wide_3x3}  # not a class: older files do not know it
+    wide = {layer.row_id for layer in all_layers() if layer.is_wide_3x3}  # not a class: older files do not know it
     for op in PASSES:
         if chosen := [case for case in cases if case.op == op and case.row in wide]:
             yield f"{WIDE_3X3}, {op}", chosen

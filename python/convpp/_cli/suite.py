@@ -126,8 +126,8 @@ def in_layout(array: Array, layout: str) -> Array:
     return array if layout == "channels_first" else np.ascontiguousarray(np.moveaxis(array, 1, -1))
 
 
-def read_layers() -> list[Layer]:
-    """All rows of layers.csv.
+def read_layers(table: Path | None = None) -> list[Layer]:
+    """All rows of a table: layers.csv, unless another file of the same columns is named.
 
     >>> from convpp._cli.suite import read_layers
     >>> layer = read_layers()[0]
@@ -135,7 +135,8 @@ def read_layers() -> list[Layer]:
     ('resnet50/conv7x7s2_3-64@224', (8, 3, 224, 224), (8, 64, 112, 112))
     """
 
-    with Path(_core.__file__).with_name("layers.csv").open(newline="", encoding="utf-8") as file:
+    path = table or Path(_core.__file__).with_name("layers.csv")
+    with path.open(newline="", encoding="utf-8") as file:
         return [_layer(row) for row in csv.DictReader(file)]
 
 

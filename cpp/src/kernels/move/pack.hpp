@@ -65,6 +65,12 @@ void copy_panel(const void* from_src, const int64_t* offsets, int64_t rows, cons
     }
 }
 
+// One element of each column: gathered by single loads, which no store forwards to a vector.
+template <class S, int... J>
+inline __attribute__((always_inline)) Vector<Computed<S>> gather(const S* const* columns, int64_t at, Lanes<J...>) {
+    return Vector<Computed<S>>{read_one(columns[J] + at)...};
+}
+
 template <class S>
 void transpose_panel(const void* from_src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count,
                      Computed<S>* dst, int64_t width, const void* from_end) {
@@ -73,25 +79,30 @@ void transpose_panel(const void* from_src, const int64_t* offsets, int64_t colum
     constexpr int lanes = lanes_of<T>;
     // Below this many elements of a run a gather by scalars is cheaper than a transpose of a whole square.
     constexpr int shortest_run = lanes / 4;
+    // What is packed after this mostly follows in each column (the next block of pairs); nothing else foresees so many
+    // columns, each in a page of its own.  (Measured: MEASUREMENT)
+    const int64_t ahead = run_count > 0 ? runs[run_count - 1].src + runs[run_count - 1].count - runs[0].src : 0;
     // The last block of columns goes first: what its stores spill into the next row is overwritten by the first block.
     for (int64_t block = (columns - 1) / lanes; block >= 0; --block) {
         const int64_t first = block * lanes;
         const int64_t valid = columns - first < lanes ? columns - first : lanes;
-        const S* column[lanes];
-        for (int j = 0; j < lanes; ++j) column[j] = j < valid ? src + offsets[first + j] : nullptr;
+        const S* column[lanes];  // those that fill up the last vector read the first one, and are blanked
+        for (int j = 0; j < lanes; ++j) column[j] = src + offsets[j < valid ? first + j : first];
+        const auto there = lane_mask<T>(0, static_cast<int>(valid), LanesOf<lanes>{});
         for (int64_t r = 0; r < run_count; ++r) {
             for (int64_t i = 0; i < runs[r].count; i += lanes) {
                 const int64_t left = runs[r].count - i, count = left < lanes ? left : lanes;
                 const int64_t at = runs[r].src + i;
                 T* to = dst + (runs[r].dst + i) * width + first;
                 if (count <= shortest_run) {
-                    for (int64_t t = 0; t < count; ++t) {
-                        T line[lanes];
-                        for (int j = 0; j < lanes; ++j) line[j] = column[j] ? read_one(column[j] + at + t) : T(0);
-                        store(to + t * width, load(line));
-                    }
+#pragma GCC unroll 16
+                    for (int j = 0; j < lanes; j += 2) __builtin_prefetch(column[j] + at + ahead, 0, 2);
+                    for (int64_t t = 0; t < count; ++t)
+                        store(to + t * width, only_lanes<T>(gather(column, at + t, LanesOf<lanes>{}), there));
                     continue;
                 }
+#pragma GCC unroll 16
+                for (int j = 0; j < lanes; ++j) __builtin_prefetch(column[j] + at + ahead, 0, 2);
                 Vector<T> square[lanes];
 #pragma GCC unroll 16
                 for (int j = 0; j < lanes; ++j)

@@ -22,12 +22,14 @@ int64_t partner_distance(const Plan& plan) {
 }
 
 // Where taps of any pixel stay inside the source, pixels can be read one by one from anywhere, except that planes a
-// multiple of many cache sets apart would push each other out.
+// multiple of many cache sets apart would push each other out, if there are more of them than an L1 has ways.
 bool in_place(const Plan& plan, const IndexMap& map, int64_t elem_bytes) {
     if (plan.converts() && (plan.order != SumOrder::pairs || partner_distance(plan) != 0)) return false;
     constexpr int64_t few_sets_bytes = 2048;  // half of the 4 KiB after which an L1 of 64 sets begins again
+    constexpr int64_t few_planes = 4;  // of the 8 ways of an L1 (measured, patches of 3 channels: MEASUREMENT4)
     const int64_t channel = plan.source.strides.channel;
-    const bool aliased = channel != 1 && plan.source.channels > 1 && channel * elem_bytes % few_sets_bytes == 0;
+    const bool aliased =
+        channel != 1 && plan.source.channels > few_planes && channel * elem_bytes % few_sets_bytes == 0;
     return map.reads_inside() && !aliased;
 }
 

@@ -1,5 +1,6 @@
 // Both operands are copied into panels that the tile reads from front to back: the classical product of matrices (Goto
-// and van de Geijn 2008).
+// and van de Geijn 2008).  Where pixels are so few that packing the weights would take as long as multiplying them, the
+// tile reads them where they lie, through a pointer for each result channel.
 //
 // In:  a draft of the plan.   Out: its estimate; boxes and tasks.   Next: product.hpp (forward, input_grad), grad.hpp.
 #include "plan/product_tasks.hpp"
@@ -13,11 +14,18 @@ namespace {
 
 using namespace costs;
 
-Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m) {
+struct PackedPlan : StrategyPlan {
+    bool weights_in_place = false;  // of y and dx
+};
+
+// What packing a vector of weights takes.  (Measured: MEASUREMENT2)
+constexpr double packed_weights_vector = 24.0;
+
+Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m, bool weights_in_place) {
     const int64_t channels = plan.tasks.channels, pixels = pixels_of_map(plan, m);
     const bool last =
         plan.source.strides.channel == 1 && m.patches.channels > 1;  // then the source is transposed first
-    return cheapest(kernels, plan.tasks.channels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
+    const auto cost_of = [&](const TileShape& shape, bool pixels_are_columns) {
         const int64_t rows = pixels_are_columns ? channels : pixels;
         const int64_t columns = pixels_are_columns ? pixels : channels;
         // Each row of pixels ends with a vector that is partly filled.
@@ -27,13 +35,19 @@ Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const M
         const bool ragged = columns % shape.lanes != 0 && columns < shape.lanes * shape.vectors;
         // Few pixels are packed again for each block of result channels.
         const double again = std::clamp(6000.0 / f(pixels), 1.0, std::max(1.0, f(channels) / 64.0));
-        double cost = f(terms_of(m)) * (tile_cost(shape, rows, columns, packed_slots) + packed_row * again * f(packed));
+        const double multiply = tile_cost(shape, rows, columns, weights_in_place ? indirect_slots : packed_slots);
+        double cost = f(terms_of(m)) * (multiply + packed_row * again * f(packed));
         if (last) cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
         else cost += strided_vector * f(m.patches.channels) * split_vectors(m, f(pixels) / f(shape.lanes));
         cost += filled_vector * filled_vectors(plan, m, shape.lanes);
         if (!contiguous || ragged) cost += strided_store * f(rows) * f(columns) * f(2 * m.patches.count() - 1);
+        // What all others do, and no estimate has.
+        if (weights_in_place)
+            cost -= std::min(0.9 * cost, packed_weights_vector * f(terms_of(m)) * f(ceil_div(channels, shape.lanes)));
         return cost;
-    });
+    };
+    if (weights_in_place) return cheapest(kernels, plan.tasks.channels, {true}, cost_of);
+    return cheapest(kernels, plan.tasks.channels, {true, false}, cost_of);
 }
 
 Estimate sum_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m) {
@@ -53,11 +67,23 @@ Estimate sum_estimate(const Plan& plan, const KernelShapes& kernels, const MapPl
 Fit fit(const Plan& draft, const Setting& setting) {
     const MapPlan& m = heaviest_map(draft);
     Fit fit;
-    fit.estimate = (draft.pass == Pass::weight_grad ? sum_estimate : product_estimate)(draft, setting.kernels, m);
+    if (draft.pass == Pass::weight_grad) {
+        fit.estimate = sum_estimate(draft, setting.kernels, m);
+        return fit;
+    }
+    auto packed = std::make_shared<PackedPlan>();
+    fit.estimate = product_estimate(draft, setting.kernels, m, false);
+    if (!draft.converts()) {
+        const Estimate in_place = product_estimate(draft, setting.kernels, m, true);
+        packed->weights_in_place = in_place.cost < fit.estimate.cost;
+        if (packed->weights_in_place) fit.estimate = in_place;
+    }
+    fit.own = std::move(packed);
     return fit;
 }
 
 void plan_products(Plan& plan, const Setting& setting) {
+    plan.packing.by_tasks = own<PackedPlan>(plan).weights_in_place;
     const Cut cut = cut_for_threads(plan, setting, packed_pixels_most(plan, setting));
     split_maps(plan, cut.pixels, waste_unit(plan, setting), alone);
     count_tasks(plan, setting, cut.splits);
@@ -73,16 +99,26 @@ void plan_sums(Plan& plan, const Setting& setting) {
 }
 
 void plan(Plan& plan, const Setting& setting, const Fit&) {
-    plan.weight_share = share_of_packing(plan);
+    plan.weight_share = plan.pass == Pass::forward && own<PackedPlan>(plan).weights_in_place ? 0 : share_of_packing(plan);
     for (MapPlan& m : plan.maps) m.in_place = vectors_in_place(plan, m.map) || packs_straight(plan, m.map);
     if (plan.pass == Pass::weight_grad) plan_sums(plan, setting);
     else plan_products(plan, setting);
 }
 
+constexpr Strategy make_strategy() {
+    Strategy strategy = direct_strategy<PackedProduct, PackedSums>("packed", "pixels packed",
+                                                                   order_bit(SumOrder::sequential), &fit, &plan);
+    strategy.prepares = [](const Plan& plan) { return !own<PackedPlan>(plan).weights_in_place; };
+    strategy.describe = [](const Plan& plan) {
+        const bool in_place = plan.pass != Pass::weight_grad && own<PackedPlan>(plan).weights_in_place;
+        return describe_direct(plan) + (in_place ? "; weights read in place" : "");
+    };
+    return strategy;
+}
+
 }  // namespace
 
 extern const Strategy packed_strategy;
-const Strategy packed_strategy =
-    direct_strategy<PackedProduct, PackedSums>("packed", "pixels packed", order_bit(SumOrder::sequential), &fit, &plan);
+const Strategy packed_strategy = make_strategy();
 
 }  // namespace convpp

@@ -72,14 +72,17 @@ inline __attribute__((always_inline)) void transpose(V (&row)[N]) {
 }
 
 // The sum of a vector's elements: halves are added until one element is left, so the order is fixed.
+template <class V, int... J>
+inline __attribute__((always_inline)) auto sum_of_halves(V v, Lanes<J...>) {
+    constexpr int half = sizeof...(J);
+    const auto sum = __builtin_shufflevector(v, v, J...) + __builtin_shufflevector(v, v, (half + J)...);
+    if constexpr (half > 2) return sum_of_halves(sum, LanesOf<half / 2>{});
+    else return sum[0] + sum[1];
+}
 template <class T>
-inline T sum_of_lanes(Vector<T> v) {
-    T element[lanes_of<T>];
-    store(element, v);
-#pragma GCC unroll 4
-    for (int half = lanes_of<T> / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) element[i] += element[i + half];
-    return element[0];
+inline __attribute__((always_inline)) T sum_of_lanes(Vector<T> v) {
+    if constexpr (lanes_of<T> > 2) return sum_of_halves(v, LanesOf<lanes_of<T> / 2>{});
+    else return v[0] + v[1];
 }
 
 // A mask of the lanes of [skip, skip + count), and a vector's lanes of a mask; the others become 0, whatever they held.

@@ -74,6 +74,7 @@ struct WeightStrides {
 enum class SumOrder {
     sequential,  // as PatchBlocks says
     pairs,  // the same, two neighbouring channels at once (kernels/tile/bf16_pairs.cpp)
+    lanes,  // vectors of channels lane by lane, then the lanes (strategies/dots)
     transformed,  // in other domains than the pixels'
 };
 

@@ -7,6 +7,7 @@
 //   memory, and the plans that a call may need later complete, make_plan
 //
 // plan.hpp says what comes in and goes out.
+#include <algorithm>
 #include <stdexcept>
 
 #include "plan/class_parts.hpp"
@@ -43,10 +44,20 @@ void read_pairs(Plan& plan) {
     find_blocks(plan);
 }
 
-// The blocks of the direct orders' sums.
-void order_sums(Plan& plan, bool pairs) {
-    if (pairs) read_pairs(plan);
-    else find_blocks(plan);
+// Whether a strategy serves whose sums are of lanes: it says so of any batch and layout, or of none.
+bool sums_lanes(const Plan& plan, const Setting& setting) {
+    const auto serves = [&](const Strategy* strategy) {
+        return (strategy->orders & order_bit(SumOrder::lanes)) != 0 && strategy->algorithm == plan.algorithm &&
+               strategy->fit(plan, setting).serves();
+    };
+    return std::any_of(strategies().begin(), strategies().end(), serves);
+}
+
+// The direct order of the sums, and its blocks.
+void order_sums(Plan& plan, const Setting& setting, bool pairs) {
+    if (pairs) return read_pairs(plan);
+    find_blocks(plan);
+    if (sums_lanes(plan, setting)) plan.order = SumOrder::lanes;
 }
 
 struct Choice {
@@ -160,7 +171,7 @@ Plan plan_pass(const Setting& setting) {
         }
     }
     if (empty) return plan;
-    order_sums(plan, pairs);
+    order_sums(plan, setting, pairs);
     complete(plan, setting, choose(plan, setting));
     return plan;
 }
@@ -228,14 +239,19 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
                           Algorithm::automatic, plan.isa, threads, false);
     const Plan draft(setting);
     Plan direct = draft;
-    order_sums(direct, pairs_are_faster(setting, draft));
+    order_sums(direct, setting, pairs_are_faster(setting, draft));
     for (const Strategy* const strategy : strategies()) {
         if ((strategy->orders & order_bit(SumOrder::transformed)) != 0) {
             Plan beaten = draft;
             beaten.order = direct.order;  // what a transform has to beat
             all.push_back(candidate_of(*strategy, beaten, setting, plan.how));
         } else if ((strategy->orders & order_bit(direct.order)) == 0 && strategy->algorithm == Algorithm::direct) {
-            all.push_back({strategy->name, 0.0, "channels are multiplied in pairs, which it cannot", false, false});
+            const bool pairs = direct.order == SumOrder::pairs, lanes = direct.order == SumOrder::lanes;
+            const Fit fit = strategy->fit(direct, setting);
+            const std::string why = pairs   ? "channels are multiplied in pairs, which it cannot"
+                                    : lanes ? "sums are of lanes, which it has not"
+                                            : fit.refusal;
+            all.push_back({strategy->name, 0.0, why, false, false});
         } else {
             all.push_back(candidate_of(*strategy, direct, setting, plan.how));
         }

@@ -1,0 +1,69 @@
+// Samples of a single pixel, as squeeze-and-excitation has them: each result is the dot product of a sample with a row
+// of weights.  Both lie in memory as they are needed, along the channels.
+//
+// In:  a draft of the plan.   Out: its estimate; samples and tasks.   Next: product.hpp.
+//
+// Any other order of the sum has to pack the weights, which takes longer than multiplying them with one pixel.
+// (Measured, 1 thread, beside packed panels: MEASUREMENT6.)
+#include "plan/product_tasks.hpp"
+#include "strategies/direct.hpp"
+#include "strategies/dots/product.hpp"
+
+namespace convpp {
+namespace {
+
+using namespace costs;
+
+// From here on a row is some vectors long on each machine, so that adding the lanes is a small part.
+constexpr int64_t least_channels = 48;
+
+// What the order of a sum depends on: neither the batch nor the layout.
+Fit fit(const Plan& draft, const Setting& setting) {
+    if (draft.pass != Pass::forward) return Fit::refuse("a gradient, whose weights do not lie along its sums");
+    if (draft.converts()) return Fit::refuse("operands are stored in half, expected as they are computed with");
+    const MapPlan& m = draft.maps.front();
+    if (m.map.pixels() != 1 || m.map.taps() != 1 || !m.map.reads_inside())
+        return Fit::refuse("pixels or taps, expected a single one of a sample");
+    if (draft.source.channels < least_channels) return Fit::refuse("few channels: tiles fill more lanes");
+    const TileShape& shape = setting.kernels.shape[0];
+    Fit fit;
+    fit.by_rule = true;
+    fit.estimate = {{0, true, shape.rows, shape.vectors * shape.lanes},
+                    f(draft.batch()) * f(draft.tasks.channels) * f(ceil_div(draft.source.channels, shape.lanes))};
+    return fit;
+}
+
+// Samples of a task, and its weights, are each brought into a quarter of the L2 once.
+void plan(Plan& plan, const Setting& setting, const Fit&) {
+    constexpr int64_t least_rows = 32;  // of weights: eight tiles
+    const int64_t most = std::max<int64_t>(setting.cache_bytes / 4 / (plan.source.channels * setting.elem_bytes), 8);
+    Cut cut{most, ceil_div(plan.tasks.channels, std::max(most, least_rows))};
+    if (plan.tasks.parallel) {
+        const int64_t boxes = plan.tasks.groups * ceil_div(plan.batch(), cut.pixels);
+        cut.splits = std::max(cut.splits, std::min(ceil_div(setting.tasks_wanted, boxes),
+                                                   ceil_div(plan.tasks.channels, least_rows)));
+    }
+    plan.maps.front().in_place = true;
+    plan.packing.by_tasks = true;  // nothing is packed before
+    split_maps(plan, cut.pixels, 1, alone);
+    count_tasks(plan, setting, cut.splits);
+}
+
+constexpr Strategy make_strategy() {
+    Strategy strategy =
+        direct_strategy<DotProduct, NoSums>("dots", "dot products", order_bit(SumOrder::lanes), &fit, &plan);
+    strategy.prepares = [](const Plan&) { return false; };
+    strategy.describe = [](const Plan& plan) {
+        return std::to_string(plan.tasks.count) + " tasks of up to " + std::to_string(plan.tasks.channel_block) +
+               " channels x " + std::to_string(plan.maps.front().boxes.largest()) +
+               " samples; dot products of rows that are read in place";
+    };
+    return strategy;
+}
+
+}  // namespace
+
+extern const Strategy dots_strategy;
+const Strategy dots_strategy = make_strategy();
+
+}  // namespace convpp

@@ -47,6 +47,13 @@ double split_vectors(const MapPlan& m, double vectors) {
     return rows * vectors;
 }
 
+double row_panels(const Plan& plan, const TileShape& shape, double terms) {
+    if (plan.weights.result_channel == 1) return 0.0;  // copied as they are
+    const int64_t channels = plan.tasks.channels, squares = ceil_div(shape.rows, shape.lanes);
+    const double more = f(ceil_div(channels, shape.rows) * squares) - f(ceil_div(channels, shape.lanes));
+    return weight_vector * terms * std::max(more, 0.0);
+}
+
 const MapPlan& heaviest_map(const Plan& plan) {
     const auto work = [](const MapPlan& m) { return f(m.map.pixels()) * f(m.map.taps()); };
     return *std::max_element(plan.maps.begin(), plan.maps.end(),

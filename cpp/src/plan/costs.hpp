@@ -30,6 +30,9 @@ inline constexpr double copied_vector = 2.5;  // of a row that is copied with it
 inline constexpr double strided_vector = 30.0;  // of a row that is split into phases: its lines are half used
 inline constexpr double transposed_vector = 7.0;  // a load, log2(lanes) shuffles, a store
 
+// A vector of weights that is packed.  (Measured, AVX-512: 10 to 13 cycles, each of them a slot.)
+inline constexpr double weight_vector = 12.0;
+
 inline double f(int64_t n) { return static_cast<double>(n); }
 
 // Slots that `rows x columns` results take for one step of the contraction, tile by tile.
@@ -96,6 +99,10 @@ double filled_vectors(const Plan& plan, const MapPlan& m, int64_t lanes);
 // Staging splits a source with strides into phases: the vectors of pixels of all rows of a channel that it walks
 // through.
 double split_vectors(const MapPlan& m, double vectors);
+
+// What panels of a tile's rows cost more than such of vectors, which no estimate has, since all pack them: squares are
+// transposed of which a panel takes only its rows.
+double row_panels(const Plan& plan, const TileShape& shape, double terms);
 
 // The map that has the most work.
 const MapPlan& heaviest_map(const Plan& plan);

@@ -48,6 +48,7 @@ Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const M
         const double vectors = f(planes * ceil_div(axis[1].count * pitch, shape.lanes));
         cost += f(plan.source.channels) * joint_slots(kernels, joint) * vectors;
         cost += copied_vector * f(channels) * (vectors + f(planes * axis[1].count));
+        cost += row_panels(plan, shape, f(plan.source.channels) * f(joint.map.taps()));
         if (plan.result.axis[2] > 1) cost += strided_store * f(channels) * f(plan.batch() * joint.map.pixels());
         if (plan.source.strides.channel == 1 && plan.source.channels > 1)
             cost += transposed_vector * f(plan.source.channels) * vectors;

@@ -14,20 +14,23 @@ namespace {
 
 using namespace costs;
 
+bool in_place(const Plan& plan, const IndexMap& map) {
+    return vectors_in_place(plan, map) || packs_straight(plan, map);
+}
+
 struct PackedPlan : StrategyPlan {
     bool weights_in_place = false;  // of y and dx
 };
 
-// What packing a vector of weights takes.  (Measured: MEASUREMENT2)
-constexpr double packed_weights_vector = 12.0;
-
-Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m, bool weights_in_place) {
+Estimate product_estimate(const Plan& plan, const Setting& setting, const MapPlan& m, bool weights_in_place) {
     const int64_t channels = plan.tasks.channels, pixels = pixels_of_map(plan, m);
     const bool last =
         plan.source.strides.channel == 1 && m.patches.channels > 1;  // then the source is transposed first
+    const int64_t box = std::min(pixels, staged_pixels_most(setting, m));
     const auto cost_of = [&](const TileShape& shape, bool pixels_are_columns) {
         const int64_t rows = pixels_are_columns ? channels : pixels;
         const int64_t columns = pixels_are_columns ? pixels : channels;
+        const double boxes = f(pixels) / f(box);
         // Each row of pixels ends with a vector that is partly filled.
         const int64_t packed =
             rows_of(plan, m) + (pixels_are_columns ? ceil_div(pixels, shape.lanes) : ceil_div(pixels, shape.rows));
@@ -35,7 +38,9 @@ Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const M
         const bool ragged = columns % shape.lanes != 0 && columns < shape.lanes * shape.vectors;
         // Few pixels are packed again for each block of result channels.
         const double again = std::clamp(6000.0 / f(pixels), 1.0, std::max(1.0, f(channels) / 64.0));
-        const double multiply = tile_cost(shape, rows, columns, weights_in_place ? indirect_slots : packed_slots);
+        const double multiply = boxes * tile_cost(shape, std::min(rows, pixels_are_columns ? rows : box),
+                                                  std::min(columns, pixels_are_columns ? box : columns),
+                                                  weights_in_place ? indirect_slots : packed_slots);
         double cost = f(terms_of(m)) * (multiply + packed_row * again * f(packed));
         if (last) cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
         else cost += strided_vector * f(m.patches.channels) * split_vectors(m, f(pixels) / f(shape.lanes));
@@ -43,9 +48,11 @@ Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const M
         if (!contiguous || ragged) cost += strided_store * f(rows) * f(columns) * f(2 * m.patches.count() - 1);
         // What all others do, and no estimate has.
         if (weights_in_place)
-            cost -= std::min(0.9 * cost, packed_weights_vector * f(terms_of(m)) * f(ceil_div(channels, shape.lanes)));
+            cost -= std::min(0.9 * cost, weight_vector * f(terms_of(m)) * f(ceil_div(channels, shape.lanes)));
+        else if (pixels_are_columns) cost += row_panels(plan, shape, f(terms_of(m)));
         return cost;
     };
+    const KernelShapes& kernels = setting.kernels;
     if (weights_in_place) return cheapest(kernels, plan.tasks.channels, {true}, cost_of);
     return cheapest(kernels, plan.tasks.channels, {true, false}, cost_of);
 }
@@ -65,16 +72,17 @@ Estimate sum_estimate(const Plan& plan, const KernelShapes& kernels, const MapPl
 }
 
 Fit fit(const Plan& draft, const Setting& setting) {
-    const MapPlan& m = heaviest_map(draft);
+    MapPlan m = heaviest_map(draft);
+    m.in_place = in_place(draft, m.map);
     Fit fit;
     if (draft.pass == Pass::weight_grad) {
         fit.estimate = sum_estimate(draft, setting.kernels, m);
         return fit;
     }
     auto packed = std::make_shared<PackedPlan>();
-    fit.estimate = product_estimate(draft, setting.kernels, m, false);
+    fit.estimate = product_estimate(draft, setting, m, false);
     if (!draft.converts()) {
-        const Estimate in_place = product_estimate(draft, setting.kernels, m, true);
+        const Estimate in_place = product_estimate(draft, setting, m, true);
         packed->weights_in_place = in_place.cost < fit.estimate.cost;
         if (packed->weights_in_place) fit.estimate = in_place;
     }
@@ -100,7 +108,7 @@ void plan_sums(Plan& plan, const Setting& setting) {
 
 void plan(Plan& plan, const Setting& setting, const Fit&) {
     plan.weight_share = plan.pass == Pass::forward && own<PackedPlan>(plan).weights_in_place ? 0 : share_of_packing(plan);
-    for (MapPlan& m : plan.maps) m.in_place = vectors_in_place(plan, m.map) || packs_straight(plan, m.map);
+    for (MapPlan& m : plan.maps) m.in_place = in_place(plan, m.map);
     if (plan.pass == Pass::weight_grad) plan_sums(plan, setting);
     else plan_products(plan, setting);
 }

@@ -31,6 +31,7 @@ Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const M
         cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
     else cost += strided_vector * f(m.patches.channels) * split_vectors(m, vectors);
     if (plan.converts()) cost += copied_vector * f(m.patches.channels) * vectors;
+    cost += row_panels(plan, shape, f(terms_of(m)));
     return {{0, true, shape.rows, shape.vectors * shape.lanes}, cost};
 }
 

@@ -15,7 +15,7 @@ from rounding import PASSES
 every_pass = pytest.mark.parametrize("op", PASSES)
 
 #: The table of strategies, in its order (cpp/src/strategies/list.cpp): those of the direct algorithm come first.
-DIRECT = ("sliding", "channels", "packed", "rows", "flat", "indirect")
+DIRECT = ("sliding", "channels", "packed", "rows", "flat", "indirect", "dots")
 STRATEGIES = (*DIRECT, "winograd", "fft", "reference")
 BY_RULE = "taken by rule, not by cost"
 

@@ -4,6 +4,7 @@
 // of tiles, chunks.  There, boxes and chunks come from the shapes alone, and so do the bits of dw.  Smaller blocks of
 // channels, for more tasks, change none: each sum stays one chain over the tiles of its chunk.
 #include <algorithm>
+#include <limits>
 
 #include "plan/product_tasks.hpp"
 #include "problem/checked.hpp"
@@ -106,6 +107,33 @@ int64_t places_of(const WinogradPlan& plan, const Box& box) {
     return places;
 }
 
+// How tasks of all tiles share the filters of a group: the shape whose panels they are, and panels of a task.
+struct FilterShare {
+    int shape;
+    int64_t panels;
+};
+
+// That with which the threads are done first: threads take whole tasks, all of the same length but the last ones.
+// (Measured, one sample, 2 threads: MEASUREMENT8)
+FilterShare share_filters(const Plan& plan, const KernelShapes& kernels, int64_t most_channels, int64_t threads) {
+    constexpr double channels_of_source = 16;  // as long as transforming the source for a task takes, in filters
+    FilterShare best{};
+    double least = std::numeric_limits<double>::infinity();
+    for (const int index : {2, 0, 1}) {  // as least_waste prefers them
+        const int64_t panel = kernels.shape[index].vectors * kernels.shape[index].lanes;
+        const int64_t panels = ceil_div(plan.tasks.channels, panel);
+        for (int64_t of_task = 1; of_task <= panels && of_task * panel <= std::max(most_channels, panel); ++of_task) {
+            const int64_t tasks = plan.tasks.groups * ceil_div(panels, of_task);
+            const double time = f(ceil_div(tasks, threads)) * (f(of_task * panel) + channels_of_source);
+            if (time < least) {
+                least = time;
+                best = {index, of_task};
+            }
+        }
+    }
+    return best;
+}
+
 }  // namespace
 
 void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting) {
@@ -118,8 +146,22 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     MapPlan& m = plan.maps[0];
     const int64_t elem_bytes = setting.elem_bytes;
     plan.tile = tile_of_shape(setting.kernels, least_waste(setting.kernels, plan.tasks.channels));
+    const int64_t tiles = plan.batch() * w.tiles(), threads = setting.tasks_wanted / tasks_of_thread;
+    // (Where there are fewer panels than threads, tasks have to share them.)
+    const int64_t usual_panel = panel_width(plan, tile_shape(plan, setting), false);
+    const int64_t usual_panels = ceil_div(plan.tasks.channels, usual_panel);
+    plan.packing.by_tasks = transforms_in_tasks(f(w.points() * w.outer_taps() * elem_bytes) *
+                                                    f(plan.source.channels) * f(usual_panels * usual_panel),
+                                                tiles) &&
+                            plan.tasks.groups * usual_panels >= threads;
+    const bool shares = plan.tasks.parallel && plan.tasks.groups * usual_panels >= threads &&
+                        (plan.packing.by_tasks || tiles <= least_tiles);
+    const FilterShare share =
+        share_filters(plan, setting.kernels, result_bytes / elem_bytes, shares ? threads : int64_t(1));
+    if (shares) plan.tile = tile_of_shape(setting.kernels, share.shape);
     const TileShape& shape = tile_shape(plan, setting);
     const int64_t panel = panel_width(plan, shape, false), padded = round_up(plan.tasks.channels, panel);
+    const int64_t panels = padded / panel;
     const int64_t packed_blocks = ceil_div(plan.source.channels, std::max<int64_t>(1, patch_limit / m.map.taps()));
     block_kernels(plan, m, ceil_div(plan.source.channels, packed_blocks));
     // Each block is a sum of its own: it does not depend on the instruction set's vectors, but is made of the longest.
@@ -127,24 +169,22 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     const int64_t most_source = std::max(longest, std::min(source_bytes / elem_bytes, most_terms / w.outer_taps()));
     w.source_block = round_up(ceil_div(plan.source.channels, ceil_div(plan.source.channels, most_source)), longest);
     plan.tasks.channel_block = round_up(ceil_div(padded, ceil_div(padded, result_bytes / elem_bytes)), panel);
-    const int64_t tiles = plan.batch() * w.tiles();
     const double weight_bytes = f(w.points() * w.outer_taps() * elem_bytes) * f(plan.source.channels) * f(padded);
-    // (Where there are fewer panels than threads, tasks have to share them.)
-    const int64_t panels = padded / panel, threads = setting.tasks_wanted / tasks_of_thread;
-    plan.packing.by_tasks = transforms_in_tasks(weight_bytes, tiles) && plan.tasks.groups * panels >= threads;
     plan.weight_share = plan.packing.by_tasks ? 0 : w.weight_share;  // preparing would not help
-    int64_t limit = plan.packing.by_tasks ? tiles : tiles_of_box(plan, w, setting, weight_bytes);
-    if (plan.tasks.parallel) {
+    int64_t limit = shares || plan.packing.by_tasks ? tiles : tiles_of_box(plan, w, setting, weight_bytes);
+    if (shares) {
+        plan.tasks.channel_block = share.panels * panel;
+    } else if (plan.tasks.parallel) {
         // First smaller boxes, down to what fills a register tile twice or so; then fewer channels, for each block of
         // which the source is transformed again; and only where threads would have nothing to do, the smallest boxes.
         // (Half of the tasks that other ways want: transforms make these long anyway.)
         const int64_t wanted = setting.tasks_wanted / 2, all = tiles * plan.tasks.groups;
         const auto shrink = [&](int64_t tasks, int64_t least) {
-            if (!plan.packing.by_tasks) limit = std::min(limit, std::max(ceil_div(all, tasks), least));
+            limit = std::min(limit, std::max(ceil_div(all, tasks), least));
         };
         shrink(ceil_div(wanted, ceil_div(padded, plan.tasks.channel_block)), least_tiles);
         const int64_t boxes = plan.tasks.groups * ceil_div(tiles, limit);
-        const int64_t blocks = std::min(ceil_div(wanted / (plan.packing.by_tasks ? 2 : 1), boxes), panels);
+        const int64_t blocks = std::min(ceil_div(wanted, boxes), panels);
         plan.tasks.channel_block = std::min(plan.tasks.channel_block, round_up(ceil_div(padded, blocks), panel));
         shrink(ceil_div(threads, ceil_div(padded, plan.tasks.channel_block)), fewest_tiles);
     }

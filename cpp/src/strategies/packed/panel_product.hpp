@@ -1,13 +1,10 @@
 // The product of packed row panels and column panels, added to results anywhere in memory.
 //
-// In:  two sides, each packed panels of one width and where each of its rows (columns) lies in the result; or rows that
-// are read where they lie.
+// In:  two sides, each packed panels of one width and where each of its rows (columns) lies in the result.
 // Out: result[rows.offset[i] + columns.offset[j]] for every pair, written tile by tile.
 // A tile whose vectors lie consecutively in the result is written there; any other goes through a small buffer.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <cstdint>
 
 #include "problem/checked.hpp"
@@ -23,8 +20,6 @@ struct Side {
     int64_t count = 0;                 // rows (columns); the last panel may be partly filled
     const int64_t* offset = nullptr;   // of each row (column) in the result
     const unsigned char* regular = nullptr;  // for each panel: its offsets are equally spaced (columns: consecutive)
-    const T* const* at = nullptr;  // rows in place of panels: where each lies,
-    const int64_t* elements = nullptr;  // and its elements, at offsets common to all
 };
 
 // regular[p]: the offsets of panel p go up in equal steps (of 1 if `unit`), so that a kernel can write them itself.
@@ -38,37 +33,13 @@ inline void find_regular(const int64_t* offset, int64_t count, int64_t width, bo
     }
 }
 
-// Asks for the rows of the tile that comes next: each is a stretch too short for hardware to foresee its lines.
-// (Measured, 1x1, one pixel, 4103 to 373 channels: MEASUREMENT5)
-template <class T>
-void expect_rows(const Side<T>& rows, int64_t first, int64_t end, int64_t depth) {
-    constexpr int64_t step = 64 / static_cast<int64_t>(sizeof(T));
-    if (rows.elements[depth - 1] - rows.elements[0] != depth - 1) return;
-    for (int64_t row = first; row < std::min(end, rows.count); ++row)
-        for (int64_t i = 0; i < depth; i += step) __builtin_prefetch(rows.at[row] + rows.elements[0] + i, 0, 2);
-}
-
 template <class T>
 void multiply_panels(const kernels::KernelTable<T>& kernel, int tile_shape, kernels::Depth depth, const Side<T>& rows,
                      const Side<T>& columns, Addend<T> addend, T* result, T* tile_buffer) {
     using kernels::Onto;
     const kernels::TileKernels<T>& tiles = kernel.tiles[tile_shape];
-    bool expects = true;  // those that are read for the first time
-    const auto multiply = [&](int64_t row, int64_t count, int64_t vectors, const T* b, T* c, int64_t ldc,
-                              const T* bias) {
-        if (rows.at == nullptr) {
-            const T* const a = rows.panels + row / rows.width * rows.pitch;
-            tiles.fn[count - 1][vectors - 1](depth, a, b, c, ldc, addend.onto, bias);
-            return;
-        }
-        if (expects) expect_rows(rows, row + count, row + 2 * count, depth.steps);
-        std::array<T*, kernels::max_tile_rows> to;
-        for (int64_t i = 0; i < count; ++i) to[static_cast<size_t>(i)] = c + i * ldc;
-        tiles.indirect[count - 1][vectors - 1](depth, rows.at + row, rows.elements, b, to.data(), 0, addend.onto, bias);
-    };
     // A column panel stays in L1 (or streams from L2) while all row panels pass by.
     for (int64_t column = 0, cp = 0; column < columns.count; column += columns.width, ++cp) {
-        expects = cp == 0;
         const int64_t valid_columns = std::min(columns.width, columns.count - column);
         const int64_t vectors = ceil_div(valid_columns, kernel.lanes);
         const int64_t* at_column = columns.offset + column;
@@ -76,13 +47,15 @@ void multiply_panels(const kernels::KernelTable<T>& kernel, int tile_shape, kern
         for (int64_t row = 0, rp = 0; row < rows.count; row += rows.width, ++rp) {
             const int64_t valid_rows = std::min(rows.width, rows.count - row);
             const int64_t* at_row = rows.offset + row;
+            const auto tile = tiles.fn[valid_rows - 1][vectors - 1];
+            const T* a = rows.panels + rp * rows.pitch;
             const T* b = columns.panels + cp * columns.pitch;
             const T* bias = addend.bias;
             if (addend.onto == Onto::row_bias) bias += row;
             if (addend.onto == Onto::column_bias) bias += column;
             if (whole && rows.regular[rp]) {
                 const int64_t ldc = valid_rows > 1 ? at_row[1] - at_row[0] : 0;
-                multiply(row, valid_rows, vectors, b, result + at_row[0] + at_column[0], ldc, bias);
+                tile(depth, a, b, result + at_row[0] + at_column[0], ldc, addend.onto, bias);
                 continue;
             }
             const int64_t pitch = vectors * kernel.lanes;
@@ -90,7 +63,7 @@ void multiply_panels(const kernels::KernelTable<T>& kernel, int tile_shape, kern
                 for (int64_t i = 0; i < valid_rows; ++i)
                     for (int64_t j = 0; j < pitch; ++j)
                         tile_buffer[i * pitch + j] = j < valid_columns ? result[at_row[i] + at_column[j]] : T(0);
-            multiply(row, valid_rows, vectors, b, tile_buffer, pitch, bias);
+            tile(depth, a, b, tile_buffer, pitch, addend.onto, bias);
             for (int64_t i = 0; i < valid_rows; ++i)
                 for (int64_t j = 0; j < valid_columns; ++j)
                     result[at_row[i] + at_column[j]] = tile_buffer[i * pitch + j];

@@ -1,8 +1,6 @@
-// A task of forward or input_grad whose pixels are packed into panels, as the weights are, unless these are read where
-// they lie.
+// A task of forward or input_grad whose pixels are packed into panels, as the weights are.
 //
-// In:  the Plan, the operands, packed weights if there are any, a task.   Out: the task's results.
-// Next: panel_product.hpp.
+// In:  the Plan, the operands, packed weights, a task.   Out: the task's results.   Next: panel_product.hpp.
 #pragma once
 
 #include <algorithm>
@@ -23,20 +21,17 @@ struct PackedBuffers {
     int64_t* first_run = nullptr;
     int64_t* pixel_offset = nullptr;
     int64_t* channel_offset = nullptr;
-    const T** weight_rows = nullptr;  // of each result channel, and their elements, where weights are read in place
-    int64_t* weight_offsets = nullptr;
     unsigned char* regular_pixels = nullptr;
     unsigned char* regular_channels = nullptr;
 
     PackedBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : packing(carver, plan, panel_widths(plan, kernel).channels), patches(carver, plan.maps, kernel.lanes) {
         const Widths width = panel_widths(plan, kernel);
-        int64_t packed = 0, run_count = 0, pixels = 0, pairs = 0;
+        int64_t packed = 0, run_count = 0, pixels = 0;
         for (const MapPlan& m : plan.maps) {
             pixels = std::max(pixels, m.boxes.largest());
             packed = std::max(packed, round_up(m.boxes.largest(), width.pixels) * m.patches.largest());
             run_count = std::max(run_count, most_runs(m.boxes.box(0), width.pixels));
-            pairs = std::max(pairs, m.patches.largest());
         }
         const int64_t channels = std::min(plan.tasks.channel_block, plan.tasks.channels);
         panels = carver.take<T>(packed + kernel.lanes);
@@ -45,8 +40,6 @@ struct PackedBuffers {
         first_run = carver.take<int64_t>(ceil_div(pixels, width.pixels) + 1);
         pixel_offset = carver.take<int64_t>(pixels);
         channel_offset = carver.take<int64_t>(std::max(channels, width.channels));
-        weight_rows = carver.take<const T*>(plan.packing.by_tasks ? channels : 0);
-        weight_offsets = carver.take<int64_t>(plan.packing.by_tasks ? pairs : 0);
         regular_pixels = carver.take<unsigned char>(ceil_div(pixels, width.pixels));
         regular_channels = carver.take<unsigned char>(ceil_div(channels, width.channels));
     }
@@ -86,19 +79,8 @@ void run_packed_task(const Plan& plan, const kernels::KernelTable<T>& kernel, co
                     .copy_panel(view.base.at, buffers.patches.offsets, depth, buffers.runs + buffers.first_run[p],
                                 buffers.first_run[p + 1] - buffers.first_run[p], panel, width.pixels, view.base.end);
             }
-            if (packed != nullptr) {
-                channel_side.pitch = layout.pitch(block);
-                channel_side.panels = packed + layout.of_task(m, group, task.channel_lo, block, b);
-            } else {
-                const T* const w = operands.w.plain() + group * plan.weights.group +
-                                   task.channel_lo * plan.weights.result_channel +
-                                   block.channel_lo * plan.weights.source_channel;
-                for (int64_t c = 0; c < task.channels; ++c)
-                    buffers.weight_rows[c] = w + c * plan.weights.result_channel;
-                fill_offsets(block, plan.weights.source_channel, weight_position(plan, m), buffers.weight_offsets);
-                channel_side.at = buffers.weight_rows;
-                channel_side.elements = buffers.weight_offsets;
-            }
+            channel_side.pitch = layout.pitch(block);
+            channel_side.panels = packed + layout.of_task(m, group, task.channel_lo, block, b);
             multiply_panels(kernel, plan.tile.shape, {depth, block.run}, by_pixel ? channel_side : pixel_side,
                             by_pixel ? pixel_side : channel_side, addend, own.result, buffers.tile);
             addend.onto = kernels::Onto::c;

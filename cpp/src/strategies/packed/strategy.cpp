@@ -1,6 +1,5 @@
 // Both operands are copied into panels that the tile reads from front to back: the classical product of matrices (Goto
-// and van de Geijn 2008).  Where pixels are so few that packing the weights would take as long as multiplying them, the
-// tile reads them where they lie, through a pointer for each result channel.
+// and van de Geijn 2008).
 //
 // In:  a draft of the plan.   Out: its estimate; boxes and tasks.   Next: product.hpp (forward, input_grad), grad.hpp.
 #include "plan/product_tasks.hpp"
@@ -18,19 +17,16 @@ bool in_place(const Plan& plan, const IndexMap& map) {
     return vectors_in_place(plan, map) || packs_straight(plan, map);
 }
 
-struct PackedPlan : StrategyPlan {
-    bool weights_in_place = false;  // of y and dx
-};
-
-Estimate product_estimate(const Plan& plan, const Setting& setting, const MapPlan& m, bool weights_in_place) {
+Estimate product_estimate(const Plan& plan, const Setting& setting, const MapPlan& m) {
+    const KernelShapes& kernels = setting.kernels;
     const int64_t channels = plan.tasks.channels, pixels = pixels_of_map(plan, m);
     const bool last =
         plan.source.strides.channel == 1 && m.patches.channels > 1;  // then the source is transposed first
+    // Long strides: what is staged of so few pixels fills the cache that panels of them are partly filled.
     const int64_t box = std::min(pixels, staged_pixels_most(setting, m));
-    const auto cost_of = [&](const TileShape& shape, bool pixels_are_columns) {
+    return cheapest(kernels, plan.tasks.channels, {true, false}, [&](const TileShape& shape, bool pixels_are_columns) {
         const int64_t rows = pixels_are_columns ? channels : pixels;
         const int64_t columns = pixels_are_columns ? pixels : channels;
-        const double boxes = f(pixels) / f(box);
         // Each row of pixels ends with a vector that is partly filled.
         const int64_t packed =
             rows_of(plan, m) + (pixels_are_columns ? ceil_div(pixels, shape.lanes) : ceil_div(pixels, shape.rows));
@@ -38,23 +34,16 @@ Estimate product_estimate(const Plan& plan, const Setting& setting, const MapPla
         const bool ragged = columns % shape.lanes != 0 && columns < shape.lanes * shape.vectors;
         // Few pixels are packed again for each block of result channels.
         const double again = std::clamp(6000.0 / f(pixels), 1.0, std::max(1.0, f(channels) / 64.0));
-        const double multiply = boxes * tile_cost(shape, std::min(rows, pixels_are_columns ? rows : box),
-                                                  std::min(columns, pixels_are_columns ? box : columns),
-                                                  weights_in_place ? indirect_slots : packed_slots);
-        double cost = f(terms_of(m)) * (multiply + packed_row * again * f(packed));
+        const double multiply = pixels_are_columns ? tile_cost(shape, channels, box, packed_slots)
+                                                   : tile_cost(shape, box, channels, packed_slots);
+        double cost = f(terms_of(m)) * (f(pixels) / f(box) * multiply + packed_row * again * f(packed));
+        if (pixels_are_columns) cost += row_panels(plan, shape, f(terms_of(m)));
         if (last) cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
         else cost += strided_vector * f(m.patches.channels) * split_vectors(m, f(pixels) / f(shape.lanes));
         cost += filled_vector * filled_vectors(plan, m, shape.lanes);
         if (!contiguous || ragged) cost += strided_store * f(rows) * f(columns) * f(2 * m.patches.count() - 1);
-        // What all others do, and no estimate has.
-        if (weights_in_place)
-            cost -= std::min(0.9 * cost, weight_vector * f(terms_of(m)) * f(ceil_div(channels, shape.lanes)));
-        else if (pixels_are_columns) cost += row_panels(plan, shape, f(terms_of(m)));
         return cost;
-    };
-    const KernelShapes& kernels = setting.kernels;
-    if (weights_in_place) return cheapest(kernels, plan.tasks.channels, {true}, cost_of);
-    return cheapest(kernels, plan.tasks.channels, {true, false}, cost_of);
+    });
 }
 
 Estimate sum_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m) {
@@ -75,23 +64,12 @@ Fit fit(const Plan& draft, const Setting& setting) {
     MapPlan m = heaviest_map(draft);
     m.in_place = in_place(draft, m.map);
     Fit fit;
-    if (draft.pass == Pass::weight_grad) {
-        fit.estimate = sum_estimate(draft, setting.kernels, m);
-        return fit;
-    }
-    auto packed = std::make_shared<PackedPlan>();
-    fit.estimate = product_estimate(draft, setting, m, false);
-    if (!draft.converts()) {
-        const Estimate in_place = product_estimate(draft, setting, m, true);
-        packed->weights_in_place = in_place.cost < fit.estimate.cost;
-        if (packed->weights_in_place) fit.estimate = in_place;
-    }
-    fit.own = std::move(packed);
+    fit.estimate = draft.pass == Pass::weight_grad ? sum_estimate(draft, setting.kernels, m)
+                                                   : product_estimate(draft, setting, m);
     return fit;
 }
 
 void plan_products(Plan& plan, const Setting& setting) {
-    plan.packing.by_tasks = own<PackedPlan>(plan).weights_in_place;
     const Cut cut = cut_for_threads(plan, setting, packed_pixels_most(plan, setting));
     split_maps(plan, cut.pixels, waste_unit(plan, setting), alone);
     count_tasks(plan, setting, cut.splits);
@@ -107,26 +85,16 @@ void plan_sums(Plan& plan, const Setting& setting) {
 }
 
 void plan(Plan& plan, const Setting& setting, const Fit&) {
-    plan.weight_share = plan.pass == Pass::forward && own<PackedPlan>(plan).weights_in_place ? 0 : share_of_packing(plan);
+    plan.weight_share = share_of_packing(plan);
     for (MapPlan& m : plan.maps) m.in_place = in_place(plan, m.map);
     if (plan.pass == Pass::weight_grad) plan_sums(plan, setting);
     else plan_products(plan, setting);
 }
 
-constexpr Strategy make_strategy() {
-    Strategy strategy = direct_strategy<PackedProduct, PackedSums>("packed", "pixels packed",
-                                                                   order_bit(SumOrder::sequential), &fit, &plan);
-    strategy.prepares = [](const Plan& plan) { return !own<PackedPlan>(plan).weights_in_place; };
-    strategy.describe = [](const Plan& plan) {
-        const bool in_place = plan.pass != Pass::weight_grad && own<PackedPlan>(plan).weights_in_place;
-        return describe_direct(plan) + (in_place ? "; weights read in place" : "");
-    };
-    return strategy;
-}
-
 }  // namespace
 
 extern const Strategy packed_strategy;
-const Strategy packed_strategy = make_strategy();
+const Strategy packed_strategy =
+    direct_strategy<PackedProduct, PackedSums>("packed", "pixels packed", order_bit(SumOrder::sequential), &fit, &plan);
 
 }  // namespace convpp

@@ -18,6 +18,7 @@ LAYER_KINDS = (
     "many taps",  # more than a block of the sum holds
     "rows that slide",  # depthwise, three columns wide, stride 1
     "wide",  # channels around the multiples of a vector, as many pixels as fill tiles
+    "single pixels",  # samples that are one pixel of many channels
 )
 
 
@@ -57,19 +58,23 @@ def _draw_layer(rng: np.random.Generator, kind: str) -> Geometry:
         rank, strides, dilations = 2, (1,), (1,)
         groups = c = k = int(rng.integers(1, 33))
         spatial = (int(rng.integers(2, 40)), int(rng.integers(1, 70)))
+    elif kind == "single pixels":
+        kernels, spatial, groups = (1,), (1,) * rank, pick(rng, (1, 1, 1, 2, 5))
+        c, k = groups * int(rng.integers(40, 140)), groups * int(rng.integers(1, 50))
     kernel = tuple(pick(rng, kernels) for _ in range(rank))
     if kind == "rows that slide":
         kernel = (pick(rng, (1, 2, 3, 3, 5, 8, 9)), 3)
     if kind == "many taps":
         spatial = tuple(r + int(rng.integers(-2, 6)) for r in kernel)
+    padding = pick(rng, (0, 1, 1, 2, "same", tuple((pick(rng, (0, 1, 3)), pick(rng, (-1, 0, 2))) for _ in kernel)))
     return Geometry(
-        n=pick(rng, (None, 1, 1, 2, 3)),
+        n=pick(rng, (None, 1, 1, 2, 3, 7) if kind == "single pixels" else (None, 1, 1, 2, 3)),
         c=c,
         k=k,
         spatial=spatial,
         kernel=kernel,
         stride=pick(rng, strides) if rng.random() < 0.6 else tuple(pick(rng, strides) for _ in range(rank)),
-        padding=pick(rng, (0, 1, 1, 2, "same", tuple((pick(rng, (0, 1, 3)), pick(rng, (-1, 0, 2))) for _ in kernel))),
+        padding=0 if kind == "single pixels" else padding,
         dilation=pick(rng, dilations),
         groups=groups,
         flip=bool(rng.random() < 0.25),

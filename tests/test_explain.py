@@ -86,6 +86,7 @@ def test_every_strategy_is_taken_by_some_layer() -> None:
         convpp.explain((8, 64, 14, 14), (256, 64, 1, 1)),
         convpp.explain((8, 3, 224, 224), (64, 3, 7, 7), op="input_grad", stride=2, padding=3),
         convpp.explain((8, 3, 64, 64), (64, 3, 7, 7), stride=2),
+        convpp.explain((1, 1632, 1, 1), (68, 1632, 1, 1)),
         convpp.explain(*WIDE),
         convpp.explain((1, 1, 100_000), (1, 1, 1024)),
         convpp.explain(*WIDE, algorithm="reference"),

@@ -5,6 +5,9 @@
 //
 // Any other order of the sum has to pack the weights, which takes longer than multiplying them with one pixel.
 // (Measured, 1 thread, beside packed panels: MEASUREMENT6.)
+#include <algorithm>
+#include <string>
+
 #include "plan/product_tasks.hpp"
 #include "strategies/direct.hpp"
 #include "strategies/dots/product.hpp"
@@ -22,7 +25,9 @@ Fit fit(const Plan& draft, const Setting& setting) {
     if (draft.pass != Pass::forward) return Fit::refuse("a gradient, whose weights do not lie along its sums");
     if (draft.converts()) return Fit::refuse("operands are stored in half, expected as they are computed with");
     const MapPlan& m = draft.maps.front();
-    if (m.map.pixels() != 1 || m.map.taps() != 1 || !m.map.reads_inside())
+    const Geometry& g = draft.problem.geometry();
+    const bool one_pixel = std::all_of(g.input.begin(), g.input.end(), [](int64_t extent) { return extent == 1; });
+    if (!one_pixel || m.map.pixels() != 1 || m.map.taps() != 1 || !m.map.reads_inside())
         return Fit::refuse("pixels or taps, expected a single one of a sample");
     if (draft.source.channels < least_channels) return Fit::refuse("few channels: tiles fill more lanes");
     const TileShape& shape = setting.kernels.shape[0];

@@ -17,6 +17,10 @@ bool in_place(const Plan& plan, const IndexMap& map) {
     return vectors_in_place(plan, map) || packs_straight(plan, map);
 }
 
+// Both panels pass through the L1, of which rows that are read where they lie leave more to the other side.  (Measured,
+// 1x1 layers of 48 to 2048 channels: estimates without it were 2 to 9 % too low beside `indirect`.)
+constexpr double panels = 1.05;
+
 Estimate product_estimate(const Plan& plan, const Setting& setting, const MapPlan& m) {
     const KernelShapes& kernels = setting.kernels;
     const int64_t channels = plan.tasks.channels, pixels = pixels_of_map(plan, m);
@@ -36,7 +40,8 @@ Estimate product_estimate(const Plan& plan, const Setting& setting, const MapPla
         const double again = std::clamp(6000.0 / f(pixels), 1.0, std::max(1.0, f(channels) / 64.0));
         const double multiply = pixels_are_columns ? tile_cost(shape, channels, box, packed_slots)
                                                    : tile_cost(shape, box, channels, packed_slots);
-        double cost = f(terms_of(m)) * (f(pixels) / f(box) * multiply + packed_row * again * f(packed));
+        double cost = f(terms_of(m)) * (panels * f(pixels) / f(box) * multiply + packed_row * again * f(packed));
+        cost += added_vector * f(m.patches.count() - 1) * f(rows) * f(ceil_div(columns, shape.lanes));
         if (pixels_are_columns) cost += row_panels(plan, shape, f(terms_of(m)));
         if (last) cost += transposed_vector * read_elems(plan, m) * f(m.patches.channels) / f(shape.lanes);
         else cost += strided_vector * f(m.patches.channels) * split_vectors(m, f(pixels) / f(shape.lanes));

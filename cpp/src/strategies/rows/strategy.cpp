@@ -32,6 +32,7 @@ Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const M
     else cost += strided_vector * f(m.patches.channels) * split_vectors(m, vectors);
     if (plan.converts()) cost += copied_vector * f(m.patches.channels) * vectors;
     cost += row_panels(plan, shape, f(terms_of(m)));
+    cost += added_vector * f(m.patches.count() - 1) * f(channels) * vectors;
     return {{0, true, shape.rows, shape.vectors * shape.lanes}, cost};
 }
 

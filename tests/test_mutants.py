@@ -10,6 +10,9 @@ def test_each_text_stands_once_in_its_file() -> None:
     mutants = mutate.read_table()
     assert len(mutants) >= 60
     assert mutate.misfits(mutants, mutate.ROOT) == []
+    # What is not a whole statement stands in a conditional expression.
+    parts = [m for m in mutants if not m.text.endswith(";") and not m.file.endswith(".py")]
+    assert [m.number for m in parts if "return" in m.text + m.becomes] == []
 
 
 @pytest.mark.parametrize("text", ["no such line", "template"])

@@ -149,7 +149,8 @@ void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 
 // An item of packing is some panels of a block; a task is as many items as make it worth handing out.  Residue classes
 // take their taps from the same lines of memory: an item is then fewer panels, and the classes' items follow each other,
-// so that all but the first find them in the L2.  (Measured: MEASUREMENT3)
+// so that all but the first find them in the L2.  (Measured, 3x3 at stride 2, one sample of 14x14, 320-512
+// and 512-512: the input gradient takes 1.5 to 1.8 times less, together with asking ahead in transpose_panel.)
 constexpr int64_t panels_of_item = 8, panels_of_class_item = 1;
 constexpr int64_t elems_of_packing_task = 8192;
 
@@ -177,8 +178,8 @@ void pack_all_panels(const Plan& plan, const kernels::KernelTable<T>& kernel, co
     const int64_t of_task = std::max<int64_t>(1, items * elems_of_packing_task / (elems + 1));
     const auto pack_item = [&](int64_t item, int thread) {
         const int64_t part = item / classes % parts, at = item / classes / parts;  // of the class, or of all maps
-        const MapPlan& m = alike ? plan.maps[static_cast<size_t>(item % classes)]
-                                 : map_of(plan, &MapPlan::first_packing_block, at);
+        const MapPlan& m =
+            alike ? plan.maps[static_cast<size_t>(item % classes)] : map_of(plan, &MapPlan::first_packing_block, at);
         const PatchBlocks& own = *patches(m);
         const int64_t of_map = alike ? at : at - m.first_packing_block;
         const int64_t index = of_map % own.count(), group = of_map / own.count();

@@ -84,7 +84,8 @@ void transpose_panel(const void* from_src, const int64_t* offsets, int64_t colum
     // forward, 1.3 to 1.5 times the input gradient.  Where columns are pixels, hardware does, and asking costs 10 %.)
     constexpr int64_t other_page = 2048 / static_cast<int64_t>(sizeof(S));
     const auto apart = [](int64_t a, int64_t b) { return b - a >= other_page; };
-    const bool asks = (columns > 1 && apart(offsets[0], offsets[1])) || (run_count > 1 && apart(runs[0].src, runs[1].src));
+    const bool asks =
+        (columns > 1 && apart(offsets[0], offsets[1])) || (run_count > 1 && apart(runs[0].src, runs[1].src));
     const int64_t ahead = asks ? runs[run_count - 1].src + runs[run_count - 1].count - runs[0].src : 0;
     // The last block of columns goes first: what its stores spill into the next row is overwritten by the first block.
     for (int64_t block = (columns - 1) / lanes; block >= 0; --block) {

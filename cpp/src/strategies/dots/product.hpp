@@ -52,8 +52,8 @@ void run_dot_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
         const GroupOperands<T> own(plan, operands, bias, task, group);
         const T* const x = own.source.plain() + task.pixels.lo[0] * plan.source.strides.batch;
-        const T* const w = operands.w.plain() + group * plan.weights.group +
-                           task.channel_lo * plan.weights.result_channel;
+        const T* const w =
+            operands.w.plain() + group * plan.weights.group + task.channel_lo * plan.weights.result_channel;
         T* const to = own.result + task.pixels.lo[0] * pitch;
         for (int64_t n = 0; n < samples && !own.accumulate; ++n)
             if (own.bias != nullptr) std::copy_n(own.bias, task.channels, to + n * pitch);

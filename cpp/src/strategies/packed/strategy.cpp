@@ -69,8 +69,8 @@ Fit fit(const Plan& draft, const Setting& setting) {
     MapPlan m = heaviest_map(draft);
     m.in_place = in_place(draft, m.map);
     Fit fit;
-    fit.estimate = draft.pass == Pass::weight_grad ? sum_estimate(draft, setting.kernels, m)
-                                                   : product_estimate(draft, setting, m);
+    fit.estimate =
+        draft.pass == Pass::weight_grad ? sum_estimate(draft, setting.kernels, m) : product_estimate(draft, setting, m);
     return fit;
 }
 

@@ -201,11 +201,15 @@ def totals(cases: Sequence[Case]) -> Table:
     A contestant that did not run all of the layers has no total.
     """
     table = [["network, pass", "layers", "convpp", *RUN_NETWORKS, *(f"{peer} / convpp" for peer in RUN_NETWORKS)]]
-    kinds = list(dict.fromkeys(layer.suite for layer in read_layers(TABLES["convbench"])))
-    sets = {name: (name,) for name in (*NETWORKS, *kinds)} | {"convbench": tuple(kinds)}
-    for network, suites in sets.items():
-        of_network = [case for case in cases if case.suite in suites]
-        everything = sum(layer.count for layer in all_layers() if layer.suite in suites)
+    sets = {name: [layer for layer in read_layers() if layer.suite == name] for name in NETWORKS}
+    convbench = read_layers(TABLES["convbench"])
+    for kind in dict.fromkeys(layer.suite for layer in convbench):
+        sets[f"convbench {kind}"] = [layer for layer in convbench if layer.suite == kind]
+    sets["convbench"] = convbench
+    for network, layers in sets.items():
+        rows = {layer.row_id for layer in layers}
+        of_network = [case for case in cases if case.row in rows]
+        everything = sum(layer.count for layer in layers)
         for name in (*PASSES, "all passes"):
             chosen = [case for case in of_network if name in (case.op, "all passes")]
             passes = len({case.op for case in chosen})

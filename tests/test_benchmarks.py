@@ -64,7 +64,7 @@ def test_cases_come_back_from_files_of_which_the_later_one_counts(tmp_path: Path
     assert (read[0].algorithm, read[1].best_ratio) == ("winograd", 2.0)
     assert read[0].rate == LAYERS["lenet/question"].flops / 0.125e9
     kept = results.read_cases(sorted((BENCHMARKS / "results").glob("compare*.csv")))
-    assert set() < {case.row for case in kept} <= set(LAYERS)
+    assert set() < {case.row for case in kept} <= {layer.row_id for layer in results.all_layers()}
     assert growth.read_csv(BENCHMARKS / "results" / "growth.csv")
 
 
@@ -78,6 +78,24 @@ def test_totals_count_each_layer_as_often_as_the_network_has_it() -> None:
     part = [a_case("vgg16/conv3x3_512-512@14", "forward", convpp=0.001, torch=0.002, onnxruntime=0.004)]
     part.append(a_case("vgg16/conv3x3_3-64@224", "forward", convpp=0.002, torch=0.002))
     assert results.totals(part)[1:] == [["vgg16, forward", "4 of 13", "5.0 ms", "8.0 ms", "", "1.60", ""]]
+
+
+def test_the_kinds_of_convbench_are_added_up_as_networks_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [layer for layer in results.all_layers() if layer.suite in ("dilated", "first")]
+    monkeypatch.setattr("cases.LAYERS", {layer.row_id: layer for layer in layers})
+    cases = [a_case(layer.row_id, "forward", convpp=0.001, torch=0.002) for layer in layers]
+    counts = {suite: sum(layer.count for layer in layers if layer.suite == suite) for suite in ("dilated", "first")}
+    table = {row[0]: row[1:4] for row in results.totals(cases)[1:]}
+    assert list(table) == ["convbench first, forward", "convbench dilated, forward", "convbench, forward"]
+    for suite, count in counts.items():
+        assert table[f"convbench {suite}, forward"] == [f"{count} of {count}", f"{count}.0 ms", f"{2 * count}.0 ms"]
+    everything = sum(layer.count for layer in results.read_layers(results.TABLES["convbench"]))
+    assert table["convbench, forward"][0] == f"{sum(counts.values())} of {everything}"
+
+
+def test_a_scipy_filter_is_a_peer_where_it_takes_part() -> None:
+    case = a_case("lenet/question", "forward", convpp=1.0, torch=4.0, onnxruntime=3.0)
+    assert (case.best_ratio, replace(case, seconds=case.seconds | {"scipy": 2.0}).best_ratio) == (3.0, 2.0)
 
 
 def test_summaries_and_what_is_behind() -> None:

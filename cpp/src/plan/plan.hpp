@@ -77,7 +77,8 @@ enum class SumOrder {
     transformed,  // in other domains than the pixels'
 };
 
-// Results without terms: a stride beyond the kernel's reach leaves them between the others.
+// Results without terms: a stride beyond the kernel's reach leaves them between the others.  Tasks that write them along
+// some axes alone write rows as a whole, of results that are filled before all the same.
 enum class Gaps { none, filled_before, written_by_tasks };
 
 // A pass is cut into tasks: (map, block of groups, box of pixels, block of result channels) for forward and input_grad;
@@ -146,6 +147,7 @@ struct Plan {
     std::shared_ptr<const ClassParts> parts;  // of an input gradient whose residue classes are too many for `maps`
     bool reads_padding = false;  // zeros, not what is beyond other boundaries
     Gaps gaps = Gaps::none;
+    size_t gaps_from = 3;  // the first axis along which, as along those after it, tasks write gaps
 
     Samples samples;
     const Strategy* how = nullptr;  // null: the sum has no terms, or there are no results; bias or zeros are written
@@ -193,6 +195,11 @@ inline int64_t workspace_bytes(const Plan& plan, int threads) {
 // The result's extent along an axis, channels first.
 inline int64_t result_extent(const Plan& plan, size_t axis) {
     return (axis == 0 ? plan.result.channel : plan.result.axis[axis - 1]) / plan.result.axis[axis];
+}
+
+// Results that a task writes for each index of its box along an axis: with the gaps along it, all of a stride.
+inline int64_t cell(const Plan& plan, const IndexMap& map, size_t axis) {
+    return axis < plan.gaps_from ? 1 : map.axis[axis].result_step;
 }
 
 // The blocks of a map's contraction.

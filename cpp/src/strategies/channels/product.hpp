@@ -35,15 +35,17 @@ struct ChannelBuffers {
     LaneCopy<T> copy;
     int64_t* pairs = nullptr;  // offsets of a block's weights
     OrderedSums<T> sums;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
+    T* gap = nullptr;  // channels_first: of each result that has no terms
     kernels::VectorAt* rows = nullptr;  // of pixels
     int64_t* result_rows = nullptr;  // where they begin in the result
 
     ChannelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes) {
-        int64_t pixels = 0, most_runs = 0, most_pairs = 0, rows_most = 0;
+        int64_t pixels = 0, results = 0, most_runs = 0, most_pairs = 0, rows_most = 0;
         for (const MapPlan& m : plan.maps) {
             most_pairs = std::max(most_pairs, m.patches.largest());
             pixels = std::max(pixels, m.boxes.largest() * std::max<int64_t>(m.classes, 1));
+            results = std::max(results, m.boxes.largest() * results_of_pixel(plan, m));
             most_runs = std::max(most_runs, most_result_runs(plan, m));
             rows_most = std::max(rows_most, most_rows(m.boxes.box(0)));
         }
@@ -51,7 +53,8 @@ struct ChannelBuffers {
         rows = carver.take<kernels::VectorAt>(rows_most);
         result_rows = carver.take<int64_t>(plan.channels_last() ? rows_most : 0);
         const bool last = plan.channels_last();
-        sums = {carver, carver.take<T>(pixels * kernel.lanes), kernel.lanes, last ? 0 : pixels, last ? 0 : most_runs};
+        sums = {carver, carver.take<T>(pixels * kernel.lanes), kernel.lanes, last ? 0 : results, last ? 0 : most_runs};
+        gap = carver.take<T>(plan.gaps_from < 3 ? kernel.lanes : 0);
     }
 };
 
@@ -201,12 +204,15 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
     const Stored<T>& source = operands.source(plan.pass);
     const ResultBlock block(plan, task);
     OrderedSums<T> order = buffers.sums;
+    if (plan.gaps_from < 3 && !operands.accumulate) order.gap = buffers.gap;
     if (block.whole) order_area(plan.buffer.strides, block.area, sums_in_order(block.area, lanes), order);
     else order_results(plan, task, order);
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
         T* const result = operands.sums + channel * plan.buffer.strides.channel;
         if (operands.accumulate) order.read(plan.buffer.strides, valid, result);
+        if (order.gap != nullptr && operands.bias) std::copy_n(bias + channel, valid, order.gap);
+        else if (order.gap != nullptr) std::fill_n(order.gap, lanes, T(0));
         for (int64_t b = task.first_block(maps[0].patches); b < task.end_block(maps[0].patches); ++b) {
             const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
             copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, channel, valid}, buffers.copy);

@@ -92,10 +92,12 @@ void block(Plan& plan, const Setting& setting) {
             tasks.channel_block = round_up(tasks.channel_block / 2, lanes);
     }
     const bool one_box = std::all_of(plan.maps.begin(), plan.maps.end(), one_box_of_taps);
-    split_maps(plan, limit, 1, [&](size_t leader) -> int64_t {
+    const auto together = [&](size_t leader) -> int64_t {
         const int64_t classes = one_box ? classes_together(plan, leader, true) : 1;
         return read_together(plan, leader, classes) ? classes : 1;
-    });
+    };
+    if (first && one_box && read_together(plan, 0, static_cast<int64_t>(plan.maps.size()))) write_gaps(plan);
+    split_maps(plan, limit, 1, together);
     if (!first || sums) return;
     // Several vectors a task share what is found out about its pixels.
     const int64_t vectors = box_count(plan) * padded / lanes / (group_tasks_factor * setting.tasks_wanted);

@@ -134,7 +134,7 @@ struct Plan {
     bool converts() const { return dtype == DType::bfloat16 || dtype == DType::float16; }
     bool empty() const { return how == nullptr; }
 
-    ConvProblem problem;  // of one sample where each has weights of its own
+    ConvProblem problem;  // the Setting's
     Pass pass;
     DType dtype;
     Isa isa;
@@ -143,6 +143,7 @@ struct Plan {
     SourceElements source;
     TensorStrides result;  // weight_grad: of dy
     WeightStrides weights;
+    int64_t bias_elems = 1;  // result channels that have the same bias
     std::vector<MapPlan> maps;
     std::shared_ptr<const ClassParts> parts;  // of an input gradient whose residue classes are too many for `maps`
     bool reads_padding = false;  // zeros, not what is beyond other boundaries

@@ -11,6 +11,7 @@
 
 #include "plan/class_parts.hpp"
 #include "plan/halo.hpp"
+#include "plan/one_pixel.hpp"
 #include "plan/plan.hpp"
 #include "strategies/strategy.hpp"
 
@@ -75,6 +76,11 @@ Setting one_sample(const Setting& setting, Layout layout) {
     g.layout = layout;
     g.batch = 1;
     sample.problem = ConvProblem(g);
+    if (setting.pass == Pass::input_grad && layout == Layout::channels_first) {
+        const ConvProblem joined = with_joined_pixels(sample.problem);
+        if (joined.geometry().in_channels != g.in_channels) sample.classes = all_classes(joined);
+        sample.problem = joined;
+    }
     return sample;
 }
 
@@ -256,6 +262,7 @@ Plan::Plan(const Setting& setting)
     const TensorStrides x = x_strides(problem), y = y_strides(problem);
     source = {to_input ? out : in, to_input ? y : x};
     result = buffer.strides = to_input ? x : y;
+    bias_elems = setting.bias_elems;
     tasks.groups = g.groups;
     tasks.channels = to_input ? in : out;
     tasks.parallel = setting.parallel;

@@ -42,13 +42,13 @@ void fill_results(const Plan& plan, const Operands<T>& operands, int threads) {
     parallel_parts(rows, elems, threads, [&](int64_t row_lo, int64_t row_count) {
         T sums[piece] = {};
         const bool once = last && row <= piece;  // all rows begin alike
-        for (int64_t c = 0; bias && once && c < row; ++c) sums[c] = bias[c % channels];
+        for (int64_t c = 0; bias && once && c < row; ++c) sums[c] = bias[c % channels / plan.bias_elems];
         for (int64_t i = row_lo; i < row_lo + row_count; ++i) {
-            if (bias && !last) std::fill_n(sums, piece, bias[i % channels]);
+            if (bias && !last) std::fill_n(sums, piece, bias[i % channels / plan.bias_elems]);
             const int64_t length = std::min(row, elems - i * row);
             for (int64_t j = 0; j < length; j += piece) {
                 const int64_t count = std::min(piece, length - j), at = i * row + j;
-                for (int64_t c = 0; bias && last && !once && c < count; ++c) sums[c] = bias[j + c];
+                for (int64_t c = 0; bias && last && !once && c < count; ++c) sums[c] = bias[(j + c) / plan.bias_elems];
                 apply_epilogue(kernel, operands.epilogue.from(at), {sums, count, 1, count}, operands.result + at,
                                count);
             }

@@ -217,6 +217,7 @@ int64_t plan_bytes(const Plan& plan);
 
 // In words, as explain prints it.
 std::string describe_blocking(const Plan& plan);
-std::string describe_direct(const Plan& plan, bool classes_are_one_product = false);
+// `products`: that several residue classes are; 0: each is one of its own.
+std::string describe_direct(const Plan& plan, int64_t products = 0);
 
 }  // namespace convpp

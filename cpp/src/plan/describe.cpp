@@ -31,8 +31,8 @@ std::string describe_direct(const Plan& plan, int64_t products) {
            (products == 0   ? "; "
             : products == 1 ? " as one product; "
                             : " as " + text(products) + " products; ") +
-           plan.how->in_words +
-           (plan.order == SumOrder::pairs ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "");
+           plan.how->in_words + (plan.order == SumOrder::pairs ? ", two channels at once" : "") +
+           (m.in_place ? ", read in place" : "");
 }
 
 int64_t plan_bytes(const Plan& plan) {

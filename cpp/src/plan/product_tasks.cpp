@@ -93,7 +93,8 @@ void write_gaps(Plan& plan) {
     for (const MapPlan& m : plan.maps)
         if (m.patches.sections() != plan.maps[0].patches.sections()) return;
     int64_t left = static_cast<int64_t>(most_classes);  // for the same reason
-    while (plan.gaps_from > 0 && axis[plan.gaps_from - 1].result_step <= left) left /= axis[--plan.gaps_from].result_step;
+    while (plan.gaps_from > 0 && axis[plan.gaps_from - 1].result_step <= left)
+        left /= axis[--plan.gaps_from].result_step;
     if (plan.gaps_from == 0) plan.gaps = Gaps::written_by_tasks;
 }
 
@@ -185,8 +186,8 @@ void buffer_results(Plan& plan) {
                 hi = std::max(hi, start(m));
             }
             const int64_t step = maps->map.axis[a].result_step;
-            const int64_t all = cell(plan, maps->map, a) > 1 ? box.extent(a + 1) * step
-                                                             : (box.extent(a + 1) - 1) * step + 1 + hi - lo;
+            const int64_t all =
+                cell(plan, maps->map, a) > 1 ? box.extent(a + 1) * step : (box.extent(a + 1) - 1) * step + 1 + hi - lo;
             most[a] = std::max(most[a], all);
         }
     }

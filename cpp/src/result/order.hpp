@@ -132,7 +132,8 @@ struct AxisClasses {
             const int64_t hi = std::min(task.pixels.hi[axis + 1] * step, result_extent(plan, axis));
             const size_t own = count;
             for (int64_t start = lo; start < lo + step; ++start)
-                if (std::none_of(classes.begin(), classes.begin() + own, [&](const Class& c) { return c.start == start; }))
+                if (std::none_of(classes.begin(), classes.begin() + own,
+                                 [&](const Class& c) { return c.start == start; }))
                     classes[count++] = {start, ceil_div(hi - start, step), -1};
         }
         std::sort(classes.begin(), classes.begin() + count,
@@ -192,8 +193,7 @@ void order_results(const Plan& plan, const ProductTask& task, OrderedSums<T>& or
                     for (size_t i = 0; i < width.count; ++i) {
                         const Class& column = width.classes[i];
                         const bool gap = none || column.map < 0;
-                        T* from = gap ? order.gap
-                                      : sums_of(slice.map + row.map + column.map, row_index * column.count);
+                        T* from = gap ? order.gap : sums_of(slice.map + row.map + column.map, row_index * column.count);
                         const int64_t pitch = gap ? 0 : order.pitch;
                         T** to = order.in_order + order.pixel_count + i;
                         for (int64_t w = 0; w < column.count; ++w, to += width.step, from += pitch) *to = from;
@@ -203,8 +203,7 @@ void order_results(const Plan& plan, const ProductTask& task, OrderedSums<T>& or
                 width.for_each([&](const Class& column, int64_t w, int64_t at_width) {
                     const bool gap = none || column.map < 0;
                     order.in_order[order.pixel_count] =
-                        gap ? order.gap
-                            : sums_of(slice.map + row.map + column.map, row_index * column.count + w);
+                        gap ? order.gap : sums_of(slice.map + row.map + column.map, row_index * column.count + w);
                     order.add(line + at_width * s.axis[2], 1);
                 });
             });

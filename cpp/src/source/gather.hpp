@@ -47,8 +47,7 @@ void gather_lanes(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     for (int64_t b = 0; b < blocks; ++b)
         for (int64_t lane = 0; lane < lanes; ++lane) {
             // (Lanes beyond the channels repeat the last one.)
-            const int64_t channel =
-                block.channel + std::min(b / group.source * lanes + lane, block.channels - 1);
+            const int64_t channel = block.channel + std::min(b / group.source * lanes + lane, block.channels - 1);
             const int64_t row = channel / group.result * group.source + b % group.source - first;
             gather.row_of_lane[b * lanes + lane] = gather.rows + row * lanes;
         }

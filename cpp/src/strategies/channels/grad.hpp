@@ -78,8 +78,8 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             const kernels::PixelRows rows = pixel_rows(pixels, view, false, dy_step, dy_row, buffers.pixel_rows);
             for (int64_t v = from / lanes; v < ceil_div(to, lanes); ++v)
                 add_sums(taps.size() * channels.copies(), buffers.copy.offsets, rows, lane_run,
-                         view.base.plain() + v * channels.copies() * layout.elems,
-                         dy + v * dy_vector, sums + v * product.block.size() * lanes);
+                         view.base.plain() + v * channels.copies() * layout.elems, dy + v * dy_vector,
+                         sums + v * product.block.size() * lanes);
         };
         int64_t* at = buffers.dy_offset;
         if (in_place > 0) for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) { *at++ = offset; });

@@ -111,8 +111,7 @@ template <class T, class Buffers>
 void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const Stored<T>& source,
                    const LaneBlock& block, const Buffers& buffers) {
     const ChannelsPlan& channels = own<ChannelsPlan>(plan);
-    if (channels.gathers)
-        gather_lanes(plan, kernel, m, source, block, channels.group, buffers.gather, buffers.copy.at);
+    if (channels.gathers) gather_lanes(plan, kernel, m, source, block, channels.group, buffers.gather, buffers.copy.at);
     else copy_lanes(plan, kernel, m, source, block, buffers.copy);
 }
 
@@ -122,7 +121,8 @@ SourceView<T> view_channels(const Plan& plan, const MapPlan& m, const Box& pixel
                             const CopyLayout& layout, const LaneCopy<T>& copy) {
     const SourceView<T> view = copy.view_of(m, pixels, taps, layout);
     for (int64_t i = 1; i < own<ChannelsPlan>(plan).copies(); ++i)
-        for (int64_t t = 0; t < taps.size(); ++t) copy.offsets[i * taps.size() + t] = copy.offsets[t] + i * layout.elems;
+        for (int64_t t = 0; t < taps.size(); ++t)
+            copy.offsets[i * taps.size() + t] = copy.offsets[t] + i * layout.elems;
     return view;
 }
 

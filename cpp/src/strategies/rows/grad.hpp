@@ -48,8 +48,9 @@ void convert_dy(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
             for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d, to += height * length) {
                 const Stored<T> rows = dy + (c * from.channel + n * from.batch + d * from.axis[0] +
                                              pixels.lo[2] * from.axis[1] + pixels.lo[3]);
-                reading(kernel, dy).copy_rows(rows.at, from.axis[1], 1, joined ? 1 : height,
-                                              joined ? height * length : length, to, length, dy.end);
+                reading(kernel, dy)
+                    .copy_rows(rows.at, from.axis[1], 1, joined ? 1 : height, joined ? height * length : length, to,
+                               length, dy.end);
             }
 }
 
@@ -70,10 +71,10 @@ void sum_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const Sum
         const bool converts = plan.converts();
         if (fresh) {
             const Box copied{{0, 0, 0, 0}, {pixels.extent(0), pixels.extent(1), pixels.extent(2), pixels.extent(3)}};
-            find_row_vectors(plan.maps[0].map,
-                             converts ? dense_strides(1, {copied.hi[1], copied.hi[2], copied.hi[3]}, "dy") : plan.result,
-                             converts ? copied : pixels, view.step, kernel.lanes, false, buffers.writing.offsets,
-                             buffers.vectors);
+            find_row_vectors(
+                plan.maps[0].map,
+                converts ? dense_strides(1, {copied.hi[1], copied.hi[2], copied.hi[3]}, "dy") : plan.result,
+                converts ? copied : pixels, view.step, kernel.lanes, false, buffers.writing.offsets, buffers.vectors);
         }
         const int64_t at_once = converts ? kernel.dot_tile_rows : product.channels;
         for (int64_t c = 0; c < product.channels; c += at_once) {

@@ -230,8 +230,10 @@ Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting sett
 std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, int threads) {
     std::vector<Candidate> all;
     if (plan.empty() || plan.maps.empty()) return all;
-    const Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
-                          Algorithm::automatic, plan.isa, threads, false);
+    Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
+                    Algorithm::automatic, plan.isa, threads, false);
+    setting.problem = plan.problem;
+    if (plan.pass == Pass::input_grad) setting.classes = all_classes(plan.problem);
     const Plan draft(setting);
     Plan direct = draft;
     order_sums(direct, pairs_are_faster(setting, draft));

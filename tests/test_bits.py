@@ -47,6 +47,11 @@ GEOMETRIES = {
     "one channel": Geometry(3, 1, 1, (61, 67), (9, 9), padding=4),
     "deep": Geometry(3, 130, 24, (9, 11), (3, 3), padding=1),
     "long signal": Geometry(3, 2, 3, (3001,), (129,), padding="same"),
+    "one pixel": Geometry(5, 6, 40, (7, 9), (7, 9)),
+    "one pixel along an axis": Geometry(4, 6, 30, (7, 19), (9, 3), padding=1, flip=True),
+    "depthwise, stride beyond the kernel": Geometry(4, 35, 35, (40, 41), (2, 2), stride=3, groups=35),
+    "products of classes": Geometry(3, 1, 20, (61, 64), (20, 20), stride=20),
+    "groups of one and three": Geometry(4, 20, 60, (19, 23), (3, 3), padding=1, groups=20),
     "volume": Geometry(3, 9, 17, (9, 11, 13), (3, 3, 3), padding=1),
 }
 #: Results in which a sample has bits of its own; dw and db are sums over the batch.

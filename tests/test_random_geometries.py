@@ -243,6 +243,29 @@ LARGE = [
     Geometry(2, 3, 4, (5000,), (7,), padding="causal", dilation=513),
     Geometry(2, 5, 7, (40, 41), (3, 3), padding="same", dilation=(17, 64), stride=(2, 3)),
     Geometry(1, 4, 6, (9, 10, 11), (2, 3, 2), padding="full", dilation=(100, 2, 37), groups=2),
+    # Outputs of one pixel, or of one along some axes.
+    Geometry(9, 3, 70, (16, 16), (16, 16), bias=True),
+    Geometry(5, 20, 33, (4, 4), (4, 4), flip=True),
+    Geometry(4, 12, 12, (5, 6), (5, 6), groups=12, bias=True),
+    Geometry(3, 8, 18, (3, 4, 5), (3, 4, 5), groups=2, stride=(1, 9, 2)),
+    Geometry(3, 5, 4, (7, 20), (9, 3), padding=(1, 2), bias=True),
+    Geometry(3, 6, 9, (11, 8), (4, 8), padding=((-1, 2), (0, 0)), dilation=(3, 1)),
+    Geometry(2, 3, 5, (1200,), (1200,)),
+    # Strides beyond the kernel, with several residue classes.
+    Geometry(2, 48, 48, (31, 29), (2, 2), stride=3, groups=48, bias=True),
+    Geometry(2, 40, 40, (9, 10, 11), (2, 1, 2), stride=(2, 2, 3), groups=40),
+    Geometry(1, 17, 17, (31, 30), (4, 4), stride=5, groups=17, bias=True),
+    Geometry(3, 1, 2, (50, 51), (2, 2), stride=3, bias=True),
+    Geometry(2, 70, 66, (20, 21), (2, 2), stride=3, padding=1),
+    # More residue classes than a product takes: planes, rows, parts of a row.
+    Geometry(2, 2, 5, (4, 32, 35), (2, 16, 16), stride=(2, 16, 16)),
+    Geometry(2, 1, 3, (61, 64), (20, 20), stride=20, bias=True),
+    Geometry(2, 1, 3, (1300,), (301,), stride=300),
+    # Groups of unequal or odd channels.
+    Geometry(2, 20, 60, (19, 20), (3, 3), padding=1, groups=20, bias=True),
+    Geometry(2, 21, 21, (300,), (5,), groups=7, dilation=2),
+    Geometry(2, 32, 16, (15, 16), (3, 2), stride=2, groups=16, flip=True),
+    Geometry(1, 9, 27, (20, 30), (19, 17), padding=3, groups=9),
 ]
 
 

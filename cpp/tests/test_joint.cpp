@@ -151,4 +151,24 @@ TEST_CASE("first layers with a stride are computed with all residue classes in o
                 }
 }
 
+TEST_CASE("more residue classes than a product takes are several products, of whole planes, rows, or parts of a row") {
+    const auto products = [](const Extents& patch) {
+        Geometry g = conv(3, 1, 1, 8, {2 * patch[0], 3 * patch[1], 3 * patch[2]}, patch);
+        g.stride = patch;
+        const Plan plan =
+            make_plan(ConvProblem(g), Pass::input_grad, DType::float32, Algorithm::automatic, available_isas().back());
+        REQUIRE(strategy_of(plan) == "flat");
+        std::vector<size_t> classes;
+        for (const JointPlan& joint : own<FlatPlan>(plan).joints) classes.push_back(joint.shifts.size());
+        return classes;
+    };
+    using Classes = std::vector<size_t>;
+    CHECK(products({1, 16, 16}) == Classes{256});
+    CHECK(products({2, 16, 16}) == Classes{256, 256});
+    CHECK(products({5, 10, 10}) == Classes{200, 200, 100});
+    CHECK(products({1, 20, 20}) == Classes{200, 200});
+    CHECK(products({2, 17, 17}) == Classes{153, 136, 153, 136});
+    CHECK(products({1, 2, 300}) == Classes{150, 150, 150, 150});
+}
+
 }  // namespace convpp::test

@@ -70,14 +70,32 @@ TEST_CASE("boxes of rows that are read in place hold many chunks, as far as the 
     }
 }
 
-TEST_CASE("as many results as sources of a group are computed in vectors of channels, for each sample's weights too") {
+TEST_CASE("small groups are computed in vectors of channels, for each sample's weights too") {
     Geometry g = conv2d(2, 32, 32, 20, 20, 3, 1, 1, 1, 32);
     g.layout = Layout::channels_last;
     CHECK(strategy_of(plan_of(ConvProblem(g), Pass::forward)) == "channels");
     g.per_sample = true;
     CHECK(strategy_of(plan_of(ConvProblem(g), Pass::forward)) == "channels");
     g.per_sample = false;
-    g.out_channels = 64;  // two results of each channel
+    // Two results of each channel, or three of three, are gathered, in channels last alone.
+    for (const int64_t results : {2, 3}) {
+        g.out_channels = 32 * results;
+        g.in_channels = results == 3 ? g.out_channels : 32;
+        for (const Isa isa : available_isas()) {
+            const IsaScope scope(isa);
+            const bool few = results * g.in_channels / 32 <= kernel_shapes(isa, DType::float32).shape[0].lanes;
+            for (const Layout layout : both_layouts)
+                for (const Pass pass : all_passes) {
+                    g.layout = layout;
+                    INFO(std::string(name(isa)), ", ", std::string(name(pass)), ", ", results);
+                    CHECK((strategy_of(plan_of(ConvProblem(g), pass)) == "channels") ==
+                          (few && layout == Layout::channels_last));
+                }
+        }
+    }
+    g.layout = Layout::channels_last;
+    g.in_channels = 32;
+    g.out_channels = 32 * 9;  // which fill most of a vector themselves
     for (const Pass pass : all_passes) CHECK(strategy_of(plan_of(ConvProblem(g), pass)) != "channels");
 }
 

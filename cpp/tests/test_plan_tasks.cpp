@@ -11,11 +11,18 @@
 namespace convpp::test {
 namespace {
 
-// Counts the results that a task writes with Gaps::written_by_tasks; false if its pixels are not where their map says.
+// Counts the results of a task that writes gaps; false if its pixels are not where their maps say.
 bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at, std::vector<int>& count) {
-    const int64_t pixels = task.pixels.elems(), results = pixels * results_of_pixel(plan, task.map);
-    std::vector<float> sums(static_cast<size_t>(pixels) + 1);  // and the gap
-    std::vector<float*> in_order(static_cast<size_t>(results));
+    std::vector<int64_t> offset;  // of the pixels of all maps
+    for (const MapPlan* m = &task.map; m != &task.map + task.map.classes; ++m) {
+        const Box own = pixels_of(*m, task.pixels);
+        std::vector<int64_t> of_map(static_cast<size_t>(own.elems()));
+        result_offsets(m->map, plan.result, own, of_map.data());
+        offset.insert(offset.end(), of_map.begin(), of_map.end());
+    }
+    const auto pixels = static_cast<int64_t>(offset.size());
+    std::vector<float> sums(offset.size() + 1);  // and the gap
+    std::vector<float*> in_order(static_cast<size_t>(task.map.boxes.largest() * results_of_pixel(plan, task.map)));
     std::vector<ResultRun> runs(static_cast<size_t>(most_result_runs(plan, task.map)));
     OrderedSums<float> order;
     order.sums = sums.data();
@@ -24,17 +31,14 @@ bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at
     order.in_order = in_order.data();
     order.runs = runs.data();
     order_results(plan, task, order);
-    std::vector<int64_t> offset(static_cast<size_t>(pixels));
-    result_offsets(task.map.map, plan.result, task.pixels, offset.data());
+    if (order.pixel_count > static_cast<int64_t>(in_order.size())) return false;
     int64_t found = 0;
     for (int64_t r = 0; r < order.run_count; ++r) {
         const ResultRun& run = runs.at(static_cast<size_t>(r));
         for (int64_t i = 0; i < run.count; ++i) {
             const int64_t pixel = in_order.at(static_cast<size_t>(run.first + i)) - sums.data();
-            if (pixel < pixels) {
-                if (pixel != found || offset[static_cast<size_t>(found)] != run.offset + i) return false;
-                ++found;
-            }
+            if (pixel < pixels && offset[static_cast<size_t>(pixel)] != run.offset + i) return false;
+            found += pixel < pixels;
             for (int64_t channel = task.channel_lo; channel < task.channel_lo + task.channels; ++channel)
                 ++count.at(static_cast<size_t>(group_at + run.offset + i + channel * plan.result.channel));
         }
@@ -46,7 +50,7 @@ bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at
 // are filled because nothing is summed into them.
 bool products_cover_results(const ConvProblem& whole, const Plan& plan) {
     const ConvProblem problem = planned_part(whole);
-    const bool forward = plan.pass == Pass::forward, writes_gaps = plan.gaps == Gaps::written_by_tasks;
+    const bool forward = plan.pass == Pass::forward, writes_gaps = plan.gaps_from < 3;
     std::vector<int> count(static_cast<size_t>(forward ? problem.y_elems() : problem.x_elems()));
     for (int64_t index = 0; index < plan.tasks.count; ++index) {
         const ProductTask task(plan, index);
@@ -99,10 +103,36 @@ TEST_CASE("results without terms are written by the tasks, or filled in before")
                     INFO(std::string(name(isa)), " ", std::string(name(layout)), " stride ", stride);
                     const bool transposes = layout == Layout::channels_first && strategy_of(plan) == "indirect";
                     const bool writes_gaps = plan.gaps == Gaps::written_by_tasks;
-                    CHECK(writes_gaps == (stride == 2 && transposes));  // 5 x 5 would be too many for a task
+                    CHECK(writes_gaps == (stride == 2 && transposes));  // 5 x 5 would be too many for a task,
+                    if (stride == 5 && transposes) CHECK(plan.gaps_from == 2);  // which writes whole rows
                     CHECK((plan.gaps == Gaps::filled_before) == (stride > 1 && !writes_gaps));
                     if (isa == Isa::avx512 && layout == Layout::channels_first && stride == 2) CHECK(transposes);
                 }
+    }
+}
+
+TEST_CASE("strides beyond the kernel's reach leave tasks whole rows, planes, or volumes") {
+    const auto gaps_from = [](const Extents& kernel, const Extents& stride, int64_t channels, int64_t groups) {
+        Geometry g = conv(3, 2, channels, channels, {9, 20, 22}, kernel);
+        g.groups = groups;
+        g.stride = stride;
+        const Plan plan = plan_of(ConvProblem(g), Pass::input_grad);
+        CHECK((plan.gaps == Gaps::written_by_tasks) == (plan.gaps_from == 0));
+        CHECK(products_cover_results(ConvProblem(g), plan));
+        CHECK((strategy_of(plan) == "channels" || groups == 1));
+        return plan.gaps_from;
+    };
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const int64_t groups : {40, 39}) {
+            INFO(std::string(name(isa)), ", ", groups, " groups");
+            CHECK(gaps_from({2, 2, 2}, {2, 2, 3}, groups, groups) == 0);
+            CHECK(gaps_from({1, 2, 1}, {2, 2, 3}, groups, groups) == 0);
+            CHECK(gaps_from({2, 2, 2}, {3, 3, 3}, groups, groups) == 1);  // 27 would be too many
+            CHECK(gaps_from({1, 4, 3}, {1, 5, 4}, groups, groups) == 2);
+            CHECK(gaps_from({1, 1, 2}, {1, 1, 17}, groups, groups) == 3);
+            CHECK(gaps_from({1, 2, 2}, {1, 2, 2}, groups, groups) == 3);  // there are none
+        }
     }
 }
 

@@ -74,11 +74,11 @@ TEST_CASE_TEMPLATE("without memory for the workspace a call throws, and the resu
     // 2^47 packed weights are more than an address space holds. Their array is not there: it is not read before. (Two
     // residue classes: with one, and so few pixels, each task packs its own weights.)
     constexpr int64_t channels = int64_t(1) << 23;
-    Geometry g = conv(1, 1, channels, channels, {1, 1, 2}, {1, 1, 2});
+    Geometry g = conv(1, 1, channels, channels, {1, 1, 4}, {1, 1, 2});
     g.stride[2] = 2;
     const ConvProblem problem(g);
     const Convolution convolution(problem, Pass::input_grad, dtype_of<T>);
-    Array<T> dy(channels), dx(2 * channels, guards), w(1);
+    Array<T> dy(2 * channels), dx(4 * channels, guards), w(1);
     check_refused<std::bad_alloc>(dx, "",
                                   [&] { convolution.execute(dy.in(), {w.data(), problem.w_elems()}, {}, dx.out()); });
 }

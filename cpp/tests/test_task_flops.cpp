@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "geometries.hpp"
+#include "plan/one_pixel.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -11,7 +12,9 @@ namespace {
 double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 // What input_grad multiplies, counted axis by axis: the pairs (h, r) with h + lo - r*dilation divisible by the stride.
-double input_grad_flops(const ConvProblem& problem) {
+// (Where dy has one pixel, the stride is none that leaves a tap out.)
+double input_grad_flops(const ConvProblem& whole) {
+    const ConvProblem problem = with_taps_apart(whole);
     const Geometry& g = problem.geometry();
     int64_t flops = 2 * g.batch * g.out_channels * (g.in_channels / g.groups);
     for (size_t a = 0; a < 3; ++a) {

@@ -9,6 +9,7 @@
 
 #include "convolution_cases.hpp"
 #include "machine/workspace.hpp"
+#include "plan/one_pixel.hpp"
 #include "plan/plan.hpp"
 #include "strategies/strategy.hpp"
 
@@ -235,6 +236,8 @@ TEST_CASE("the tasks' operations add up") {
             if (pass == Pass::input_grad && g.stride != Extents{1, 1, 1}) continue;
             INFO(std::string(name(pass)), ": ", describe(g));
             const ConvProblem problem(g);
+            // (Directly, taps that read padding alone are left out, where dy has one pixel.)
+            if (pass == Pass::input_grad && with_taps_apart(problem).geometry().stride != g.stride) continue;
             const Convolution winograd(problem, pass, DType::float32, Algorithm::winograd);
             const Convolution direct(problem, pass, DType::float32, Algorithm::direct);
             const auto sum = [](const Convolution& convolution) {

@@ -19,7 +19,7 @@ std::string describe_samples(const Plan& plan) {
 
 }  // namespace
 
-std::string describe_direct(const Plan& plan, bool classes_are_one_product) {
+std::string describe_direct(const Plan& plan, int64_t products) {
     const MapPlan& m = plan.maps.front();
     const bool sums = plan.pass == Pass::weight_grad, by_pixel = plan.tile.pixels_are_columns;
     const std::string pixels = sums ? " patch elements" : " pixels";
@@ -28,8 +28,11 @@ std::string describe_direct(const Plan& plan, bool classes_are_one_product) {
            text(plan.tasks.channel_block) + " channels x " + text(m.boxes.largest()) + " pixels; " +
            text(m.patches.count()) + " blocks of up to " + text(m.patches.largest()) + " (channel, tap) pairs; " +
            text(static_cast<int64_t>(plan.maps.size())) + (plan.maps.size() == 1 ? " index map" : " residue classes") +
-           (classes_are_one_product ? " as one product; " : "; ") + plan.how->in_words +
-           (plan.order == SumOrder::pairs ? ", two channels at once" : "") + (m.in_place ? ", read in place" : "");
+           (products == 0   ? "; "
+            : products == 1 ? " as one product; "
+                            : " as " + text(products) + " products; ") +
+           plan.how->in_words + (plan.order == SumOrder::pairs ? ", two channels at once" : "") +
+           (m.in_place ? ", read in place" : "");
 }
 
 int64_t plan_bytes(const Plan& plan) {

@@ -78,7 +78,8 @@ enum class SumOrder {
     transformed,  // in other domains than the pixels'
 };
 
-// Results without terms: a stride beyond the kernel's reach leaves them between the others.
+// Results without terms: a stride beyond the kernel's reach leaves them between the others.  Tasks that write them along
+// some axes alone write rows as a whole, of results that are filled before all the same.
 enum class Gaps { none, filled_before, written_by_tasks };
 
 // A pass is cut into tasks: (map, block of groups, box of pixels, block of result channels) for forward and input_grad;
@@ -134,7 +135,7 @@ struct Plan {
     bool converts() const { return dtype == DType::bfloat16 || dtype == DType::float16; }
     bool empty() const { return how == nullptr; }
 
-    ConvProblem problem;  // of one sample where each has weights of its own
+    ConvProblem problem;  // the Setting's
     Pass pass;
     DType dtype;
     Isa isa;
@@ -143,10 +144,12 @@ struct Plan {
     SourceElements source;
     TensorStrides result;  // weight_grad: of dy
     WeightStrides weights;
+    int64_t bias_elems = 1;  // result channels that have the same bias
     std::vector<MapPlan> maps;
     std::shared_ptr<const ClassParts> parts;  // of an input gradient whose residue classes are too many for `maps`
     bool reads_padding = false;  // zeros, not what is beyond other boundaries
     Gaps gaps = Gaps::none;
+    size_t gaps_from = 3;  // the first axis along which, as along those after it, tasks write gaps
 
     Samples samples;
     const Strategy* how = nullptr;  // null: the sum has no terms, or there are no results; bias or zeros are written
@@ -196,6 +199,11 @@ inline int64_t result_extent(const Plan& plan, size_t axis) {
     return (axis == 0 ? plan.result.channel : plan.result.axis[axis - 1]) / plan.result.axis[axis];
 }
 
+// Results that a task writes for each index of its box along an axis: with the gaps along it, all of a stride.
+inline int64_t cell(const Plan& plan, const IndexMap& map, size_t axis) {
+    return axis < plan.gaps_from ? 1 : map.axis[axis].result_step;
+}
+
 // The blocks of a map's contraction.
 PatchBlocks blocks_of(const Plan& plan, const IndexMap& map);
 
@@ -210,6 +218,7 @@ int64_t plan_bytes(const Plan& plan);
 
 // In words, as explain prints it.
 std::string describe_blocking(const Plan& plan);
-std::string describe_direct(const Plan& plan, bool classes_are_one_product = false);
+// `products`: that several residue classes are; 0: each is one of its own.
+std::string describe_direct(const Plan& plan, int64_t products = 0);
 
 }  // namespace convpp

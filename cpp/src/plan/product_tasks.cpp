@@ -70,20 +70,32 @@ int64_t classes_together(const Plan& plan, size_t leader, bool planes) {
     const int64_t step = plan.maps[leader].map.axis[2].result_step;
     const int64_t most = static_cast<int64_t>(most_classes),
                   left = std::min(most + 1, static_cast<int64_t>(plan.maps.size() - leader));
-    const auto alike = [&](size_t a) {  // maps from the leader on that begin where it does, along axes 0 .. a
+    const auto alike = [&](size_t axes) {  // maps from the leader on that begin where it does, along so many axes
         int64_t count = 0;
-        const auto start = [&](int64_t m, size_t b) {
-            return plan.maps[leader + static_cast<size_t>(m)].map.axis[b].result_start;
+        const auto differs = [&](int64_t m) {
+            const MapPlan &first = plan.maps[leader], &other = plan.maps[leader + static_cast<size_t>(m)];
+            for (size_t a = 0; a < axes; ++a)
+                if (other.map.axis[a].result_start != first.map.axis[a].result_start) return true;
+            return other.patches.sections() != first.patches.sections();
         };
-        const auto sections = [&](int64_t m) { return plan.maps[leader + static_cast<size_t>(m)].patches.sections(); };
-        while (count < left && start(count, 0) == start(0, 0) && (a == 0 || start(count, 1) == start(0, 1)) &&
-               sections(count) == sections(0))
-            ++count;
+        while (count < left && !differs(count)) ++count;
         return count;
     };
-    const int64_t in_row = alike(1), in_plane = alike(0);
+    if (plan.gaps_from < 3) return alike(plan.gaps_from);
+    const int64_t in_row = alike(2), in_plane = alike(1);
     if (in_row != step || in_row > most) return 1;
     return planes && in_plane <= most ? in_plane : in_row;
+}
+
+void write_gaps(Plan& plan) {
+    if (plan.gaps != Gaps::filled_before || plan.channels_last()) return;
+    const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+    for (const MapPlan& m : plan.maps)
+        if (m.patches.sections() != plan.maps[0].patches.sections()) return;
+    int64_t left = static_cast<int64_t>(most_classes);  // for the same reason
+    while (plan.gaps_from > 0 && axis[plan.gaps_from - 1].result_step <= left)
+        left /= axis[--plan.gaps_from].result_step;
+    if (plan.gaps_from == 0) plan.gaps = Gaps::written_by_tasks;
 }
 
 void split_maps(Plan& plan, int64_t pixels_most, int64_t lanes, const ClassesFrom& together) {
@@ -91,9 +103,12 @@ void split_maps(Plan& plan, int64_t pixels_most, int64_t lanes, const ClassesFro
         const int64_t classes = together(leader);
         const auto first = plan.maps.begin() + static_cast<std::ptrdiff_t>(leader);
         const auto end = first + static_cast<std::ptrdiff_t>(classes);
-        const auto most = std::max_element(
-            first, end, [](const MapPlan& a, const MapPlan& b) { return a.map.pixels() < b.map.pixels(); });
-        const BoxSplit split = split_pixels(plan, most->map, std::max<int64_t>(pixels_most / classes, 1), lanes);
+        IndexMap most = std::max_element(first, end, [](const MapPlan& a, const MapPlan& b) {
+                            return a.map.pixels() < b.map.pixels();
+                        })->map;
+        for (size_t a = 0; a < 3; ++a)  // of a class with gaps alone, perhaps
+            if (cell(plan, most, a) > 1) most.axis[a].count = ceil_div(result_extent(plan, a), cell(plan, most, a));
+        const BoxSplit split = split_pixels(plan, most, std::max<int64_t>(pixels_most / classes, 1), lanes);
         for (auto m = first; m != end; ++m) {
             m->boxes = split;
             m->classes = m == first ? classes : 0;
@@ -170,9 +185,10 @@ void buffer_results(Plan& plan) {
                 lo = std::min(lo, start(m));
                 hi = std::max(hi, start(m));
             }
-            // Behind the last one, too:
-            const int64_t gap = plan.gaps == Gaps::written_by_tasks ? maps->map.axis[a].result_step : 1;
-            most[a] = std::max(most[a], (box.extent(a + 1) - 1) * maps->map.axis[a].result_step + gap + hi - lo);
+            const int64_t step = maps->map.axis[a].result_step;
+            const int64_t all =
+                cell(plan, maps->map, a) > 1 ? box.extent(a + 1) * step : (box.extent(a + 1) - 1) * step + 1 + hi - lo;
+            most[a] = std::max(most[a], all);
         }
     }
     const int64_t channels =

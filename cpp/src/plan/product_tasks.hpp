@@ -75,6 +75,11 @@ Cut cut_for_threads(const Plan& plan, const Setting& setting, int64_t pixels_mos
 // the rows of the result; with `planes`, also the columns.
 int64_t classes_together(const Plan& plan, size_t leader, bool planes);
 
+// Lets tasks write the results without terms around their own, too, along as many axes as `most_classes` allows: then
+// rows of memory are written once, as a whole.  (Channels first, by tasks of all residue classes along these axes;
+// classes_together finds them.)
+void write_gaps(Plan& plan);
+
 // Finds the boxes of pixels of all maps: of classes that are computed together, those of the one that has the most.
 // `together`: their number, from a map on.
 using ClassesFrom = std::function<int64_t(size_t leader)>;

@@ -12,6 +12,7 @@
 
 #include "plan/class_parts.hpp"
 #include "plan/halo.hpp"
+#include "plan/one_pixel.hpp"
 #include "plan/plan.hpp"
 #include "strategies/strategy.hpp"
 
@@ -86,6 +87,11 @@ Setting one_sample(const Setting& setting, Layout layout) {
     g.layout = layout;
     g.batch = 1;
     sample.problem = ConvProblem(g);
+    if (setting.pass == Pass::input_grad && layout == Layout::channels_first) {
+        const ConvProblem joined = with_joined_pixels(sample.problem);
+        if (joined.geometry().in_channels != g.in_channels) sample.classes = all_classes(joined);
+        sample.problem = joined;
+    }
     return sample;
 }
 
@@ -235,8 +241,10 @@ Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting sett
 std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, int threads) {
     std::vector<Candidate> all;
     if (plan.empty() || plan.maps.empty()) return all;
-    const Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
-                          Algorithm::automatic, plan.isa, threads, false);
+    Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
+                    Algorithm::automatic, plan.isa, threads, false);
+    setting.problem = plan.problem;
+    if (plan.pass == Pass::input_grad) setting.classes = all_classes(plan.problem);
     const Plan draft(setting);
     Plan direct = draft;
     order_sums(direct, setting, pairs_are_faster(setting, draft));
@@ -272,6 +280,7 @@ Plan::Plan(const Setting& setting)
     const TensorStrides x = x_strides(problem), y = y_strides(problem);
     source = {to_input ? out : in, to_input ? y : x};
     result = buffer.strides = to_input ? x : y;
+    bias_elems = setting.bias_elems;
     tasks.groups = g.groups;
     tasks.channels = to_input ? in : out;
     tasks.parallel = setting.parallel;

@@ -4,9 +4,22 @@
 #include <algorithm>
 
 #include "machine/cache.hpp"
+#include "plan/one_pixel.hpp"
 #include "problem/checked.hpp"
 
 namespace convpp {
+
+namespace {
+
+// What is carried out in place of a problem: with the same arrays, the same terms, but fewer that read padding.  (The
+// definition, and a transform that is asked for, stay what they are.)
+ConvProblem carried_out(const ConvProblem& problem, Pass pass, Algorithm algorithm) {
+    const bool any = algorithm == Algorithm::automatic || algorithm == Algorithm::direct;
+    if (pass != Pass::input_grad || !any || problem.flops() == 0 || problem.x_elems() == 0) return problem;
+    return with_joined_pixels(with_taps_apart(problem));
+}
+
+}  // namespace
 
 ConvProblem planned_part(const ConvProblem& problem) {
     Geometry g = problem.geometry();
@@ -23,13 +36,16 @@ ConvProblem planned_part(const ConvProblem& problem) {
 // threads.
 Setting::Setting(const ConvProblem& whole, Pass for_pass, DType for_dtype, Algorithm by, Isa on, int for_threads,
                  bool read_taps_only)
-    : problem(planned_part(whole)),
+    : problem(carried_out(planned_part(whole), for_pass, by)),
       samples(whole.geometry().per_sample ? whole.geometry().batch : 1),
       pass(for_pass),
       dtype(for_dtype),
       algorithm(by),
       isa(on),
       kernels(kernel_shapes(on, for_dtype)),
+      bias_elems(result_elems(problem, for_pass) == 0
+                     ? 1
+                     : result_channels(problem.geometry(), for_pass) / result_channels(whole.geometry(), for_pass)),
       elem_bytes(for_dtype == DType::float64 ? 8 : 4),
       // The weight gradient's chunks are made of boxes of pixels: its bits must not depend on the machine's caches.
       cache_bytes(for_pass == Pass::weight_grad ? usual_cache_bytes : convpp::cache_bytes()),

@@ -27,13 +27,15 @@ struct Setting {
     Setting(const ConvProblem& whole, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
             bool only_read);
 
-    ConvProblem problem;  // of one sample where each has weights of its own, else the whole
+    // Of one sample where each has weights of its own, else the whole; or what does the same (plan/one_pixel.hpp).
+    ConvProblem problem;
     int64_t samples;      // that have weights of their own; else 1
     Pass pass;
     DType dtype;
     Algorithm algorithm;
     Isa isa;
     KernelShapes kernels;
+    int64_t bias_elems;   // result channels of the problem that have the same bias: pixels, where they are joined
     int64_t elem_bytes;   // of what is computed with
     int64_t cache_bytes;  // of L2, that blocks are made for
     int threads;

@@ -66,11 +66,12 @@ inline ResultArea bounding_area(const ProductTask& task) {
     return bounds;
 }
 
-// The results of a task with Gaps::written_by_tasks: those between its map's, too.
+// The results of a task that writes gaps: those between its maps', too.
 inline ResultArea area_with_gaps(const Plan& plan, const ProductTask& task) {
     ResultArea area = area_of(task.map, task.pixels);
     for (size_t a = 0; a < 3; ++a) {
-        const int64_t step = task.map.map.axis[a].result_step;
+        const int64_t step = cell(plan, task.map.map, a);
+        if (step == 1) continue;
         area.lo[a + 1] = task.pixels.lo[a + 1] * step;
         area.count[a + 1] = std::min(task.pixels.hi[a + 1] * step, result_extent(plan, a)) - area.lo[a + 1];
         area.step[a + 1] = 1;
@@ -158,7 +159,7 @@ public:
         : plan_(plan), kernel_(kernel), task_(task), stored_(operands), own_(operands), buffer_(buffer) {
         own_.sums = operands.result.plain();
         if (!plan.buffer.used()) return;
-        const ResultArea area = plan.gaps == Gaps::written_by_tasks ? area_with_gaps(plan, task) : bounding_area(task);
+        const ResultArea area = plan.gaps_from < 3 ? area_with_gaps(plan, task) : bounding_area(task);
         const TensorStrides& s = plan.buffer.strides;
         const int64_t channel = task.group_lo * plan.tasks.channels + task.channel_lo;
         int64_t origin = area.lo[0] * s.batch + channel * s.channel;
@@ -193,7 +194,7 @@ public:
     // `applied`: the task has done so where it computed in the result (strategies/rows/row_product.hpp).
     void apply(bool applied) const {
         if (!plan_.buffer.used() && (stored_.epilogue.none() || applied)) return;
-        const bool with_gaps = plan_.gaps == Gaps::written_by_tasks && !stored_.accumulate;
+        const bool with_gaps = plan_.gaps_from < 3 && !stored_.accumulate;
         for_each_result_rows(plan_, task_, with_gaps, [&](const ResultRows& r) {
             if (plan_.buffer.used() && !plan_.channels_last()) expect_plane(r);
             const SumRows<T> sums{own_.sums + r.task_at, r.task_pitch, r.rows, r.count};

@@ -34,17 +34,21 @@ void fill_results(const Plan& plan, const Operands<T>& operands, int threads) {
     const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
     const bool last = plan.channels_last();
     const int64_t channels = result_channels(g, plan.pass), elems = result_elems(plan.problem, plan.pass);
-    // Results of one pixel, or of one channel's plane.
-    const int64_t row = last ? channels : elems == 0 ? 0 : elems / g.batch / channels;
-    const int64_t rows = row == 0 ? 0 : elems / row;
+    constexpr int64_t piece = 256;  // in L1
+    // Rows of results whose biases are alike: some pixels, or one channel's plane.
+    const int64_t pixels = std::max<int64_t>(piece / std::max<int64_t>(channels, 1), 1);
+    const int64_t row = last ? pixels * channels : elems == 0 ? 0 : elems / g.batch / channels;
+    const int64_t rows = row == 0 ? 0 : ceil_div(elems, row);
     parallel_parts(rows, elems, threads, [&](int64_t row_lo, int64_t row_count) {
-        constexpr int64_t piece = 256;  // in L1
         T sums[piece] = {};
+        const bool once = last && row <= piece;  // all rows begin alike
+        for (int64_t c = 0; bias && once && c < row; ++c) sums[c] = bias[c % channels / plan.bias_elems];
         for (int64_t i = row_lo; i < row_lo + row_count; ++i) {
-            if (bias && !last) std::fill_n(sums, piece, bias[i % channels]);
-            for (int64_t j = 0; j < row; j += piece) {
-                const int64_t count = std::min(piece, row - j), at = i * row + j;
-                for (int64_t c = 0; bias && last && c < count; ++c) sums[c] = bias[j + c];
+            if (bias && !last) std::fill_n(sums, piece, bias[i % channels / plan.bias_elems]);
+            const int64_t length = std::min(row, elems - i * row);
+            for (int64_t j = 0; j < length; j += piece) {
+                const int64_t count = std::min(piece, length - j), at = i * row + j;
+                for (int64_t c = 0; bias && last && !once && c < count; ++c) sums[c] = bias[(j + c) / plan.bias_elems];
                 apply_epilogue(kernel, operands.epilogue.from(at), {sums, count, 1, count}, operands.result + at,
                                count);
             }

@@ -69,11 +69,9 @@ struct OrderedSums {
     }
 };
 
-// Results that a task writes for each of its pixels, at most: with Gaps::written_by_tasks also those around it without
-// terms.
+// Results that a task writes for each pixel of its box, at most: of its maps, or with the gaps between them.
 inline int64_t results_of_pixel(const Plan& plan, const MapPlan& m) {
-    if (plan.gaps != Gaps::written_by_tasks) return 1;
-    return m.map.axis[0].result_step * m.map.axis[1].result_step * m.map.axis[2].result_step;
+    return std::max(m.classes, cell(plan, m.map, 0) * cell(plan, m.map, 1) * cell(plan, m.map, 2));
 }
 
 inline int64_t most_result_runs(const Plan& plan, const MapPlan& m) {
@@ -81,7 +79,7 @@ inline int64_t most_result_runs(const Plan& plan, const MapPlan& m) {
     const int64_t rows = box.extent(0) * box.extent(1) * box.extent(2);
     // One for each row; one for each pixel where the maps of a task do not fill the rows.
     const int64_t runs = (rows + box.elems()) * m.classes;
-    return std::max(runs, rows * results_of_pixel(plan, m) / m.map.axis[2].result_step);
+    return std::max(runs, rows * cell(plan, m.map, 0) * cell(plan, m.map, 1));
 }
 
 // The results of an area whose rows lie together, and whose sums lie `own` strides apart.
@@ -119,27 +117,32 @@ struct AxisClasses {
     };
     std::array<Class, most_classes> classes{};
     size_t count = 0;
-    int64_t step, longest;
+    int64_t step, longest, results = 0;
+    bool dense = true;  // the results lie together
 
-    // Of every `distance`-th map of the task.
-    AxisClasses(const ProductTask& task, size_t axis, int64_t maps, int64_t distance)
+    // Of every `distance`-th map of the task.  `gaps`: with all between them.
+    AxisClasses(const Plan& plan, const ProductTask& task, size_t axis, int64_t maps, int64_t distance, bool gaps)
         : step(task.map.map.axis[axis].result_step), longest(task.pixels.extent(axis + 1)) {
+        const int64_t lo = task.pixels.lo[axis + 1] * step;
         for (int64_t m = 0; m < maps * distance; m += distance) {
             const MapPlan& map = (&task.map)[m];
-            const int64_t start = map.map.axis[axis].result_start + task.pixels.lo[axis + 1] * step;
-            classes[count++] = {start, pixels_of(map, task.pixels).extent(axis + 1), m};
+            classes[count++] = {map.map.axis[axis].result_start + lo, pixels_of(map, task.pixels).extent(axis + 1), m};
+        }
+        if (gaps && cell(plan, task.map.map, axis) > 1) {
+            const int64_t hi = std::min(task.pixels.hi[axis + 1] * step, result_extent(plan, axis));
+            const size_t own = count;
+            for (int64_t start = lo; start < lo + step; ++start)
+                if (std::none_of(classes.begin(), classes.begin() + own,
+                                 [&](const Class& c) { return c.start == start; }))
+                    classes[count++] = {start, ceil_div(hi - start, step), -1};
         }
         std::sort(classes.begin(), classes.begin() + count,
                   [](const Class& a, const Class& b) { return a.start < b.start; });
-    }
-    // Of a task's only map, and what is around it.
-    AxisClasses(const Plan& plan, const ProductTask& task, size_t axis)
-        : step(task.map.map.axis[axis].result_step), longest(task.pixels.extent(axis + 1)) {
-        const int64_t lo = task.pixels.lo[axis + 1] * step;
-        const int64_t hi = std::min(task.pixels.hi[axis + 1] * step, result_extent(plan, axis));
-        for (int64_t residue = 0; residue < step; ++residue)
-            classes[count++] = {lo + residue, ceil_div(hi - lo - residue, step),
-                                residue == task.map.map.axis[axis].result_start ? 0 : -1};
+        for (size_t i = 0; i < count; ++i) {
+            results += classes[i].count;
+            dense &= classes[i].start == classes[0].start + static_cast<int64_t>(i);
+        }
+        dense &= static_cast<int64_t>(count) == step;
     }
     // Calls use(class, pixel of it, result) for all results in order.
     template <class Use>
@@ -150,7 +153,8 @@ struct AxisClasses {
     }
 };
 
-// All results of a task.  Its maps are residue classes: some of the width, the same ones for some of the height.
+// All results of a task.  Its maps are residue classes: some of the width, the same ones for some of the height, and so
+// of the depth.
 template <class T>
 void order_results(const Plan& plan, const ProductTask& task, OrderedSums<T>& order) {
     using Class = AxisClasses::Class;
@@ -165,26 +169,41 @@ void order_results(const Plan& plan, const ProductTask& task, OrderedSums<T>& or
     std::array<int64_t, most_classes> first{};  // pixel of each map, in sums
     for (int64_t m = 1; m < task.map.classes; ++m)
         first[static_cast<size_t>(m)] = first[static_cast<size_t>(m - 1)] + pixels_of(maps[m - 1], box).elems();
-    int64_t in_row = 1;
-    while (in_row < task.map.classes && maps[in_row].map.axis[1].result_start == maps[0].map.axis[1].result_start)
-        ++in_row;
-    const auto along = [&](size_t axis, int64_t count, int64_t distance) {
-        return gaps ? AxisClasses(plan, task, axis) : AxisClasses(task, axis, count, distance);
+    const auto alike = [&](size_t axes) {  // maps that begin where the first one does, along so many axes
+        int64_t count = 1;
+        const auto same = [&](size_t a) {
+            return maps[count].map.axis[a].result_start == maps[0].map.axis[a].result_start;
+        };
+        while (count < task.map.classes && same(0) && (axes == 1 || same(1))) ++count;
+        return count;
     };
-    const AxisClasses depth = along(0, 1, 1), height = along(1, task.map.classes / in_row, in_row),
-                      width = along(2, in_row, 1);
+    const int64_t in_row = alike(2), in_plane = alike(1);
+    const AxisClasses depth(plan, task, 0, task.map.classes / in_plane, in_plane, gaps),
+        height(plan, task, 1, in_plane / in_row, in_row, gaps), width(plan, task, 2, in_row, 1, gaps);
+    const auto sums_of = [&](int64_t map, int64_t pixel) {
+        return order.sums + (first[static_cast<size_t>(map)] + pixel) * order.pitch;
+    };
     for (int64_t n = 0; n < box.extent(0); ++n)
         depth.for_each([&](const Class& slice, int64_t d, int64_t at_depth) {
             height.for_each([&](const Class& row, int64_t h, int64_t at_height) {
                 const int64_t line = (box.lo[0] + n) * s.batch + at_depth * s.axis[0] + at_height * s.axis[1];
-                const int64_t row_index = (n * box.extent(1) + d) * row.count + h;
+                const int64_t row_index = (n * slice.count + d) * row.count + h;
+                const bool none = slice.map < 0 || row.map < 0;
+                if (width.dense && s.axis[2] == 1) {  // class by class, which is faster
+                    for (size_t i = 0; i < width.count; ++i) {
+                        const Class& column = width.classes[i];
+                        const bool gap = none || column.map < 0;
+                        T* from = gap ? order.gap : sums_of(slice.map + row.map + column.map, row_index * column.count);
+                        const int64_t pitch = gap ? 0 : order.pitch;
+                        T** to = order.in_order + order.pixel_count + i;
+                        for (int64_t w = 0; w < column.count; ++w, to += width.step, from += pitch) *to = from;
+                    }
+                    return order.add(line + width.classes[0].start, width.results);
+                }
                 width.for_each([&](const Class& column, int64_t w, int64_t at_width) {
-                    T* sums = order.gap;
-                    if (slice.map >= 0 && row.map >= 0 && column.map >= 0)
-                        sums = order.sums +
-                               (first[static_cast<size_t>(row.map + column.map)] + row_index * column.count + w) *
-                                   order.pitch;
-                    order.in_order[order.pixel_count] = sums;
+                    const bool gap = none || column.map < 0;
+                    order.in_order[order.pixel_count] =
+                        gap ? order.gap : sums_of(slice.map + row.map + column.map, row_index * column.count + w);
                     order.add(line + at_width * s.axis[2], 1);
                 });
             });
@@ -198,7 +217,7 @@ struct ResultBlock {
     ResultArea area;
 
     ResultBlock(const Plan& plan, const ProductTask& task)
-        : whole(plan.buffer.strides.axis[2] == 1 &&
+        : whole(plan.buffer.strides.axis[2] == 1 && plan.gaps_from == 3 &&
                 task.map.classes == task.map.map.axis[1].result_step * task.map.map.axis[2].result_step),
           area(bounding_area(task)) {}
 

@@ -47,8 +47,9 @@ struct LaneCopy : SourceCopy<T> {
     kernels::Run* runs = nullptr;  // channels_first: the rows of a plane
     int64_t* channel_offset = nullptr;
 
-    LaneCopy(Carver& carver, const Plan& plan, int64_t lanes)
-        : LaneCopy(carver, sizes_of(plan, lanes), lanes, most_taps(plan)) {}
+    // `copies`: vectors of source channels for each vector of result channels (gather.hpp).
+    LaneCopy(Carver& carver, const Plan& plan, int64_t lanes, int64_t copies = 1)
+        : LaneCopy(carver, sizes_of(plan, lanes, copies), lanes, most_taps(plan) * copies) {}
     // Of a source, and of another tensor that takes its place.
     LaneCopy(Carver& carver, const Plan& plan, const CopyLayout& source, const CopyLayout& other, int64_t lanes)
         : LaneCopy(carver, sizes_of(plan, source, other), lanes, 0) {}
@@ -59,10 +60,10 @@ private:
         runs = carver.take<kernels::Run>(sizes.rows);
         channel_offset = carver.take<int64_t>(lanes);
     }
-    static CopySizes sizes_of(const Plan& plan, int64_t lanes) {
+    static CopySizes sizes_of(const Plan& plan, int64_t lanes, int64_t copies) {
         return CopySizes(plan.maps, [&](const MapPlan& m, int64_t i) {  // of all channels of a task, or of one vector
             CopyLayout layout = lane_layout(&m, m.classes, m.boxes.box(0), i, lanes);
-            if (plan.channels_last()) layout.blocks = ceil_div(plan.tasks.channel_block, lanes);
+            if (plan.channels_last()) layout.blocks = ceil_div(plan.tasks.channel_block, lanes) * copies;
             return layout;
         });
     }

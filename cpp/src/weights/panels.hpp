@@ -212,7 +212,7 @@ template <class T>
 void copy_bias(const Plan& plan, const kernels::KernelTable<T>& kernel, const Stored<T>& bias, T* to) {
     if (!bias) return;
     const int64_t channels = plan.tasks.groups * plan.tasks.channels;
-    for (int64_t c = 0; c < channels; ++c) to[c] = bias[c];
+    for (int64_t c = 0; c < channels; ++c) to[c] = bias[c / plan.bias_elems];
     std::fill_n(to + channels, panel_widths(plan, kernel).channels, T(0));
 }
 

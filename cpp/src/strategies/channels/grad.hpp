@@ -14,6 +14,7 @@ namespace convpp {
 template <class T>
 struct ChannelSumBuffers {
     LaneCopy<T> copy;
+    LaneGather<T> gather;
     T* channel_panels = nullptr;  // of dy
     T* sums = nullptr;
     kernels::Run* runs = nullptr;
@@ -21,7 +22,8 @@ struct ChannelSumBuffers {
     kernels::VectorAt* pixel_rows = nullptr;
 
     ChannelSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : copy(carver, plan, kernel.lanes) {
+        : copy(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).copies()),
+          gather(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).group) {
         const SumLayout layout(plan, kernel);
         const MapPlan& m = plan.maps[0];
         const int64_t pixels = m.boxes.largest();
@@ -55,7 +57,8 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
                   const Operands<T>& operands, T* sums, const ChannelSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
     const MapPlan& m = plan.maps[0];
-    const auto add_sums = kernel.channel_sums[channel_kernel(own<ChannelsPlan>(plan).group_channels)];
+    const ChannelsPlan& channels = own<ChannelsPlan>(plan);
+    const auto add_sums = kernel.channel_sums[channel_kernel(channels.kernel_channels())];
     const int64_t lanes = kernel.lanes, vectors = ceil_div(product.channels, lanes);
     const PatchBlock taps = taps_of(m, product.block);
     std::fill_n(sums, vectors * product.block.size() * lanes, T(0));
@@ -63,9 +66,9 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
         const Box pixels = m.boxes.box(b);
         const int64_t count = pixels.elems();
         const CopyLayout layout = lane_layout(&m, 1, pixels, product.tap_box, lanes);
-        copy_lanes(plan, kernel, m, first_x(plan, product, operands),
-                   {pixels, layout, product.channel_lo, product.channels}, buffers.copy);
-        const SourceView<T> view = buffers.copy.view_of(m, pixels, taps, layout);
+        copy_channels(plan, kernel, m, first_x(plan, product, operands),
+                      {pixels, layout, product.channel_lo, product.channels}, buffers);
+        const SourceView<T> view = view_channels(plan, m, pixels, taps, layout, buffers.copy);
         // Whole vectors of channels_last dy are read where they lie; the others, and halves, are packed.
         const int64_t in_place = plan.channels_last() && !plan.converts() ? product.channels / lanes * lanes : 0;
         if (in_place < product.channels) pack_dy_channels(plan, kernel, product, operands, pixels, in_place, buffers);
@@ -74,8 +77,9 @@ void sum_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             if (from == to) return;
             const kernels::PixelRows rows = pixel_rows(pixels, view, false, dy_step, dy_row, buffers.pixel_rows);
             for (int64_t v = from / lanes; v < ceil_div(to, lanes); ++v)
-                add_sums(taps.size(), buffers.copy.offsets, rows, lane_run, view.base.plain() + v * layout.elems,
-                         dy + v * dy_vector, sums + v * product.block.size() * lanes);
+                add_sums(taps.size() * channels.copies(), buffers.copy.offsets, rows, lane_run,
+                         view.base.plain() + v * channels.copies() * layout.elems, dy + v * dy_vector,
+                         sums + v * product.block.size() * lanes);
         };
         int64_t* at = buffers.dy_offset;
         if (in_place > 0) for_each_result_row(m.map, plan.result, pixels, [&](int64_t offset) { *at++ = offset; });
@@ -93,8 +97,9 @@ void write_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     const int64_t lanes = kernel.lanes, pairs = product.block.size();
     for (int64_t c = 0; c < product.channels; ++c) {
         const int64_t channel = product.channel_lo + c;
-        T* const to = operands.result.plain() + channel / own<ChannelsPlan>(plan).group_channels * plan.weights.group +
-                      channel % own<ChannelsPlan>(plan).group_channels * plan.weights.result_channel;
+        const int64_t of_group = own<ChannelsPlan>(plan).group.result;
+        T* const to = operands.result.plain() + channel / of_group * plan.weights.group +
+                      channel % of_group * plan.weights.result_channel;
         const T* const from = sums + c / lanes * pairs * lanes + c % lanes;
         for (int64_t k = 0; k < pairs; ++k) {
             T& target = to[buffers.dy_offset[k]];

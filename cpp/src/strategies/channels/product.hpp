@@ -12,13 +12,19 @@
 #include <algorithm>
 
 #include "result/order.hpp"
-#include "source/lanes.hpp"
+#include "source/gather.hpp"
 #include "weights/panels.hpp"
 
 namespace convpp {
 
 struct ChannelsPlan : StrategyPlan {
-    int64_t group_channels = 1;  // of one group, on each side; Tasks::channels are those of all
+    GroupChannels group{1, 1};  // Tasks::channels are those of all groups
+    // Where a group has other channels than the kernels are made for: each lane's source channels are brought to where
+    // the lane is, and are taps like others to it, which reads one channel.
+    bool gathers = false;
+
+    int64_t copies() const { return gathers ? group.source : 1; }  // of the source, for each vector
+    int64_t kernel_channels() const { return gathers ? 1 : group.source; }  // of the kernel
 };
 
 // Index into the tables' functions for groups of 1, 2, 4, 8 channels; -1 if there is none.
@@ -33,17 +39,21 @@ inline int64_t most_rows(const Box& pixels) { return pixels.extent(0) * pixels.e
 template <class T>
 struct ChannelBuffers {
     LaneCopy<T> copy;
+    LaneGather<T> gather;
     int64_t* pairs = nullptr;  // offsets of a block's weights
     OrderedSums<T> sums;  // channels_first: of all pixels; channels_last: of a vector that is partly filled
+    T* gap = nullptr;  // channels_first: of each result that has no terms
     kernels::VectorAt* rows = nullptr;  // of pixels
     int64_t* result_rows = nullptr;  // where they begin in the result
 
     ChannelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : copy(carver, plan, kernel.lanes) {
-        int64_t pixels = 0, most_runs = 0, most_pairs = 0, rows_most = 0;
+        : copy(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).copies()),
+          gather(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).group) {
+        int64_t pixels = 0, results = 0, most_runs = 0, most_pairs = 0, rows_most = 0;
         for (const MapPlan& m : plan.maps) {
             most_pairs = std::max(most_pairs, m.patches.largest());
             pixels = std::max(pixels, m.boxes.largest() * std::max<int64_t>(m.classes, 1));
+            results = std::max(results, m.boxes.largest() * results_of_pixel(plan, m));
             most_runs = std::max(most_runs, most_result_runs(plan, m));
             rows_most = std::max(rows_most, most_rows(m.boxes.box(0)));
         }
@@ -51,7 +61,8 @@ struct ChannelBuffers {
         rows = carver.take<kernels::VectorAt>(rows_most);
         result_rows = carver.take<int64_t>(plan.channels_last() ? rows_most : 0);
         const bool last = plan.channels_last();
-        sums = {carver, carver.take<T>(pixels * kernel.lanes), kernel.lanes, last ? 0 : pixels, last ? 0 : most_runs};
+        sums = {carver, carver.take<T>(pixels * kernel.lanes), kernel.lanes, last ? 0 : results, last ? 0 : most_runs};
+        gap = carver.take<T>(plan.gaps_from < 3 ? kernel.lanes : 0);
     }
 };
 
@@ -67,7 +78,7 @@ inline PatchBlock taps_of(const MapPlan& m, PatchBlock block) {
 template <class T>
 void pack_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m,
                           const Stored<T>& weights, int64_t vector, T* packed, int64_t* offsets) {
-    const int64_t group = own<ChannelsPlan>(plan).group_channels, lanes = kernel.lanes;
+    const int64_t group = own<ChannelsPlan>(plan).group.result, lanes = kernel.lanes;
     for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
         const PatchBlock block = patch_block(m.patches, b);
         fill_offsets(block, plan.weights.source_channel, weight_position(plan, m), offsets);
@@ -90,9 +101,29 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
         for (const MapPlan& m : plan.maps)
             pack_channel_weights(
                 plan, kernel, m, operands.w, vector,
-                packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group_channels,
+                packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group.source,
                 buffers[static_cast<size_t>(thread)].pairs);
     });
+}
+
+// Copies a block's source channels into vectors.
+template <class T, class Buffers>
+void copy_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m, const Stored<T>& source,
+                   const LaneBlock& block, const Buffers& buffers) {
+    const ChannelsPlan& channels = own<ChannelsPlan>(plan);
+    if (channels.gathers) gather_lanes(plan, kernel, m, source, block, channels.group, buffers.gather, buffers.copy.at);
+    else copy_lanes(plan, kernel, m, source, block, buffers.copy);
+}
+
+// The view of a box of taps in such a copy; the offsets of those of all copies of a vector.
+template <class T>
+SourceView<T> view_channels(const Plan& plan, const MapPlan& m, const Box& pixels, const PatchBlock& taps,
+                            const CopyLayout& layout, const LaneCopy<T>& copy) {
+    const SourceView<T> view = copy.view_of(m, pixels, taps, layout);
+    for (int64_t i = 1; i < own<ChannelsPlan>(plan).copies(); ++i)
+        for (int64_t t = 0; t < taps.size(); ++t)
+            copy.offsets[i * taps.size() + t] = copy.offsets[t] + i * layout.elems;
+    return view;
 }
 
 // Taps of a kernel's row that read neighbouring pixels of the copy, as neighbouring results do; otherwise they are
@@ -134,15 +165,16 @@ void multiply_channels(const Plan& plan, const kernels::KernelTable<T>& kernel, 
                        const ResultRow& result_row, const T* packed, const T* bias, const ChannelBuffers<T>& buffers) {
     const MapPlan& m = of.map;
     const PatchBlock taps = taps_of(m, patch_block(m.patches, of.tap_box));
-    const int64_t group = own<ChannelsPlan>(plan).group_channels;
-    const SourceView<T> view = buffers.copy.view_of(m, of.pixels, taps, of.layout);
+    const ChannelsPlan& channels = own<ChannelsPlan>(plan);
+    const int64_t group = channels.group.source;
+    const SourceView<T> view = view_channels(plan, m, of.pixels, taps, of.layout, buffers.copy);
     const int64_t* const offsets = buffers.copy.offsets;
     const bool lines = taps_are_lines(taps.taps, offsets, view.step[3]);
     const bool backwards = lines && offsets[1] < offsets[0];
     const kernels::PixelRows rows = pixel_rows(of.pixels, view, backwards, of.result_step, result_row, buffers.rows);
-    kernel.channel_tiles[channel_kernel(group)](
-        {taps.size(), lines ? std::min(taps.taps.extent(3), taps.run) : 1, taps.run}, offsets, rows,
-        view.base.plain() + of.vector * of.layout.elems,
+    kernel.channel_tiles[channel_kernel(channels.kernel_channels())](
+        {taps.size() * channels.copies(), lines ? std::min(taps.taps.extent(3), taps.run) : 1, taps.run}, offsets, rows,
+        view.base.plain() + of.vector * channels.copies() * of.layout.elems,
         packed + m.weights_at + of.channel * m.map.taps() * group + taps.start * group * kernel.lanes, of.result,
         of.onto, bias + of.channel);
 }
@@ -185,7 +217,7 @@ void run_channels_last(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     };
     for (int64_t b = task.first_block(maps[0].patches); b < task.end_block(maps[0].patches); ++b) {
         const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
-        copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, task.channel_lo, task.channels}, buffers.copy);
+        copy_channels(plan, kernel, maps[0], source, {task.pixels, layout, task.channel_lo, task.channels}, buffers);
         for (int64_t channel = 0; channel < task.channels; channel += lanes)
             for (const MapPlan* m = maps; m != maps + task.map.classes; ++m)
                 multiply(*m, b, layout, task.channel_lo + channel, std::min(lanes, task.channels - channel));
@@ -201,12 +233,15 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
     const Stored<T>& source = operands.source(plan.pass);
     const ResultBlock block(plan, task);
     OrderedSums<T> order = buffers.sums;
+    if (plan.gaps_from < 3 && !operands.accumulate) order.gap = buffers.gap;
     if (block.whole) order_area(plan.buffer.strides, block.area, sums_in_order(block.area, lanes), order);
     else order_results(plan, task, order);
     for (int64_t channel = task.channel_lo; channel < end; channel += lanes) {
         const int64_t valid = std::min(lanes, end - channel);
         T* const result = operands.sums + channel * plan.buffer.strides.channel;
         if (operands.accumulate) order.read(plan.buffer.strides, valid, result);
+        if (order.gap != nullptr && operands.bias) std::copy_n(bias + channel, valid, order.gap);
+        else if (order.gap != nullptr) std::fill_n(order.gap, lanes, T(0));
         for (int64_t b = task.first_block(maps[0].patches); b < task.end_block(maps[0].patches); ++b) {
             const CopyLayout layout = lane_layout(maps, task.map.classes, task.pixels, b, lanes);
             copy_lanes(plan, kernel, maps[0], source, {task.pixels, layout, channel, valid}, buffers.copy);

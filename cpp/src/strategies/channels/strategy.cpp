@@ -19,14 +19,28 @@ constexpr int64_t channel_run_bytes = 1024;
 
 bool one_box_of_taps(const MapPlan& m) { return m.patches.taps.count() == 1; }
 
+// Whether groups have the channels that the kernels are made for.
+bool has_kernel(int64_t source, int64_t result, int64_t lanes) {
+    return source == result && channel_kernel(source) >= 0 && source <= lanes;
+}
+
+// Whether vectors of gathered channels go through the groups.  (Measured, channels last, float32, against pixels one by
+// one or rows, which walk through the array for each group: 32 groups of 1 to 5 channels on either side take 0.2 to 0.7
+// of the time, groups of 5 and 5 channels 1.3 to 1.7 times as long.)
+bool gathers(const Plan& draft, int64_t lanes) {
+    const int64_t source = draft.source.channels, result = draft.tasks.channels;
+    const auto has_border = [](const MapPlan& m) { return m.map.has_border(); };
+    return draft.channels_last() && source * result <= lanes && 2 * std::max(source, result) <= lanes &&
+           std::none_of(draft.maps.begin(), draft.maps.end(), has_border);
+}
+
 // By rule: vectors go through several groups at once, if results and source have the same few channels in each.
 // channels_first planes are worth transposing for depthwise layers (measured: 1 to 2 times as fast as their rows, for
 // planes of 7x7 to 112x112), not for groups of 4 channels.
 Fit fit(const Plan& draft, const Setting& setting) {
     const int64_t channels = draft.tasks.channels, groups = draft.tasks.groups, lanes = setting.kernels.shape[0].lanes;
-    const bool power_of_two = channels == 1 || channels == 2 || channels == 4 || channels == 8;
     if (groups == 1) return Fit::refuse("there is one group, expected several");
-    if (channels != draft.source.channels || !power_of_two || channels > lanes)
+    if (!has_kernel(draft.source.channels, channels, lanes) && !gathers(draft, lanes))
         return Fit::refuse("groups have other channels than 1, 2, 4 or 8 on both sides, or more than a vector holds");
     if (!draft.channels_last()) {
         if (channels != 1) return Fit::refuse("groups of several channels in channels first, expected depthwise");
@@ -68,13 +82,14 @@ bool read_together(const Plan& plan, size_t leader, int64_t classes) {
 }
 
 // Channels and pixels of a task: the padded copy of both stays in L2.  channels_first takes one vector of channels.
-void block(Plan& plan, const Setting& setting) {
+void block(Plan& plan, const Setting& setting, int64_t copies) {
     Tasks& tasks = plan.tasks;
     const int64_t lanes = setting.kernels.shape[0].lanes, padded = round_up(tasks.channels, lanes);
     const bool first = !plan.channels_last(), sums = plan.pass == Pass::weight_grad;
     tasks.channel_block = first ? lanes : std::min(padded, round_up(channel_run_bytes / setting.elem_bytes, lanes));
     int64_t copied = 1;  // elements of a channel for each pixel
     for (const MapPlan& m : plan.maps) copied = std::max(copied, m.map.source_elems_of_pixel());
+    copied *= copies;
     const int64_t pixels = all_pixels(plan);
     int64_t limit =
         std::max<int64_t>(1, setting.cache_bytes * 3 / 8 / (tasks.channel_block * setting.elem_bytes) / copied);
@@ -92,10 +107,12 @@ void block(Plan& plan, const Setting& setting) {
             tasks.channel_block = round_up(tasks.channel_block / 2, lanes);
     }
     const bool one_box = std::all_of(plan.maps.begin(), plan.maps.end(), one_box_of_taps);
-    split_maps(plan, limit, 1, [&](size_t leader) -> int64_t {
+    const auto together = [&](size_t leader) -> int64_t {
         const int64_t classes = one_box ? classes_together(plan, leader, true) : 1;
         return read_together(plan, leader, classes) ? classes : 1;
-    });
+    };
+    if (first && one_box && read_together(plan, 0, static_cast<int64_t>(plan.maps.size()))) write_gaps(plan);
+    split_maps(plan, limit, 1, together);
     if (!first || sums) return;
     // Several vectors a task share what is found out about its pixels.
     const int64_t vectors = box_count(plan) * padded / lanes / (group_tasks_factor * setting.tasks_wanted);
@@ -103,16 +120,16 @@ void block(Plan& plan, const Setting& setting) {
 }
 
 // Tasks are (residue classes, box of pixels, some vectors of channels).
-void plan_products(Plan& plan, const Setting& setting, int64_t group_channels) {
+void plan_products(Plan& plan, const Setting& setting, const ChannelsPlan& channels) {
     constexpr const char* what = "the packed weights";
-    block(plan, setting);
+    block(plan, setting, channels.copies());
     const int64_t padded = round_up(plan.tasks.channels, setting.kernels.shape[0].lanes);
     int64_t packed = 0;
     for (MapPlan& m : plan.maps) {
         m.first_task = plan.tasks.count;
         if (m.classes > 0) plan.tasks.count += m.boxes.count() * plan.tasks.channel_blocks();
         m.weights_at = packed;
-        m.weights_per_group = checked_mul(padded, m.map.taps() * group_channels, what);
+        m.weights_per_group = checked_mul(padded, m.map.taps() * channels.group.source, what);
         packed = checked_add(packed, m.weights_per_group, what);
     }
     buffer_results(plan);
@@ -120,20 +137,21 @@ void plan_products(Plan& plan, const Setting& setting, int64_t group_channels) {
 
 void plan(Plan& plan, const Setting& setting, const Fit&) {
     auto channels = std::make_shared<ChannelsPlan>();
-    channels->group_channels = plan.tasks.channels;
+    channels->group = {plan.source.channels, plan.tasks.channels};
+    channels->gathers = !has_kernel(plan.source.channels, plan.tasks.channels, setting.kernels.shape[0].lanes);
     plan.weight_share = share_of_packing(plan);
     plan.tasks.channels *= plan.tasks.groups;  // tasks run through all groups
     plan.tasks.groups = 1;
     for (MapPlan& m : plan.maps) {
         // Blocks are of taps alone; the order of the sum is the same.
-        m.patches.channels_per_block = channels->group_channels;
+        m.patches.channels_per_block = channels->group.source;
         m.patches.channel_blocks = 1;
     }
     if (plan.pass == Pass::weight_grad) {
-        block(plan, setting);
+        block(plan, setting, channels->copies());
         chunk_sums(plan, setting, setting.kernels.shape[0].lanes, false);
     } else {
-        plan_products(plan, setting, channels->group_channels);
+        plan_products(plan, setting, *channels);
     }
     plan.own = std::move(channels);
 }

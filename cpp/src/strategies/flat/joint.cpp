@@ -11,13 +11,32 @@ namespace convpp {
 namespace {
 
 bool can_join(const Plan& plan) {
-    if (plan.maps.size() > most_joint) return false;
     const IndexMap& front = plan.maps.front().map;
     return std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
         for (size_t a = 0; a < 3; ++a)  // rows of some may have been joined
             if (m.map.axis[a].source_extent != front.axis[a].source_extent) return false;
         return true;
     });
+}
+
+// Maps from `first` on that one product computes: all, or those of some planes of classes, or of some rows or a part of
+// one, so many that the products are alike.  (Maps are one for each combination of the classes of the axes.)
+size_t maps_of_product(const Plan& plan, size_t first) {
+    const auto parts = [](size_t count, size_t of) { return (count + of - 1) / of; };
+    size_t all = plan.maps.size();
+    for (size_t axes = 1; axes <= 3 && all > most_joint; ++axes) {
+        size_t unit = 1;
+        const auto same = [&](size_t a) {
+            return plan.maps[unit].map.axis[a].result_start == plan.maps[0].map.axis[a].result_start;
+        };
+        while (axes < 3 && unit < all && same(0) && (axes < 2 || same(1))) ++unit;
+        if (unit <= most_joint) {
+            const size_t units = all / unit, products = parts(units, most_joint / unit);
+            return std::min(unit * parts(units, products), all - first % all);
+        }
+        all = unit;
+    }
+    return all;
 }
 
 // Nothing, if the maps' pixels lie apart, or their taps are not summed in one block of them (rows_are_better_flat sees
@@ -90,11 +109,14 @@ int64_t FlatPlan::bytes() const {
 
 std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows) {
     std::vector<JointPlan> joints;
-    if (can_join(plan))
-        if (std::optional<JointPlan> joint = joint_plan(plan, 0, plan.maps.size(), most_rows)) {
-            joints.push_back(std::move(*joint));
-            return joints;
-        }
+    bool joins = can_join(plan);
+    for (size_t m = 0; joins && m < plan.maps.size(); m += joints.back().shifts.size()) {
+        std::optional<JointPlan> joint = joint_plan(plan, m, maps_of_product(plan, m), most_rows);
+        joins = joint.has_value();
+        if (joins) joints.push_back(std::move(*joint));
+    }
+    if (joins) return joints;
+    joints.clear();
     for (size_t m = 0; m < plan.maps.size(); ++m) joints.push_back(*joint_plan(plan, m, 1, most_rows));
     return joints;
 }

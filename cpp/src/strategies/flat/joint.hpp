@@ -31,7 +31,8 @@ private:
     std::vector<unsigned char> active_;  // [panel][tap]
 };
 
-// Residue classes that one product may compute, at most: strides of 16 in a plane.  They share the staged source.
+// Residue classes that one product may compute, at most: strides of 16 in a plane.  They share the staged source; more
+// are several products, each of whole rows or planes of classes.
 inline constexpr size_t most_joint = 256;
 
 struct FlatPlan : StrategyPlan {
@@ -44,8 +45,8 @@ struct FlatPlan : StrategyPlan {
     }
 };
 
-// The maps of a plan as rows of one product, or each as one where they cannot be joined.  Panels have `most_rows` at
-// most.
+// The maps of a plan as rows of one product, or of as few as hold them; or each as one where they cannot be joined.
+// Panels have `most_rows` at most.
 std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows);
 
 }  // namespace convpp

@@ -79,7 +79,7 @@ void pack_joint_weights(const Plan& plan, const JointPlan& joint, const PackingI
     fill_offsets(block, plan.weights.source_channel, position, buffers.offsets);
     const int64_t rows = static_cast<int64_t>(joint.shifts.size()) * plan.tasks.channels;
     std::array<Stored<T>, kernels::max_row_tile_rows> from;
-    for (int64_t panel = item.panel_lo; panel < item.panel_hi; ++panel) {
+    for (int64_t panel = item.panel_lo; panel < std::min(item.panel_hi, joint.panels); ++panel) {
         const int64_t first = panel * joint.panel_rows, count = std::min(joint.panel_rows, rows - first);
         for (int64_t r = 0; r < count; ++r) {
             const int64_t channel = (first + r) % plan.tasks.channels;

@@ -112,7 +112,7 @@ void plan(Plan& plan, const Setting& setting, const Fit& fit) {
     plan.weight_share = share_of_packing(plan);
     split_joints(plan, *flat, std::max<int64_t>(cut.pixels, 1), waste_unit(plan, setting));
     count_tasks(plan, setting, cut.splits);
-    plan.packing.panels = flat->joints.front().panels;
+    for (const JointPlan& joint : flat->joints) plan.packing.panels = std::max(plan.packing.panels, joint.panels);
     place_weights(plan, setting, [&](const MapPlan& m) { return m.classes > 0 ? &flat->joint(plan, m) : nullptr; });
     buffer_results(plan);
     plan.own = std::move(flat);
@@ -122,7 +122,8 @@ constexpr Strategy make_strategy() {
     Strategy strategy =
         direct_strategy<FlatProduct, NoSums>("flat", "vectors of pixels", order_bit(SumOrder::sequential), &fit, &plan);
     strategy.describe = [](const Plan& plan) {
-        return describe_direct(plan, own<FlatPlan>(plan).joints.size() < plan.maps.size());
+        const size_t products = own<FlatPlan>(plan).joints.size();
+        return describe_direct(plan, products < plan.maps.size() ? static_cast<int64_t>(products) : 0);
     };
     return strategy;
 }

@@ -41,7 +41,7 @@ struct IndirectBuffers {
         int64_t pixels = 0, results = 0, most_runs = 0;  // of a task
         for (const MapPlan& m : plan.maps) {
             pixels = std::max(pixels, m.boxes.largest() * m.classes);
-            results = std::max(results, m.boxes.largest() * m.classes * results_of_pixel(plan, m));
+            results = std::max(results, m.boxes.largest() * results_of_pixel(plan, m));
             most_runs = std::max(most_runs, most_result_runs(plan, m));
         }
         const bool last = plan.buffer.strides.channel == 1;
@@ -53,7 +53,7 @@ struct IndirectBuffers {
         }
         const int64_t pitch = channel_pitch(plan, kernel);
         if (!last) sums = {carver, carver.take<T>(pixels * pitch), pitch, results, most_runs};
-        gap = carver.take<T>(plan.gaps == Gaps::written_by_tasks ? pitch : 0);
+        gap = carver.take<T>(plan.gaps_from < 3 ? pitch : 0);
         tail = carver.take<T>(int64_t(tiles.rows) * tiles.vectors * kernel.lanes);
         source = carver.take<const T*>(pixels);
         result = carver.take<T*>(pixels);
@@ -67,7 +67,7 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
     const int64_t map_count = task.map.classes;
     const PackedWeights layout = packed_weights(plan, kernel);
     const bool last = plan.buffer.strides.channel == 1;
-    const bool gaps = plan.gaps == Gaps::written_by_tasks && !operands.accumulate;
+    const bool gaps = plan.gaps_from < 3 && !operands.accumulate;
     OrderedSums<T> order = buffers.sums;
     if (gaps) order.gap = buffers.gap;
     if (!last) order_results(plan, task, order);

@@ -40,6 +40,7 @@ Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const M
 Estimate sum_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m) {
     // The rows of a chunk stream from L2, but for taps that read the same ones again; vectors cross cache lines.
     const double load = m.map.taps() >= 9 ? 2.65 : 3.5;
+    constexpr double converted_vector = 10.0;  // of halves
     constexpr double ragged_vector = 4.0;  // more of them, to blank the lanes of one that is partly filled
     const TileShape& shape = kernels.shape[0];
     const int64_t length = m.map.axis[2].count, lanes = shape.lanes;
@@ -48,7 +49,11 @@ Estimate sum_estimate(const Plan& plan, const KernelShapes& kernels, const MapPl
         f(channels) * f(ceil_div(columns, kernels.dot_columns)) + f(columns) * f(ceil_div(channels, kernels.dot_rows));
     const double of_vector = std::max({f(channels) * f(columns), load * loads, 6.0});
     const double ragged = length % lanes != 0 ? ragged_vector * loads : 0.0;
-    const double cost = f(rows_of(plan, m)) * (f(ceil_div(length, lanes)) * of_vector + ragged);
+    double of_row = f(ceil_div(length, lanes)) * of_vector + ragged;
+    if (plan.converts())  // dy for each block of pairs, x for each tap of the height at most
+        of_row += converted_vector * f(ceil_div(length, lanes)) *
+                  (f(channels) * f(m.patches.count()) + f(m.patches.channels));
+    const double cost = f(rows_of(plan, m)) * of_row;
     return {{0, true, shape.rows, shape.vectors * lanes}, cost};
 }
 
@@ -61,8 +66,6 @@ Fit fit(const Plan& draft, const Setting& setting) {
         fit.estimate = product_estimate(draft, setting.kernels, m);
         return fit;
     }
-    // (Operands that are converted lie in place for nobody but a packer: dot products read dy where it lies.)
-    if (draft.converts()) return Fit::refuse("operands are stored in half, expected as they are computed with");
     if (draft.result.axis[2] != 1) return Fit::refuse("pixels of dy lie apart, expected channels first");
     Fit fit;
     fit.estimate = sum_estimate(draft, setting.kernels, m);

@@ -21,6 +21,7 @@ std::vector<Geometry> geometries() {
     };
     layers.push_back(conv1d(2, 1, 1, 30'000, 512, 1, 0));
     layers.push_back(conv2d(1, 16, 16, 60, 60, 31, 1, 15, 1, 16));
+    layers.push_back(conv2d(3, 100, 70, 1, 1, 1, 1, 0));
     layers.push_back(conv2d(3, 8, 12, 16, 16, 3, 1, 1));
     layers.back().per_sample = true;
     layers.push_back(conv2d(2, 6, 10, 12, 12, 3, 1, 2));

@@ -109,7 +109,7 @@ int64_t pixels_most(const Plan& plan, const Setting& setting) {
 // Where a task is a panel, the shape of tile with whose panels threads are done first: nine of 64 channels are five for
 // the slower of two threads, twelve of 48 are six.
 TileChoice even_panels(const Plan& plan, const Setting& setting) {
-    const int64_t threads = setting.tasks_wanted / tasks_of_thread;
+    const int64_t threads = std::max<int64_t>(setting.tasks_wanted / tasks_of_thread, 1);  // (whole samples: one)
     const auto last = [&](int64_t width) {
         return ceil_div(plan.tasks.groups * ceil_div(plan.tasks.channels, width), threads) * width;
     };

@@ -14,6 +14,7 @@ namespace convpp::kernels::CONVPP_ISA {
 #include "kernels/move/stored.hpp"
 #include "kernels/tile/tile.hpp"
 #include "kernels/tile/slide.hpp"
+#include "kernels/tile/slide_sums.hpp"
 #include "kernels/move/pack.hpp"
 #include "kernels/tile/dot.hpp"
 #include "kernels/channel/channel.hpp"
@@ -37,7 +38,7 @@ KernelTable<T> make_table() {
     fill_tiles<T, tall_rows, tall_vectors>(table.tiles[1]);
     fill_tiles<T, third_rows, third_vectors>(table.tiles[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
-    fill_slide_tiles<T, wide_rows, accumulators * 2 / 3>(table);
+    fill_slides<T, accumulators * 2 / 3>(table);
     table.slide_sums = &slide_sums<T>;
     table.store_rows = &store_rows<T>;
     table.interleave_rows = &interleave_rows<T>;

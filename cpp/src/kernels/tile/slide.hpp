@@ -92,10 +92,10 @@ inline __attribute__((always_inline)) void store_first(T* to, typename VectorOf<
     }
 }
 
-// Results of a row, `last` of them in the last vector.
+// Results of a row, `last` of them in the last vector; or all of it, where others overwrite them.
 template <class T, int Bytes, int Vectors>
 inline __attribute__((always_inline)) void write_row(typename VectorOf<T, Bytes>::type (&sum)[Vectors], T* to,
-                                                     int64_t last, Onto onto, const T* bias) {
+                                                     int64_t last, bool spills, Onto onto, const T* bias) {
     using R = SlideVector<T, Bytes>;
     constexpr int lanes = R::lanes;
 #pragma GCC unroll 2
@@ -108,7 +108,7 @@ inline __attribute__((always_inline)) void write_row(typename VectorOf<T, Bytes>
             for (int64_t i = 0; !whole && i < last; ++i) before[i] = to[i];
             sum[v] += R::load(whole ? to : before);
         }
-        if (whole) R::store(to, sum[v]);
+        if (whole || spills) R::store(to, sum[v]);
         else store_first<T, Bytes>(to, sum[v], last);
     }
 }
@@ -131,6 +131,11 @@ inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, O
             inside[s][v] = R::between((Stride - 1 - at) / Stride, end > 0 ? (end + Stride - 1) / Stride : 0, All{});
         }
     const int64_t last = strip.count - (Vectors - 1) * lanes;
+    // Where rows and planes follow each other, what a row's last vector spills is overwritten by the next ones, if they
+    // are long enough together: until so many elements are left.
+    const bool follow = strip.result_step == strip.count && strip.result_plane == strip.rows * strip.count;
+    const int64_t spill = onto != Onto::c && follow ? Vectors * lanes : strip.planes * strip.rows * strip.count + 1;
+    int64_t left = strip.planes * strip.rows * strip.count;
     for (int64_t plane = 0; plane < strip.planes; ++plane) {
         const T* const source = strip.source + plane * strip.source_plane + strip.first_tap;
         const T* const weights = strip.weights + plane * strip.weights_plane;
@@ -179,7 +184,8 @@ inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, O
                 }
             }
             if (step >= 0) {
-                write_row<T, Bytes, Vectors>(acc[under_way - 1], result, last, onto, bias);
+                write_row<T, Bytes, Vectors>(acc[under_way - 1], result, last, left >= spill, onto, bias);
+                left -= strip.count;
                 result += strip.result_step;
             }
 #pragma GCC unroll 9

@@ -93,6 +93,22 @@ struct PixelRows {
     int64_t source_step, result_step;
 };
 
+// A row of results of a depthwise layer in channels_last: result(p, c) = C or bias + the sum over lines, then columns of
+// weight(line, column, c) * lines[line][p*stride + column][c], for p < count and c < channels.
+template <class T>
+struct ChannelPixels {
+    const T* const* const* lines;  // of the kernel; of each, pointers to pixels, which are read in whole vectors
+    int64_t line_count, columns;
+    const T* const* ahead;  // pixels that are asked for, one for each result; or null
+    const T* weights;  // [vector][line][column][lane]
+    int64_t weights_vector;
+    int64_t count, channels;
+    T* result;
+    int64_t result_step;
+    const T* spill_end;  // up to here, elements behind a pixel's channels may be written: others follow
+    const T* bias;  // of the channels, in whole vectors
+};
+
 // The vectors that a box of pixels consists of: first those whose lanes all count and lie together, then the others.
 struct RowVectors {
     VectorAt* at = nullptr;
@@ -349,6 +365,9 @@ struct KernelTable {
                                           const T* source, const T* weights, T* c, Onto onto, const T* bias);
     void (*channel_sums[channel_groups])(int64_t taps, const int64_t* offsets, const PixelRows& rows, int64_t run,
                                          const T* x, const T* dy, T* sums);
+
+    // For each stride.
+    void (*channel_pixels[slide_strides])(const ChannelPixels<T>& of, Onto onto);
 
     // winograd[size][axes - 1]: along one axis of the tile, or two.
     WinogradKernels<T> winograd[winograd_sizes][2];

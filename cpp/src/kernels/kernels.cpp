@@ -18,6 +18,7 @@ namespace convpp::kernels::CONVPP_ISA {
 #include "kernels/move/pack.hpp"
 #include "kernels/tile/dot.hpp"
 #include "kernels/channel/channel.hpp"
+#include "kernels/channel/pixels.hpp"
 #include "kernels/winograd/transforms.hpp"
 #include "kernels/winograd/winograd.hpp"
 #include "kernels/fft/fft.hpp"
@@ -52,6 +53,8 @@ KernelTable<T> make_table() {
         table.read[static_cast<int>(Storage::float16)] = readers<float16>();
     }
     fill_channel_tiles<T>(table);
+    table.channel_pixels[0] = &channel_pixels<T, 1>;
+    table.channel_pixels[1] = &channel_pixels<T, 2>;
     fill_winograd<T>(table);
     table.fourier = fourier_kernels<T>();
     fill_epilogue<T>(table);

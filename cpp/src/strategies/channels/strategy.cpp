@@ -3,6 +3,7 @@
 // In:  a draft of the plan.   Out: whether the rule applies; boxes and tasks.
 // Next: product.hpp (forward, input_grad), grad.hpp (weight_grad).
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 
 #include "plan/sum_tasks.hpp"
@@ -67,6 +68,30 @@ bool read_together(const Plan& plan, size_t leader, int64_t classes) {
     return true;
 }
 
+// Whether each map's pixels can be read where they lie: neighbouring taps at stride 1 or 2, whose sum is one run.
+bool reads_in_place(const Plan& plan) {
+    const auto slides = [](const AxisMap& axis) {
+        return axis.source_step <= kernels::slide_strides && (axis.taps.size() == 1 || std::abs(axis.taps.apart()) == 1);
+    };
+    const auto fits = [&](const MapPlan& m) {
+        const std::array<AxisMap, 3>& axis = m.map.axis;
+        return axis[0].taps.size() == 1 && axis[0].reads_inside() && slides(axis[1]) && slides(axis[2]) &&
+               !m.map.has_border() && one_box_of_taps(m) && patch_block(m.patches, 0).run >= m.map.taps();
+    };
+    return plan.channels_last() && plan.pass != Pass::weight_grad && !plan.converts() &&
+           own<ChannelsPlan>(plan).group_channels == 1 && std::all_of(plan.maps.begin(), plan.maps.end(), fits);
+}
+
+// Channels of a task whose pixels are read in place: the rows that a row of results reads, and itself, stay in L2.
+int64_t channels_in_place(const Plan& plan, const Setting& setting, int64_t padded) {
+    const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+    const int64_t lanes = setting.kernels.shape[0].lanes, run = channel_run_bytes / setting.elem_bytes;
+    const int64_t rows = axis[1].taps.size() + axis[1].source_step + 1;
+    const int64_t most = setting.cache_bytes / 2 / setting.elem_bytes / (rows * axis[2].count * axis[2].source_step);
+    const int64_t blocks = ceil_div(padded, std::max(most, run));
+    return round_up(ceil_div(padded, blocks), lanes);
+}
+
 // Channels and pixels of a task: the padded copy of both stays in L2.  channels_first takes one vector of channels.
 void block(Plan& plan, const Setting& setting) {
     Tasks& tasks = plan.tasks;
@@ -76,8 +101,15 @@ void block(Plan& plan, const Setting& setting) {
     int64_t copied = 1;  // elements of a channel for each pixel
     for (const MapPlan& m : plan.maps) copied = std::max(copied, m.map.source_elems_of_pixel());
     const int64_t pixels = all_pixels(plan);
+    const bool in_place = reads_in_place(plan);
+    if (in_place) {
+        for (MapPlan& m : plan.maps) m.in_place = true;
+        tasks.channel_block = channels_in_place(plan, setting, padded);
+        copied = 1;
+    }
     int64_t limit =
         std::max<int64_t>(1, setting.cache_bytes * 3 / 8 / (tasks.channel_block * setting.elem_bytes) / copied);
+    if (in_place) limit = std::max(limit, 8 * plan.maps[0].map.axis[2].count);  // nothing is copied
     if (std::any_of(plan.maps.begin(), plan.maps.end(),
                     [](const MapPlan& m) { return reads_far_apart(m.map.axis[2]); }))
         limit = 1;
@@ -129,13 +161,14 @@ void plan(Plan& plan, const Setting& setting, const Fit&) {
         m.patches.channels_per_block = channels->group_channels;
         m.patches.channel_blocks = 1;
     }
+    const int64_t group_channels = channels->group_channels;
+    plan.own = std::move(channels);
     if (plan.pass == Pass::weight_grad) {
         block(plan, setting);
         chunk_sums(plan, setting, setting.kernels.shape[0].lanes, false);
     } else {
-        plan_products(plan, setting, channels->group_channels);
+        plan_products(plan, setting, group_channels);
     }
-    plan.own = std::move(channels);
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ inline __attribute__((always_inline)) void add_pixels(Vector<T> (&acc)[Pixels], 
 #pragma GCC unroll 20
     for (int q = 0; q < (Pixels - 1) * Stride + Taps; ++q) {
         if (q % Stride >= Taps) continue;  // between the pixels
-        const Vector<T> x = load(at[q] + channel);
+        const Vector<T> x = in_register(load(at[q] + channel));
 #pragma GCC unroll 3
         for (int t = 0; t < Taps; ++t) {
             const int p = (q - t) / Stride;

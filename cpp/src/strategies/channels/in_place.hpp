@@ -152,7 +152,8 @@ void run_pixels_in_place(const Plan& plan, const kernels::KernelTable<T>& kernel
                 of.weights = weights + lo * of.columns * kernel.lanes;
                 const int64_t below = std::max(at, at + (lines - 1) * apart) + 1;
                 of.ahead = below < height.source_extent && h + 1 < pixels.hi[2] ? rows.row(below) : nullptr;
-                const int64_t first = width.result_start + width.result_step * (rows.backwards ? pixels.hi[3] - 1 : pixels.lo[3]);
+                const int64_t first =
+                    width.result_start + width.result_step * (rows.backwards ? pixels.hi[3] - 1 : pixels.lo[3]);
                 of.result = operands.sums + task.channel_lo + n * to.batch +
                             (depth.result_start + d * depth.result_step) * to.axis[0] +
                             (height.result_start + h * height.result_step) * to.axis[1] + first * to.axis[2];

@@ -106,8 +106,7 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
             pack_channel_weights(
                 plan, kernel, m, operands.w, vector,
                 packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group_channels,
-                buffers[static_cast<size_t>(thread)].pairs,
-                buffers[static_cast<size_t>(thread)].copy.channel_offset);
+                buffers[static_cast<size_t>(thread)].pairs, buffers[static_cast<size_t>(thread)].copy.channel_offset);
     });
 }
 

@@ -71,7 +71,8 @@ bool read_together(const Plan& plan, size_t leader, int64_t classes) {
 // Whether each map's pixels can be read where they lie: neighbouring taps at stride 1 or 2, whose sum is one run.
 bool reads_in_place(const Plan& plan) {
     const auto slides = [](const AxisMap& axis) {
-        return axis.source_step <= kernels::slide_strides && (axis.taps.size() == 1 || std::abs(axis.taps.apart()) == 1);
+        return axis.source_step <= kernels::slide_strides &&
+               (axis.taps.size() == 1 || std::abs(axis.taps.apart()) == 1);
     };
     const auto fits = [&](const MapPlan& m) {
         const std::array<AxisMap, 3>& axis = m.map.axis;

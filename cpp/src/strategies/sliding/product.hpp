@@ -42,9 +42,9 @@ const T* slide_weights(const Plan& plan, const Operands<T>& operands, const Prod
     for (int64_t group = 0; group < task.group_hi - task.group_lo; ++group)
         for (int64_t line = 0; line < lines.size(); ++line)
             for (int64_t column = 0; column < columns.size(); ++column)
-                *to++ = first[group * plan.weights.group + map.axis[0].taps.weight(0) * plan.weights.axis[0] +
-                              lines.weight(line) * plan.weights.axis[1] +
-                              columns.weight(column) * plan.weights.axis[2]];
+                *to++ =
+                    first[group * plan.weights.group + map.axis[0].taps.weight(0) * plan.weights.axis[0] +
+                          lines.weight(line) * plan.weights.axis[1] + columns.weight(column) * plan.weights.axis[2]];
     return buffer;
 }
 

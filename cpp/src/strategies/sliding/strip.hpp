@@ -45,8 +45,7 @@ struct SlideStrip {
         strip.height = height.source_extent;
         strip.width = width.source_extent;
         strip.direction = upwards ? -1 : 1;
-        strip.first_row =
-            (upwards ? pixels.hi[2] - 1 : pixels.lo[2]) * height.source_step + height.taps.front().offset;
+        strip.first_row = (upwards ? pixels.hi[2] - 1 : pixels.lo[2]) * height.source_step + height.taps.front().offset;
         strip.first_tap = first_column + width.taps.front().offset;
         strip.tap_step = width.taps.size() > 1 ? width.taps.apart() : 1;
         strip.lines = height.taps.size();

@@ -97,7 +97,7 @@ TEST_CASE_TEMPLATE("tables have tiles of all heights and strides, of one vector 
     for_each_isa<T>([](const KernelTable<T>& table, Isa) {
         for (const auto& of_stride : table.slide)
             for (int64_t lines = 1; lines <= kernels::most_slide_lines; ++lines) {
-                CHECK(of_stride[1][lines - 1] != nullptr);
+                CHECK((of_stride[1][lines - 1] != nullptr));
                 // Half of a vector of 16 bytes is none.
                 CHECK((of_stride[0][lines - 1] != nullptr) == (table.lanes * sizeof(T) >= 32));
                 CHECK((lines > 4 || of_stride[2][lines - 1] != nullptr));

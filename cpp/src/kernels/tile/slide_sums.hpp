@@ -1,7 +1,7 @@
 // The weight gradient of a depthwise layer whose kernel is three columns wide: rows of x slide past rows of dy.
 //
 // In:  a plane of x where it lies, rows of dy.   Out: sums[tap][lane].  (contract.hpp: Strip)
-// Like slide.hpp, it copies and pads nothing.
+// Like slide.hpp, it copies and pads nothing.   Next: strategies/sliding/grad.hpp.
 #pragma once
 
 inline constexpr int slide_sum_lines = 3;  // at once

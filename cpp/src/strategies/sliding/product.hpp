@@ -20,6 +20,11 @@ namespace convpp {
 // their source stays in L1.
 inline constexpr int64_t slide_elems = 4096;
 
+// Whether a plane's weights are read where they lie.
+inline bool reads_weights(const Plan& plan) {
+    return !plan.converts() && plan.maps[0].map.taps() == plan.weights.group;
+}
+
 template <class T>
 struct SlideBuffers {
     T* source = nullptr;  // rows of the source, with room for whole vectors before and behind
@@ -27,7 +32,7 @@ struct SlideBuffers {
 
     SlideBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
         source = carver.take<T>(slide_source_elems(plan, kernel.lanes));
-        weights = carver.take<T>(plan.tasks.group_block * plan.maps[0].map.taps());
+        weights = carver.take<T>(reads_weights(plan) ? 0 : plan.tasks.group_block * plan.maps[0].map.taps());
     }
 };
 
@@ -37,7 +42,7 @@ const T* slide_weights(const Plan& plan, const Operands<T>& operands, const Prod
     const IndexMap& map = task.map.map;
     const Taps &lines = map.axis[1].taps, &columns = map.axis[2].taps;
     const Stored<T> first = operands.w + task.group_lo * plan.weights.group;
-    if (!plan.converts() && map.taps() == plan.weights.group) return first.plain();
+    if (reads_weights(plan)) return first.plain();
     T* to = buffer;
     for (int64_t group = 0; group < task.group_hi - task.group_lo; ++group)
         for (int64_t line = 0; line < lines.size(); ++line)

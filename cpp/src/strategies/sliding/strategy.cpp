@@ -98,7 +98,8 @@ double slide_cycles(const Plan& plan, const Setting& setting) {
 void plan_products(Plan& plan, const Setting& setting) {
     MapPlan& m = plan.maps[0];
     Tasks& tasks = plan.tasks;
-    tasks.parallel = slide_cycles(plan, setting) > serial_cycles;
+    tasks.parallel =
+        !plan.samples.shared_out && !setting.some_classes && slide_cycles(plan, setting) > serial_cycles;
     const Cut cut = cut_for_threads(plan, setting, std::min(task_pixels, m.map.pixels()));
     split_maps(plan, cut.pixels, waste_unit(plan, setting), alone);
     count_tasks(plan, setting, cut.splits);

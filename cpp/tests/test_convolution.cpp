@@ -127,6 +127,8 @@ TEST_CASE_TEMPLATE("rows of every length around vectors, for few channels, equal
         geometries.back().stride = {1, step, step};
         geometries.back().rank = 3;
         geometries.back().groups = 3;
+        geometries.push_back(conv(2, 3, 3, 3, {1, random.integer(1, 6), width}, {1, 1, 1}));  // a plane is one row
+        geometries.back().groups = 3;
         for (Geometry& g : geometries) {
             g.layout = random.chance(2) ? Layout::channels_first : Layout::channels_last;
             g.flip = random.chance(2);

@@ -60,7 +60,7 @@ const char* refusal(const Plan& draft, const Setting& setting) {
         !slides(axis[2], most_step, sums ? kernels::strip_taps : kernels::most_slide_columns) ||
         axis[1].source_step != axis[2].source_step || (axis[2].source_step > 1 && axis[2].taps.apart() < 0))
         return "rows do not follow each other, expected stride 1 or 2, dilation 1, and not too many taps";
-    const int64_t columns = axis[2].count, lanes = setting.kernels.shape[0].lanes, row = draft.source.strides.axis[1];
+    const int64_t columns = axis[2].count, lanes = setting.kernels.shape[0].lanes, row = slide_row(draft);
     if (columns > most_columns || row > most_columns || lines * row > most_elems) return "the rows are too long";
     if (draft.tasks.groups == 1 && axis[1].count <= 1) return "a single row";
     if (!sums) {
@@ -98,8 +98,7 @@ double slide_cycles(const Plan& plan, const Setting& setting) {
 void plan_products(Plan& plan, const Setting& setting) {
     MapPlan& m = plan.maps[0];
     Tasks& tasks = plan.tasks;
-    tasks.parallel =
-        !plan.samples.shared_out && !setting.some_classes && slide_cycles(plan, setting) > serial_cycles;
+    tasks.parallel = !plan.samples.shared_out && !setting.some_classes && slide_cycles(plan, setting) > serial_cycles;
     const Cut cut = cut_for_threads(plan, setting, std::min(task_pixels, m.map.pixels()));
     split_maps(plan, cut.pixels, waste_unit(plan, setting), alone);
     count_tasks(plan, setting, cut.splits);

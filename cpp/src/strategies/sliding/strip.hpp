@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "plan/tasks.hpp"
@@ -17,6 +18,12 @@ namespace convpp {
 // How far outside of its source row a vector may begin.
 inline constexpr int64_t slide_reach = 16;
 
+// From a row of the source to the next one; of one row, perhaps of a whole plane (joined_rows), its elements.
+inline int64_t slide_row(const Plan& plan) {
+    const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+    return axis[1].source_extent > 1 ? plan.source.strides.axis[1] : axis[2].source_extent;
+}
+
 // Elements that the rows of a task's source take, copied, with room before and behind for vectors that reach beyond
 // them: `before` is at most slide_reach; `behind` that, a vector or two, and what results are more than source
 // elements, at most 2*slide_reach (strategy.cpp).
@@ -24,8 +31,7 @@ inline int64_t slide_source_elems(const Plan& plan, int64_t lanes) {
     const MapPlan& m = plan.maps[0];
     const AxisMap& height = m.map.axis[1];
     const int64_t rows = (m.boxes.box(0).extent(2) - 1) * height.source_step + height.taps.size();
-    return std::min(rows, height.source_extent) * plan.source.strides.axis[1] + 4 * slide_reach +
-           m.map.axis[2].source_step * lanes;
+    return std::min(rows, height.source_extent) * slide_row(plan) + 4 * slide_reach + m.map.axis[2].source_step * lanes;
 }
 
 template <class T>
@@ -41,7 +47,7 @@ struct SlideStrip {
         const Span lines = height.taps.offsets(0, height.taps.size()), taps = width.taps.offsets(0, width.taps.size());
         const int64_t first_column = pixels.lo[3] * width.source_step;
         upwards = height.taps.back().offset < height.taps.front().offset;
-        strip.row_step = plan.source.strides.axis[1];
+        strip.row_step = slide_row(plan);
         strip.height = height.source_extent;
         strip.width = width.source_extent;
         strip.direction = upwards ? -1 : 1;

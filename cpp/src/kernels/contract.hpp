@@ -93,8 +93,8 @@ struct PixelRows {
     int64_t source_step, result_step;
 };
 
-// A row of results of a depthwise layer in channels_last: result(p, c) = C or bias + the sum over lines, then columns of
-// weight(line, column, c) * lines[line][p*stride + column][c], for p < count and c < channels.
+// A row of results of a depthwise layer in channels_last: result(p, c) = C or bias + the sum over lines, then columns,
+// of weight(line, column, c) * lines[line][p*stride + column][c], for p < count and c < channels.
 template <class T>
 struct ChannelPixels {
     const T* const* const* lines;  // of the kernel; of each, pointers to pixels, which are read in whole vectors

@@ -70,8 +70,8 @@ inline __attribute__((always_inline)) void copy_ends(const T* src, int64_t count
     }
 }
 
-// The first `count` elements, 0 < count < lanes, and nothing behind them.  (Of a vector of 64 bytes, a half at a time: what
-// is loaded across the halves of such a store waits for it.  Measured: 25 cycles a row.)
+// The first `count` elements, 0 < count < lanes, and nothing behind them.  (Of 64 bytes, a half at a time: what is
+// loaded across the halves of such a store waits for it.  Measured: 25 cycles a row.)
 template <class T, int Bytes>
 inline __attribute__((always_inline)) void store_first(T* to, typename VectorOf<T, Bytes>::type v, int64_t count) {
     constexpr int half = VectorOf<T, Bytes>::lanes / 2;

@@ -16,7 +16,7 @@ LAYER_KINDS = (
     "joint residues",  # of few channels: all classes in one product
     "short rows",  # of fewer pixels than a vector has lanes
     "many taps",  # more than a block of the sum holds
-    "rows that slide",  # depthwise, three columns wide, stride 1
+    "rows that slide",  # depthwise, up to nine lines, stride 1 or 2
     "wide",  # channels around the multiples of a vector, as many pixels as fill tiles
     "single pixels",  # samples that are one pixel of many channels
 )
@@ -55,7 +55,7 @@ def _draw_layer(rng: np.random.Generator, kind: str) -> Geometry:
         groups = pick(rng, (1, 1, 2, 9, 17))
         c, k = groups * pick(rng, (1, 1, 2)), groups * pick(rng, (1, 1, 2))
     elif kind == "rows that slide":
-        rank, strides, dilations = 2, (1,), (1,)
+        rank, strides, dilations = 2, (pick(rng, (1, 1, 2)),), (1,)
         groups = c = k = int(rng.integers(1, 33))
         spatial = (int(rng.integers(2, 40)), int(rng.integers(1, 70)))
     elif kind == "single pixels":
@@ -63,7 +63,7 @@ def _draw_layer(rng: np.random.Generator, kind: str) -> Geometry:
         c, k = groups * int(rng.integers(40, 140)), groups * int(rng.integers(1, 50))
     kernel = tuple(pick(rng, kernels) for _ in range(rank))
     if kind == "rows that slide":
-        kernel = (pick(rng, (1, 2, 3, 3, 5, 8, 9)), 3)
+        kernel = (pick(rng, (1, 2, 3, 3, 5, 8, 9)), pick(rng, (3, 3, 3, 1, 2, 5, 7, 9)))
     if kind == "many taps":
         spatial = tuple(r + int(rng.integers(-2, 6)) for r in kernel)
     padding = pick(rng, (0, 1, 1, 2, "same", tuple((pick(rng, (0, 1, 3)), pick(rng, (-1, 0, 2))) for _ in kernel)))

@@ -102,7 +102,8 @@ TEST_CASE("the maps of all parts are those of all classes") {
         if (g.per_sample) continue;
         CHECK(static_cast<int64_t>(flops.size()) == plan.tasks.count);
         CHECK(std::accumulate(flops.begin(), flops.end(), 0.0) ==
-              2 * terms * static_cast<double>(planned.batch * planned.in_channels * planned.out_channels / planned.groups));
+              2 * terms *
+                  static_cast<double>(planned.batch * planned.in_channels * planned.out_channels / planned.groups));
     }
     CHECK(in_parts >= 60);
 }

@@ -118,12 +118,16 @@ TEST_CASE_TEMPLATE("rows of every length around vectors, for few channels, equal
         geometries.push_back(padded(conv(2, 1, 2, 9, {1, 5, width + 1}, {1, 3, 4}), {0, 1, 2}, {0, 1, 0}));
         geometries.back().stride = {1, 2, 2};
         geometries.push_back(conv(1, 2, 1, 1, {1, 1, width + 290}, {1, 1, 291}));  // two blocks of taps
-        // Depthwise: rows that slide, by kernels of every height and with rows of padding alone.
+        // Depthwise: rows that slide, by kernels of every height and width, and with rows of padding alone.
         const int64_t height = random.integer(1, 20), lines = random.integer(1, 9);
-        geometries.push_back(padded(conv(2, 2, 3, 3, {random.integer(1, 2), height, width}, {1, lines, 3}),
-                                    {0, random.integer(lines - 1, lines + 2), random.integer(-1, 3)},
-                                    {0, random.integer(0, lines + 1), random.integer(3, 4)}));
+        const int64_t columns = random.chance(2) ? 3 : random.integer(1, 9), step = random.chance(3) ? 2 : 1;
+        geometries.push_back(padded(conv(2, 2, 3, 3, {random.integer(1, 2), height, width}, {1, lines, columns}),
+                                    {0, random.integer(lines - 1, lines + 2), random.integer(-1, columns)},
+                                    {0, random.integer(0, lines + 1), random.integer(columns, columns + 1)}));
+        geometries.back().stride = {1, step, step};
         geometries.back().rank = 3;
+        geometries.back().groups = 3;
+        geometries.push_back(conv(2, 3, 3, 3, {1, random.integer(1, 6), width}, {1, 1, 1}));  // a plane is one row
         geometries.back().groups = 3;
         for (Geometry& g : geometries) {
             g.layout = random.chance(2) ? Layout::channels_first : Layout::channels_last;

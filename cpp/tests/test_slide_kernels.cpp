@@ -1,5 +1,7 @@
-// Tiles of rows that slide over rows of the source (kernels/tile/slide.hpp), on every instruction set of this machine
+// Tiles of rows that slide over rows of the source (kernels/tile/slide.hpp, slide_sums.hpp), on every instruction set of this machine
 // and in both types, against the plain loop of their contract (kernels/contract.hpp).
+#include <utility>
+
 #include "kernel_cases.hpp"
 
 namespace convpp::test {
@@ -9,97 +11,130 @@ using kernels::KernelTable;
 using kernels::Onto;
 using kernels::Strip;
 
-// A strip of `vectors` vectors and `rows` rows of results, over a plane that it may reach beyond on all sides.
+// A strip of `count` results in each of `rows` rows of some planes, which it may reach beyond on all sides.
 template <class T>
 struct StripCase {
-    int64_t panel, lanes, rows;
-    Array<T> plane, weights, result;  // the plane with room around it: what vectors reach beyond it
-    T bias;
+    int64_t lanes, stride;
+    Array<T> planes, weights, result;  // the planes with room around them: what vectors reach beyond them
+    std::vector<T> bias;
     Strip<T> strip{};
-    int64_t vectors;
 
-    StripCase(const KernelTable<T>& table, int64_t vector_count, int64_t row_count, Random& random)
-        : panel(table.tiles[0].rows),
-          lanes(table.lanes),
-          rows(row_count),
-          plane(rows_most * pitch()),
-          weights(lines_most * kernels::strip_taps * panel),
-          result(row_count * (vector_count * lanes + 3), guards),
-          bias(static_cast<T>(random.integer(-9, 9))),
-          vectors(vector_count) {
-        const bool upwards = random.chance(2), mirrored = random.chance(2);
+    StripCase(const KernelTable<T>& table, int64_t lines, int64_t columns, int64_t step, int64_t count, int64_t rows,
+              int64_t plane_count, Random& random)
+        : lanes(table.lanes),
+          stride(step),
+          planes(planes_most * rows_most * pitch()),
+          weights(planes_most * lines * columns),
+          result(plane_count * rows * (count + random.integer(0, 1) * 3), guards) {
+        const bool upwards = random.chance(2), mirrored = stride == 1 && random.chance(2);
         strip.row_step = pitch();
         strip.height = random.integer(1, rows_most);
         strip.width = random.integer(1, 5 * lanes);
         strip.direction = upwards ? -1 : 1;
         strip.first_row = random.integer(-3, 3) + (upwards ? strip.height : 0);
-        for (int64_t t = 0; t < kernels::strip_taps; ++t) strip.tap[t] = (mirrored ? -t : t) + (mirrored ? 1 : -2);
-        for (int64_t v = 0; v < vectors; ++v) strip.column[v] = v * lanes;
-        strip.lines = random.integer(1, lines_most);
-        strip.source = plane.data() + room;
+        strip.first_tap = mirrored ? random.integer(0, room) : random.integer(-room, 1);
+        strip.tap_step = mirrored ? -1 : 1;
+        strip.lines = lines;
+        strip.columns = columns;
+        strip.source = planes.data() + 2 * room;
         strip.weights = weights.data();
-        const int64_t step = vectors * lanes + 3;
-        strip.result_step = upwards ? -step : step;
-        strip.result = result.data() + (upwards ? (rows - 1) * step : 0);
+        strip.count = count;
+        strip.rows = rows;
+        strip.planes = plane_count;
+        strip.source_plane = rows_most * pitch();
+        strip.weights_plane = lines * columns;
+        strip.result_plane = result.size() / plane_count;
+        const int64_t result_pitch = strip.result_plane / rows;
+        strip.result_step = upwards ? -result_pitch : result_pitch;
+        strip.result = result.data() + (upwards ? (rows - 1) * result_pitch : 0);
+        for (int64_t plane = 0; plane < plane_count; ++plane) bias.push_back(static_cast<T>(random.integer(-9, 9)));
+        strip.bias = bias.data();
     }
 
-    static constexpr int64_t room = 8, rows_most = 20, lines_most = 7;
-    int64_t pitch() const { return 10 * lanes + 2 * room; }
+    static constexpr int64_t room = 16, rows_most = 20, planes_most = 3;
+    int64_t pitch() const { return 12 * lanes + 4 * room; }
 
     std::vector<T> expected(Onto onto, bool fused) const {
         std::vector<T> all = contents(result);
-        for (int64_t r = 0; r < rows; ++r)
-            for (int64_t column = 0; column < vectors * lanes; ++column) {
-                T sum = T(0);
-                for (int64_t line = 0; line < strip.lines; ++line)
-                    for (int64_t t = 0; t < kernels::strip_taps; ++t) {
-                        const int64_t h = strip.first_row + strip.direction * (r + line), w = column + strip.tap[t];
-                        if (h < 0 || h >= strip.height) continue;  // left out
-                        const bool inside = w >= 0 && w < strip.width;
-                        sum = multiply_add(inside ? strip.source[h * strip.row_step + w] : T(0),
-                                           weights[(line * kernels::strip_taps + t) * panel], sum, fused);
-                    }
-                add_onto(onto, bias, sum,
-                         all.at(static_cast<size_t>(strip.result - result.data() + r * strip.result_step + column)));
-            }
+        for (int64_t plane = 0; plane < strip.planes; ++plane)
+            for (int64_t r = 0; r < strip.rows; ++r)
+                for (int64_t i = 0; i < strip.count; ++i) {
+                    const T sum = sum_of(plane, r, i, fused);
+                    const int64_t at =
+                        strip.result - result.data() + plane * strip.result_plane + r * strip.result_step + i;
+                    add_onto(onto, bias[static_cast<size_t>(plane)], sum, all.at(static_cast<size_t>(at)));
+                }
         return all;
+    }
+
+private:
+    T sum_of(int64_t plane, int64_t r, int64_t i, bool fused) const {
+        T sum = T(0);
+        for (int64_t line = 0; line < strip.lines; ++line)
+            for (int64_t t = 0; t < strip.columns; ++t) {
+                const int64_t h = strip.first_row + strip.direction * (r * stride + line);
+                const int64_t w = strip.first_tap + t * strip.tap_step + i * stride;
+                if (h < 0 || h >= strip.height) continue;  // left out
+                const bool inside = w >= 0 && w < strip.width;
+                const T* const row = strip.source + plane * strip.source_plane + h * strip.row_step;
+                sum = multiply_add(weights[plane * strip.weights_plane + line * strip.columns + t],
+                                   inside ? row[w] : T(0), sum, fused);
+            }
+        return sum;
     }
 };
 
+// Results that a tile of a width has at least and at most.
+std::pair<int64_t, int64_t> counts_of(int width, int64_t lanes) {
+    if (width == 0) return {1, lanes / 2};
+    if (width == 1) return {lanes / 2 + 1, lanes};
+    return {lanes + 1, 2 * lanes};
+}
+
 }  // namespace
 
-TEST_CASE_TEMPLATE("tables have tiles of all heights, as wide as the registers allow", T, float, double) {
+TEST_CASE_TEMPLATE("tables have tiles of all heights and strides, of one vector at least", T, float, double) {
     for_each_isa<T>([](const KernelTable<T>& table, Isa) {
-        for (int size = 0; size < kernels::slide_sizes; ++size) {
-            REQUIRE(table.slide_vectors[size] >= 1);
-            for (int v = 0; v < kernels::max_slide_vectors; ++v)
-                CHECK((table.slide_tiles[size][v] != nullptr) == (v < table.slide_vectors[size]));
-        }
+        for (const auto& of_stride : table.slide)
+            for (int64_t lines = 1; lines <= kernels::most_slide_lines; ++lines) {
+                CHECK((of_stride[1][lines - 1] != nullptr));
+                // Half of a vector of 16 bytes is none.
+                CHECK((of_stride[0][lines - 1] != nullptr) == (table.lanes * sizeof(T) >= 32));
+                CHECK((lines > 4 || of_stride[2][lines - 1] != nullptr));
+            }
     });
 }
 
-TEST_CASE_TEMPLATE("slide_tiles sum in the order of lines, then taps, and write nothing else", T, float, double) {
+TEST_CASE_TEMPLATE("rows that slide sum in the order of lines, then taps, and write nothing else", T, float, double) {
     Random random(51);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa isa) {
-        for (int size = 0; size < kernels::slide_sizes; ++size)
-            for (int64_t vectors = 1; vectors <= table.slide_vectors[size]; ++vectors)
-                for (const Onto onto : {Onto::zero, Onto::c, Onto::row_bias})
-                    for (int repeat = 0; repeat < 12; ++repeat) {
-                        const int64_t tiles = random.integer(1, 2), height = kernels::slide_rows[size];
-                        StripCase<T> one(table, vectors, tiles * height, random);
-                        one.plane.fill_reals(random);
-                        one.weights.fill_reals(random);
-                        one.result.fill_nan();
-                        if (onto == Onto::c) one.result.fill_reals(random);
-                        const std::vector<T> expected = one.expected(onto, is_fused(isa));
-                        table.slide_tiles[size][vectors - 1](one.strip, 0, tiles, onto, &one.bias);
-                        CAPTURE(size);
-                        CAPTURE(vectors);
-                        CAPTURE(static_cast<int>(onto));
-                        CAPTURE(one.strip.lines);
-                        CHECK(holds(one.result, expected));
-                        CHECK(one.result.guards_intact());
-                    }
+        for (int64_t stride = 1; stride <= kernels::slide_strides; ++stride)
+            for (int width = 0; width < kernels::slide_widths; ++width)
+                for (int64_t lines = 1; lines <= kernels::most_slide_lines; ++lines)
+                    for (const Onto onto : {Onto::zero, Onto::c, Onto::row_bias})
+                        for (int repeat = 0; repeat < 8; ++repeat) {
+                            const auto tile = table.slide[stride - 1][width][lines - 1];
+                            if (tile == nullptr) continue;
+                            const auto [least, most] = counts_of(width, table.lanes);
+                            const int64_t columns =
+                                random.chance(3) ? 3 : random.integer(1, kernels::most_slide_columns);
+                            StripCase<T> one(table, lines, columns, stride, random.integer(least, most),
+                                             random.integer(1, 9), random.integer(1, 3), random);
+                            one.planes.fill_reals(random);
+                            one.weights.fill_reals(random);
+                            one.result.fill_nan();
+                            if (onto == Onto::c) one.result.fill_reals(random);
+                            const std::vector<T> expected = one.expected(onto, is_fused(isa));
+                            tile(one.strip, onto);
+                            CAPTURE(stride);
+                            CAPTURE(width);
+                            CAPTURE(lines);
+                            CAPTURE(columns);
+                            CAPTURE(one.strip.count);
+                            CAPTURE(static_cast<int>(onto));
+                            CHECK(holds(one.result, expected));
+                            CHECK(one.result.guards_intact());
+                        }
     });
 }
 
@@ -108,11 +143,12 @@ TEST_CASE_TEMPLATE("slide_sums are exact on integers, and read no dy beyond its 
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         for (int repeat = 0; repeat < 300; ++repeat) {
             const int64_t rows = random.integer(1, 12), columns = random.integer(1, 4 * table.lanes + 1);
-            StripCase<T> one(table, 1, rows, random);
-            const Strip<T>& strip = one.strip;
+            StripCase<T> one(table, random.integer(1, 7), kernels::strip_taps, 1, 1, rows, 1, random);
+            Strip<T>& strip = one.strip;
+            strip.first_tap = strip.tap_step < 0 ? 1 : -2;
             const int64_t pitch = columns + random.integer(0, 3);
             Array<T> dy((rows - 1) * pitch + columns), sums(strip.lines * kernels::strip_taps * table.lanes, guards);
-            for (Array<T>* array : {&one.plane, &dy, &sums}) array->fill_integers(random);
+            for (Array<T>* array : {&one.planes, &dy, &sums}) array->fill_integers(random);
             std::vector<T> expected = contents(sums);
             const T* const first = dy.data() + (strip.direction < 0 ? (rows - 1) * pitch : 0);
             const int64_t step = strip.direction * pitch;
@@ -121,7 +157,8 @@ TEST_CASE_TEMPLATE("slide_sums are exact on integers, and read no dy beyond its 
                     for (int64_t r = 0; r < rows; ++r)
                         for (int64_t column = 0; column < columns; ++column) {
                             const int64_t h = strip.first_row + strip.direction * (r + line);
-                            const int64_t w = column + strip.tap[t], k = line * kernels::strip_taps + t;
+                            const int64_t w = column + strip.first_tap + t * strip.tap_step,
+                                          k = line * kernels::strip_taps + t;
                             if (h < 0 || h >= strip.height || w < 0 || w >= strip.width) continue;
                             expected.at(static_cast<size_t>(k * table.lanes + column % table.lanes)) +=
                                 first[r * step + column] * strip.source[h * strip.row_step + w];

@@ -93,6 +93,22 @@ struct PixelRows {
     int64_t source_step, result_step;
 };
 
+// A row of results of a depthwise layer in channels_last: result(p, c) = C or bias + the sum over lines, then columns,
+// of weight(line, column, c) * lines[line][p*stride + column][c], for p < count and c < channels.
+template <class T>
+struct ChannelPixels {
+    const T* const* const* lines;  // of the kernel; of each, pointers to pixels, which are read in whole vectors
+    int64_t line_count, columns;
+    const T* const* ahead;  // pixels that are asked for, one for each result; or null
+    const T* weights;  // [vector][line][column][lane]
+    int64_t weights_vector;
+    int64_t count, channels;
+    T* result;
+    int64_t result_step;
+    const T* spill_end;  // up to here, elements behind a pixel's channels may be written: others follow
+    const T* bias;  // of the channels, in whole vectors
+};
+
 // The vectors that a box of pixels consists of: first those whose lanes all count and lie together, then the others.
 struct RowVectors {
     VectorAt* at = nullptr;
@@ -113,26 +129,27 @@ template <class T>
 using RowTileFn = void (*)(Depth depth, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
                            const VectorAt* vectors, T* c, int64_t ldc, Onto onto, const T* bias);
 
-inline constexpr int strip_taps = 3;  // of a line
-inline constexpr int most_slide_lines = 3;
-inline constexpr int max_slide_vectors = 4;
-inline constexpr int slide_sizes = 5;
-inline constexpr int slide_rows[slide_sizes] = {8, 7, 4, 2, 1};
+// Rows that slide: kernels of so many lines and columns; weight gradients of three columns.
+inline constexpr int most_slide_lines = 9, most_slide_columns = 15, slide_strides = 2, slide_widths = 3;
+inline constexpr int strip_taps = 3;
 
-// Some vectors of each row of a plane: result(r, column + lane) = C or bias + the sum over lines and taps of weight *
-// source(first_row + direction*(r + line), column + lane + tap of the line).  Source elements outside of height x width
-// count as 0; outside of the width they are read all the same, as far as whole vectors reach.
+// A part of each row of some planes, and the rows of the source that it reads.  Source elements outside of height x
+// width count as 0; outside of the width they are read all the same, as far as whole vectors reach.
 template <class T>
 struct Strip {
-    const T* source;  // of its plane: row 0, column 0
+    const T* source;  // of the first plane: row 0, column 0
     int64_t row_step, height, width;
-    int64_t first_row, direction;  // direction is 1 or -1: result rows are numbered with it
-    int64_t tap[strip_taps];
-    int64_t column[max_slide_vectors];
-    int64_t lines;
-    const T* weights;  // of line l and tap t: weights[(l*strip_taps + t)*PR], PR as in a row panel of tile shape 0
-    T* result;  // of row 0, column 0
-    int64_t result_step;
+    int64_t first_row, direction;  // of result row 0 at line 0; 1 or -1: rows are numbered with it
+    int64_t first_tap, tap_step;  // the column that the first lane reads at tap 0; 1 or -1
+    int64_t lines, columns;  // of the kernel
+
+    // Not of sums: what becomes of it.  result(plane, r, i) = C or bias + the sum over lines and taps of
+    // weight * source(first_row + direction*(r*stride + line), first_tap + tap_step*tap + i*stride).
+    const T* weights;  // [line][tap]
+    T* result;  // of the first plane: row 0, lane 0
+    int64_t result_step, rows, count;  // results of a row
+    int64_t planes, source_plane, weights_plane, result_plane;  // and the steps from plane to plane
+    const T* bias;  // of each plane
 };
 
 // Winograd's F(outputs, taps): sizes of its tiles.
@@ -303,11 +320,10 @@ struct KernelTable {
     int row_tile_vectors[max_row_tile_rows];
     RowTileFn<T> row_tile[max_row_tile_rows][max_row_tile_vectors];
 
-    // slide_tiles[i][v-1]: result rows [first_row, first_row + tiles*slide_rows[i]) of a strip of v <= slide_vectors[i]
-    // vectors.  The bias is of all rows.
-    int slide_vectors[slide_sizes];
-    void (*slide_tiles[slide_sizes][max_slide_vectors])(const Strip<T>& strip, int64_t first_row, int64_t tiles,
-                                                        Onto onto, const T* bias);
+    // slide[stride-1][width][lines-1]: of a strip that has `count` results in a row, at most half a vector (width 0),
+    // one or two, and more than those of the width before.  Null: half a vector is no vector, or sums would not fit the
+    // registers.
+    void (*slide[slide_strides][slide_widths][most_slide_lines])(const Strip<T>& strip, Onto onto);
 
     // sums[line*strip_taps + tap][lane] += the sum over rows r and columns of dy[r*dy_step + column] * the strip's
     // source at (first_row + direction*(r + line), column + tap), columns in turn along the lanes, in runs of so many
@@ -349,6 +365,9 @@ struct KernelTable {
                                           const T* source, const T* weights, T* c, Onto onto, const T* bias);
     void (*channel_sums[channel_groups])(int64_t taps, const int64_t* offsets, const PixelRows& rows, int64_t run,
                                          const T* x, const T* dy, T* sums);
+
+    // For each stride.
+    void (*channel_pixels[slide_strides])(const ChannelPixels<T>& of, Onto onto);
 
     // winograd[size][axes - 1]: along one axis of the tile, or two.
     WinogradKernels<T> winograd[winograd_sizes][2];

@@ -14,9 +14,11 @@ namespace convpp::kernels::CONVPP_ISA {
 #include "kernels/move/stored.hpp"
 #include "kernels/tile/tile.hpp"
 #include "kernels/tile/slide.hpp"
+#include "kernels/tile/slide_sums.hpp"
 #include "kernels/move/pack.hpp"
 #include "kernels/tile/dot.hpp"
 #include "kernels/channel/channel.hpp"
+#include "kernels/channel/pixels.hpp"
 #include "kernels/winograd/transforms.hpp"
 #include "kernels/winograd/winograd.hpp"
 #include "kernels/fft/fft.hpp"
@@ -37,7 +39,7 @@ KernelTable<T> make_table() {
     fill_tiles<T, tall_rows, tall_vectors>(table.tiles[1]);
     fill_tiles<T, third_rows, third_vectors>(table.tiles[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
-    fill_slide_tiles<T, wide_rows, accumulators * 2 / 3>(table);
+    fill_slides<T, accumulators * 2 / 3>(table);
     table.slide_sums = &slide_sums<T>;
     table.store_rows = &store_rows<T>;
     table.interleave_rows = &interleave_rows<T>;
@@ -51,6 +53,8 @@ KernelTable<T> make_table() {
         table.read[static_cast<int>(Storage::float16)] = readers<float16>();
     }
     fill_channel_tiles<T>(table);
+    table.channel_pixels[0] = &channel_pixels<T, 1>;
+    table.channel_pixels[1] = &channel_pixels<T, 2>;
     fill_winograd<T>(table);
     table.fourier = fourier_kernels<T>();
     fill_epilogue<T>(table);

@@ -53,7 +53,9 @@ Setting::Setting(const ConvProblem& whole, Pass for_pass, DType for_dtype, Algor
       only_read(read_taps_only),
       classes(for_pass == Pass::input_grad ? all_classes(problem) : ClassSpans{}) {
     constexpr int64_t large_weights = int64_t(1) << 20;  // bytes; four times as many when they are transformed
-    parallel = problem.flops() + flops_of_weight * static_cast<double>(problem.w_elems()) > serial_flops;
+    parallel = problem.flops() + flops_of_weight * static_cast<double>(problem.w_elems()) +
+                   flops_of_elem * (static_cast<double>(problem.x_elems()) + static_cast<double>(problem.y_elems())) >
+               serial_flops;
     const int64_t rounds = ceil_div(samples, threads);
     const bool even = 8 * rounds * threads <= 9 * samples;
     const bool small = pass == Pass::weight_grad || threads == 1 || problem.w_elems() <= large_weights / elem_bytes;

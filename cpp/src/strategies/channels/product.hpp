@@ -13,6 +13,8 @@
 
 #include "result/order.hpp"
 #include "source/gather.hpp"
+#include "source/lanes.hpp"
+#include "strategies/channels/in_place.hpp"
 #include "weights/panels.hpp"
 
 namespace convpp {
@@ -45,13 +47,16 @@ struct ChannelBuffers {
     T* gap = nullptr;  // channels_first: of each result that has no terms
     kernels::VectorAt* rows = nullptr;  // of pixels
     int64_t* result_rows = nullptr;  // where they begin in the result
+    PixelPointers<T> pointers;
 
     ChannelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).copies()),
-          gather(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).group) {
+          gather(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).group),
+          pointers(carver, plan, kernel.lanes) {
         int64_t pixels = 0, results = 0, most_runs = 0, most_pairs = 0, rows_most = 0;
         for (const MapPlan& m : plan.maps) {
             most_pairs = std::max(most_pairs, m.patches.largest());
+            if (m.in_place) continue;
             pixels = std::max(pixels, m.boxes.largest() * std::max<int64_t>(m.classes, 1));
             results = std::max(results, m.boxes.largest() * results_of_pixel(plan, m));
             most_runs = std::max(most_runs, most_result_runs(plan, m));
@@ -77,14 +82,26 @@ inline PatchBlock taps_of(const MapPlan& m, PatchBlock block) {
 // weights[channel of the group][tap][lane], one vector of result channels and box of taps after the other.
 template <class T>
 void pack_channel_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const MapPlan& m,
-                          const Stored<T>& weights, int64_t vector, T* packed, int64_t* offsets) {
-    const int64_t group = own<ChannelsPlan>(plan).group.result, lanes = kernel.lanes;
+                          const Stored<T>& weights, int64_t vector, T* packed, int64_t* offsets,
+                          int64_t* channel_offset) {
+    const int64_t group = own<ChannelsPlan>(plan).group.result, lanes = kernel.lanes, first = vector * lanes;
     for (int64_t b = 0; b < m.patches.taps.count(); ++b) {
         const PatchBlock block = patch_block(m.patches, b);
         fill_offsets(block, plan.weights.source_channel, weight_position(plan, m), offsets);
+        const int64_t last = offsets[block.size() - 1] - offsets[0];
+        if (group == 1 && last == block.size() - 1) {  // they lie together, and are transposed
+            const int64_t channels = std::min(lanes, plan.tasks.channels - first);
+            for (int64_t i = 0; i < channels; ++i) channel_offset[i] = i * plan.weights.group;
+            const kernels::Run run{0, 0, block.size()};
+            const Stored<T> from = weights + (first * plan.weights.group + offsets[0]);
+            reading(kernel, weights)
+                .transpose_panel(from.at, channel_offset, channels, &run, 1, packed, lanes, weights.end);
+            packed += block.size() * lanes;
+            continue;
+        }
         for (int64_t k = 0; k < block.size(); ++k, packed += lanes)
             for (int64_t lane = 0; lane < lanes; ++lane) {
-                const int64_t channel = vector * lanes + lane;
+                const int64_t channel = first + lane;
                 const bool there = channel < plan.tasks.channels;
                 packed[lane] = there ? weights[channel / group * plan.weights.group +
                                                channel % group * plan.weights.result_channel + offsets[k]]
@@ -102,7 +119,7 @@ void pack_all_channel_weights(const Plan& plan, const kernels::KernelTable<T>& k
             pack_channel_weights(
                 plan, kernel, m, operands.w, vector,
                 packed + m.weights_at + vector * kernel.lanes * m.map.taps() * own<ChannelsPlan>(plan).group.source,
-                buffers[static_cast<size_t>(thread)].pairs);
+                buffers[static_cast<size_t>(thread)].pairs, buffers[static_cast<size_t>(thread)].copy.channel_offset);
     });
 }
 
@@ -268,7 +285,10 @@ void run_channels_first(const Plan& plan, const kernels::KernelTable<T>& kernel,
 template <class T>
 void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                       const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
-    if (plan.channels_last()) run_channels_last(plan, kernel, operands, packed, bias, buffers, task);
+    if (task.map.in_place)
+        for (const MapPlan* m = &task.map; m != &task.map + task.map.classes; ++m)
+            run_pixels_in_place(plan, kernel, operands, *m, task, packed, bias, buffers.pointers);
+    else if (plan.channels_last()) run_channels_last(plan, kernel, operands, packed, bias, buffers, task);
     else run_channels_first(plan, kernel, operands, packed, bias, buffers, task);
 }
 

@@ -1,7 +1,7 @@
 // The weight gradient of a depthwise layer, channels first, whose kernel slides over rows of pixels.
 //
 // In:  a Plan of this strategy, a task (of one channel), the operands.   Out: sums[tap], then dw.
-// Next: kernels/tile/slide.hpp; product.hpp is the same for the other passes.
+// Next: kernels/tile/slide_sums.hpp; product.hpp is the same for the other passes.
 //
 // Pixels run along the lanes; the lanes' sums are kept apart through all boxes and added at the end.
 #pragma once

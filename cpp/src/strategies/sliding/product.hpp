@@ -1,106 +1,140 @@
 // A task of forward or input_grad of a depthwise layer, channels first, whose kernel slides over rows of pixels.
 //
-// In:  a Plan of this strategy, the operands, packed weights, a task.   Out: the task's results.
+// In:  a Plan of this strategy, the operands, a task.   Out: the task's results.
 // Next: kernels/tile/slide.hpp, the tiles.
 //
 // Planes are read where they lie, padding and all: tiles leave out rows outside the plane and blank columns outside it.
-// Only where whole vectors would reach beyond the tensor (its first and last rows), the rows are copied before.
-// Results are written where they belong, but for rows shorter than a vector, which the tiles leave in a buffer.
+// Only where whole vectors would reach beyond the tensor (its first and last planes), the rows are copied before.
+// Weights are read where they lie, and results written where they belong.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
-#include "weights/panels.hpp"
+#include "strategies/operands.hpp"
 #include "strategies/sliding/strip.hpp"
 
 namespace convpp {
 
+// Where rows are wider than a tile, some rows of some planes, of so many elements, pass by before the next ones: so
+// their source stays in L1.
+inline constexpr int64_t slide_elems = 4096;
+
+// Whether a plane's weights are read where they lie.
+inline bool reads_weights(const Plan& plan) {
+    return !plan.converts() && plan.maps[0].map.taps() == plan.weights.group;
+}
+
 template <class T>
 struct SlideBuffers {
-    PackingBuffers packing;
     T* source = nullptr;  // rows of the source, with room for whole vectors before and behind
-    T* result = nullptr;  // rows of results, in whole vectors
+    T* weights = nullptr;  // of a task's planes, where they are converted or not all of a kernel's are read
 
-    SlideBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : packing(carver, plan, panel_widths(plan, kernel).channels) {
-        const Box box = plan.maps[0].boxes.box(0);
+    SlideBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
         source = carver.take<T>(slide_source_elems(plan, kernel.lanes));
-        result = carver.take<T>(box.extent(2) * round_up(box.extent(3), kernel.lanes));
+        weights = carver.take<T>(reads_weights(plan) ? 0 : plan.tasks.group_block * plan.maps[0].map.taps());
     }
 };
 
-// Calls use(size, first row, tiles) for the tiles that `rows` rows consist of, those of at most `most` rows together.
-template <class Use>
-void for_each_slide(int64_t rows, int64_t most, const Use& use) {
-    int64_t first = 0;
-    const auto take = [&](int size) {
-        const int64_t of_tile = kernels::slide_rows[size], together = std::max<int64_t>(1, most / of_tile);
-        for (int64_t tiles = (rows - first) / of_tile; tiles > 0; tiles -= together) {
-            use(size, first, std::min(tiles, together));
-            first += std::min(tiles, together) * of_tile;
-        }
-    };
-    // Of the two largest, the one that leaves no rest if there is one.
-    if (rows % kernels::slide_rows[0] != 0 && rows % kernels::slide_rows[1] == 0) take(1);
-    for (int size = 0; size < kernels::slide_sizes && first < rows; ++size) take(size);
+// The weights of a task's planes, [plane][line][tap], and those of the kernel of the first one.
+template <class T>
+const T* slide_weights(const Plan& plan, const Operands<T>& operands, const ProductTask& task, T* buffer) {
+    const IndexMap& map = task.map.map;
+    const Taps &lines = map.axis[1].taps, &columns = map.axis[2].taps;
+    const Stored<T> first = operands.w + task.group_lo * plan.weights.group;
+    if (reads_weights(plan)) return first.plain();
+    T* to = buffer;
+    for (int64_t group = 0; group < task.group_hi - task.group_lo; ++group)
+        for (int64_t line = 0; line < lines.size(); ++line)
+            for (int64_t column = 0; column < columns.size(); ++column)
+                *to++ =
+                    first[group * plan.weights.group + map.axis[0].taps.weight(0) * plan.weights.axis[0] +
+                          lines.weight(line) * plan.weights.axis[1] + columns.weight(column) * plan.weights.axis[2]];
+    return buffer;
 }
 
+// Some planes' rows, in strips as wide as the tiles are.
 template <class T>
-void slide(const kernels::KernelTable<T>& kernel, kernels::Strip<T> strip, const Box& pixels, bool shift_back,
-           const Addend<T>& addend) {
-    const int64_t lanes = kernel.lanes, width = pixels.extent(3), vectors = ceil_div(width, lanes);
-    for_each_slide(pixels.extent(2), slide_elems / width, [&](int size, int64_t first_row, int64_t tiles) {
-        const int64_t parts = ceil_div(vectors, int64_t(kernel.slide_vectors[size]));
-        for (int64_t part = 0, vector = 0; part < parts; ++part) {
-            const int64_t count = vectors / parts + (part < vectors % parts);
-            for (int64_t v = 0; v < count; ++v, ++vector)
-                strip.column[v] = shift_back ? std::min(vector * lanes, width - lanes) : vector * lanes;
-            kernel.slide_tiles[size][count - 1](strip, first_row, tiles, addend.onto, addend.bias);
-        }
-    });
-}
-
-template <class T>
-void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
-                    const T* packed, const T* bias, const SlideBuffers<T>& buffers, const ProductTask& task) {
-    const MapPlan& m = task.map;
-    const Box& pixels = task.pixels;
-    const AxisMap &depth = m.map.axis[0], &height = m.map.axis[1], &width = m.map.axis[2];
-    const PackedWeights layout = packed_weights(plan, kernel);
-    const PatchBlock block = patch_block(m.patches, 0);  // the only one
-    const int64_t lanes = kernel.lanes, rows = pixels.extent(2), columns = pixels.extent(3);
-    SlideStrip<T> slides(plan, m, pixels, lanes);
-    kernels::Strip<T>& strip = slides.strip;
-    const bool upwards = slides.upwards;
-
-    // A row's last vector is shifted back to end with the row, where its results may be written twice.
-    const bool direct = columns >= lanes && (columns % lanes == 0 || !operands.accumulate);
-    const int64_t pitch = plan.buffer.strides.axis[1], buffer_pitch = round_up(columns, lanes);
-
-    for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
-        const GroupOperands<T> own(plan, operands, bias, task, group);
-        strip.weights = packed + layout.of_task(m, group, task.channel_lo, block, 0);
-        for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
-            for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
-                slides.read(kernel, own.source + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]),
-                            operands.source(plan.pass), buffers.source);
-                T* const to = own.result + n * plan.buffer.strides.batch +
-                              (depth.result_start + d) * plan.buffer.strides.axis[0] +
-                              (height.result_start + pixels.lo[2]) * pitch + width.result_start + pixels.lo[3];
-                T* const first = direct ? to : buffers.result;
-                const int64_t step = direct ? pitch : buffer_pitch;
-                for (int64_t h = 0; !direct && operands.accumulate && h < rows; ++h)
-                    std::fill(std::copy_n(to + h * pitch, columns, first + h * step), first + (h + 1) * step, T(0));
-                strip.result = first + (upwards ? (rows - 1) * step : 0);
-                strip.result_step = upwards ? -step : step;
-                slide(kernel, strip, pixels, direct, own.addend(true));
-                if (!direct) kernel.store_rows(first, step, rows, columns, to, pitch);
+void slide(const kernels::KernelTable<T>& kernel, const kernels::Strip<T>& planes, int64_t columns, int64_t stride,
+           kernels::Onto onto) {
+    const auto& tiles = kernel.slide[stride - 1];
+    const int64_t lanes = kernel.lanes, half = lanes / 2, tile = planes.lines - 1;
+    const int64_t widest = tiles[2][tile] != nullptr ? 2 * lanes : lanes;
+    const int64_t row_block = columns <= widest ? planes.rows : std::max<int64_t>(slide_elems / columns, planes.lines);
+    const int64_t plane_block =
+        columns <= widest ? planes.planes : std::max<int64_t>(slide_elems / (columns * planes.rows), 1);
+    kernels::Strip<T> strip = planes;
+    for (int64_t plane = 0; plane < planes.planes; plane += plane_block) {
+        strip.planes = std::min(plane_block, planes.planes - plane);
+        strip.weights = planes.weights + plane * planes.weights_plane;
+        if (planes.bias != nullptr) strip.bias = planes.bias + plane;
+        for (int64_t row = 0; row < planes.rows; row += row_block) {
+            strip.rows = std::min(row_block, planes.rows - row);
+            strip.first_row = planes.first_row + row * stride * planes.direction;
+            for (int64_t column = 0; column < columns; column += strip.count) {
+                const int64_t left = columns - column;
+                strip.count = std::min(widest, left);
+                strip.first_tap = planes.first_tap + column * stride;
+                strip.source = planes.source + plane * planes.source_plane;
+                strip.result = planes.result + plane * planes.result_plane + row * planes.result_step + column;
+                const int width = strip.count > lanes ? 2 : strip.count > half || tiles[0][tile] == nullptr ? 1 : 0;
+                tiles[width][tile](strip, onto);
             }
+        }
     }
 }
 
 template <class T>
-using SlidingProduct = ProductParts<SlideBuffers<T>, &pack_all_weights<T, SlideBuffers<T>>, &run_slide_task<T>>;
+void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands, const T*,
+                    const T* bias, const SlideBuffers<T>& buffers, const ProductTask& task) {
+    const MapPlan& m = task.map;
+    const Box& pixels = task.pixels;
+    const AxisMap &depth = m.map.axis[0], &height = m.map.axis[1], &width = m.map.axis[2];
+    const int64_t planes = task.group_hi - task.group_lo, rows = pixels.extent(2);
+    const GroupOperands<T> own(plan, operands, bias, task, task.group_lo);
+    const Addend<T> addend = own.addend(true);
+    const Stored<T>& tensor = operands.source(plan.pass);
+    SlideStrip<T> slides(plan, m, pixels, kernel.lanes);
+    kernels::Strip<T>& strip = slides.strip;
+    strip.rows = rows;
+    strip.result_step = plan.buffer.strides.axis[1] * strip.direction;
+    strip.source_plane = plan.source.strides.channel;
+    strip.result_plane = plan.buffer.strides.channel;
+    strip.weights_plane = m.map.taps();
+    const T* const weights = slide_weights(plan, operands, task, buffers.weights);
+    for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
+        for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
+            const Stored<T> source = own.source + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]);
+            const int64_t first_row = height.result_start + (slides.upwards ? pixels.hi[2] - 1 : pixels.lo[2]);
+            T* const result = own.result + n * plan.buffer.strides.batch +
+                              (depth.result_start + d) * plan.buffer.strides.axis[0] +
+                              first_row * plan.buffer.strides.axis[1] + width.result_start + pixels.lo[3];
+            const auto slide_from = [&](int64_t plane, int64_t count) {
+                strip.planes = count;
+                strip.weights = weights + plane * strip.weights_plane;
+                strip.bias = addend.bias != nullptr ? addend.bias + plane : nullptr;
+                strip.result = result + plane * strip.result_plane;
+                slides.read(kernel, source + plane * strip.source_plane, tensor, buffers.source);
+                slide(kernel, strip, pixels.extent(3), width.source_step, addend.onto);
+            };
+            const auto in_place = [&](int64_t plane) {
+                return slides.in_place(source + plane * strip.source_plane, tensor);
+            };
+            // The first and the last planes of a tensor may have to be copied, one by one.
+            int64_t first = 0, end = planes;
+            while (first < planes && !in_place(first)) slide_from(first++, 1);
+            while (end > first && !in_place(end - 1)) --end;
+            if (end > first) slide_from(first, end - first);
+            for (; end < planes; ++end) slide_from(end, 1);
+        }
+}
+
+// Weights are not packed.
+template <class T>
+void pack_nothing(const Plan&, const kernels::KernelTable<T>&, const Operands<T>&, int, T*,
+                  const ThreadBuffers<SlideBuffers<T>>&) {}
+
+template <class T>
+using SlidingProduct = ProductParts<SlideBuffers<T>, &pack_nothing<T>, &run_slide_task<T>>;
 
 }  // namespace convpp

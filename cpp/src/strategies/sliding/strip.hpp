@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "plan/tasks.hpp"
@@ -17,57 +18,65 @@ namespace convpp {
 // How far outside of its source row a vector may begin.
 inline constexpr int64_t slide_reach = 16;
 
-// Rows that stay in L1, their source and results, while one strip after the other goes through them, have so many
-// elements.
-inline constexpr int64_t slide_elems = 4096;
+// From a row of the source to the next one; of one row, perhaps of a whole plane (joined_rows), its elements.
+inline int64_t slide_row(const Plan& plan) {
+    const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+    return axis[1].source_extent > 1 ? plan.source.strides.axis[1] : axis[2].source_extent;
+}
 
 // Elements that the rows of a task's source take, copied, with room before and behind for vectors that reach beyond
-// them: `before` is at most slide_reach; `behind` that, a vector, and what results are more than source elements, at
-// most 2*slide_reach (strategy.cpp).
+// them: `before` is at most slide_reach; `behind` that, a vector or two, and what results are more than source
+// elements, at most 2*slide_reach (strategy.cpp).
 inline int64_t slide_source_elems(const Plan& plan, int64_t lanes) {
     const MapPlan& m = plan.maps[0];
-    const int64_t lines = m.map.axis[1].taps.size();
-    const int64_t rows = std::min(m.boxes.box(0).extent(2) + lines - 1, m.map.axis[1].source_extent);
-    return rows * plan.source.strides.axis[1] + 4 * slide_reach + lanes;
+    const AxisMap& height = m.map.axis[1];
+    const int64_t rows = (m.boxes.box(0).extent(2) - 1) * height.source_step + height.taps.size();
+    return std::min(rows, height.source_extent) * slide_row(plan) + 4 * slide_reach + m.map.axis[2].source_step * lanes;
 }
 
 template <class T>
 struct SlideStrip {
-    kernels::Strip<T> strip;
+    kernels::Strip<T> strip{};
     bool upwards;  // later lines read earlier rows: result rows are numbered from the last one
     int64_t lo, hi;  // rows of the source that are read
     int64_t before, behind;  // elements that vectors read before a row's first one, and behind its last
 
+    // Columns are counted from the box's first one.
     SlideStrip(const Plan& plan, const MapPlan& m, const Box& pixels, int64_t lanes) {
         const AxisMap &height = m.map.axis[1], &width = m.map.axis[2];
-        const int64_t first_tap = height.taps.front().offset, last_tap = height.taps.back().offset;
-        upwards = last_tap < first_tap;
-        strip.row_step = plan.source.strides.axis[1];
+        const Span lines = height.taps.offsets(0, height.taps.size()), taps = width.taps.offsets(0, width.taps.size());
+        const int64_t first_column = pixels.lo[3] * width.source_step;
+        upwards = height.taps.back().offset < height.taps.front().offset;
+        strip.row_step = slide_row(plan);
         strip.height = height.source_extent;
         strip.width = width.source_extent;
         strip.direction = upwards ? -1 : 1;
-        strip.first_row = (upwards ? pixels.hi[2] - 1 : pixels.lo[2]) + first_tap;
-        strip.lines = static_cast<int64_t>(height.taps.size());
-        // Columns are counted from the box's first one.
-        for (size_t t = 0; t < kernels::strip_taps; ++t) strip.tap[t] = width.taps[t].offset + pixels.lo[3];
-        const auto [left, right] = std::minmax({strip.tap[0], strip.tap[1], strip.tap[2]});
-        const Segment inside = inside_part(read_range(m, 1, pixels, m.patches.taps.box(0)), strip.height, 0);
-        lo = inside.first;
-        hi = inside.first + inside.count;
-        before = std::max<int64_t>(0, -left);
-        behind = std::max<int64_t>(0, round_up(pixels.extent(3), lanes) + right - strip.width);
+        strip.first_row = (upwards ? pixels.hi[2] - 1 : pixels.lo[2]) * height.source_step + height.taps.front().offset;
+        strip.first_tap = first_column + width.taps.front().offset;
+        strip.tap_step = width.taps.size() > 1 ? width.taps.apart() : 1;
+        strip.lines = height.taps.size();
+        strip.columns = width.taps.size();
+        lo = std::clamp<int64_t>(pixels.lo[2] * height.source_step + lines.lo, 0, strip.height);
+        hi = std::clamp<int64_t>((pixels.hi[2] - 1) * height.source_step + lines.hi + 1, lo, strip.height);
+        before = std::max<int64_t>(0, -(first_column + taps.lo));
+        behind = std::max<int64_t>(
+            0, first_column + width.source_step * round_up(pixels.extent(3), lanes) + taps.hi - strip.width);
     }
 
-    // Sets the strip's source: the plane that begins at `plane`, or a copy of its rows where vectors would reach beyond
-    // the tensor, which begins at `tensor`, or where they are stored in another type.
-    void read(const kernels::KernelTable<T>& kernel, const Stored<T>& plane, const Stored<T>& tensor, T* copy) {
-        strip.source = plane.plain();
-        if (lo >= hi) return;
+    // Whether vectors of the plane that begins at `plane` stay inside the tensor, which begins at `tensor`.
+    bool in_place(const Stored<T>& plane, const Stored<T>& tensor) const {
+        if (lo >= hi) return true;
         const Stored<T> first = plane + lo * strip.row_step, last = plane + hi * strip.row_step;
         const int64_t bytes = plane.elem_bytes();
-        if (plane.as == Storage::plain && first.at - tensor.at >= before * bytes &&
-            plane.end - last.at >= behind * bytes)
-            return;
+        return plane.as == Storage::plain && first.at - tensor.at >= before * bytes &&
+               plane.end - last.at >= behind * bytes;
+    }
+
+    // Sets the strip's source: a plane, or a copy of its rows where it is not read in place.
+    void read(const kernels::KernelTable<T>& kernel, const Stored<T>& plane, const Stored<T>& tensor, T* copy) {
+        strip.source = plane.plain();
+        if (in_place(plane, tensor)) return;
+        const Stored<T> first = plane + lo * strip.row_step;
         const int64_t elems = (hi - lo) * strip.row_step;
         reading(kernel, plane).copy_rows(first.at, elems, 1, 1, elems, copy + before, elems, plane.end);
         strip.source = copy + before - lo * strip.row_step;

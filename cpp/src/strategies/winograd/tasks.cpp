@@ -146,7 +146,8 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     MapPlan& m = plan.maps[0];
     const int64_t elem_bytes = setting.elem_bytes;
     plan.tile = tile_of_shape(setting.kernels, least_waste(setting.kernels, plan.tasks.channels));
-    const int64_t tiles = plan.batch() * w.tiles(), threads = std::max<int64_t>(setting.tasks_wanted / tasks_of_thread, 1);
+    const int64_t tiles = plan.batch() * w.tiles(),
+                  threads = std::max<int64_t>(setting.tasks_wanted / tasks_of_thread, 1);
     // (Where there are fewer panels than threads, tasks have to share them.)
     const int64_t usual_panel = panel_width(plan, tile_shape(plan, setting), false);
     const int64_t usual_panels = ceil_div(plan.tasks.channels, usual_panel);

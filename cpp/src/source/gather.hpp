@@ -25,7 +25,8 @@ struct LaneGather {
     const T** row_of_lane = nullptr;  // of all vectors
     int64_t* pixels = nullptr;  // where they lie
 
-    LaneGather(Carver& carver, const Plan& plan, int64_t lanes, const GroupChannels& group) {
+    LaneGather(Carver& carver, const Plan& plan, int64_t lanes, const GroupChannels& group, bool gathers) {
+        if (!gathers) return;
         const int64_t most = round_up(plan.tasks.channel_block, lanes);
         const int64_t groups = ceil_div(most, group.result) + 1;
         rows = carver.take<T>((groups * group.source + 1) * lanes);

@@ -23,7 +23,7 @@ struct ChannelSumBuffers {
 
     ChannelSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).copies()),
-          gather(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).group) {
+          gather(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).group, own<ChannelsPlan>(plan).gathers) {
         const SumLayout layout(plan, kernel);
         const MapPlan& m = plan.maps[0];
         const int64_t pixels = m.boxes.largest();

@@ -51,7 +51,7 @@ struct ChannelBuffers {
 
     ChannelBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : copy(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).copies()),
-          gather(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).group),
+          gather(carver, plan, kernel.lanes, own<ChannelsPlan>(plan).group, own<ChannelsPlan>(plan).gathers),
           pointers(carver, plan, kernel.lanes) {
         int64_t pixels = 0, results = 0, most_runs = 0, most_pairs = 0, rows_most = 0;
         for (const MapPlan& m : plan.maps) {

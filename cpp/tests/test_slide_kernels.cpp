@@ -1,5 +1,5 @@
-// Tiles of rows that slide over rows of the source (kernels/tile/slide.hpp, slide_sums.hpp), on every instruction set of this machine
-// and in both types, against the plain loop of their contract (kernels/contract.hpp).
+// Tiles of rows that slide over rows of the source (kernels/tile/slide.hpp, slide_sums.hpp), on every instruction set
+// of this machine and in both types, against the plain loop of their contract (kernels/contract.hpp).
 #include <utility>
 
 #include "kernel_cases.hpp"

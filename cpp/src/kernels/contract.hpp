@@ -215,8 +215,8 @@ struct SpectraProduct {
     bool onto;
 };
 
-// sums[row*terms + term], `pair` elements apart, [frequency][real, imaginary] += the sum over all lanes of x[vector] from
-// x_at[term] on, times the conjugate of y[row][vector].  `pair` is a multiple of a vector.
+// sums[row*terms + term], `pair` elements apart, [frequency][real, imaginary] += the sum over all lanes of x[vector]
+// from x_at[term] on, times the conjugate of y[row][vector].  `pair` is a multiple of a vector.
 template <class T>
 struct SpectraSums {
     int64_t points, rows, terms, vectors;

@@ -4,8 +4,9 @@
 // Next: setting.cpp, which plans that one instead.
 //
 // Along an axis where dy has one pixel, each element of dx meets one tap at most.  As a convolution at unit stride, all
-// taps but that one would read padding.  But with one pixel the stride does not matter: at one beyond the kernel's reach,
-// each tap is a residue class of its own, of one pixel.  (Patches are embedded so, and transposed convolutions begin so.)
+// taps but that one would read padding.  But with one pixel the stride does not matter: at one beyond the kernel's
+// reach, each tap is a residue class of its own, of one pixel.  (Patches are embedded so, and transposed convolutions
+// begin so.)
 #pragma once
 
 #include "convpp/problem.hpp"

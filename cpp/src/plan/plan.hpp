@@ -78,8 +78,8 @@ enum class SumOrder {
     transformed,  // in other domains than the pixels'
 };
 
-// Results without terms: a stride beyond the kernel's reach leaves them between the others.  Tasks that write them along
-// some axes alone write rows as a whole, of results that are filled before all the same.
+// Results without terms: a stride beyond the kernel's reach leaves them between the others.  Tasks that write them
+// along some axes alone write rows as a whole, of results that are filled before all the same.
 enum class Gaps { none, filled_before, written_by_tasks };
 
 // A pass is cut into tasks: (map, block of groups, box of pixels, block of result channels) for forward and input_grad;

@@ -1,7 +1,7 @@
 // Vectors of source channels whose lanes are what lanes of result channels read, for groups of any few channels.
 //
-// In:  a MapPlan, a box of pixels, some result channels, a source in channels_last.   Out: a LaneCopy: of each vector of
-// result channels, a vector of the first source channel of each lane's group, one of the second, and so on.
+// In:  a MapPlan, a box of pixels, some result channels, a source in channels_last.   Out: a LaneCopy: of each vector
+// of result channels, a vector of the first source channel of each lane's group, one of the second, and so on.
 // Next: strategies/channels/product.hpp, to which they are taps of one channel.
 //
 // Some pixels at a time are transposed into rows of channels, and back again, with the rows in another order.

@@ -148,8 +148,8 @@ void pack_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 }
 
 // An item of packing is some panels of a block; a task is as many items as make it worth handing out.  Residue classes
-// take their taps from the same lines of memory: an item is then fewer panels, and the classes' items follow each other,
-// so that all but the first find them in the L2.  (Measured, 3x3 at stride 2, one sample of 14x14, 320-512
+// take their taps from the same lines of memory: an item is then fewer panels, and the classes' items follow each
+// other, so that all but the first find them in the L2.  (Measured, 3x3 at stride 2, one sample of 14x14, 320-512
 // and 512-512: the input gradient takes 1.5 to 1.8 times less, together with asking ahead in transpose_panel.)
 constexpr int64_t panels_of_item = 8, panels_of_class_item = 1;
 constexpr int64_t elems_of_packing_task = 8192;

@@ -2,8 +2,8 @@
 //
 // In:  a pointer for each pixel of the source's rows (contract.hpp: ChannelPixels).   Out: a row of results.
 //
-// All channels of some pixels pass by before the next pixels: so lines of memory are read and written as a whole, in the
-// order in which they lie.  Pixels of padding are pointers to zeros.
+// All channels of some pixels pass by before the next pixels: so lines of memory are read and written as a whole, in
+// the order in which they lie.  Pixels of padding are pointers to zeros.
 #pragma once
 
 // `Taps` neighbouring taps of `Pixels` neighbouring pixels: a vector, loaded once, is added to all pixels it is for.

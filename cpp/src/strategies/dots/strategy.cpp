@@ -4,8 +4,8 @@
 // In:  a draft of the plan.   Out: its estimate; samples and tasks.   Next: product.hpp.
 //
 // Any other order of the sum has to pack the weights, which takes longer than multiplying them with one pixel.
-// (Measured, 1 thread, beside packed panels: 1632 to 68 channels 35 -> 14 us, 4103 to 373 392 -> 118.  From 64 samples on,
-// of 2048 channels, panels would be 1.4 times as fast; but the order of a sum looks at one sample.)
+// (Measured, 1 thread, beside packed panels: 1632 to 68 channels 35 -> 14 us, 4103 to 373 392 -> 118.  From 64 samples
+// on, of 2048 channels, panels would be 1.4 times as fast; but the order of a sum looks at one sample.)
 #include <algorithm>
 #include <string>
 

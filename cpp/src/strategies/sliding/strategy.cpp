@@ -82,8 +82,8 @@ Fit fit(const Plan& draft, const Setting& setting) {
     return fit;
 }
 
-// Cycles that the products take on one core: of each row of a plane, its multiply-adds, of which a core does a vector in a
-// cycle, loads and stores; and what a plane takes to begin with.  (Measured, Zen 4: 0.7 to 1.9 times as many.)
+// Cycles that the products take on one core: of each row of a plane, its multiply-adds, of which a core does a vector
+// in a cycle, loads and stores; and what a plane takes to begin with.  (Measured, Zen 4: 0.7 to 1.9 times as many.)
 double slide_cycles(const Plan& plan, const Setting& setting) {
     constexpr double of_plane = 30, of_row = 6;
     const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;

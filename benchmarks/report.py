@@ -36,6 +36,7 @@ from results import (
 )
 
 from convpp._cli.bench import legend
+from convpp._cli.suite import read_layers
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS_BEHIND = 20
@@ -82,8 +83,12 @@ def compared(files: list[Path], pictures: Path) -> Iterator[tuple[str, str]]:
         yield name, "\n\n".join(parts) or "None."
     pictures.mkdir(exist_ok=True)
     drawn = []
+    rows = {layer.row_id for layer in read_layers()}  # convbench's would take pages
     for configuration, cases in groups.items():
-        (path,) = picture.draw(cases, pictures / f"ratios-{picture.suffix(configuration)}", ["png"])
+        shown = [case for case in cases if case.row in rows]
+        if not shown:
+            continue
+        (path,) = picture.draw(shown, pictures / f"ratios-{picture.suffix(configuration)}", ["png"])
         drawn.append(f"![Ratios and shares, {title(configuration)}.]({pictures.name}/{path.name})")
     yield "pictures", "\n\n".join(drawn)
 

@@ -58,10 +58,11 @@ struct RepairDots {
         : used(uses_dots(plan, kernel)) {
         const RepairShape shape(plan);
         const int64_t lanes = kernel.lanes, most_pixels = most_vectors * lanes;
-        const int64_t source_rows = checked_mul(shape.channels, shape.extents[0] * shape.extents[1], what);
         const AxisMap& width = plan.maps[0].map.axis[2];
         x_in_place = !plan.converts() && width.source_step * shape.strides.axis[2] == 1 && shape.extents[2] >= lanes;
         if (!used) return;
+        const int64_t source_rows =
+            checked_mul(shape.channels, checked_mul(shape.extents[0], shape.extents[1], what), what);
         int64_t vectors = 2 * most_vectors;
         if (plan.pass == Pass::weight_grad) {
             const Extents taps = tap_extents(plan.maps[0].map);

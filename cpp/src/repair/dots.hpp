@@ -59,7 +59,8 @@ struct RepairDots {
         const RepairShape shape(plan);
         const int64_t lanes = kernel.lanes, most_pixels = most_vectors * lanes;
         const AxisMap& width = plan.maps[0].map.axis[2];
-        x_in_place = !plan.converts() && width.source_step * shape.strides.axis[2] == 1 && shape.extents[2] >= lanes;
+        x_in_place =
+            !plan.converts() && width.source_step == 1 && shape.strides.axis[2] == 1 && shape.extents[2] >= lanes;
         if (!used) return;
         const int64_t source_rows =
             checked_mul(shape.channels, checked_mul(shape.extents[0], shape.extents[1], what), what);

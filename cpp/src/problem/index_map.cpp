@@ -2,6 +2,7 @@
 #include "problem/index_map.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -137,7 +138,12 @@ int64_t IndexMap::phases() const {
     return total;
 }
 
-int64_t IndexMap::pixels() const { return axis[0].count * axis[1].count * axis[2].count; }
+int64_t IndexMap::pixels() const {
+    constexpr int64_t most = std::numeric_limits<int64_t>::max();  // of an empty batch there may be more
+    int64_t total = 1;
+    for (const AxisMap& a : axis) total = a.count > 0 && total > most / a.count ? most : total * a.count;
+    return total;
+}
 
 int64_t IndexMap::source_elems_of_pixel() const {
     constexpr int64_t most = int64_t(1) << 40;  // beyond all blocks

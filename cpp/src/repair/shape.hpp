@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "plan/plan.hpp"
 #include "plan/setting.hpp"
-#include "problem/checked.hpp"
 
 namespace convpp {
 
@@ -39,15 +39,19 @@ struct RepairShape {
     }
 };
 
-inline int64_t source_pixels(const Plan& plan) {
-    const Extents& extents = plan.pass == Pass::input_grad ? plan.problem.output() : plan.problem.geometry().input;
-    return extents[0] * extents[1] * extents[2];
+// Of a plane; where nothing is computed, there may be more than fit, which are counted as many.
+inline int64_t pixels_of_plane(const Extents& extents) {
+    constexpr int64_t most = std::numeric_limits<int64_t>::max();
+    int64_t pixels = 1;
+    for (const int64_t extent : extents) pixels = extent > 0 && pixels > most / extent ? most : pixels * extent;
+    return pixels;
 }
 
-inline int64_t y_pixels(const Plan& plan) {
-    const Extents& extents = plan.problem.output();
-    return extents[0] * extents[1] * extents[2];
+inline int64_t source_pixels(const Plan& plan) {
+    return pixels_of_plane(plan.pass == Pass::input_grad ? plan.problem.output() : plan.problem.geometry().input);
 }
+
+inline int64_t y_pixels(const Plan& plan) { return pixels_of_plane(plan.problem.output()); }
 
 // Where a tap of a map lies in the weights of a pair of channels.
 inline int64_t weight_at(const Plan& plan, const IndexMap& map, const Extents& tap) {

@@ -150,6 +150,8 @@ inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, O
 #pragma GCC unroll 2
             for (int j = 0; j < Stride; ++j, row += strip.direction) {
                 if (row < 0 || row >= strip.height) continue;
+                // (Of an odd number of lines at stride 2, the last row would be for results that nobody wants.)
+                if ((under_way - 1) * Stride + j >= Lines && step + 1 == strip.rows) continue;
                 const T* const from = source + row * strip.row_step;
                 const auto add = [&](int64_t s, const V(&x)[Vectors]) __attribute__((always_inline)) {
 #pragma GCC unroll 9

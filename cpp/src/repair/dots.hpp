@@ -21,7 +21,7 @@ bool uses_dots(const Plan& plan, const kernels::KernelTable<T>& kernel) {
         return shape.channels < few;
     // Large planes are not copied: their borders are a small part of them.
     constexpr int64_t most_copied = int64_t(1) << 17;
-    if (source_pixels(plan) * shape.channels > most_copied) return false;
+    if (source_pixels(plan) > most_copied / std::max<int64_t>(shape.channels, 1)) return false;
     // (Panels of halves, which have to be copied for each pixel and tap, are slower.)
     const int64_t most = plan.converts() ? 2 * few : few;
     return std::min(shape.channels, shape.result_channels) < few &&

@@ -44,6 +44,10 @@ FIELDS = [
     Geometry(1, 5, 6, (7, 8, 9), (3, 3, 3), padding=1),
     Geometry(2, 4, 4, (12, 12), (3, 3), padding=(-2, -1)),
     Geometry(2, 4, 5, (3, 4, 5), (3, 1, 1), padding=(1, 0, 0)),  # planes that could be rows, padded along the depth
+    # More weights than results, which are looked at instead.
+    Geometry(1, 21, 34, (3, 4), (3, 3), padding=1),
+    Geometry(2, 20, 18, (5, 4), (3, 3), stride=2, padding=1, flip=True),
+    Geometry(3, 60, 25, (1, 1), (1, 1)),
 ]
 
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <limits>
 
+#include "plan/costs.hpp"
 #include "problem/checked.hpp"
 
 namespace convpp {
@@ -158,8 +159,28 @@ void place_weights(Plan& plan, const Setting& setting,
 }
 
 double share_of_packing(const Plan& plan, int64_t at_once) {
-    constexpr double packed_weight = 6.0;
-    return packed_weight / (packed_weight + static_cast<double>(plan.maps[0].map.pixels() * plan.batch() / at_once));
+    const double pixels = static_cast<double>(plan.maps[0].map.pixels() * plan.batch() / at_once);
+    return costs::weight_vector / (costs::weight_vector + pixels);
+}
+
+// As long as bringing the source to a task takes, in result channels: an estimate.
+ChannelShare share_channels(const Plan& plan, const Setting& setting, int64_t most_channels, int64_t threads) {
+    constexpr double channels_of_source = 16;
+    ChannelShare best;
+    double least = std::numeric_limits<double>::infinity();
+    for (const int index : {2, 0, 1}) {  // of equals, the widest
+        const TileShape& shape = setting.kernels.shape[index];
+        const int64_t panel = shape.vectors * shape.lanes, panels = ceil_div(plan.tasks.channels, panel);
+        for (int64_t of_task = 1; of_task <= panels && of_task * panel <= std::max(most_channels, panel); ++of_task) {
+            const int64_t tasks = plan.tasks.groups * ceil_div(panels, of_task);
+            const double time = static_cast<double>(ceil_div(tasks, threads)) *
+                                (static_cast<double>(of_task * panel) + channels_of_source);
+            if (time >= least) continue;
+            least = time;
+            best = {{index, false, shape.rows, panel}, of_task};
+        }
+    }
+    return best;
 }
 
 // The buffer has the strides of the largest box, the same for all tasks.

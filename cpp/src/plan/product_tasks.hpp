@@ -96,9 +96,19 @@ void place_weights(
     Plan& plan, const Setting& setting,
     const std::function<const MapPlan*(const MapPlan&)>& multiplied = [](const MapPlan& m) { return &m; });
 
-// The estimate of what packing takes of a forward pass: a vector of weights costs about what multiplying it with 6
-// pixels does (measured: 5 to 7).  `at_once`: channels that are multiplied at once, while packing takes as long.
+// The estimate of what packing takes of a forward pass (costs.hpp: weight_vector).  `at_once`: channels that are multiplied
+// at once, while packing takes as long.
 double share_of_packing(const Plan& plan, int64_t at_once = 1);
+
+// Tasks of all pixels, as panels of result channels of a shape: those with which threads, which take whole tasks, are
+// done first.  Nine panels of 64 channels are five for the slower of two threads, twelve of 48 are six.  (Measured, one
+// sample, 2 threads: Winograd, 192-192 at 14x14 0.49 -> 0.36 ms, 384-384 at 7x7 0.80 -> 0.58; single pixels, 3x3 384-576
+// at stride 2 1.08 times as fast.)
+struct ChannelShare {
+    TileChoice tile;
+    int64_t panels = 1;  // of a task
+};
+ChannelShare share_channels(const Plan& plan, const Setting& setting, int64_t most_channels, int64_t threads);
 
 // Lets the tasks of a planned product compute into buffers of their own, where operands are stored in half, since whole
 // sums are rounded, or where sums have sections.

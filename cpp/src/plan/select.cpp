@@ -229,6 +229,13 @@ Plan plan_whole(Setting setting) {
     return plan_pass(setting);
 }
 
+// Why a strategy of another direct order is not asked.
+std::string why_not(const Strategy& strategy, const Plan& direct, const Setting& setting) {
+    if (direct.order == SumOrder::pairs) return "channels are multiplied in pairs, which it cannot";
+    if (direct.order == SumOrder::lanes) return "sums are of lanes, which it has not";
+    return strategy.fit(direct, setting).refusal;
+}
+
 Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting setting, const Strategy* chosen) {
     // What was asked for need not be faster than others.
     setting.algorithm = &strategy == chosen ? strategy.algorithm : Algorithm::automatic;
@@ -254,12 +261,7 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
             beaten.order = direct.order;  // what a transform has to beat
             all.push_back(candidate_of(*strategy, beaten, setting, plan.how));
         } else if ((strategy->orders & order_bit(direct.order)) == 0 && strategy->algorithm == Algorithm::direct) {
-            const bool pairs = direct.order == SumOrder::pairs, lanes = direct.order == SumOrder::lanes;
-            const Fit fit = strategy->fit(direct, setting);
-            const std::string why = pairs   ? "channels are multiplied in pairs, which it cannot"
-                                    : lanes ? "sums are of lanes, which it has not"
-                                            : fit.refusal;
-            all.push_back({strategy->name, 0.0, why, false, false});
+            all.push_back({strategy->name, 0.0, why_not(*strategy, direct, setting), false, false});
         } else {
             all.push_back(candidate_of(*strategy, direct, setting, plan.how));
         }

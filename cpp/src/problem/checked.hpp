@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "convpp/error.hpp"
@@ -22,6 +23,12 @@ inline int64_t checked_add(int64_t a, int64_t b, const char* what) {
         throw ShapeError(std::string(what) + " is too large: " + std::to_string(a) + " + " + std::to_string(b) +
                          " does not fit 64 bits");
     return result;
+}
+
+// Of extents, none of them negative, where more than fit count as the most: those of an empty batch may be more.
+inline int64_t saturated_mul(int64_t a, int64_t b) {
+    int64_t result = 0;
+    return __builtin_mul_overflow(a, b, &result) ? std::numeric_limits<int64_t>::max() : result;
 }
 
 inline int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }

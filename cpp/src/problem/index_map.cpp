@@ -2,7 +2,6 @@
 #include "problem/index_map.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -139,9 +138,8 @@ int64_t IndexMap::phases() const {
 }
 
 int64_t IndexMap::pixels() const {
-    constexpr int64_t most = std::numeric_limits<int64_t>::max();  // of an empty batch there may be more
     int64_t total = 1;
-    for (const AxisMap& a : axis) total = a.count > 0 && total > most / a.count ? most : total * a.count;
+    for (const AxisMap& a : axis) total = saturated_mul(total, a.count);
     return total;
 }
 

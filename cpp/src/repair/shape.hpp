@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <type_traits>
 
 #include "plan/plan.hpp"
 #include "plan/setting.hpp"
+#include "problem/checked.hpp"
 
 namespace convpp {
 
@@ -39,12 +39,8 @@ struct RepairShape {
     }
 };
 
-// Of a plane; where nothing is computed, there may be more than fit, which are counted as many.
 inline int64_t pixels_of_plane(const Extents& extents) {
-    constexpr int64_t most = std::numeric_limits<int64_t>::max();
-    int64_t pixels = 1;
-    for (const int64_t extent : extents) pixels = extent > 0 && pixels > most / extent ? most : pixels * extent;
-    return pixels;
+    return saturated_mul(extents[0], saturated_mul(extents[1], extents[2]));
 }
 
 inline int64_t source_pixels(const Plan& plan) {

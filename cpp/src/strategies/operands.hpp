@@ -6,6 +6,7 @@
 
 #include "convpp/activation.hpp"
 #include "kernels/contract.hpp"
+#include "machine/workspace.hpp"
 #include "plan/plan.hpp"
 #include "plan/tasks.hpp"
 #include "source/stored.hpp"
@@ -119,6 +120,11 @@ template <class T>
 Stored<T> first_x(const Plan& plan, const SumProduct& product, const Operands<T>& operands) {
     return operands.x + product.group * plan.source.channels * plan.source.strides.channel;
 }
+
+// Of a strategy that reads the weights where they lie.
+template <class T, class Buffers>
+void pack_nothing(const Plan&, const kernels::KernelTable<T>&, const Operands<T>&, int, T*,
+                  const ThreadBuffers<Buffers>&) {}
 
 // A strategy's part in product_loop.hpp: a thread's buffers, made of (carver, plan, kernel); packing all weights; a
 // task. `AppliesEpilogue`: tasks do so themselves, where they compute in the result.

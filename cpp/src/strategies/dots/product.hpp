@@ -28,11 +28,6 @@ struct DotBuffers {
     }
 };
 
-// Tasks read the weights as they are.
-template <class T>
-void pack_nothing(const Plan&, const kernels::KernelTable<T>&, const Operands<T>&, int, T*,
-                  const ThreadBuffers<DotBuffers<T>>&) {}
-
 template <class T>
 void run_dot_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands, const T*,
                   const T* bias, const DotBuffers<T>& buffers, const ProductTask& task) {
@@ -64,6 +59,6 @@ void run_dot_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const
 }
 
 template <class T>
-using DotProduct = ProductParts<DotBuffers<T>, &pack_nothing<T>, &run_dot_task<T>>;
+using DotProduct = ProductParts<DotBuffers<T>, &pack_nothing<T, DotBuffers<T>>, &run_dot_task<T>>;
 
 }  // namespace convpp

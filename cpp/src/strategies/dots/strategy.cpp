@@ -18,7 +18,8 @@ namespace {
 
 using namespace costs;
 
-// From here on a row is some vectors long on each machine, so that adding the lanes is a small part.
+// From here on a row is some vectors long on each machine, so that adding the lanes is a small part.  (Measured, AVX-512,
+// 2 threads, one sample: 62 channels 1.8 times as fast as panels; eight samples: 61 channels 1.16, 54 channels 0.9.)
 constexpr int64_t least_channels = 48;
 
 // What the order of a sum depends on: neither the batch nor the layout.
@@ -39,10 +40,13 @@ Fit fit(const Plan& draft, const Setting& setting) {
     return fit;
 }
 
-// Samples of a task, and its weights, are each brought into a quarter of the L2 once.
+// Samples of a task, and its weights, are each brought into a quarter of the L2 once; of rows too long for that, tiles
+// take some at a time all the same.
 void plan(Plan& plan, const Setting& setting, const Fit&) {
-    constexpr int64_t least_rows = 32;  // of weights: eight tiles
-    const int64_t most = std::max<int64_t>(setting.cache_bytes / 4 / (plan.source.channels * setting.elem_bytes), 8);
+    constexpr int64_t least_rows = 32;  // of weights, for a task: some tiles
+    constexpr int64_t fewest = 8;  // samples, or rows: two tiles
+    const int64_t in_cache = setting.cache_bytes / 4 / (plan.source.channels * setting.elem_bytes);
+    const int64_t most = std::max(in_cache, fewest);
     Cut cut{most, ceil_div(plan.tasks.channels, std::max(most, least_rows))};
     if (plan.tasks.parallel) {
         const int64_t boxes = plan.tasks.groups * ceil_div(plan.batch(), cut.pixels);

@@ -106,22 +106,6 @@ int64_t pixels_most(const Plan& plan, const Setting& setting) {
     return std::max(std::min(chunk_bytes(setting) / (each * setting.elem_bytes), most), least_pixels);
 }
 
-// Where a task is a panel, the shape of tile with whose panels threads are done first: nine of 64 channels are five for
-// the slower of two threads, twelve of 48 are six.
-TileChoice even_panels(const Plan& plan, const Setting& setting) {
-    const int64_t threads = std::max<int64_t>(setting.tasks_wanted / tasks_of_thread, 1);  // (whole samples: one)
-    const auto last = [&](int64_t width) {
-        return ceil_div(plan.tasks.groups * ceil_div(plan.tasks.channels, width), threads) * width;
-    };
-    TileChoice best = plan.tile;
-    for (int index = 0; index < kernels::tile_shapes; ++index) {
-        const TileShape& shape = setting.kernels.shape[index];
-        const int64_t width = shape.vectors * shape.lanes;
-        if (shape.vectors > 2 && last(width) < last(best.columns)) best = {index, false, shape.rows, width};
-    }
-    return best;
-}
-
 Cut cut(const Plan& plan, const Setting& setting, bool& packs_in_tasks) {
     const int64_t channel_panel = panel_width(plan, tile_shape(plan, setting), false);
     const int64_t padded = padded_channels(plan, setting), pixels = all_pixels(plan);
@@ -140,7 +124,7 @@ Cut cut(const Plan& plan, const Setting& setting, bool& packs_in_tasks) {
     cut.pixels = std::min(cut.pixels, std::max(ceil_div(all * cut.splits, setting.tasks_wanted), pixels_worth_a_task));
     split_channels(std::max(channel_panel, channels_worth_a_task));
     // Smaller boxes only where threads would have nothing to do.
-    const int64_t rows = plan.tile.rows, least = 2 * setting.tasks_wanted / tasks_of_thread;
+    const int64_t rows = plan.tile.rows, least = 2 * threads_planned_for(setting);
     if (ceil_div(all, cut.pixels) * cut.splits < least)
         cut.pixels = std::min(cut.pixels, round_up(ceil_div(all * cut.splits, least), rows));
     return cut;
@@ -150,7 +134,7 @@ void plan_products(Plan& plan, const Setting& setting) {
     // (Measured: the input gradient of 1x1 layers of stride 2, 256 to 1024 channels: 1.05 to 1.25 times as fast.)
     write_gaps(plan);
     if (plan.order != SumOrder::pairs && all_pixels_in_a_task(plan, setting, all_pixels(plan)))
-        plan.tile = even_panels(plan, setting);
+        plan.tile = share_channels(plan, setting, 0, threads_planned_for(setting)).tile;
     const Cut tasks = cut(plan, setting, plan.packing.by_tasks);
     // In channels_first, the residue classes that share a row of the result belong to one task, which writes it as one.
     split_maps(plan, std::max<int64_t>(tasks.pixels, 1), waste_unit(plan, setting),

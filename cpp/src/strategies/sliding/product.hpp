@@ -129,12 +129,7 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
         }
 }
 
-// Weights are not packed.
 template <class T>
-void pack_nothing(const Plan&, const kernels::KernelTable<T>&, const Operands<T>&, int, T*,
-                  const ThreadBuffers<SlideBuffers<T>>&) {}
-
-template <class T>
-using SlidingProduct = ProductParts<SlideBuffers<T>, &pack_nothing<T>, &run_slide_task<T>>;
+using SlidingProduct = ProductParts<SlideBuffers<T>, &pack_nothing<T, SlideBuffers<T>>, &run_slide_task<T>>;
 
 }  // namespace convpp

@@ -4,7 +4,6 @@
 // of tiles, chunks.  There, boxes and chunks come from the shapes alone, and so do the bits of dw.  Smaller blocks of
 // channels, for more tasks, change none: each sum stays one chain over the tiles of its chunk.
 #include <algorithm>
-#include <limits>
 
 #include "plan/product_tasks.hpp"
 #include "problem/checked.hpp"
@@ -107,33 +106,6 @@ int64_t places_of(const WinogradPlan& plan, const Box& box) {
     return places;
 }
 
-// How tasks of all tiles share the filters of a group: the shape whose panels they are, and panels of a task.
-struct FilterShare {
-    int shape;
-    int64_t panels;
-};
-
-// That with which the threads are done first: threads take whole tasks, all of the same length but the last ones.
-// (Measured, one sample, 2 threads: 192-192 at 14x14 0.49 -> 0.36 ms, 384-384 at 7x7 0.80 -> 0.58.)
-FilterShare share_filters(const Plan& plan, const KernelShapes& kernels, int64_t most_channels, int64_t threads) {
-    constexpr double channels_of_source = 16;  // as long as transforming the source for a task takes, in filters
-    FilterShare best{};
-    double least = std::numeric_limits<double>::infinity();
-    for (const int index : {2, 0, 1}) {  // as least_waste prefers them
-        const int64_t panel = kernels.shape[index].vectors * kernels.shape[index].lanes;
-        const int64_t panels = ceil_div(plan.tasks.channels, panel);
-        for (int64_t of_task = 1; of_task <= panels && of_task * panel <= std::max(most_channels, panel); ++of_task) {
-            const int64_t tasks = plan.tasks.groups * ceil_div(panels, of_task);
-            const double time = f(ceil_div(tasks, threads)) * (f(of_task * panel) + channels_of_source);
-            if (time < least) {
-                least = time;
-                best = {index, of_task};
-            }
-        }
-    }
-    return best;
-}
-
 }  // namespace
 
 void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting) {
@@ -146,8 +118,7 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
     MapPlan& m = plan.maps[0];
     const int64_t elem_bytes = setting.elem_bytes;
     plan.tile = tile_of_shape(setting.kernels, least_waste(setting.kernels, plan.tasks.channels));
-    const int64_t tiles = plan.batch() * w.tiles(),
-                  threads = std::max<int64_t>(setting.tasks_wanted / tasks_of_thread, 1);
+    const int64_t tiles = plan.batch() * w.tiles(), threads = threads_planned_for(setting);
     // (Where there are fewer panels than threads, tasks have to share them.)
     const int64_t usual_panel = panel_width(plan, tile_shape(plan, setting), false);
     const int64_t usual_panels = ceil_div(plan.tasks.channels, usual_panel);
@@ -157,9 +128,8 @@ void plan_winograd_products(Plan& plan, WinogradPlan& w, const Setting& setting)
                             plan.tasks.groups * usual_panels >= threads;
     const bool shares = plan.tasks.parallel && plan.tasks.groups * usual_panels >= threads &&
                         (plan.packing.by_tasks || tiles <= least_tiles);
-    const FilterShare share =
-        share_filters(plan, setting.kernels, result_bytes / elem_bytes, shares ? threads : int64_t(1));
-    if (shares) plan.tile = tile_of_shape(setting.kernels, share.shape);
+    const ChannelShare share = share_channels(plan, setting, result_bytes / elem_bytes, threads);
+    if (shares) plan.tile = share.tile;
     const TileShape& shape = tile_shape(plan, setting);
     const int64_t panel = panel_width(plan, shape, false), padded = round_up(plan.tasks.channels, panel);
     const int64_t panels = padded / panel;

@@ -26,23 +26,21 @@ inline __attribute__((always_inline)) Vector<T> of_group(Vector<T> v, Lanes<J...
     else return __builtin_shufflevector(v, v, (J / Group * Group + Channel)...);
 }
 
-// `Taps` neighbouring taps of `Pixels` results, `Stride` pixels apart: pixel p reads at tap t what pixel p + 1 reads at
-// tap t - Stride, so each vector, loaded once by source(pixel), is added to all results it is for.
-template <class T, int Stride, int Taps, int Pixels, class Source>
-inline __attribute__((always_inline)) void add_taps(Vector<T> (&acc)[Pixels], const T* weights, const Source& source) {
+// `Taps` neighbouring taps of `Pixels` neighbouring pixels: pixel p reads at tap t what pixel p + 1 reads at tap t - 1,
+// so each vector, loaded (and shuffled) once, is added to all pixels it is for.
+template <class T, int Group, int Channel, int Taps, int Pixels>
+inline __attribute__((always_inline)) void add_taps(Vector<T> (&acc)[1][Pixels], const T* source, int64_t step,
+                                                    const T* weights) {
     constexpr int lanes = lanes_of<T>;
     Vector<T> w[Taps];
 #pragma GCC unroll 3
     for (int t = 0; t < Taps; ++t) w[t] = load(weights + t * lanes);
-#pragma GCC unroll 20
-    for (int q = 0; q < (Pixels - 1) * Stride + Taps; ++q) {
-        if (q % Stride >= Taps) continue;  // between the pixels
-        const Vector<T> x = in_register(source(q));
+#pragma GCC unroll 10
+    for (int q = 0; q < Pixels + Taps - 1; ++q) {
+        const Vector<T> x = in_register(of_group<T, Group, Channel>(load(source + q * step), LanesOf<lanes>{}));
 #pragma GCC unroll 3
-        for (int t = 0; t < Taps; ++t) {
-            const int p = (q - t) / Stride;
-            if (q >= t && (q - t) % Stride == 0 && p < Pixels) acc[p] += x * w[t];
-        }
+        for (int t = 0; t < Taps; ++t)
+            if (q >= t && q - t < Pixels) acc[0][q - t] += x * w[t];
     }
 }
 
@@ -54,18 +52,16 @@ inline __attribute__((always_inline)) void add_channels(Vector<T> (&acc)[1][Pixe
                                                         const T* weights) {
     constexpr int lanes = lanes_of<T>;
     for (int64_t t = 0; t < depth.taps;) {
-        const auto read = [&](int q) __attribute__((always_inline)) {
-            return of_group<T, Group, Channel>(load(source + offsets[t] + q * step), LanesOf<lanes>{});
-        };
         if (left_of_run == 0) {
             runs.next(acc);
             left_of_run = depth.run;
         }
         int64_t left = depth.taps - t < depth.line ? depth.taps - t : depth.line;
         left_of_run -= left;
-        for (; left >= 3; left -= 3, t += 3) add_taps<T, 1, 3>(acc[0], weights + t * lanes, read);
-        if (left == 2) add_taps<T, 1, 2>(acc[0], weights + t * lanes, read);
-        else if (left == 1) add_taps<T, 1, 1>(acc[0], weights + t * lanes, read);
+        for (; left >= 3; left -= 3, t += 3)
+            add_taps<T, Group, Channel, 3>(acc, source + offsets[t], step, weights + t * lanes);
+        if (left == 2) add_taps<T, Group, Channel, 2>(acc, source + offsets[t], step, weights + t * lanes);
+        else if (left == 1) add_taps<T, Group, Channel, 1>(acc, source + offsets[t], step, weights + t * lanes);
         t += left;
     }
     if constexpr (Channel + 1 < Group)

@@ -85,6 +85,30 @@ inline __attribute__((always_inline)) T sum_of_lanes(Vector<T> v) {
     else return v[0] + v[1];
 }
 
+// Those of up to `lanes` vectors, as one vector: each the sum that sum_of_lanes makes.  In each round, two vectors of
+// partial sums, blocks of 2*Half lanes, become one with blocks of Half.
+template <int Half, class V, int... J>
+inline __attribute__((always_inline)) V add_halves(V a, V b, Lanes<J...>) {
+    return __builtin_shufflevector(a, b, (J / Half * 2 * Half + J % Half)...) +
+           __builtin_shufflevector(a, b, (J / Half * 2 * Half + Half + J % Half)...);
+}
+template <int Half, int Count, class V>
+inline __attribute__((always_inline)) V sums_of_blocks(const V (&v)[Count]) {
+    constexpr int pairs = (Count + 1) / 2;
+    V sums[pairs];
+#pragma GCC unroll 8
+    for (int i = 0; i < pairs; ++i)
+        sums[i] = add_halves<Half>(v[2 * i], v[2 * i + 1 < Count ? 2 * i + 1 : 2 * i],
+                                   LanesOf<static_cast<int>(sizeof(V) / sizeof(v[0][0]))>{});
+    if constexpr (Half > 1) return sums_of_blocks<Half / 2>(sums);
+    else return sums[0];
+}
+template <class T, int Count>
+inline __attribute__((always_inline)) Vector<T> sums_of_lanes(const Vector<T> (&v)[Count]) {
+    static_assert(Count <= lanes_of<T>);
+    return sums_of_blocks<lanes_of<T> / 2>(v);
+}
+
 // A mask of the lanes of [skip, skip + count), and a vector's lanes of a mask; the others become 0, whatever they held.
 template <class T, int... J>
 inline __attribute__((always_inline)) auto lane_mask(int skip, int count, Lanes<J...>) {

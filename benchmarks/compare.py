@@ -1,7 +1,8 @@
 """convpp beside PyTorch, ONNX Runtime and SciPy on real layers: one process, turn by turn, results compared.
 
     python benchmarks/compare.py --suite resnet50 --threads 2
-    python benchmarks/compare.py --table convbench --rows-per-process 10
+    python benchmarks/compare.py --table convbench --rows-per-process 10 --runs 2
+    python benchmarks/compare.py --suite resnet50 mobilenet_v1 --batch 1 --prepared --passes forward
     python benchmarks/compare.py --dtype float32 float64 --layout channels_first channels_last --threads 1 2 \
         --csv results.csv --picture results
 
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,7 @@ from results import (
     PEERS,
     TABLES,
     Case,
+    Configuration,
     Writer,
     by_configuration,
     markdown,
@@ -65,9 +68,9 @@ def check_agreement(results: dict[str, Array], dtype: str, case: str) -> None:
 
 
 def selected(args: argparse.Namespace) -> list[Layer]:
-    """The rows that --table, --suite and --name ask for, of these those of --rows."""
+    """The rows that --table, --suite and --name ask for, of these those of --rows, with the batch of --batch."""
     layers = [
-        layer
+        replace(layer, n=args.batch or layer.n)
         for table in args.table
         for layer in read_layers(TABLES[table])
         if (not args.suite or layer.suite in args.suite) and re.search(args.name, layer.name)
@@ -87,7 +90,7 @@ def measured(args: argparse.Namespace, machine: Machine) -> Iterator[Case]:
             for op in args.passes:
                 chosen = explain_pass(layer, op, dtype, layout, threads, args.algorithm[0]).algorithm
                 algorithms = with_direct(args.algorithm) if is_effective(chosen) else args.algorithm
-                runs = contestants(layer, op, dtype, layout, threads, algorithms, args.peers)
+                runs = contestants(layer, op, dtype, layout, threads, algorithms, args.peers, args.prepared)
                 words = f"{layer.row_id} {op} {dtype} {layout} {threads}t"
                 check_agreement({name: run() for name, run in runs.items()}, dtype, words)
                 yield Case(
@@ -119,11 +122,39 @@ def measured_apart(args: argparse.Namespace) -> Iterator[Case]:
         rows = [first, min(first + args.rows_per_process, count)]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "part.csv")
-            command = [*sys.argv, "--rows", *map(str, rows), "--rows-per-process", "0", "--csv", str(path)]
+            command = [
+                *sys.argv,
+                "--rows",
+                *map(str, rows),
+                "--rows-per-process",
+                "0",
+                "--runs",
+                "1",
+                "--csv",
+                str(path),
+            ]
             status = subprocess.run([sys.executable, *command], check=False, stdout=subprocess.DEVNULL).returncode
             if status != 0:
                 print(f"rows {rows[0]} to {rows[1] - 1}: the process ended with status {status}", flush=True)
             yield from read_cases([path] if path.exists() else [])
+
+
+def measured_again(args: argparse.Namespace, machine: Machine) -> Iterator[Case]:
+    """All of that ``--runs`` times, some minutes apart: the last time with the least times of each contestant.
+
+    What another guest of the machine takes for some seconds spoils all turns of a case.
+    """
+    least: dict[tuple[str, str, Configuration], Case] = {}
+    for run in range(1, args.runs + 1):
+        for case in measured_apart(args) if args.rows_per_process else measured(args, machine):
+            before = least.get(case.key, case)
+            seconds = {name: min(time, before.seconds.get(name, time)) for name, time in case.seconds.items()}
+            least[case.key] = replace(case, seconds=seconds)
+            if run == args.runs:
+                yield least.pop(case.key)
+            else:
+                print(line(case), flush=True)
+    yield from least.values()  # which the last run lost
 
 
 def keep_memory() -> None:
@@ -163,6 +194,9 @@ def main() -> None:
     parser.add_argument("--suite", nargs="*", help="suites of the table, convbench.csv's are kinds (default: all)")
     parser.add_argument("--rows", nargs=2, type=int, help="of these only the ones from a first to before a last one")
     parser.add_argument("--rows-per-process", type=int, default=0, help="a process of its own for so many rows each")
+    parser.add_argument("--runs", type=int, default=1, help="the whole list so often, of which the least times count")
+    parser.add_argument("--batch", type=int, help="samples, in place of the table's")
+    parser.add_argument("--prepared", action="store_true", help="forward with weights that convpp has prepared, too")
     parser.add_argument("--name", default="", help="regular expression that the layer's name fits")
     parser.add_argument("--passes", nargs="*", default=PASSES, choices=PASSES)
     parser.add_argument("--dtype", nargs="*", default=["float32"], choices=["float32", "float64"])
@@ -188,7 +222,7 @@ def main() -> None:
         if args.csv:
             columns = [*names(with_direct(args.algorithm)), *args.peers]
             writer = Writer(stack.enter_context(args.csv.open("w", newline="", encoding="utf-8")), columns)
-        for case in measured_apart(args) if args.rows_per_process else measured(args, machine):
+        for case in measured_again(args, machine):
             print(line(case), flush=True)
             cases.append(case)
             if writer:

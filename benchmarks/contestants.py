@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import convpp
 from convpp._cli.bench import Run, layer_pass
 from convpp._cli.suite import Array, Layer
 
@@ -105,13 +106,24 @@ def names(algorithms: list[str]) -> list[str]:
     return ["convpp", *(f"convpp {algorithm}" for algorithm in algorithms[1:])]
 
 
+def prepared_pass(layer: Layer, layout: str, threads: int, arrays: dict[str, Array], algorithm: str) -> Run:
+    """convpp's forward pass with prepared weights: what ONNX Runtime's constants are to it."""
+    x, how = arrays["x"], {**layer.geometry, "layout": layout, "algorithm": algorithm}
+    weights = convpp.prepare_weights(arrays["w"], x.shape, **how)
+    return lambda: convpp.conv(x, weights, threads=threads)
+
+
 def contestants(
-    layer: Layer, op: str, dtype: str, layout: str, threads: int, algorithms: list[str], peers: list[str]
-) -> dict[str, Run]:
-    """All that can run this case, convpp first."""
+    layer: Layer, op: str, dtype: str, layout: str, threads: int, algorithms: list[str], peers: list[str],
+    prepared: bool = False,
+) -> dict[str, Run]:  # fmt: skip
+    """All that can run this case, convpp first; with prepared weights, where it is asked for and there are any."""
     arrays = layer.arrays(dtype, layout)
+    prepares = prepared and op == "forward"
     runs = {
-        name: layer_pass(layer, op, layout, threads, arrays, algorithm)
+        name: prepared_pass(layer, layout, threads, arrays, algorithm)
+        if prepares
+        else layer_pass(layer, op, layout, threads, arrays, algorithm)
         for name, algorithm in zip(names(algorithms), algorithms, strict=True)
     }
     if "torch" in peers:

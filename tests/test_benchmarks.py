@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from contextlib import nullcontext
 from dataclasses import replace
@@ -20,6 +21,7 @@ import report
 import results
 import spread
 import workspace
+from contestants import contestants
 from machine import MEASURES, SIZES, Machine, attainable
 
 from cases import LAYERS, a_case, write_cases
@@ -293,7 +295,7 @@ def test_direct_is_measured_once_beside_what_auto_takes(
     monkeypatch.setattr("machine._measure_bandwidth", lambda size, threads: 10.0)
     monkeypatch.setattr(compare, "keep_memory", lambda: None)
     command = ["compare.py", "--suite", "lenet", "--name", "question", "--threads", "1", "--peers", "--csv"]
-    for words, others, contestants in (
+    for words, others, taking_part in (
         ("", 1, [["convpp"], ["convpp", "convpp direct"], ["convpp"]]),
         ("--algorithm auto reference direct", 1, [["convpp", "convpp reference", "convpp direct"]] * 3),
         ("--algorithm direct", 0, [["convpp"]] * 3),
@@ -302,7 +304,7 @@ def test_direct_is_measured_once_beside_what_auto_takes(
         compare.main()
         cases = results.read_cases([tmp_path / "compare.csv"])
         assert [case.op for case in cases] == list(PASSES)
-        assert [list(case.seconds) for case in cases] == contestants
+        assert [list(case.seconds) for case in cases] == taking_part
         assert [case.algorithm for case in cases] == ["direct", "winograd" if others else "direct", "direct"]
         assert [case.direct_ratio for case in cases] == [None, 2.0 if others else None, None]
         printed = capsys.readouterr().out
@@ -318,3 +320,29 @@ def test_all_contestants_agree(dtype: str, bound: float, name: str) -> None:
         both = {"convpp": expected, name: expected.astype("float64") * (1 + much * bound)}
         with pytest.raises(SystemExit, match=f"case: convpp and {name} differ by") if much > 1 else nullcontext():
             compare.check_agreement(both, dtype, "case")
+
+
+def test_several_runs_leave_the_least_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each contestant; what one run lost is there from the other."""
+    lost = a_case("lenet/conv1", "forward", convpp=1.0, torch=1.0)
+    runs = iter(
+        [
+            [a_case("lenet/question", "forward", convpp=1.0, torch=4.0), lost],
+            [a_case("lenet/question", "forward", convpp=2.0, torch=3.0)],
+        ]
+    )
+    monkeypatch.setattr(compare, "measured", lambda args, machine: iter(next(runs)))
+    args = argparse.Namespace(runs=2, rows_per_process=0)
+    assert [case.seconds for case in compare.measured_again(args, Machine())] == [
+        {"convpp": 1.0, "torch": 3.0},
+        lost.seconds,
+    ]
+
+
+def test_prepared_weights_take_part_with_a_batch_of_one() -> None:
+    layer = replace(LAYERS["lenet/question"], n=1)
+    how = ("float32", "channels_first", 1, ["direct"], [])
+    plain, prepared = (contestants(layer, "forward", *how, kept)["convpp"]() for kept in (False, True))
+    assert plain.shape == layer.y_shape
+    assert np.array_equal(plain, prepared)
+    assert contestants(layer, "input_grad", *how, True)["convpp"]().shape == layer.x_shape

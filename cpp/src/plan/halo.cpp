@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t gradient_bytes_most = int64_t(1) << 20, memory_bytes = int64_t(1) << 30;
 constexpr int64_t most_slabs = 256, least_slabs = 4;
 // Of all slabs' plans.  Making them takes up to twice as much, and 64 MiB are all that planning may take.
-constexpr int64_t most_plan_bytes = int64_t(24) << 20;
+constexpr int64_t most_plan_bytes = int64_t(20) << 20;
 
 using Spans = std::array<Span, 3>;
 

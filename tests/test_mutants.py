@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import mutate
 import pytest
 
@@ -10,9 +12,17 @@ def test_each_text_stands_once_in_its_file() -> None:
     mutants = mutate.read_table()
     assert len(mutants) >= 60
     assert mutate.misfits(mutants, mutate.ROOT) == []
-    # What is not a whole statement stands in a conditional expression.
-    parts = [m for m in mutants if not m.text.endswith(";") and not m.file.endswith(".py")]
-    assert [m.number for m in parts if "return" in m.text + m.becomes] == []
+    # A statement stands in a branch, where what it declares is lost; what is none, in a conditional expression.
+    declares = re.compile(r"^(const |auto |int64_t |case )")
+    statements = [m for m in mutants if m.text.endswith(";")]
+    assert [m.number for m in statements if declares.search(m.text)] == []
+    before = {m.number: (mutate.ROOT / m.file).read_text(encoding="utf-8").partition(m.place)[0] for m in statements}
+    assert [m.number for m in statements if not re.search(r"([{};):]|else|\n)\s*$", before[m.number])] == []
+    parts = [m for m in mutants if not m.text.endswith(";")]
+    assert [m.number for m in parts if not m.file.endswith(".py") and "return" in m.text + m.becomes] == []
+    cut_off = re.compile(r"^\s*([|&=<>,]|$)|([|&=<>,]|^)\s*$")
+    assert [m.number for m in parts if m.text.startswith("if (")] == []
+    assert [m.number for m in parts if cut_off.search(m.text) or cut_off.search(m.becomes)] == []
 
 
 @pytest.mark.parametrize("text", ["no such line", "template"])

@@ -75,6 +75,31 @@ def test_padding_far_beyond_the_extent(mode: str, extent: int) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_what_lies_between_the_positions_that_are_read_takes_no_time(mode: str) -> None:
+    """Strides and dilations of a million million elements, whose references are as fast as the other algorithms."""
+    rng = np.random.default_rng(5)
+    for stride, dilation, padding in ((10**12, 1, 3 * 10**12), (7, 10**12, 10**12), (10**12, 10**11, 10**12)):
+        how: dict[str, Any] = {"stride": stride, "dilation": dilation, "padding": padding, "padding_mode": mode}
+        x, w = (rng.integers(-4, 5, shape).astype(np.float64) for shape in ((2, 2, 5), (3, 2, 2)))
+        if stride == 7:  # else there would be 10**11 results
+            how["padding"] = ((padding // 2, padding - padding // 2),)
+        y = convpp.conv(x, w, **how)
+        dy = rng.integers(-4, 5, y.shape).astype(np.float64)
+        for result, reference in (
+            (y, convpp.conv(x, w, **how, algorithm="reference")),
+            (
+                convpp.conv_input_grad(dy, w, x.shape, **how),
+                convpp.conv_input_grad(dy, w, x.shape, **how, algorithm="reference"),
+            ),
+            (
+                convpp.conv_weight_grad(dy, x, w.shape, **how),
+                convpp.conv_weight_grad(dy, x, w.shape, **how, algorithm="reference"),
+            ),
+        ):
+            np.testing.assert_array_equal(result, reference)
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("shape", [(9, 8), (3, 4)])
 def test_scipy_ndimage(mode: str, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(72)

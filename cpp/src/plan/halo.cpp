@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t gradient_bytes_most = int64_t(1) << 20, memory_bytes = int64_t(1) << 30;
 constexpr int64_t most_slabs = 256, least_slabs = 4;
 // Of all slabs' plans.  Making them takes up to twice as much, and 64 MiB are all that planning may take.
-constexpr int64_t most_plan_bytes = int64_t(24) << 20;
+constexpr int64_t most_plan_bytes = int64_t(20) << 20;
 
 using Spans = std::array<Span, 3>;
 
@@ -109,9 +109,11 @@ std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtyp
     double positions = 0;
     for (const Spans& box : boxes)
         positions += as_double(box[0].length()) * as_double(box[1].length()) * as_double(box[2].length());
-    int64_t classes = 1;  // of a slab, as far as they count
-    for (size_t a = 0; a < 3; ++a)
-        classes = std::min(classes * std::min(g.kernel[a], halo->axis[a].stride), most_classes_in_pieces);
+    int64_t classes = 1;  // of a slab, as far as they count; each tap is one where dy has one pixel (one_pixel.hpp)
+    for (size_t a = 0; a < 3; ++a) {
+        const int64_t of_axis = problem.output()[a] == 1 ? g.kernel[a] : std::min(g.kernel[a], halo->axis[a].stride);
+        classes = std::min(saturated_mul(classes, of_axis), most_classes_in_pieces);
+    }
     const int64_t slabs = std::clamp(most_classes_in_pieces / classes, least_slabs, most_slabs);
     const double of_slab = positions / as_double(slabs), channels = as_double(g.in_channels);
     if (of_slab * channels * as_double(elem_bytes) > as_double(memory_bytes))

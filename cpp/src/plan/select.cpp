@@ -286,8 +286,8 @@ Plan::Plan(const Setting& setting)
     tasks.groups = g.groups;
     tasks.channels = to_input ? in : out;
     tasks.parallel = setting.parallel;
-    const int64_t per_out = in * problem.taps(), per_in = problem.taps();
-    weights = {out * per_out, to_input ? per_in : per_out, to_input ? per_out : per_in, {}};
+    const int64_t per_out = saturated_mul(in, problem.taps()), per_in = problem.taps();
+    weights = {saturated_mul(out, per_out), to_input ? per_in : per_out, to_input ? per_out : per_in, {}};
     weights.axis = {g.kernel[1] * g.kernel[2], g.kernel[2], 1};
     if (to_input) {
         InputGradMaps of_classes = input_grad_maps(problem, setting.only_read, setting.classes);

@@ -25,7 +25,7 @@ inline int64_t checked_add(int64_t a, int64_t b, const char* what) {
     return result;
 }
 
-// Of extents, none of them negative, where more than fit count as the most: those of an empty batch may be more.
+// Of numbers, none of them negative, where more than fit count as the most: extents of an empty batch may be more.
 inline int64_t saturated_mul(int64_t a, int64_t b) {
     int64_t result = 0;
     return __builtin_mul_overflow(a, b, &result) ? std::numeric_limits<int64_t>::max() : result;

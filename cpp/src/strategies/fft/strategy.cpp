@@ -152,7 +152,7 @@ void plan(Plan& plan, const Setting& setting, const Fit& fit) {
         FourierMap& m = own->maps[i];
         cut_boxes(plan, m, setting);
         if (!meets_alone(plan, m))
-            box_bytes = std::max(box_bytes, bytes_of_item(plan, m, setting) * (m.box_items + m.halo()));
+            box_bytes = std::max(box_bytes, saturated_mul(bytes_of_item(plan, m, setting), m.box_items + m.halo()));
         if (plan.pass == Pass::weight_grad) {
             boxes = plan.tasks.groups;
             continue;

@@ -110,10 +110,12 @@ int64_t FlatPlan::bytes() const {
 std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows) {
     std::vector<JointPlan> joints;
     bool joins = can_join(plan);
-    for (size_t m = 0; joins && m < plan.maps.size(); m += joints.back().shifts.size()) {
+    for (size_t m = 0; joins && m < plan.maps.size();) {
         std::optional<JointPlan> joint = joint_plan(plan, m, maps_of_product(plan, m), most_rows);
         joins = joint.has_value();
-        if (joins) joints.push_back(std::move(*joint));
+        if (!joins) break;
+        m += joint->shifts.size();
+        joints.push_back(std::move(*joint));
     }
     if (joins) return joints;
     joints.clear();

@@ -1,7 +1,10 @@
 // The three passes as plain loops.  reference.hpp has their equations.
 #include "strategies/reference/reference.hpp"
 
+#include <algorithm>
+
 #include "problem/boxes.hpp"
+#include "problem/checked.hpp"
 
 namespace convpp::reference {
 namespace {
@@ -17,25 +20,31 @@ bool output_of(const ConvProblem& problem, const Extents& h, const Extents& r, E
     return true;
 }
 
-// body(at) for every position of the extended x that reads its element h, in order.
-template <class Body>
-void for_each_reader(const ConvProblem& problem, const Extents& h, const Body& body) {
+// The first position from `at` on that an output reads along an axis; `none` if there is no other.  (Between those that
+// are read may lie more than anyone waits for: strides and dilations are of any length.)
+int64_t next_read(const ConvProblem& problem, size_t a, int64_t at, int64_t none) {
     const Geometry& g = problem.geometry();
-    Extents lo = h, count{1, 1, 1};
-    for (size_t a = 0; a < 3; ++a) {
-        if (g.boundary[a] == Boundary::zeros) continue;
-        const Span read = read_span(problem, a);
-        lo[a] = read.lo;
-        count[a] = read.length();
+    int64_t next = none;
+    for (int64_t r = 0; r < g.kernel[a]; ++r) {
+        const int64_t first = r * g.dilation[a] - g.pad_lo[a];  // what output 0 reads
+        const int64_t p = std::max<int64_t>(0, ceil_div(at - first, g.stride[a]));
+        if (p < problem.output()[a]) next = std::min(next, first + p * g.stride[a]);
     }
-    for_each_position(count, [&](const Extents& i) {
-        Extents at{};
-        for (size_t a = 0; a < 3; ++a) {
-            at[a] = lo[a] + i[a];
-            if (border_element(g.boundary[a], at[a], g.input[a]) != h[a]) return;
-        }
-        body(at);
-    });
+    return next;
+}
+
+// body(at) for every position of the extended x that is read and holds its element h, in order; from axis `a` on.
+template <class Body>
+void for_each_reader(const ConvProblem& problem, const Extents& h, const Body& body, Extents at = {}, size_t a = 0) {
+    const Geometry& g = problem.geometry();
+    if (a == 3) return body(at);
+    if (g.boundary[a] == Boundary::zeros) {
+        at[a] = h[a];
+        return for_each_reader(problem, h, body, at, a + 1);
+    }
+    const Span read = read_span(problem, a);
+    for (at[a] = read.lo; (at[a] = next_read(problem, a, at[a], read.hi)) < read.hi; ++at[a])
+        if (border_element(g.boundary[a], at[a], g.input[a]) == h[a]) for_each_reader(problem, h, body, at, a + 1);
 }
 
 }  // namespace

@@ -3,7 +3,8 @@
     python benchmarks/report.py
 
 In: benchmarks/results/: compare*.csv (of ``compare.py``; where two files have the same case, the later name's counts),
-crossover.csv, growth.csv, neighbour.csv, spread.csv, workspace.csv (of the scripts of these names).
+one_sample.csv (of ``compare.py --batch 1 --prepared``), crossover.csv, growth.csv, neighbour.csv, spread.csv,
+workspace.csv (of the scripts of these names).
 Out: the marked sections of the page, and the pictures beside it, in docs/performance/.  A section whose CSV is missing
 stays as it is; nothing else on the page is touched.
 """
@@ -47,6 +48,7 @@ def sections(results: Path, pictures: Path) -> Iterator[tuple[str, str]]:
     if files := sorted(results.glob("compare*.csv")):
         yield from compared(files, pictures)
     made: dict[str, Callable[[Path], str]] = {
+        "one_sample": lambda path: markdown(totals(read_cases([path]))),
         "crossover": lambda path: crossed(path, pictures),
         "growth": lambda path: grown(path, pictures),
         "neighbour": lambda path: markdown(neighbour.table(neighbour.read_csv(path))),

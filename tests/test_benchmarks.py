@@ -176,7 +176,7 @@ def test_a_loop_and_a_call_per_sample(layout: Any) -> None:
 
 def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    names = ("compare", "crossover", "growth", "neighbour", "spread", "workspace", "compare_younger")
+    names = ("compare", "one_sample", "crossover", "growth", "neighbour", "spread", "workspace", "compare_younger")
     files = {name: tmp_path / f"{name}.csv" for name in names}
     cases = [a_case(row, op, t, convpp=0.25, torch=0.5) for row in VGG for op in PASSES for t in (1, 2)]
     points = [
@@ -190,6 +190,7 @@ def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(t
     assert [(s.row, s.op) for s in found if s.imbalance] == rows[:6]  # the worked example is too small to share
     assert [(s.row, s.op) for s in found] == rows
     write_cases(files["compare"], cases)
+    write_cases(files["one_sample"], cases[:1])
     growth.write_csv(points, files["growth"])
     beside = [
         {"layer": "fir", "condition": "quiet", "contestant": name, "median": median, "p95": 2 * median}
@@ -223,6 +224,7 @@ def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(t
     sections = dict(report.sections(tmp_path, tmp_path / "performance"))
     assert "eff" not in " ".join(sections.values()).split()
     assert all(f"| {GROUP}, {op} " in sections["summaries"] for op in PASSES)
+    assert "| vgg16, forward " in sections["one_sample"]
 
     page = before = (BENCHMARKS.parent / "docs" / "performance.md").read_text(encoding="utf-8")
     for name, text in sections.items():

@@ -9,8 +9,10 @@
 // plan.hpp says what comes in and goes out.
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "plan/class_parts.hpp"
+#include "plan/cut_maps.hpp"
 #include "plan/halo.hpp"
 #include "plan/one_pixel.hpp"
 #include "plan/plan.hpp"
@@ -59,6 +61,52 @@ void order_sums(Plan& plan, const Setting& setting, bool pairs) {
     if (pairs) return read_pairs(plan);
     find_blocks(plan);
     if (sums_lanes(plan, setting)) plan.order = SumOrder::lanes;
+}
+
+// What the products of a plan's maps cost, for so many samples.
+CutCosts cut_costs(const Plan& plan, const Setting& setting, int64_t samples) {
+    constexpr double slots_of_map = 4000;  // about a microsecond: a task, or some, and where its pixels lie
+    const double vectors = costs::f(plan.tasks.channels) / costs::f(setting.kernels.shape[0].lanes);
+    const double work = std::max(costs::f(plan.tasks.groups * plan.source.channels) * vectors, 1.0);
+    const bool sums = plan.pass == Pass::weight_grad;
+    return {costs::f(samples), sums ? costs::f(plan.source.channels) : 0, slots_of_map / work};
+}
+
+MapCut cut_of(const Plan& plan, const Setting& setting, int64_t samples) {
+    return best_cut(plan.maps.front().map, cut_costs(plan, setting, samples));
+}
+
+// Whether a plan has a single map, which may be cut.
+bool may_be_cut(const Plan& plan) {
+    return plan.maps.size() == 1 && plan.gaps == Gaps::none && plan.algorithm != Algorithm::reference &&
+           plan.reads_padding && plan.batch() > 0;
+}
+
+double share_when_cut(const Plan& plan, const Setting& setting) {
+    if (!may_be_cut(plan)) return 1;
+    return cut_of(plan, setting, plan.pass == Pass::weight_grad ? plan.batch() : 1).share;
+}
+
+// Products of y and dx without most of those with padding.  Zeros that are left out of a run change no bit: so where the
+// runs are of whole channels, and remain what they are, maps may be cut as the batch has it; else as one sample has it.
+void cut_maps(Plan& plan, const Setting& setting) {
+    if (plan.pass == Pass::weight_grad || plan.order == SumOrder::lanes || !may_be_cut(plan)) return;
+    const PatchBlocks& whole = plan.maps.front().patches;
+    const bool same_runs = whole.taps.count() == 1 && whole.run_channels > 0;
+    const MapCut cut = cut_of(plan, setting, same_runs ? plan.batch() : 1);
+    if (!cut.cuts()) return;
+    const std::vector<IndexMap> maps = cut.maps(plan.maps.front().map);
+    plan.maps.clear();
+    plan.cut = true;
+    plan.one_tap_box = same_runs;
+    if (!same_runs) plan.most_taps = 1;
+    plan.reads_padding = false;
+    for (const IndexMap& map : maps) {
+        plan.maps.emplace_back(map);
+        plan.most_taps = std::max(plan.most_taps, map.taps());
+        plan.reads_padding |= map.reads_padding();
+    }
+    find_blocks(plan);
 }
 
 struct Choice {
@@ -159,8 +207,34 @@ void complete(Plan& plan, const Setting& setting, const Choice& choice) {
     else choice.strategy->float32.measure(plan, plan.memory);
 }
 
+// A weight gradient without most of the products with padding, in pieces of dw: each of some taps, from the pixels that
+// read inside there.  Returns whether that pays.
+bool plan_pieces(Plan& plan, const Setting& setting) {
+    if (plan.pass != Pass::weight_grad || !may_be_cut(plan)) return false;
+    const MapCut cut = cut_of(plan, setting, plan.batch());
+    if (!cut.cuts()) return false;
+    std::vector<IndexMap> maps = cut.maps(plan.maps.front().map);
+    for (IndexMap& map : maps) {
+        Plan piece(setting);
+        for (size_t a = 0; a < 3; ++a)
+            piece.dy_from += std::exchange(map.axis[a].result_start, 0) * piece.result.axis[a];
+        piece.maps.assign(1, MapPlan(map));
+        piece.most_taps = map.taps();
+        piece.reads_padding = map.reads_padding();
+        find_blocks(piece);
+        complete(piece, setting, choose(piece, setting));
+        plan.tasks.count += piece.tasks.count;
+        plan.pieces.push_back(std::move(piece));
+    }
+    plan.how = &pieces_strategy();
+    plan.algorithm = Algorithm::direct;
+    plan.how->float32.measure(plan, plan.memory);
+    return true;
+}
+
 Plan plan_pass(const Setting& setting) {
     Plan plan(setting);
+    plan.cut_share = share_when_cut(plan, setting);
     // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
     const bool by_maps = plan.algorithm != Algorithm::reference;
     const bool empty = setting.problem.flops() == 0 || result_elems(setting.problem, setting.pass) == 0 ||
@@ -178,6 +252,8 @@ Plan plan_pass(const Setting& setting) {
     }
     if (empty) return plan;
     order_sums(plan, setting, pairs);
+    if (plan_pieces(plan, setting)) return plan;
+    cut_maps(plan, setting);
     complete(plan, setting, choose(plan, setting));
     return plan;
 }
@@ -252,9 +328,11 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
                     Algorithm::automatic, plan.isa, threads, false);
     setting.problem = plan.problem;
     if (plan.pass == Pass::input_grad) setting.classes = all_classes(plan.problem);
-    const Plan draft(setting);
+    Plan draft(setting);
+    draft.cut_share = share_when_cut(draft, setting);
     Plan direct = draft;
     order_sums(direct, setting, pairs_are_faster(setting, draft));
+    cut_maps(direct, setting);
     for (const Strategy* const strategy : strategies()) {
         if ((strategy->orders & order_bit(SumOrder::transformed)) != 0) {
             Plan beaten = draft;
@@ -297,6 +375,7 @@ Plan::Plan(const Setting& setting)
     } else {
         maps.emplace_back(joined_rows(forward_map(problem)));
     }
+    most_taps = to_input ? most_class_taps(problem) : problem.taps();
     for (const MapPlan& m : maps) reads_padding |= m.map.reads_padding();
 }
 
@@ -308,8 +387,7 @@ PatchBlocks blocks_of(const Plan& plan, const IndexMap& map) {
     const bool sums = plan.pass == Pass::weight_grad, small = !sums && plan.source.channels <= small_group;
     const int64_t least_channels = small ? small_group : sums && plan.channels_last() ? two_lines : 1;
     // Residue classes are summed alike, each by itself or several together.
-    const int64_t taps = plan.pass == Pass::input_grad ? most_class_taps(plan.problem) : plan.problem.taps();
-    return make_patch_blocks(plan.source.channels, map, {taps, least_channels, !sums});
+    return make_patch_blocks(plan.source.channels, map, {plan.most_taps, least_channels, !sums, plan.one_tap_box});
 }
 
 namespace {

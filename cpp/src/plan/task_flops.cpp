@@ -36,6 +36,8 @@ void add_products(const Plan& plan, std::vector<double>& flops) {
 
 // Weight gradient: (group, block of result channels, block of pairs, chunk of pixels), the last one fastest.
 void add_sums(const Plan& plan, std::vector<double>& flops) {
+    for (const Plan& piece : plan.pieces) add_sums(piece, flops);
+    if (!plan.pieces.empty()) return;
     const MapPlan& m = plan.maps.front();
     std::vector<double> pixels(static_cast<size_t>(plan.tasks.chunks), 0.0);
     for (int64_t index = 0; index < plan.tasks.count; ++index) {

@@ -25,16 +25,16 @@ struct Stretch {
 // What products cost, in slots of a multiply-add unit for each vector of results and source channel.
 struct CutCosts {
     double samples = 1;  // whose pixels are multiplied together
-    double pairs = 1;  // weight_grad: of a tap, that a box of pixels meets at once; else 0
+    double channels = 0;  // weight_grad: of the source, whose sums are found together; else 0
     double of_map = 0;  // of a map's own tasks
 };
 
-// The best stretches of each axis; one of each, where nothing is cut.
+// The best stretches of each axis; one of each, of all pixels and taps, where nothing is cut.
 struct MapCut {
     std::array<std::vector<Stretch>, 3> axis;
     double share = 1;  // of the cost that remains
 
-    bool cuts() const { return axis[0].size() * axis[1].size() * axis[2].size() > 1; }
+    bool cuts() const { return share < 1; }
     std::vector<IndexMap> maps(const IndexMap& whole) const;
 };
 MapCut best_cut(const IndexMap& map, const CutCosts& costs);

@@ -65,11 +65,11 @@ void order_sums(Plan& plan, const Setting& setting, bool pairs) {
 
 // What the products of a plan's maps cost, for so many samples.
 CutCosts cut_costs(const Plan& plan, const Setting& setting, int64_t samples) {
-    constexpr double slots_of_map = 4000;  // about a microsecond: a task, or some, and where its pixels lie
-    const double vectors = costs::f(plan.tasks.channels) / costs::f(setting.kernels.shape[0].lanes);
-    const double work = std::max(costs::f(plan.tasks.groups * plan.source.channels) * vectors, 1.0);
+    // A microsecond for each group, or vector of channels: tasks, where pixels lie, tiles that are not full.
+    constexpr double slots_of_map = 3000;
+    const double source = costs::f(plan.source.channels), vectors = costs::f(plan.tasks.channels) / costs::f(setting.kernels.shape[0].lanes);
     const bool sums = plan.pass == Pass::weight_grad;
-    return {costs::f(samples), sums ? costs::f(plan.source.channels) : 0, slots_of_map / work};
+    return {costs::f(samples), sums ? source : 0, slots_of_map / (source * std::max(vectors, 1.0))};
 }
 
 MapCut cut_of(const Plan& plan, const Setting& setting, int64_t samples) {

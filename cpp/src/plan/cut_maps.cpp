@@ -27,8 +27,10 @@ constexpr double most_weights = 4;
 constexpr double least_rows = 2;
 // A vector of dy that is packed for the pairs of a weight gradient, and the pairs of a full tile.
 constexpr double packed_sum = 10, least_pairs = 8;
-// A vector of dw that is stored element by element, since the taps of a piece lie apart in it.  (Measured: 3 ns each.)
-constexpr double stored_apart = 128;
+// A vector of dw that is stored element by element, since the taps of a piece lie apart in it; pixels of x that are read
+// where they lie, or copied with their padding.  (Measured, weight gradients of 2x2 and 14x14: roughly; so they are cut
+// only where that promises more.)
+constexpr double stored_apart = 128, read_pixel = 1, copied_pixel = 6, least_gain_of_sums = 1.6;
 
 // An axis of a map: what is cut (pixels, or taps: `own`), and what each reads or is read at (`other`).
 class CutAxis {
@@ -126,39 +128,45 @@ private:
     std::vector<int64_t> starts_;  // of units, and the end of the last one
 };
 
-// `run`: taps that lie together in the kernel.
-double cost_of(double pixels, double taps, double run, const CutCosts& costs) {
-    pixels *= costs.samples;
-    if (costs.channels == 0) return taps * (std::max(pixels, least_rows) + costs::weight_vector) + costs.of_map;
-    return pixels * (std::max(taps, least_pairs / costs.channels) + packed_sum / costs.channels) +
-           taps * stored_apart / run + costs.of_map;
-}
-
-using AxisCuts = std::vector<std::vector<Stretch>>;  // into 1, 2, .. stretches
-
-// The cost of some stretches of each axis, and the weights of all their maps.  `row`: taps of the kernel's rows.
-struct Costs {
-    double all = 0, taps = 0;
-};
-Costs costs_of(const std::array<const std::vector<Stretch>*, 3>& cut, int64_t row, const CutCosts& costs) {
-    Costs sum;
-    for (const Stretch& d : *cut[0])
-        for (const Stretch& h : *cut[1])
-            for (const Stretch& w : *cut[2]) {
-                const double taps = f(d.taps.length()) * f(h.taps.length()) * f(w.taps.length());
-                const double pixels = f(d.pixels.length()) * f(h.pixels.length()) * f(w.pixels.length());
-                sum.all += cost_of(pixels, taps, w.taps.length() == row ? taps : f(w.taps.length()), costs);
-                sum.taps += taps;
-            }
-    return sum;
-}
-
 AxisMap part_of(const AxisMap& axis, const Stretch& stretch) {
     AxisMap part = axis;
     part.count = stretch.pixels.length();
     part.result_start += stretch.pixels.lo * axis.result_step;
     part.taps = axis.taps.part(stretch.taps.lo, stretch.taps.hi).moved(stretch.pixels.lo);
     return part;
+}
+
+// Of a map that has some stretch of each axis.
+double cost_of(const std::array<const Stretch*, 3>& part, const IndexMap& map, const CutCosts& costs) {
+    double pixels = costs.samples, taps = 1;
+    bool pads = false;
+    for (size_t a = 0; a < 3; ++a) {
+        pixels *= f(part[a]->pixels.length());
+        taps *= f(part[a]->taps.length());
+        pads |= !part_of(map.axis[a], *part[a]).reads_inside();
+    }
+    if (costs.channels == 0) return taps * (std::max(pixels, least_rows) + costs::weight_vector) + costs.of_map;
+    const double row = f(part[2]->taps.length());  // of taps that lie together in the kernel
+    return pixels * (std::max(taps, least_pairs / costs.channels) + packed_sum / costs.channels) +
+           pixels * (pads ? copied_pixel : read_pixel) +
+           (part[2]->taps.length() == map.axis[2].taps.size() ? 0 : taps * stored_apart / row) + costs.of_map;
+}
+
+using AxisCuts = std::vector<std::vector<Stretch>>;  // into 1, 2, .. stretches
+
+// The cost of some stretches of each axis, and the weights of all their maps.
+struct Costs {
+    double all = 0, taps = 0;
+};
+Costs costs_of(const std::array<const std::vector<Stretch>*, 3>& cut, const IndexMap& map, const CutCosts& costs) {
+    Costs sum;
+    for (const Stretch& d : *cut[0])
+        for (const Stretch& h : *cut[1])
+            for (const Stretch& w : *cut[2]) {
+                sum.all += cost_of({&d, &h, &w}, map, costs);
+                sum.taps += f(d.taps.length()) * f(h.taps.length()) * f(w.taps.length());
+            }
+    return sum;
 }
 
 }  // namespace
@@ -177,20 +185,19 @@ MapCut best_cut(const IndexMap& map, const CutCosts& costs) {
     for (size_t a = 0; a < 3; ++a) best.axis[a] = {{{0, map.axis[a].count}, {0, map.axis[a].taps.size()}}};
     if (!map.reads_padding() || map.pixels() == 0 || map.taps() == 0) return best;
     const bool cuts_taps = costs.channels > 0;
-    const int64_t row = map.axis[2].taps.size();
     const std::array<CutAxis, 3> axes{CutAxis(map.axis[0], cuts_taps), CutAxis(map.axis[1], cuts_taps),
                                       CutAxis(map.axis[2], cuts_taps)};
     double inside = 1;
     for (const CutAxis& axis : axes) inside *= axis.inside() / axis.terms();
     if (inside > 1 - least_padding) return best;
     const std::array<AxisCuts, 3> cuts{axes[0].find_cuts(), axes[1].find_cuts(), axes[2].find_cuts()};
-    const Costs whole = costs_of({&best.axis[0], &best.axis[1], &best.axis[2]}, row, costs);
-    double least = whole.all / least_gain;
+    const Costs whole = costs_of({&best.axis[0], &best.axis[1], &best.axis[2]}, map, costs);
+    double least = whole.all / (cuts_taps ? least_gain_of_sums : least_gain);
     for (const std::vector<Stretch>& d : cuts[0])
         for (const std::vector<Stretch>& h : cuts[1])
             for (const std::vector<Stretch>& w : cuts[2]) {
                 if (static_cast<int64_t>(d.size() * h.size() * w.size()) > most_maps) break;
-                const Costs cost = costs_of({&d, &h, &w}, row, costs);
+                const Costs cost = costs_of({&d, &h, &w}, map, costs);
                 if (cost.all >= least || cost.taps > most_weights * whole.taps) continue;
                 least = cost.all;
                 best = {{d, h, w}, cost.all / whole.all};

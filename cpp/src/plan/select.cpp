@@ -214,15 +214,18 @@ bool plan_pieces(Plan& plan, const Setting& setting) {
     const MapCut cut = cut_of(plan, setting, plan.batch());
     if (!cut.cuts()) return false;
     std::vector<IndexMap> maps = cut.maps(plan.maps.front().map);
+    Setting of_piece = setting;  // adding up chunks takes as long as their number, in each
+    of_piece.chunks_wanted = ceil_div(setting.chunks_wanted, static_cast<int64_t>(maps.size()));
     for (IndexMap& map : maps) {
-        Plan piece(setting);
+        Plan piece(of_piece);
         for (size_t a = 0; a < 3; ++a)
             piece.dy_from += std::exchange(map.axis[a].result_start, 0) * piece.result.axis[a];
         piece.maps.assign(1, MapPlan(map));
         piece.most_taps = map.taps();
         piece.reads_padding = map.reads_padding();
+        piece.tasks.parallel = setting.parallel && read_flops(piece) > serial_flops;
         find_blocks(piece);
-        complete(piece, setting, choose(piece, setting));
+        complete(piece, of_piece, choose(piece, of_piece));
         plan.tasks.count += piece.tasks.count;
         plan.pieces.push_back(std::move(piece));
     }

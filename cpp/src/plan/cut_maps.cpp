@@ -30,7 +30,7 @@ constexpr double packed_sum = 10, least_pairs = 8;
 // A vector of dw that is stored element by element, since the taps of a piece lie apart in it; pixels of x that are read
 // where they lie, or copied with their padding.  (Measured, weight gradients of 2x2 and 14x14: roughly; so they are cut
 // only where that promises more.)
-constexpr double stored_apart = 128, read_pixel = 1, copied_pixel = 6, least_gain_of_sums = 1.6;
+constexpr double stored_apart = 48, read_pixel = 1, copied_pixel = 6, least_gain_of_sums = 1.4;
 
 // An axis of a map: what is cut (pixels, or taps: `own`), and what each reads or is read at (`other`).
 class CutAxis {

@@ -26,6 +26,7 @@ struct Stretch {
 struct CutCosts {
     double samples = 1;  // whose pixels are multiplied together
     double channels = 0;  // weight_grad: of the source, whose sums are found together; else 0
+    double vectors = 1;  // of result channels
     double of_map = 0;  // of a map's own tasks
 };
 

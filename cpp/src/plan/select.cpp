@@ -74,7 +74,7 @@ CutCosts cut_costs(const Plan& plan, const Setting& setting, int64_t samples) {
     const double source = f(plan.source.channels), vectors = f(ceil_div(plan.tasks.channels, lanes));
     const bool sums = plan.pass == Pass::weight_grad;
     const bool small = plan.tasks.groups > 1 && std::max(plan.source.channels, plan.tasks.channels) <= small_group;
-    return {f(samples), sums ? source : 0, (small ? slots_of_vector : slots_of_group) / (source * vectors)};
+    return {f(samples), sums ? source : 0, vectors, (small ? slots_of_vector : slots_of_group) / (source * vectors)};
 }
 
 MapCut cut_of(const Plan& plan, const Setting& setting, int64_t samples) {

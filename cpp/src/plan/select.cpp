@@ -13,6 +13,7 @@
 
 #include "plan/class_parts.hpp"
 #include "plan/cut_maps.hpp"
+#include "plan/fold.hpp"
 #include "plan/halo.hpp"
 #include "plan/one_pixel.hpp"
 #include "plan/plan.hpp"
@@ -92,6 +93,26 @@ double share_when_cut(const Plan& plan, const Setting& setting) {
     return cut_of(plan, setting, plan.pass == Pass::weight_grad ? plan.batch() : 1).share;
 }
 
+// What folding costs of what else the maps' products would, for a small batch: neither the real one, nor the layout, may
+// change bits.
+double share_when_folded(const Plan& plan, const Setting& setting) {
+    constexpr int64_t supposed_batch = 4;
+    const bool may = plan.pass == Pass::input_grad && !setting.only_read && !setting.some_classes && plan.batch() > 0;
+    if (!may || !plan.reads_padding || plan.algorithm == Algorithm::reference) return 1;
+    double maps = 0;
+    for (const MapPlan& m : plan.maps)
+        maps += costs::f(m.map.taps()) * (costs::f(m.map.pixels()) * supposed_batch + costs::weight_vector);
+    return fold_cost(plan.problem, supposed_batch) / maps;
+}
+
+// Of folding, over cut maps.
+constexpr double least_gain_of_fold = 1.3;
+
+bool folds(const Plan& plan, const Setting& setting) {
+    const double share = share_when_folded(plan, setting);
+    return share * least_gain_of_fold < 1 && share * least_gain_of_fold < share_when_cut(plan, setting);
+}
+
 // Products of y and dx without most of those with padding.  Zeros that are left out of a run change no bit: so where the
 // runs are of whole channels, and remain what they are, maps may be cut as the batch has it; else as one sample has it.
 void cut_maps(Plan& plan, const Setting& setting) {
@@ -140,6 +161,7 @@ Setting one_sample(const Setting& setting, Layout layout) {
     g.layout = layout;
     g.batch = 1;
     sample.problem = ConvProblem(g);
+    sample.within.reset();
     if (setting.pass == Pass::input_grad && layout == Layout::channels_first) {
         const ConvProblem joined = with_joined_pixels(sample.problem);
         if (joined.geometry().in_channels != g.in_channels) sample.classes = all_classes(joined);
@@ -240,9 +262,37 @@ bool plan_pieces(Plan& plan, const Setting& setting) {
     return true;
 }
 
+Plan plan_pass(const Setting& setting);
+
+// An input gradient by products that are folded onto dx.
+void plan_fold(Plan& plan, const Setting& setting) {
+    auto fold = std::make_shared<FoldPlan>(cut_fold(plan.problem));
+    const Geometry& g = plan.problem.geometry();
+    const int64_t of_group = g.in_channels / g.groups;
+    for (const bool last_channels : {false, true})
+        for (const bool last_samples : {false, true}) {
+            const int64_t channels = last_channels ? of_group - (fold->channel_blocks - 1) * fold->channels : fold->channels;
+            const int64_t samples = last_samples ? g.batch - (fold->sample_blocks - 1) * fold->samples : fold->samples;
+            Setting products(folded_products(plan.problem, channels, samples), setting.pass, setting.dtype,
+                             Algorithm::direct, setting.isa, 1, false);
+            products.within = {plan.source.strides, plan.weights.source_channel};
+            products.parallel = false;  // threads take whole tasks
+            fold->plans.push_back(plan_pass(products));
+        }
+    plan.tasks.count = g.groups * fold->channel_blocks * fold->sample_blocks;
+    plan.maps.clear();
+    plan.gaps = Gaps::none;  // all of dx is written
+    plan.reads_padding = false;
+    plan.how = &fold_strategy();
+    plan.algorithm = Algorithm::direct;
+    plan.own = std::move(fold);
+    if (setting.dtype == DType::float64) plan.how->float64.measure(plan, plan.memory);
+    else plan.how->float32.measure(plan, plan.memory);
+}
+
 Plan plan_pass(const Setting& setting) {
     Plan plan(setting);
-    plan.cut_share = share_when_cut(plan, setting);
+    plan.cut_share = std::min(share_when_cut(plan, setting), share_when_folded(plan, setting));
     // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
     const bool by_maps = plan.algorithm != Algorithm::reference;
     const bool empty = setting.problem.flops() == 0 || result_elems(setting.problem, setting.pass) == 0 ||
@@ -259,6 +309,10 @@ Plan plan_pass(const Setting& setting) {
         }
     }
     if (empty) return plan;
+    if (folds(plan, setting)) {
+        plan_fold(plan, setting);
+        return plan;
+    }
     order_sums(plan, setting, pairs);
     if (plan_pieces(plan, setting)) return plan;
     cut_maps(plan, setting);
@@ -375,6 +429,10 @@ Plan::Plan(const Setting& setting)
     const int64_t per_out = in * problem.taps(), per_in = problem.taps();
     weights = {out * per_out, to_input ? per_in : per_out, to_input ? per_out : per_in, {}};
     weights.axis = {g.kernel[1] * g.kernel[2], g.kernel[2], 1};
+    if (setting.within) {
+        source.strides = setting.within->dy;
+        weights.source_channel = setting.within->dy_channel;
+    }
     if (to_input) {
         InputGradMaps of_classes = input_grad_maps(problem, setting.only_read, setting.classes);
         if (!of_classes.covers_input && !setting.some_classes) gaps = Gaps::filled_before;

@@ -15,7 +15,8 @@ using costs::f;
 
 // Of an axis: places where it may be cut, stretches; of all axes: maps.  (They bound the time of planning: a tenth of a
 // millisecond, for the few problems that are looked at.)
-constexpr int64_t most_units = 48, most_stretches = 12, most_maps = 64;
+constexpr int64_t most_units = 48, most_stretches = 12;
+constexpr size_t most_maps = 64;
 
 // Terms that padding must take of all before anything is looked for, and of the cost before a map is cut.
 constexpr double least_padding = 0.25, least_gain = 1.25;
@@ -27,20 +28,22 @@ constexpr double most_weights = 4;
 constexpr double least_rows = 2;
 // A vector of dy that is packed for the pairs of a weight gradient, and the pairs of a full tile.
 constexpr double packed_sum = 10, least_pairs = 8;
-// A vector of dw that is stored element by element, since the taps of a piece lie apart in it; pixels of x that are read
-// where they lie, or copied with their padding.  (Measured, weight gradients of 2x2 and 14x14: roughly; so they are cut
-// only where that promises more.)
 // A vector of weights that is packed of some taps, which lie apart.  (Measured, 3x3x3: 20 slots in place of 9.)
 constexpr double taps_apart = 22;
 // An element that is copied with padding, in short rows.
 constexpr double copied_elem = 8;
+// A vector of dw that is stored element by element, since the taps of a piece lie apart in it; pixels of x that are read
+// where they lie, or copied with their padding.  (Measured, weight gradients of 2x2 and 14x14: roughly; so they are cut
+// only where that promises more.)
 constexpr double stored_apart = 48, read_pixel = 1, copied_pixel = 6, least_gain_of_sums = 1.4;
 
 // An axis of a map: what is cut (pixels, or taps: `own`), and what each reads or is read at (`other`).
 class CutAxis {
 public:
     CutAxis(const AxisMap& map, bool cuts_taps)
-        : border_(map), cuts_taps_(cuts_taps), count_(cuts_taps ? map.taps.size() : map.count),
+        : border_(map),
+          cuts_taps_(cuts_taps),
+          count_(cuts_taps ? map.taps.size() : map.count),
           others_(cuts_taps ? map.count : map.taps.size()) {
         starts_.push_back(0);
         if (map.reads_padding()) find_starts();
@@ -140,38 +143,53 @@ AxisMap part_of(const AxisMap& axis, const Stretch& stretch) {
     return part;
 }
 
-// Of a map that has some stretch of each axis.
-double cost_of(const std::array<const Stretch*, 3>& part, const IndexMap& map, const CutCosts& costs) {
-    double pixels = costs.samples, taps = 1, copied = costs.samples;
-    bool pads = false;
-    for (size_t a = 0; a < 3; ++a) {
-        pixels *= f(part[a]->pixels.length());
-        taps *= f(part[a]->taps.length());
-        copied *= f(part[a]->pixels.length() + part[a]->taps.length() - 1);
-        pads |= !part_of(map.axis[a], *part[a]).reads_inside();
-    }
-    if (costs.channels == 0)
-        return taps * (std::max(pixels, least_rows) + (taps < f(map.taps()) ? taps_apart : costs::weight_vector)) +
-               (pads ? copied * copied_elem / costs.vectors : 0) + costs.of_map;
-    const double row = f(part[2]->taps.length());  // of taps that lie together in the kernel
-    return pixels * (std::max(taps, least_pairs / costs.channels) + packed_sum / costs.channels) +
-           pixels * (pads ? copied_pixel : read_pixel) +
-           (part[2]->taps.length() == map.axis[2].taps.size() ? 0 : taps * stored_apart / row) + costs.of_map;
+// What a stretch counts for in the cost of a map.
+struct Counts {
+    double pixels, taps;
+    bool whole, pads;  // has all taps of its axis; reads padding
+};
+
+using AxisCuts = std::vector<std::vector<Counts>>;  // into 1, 2, .. stretches
+
+Counts counts_of(const AxisMap& axis, const Stretch& stretch) {
+    return {f(stretch.pixels.length()), f(stretch.taps.length()), stretch.taps.length() == axis.taps.size(),
+            !part_of(axis, stretch).reads_inside()};
 }
 
-using AxisCuts = std::vector<std::vector<Stretch>>;  // into 1, 2, .. stretches
+AxisCuts counts_of(const AxisMap& axis, const std::vector<std::vector<Stretch>>& cuts) {
+    AxisCuts counts;
+    for (const std::vector<Stretch>& cut : cuts) {
+        counts.emplace_back();
+        for (const Stretch& stretch : cut) counts.back().push_back(counts_of(axis, stretch));
+    }
+    return counts;
+}
+
+// Of a map that has a stretch of each axis.
+double cost_of(const Counts& d, const Counts& h, const Counts& w, const CutCosts& costs) {
+    const double pixels = costs.samples * d.pixels * h.pixels * w.pixels, taps = d.taps * h.taps * w.taps;
+    const bool pads = d.pads || h.pads || w.pads, whole = d.whole && h.whole && w.whole;
+    if (costs.channels == 0) {
+        const double of_tap = std::max(pixels, least_rows) + (whole ? costs::weight_vector : taps_apart);
+        const double copied =
+            costs.samples * (d.pixels + d.taps - 1) * (h.pixels + h.taps - 1) * (w.pixels + w.taps - 1);
+        return taps * of_tap + (pads ? copied * copied_elem / costs.vectors : 0) + costs.of_map;
+    }
+    return pixels * (std::max(taps, least_pairs / costs.channels) + packed_sum / costs.channels) +
+           pixels * (pads ? copied_pixel : read_pixel) + (w.whole ? 0 : taps * stored_apart / w.taps) + costs.of_map;
+}
 
 // The cost of some stretches of each axis, and the weights of all their maps.
 struct Costs {
     double all = 0, taps = 0;
 };
-Costs costs_of(const std::array<const std::vector<Stretch>*, 3>& cut, const IndexMap& map, const CutCosts& costs) {
+Costs costs_of(const std::array<const std::vector<Counts>*, 3>& cut, const CutCosts& costs) {
     Costs sum;
-    for (const Stretch& d : *cut[0])
-        for (const Stretch& h : *cut[1])
-            for (const Stretch& w : *cut[2]) {
-                sum.all += cost_of({&d, &h, &w}, map, costs);
-                sum.taps += f(d.taps.length()) * f(h.taps.length()) * f(w.taps.length());
+    for (const Counts& d : *cut[0])
+        for (const Counts& h : *cut[1])
+            for (const Counts& w : *cut[2]) {
+                sum.all += cost_of(d, h, w, costs);
+                sum.taps += d.taps * h.taps * w.taps;
             }
     return sum;
 }
@@ -197,17 +215,24 @@ MapCut best_cut(const IndexMap& map, const CutCosts& costs) {
     double inside = 1;
     for (const CutAxis& axis : axes) inside *= axis.inside() / axis.terms();
     if (inside > 1 - least_padding) return best;
-    const std::array<AxisCuts, 3> cuts{axes[0].find_cuts(), axes[1].find_cuts(), axes[2].find_cuts()};
-    const Costs whole = costs_of({&best.axis[0], &best.axis[1], &best.axis[2]}, map, costs);
+    std::array<std::vector<std::vector<Stretch>>, 3> cuts;
+    std::array<AxisCuts, 3> counts;
+    std::array<std::vector<Counts>, 3> uncut;
+    for (size_t a = 0; a < 3; ++a) {
+        cuts[a] = axes[a].find_cuts();
+        counts[a] = counts_of(map.axis[a], cuts[a]);
+        uncut[a] = {counts_of(map.axis[a], best.axis[a].front())};
+    }
+    const Costs whole = costs_of({&uncut[0], &uncut[1], &uncut[2]}, costs);
     double least = whole.all / (cuts_taps ? least_gain_of_sums : least_gain);
-    for (const std::vector<Stretch>& d : cuts[0])
-        for (const std::vector<Stretch>& h : cuts[1])
-            for (const std::vector<Stretch>& w : cuts[2]) {
-                if (static_cast<int64_t>(d.size() * h.size() * w.size()) > most_maps) break;
-                const Costs cost = costs_of({&d, &h, &w}, map, costs);
+    for (size_t d = 0; d < counts[0].size(); ++d)
+        for (size_t h = 0; h < counts[1].size(); ++h)
+            for (size_t w = 0; w < counts[2].size(); ++w) {
+                if ((d + 1) * (h + 1) * (w + 1) > most_maps) break;
+                const Costs cost = costs_of({&counts[0][d], &counts[1][h], &counts[2][w]}, costs);
                 if (cost.all >= least || cost.taps > most_weights * whole.taps) continue;
                 least = cost.all;
-                best = {{d, h, w}, cost.all / whole.all};
+                best = {{cuts[0][d], cuts[1][h], cuts[2][w]}, cost.all / whole.all};
             }
     return best;
 }

@@ -33,9 +33,9 @@ double fold_cost(const ConvProblem& problem, double samples) {
         return std::numeric_limits<double>::infinity();
     using costs::f;
     const double of_dy = f(pixels(problem.output())) * samples;
-    return f(problem.taps()) * (of_dy + costs::weight_vector) +
-           (f(products_of_channel(problem)) + f(pixels(g.input))) * samples * folded_vector /
-               f(std::max<int64_t>(g.out_channels / g.groups, 1));
+    return f(problem.taps()) * (of_dy + costs::weight_vector) + (f(products_of_channel(problem)) + f(pixels(g.input))) *
+                                                                    samples * folded_vector /
+                                                                    f(std::max<int64_t>(g.out_channels / g.groups, 1));
 }
 
 FoldPlan cut_fold(const ConvProblem& problem) {

@@ -18,8 +18,8 @@ void add_products(const Plan& plan, std::vector<double>& flops) {
         const FoldPlan& fold = own<FoldPlan>(plan);
         for (int64_t index = 0; index < plan.tasks.count; ++index) {
             const int64_t channels = index / fold.sample_blocks % fold.channel_blocks;
-            const Plan& products = fold.plan(channels == fold.channel_blocks - 1,
-                                             index % fold.sample_blocks == fold.sample_blocks - 1);
+            const Plan& products =
+                fold.plan(channels == fold.channel_blocks - 1, index % fold.sample_blocks == fold.sample_blocks - 1);
             flops.push_back(products.problem.flops());
         }
         return;

@@ -16,7 +16,8 @@ namespace convpp {
 // What a thread needs.
 template <class T>
 struct FoldBuffers {
-    T *products, *sums;  // sums: [channel][element], or (channels last) [element][channel]; one more of what is left out
+    T *products,
+        *sums;  // sums: [channel][element], or (channels last) [element][channel]; one more of what is left out
     int32_t* element;  // of dx, that a product is added to: [tap][pixel], or (channels last) [pixel][tap]
     std::byte* workspace;  // of the products' plan
 

@@ -95,9 +95,8 @@ bool all_pixels_in_a_task(const Plan& plan, const Setting& setting, int64_t pixe
         most = std::min(most, copied_pixels_most(setting, m));
     }
     const double weights = f(taps * plan.source.channels) * f(padded);
-    return (plan.maps.size() == 1 || plan.cut) && (plan.tasks.parallel || plan.samples.shared_out) &&
-           pixels <= most && weights >= large_weights &&
-           2 * plan.tasks.groups * panels >= setting.tasks_wanted;
+    return (plan.maps.size() == 1 || plan.cut) && (plan.tasks.parallel || plan.samples.shared_out) && pixels <= most &&
+           weights >= large_weights && 2 * plan.tasks.groups * panels >= setting.tasks_wanted;
 }
 
 // Most pixels of a task: their sums, and the source that they read, stay in 7/16 of L2 while all blocks of patches are

@@ -16,22 +16,19 @@ namespace convpp {
 namespace {
 
 // What the products of a plan's maps cost, for so many samples.
-CutCosts cut_costs(const Plan& plan, const Setting& setting, int64_t samples) {
+CutCosts cut_costs(const Plan& plan, int64_t samples) {
     // Two microseconds for each group, or less for a vector of small ones' channels: tasks, where pixels lie, tiles that
     // are not full.  (Measured, 5x5 on 3x3: 8 groups of 16 channels; 384 of one.)
     constexpr double slots_of_group = 6000, slots_of_vector = 1000;
-    constexpr int64_t small_group = 8;
+    constexpr int64_t small_group = 8, lanes = 16;  // whatever the set's: bits must not depend on it
     using costs::f;
-    const int64_t lanes = setting.kernels.shape[0].lanes;
     const double source = f(plan.source.channels), vectors = f(ceil_div(plan.tasks.channels, lanes));
     const bool sums = plan.pass == Pass::weight_grad;
     const bool small = plan.tasks.groups > 1 && std::max(plan.source.channels, plan.tasks.channels) <= small_group;
     return {f(samples), sums ? source : 0, vectors, (small ? slots_of_vector : slots_of_group) / (source * vectors)};
 }
 
-MapCut cut_of(const Plan& plan, const Setting& setting, int64_t samples) {
-    return best_cut(plan.maps.front().map, cut_costs(plan, setting, samples));
-}
+MapCut cut_of(const Plan& plan, int64_t samples) { return best_cut(plan.maps.front().map, cut_costs(plan, samples)); }
 
 // Whether a plan has a single map, which may be cut.
 bool may_be_cut(const Plan& plan) {
@@ -40,9 +37,9 @@ bool may_be_cut(const Plan& plan) {
 }
 
 // Of the cost, that remains where the map is cut as one sample (dw: the batch) has it.
-double share_when_cut(const Plan& plan, const Setting& setting) {
+double share_when_cut(const Plan& plan) {
     if (!may_be_cut(plan)) return 1;
-    return cut_of(plan, setting, plan.pass == Pass::weight_grad ? plan.batch() : 1).share;
+    return cut_of(plan, plan.pass == Pass::weight_grad ? plan.batch() : 1).share;
 }
 
 // What folding costs of what else the maps' products would, for a small batch: neither the real one, nor the layout, may
@@ -62,20 +59,20 @@ constexpr double least_gain_of_fold = 1.3;
 
 bool folds(const Plan& plan, const Setting& setting) {
     const double share = share_when_folded(plan, setting);
-    return share * least_gain_of_fold < 1 && share * least_gain_of_fold < share_when_cut(plan, setting);
+    return share * least_gain_of_fold < 1 && share * least_gain_of_fold < share_when_cut(plan);
 }
 
 }  // namespace
 
 double share_with_less_padding(const Plan& draft, const Setting& setting) {
-    return std::min(share_when_cut(draft, setting), share_when_folded(draft, setting));
+    return std::min(share_when_cut(draft), share_when_folded(draft, setting));
 }
 
-void cut_maps(Plan& plan, const Setting& setting) {
+void cut_maps(Plan& plan) {
     if (plan.pass == Pass::weight_grad || plan.order == SumOrder::lanes || !may_be_cut(plan)) return;
     const PatchBlocks& whole = plan.maps.front().patches;
     const bool same_runs = whole.taps.count() == 1 && whole.run_channels > 0;
-    const MapCut cut = cut_of(plan, setting, same_runs ? plan.batch() : 1);
+    const MapCut cut = cut_of(plan, same_runs ? plan.batch() : 1);
     if (!cut.cuts()) return;
     const std::vector<IndexMap> maps = cut.maps(plan.maps.front().map);
     plan.maps.clear();
@@ -93,7 +90,7 @@ void cut_maps(Plan& plan, const Setting& setting) {
 
 bool plan_pieces(Plan& plan, const Setting& setting) {
     if (plan.pass != Pass::weight_grad || !may_be_cut(plan)) return false;
-    const MapCut cut = cut_of(plan, setting, plan.batch());
+    const MapCut cut = cut_of(plan, plan.batch());
     if (!cut.cuts()) return false;
     std::vector<IndexMap> maps = cut.maps(plan.maps.front().map);
     Setting of_piece = setting;  // adding up chunks takes as long as their number, in each

@@ -31,7 +31,7 @@ constexpr double packed_sum = 10, least_pairs = 8;
 // A vector of weights that is packed of some taps, which lie apart.  (Measured, 3x3x3: 20 slots in place of 9.)
 constexpr double taps_apart = 22;
 // An element that is copied with padding, in short rows.
-constexpr double copied_elem = 8;
+constexpr double copied_elem = 4;
 // A vector of dw that is stored element by element, since the taps of a piece lie apart in it; pixels of x that are read
 // where they lie, or copied with their padding.  (Measured, weight gradients of 2x2 and 14x14: roughly; so they are cut
 // only where that promises more.)

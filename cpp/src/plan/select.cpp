@@ -259,7 +259,10 @@ Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting sett
 
 std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, int threads) {
     std::vector<Candidate> all;
-    if (plan.empty() || plan.maps.empty()) return all;
+    if (plan.empty() || plan.parts != nullptr) return all;
+    const auto in_table = [&](const Strategy* strategy) { return strategy == plan.how; };
+    if (std::none_of(strategies().begin(), strategies().end(), in_table))  // it leaves padding out, which the others do not
+        all.push_back({plan.how->name, 0.0, "", true, true});
     Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
                     Algorithm::automatic, plan.isa, threads, false);
     setting.problem = plan.problem;

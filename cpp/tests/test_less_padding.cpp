@@ -9,7 +9,6 @@
 #include "plan/fold.hpp"
 #include "plan/tasks.hpp"
 #include "plan_cases.hpp"
-#include "problem/border.hpp"
 
 namespace convpp::test {
 namespace {
@@ -48,19 +47,6 @@ std::vector<Geometry> mostly_padding() {
         strided(conv(3, 2, 5, 40, {5, 6, 6}, {4, 5, 4}), 1),
         conv2d(2, 4, 3, 6, 6, 12, 1, 6),              // more taps than a run
     });
-}
-
-// Products of pixels and taps that both lie inside.
-double useful(const ConvProblem& problem) {
-    const IndexMap map = forward_map(problem);
-    double all = 1;
-    for (const AxisMap& axis : map.axis) {
-        const BorderAxis border(axis);
-        double sum = 0;
-        for (int64_t u = 0; u < axis.count; ++u) sum += static_cast<double>(border.taps_of(u).length());
-        all *= sum;
-    }
-    return all;
 }
 
 double planned(const Plan& plan) {
@@ -200,8 +186,8 @@ TEST_CASE("few of the planned products are with padding") {
             const ConvProblem problem(g);
             const Plan plan = make_plan(problem, c.pass, DType::float32, Algorithm::direct, available_isas().back());
             INFO(std::string(name(c.pass)), ": ", describe(g));
-            CHECK(planned(plan) <= c.most * useful(problem));
-            CHECK(planned(plan) >= useful(problem));
+            CHECK(planned(plan) <= c.most * useful_products(problem));
+            CHECK(planned(plan) >= useful_products(problem));
             CHECK(static_cast<int64_t>(task_flops(plan).size()) == plan.tasks.count);
             CHECK(plan_bytes(plan) < (int64_t(1) << 18));
         }

@@ -75,6 +75,8 @@ void cut_maps(Plan& plan) {
     const MapCut cut = cut_of(plan, same_runs ? plan.batch() : 1);
     if (!cut.cuts()) return;
     const std::vector<IndexMap> maps = cut.maps(plan.maps.front().map);
+    // Few taps may have gaps between them that all together had not: they would be copied by no strategy of pairs.
+    if (std::any_of(maps.begin(), maps.end(), [](const IndexMap& map) { return map.reads_mostly_gaps(); })) return;
     plan.maps.clear();
     plan.cut = true;
     plan.one_tap_box = same_runs;

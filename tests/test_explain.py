@@ -18,6 +18,8 @@ every_pass = pytest.mark.parametrize("op", PASSES)
 DIRECT = ("sliding", "channels", "packed", "rows", "flat", "indirect", "dots")
 STRATEGIES = (*DIRECT, "winograd", "fft", "reference")
 BY_RULE = "taken by rule, not by cost"
+#: What leaves padding out, by plans of their own (cpp/src/plan/less_padding.hpp).
+WITHOUT_PADDING = ("pieces", "fold")
 
 WIDE = ((8, 64, 56, 56), (64, 64, 3, 3))
 
@@ -69,6 +71,10 @@ def test_the_direct_algorithm_takes_the_best_candidate(op: str, dtype: str, rng:
                 if said.strategy == "none":
                     assert said.candidates == {}
                     continue
+                if said.strategy in WITHOUT_PADDING:
+                    assert tuple(said.candidates) == (said.strategy, *STRATEGIES)
+                    assert said.candidates[said.strategy] == BY_RULE
+                    continue
                 assert tuple(said.candidates) == STRATEGIES
                 assert all(fit > 0 if isinstance(fit, float) else fit for fit in said.candidates.values())
                 assert_best(said)
@@ -92,6 +98,17 @@ def test_every_strategy_is_taken_by_some_layer() -> None:
         convpp.explain(*WIDE, algorithm="reference"),
     ]
     assert tuple(said.strategy for said in taken) == STRATEGIES
+
+
+def test_what_leaves_padding_out_says_so() -> None:
+    wide: dict[str, Any] = {"padding": 12, "dilation": 12, "algorithm": "direct"}
+    x, w = (8, 512, 14, 14), (256, 512, 3, 3)
+    assert "9 index maps, of pixels that read alike" in convpp.explain(x, w, **wide).blocking
+    assert convpp.explain(x, w, op="input_grad", **wide).strategy == "indirect"
+    assert convpp.explain(x, w, op="weight_grad", **wide).strategy == "pieces"
+    said = convpp.explain((64, 3, 17, 17), (768, 3, 16, 16), op="input_grad")
+    assert said.strategy == "fold"
+    assert "products of each pixel of dy and each tap" in said.blocking
 
 
 @pytest.mark.parametrize("per_sample", [False, True])

@@ -8,6 +8,7 @@
 
 #include "geometries.hpp"
 #include "plan/plan.hpp"
+#include "problem/border.hpp"
 #include "strategies/strategy.hpp"
 #include "support.hpp"
 
@@ -22,6 +23,24 @@ void for_each(const Extents& extents, const Body& body) {
     for (at[0] = 0; at[0] < extents[0]; ++at[0])
         for (at[1] = 0; at[1] < extents[1]; ++at[1])
             for (at[2] = 0; at[2] < extents[2]; ++at[2]) body(at);
+}
+
+// Of one sample and pair of channels: products of pixels and taps that both lie inside.
+inline double useful_products(const ConvProblem& problem) {
+    const IndexMap map = forward_map(problem);
+    double all = 1;
+    for (const AxisMap& axis : map.axis) {
+        const BorderAxis border(axis);
+        double sum = 0;
+        for (int64_t u = 0; u < axis.count; ++u) sum += static_cast<double>(border.taps_of(u).length());
+        all *= sum;
+    }
+    return all;
+}
+
+// Whether a plan leaves padding out (plan/less_padding.hpp).
+inline bool leaves_padding_out(const Plan& plan) {
+    return plan.cut || !plan.pieces.empty() || (!plan.empty() && plan.maps.empty() && plan.parts == nullptr);
 }
 
 // body(index) for every index of a box, in order.

@@ -1,6 +1,7 @@
 // The tasks of a plan, carried out on counters: each result is computed once, or filled in where nothing is summed.
 #include <algorithm>
 
+#include "plan/fold.hpp"
 #include "plan/tasks.hpp"
 #include "machine/dispatch.hpp"
 #include "plan_cases.hpp"
@@ -46,9 +47,27 @@ bool count_with_gaps(const Plan& plan, const ProductTask& task, int64_t group_at
     return found == pixels;
 }
 
+// The tasks of a folded input gradient are blocks of each group's channels and of the samples.
+bool fold_covers_results(const Plan& plan) {
+    const FoldPlan& fold = own<FoldPlan>(plan);
+    const Geometry& g = plan.problem.geometry();
+    const int64_t channels = g.in_channels / g.groups;
+    const auto covers = [](int64_t blocks, int64_t block, int64_t all) {
+        return blocks * block >= all && (blocks - 1) * block < all;
+    };
+    const Plan &whole = fold.plan(false, false), &rest = fold.plan(true, true);
+    return covers(fold.channel_blocks, fold.channels, channels) && covers(fold.sample_blocks, fold.samples, g.batch) &&
+           plan.tasks.count == g.groups * fold.channel_blocks * fold.sample_blocks &&
+           whole.problem.geometry().in_channels == fold.channels * plan.problem.taps() &&
+           rest.problem.geometry().in_channels ==
+               (channels - (fold.channel_blocks - 1) * fold.channels) * plan.problem.taps() &&
+           rest.batch() == g.batch - (fold.sample_blocks - 1) * fold.samples;
+}
+
 // Carries out the tasks of forward or input_grad on a count of each result: all become 1, but for the results that
 // are filled because nothing is summed into them.
 bool products_cover_results(const ConvProblem& whole, const Plan& plan) {
+    if (plan.maps.empty()) return fold_covers_results(plan);
     const ConvProblem problem = planned_part(whole);
     const bool forward = plan.pass == Pass::forward, writes_gaps = plan.gaps_from < 3;
     std::vector<int> count(static_cast<size_t>(forward ? problem.y_elems() : problem.x_elems()));
@@ -74,19 +93,29 @@ bool products_cover_results(const ConvProblem& whole, const Plan& plan) {
 }
 
 // weight_grad: the products cover dw once, and each product's chunks are at most its boxes of pixels.
-bool sums_cover_results(const ConvProblem& whole, const Plan& plan) {
+// (Of pieces: each its taps, from its pixels; together all taps.)
+bool sums_cover_results(const ConvProblem& whole, const Plan& plan, bool is_piece = false) {
     const ConvProblem problem = planned_part(whole);
     const MapPlan& m = plan.maps.at(0);
+    if (!plan.pieces.empty()) {
+        int64_t taps = 0, tasks = 0;
+        for (const Plan& piece : plan.pieces) {
+            if (!sums_cover_results(whole, piece, true)) return false;
+            taps += piece.maps.at(0).map.taps();
+            tasks += piece.tasks.count;
+        }
+        return taps == problem.taps() && tasks == plan.tasks.count;
+    }
     const Tasks& tasks = plan.tasks;
     const int64_t covered_channels = tasks.channel_blocks() * tasks.channel_block;
-    return tasks.groups * tasks.channels * plan.source.channels * m.map.taps() == problem.w_elems() &&
+    return (is_piece || tasks.groups * tasks.channels * plan.source.channels * m.map.taps() == problem.w_elems()) &&
            covered_channels >= tasks.channels && covered_channels - tasks.channel_block < tasks.channels &&
            tasks.count == tasks.groups * tasks.channel_blocks() * m.patches.count() * tasks.chunks &&
            tasks.chunks >= 1 && tasks.chunks <= m.boxes.count() &&
            split_is_right(m.boxes, m.boxes.extents(), m.boxes.largest()) &&
            m.boxes.extents()[0] == plan.batch() &&  // rows may be joined
            m.boxes.extents()[1] * m.boxes.extents()[2] * m.boxes.extents()[3] ==
-               problem.output()[0] * problem.output()[1] * problem.output()[2];
+               (is_piece ? m.map.pixels() : problem.output()[0] * problem.output()[1] * problem.output()[2]);
 }
 
 }  // namespace

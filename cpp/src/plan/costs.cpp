@@ -19,7 +19,7 @@ bool rows_are_better_flat(const Plan& plan, int64_t lanes) {
         if (m.patches.taps.count() > 1) return false;
         // Channels last: for the sake of what the classes share.  (With channels that fill a vector, pixels are better
         // read one by one: measured, 17 channels at stride 3 are 1.1 times as fast.)
-        if (plan.result.axis[2] > 1) return plan.maps.size() > 1 && plan.tasks.channels < lanes;
+        if (plan.result.axis[2] > 1) return plan.maps.size() > 1 && !plan.cut && plan.tasks.channels < lanes;
         return row.result_step > 1 || (row.count < 3 * lanes && row.count % lanes != 0);
     });
 }

@@ -27,7 +27,10 @@ std::string describe_direct(const Plan& plan, int64_t products) {
            (by_pixel ? pixels : " channels") + "; " + text(plan.tasks.count) + " tasks of up to " +
            text(plan.tasks.channel_block) + " channels x " + text(m.boxes.largest()) + " pixels; " +
            text(m.patches.count()) + " blocks of up to " + text(m.patches.largest()) + " (channel, tap) pairs; " +
-           text(static_cast<int64_t>(plan.maps.size())) + (plan.maps.size() == 1 ? " index map" : " residue classes") +
+           text(static_cast<int64_t>(plan.maps.size())) +
+           (plan.maps.size() == 1 ? " index map"
+            : plan.cut            ? " index maps, of pixels that read alike"
+                                  : " residue classes") +
            (products == 0   ? "; "
             : products == 1 ? " as one product; "
                             : " as " + text(products) + " products; ") +
@@ -38,6 +41,7 @@ std::string describe_direct(const Plan& plan, int64_t products) {
 int64_t plan_bytes(const Plan& plan) {
     auto bytes = static_cast<int64_t>(sizeof(Plan) + plan.maps.capacity() * sizeof(MapPlan));
     if (plan.own != nullptr) bytes += plan.own->bytes();
+    for (const Plan& piece : plan.pieces) bytes += plan_bytes(piece);
     if (plan.again != nullptr) bytes += plan_bytes(*plan.again);
     if (plan.halo != nullptr) {
         bytes += static_cast<int64_t>(sizeof(HaloPlan));

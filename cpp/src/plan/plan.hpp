@@ -29,7 +29,8 @@ struct Strategy;  // strategies/strategy.hpp
 struct HaloPlan;  // plan/halo.hpp
 struct ClassParts;  // plan/class_parts.hpp
 
-// One index map with its blocking.  Forward has one, input_grad one for each residue class.
+// One index map with its blocking.  Forward has one, input_grad one for each residue class; or those that one was cut
+// into (plan/cut_maps.hpp).
 struct MapPlan {
     explicit MapPlan(IndexMap index_map) : map(std::move(index_map)) {}
 
@@ -146,6 +147,12 @@ struct Plan {
     WeightStrides weights;
     int64_t bias_elems = 1;  // result channels that have the same bias
     std::vector<MapPlan> maps;
+    bool cut = false;  // they are parts of one map, by what their pixels read
+    bool one_tap_box = false;  // and are summed in the blocks of that one, which has all taps in one box
+    int64_t most_taps = 1;  // of the maps that are summed alike
+    double cut_share = 1;  // of the direct products' cost, that remains where maps are cut: of one sample (dw: of all)
+    std::vector<Plan> pieces;  // weight_grad: by some taps each, from the pixels that read inside there
+    int64_t dy_from = 0;  // of a piece: where its first pixel lies in dy
     std::shared_ptr<const ClassParts> parts;  // of an input gradient whose residue classes are too many for `maps`
     bool reads_padding = false;  // zeros, not what is beyond other boundaries
     Gaps gaps = Gaps::none;

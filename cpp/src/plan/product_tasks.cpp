@@ -68,6 +68,7 @@ Cut cut_for_threads(const Plan& plan, const Setting& setting, int64_t pixels_mos
 }
 
 int64_t classes_together(const Plan& plan, size_t leader, bool planes) {
+    if (plan.cut) return 1;
     const int64_t step = plan.maps[leader].map.axis[2].result_step;
     const int64_t most = static_cast<int64_t>(most_classes),
                   left = std::min(most + 1, static_cast<int64_t>(plan.maps.size() - leader));

@@ -12,24 +12,14 @@
 
 #include "plan/class_parts.hpp"
 #include "plan/halo.hpp"
+#include "plan/less_padding.hpp"
 #include "plan/one_pixel.hpp"
 #include "plan/plan.hpp"
+#include "plan/select.hpp"
 #include "strategies/strategy.hpp"
 
 namespace convpp {
 namespace {
-
-// Of the maps' pixels and taps alone.
-double read_flops(const Plan& plan) {
-    double terms = 0;
-    for (const MapPlan& m : plan.maps) terms += static_cast<double>(m.map.pixels()) * static_cast<double>(m.map.taps());
-    return 2 * terms * static_cast<double>(plan.batch() * plan.tasks.groups) *
-           static_cast<double>(plan.tasks.channels) * static_cast<double>(plan.source.channels);
-}
-
-void find_blocks(Plan& plan) {
-    for (MapPlan& m : plan.maps) m.patches = blocks_of(plan, m.map);
-}
 
 // The source as pairs of channels, two bfloat16 each.
 void read_pairs(Plan& plan) {
@@ -87,6 +77,7 @@ Setting one_sample(const Setting& setting, Layout layout) {
     g.layout = layout;
     g.batch = 1;
     sample.problem = ConvProblem(g);
+    sample.within.reset();
     if (setting.pass == Pass::input_grad && layout == Layout::channels_first) {
         const ConvProblem joined = with_joined_pixels(sample.problem);
         if (joined.geometry().in_channels != g.in_channels) sample.classes = all_classes(joined);
@@ -159,8 +150,24 @@ void complete(Plan& plan, const Setting& setting, const Choice& choice) {
     else choice.strategy->float32.measure(plan, plan.memory);
 }
 
+}  // namespace
+
+double read_flops(const Plan& plan) {
+    double terms = 0;
+    for (const MapPlan& m : plan.maps) terms += static_cast<double>(m.map.pixels()) * static_cast<double>(m.map.taps());
+    return 2 * terms * static_cast<double>(plan.batch() * plan.tasks.groups) *
+           static_cast<double>(plan.tasks.channels) * static_cast<double>(plan.source.channels);
+}
+
+void find_blocks(Plan& plan) {
+    for (MapPlan& m : plan.maps) m.patches = blocks_of(plan, m.map);
+}
+
+void complete_direct(Plan& plan, const Setting& setting) { complete(plan, setting, choose(plan, setting)); }
+
 Plan plan_pass(const Setting& setting) {
     Plan plan(setting);
+    plan.cut_share = share_with_less_padding(plan, setting);
     // (The plain loops need no maps, and may find terms beyond x where there are none inside.)
     const bool by_maps = plan.algorithm != Algorithm::reference;
     const bool empty = setting.problem.flops() == 0 || result_elems(setting.problem, setting.pass) == 0 ||
@@ -177,10 +184,15 @@ Plan plan_pass(const Setting& setting) {
         }
     }
     if (empty) return plan;
+    if (plan_fold(plan, setting)) return plan;
     order_sums(plan, setting, pairs);
-    complete(plan, setting, choose(plan, setting));
+    if (plan_pieces(plan, setting)) return plan;
+    cut_maps(plan);
+    complete_direct(plan, setting);
     return plan;
 }
+
+namespace {
 
 // Whether an input gradient has more residue classes than are planned one by one.
 bool has_many_classes(const Setting& setting) {
@@ -247,14 +259,19 @@ Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting sett
 
 std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, int threads) {
     std::vector<Candidate> all;
-    if (plan.empty() || plan.maps.empty()) return all;
+    if (plan.empty() || plan.parts != nullptr) return all;
+    const auto in_table = [&](const Strategy* strategy) { return strategy == plan.how; };
+    if (std::none_of(strategies().begin(), strategies().end(), in_table))  // it leaves padding out, which the others do not
+        all.push_back({plan.how->name, 0.0, "", true, true});
     Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
                     Algorithm::automatic, plan.isa, threads, false);
     setting.problem = plan.problem;
     if (plan.pass == Pass::input_grad) setting.classes = all_classes(plan.problem);
-    const Plan draft(setting);
+    Plan draft(setting);
+    draft.cut_share = share_with_less_padding(draft, setting);
     Plan direct = draft;
     order_sums(direct, setting, pairs_are_faster(setting, draft));
+    cut_maps(direct);
     for (const Strategy* const strategy : strategies()) {
         if ((strategy->orders & order_bit(SumOrder::transformed)) != 0) {
             Plan beaten = draft;
@@ -289,6 +306,10 @@ Plan::Plan(const Setting& setting)
     const int64_t per_out = saturated_mul(in, problem.taps()), per_in = problem.taps();
     weights = {saturated_mul(out, per_out), to_input ? per_in : per_out, to_input ? per_out : per_in, {}};
     weights.axis = {g.kernel[1] * g.kernel[2], g.kernel[2], 1};
+    if (setting.within) {
+        source.strides = setting.within->dy;
+        weights.source_channel = setting.within->dy_channel;
+    }
     if (to_input) {
         InputGradMaps of_classes = input_grad_maps(problem, setting.only_read, setting.classes);
         if (!of_classes.covers_input && !setting.some_classes) gaps = Gaps::filled_before;
@@ -297,6 +318,7 @@ Plan::Plan(const Setting& setting)
     } else {
         maps.emplace_back(joined_rows(forward_map(problem)));
     }
+    most_taps = to_input ? most_class_taps(problem) : problem.taps();
     for (const MapPlan& m : maps) reads_padding |= m.map.reads_padding();
 }
 
@@ -308,8 +330,7 @@ PatchBlocks blocks_of(const Plan& plan, const IndexMap& map) {
     const bool sums = plan.pass == Pass::weight_grad, small = !sums && plan.source.channels <= small_group;
     const int64_t least_channels = small ? small_group : sums && plan.channels_last() ? two_lines : 1;
     // Residue classes are summed alike, each by itself or several together.
-    const int64_t taps = plan.pass == Pass::input_grad ? most_class_taps(plan.problem) : plan.problem.taps();
-    return make_patch_blocks(plan.source.channels, map, {taps, least_channels, !sums});
+    return make_patch_blocks(plan.source.channels, map, {plan.most_taps, least_channels, !sums, plan.one_tap_box});
 }
 
 namespace {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "convpp/convolution.hpp"
 #include "machine/dispatch.hpp"
@@ -43,6 +44,12 @@ struct Setting {
     bool only_read;
     ClassSpans classes;  // input_grad: those that are planned, by their first taps
     bool some_classes = false;  // they are not all: what the others write is nobody's gap
+    // input_grad: dy and w are parts of larger arrays, with the strides of those.
+    struct Within {
+        TensorStrides dy;
+        int64_t dy_channel;  // from one to the next, in w
+    };
+    std::optional<Within> within;
 
     bool shares_samples;  // threads take whole samples; else they share the tasks of one after the other
     bool parallel;        // there is enough work for more than one thread

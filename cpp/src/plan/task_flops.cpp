@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "plan/class_parts.hpp"
+#include "plan/fold.hpp"
 #include "plan/tasks.hpp"
 #include "strategies/strategy.hpp"
 
@@ -13,6 +14,16 @@ double as_double(int64_t n) { return static_cast<double>(n); }
 
 // Forward and input_grad: of each residue class of a task, its terms for each of the task's results.
 void add_products(const Plan& plan, std::vector<double>& flops) {
+    if (plan.how == &fold_strategy()) {
+        const FoldPlan& fold = own<FoldPlan>(plan);
+        for (int64_t index = 0; index < plan.tasks.count; ++index) {
+            const int64_t channels = index / fold.sample_blocks % fold.channel_blocks;
+            const Plan& products =
+                fold.plan(channels == fold.channel_blocks - 1, index % fold.sample_blocks == fold.sample_blocks - 1);
+            flops.push_back(products.problem.flops());
+        }
+        return;
+    }
     if (plan.parts != nullptr) {  // a task is a part
         for (int64_t index = 0; index < plan.tasks.count; ++index) {
             std::vector<double> of_part;
@@ -36,6 +47,8 @@ void add_products(const Plan& plan, std::vector<double>& flops) {
 
 // Weight gradient: (group, block of result channels, block of pairs, chunk of pixels), the last one fastest.
 void add_sums(const Plan& plan, std::vector<double>& flops) {
+    for (const Plan& piece : plan.pieces) add_sums(piece, flops);
+    if (!plan.pieces.empty()) return;
     const MapPlan& m = plan.maps.front();
     std::vector<double> pixels(static_cast<size_t>(plan.tasks.chunks), 0.0);
     for (int64_t index = 0; index < plan.tasks.count; ++index) {

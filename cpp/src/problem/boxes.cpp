@@ -63,6 +63,7 @@ PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, const Patch
         if (row > whole_taps) of_box = std::min(of_box, row);
         if (least_channels > 1) of_box = std::min(of_box, whole_taps);
     }
+    if (rules.one_tap_box) of_box = rules.most_taps;
     blocks.taps = BoxSplit({1, taps_of(0), taps_of(1), row}, of_box, 1);
     const int64_t own = blocks.taps.largest(), taps = blocks.taps.count() == 1 ? rules.most_taps : own;
     const int64_t fit = std::max(least_channels, patch_limit / taps);

@@ -110,6 +110,7 @@ struct PatchRules {
     int64_t most_taps;  // of the maps that are summed alike, if this is one of several
     int64_t least_channels = 1;  // of a block, if there are so many; for fewer taps
     bool summed_in_blocks = true;  // forward, input_grad
+    bool one_tap_box = false;  // whatever lies between the taps
 };
 PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, const PatchRules& rules);
 

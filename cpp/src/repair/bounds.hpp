@@ -11,7 +11,7 @@
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
 #include "problem/boxes.hpp"
-#include "repair/border.hpp"
+#include "problem/border.hpp"
 #include "repair/finite.hpp"
 #include "repair/shape.hpp"
 

@@ -12,7 +12,7 @@
 
 #include "machine/dispatch.hpp"
 #include "machine/workspace.hpp"
-#include "repair/border.hpp"
+#include "problem/border.hpp"
 #include "repair/shape.hpp"
 #include "source/stored.hpp"
 

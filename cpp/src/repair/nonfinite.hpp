@@ -5,7 +5,7 @@
 // That is looked for in each padded pass; the results that it may have spoiled are then computed again without padding.
 //
 // In:  a plan and the operands.   Out: whether to repair, and the repaired results.
-// Next: border.hpp (which pixels and taps those are), products.hpp and sums.hpp, which compute them.
+// Next: problem/border.hpp (which pixels and taps those are), products.hpp and sums.hpp, which compute them.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // Results of forward and input_grad whose padding met weights that are not finite, computed again without it.
 //
 //   for each group, panel of result channels with such weights, part of the pixels      parallel: the tasks
-//     for each class of pixels (border.hpp) for which such a weight lies outside
+//     for each class of pixels (problem/border.hpp) for which such a weight lies outside
 //       for each tile of its pixels, of all samples: sums over the taps inside           (kernels/tile/)
 //
 // In:  a Plan and the operands of a call that has been carried out.   Out: results as the definition has them.
@@ -19,7 +19,7 @@
 #include "machine/dispatch.hpp"
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
-#include "repair/border.hpp"
+#include "problem/border.hpp"
 #include "repair/bounds.hpp"
 #include "repair/dots.hpp"
 #include "repair/lanes.hpp"

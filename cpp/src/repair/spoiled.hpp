@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "machine/parallel.hpp"
-#include "repair/border.hpp"
+#include "problem/border.hpp"
 #include "repair/finite.hpp"
 #include "repair/shape.hpp"
 

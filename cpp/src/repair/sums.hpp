@@ -15,7 +15,7 @@
 #include "machine/dispatch.hpp"
 #include "machine/parallel.hpp"
 #include "machine/workspace.hpp"
-#include "repair/border.hpp"
+#include "problem/border.hpp"
 #include "repair/dots.hpp"
 #include "repair/lanes.hpp"
 #include "repair/shape.hpp"

@@ -84,6 +84,17 @@ void write_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
                 dw[c * plan.weights.result_channel + offsets[k]] += sums[c * channel_step + k * pair_step];
         return;
     }
+    // Of single taps, each filter's elements in turn: filters lie pages apart.  (Measured, 3x3 256-256 of 2x2: 2.5 times
+    // as fast as pair by pair.)
+    int64_t runs = 0;
+    for (int64_t k = pair_lo; k < pair_hi; ++k) runs += k == pair_lo || offsets[k] != offsets[k - 1] + 1;
+    constexpr int64_t short_run = 3;
+    if (pair_hi - pair_lo <= short_run * runs) {
+        for (int64_t c = channel_lo; c < channel_hi; ++c)
+            for (int64_t k = pair_lo; k < pair_hi; ++k)
+                dw[c * plan.weights.result_channel + offsets[k]] = sums[c * channel_step + k * pair_step];
+        return;
+    }
     if (!by_patch)
         for (int64_t k = pair_lo; k < pair_hi; ++k) buffers.rows[k] = sums + k * pitch;
     for (int64_t first = pair_lo, end = first + 1; first < pair_hi; first = end++) {  // pairs that lie together in dw

@@ -85,4 +85,8 @@ StrategyList strategies();
 // Carries out a plan that has ClassParts (plan/class_parts.hpp).  It is chosen by no fit, and not in the table.
 const Strategy& parts_strategy();
 
+// The same of a plan's pieces, and of a FoldPlan.
+const Strategy& pieces_strategy();
+const Strategy& fold_strategy();
+
 }  // namespace convpp

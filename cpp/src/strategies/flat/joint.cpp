@@ -11,6 +11,7 @@ namespace convpp {
 namespace {
 
 bool can_join(const Plan& plan) {
+    if (plan.cut) return false;  // as rows of one product, parts would be multiplied at each other's pixels
     const IndexMap& front = plan.maps.front().map;
     return std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
         for (size_t a = 0; a < 3; ++a)  // rows of some may have been joined

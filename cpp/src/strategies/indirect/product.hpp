@@ -48,7 +48,9 @@ struct IndirectBuffers {
         const auto& tiles = indirect_tiles(plan, kernel);
         if (plan.packing.by_tasks) {
             const int64_t width = packed_weights(plan, kernel).width;
-            const int64_t panel = plan.maps[0].patches.largest() * width + kernel.lanes;  // and its slack
+            int64_t pairs = 0;
+            for (const MapPlan& m : plan.maps) pairs = std::max(pairs, m.patches.largest());
+            const int64_t panel = pairs * width + kernel.lanes;  // and its slack
             weights = carver.take<T>(ceil_div(plan.tasks.channel_block, width) * panel + kernel.lanes);
         }
         const int64_t pitch = channel_pitch(plan, kernel);

@@ -87,13 +87,16 @@ Fit fit(const Plan& draft, const Setting& setting) {
 // (measured: 2 to 3 % of 3x3 512-512 at 7x7 and 14x14, far more while others fill the L3).
 bool all_pixels_in_a_task(const Plan& plan, const Setting& setting, int64_t pixels) {
     constexpr double large_weights = 1 << 18;  // elements: from here on they are not in L2 anyway
-    const MapPlan& m = plan.maps[0];
     const int64_t padded = padded_channels(plan, setting);
     const int64_t panels = padded / panel_width(plan, tile_shape(plan, setting), false);
-    const double weights = f(m.map.taps() * plan.source.channels) * f(padded);
-    return plan.maps.size() == 1 && (plan.tasks.parallel || plan.samples.shared_out) &&
-           pixels <= std::min(chunk_pixels_most, copied_pixels_most(setting, m)) && weights >= large_weights &&
-           2 * plan.tasks.groups * panels >= setting.tasks_wanted;
+    int64_t taps = 0, most = chunk_pixels_most;
+    for (const MapPlan& m : plan.maps) {
+        taps += m.map.taps();
+        most = std::min(most, copied_pixels_most(setting, m));
+    }
+    const double weights = f(taps * plan.source.channels) * f(padded);
+    return (plan.maps.size() == 1 || plan.cut) && (plan.tasks.parallel || plan.samples.shared_out) && pixels <= most &&
+           weights >= large_weights && 2 * plan.tasks.groups * panels >= setting.tasks_wanted;
 }
 
 // Most pixels of a task: their sums, and the source that they read, stay in 7/16 of L2 while all blocks of patches are

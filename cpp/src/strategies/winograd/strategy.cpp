@@ -65,7 +65,7 @@ Fit to_beat(const Plan& plan, const IndexMap& map, int64_t lanes) {
     if (std::min(plan.source.channels, plan.tasks.channels) < least_channels)
         return Fit::refuse("fewer than 16 channels a group");
     double direct = f(map.pixels()) * f(map.taps()) * f(plan.source.channels) * f(plan.tasks.channels) / f(lanes);
-    direct *= direct_slot;
+    direct *= direct_slot * plan.cut_share;
     if (direct * 2 * f(lanes * plan.tasks.groups) < least_flops)
         return Fit::refuse("too little work for transforms to pay");
     if (plan.order == SumOrder::pairs) {

@@ -1,7 +1,7 @@
 // The pixels of an index map by what they read: those whose taps read the same part of the kernel inside the source.
 //
 // In:  an IndexMap.   Out: its classes of pixels, one after the other: each a box of pixels and the box of their taps.
-// Next: products.hpp and sums.hpp, which leave out what lies outside.
+// Next: plan/cut_maps.hpp, and repair/products.hpp and repair/sums.hpp, which leave out what lies outside.
 //
 // The offsets of an axis' taps are equally far apart, so the taps that read inside follow each other, and are found by
 // two divisions.  Beyond other boundaries than zeros lie terms like others: all taps read inside.

@@ -187,7 +187,7 @@ Plan plan_pass(const Setting& setting) {
     if (plan_fold(plan, setting)) return plan;
     order_sums(plan, setting, pairs);
     if (plan_pieces(plan, setting)) return plan;
-    cut_maps(plan);
+    cut_maps(plan, setting);
     complete_direct(plan, setting);
     return plan;
 }
@@ -271,7 +271,7 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
     draft.cut_share = share_with_less_padding(draft, setting);
     Plan direct = draft;
     order_sums(direct, setting, pairs_are_faster(setting, draft));
-    cut_maps(direct);
+    cut_maps(direct, setting);
     for (const Strategy* const strategy : strategies()) {
         if ((strategy->orders & order_bit(SumOrder::transformed)) != 0) {
             Plan beaten = draft;

@@ -261,7 +261,8 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
     std::vector<Candidate> all;
     if (plan.empty() || plan.parts != nullptr) return all;
     const auto in_table = [&](const Strategy* strategy) { return strategy == plan.how; };
-    if (std::none_of(strategies().begin(), strategies().end(), in_table))  // it leaves padding out, which the others do not
+    // What leaves padding out is none of the others.
+    if (std::none_of(strategies().begin(), strategies().end(), in_table))
         all.push_back({plan.how->name, 0.0, "", true, true});
     Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
                     Algorithm::automatic, plan.isa, threads, false);

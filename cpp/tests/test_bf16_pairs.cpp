@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "geometries.hpp"
+#include "plan_cases.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
@@ -202,7 +203,10 @@ TEST_CASE("bf16 pairs: operations of the tasks add up to all") {
                                       Algorithm::direct);
         double sum = 0;
         for (const double flops : convolution.task_flops()) sum += flops;
-        CHECK(sum == doctest::Approx(convolution.problem().flops()));
+        const Plan plan =
+            make_plan(convolution.problem(), Pass::forward, DType::bfloat16, Algorithm::direct, active_isa());
+        if (leaves_padding_out(plan)) CHECK(sum < convolution.problem().flops());
+        else CHECK(sum == doctest::Approx(convolution.problem().flops()));
     }
 }
 

@@ -71,6 +71,14 @@ TEST_CASE("every strategy serves or says why not, and one of them is chosen") {
             const Convolution convolution(problem, pass, dtype, algorithm);
             const std::vector<Candidate> candidates = convolution.candidates();
             const StrategyList table = strategies();
+            const std::string taken = convolution.summary().strategy;
+            if (taken == "pieces" || taken == "fold") {  // it leaves padding out, and is named before the others
+                CHECK(static_cast<std::ptrdiff_t>(candidates.size()) == table.last - table.first + 1);
+                CHECK(candidates.front().name == taken);
+                CHECK(candidates.front().chosen);
+                ++chosen[taken];
+                return;
+            }
             REQUIRE(static_cast<std::ptrdiff_t>(candidates.size()) == table.last - table.first);
             const Candidate* best = nullptr;
             for (size_t i = 0; i < candidates.size(); ++i) {

@@ -30,15 +30,15 @@ CutCosts cut_costs(const Plan& plan, int64_t samples) {
 
 MapCut cut_of(const Plan& plan, int64_t samples) { return best_cut(plan.maps.front().map, cut_costs(plan, samples)); }
 
-// Whether a plan has a single map, which may be cut.
-bool may_be_cut(const Plan& plan) {
-    return plan.maps.size() == 1 && plan.gaps == Gaps::none && plan.algorithm != Algorithm::reference &&
-           plan.reads_padding && plan.batch() > 0;
+// Whether a plan has a single map, which may be cut.  (Slabs of a halo are small, and may be hundreds.)
+bool may_be_cut(const Plan& plan, const Setting& setting) {
+    return !setting.only_read && plan.maps.size() == 1 && plan.gaps == Gaps::none &&
+           plan.algorithm != Algorithm::reference && plan.reads_padding && plan.batch() > 0;
 }
 
 // Of the cost, that remains where the map is cut as one sample (dw: the batch) has it.
-double share_when_cut(const Plan& plan) {
-    if (!may_be_cut(plan)) return 1;
+double share_when_cut(const Plan& plan, const Setting& setting) {
+    if (!may_be_cut(plan, setting)) return 1;
     return cut_of(plan, plan.pass == Pass::weight_grad ? plan.batch() : 1).share;
 }
 
@@ -59,17 +59,17 @@ constexpr double least_gain_of_fold = 1.3;
 
 bool folds(const Plan& plan, const Setting& setting) {
     const double share = share_when_folded(plan, setting);
-    return share * least_gain_of_fold < 1 && share * least_gain_of_fold < share_when_cut(plan);
+    return share * least_gain_of_fold < 1 && share * least_gain_of_fold < share_when_cut(plan, setting);
 }
 
 }  // namespace
 
 double share_with_less_padding(const Plan& draft, const Setting& setting) {
-    return std::min(share_when_cut(draft), share_when_folded(draft, setting));
+    return std::min(share_when_cut(draft, setting), share_when_folded(draft, setting));
 }
 
-void cut_maps(Plan& plan) {
-    if (plan.pass == Pass::weight_grad || plan.order == SumOrder::lanes || !may_be_cut(plan)) return;
+void cut_maps(Plan& plan, const Setting& setting) {
+    if (plan.pass == Pass::weight_grad || plan.order == SumOrder::lanes || !may_be_cut(plan, setting)) return;
     const PatchBlocks& whole = plan.maps.front().patches;
     const bool same_runs = whole.taps.count() == 1 && whole.run_channels > 0;
     const MapCut cut = cut_of(plan, same_runs ? plan.batch() : 1);
@@ -91,7 +91,7 @@ void cut_maps(Plan& plan) {
 }
 
 bool plan_pieces(Plan& plan, const Setting& setting) {
-    if (plan.pass != Pass::weight_grad || !may_be_cut(plan)) return false;
+    if (plan.pass != Pass::weight_grad || !may_be_cut(plan, setting)) return false;
     const MapCut cut = cut_of(plan, plan.batch());
     if (!cut.cuts()) return false;
     std::vector<IndexMap> maps = cut.maps(plan.maps.front().map);

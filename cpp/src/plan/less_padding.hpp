@@ -13,7 +13,7 @@ double share_with_less_padding(const Plan& draft, const Setting& setting);
 
 // y and dx: zeros that are left out of a run change no bit.  So where the runs are of whole channels, and remain what
 // they are, maps are cut as it is best for the batch; else as it is for one sample.
-void cut_maps(Plan& plan);
+void cut_maps(Plan& plan, const Setting& setting);
 
 // A weight gradient in pieces of dw: each of some taps, from the pixels that read inside there.  Returns whether that
 // pays; so does the next one.

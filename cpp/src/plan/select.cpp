@@ -187,7 +187,7 @@ Plan plan_pass(const Setting& setting) {
     if (plan_fold(plan, setting)) return plan;
     order_sums(plan, setting, pairs);
     if (plan_pieces(plan, setting)) return plan;
-    cut_maps(plan);
+    cut_maps(plan, setting);
     complete_direct(plan, setting);
     return plan;
 }
@@ -261,7 +261,8 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
     std::vector<Candidate> all;
     if (plan.empty() || plan.parts != nullptr) return all;
     const auto in_table = [&](const Strategy* strategy) { return strategy == plan.how; };
-    if (std::none_of(strategies().begin(), strategies().end(), in_table))  // it leaves padding out, which the others do not
+    // What leaves padding out is none of the others.
+    if (std::none_of(strategies().begin(), strategies().end(), in_table))
         all.push_back({plan.how->name, 0.0, "", true, true});
     Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
                     Algorithm::automatic, plan.isa, threads, false);
@@ -271,7 +272,7 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
     draft.cut_share = share_with_less_padding(draft, setting);
     Plan direct = draft;
     order_sums(direct, setting, pairs_are_faster(setting, draft));
-    cut_maps(direct);
+    cut_maps(direct, setting);
     for (const Strategy* const strategy : strategies()) {
         if ((strategy->orders & order_bit(SumOrder::transformed)) != 0) {
             Plan beaten = draft;

@@ -40,7 +40,8 @@ double direct_cost(const Plan& plan, int64_t lanes) {
     double terms = 0;
     for (const MapPlan& m : plan.maps) terms += f(m.map.pixels()) * f(m.map.taps());
     const double pairs = f(plan.source.channels) * f(plan.tasks.channels);
-    return plan.cut_share * terms * pairs / f(lanes) * direct_slot(plan.tasks.channels) / (plan.order == SumOrder::pairs ? 2 : 1);
+    return plan.cut_share * terms * pairs / f(lanes) * direct_slot(plan.tasks.channels) /
+           (plan.order == SumOrder::pairs ? 2 : 1);
 }
 
 // The choice depends on one sample, never on threads, caches or the layout.

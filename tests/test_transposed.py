@@ -267,3 +267,23 @@ def test_accumulate_adds(layout: str, rng: np.random.Generator) -> None:
             out = before_dw.copy()
             convpp.conv_transpose_weight_grad(dy, x, dw.shape, **keywords, out=out)
             assert_exact(out, before_dw + dw)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_residue_classes_of_which_one_reads_no_padding(dtype: str, layout: str) -> None:
+    """The rows of one class may be read as one; a task computes all classes row by row nevertheless."""
+    rng = np.random.default_rng(17)
+    for shape, kernel, stride, dilation in (
+        ((1, 98, 6, 6, 2), (2, 1, 1), (3, 1, 1), (4, 1, 2)),
+        ((2, 33, 7, 5, 4), (3, 1, 1), (4, 1, 1), (2, 1, 1)),
+        ((2, 20, 6, 9), (2, 1), (3, 1), (4, 1)),
+    ):
+        how = {"stride": stride, "dilation": dilation, "layout": layout}
+        x_shape = shape if layout == "channels_first" else (shape[0], *shape[2:], shape[1])
+        w = rng.integers(-3, 4, (4, shape[1], *kernel)).astype(dtype)
+        y = convpp.conv(np.zeros(x_shape, dtype), w, **how)
+        dy, bias = (rng.integers(-3, 4, extents).astype(dtype) for extents in (y.shape, shape[1]))
+        size = {"output_size": shape[2:]}
+        dx = convpp.conv_transpose(dy, w, bias, **how, **size, algorithm="direct")
+        assert_exact(dx, convpp.conv_transpose(dy, w, bias, **how, **size, algorithm="reference"))

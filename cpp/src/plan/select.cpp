@@ -314,7 +314,7 @@ Plan::Plan(const Setting& setting)
     if (to_input) {
         InputGradMaps of_classes = input_grad_maps(problem, setting.only_read, setting.classes);
         if (!of_classes.covers_input && !setting.some_classes) gaps = Gaps::filled_before;
-        for (IndexMap& map : of_classes.classes) maps.emplace_back(joined_rows(std::move(map)));
+        for (IndexMap& map : joined_rows(std::move(of_classes.classes))) maps.emplace_back(std::move(map));
         if (setting.only_read) tasks.parallel = read_flops(*this) > serial_flops;
     } else {
         maps.emplace_back(joined_rows(forward_map(problem)));

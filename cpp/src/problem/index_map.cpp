@@ -254,6 +254,17 @@ IndexMap joined_rows(IndexMap map) {
     return map;
 }
 
+std::vector<IndexMap> joined_rows(std::vector<IndexMap> classes) {
+    std::vector<IndexMap> joined;
+    for (const IndexMap& map : classes) joined.push_back(joined_rows(map));
+    const auto as_the_first = [&](const IndexMap& map) {
+        for (size_t a = 0; a < 3; ++a)
+            if (map.axis[a].source_extent != joined.front().axis[a].source_extent) return false;
+        return true;
+    };
+    return std::all_of(joined.begin(), joined.end(), as_the_first) ? joined : classes;
+}
+
 TensorStrides dense_strides(int64_t pixel, const Extents& extents, const char* what) {
     TensorStrides strides;
     strides.axis[2] = pixel;

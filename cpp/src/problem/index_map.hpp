@@ -157,6 +157,9 @@ JointMap joint_map(const std::vector<const IndexMap*>& classes);
 // lie together in the source and in the result.
 IndexMap joined_rows(IndexMap map);
 
+// Those of residue classes: all are joined alike, or none, since tasks compute classes together.
+std::vector<IndexMap> joined_rows(std::vector<IndexMap> classes);
+
 // Element strides of a tensor (N, C, *spatial) in either layout.
 struct TensorStrides {
     int64_t batch = 0, channel = 0;

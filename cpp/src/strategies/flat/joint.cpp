@@ -10,16 +10,6 @@
 namespace convpp {
 namespace {
 
-bool can_join(const Plan& plan) {
-    if (plan.cut) return false;  // as rows of one product, parts would be multiplied at each other's pixels
-    const IndexMap& front = plan.maps.front().map;
-    return std::all_of(plan.maps.begin(), plan.maps.end(), [&](const MapPlan& m) {
-        for (size_t a = 0; a < 3; ++a)  // rows of some may have been joined
-            if (m.map.axis[a].source_extent != front.axis[a].source_extent) return false;
-        return true;
-    });
-}
-
 // Maps from `first` on that one product computes: all, or those of some planes of classes, or of some rows or a part of
 // one, so many that the products are alike.  (Maps are one for each combination of the classes of the axes.)
 size_t maps_of_product(const Plan& plan, size_t first) {
@@ -110,7 +100,7 @@ int64_t FlatPlan::bytes() const {
 
 std::vector<JointPlan> join_maps(const Plan& plan, int64_t most_rows) {
     std::vector<JointPlan> joints;
-    bool joins = can_join(plan);
+    bool joins = !plan.cut;  // as rows of one product, parts of a map would be multiplied at each other's pixels
     for (size_t m = 0; joins && m < plan.maps.size();) {
         std::optional<JointPlan> joint = joint_plan(plan, m, maps_of_product(plan, m), most_rows);
         joins = joint.has_value();

@@ -296,6 +296,14 @@ struct Readers {
     // src[p*src_pitch + v*lanes + l], for the channels there are.  Reads whole vectors before src_end.
     void (*split_channels)(const void* src, int64_t src_pitch, int64_t pixels, int64_t channels, T* dst,
                            int64_t dst_pitch, const void* src_end);
+
+    // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
+    // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all
+    // lanes, the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.  The first vectors are
+    // added in runs of so many.
+    void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const void* x,
+                     const int64_t* offsets, int64_t columns, const RowVectors& vectors, int64_t run, T* sums,
+                     int64_t pitch);
 };
 
 template <class T>
@@ -348,13 +356,8 @@ struct KernelTable {
     void (*interleave_rows)(const RowPair<T>* classes, int64_t class_count, int64_t rows, int64_t count, T* dst,
                             int64_t dst_pitch);
 
-    // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
-    // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all
-    // lanes, the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.  A full tile of it has
-    // dot_tile_rows x dot_tile_columns sums.  The first vectors are added in runs of so many.
+    // A full tile of dot_rows has dot_tile_rows x dot_tile_columns sums.
     int dot_tile_rows, dot_tile_columns;
-    void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
-                     int64_t columns, const RowVectors& vectors, int64_t run, T* sums, int64_t pitch);
 
     // Groups of 2^i channels whose vectors run along the channels (channel.hpp); null where a vector holds no group.
     // channel_tiles: c[pixel][lane] = C or bias + the sum over channels of the group, then taps, of

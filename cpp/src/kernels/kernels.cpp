@@ -4,6 +4,10 @@
 // Nothing from the standard library is instantiated here: a function that the linker could choose to share with the
 // rest of the program must not contain this ISA's instructions (a test checks the object's symbols).
 // Read contract.hpp first.
+#if defined(__F16C__)
+#include <immintrin.h>  // the conversions of float16, which are no operators everywhere (move/stored.hpp)
+#endif
+
 #include "convpp/half.hpp"
 #include "kernels/contract.hpp"
 
@@ -28,7 +32,7 @@ namespace convpp::kernels::CONVPP_ISA {
 
 template <class S>
 Readers<Computed<S>> readers() {
-    return {&copy_panel<S>, &transpose_panel<S>, &copy_rows<S>, &copy_bands<S>, &split_channels<S>};
+    return {&copy_panel<S>, &transpose_panel<S>, &copy_rows<S>, &copy_bands<S>, &split_channels<S>, &dot_rows<S>};
 }
 
 template <class T>
@@ -46,7 +50,6 @@ KernelTable<T> make_table() {
     table.transpose_rows = &transpose_rows<T>;
     table.dot_tile_rows = dot_tile_rows;
     table.dot_tile_columns = accumulators / dot_tile_rows;
-    table.dot_rows = &dot_rows<T>;
     table.read[static_cast<int>(Storage::plain)] = readers<T>();
     if constexpr (sizeof(T) == sizeof(float)) {
         table.read[static_cast<int>(Storage::bfloat16)] = readers<bfloat16>();

@@ -104,5 +104,10 @@ template <class T>
 const kernels::Readers<T>& reading(const kernels::KernelTable<T>& kernel, const Stored<T>& operand) {
     return kernel.read[static_cast<int>(operand.as)];
 }
+// Those for what the core computes with.
+template <class T>
+const kernels::Readers<T>& reading_plain(const kernels::KernelTable<T>& kernel) {
+    return kernel.read[static_cast<int>(Storage::plain)];
+}
 
 }  // namespace convpp

@@ -65,12 +65,6 @@ void copy_panel(const void* from_src, const int64_t* offsets, int64_t rows, cons
     }
 }
 
-// One element of each column: gathered by single loads, which no store forwards to a vector.
-template <class S, int... J>
-inline __attribute__((always_inline)) Vector<Computed<S>> gather(const S* const* columns, int64_t at, Lanes<J...>) {
-    return Vector<Computed<S>>{read_one(columns[J] + at)...};
-}
-
 template <class S>
 void transpose_panel(const void* from_src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count,
                      Computed<S>* dst, int64_t width, const void* from_end) {
@@ -168,12 +162,6 @@ void transpose_rows(const T* const* rows, int64_t count, int64_t columns, T* dst
             transpose_square(rows + first, column, height, width, to + first, dst_pitch);
         }
     }
-}
-
-// Every second element of two vectors.
-template <class S, int... J>
-inline __attribute__((always_inline)) Vector<Computed<S>> every_second(const S* p, Lanes<J...>) {
-    return __builtin_shufflevector(read(p), read(p + sizeof...(J)), (2 * J)...);
 }
 
 // What is copied after this lies `ahead` elements on, and is asked for meanwhile.

@@ -35,7 +35,7 @@ struct SlideSumBuffers {
         const SumLayout layout(plan, kernel);
         const int64_t columns = plan.maps[0].boxes.box(0).extent(3);
         const int64_t band = least_band * columns + band_bytes / static_cast<int64_t>(sizeof(T));
-        source = carver.take<T>(slide_source_elems(plan, kernel.lanes));
+        source = carver.take<T>(slide_source_elems(plan, 1, kernel.lanes));
         of_lanes = carver.take<T>(layout.pairs * kernel.lanes);
         dy_rows = carver.take<T>(plan.converts() ? band + kernel.lanes : 0);
         sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : layout.elems);
@@ -58,8 +58,9 @@ void sum_slides(const Plan& plan, const kernels::KernelTable<T>& kernel, const S
         const int64_t band = slide_band<T>(pixels);
         for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
             for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
-                slides.read(kernel, x + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]), operands.x,
-                            buffers.source);
+                const Stored<T> plane = x + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]);
+                if (slides.in_place(plane, operands.x)) slides.read_in_place(plane, 1, 0);
+                else slides.copy(kernel, plane, 1, 0, buffers.source);
                 const int64_t step = slides.upwards ? -pitch : pitch;
                 Stored<T> at = dy + (n * plan.result.batch + d * plan.result.axis[0] + pixels.lo[3] +
                                      (slides.upwards ? pixels.hi[2] - 1 : pixels.lo[2]) * pitch);

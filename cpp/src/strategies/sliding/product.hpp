@@ -4,7 +4,8 @@
 // Next: kernels/tile/slide.hpp, the tiles.
 //
 // Planes are read where they lie, padding and all: tiles leave out rows outside the plane and blank columns outside it.
-// Only where whole vectors would reach beyond the tensor (its first and last planes), the rows are copied before.
+// Only where whole vectors would reach beyond the tensor (its first and last planes), the rows are copied before; and
+// halves are, some planes at once.
 // Weights are read where they lie, and results written where they belong.
 #pragma once
 
@@ -20,10 +21,11 @@ namespace convpp {
 // their source stays in L1.
 inline constexpr int64_t slide_elems = 4096;
 
-// Whether a plane's weights are read where they lie.
-inline bool reads_weights(const Plan& plan) {
-    return !plan.converts() && plan.maps[0].map.taps() == plan.weights.group;
-}
+// Whether the weights are read as they lie.
+inline bool reads_all_weights(const Plan& plan) { return plan.maps[0].map.taps() == plan.weights.group; }
+
+// Planes whose rows are copied at once.
+inline int64_t copied_planes(const Plan& plan) { return plan.converts() ? plan.tasks.group_block : 1; }
 
 template <class T>
 struct SlideBuffers {
@@ -31,20 +33,28 @@ struct SlideBuffers {
     T* weights = nullptr;  // of a task's planes, where they are converted or not all of a kernel's are read
 
     SlideBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        source = carver.take<T>(slide_source_elems(plan, kernel.lanes));
-        weights = carver.take<T>(reads_weights(plan) ? 0 : plan.tasks.group_block * plan.maps[0].map.taps());
+        const bool in_place = reads_all_weights(plan) && !plan.converts();
+        source = carver.take<T>(slide_source_elems(plan, copied_planes(plan), kernel.lanes));
+        weights = carver.take<T>(in_place ? 0 : plan.tasks.group_block * plan.maps[0].map.taps() + kernel.lanes);
     }
 };
 
 // The weights of a task's planes, [plane][line][tap], and those of the kernel of the first one.
 template <class T>
-const T* slide_weights(const Plan& plan, const Operands<T>& operands, const ProductTask& task, T* buffer) {
+const T* slide_weights(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
+                       const ProductTask& task, T* buffer) {
     const IndexMap& map = task.map.map;
     const Taps &lines = map.axis[1].taps, &columns = map.axis[2].taps;
     const Stored<T> first = operands.w + task.group_lo * plan.weights.group;
-    if (reads_weights(plan)) return first.plain();
+    const int64_t planes = task.group_hi - task.group_lo;
+    if (reads_all_weights(plan)) {
+        if (!plan.converts()) return first.plain();
+        const int64_t elems = planes * plan.weights.group;
+        reading(kernel, first).copy_rows(first.at, elems, 1, 1, elems, buffer, elems, first.end);
+        return buffer;
+    }
     T* to = buffer;
-    for (int64_t group = 0; group < task.group_hi - task.group_lo; ++group)
+    for (int64_t group = 0; group < planes; ++group)
         for (int64_t line = 0; line < lines.size(); ++line)
             for (int64_t column = 0; column < columns.size(); ++column)
                 *to++ =
@@ -98,10 +108,10 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     kernels::Strip<T>& strip = slides.strip;
     strip.rows = rows;
     strip.result_step = plan.buffer.strides.axis[1] * strip.direction;
-    strip.source_plane = plan.source.strides.channel;
+    const int64_t plane_step = plan.source.strides.channel;
     strip.result_plane = plan.buffer.strides.channel;
     strip.weights_plane = m.map.taps();
-    const T* const weights = slide_weights(plan, operands, task, buffers.weights);
+    const T* const weights = slide_weights(plan, kernel, operands, task, buffers.weights);
     for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
         for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
             const Stored<T> source = own.source + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]);
@@ -109,23 +119,29 @@ void run_slide_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
             T* const result = own.result + n * plan.buffer.strides.batch +
                               (depth.result_start + d) * plan.buffer.strides.axis[0] +
                               first_row * plan.buffer.strides.axis[1] + width.result_start + pixels.lo[3];
-            const auto slide_from = [&](int64_t plane, int64_t count) {
-                strip.planes = count;
+            const auto slide_from = [&](int64_t plane) {
                 strip.weights = weights + plane * strip.weights_plane;
                 strip.bias = addend.bias != nullptr ? addend.bias + plane : nullptr;
                 strip.result = result + plane * strip.result_plane;
-                slides.read(kernel, source + plane * strip.source_plane, tensor, buffers.source);
                 slide(kernel, strip, pixels.extent(3), width.source_step, addend.onto);
             };
-            const auto in_place = [&](int64_t plane) {
-                return slides.in_place(source + plane * strip.source_plane, tensor);
+            const auto copy_from = [&](int64_t plane, int64_t count) {
+                slides.copy(kernel, source + plane * plane_step, count, plane_step, buffers.source);
+                slide_from(plane);
             };
+            const auto in_place = [&](int64_t plane) { return slides.in_place(source + plane * plane_step, tensor); };
             // The first and the last planes of a tensor may have to be copied, one by one.
             int64_t first = 0, end = planes;
-            while (first < planes && !in_place(first)) slide_from(first++, 1);
+            for (const int64_t most = copied_planes(plan); first < planes && !in_place(first);) {
+                copy_from(first, std::min(most, planes - first));
+                first += most;
+            }
             while (end > first && !in_place(end - 1)) --end;
-            if (end > first) slide_from(first, end - first);
-            for (; end < planes; ++end) slide_from(end, 1);
+            if (end > first) {
+                slides.read_in_place(source + first * plane_step, end - first, plane_step);
+                slide_from(first);
+            }
+            for (end = std::max(first, end); end < planes; ++end) copy_from(end, 1);
         }
 }
 

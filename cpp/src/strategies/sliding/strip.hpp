@@ -24,14 +24,15 @@ inline int64_t slide_row(const Plan& plan) {
     return axis[1].source_extent > 1 ? plan.source.strides.axis[1] : axis[2].source_extent;
 }
 
-// Elements that the rows of a task's source take, copied, with room before and behind for vectors that reach beyond
-// them: `before` is at most slide_reach; `behind` that, a vector or two, and what results are more than source
-// elements, at most 2*slide_reach (strategy.cpp).
-inline int64_t slide_source_elems(const Plan& plan, int64_t lanes) {
+// Elements that the rows of some planes take, copied, with room before and behind for vectors that reach beyond them:
+// `before` is at most slide_reach; `behind` that, a vector or two, and what results are more than source elements, at
+// most 2*slide_reach (strategy.cpp).
+inline int64_t slide_source_elems(const Plan& plan, int64_t planes, int64_t lanes) {
     const MapPlan& m = plan.maps[0];
     const AxisMap& height = m.map.axis[1];
     const int64_t rows = (m.boxes.box(0).extent(2) - 1) * height.source_step + height.taps.size();
-    return std::min(rows, height.source_extent) * slide_row(plan) + 4 * slide_reach + m.map.axis[2].source_step * lanes;
+    return planes * std::min(rows, height.source_extent) * slide_row(plan) + 4 * slide_reach +
+           m.map.axis[2].source_step * lanes;
 }
 
 template <class T>
@@ -72,14 +73,22 @@ struct SlideStrip {
                plane.end - last.at >= behind * bytes;
     }
 
-    // Sets the strip's source: a plane, or a copy of its rows where it is not read in place.
-    void read(const kernels::KernelTable<T>& kernel, const Stored<T>& plane, const Stored<T>& tensor, T* copy) {
-        strip.source = plane.plain();
-        if (in_place(plane, tensor)) return;
-        const Stored<T> first = plane + lo * strip.row_step;
+    // Sets the strip's source: some planes, `plane_step` apart, or a copy of their rows.
+    void read_in_place(const Stored<T>& first, int64_t planes, int64_t plane_step) {
+        strip.planes = planes;
+        strip.source = first.plain();
+        strip.source_plane = plane_step;
+    }
+    void copy(const kernels::KernelTable<T>& kernel, const Stored<T>& first, int64_t planes, int64_t plane_step,
+              T* to) {
         const int64_t elems = (hi - lo) * strip.row_step;
-        reading(kernel, plane).copy_rows(first.at, elems, 1, 1, elems, copy + before, elems, plane.end);
-        strip.source = copy + before - lo * strip.row_step;
+        const bool one_row = elems == plane_step;  // planes follow each other
+        const int64_t rows = one_row ? 1 : planes, of_row = one_row ? planes * elems : elems;
+        reading(kernel, first)
+            .copy_rows((first + lo * strip.row_step).at, plane_step, 1, rows, of_row, to + before, of_row, first.end);
+        strip.planes = planes;
+        strip.source = to + before - lo * strip.row_step;
+        strip.source_plane = elems;
     }
 };
 

@@ -17,8 +17,8 @@ namespace convpp::kernels::CONVPP_ISA {
 #include "kernels/vector.hpp"
 #include "kernels/move/stored.hpp"
 #include "kernels/tile/tile.hpp"
-#include "kernels/tile/slide.hpp"
 #include "kernels/tile/slide_sums.hpp"
+#include "kernels/tile/slide.hpp"
 #include "kernels/move/pack.hpp"
 #include "kernels/tile/dot.hpp"
 #include "kernels/channel/channel.hpp"
@@ -43,8 +43,7 @@ KernelTable<T> make_table() {
     fill_tiles<T, tall_rows, tall_vectors>(table.tiles[1]);
     fill_tiles<T, third_rows, third_vectors>(table.tiles[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
-    fill_slides<T, accumulators * 2 / 3>(table);
-    table.slide_sums = &slide_sums<T>;
+    fill_slides<T, accumulators * 2 / 3>(table.slide);
     table.store_rows = &store_rows<T>;
     table.interleave_rows = &interleave_rows<T>;
     table.transpose_rows = &transpose_rows<T>;
@@ -54,10 +53,13 @@ KernelTable<T> make_table() {
     if constexpr (sizeof(T) == sizeof(float)) {
         table.read[static_cast<int>(Storage::bfloat16)] = readers<bfloat16>();
         table.read[static_cast<int>(Storage::float16)] = readers<float16>();
+        fill_slides<bfloat16, accumulators * 2 / 3>(table.slide_bfloat16);
+        fill_slides<float16, accumulators * 2 / 3>(table.slide_float16);
+        fill_channel_pixels<bfloat16>(table.channel_pixels_bfloat16);
+        fill_channel_pixels<float16>(table.channel_pixels_float16);
     }
     fill_channel_tiles<T>(table);
-    table.channel_pixels[0] = &channel_pixels<T, 1>;
-    table.channel_pixels[1] = &channel_pixels<T, 2>;
+    fill_channel_pixels<T>(table.channel_pixels);
     fill_winograd<T>(table);
     table.fourier = fourier_kernels<T>();
     fill_epilogue<T>(table);

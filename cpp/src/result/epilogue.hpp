@@ -161,6 +161,13 @@ struct ResultBuffer {
     }
 };
 
+// Whether nothing becomes of a task's sums than that they are rounded.
+template <class T>
+bool rounds_alone(const Plan& plan, const Operands<T>& operands) {
+    return plan.converts() && plan.sections == 1 && plan.gaps_from == 3 && operands.epilogue.none() &&
+           !operands.accumulate;
+}
+
 template <class T>
 class TaskEpilogue {
 public:

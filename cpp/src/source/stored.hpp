@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "convpp/half.hpp"
 #include "kernels/contract.hpp"
@@ -98,6 +99,17 @@ struct Results {
     T operator[](int64_t i) const { return stored()[i]; }
     T* plain() const { return reinterpret_cast<T*>(at); }
 };
+
+// Where source and results are halves of the same kind: use(results), of that type, and true.
+template <class T, class Use>
+bool with_halves(const Stored<T>& source, const Results<T>& results, const Use& use) {
+    if (source.as != results.as || source.as == Storage::plain) return false;
+    if constexpr (std::is_same_v<T, float>) {
+        if (source.as == Storage::bfloat16) use(reinterpret_cast<bfloat16*>(results.at));
+        else use(reinterpret_cast<float16*>(results.at));
+    }
+    return true;
+}
 
 // The kernels that read an operand.
 template <class T>

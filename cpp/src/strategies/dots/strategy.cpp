@@ -57,6 +57,12 @@ void plan(Plan& plan, const Setting& setting, const Fit&) {
     split_maps(plan, cut.pixels, 1, alone);
     count_tasks(plan, setting, cut.splits);
     buffer_results(plan);
+    if (!plan.buffer.used()) return;
+    // In any layout, the channels of a pixel lie together.
+    const int64_t channels =
+        (plan.tasks.group_block - 1) * plan.tasks.channels + std::min(plan.tasks.channel_block, plan.tasks.channels);
+    plan.buffer.strides = {channels, 1, {1, 1, 1}};
+    plan.buffer.elems = channels * plan.maps.front().boxes.largest();
 }
 
 constexpr Strategy make_strategy() {

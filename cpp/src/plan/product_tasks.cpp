@@ -30,8 +30,7 @@ int64_t staged_pixels_most(const Setting& setting, const MapPlan& m) {
 int64_t copied_pixels_most(const Setting& setting, const MapPlan& m) {
     if (m.in_place) return std::numeric_limits<int64_t>::max();
     const int64_t most = setting.cache_bytes * 7 / 16 / (setting.elem_bytes * m.patches.channels_per_block);
-    // (What a single tap does not read is left out.)
-    return std::max<int64_t>(1, m.map.taps() == 1 ? most : most / m.map.source_elems_of_pixel());
+    return std::max<int64_t>(1, most / m.map.source_elems_of_pixel());
 }
 
 int64_t packed_pixels_most(const Plan& plan, const Setting& setting) {

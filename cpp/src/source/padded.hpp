@@ -23,7 +23,7 @@ inline CopyLayout padded_layout(const MapPlan& m, const TensorStrides& source, c
                                 int64_t channels) {
     const bool channels_lie_together = source.channel == 1;
     CopyLayout layout;
-    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(m, a, pixels, taps, Phases::of_one_tap);
+    for (size_t a = 0; a < 3; ++a) layout.range[a] = read_range(m, a, pixels, taps, Phases::together);
     if (channels_lie_together) {
         layout.lay_out(pixels.extent(0), 1, channels);
     } else {
@@ -93,8 +93,8 @@ void copy_padded(const kernels::KernelTable<T>& kernel, const SourcePart<T>& par
 inline bool reads_alike(const MapPlan& a, const Box& a_pixels, const MapPlan& b, const Box& b_pixels,
                         const PatchBlock& block) {
     for (size_t axis = 0; axis < 3; ++axis) {
-        const ReadRange one = read_range(a, axis, a_pixels, block.taps, Phases::of_one_tap),
-                        other = read_range(b, axis, b_pixels, block.taps, Phases::of_one_tap);
+        const ReadRange one = read_range(a, axis, a_pixels, block.taps, Phases::together),
+                        other = read_range(b, axis, b_pixels, block.taps, Phases::together);
         if (one.phases != 1 || other.phases != 1 || one.step != other.step || one.length != other.length ||
             one.first(0) != other.first(0))
             return false;

@@ -124,15 +124,13 @@ Cut cut(const Plan& plan, const Setting& setting) {
     Cut cut{pixels_most(plan, setting), ceil_div(padded, round_up(most_sum_channels, channel_panel))};
     if (!plan.tasks.parallel) return cut;
     // Weights stream from L3 once for each box of pixels, pixels are copied once for each block of channels: first some
-    // blocks of channels (unless all pixels are copied, which of halves are), then smaller boxes, then the smallest
-    // blocks.
+    // blocks of channels, then smaller boxes, then the smallest blocks.
     const int64_t all = pixels * plan.tasks.groups;
     const auto split_channels = [&](int64_t least) {
         cut.splits = std::clamp(ceil_div(setting.tasks_wanted, ceil_div(all, cut.pixels)), cut.splits,
                                 std::max<int64_t>(cut.splits, padded / least));
     };
-    const bool copies_halves = plan.converts() && !plan.maps[0].in_place;
-    if (!copies_halves) split_channels(2 * std::max(channel_panel, channels_worth_a_task));
+    split_channels(2 * std::max(channel_panel, channels_worth_a_task));
     cut.pixels = std::min(cut.pixels, std::max(ceil_div(all * cut.splits, setting.tasks_wanted), pixels_worth_a_task));
     split_channels(std::max(channel_panel, channels_worth_a_task));
     // Smaller boxes only where threads would have nothing to do.
@@ -169,9 +167,10 @@ void plan_sums(Plan& plan, const Setting& setting) {
     block_sum_channels(plan, setting);
     const Streams streams{m.in_place && m.map.axis[2].source_step == 1 && first && !packs_patches,
                           first && packs_patches};
-    split_sums(plan, setting,
-               std::min(box_pixels(plan, m, streams),
-                        packs_patches ? staged_pixels_most(setting, m) : copied_pixels_most(setting, m)));
+    int64_t most = packs_patches ? staged_pixels_most(setting, m) : copied_pixels_most(setting, m);
+    // Rows between those of a single tap are not copied.
+    if (!packs_patches && !m.in_place && m.map.taps() == 1) most *= m.map.axis[1].source_step;
+    split_sums(plan, setting, std::min(box_pixels(plan, m, streams), most));
     chunk_sums(plan, setting, panel_width(plan, tile_shape(plan, setting), false));
 }
 

@@ -27,11 +27,11 @@ set(convpp_scalar_vector_bytes 16)
 set(convpp_scalar_flags "")
 
 set(convpp_avx2_vector_bytes 32)
-set(convpp_avx2_flags -mavx2 -mfma)
+set(convpp_avx2_flags -mavx2 -mfma -mf16c)
 
 set(convpp_avx512_vector_bytes 64)
 set(convpp_avx512_flags
-  -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512)
+  -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512)
 
 set(convpp_avx512_bf16_vector_bytes ${convpp_avx512_vector_bytes})
 set(convpp_avx512_bf16_flags ${convpp_avx512_flags} -mavx512bf16)

@@ -153,6 +153,20 @@ def test_epilogues_are_applied_before_rounding(half: str, activation: Any) -> No
     assert_same_bits(slope, convpp.activation_grad(wide_z, activation, z=wide_z).astype(half))
 
 
+@both_halves
+@both_layouts
+def test_strategies_that_read_halves_in_place_are_those_of_float32(half: str, layout: str) -> None:
+    last = layout == "channels_last"
+    for c, k, kernel, groups in ((128, 512, (1, 1), 1), (64, 64, (3, 3), 64)):
+        size = (1, 1) if kernel == (1, 1) else (14, 14)
+        x_shape = (2, *size, c) if last else (2, c, *size)
+        how: dict[str, Any] = {"layout": layout, "groups": groups, "padding": kernel[0] // 2}
+        of_half, of_float = (
+            convpp.explain(x_shape, (k, c // groups, *kernel), dtype=dtype, **how) for dtype in (half, "float32")
+        )
+        assert of_half.strategy == of_float.strategy == ("dots" if groups == 1 else "channels" if last else "sliding")
+
+
 # ---------------------------------------------------------------- types
 
 

@@ -169,8 +169,9 @@ TEST_CASE("rows of two planes become rows of bf16 pairs between zeros") {
             for (int64_t count = 1; count <= 3 * lanes + 1; ++count)
                 for (const int64_t padding : {int64_t(0), int64_t(1), lanes - 1, lanes, lanes + 1})
                     for (const int64_t spare : {int64_t(0), int64_t(1), guards}) {
-                        const int64_t src_pitch = count + random.integer(0, 9), dst_pitch = count + padding;
-                        const int64_t plane = rows == 0 ? 0 : (rows - 1) * src_pitch + count;
+                        const int64_t step = random.integer(1, 3), read = (count - 1) * step + 1;
+                        const int64_t src_pitch = read + random.integer(0, 9), dst_pitch = count + padding;
+                        const int64_t plane = rows == 0 ? 0 : (rows - 1) * src_pitch + read;
                         const int64_t partner = random.pick({1, plane, plane + 7});
                         Array<uint16_t> source(rows == 0 ? 0 : plane + partner + spare);
                         for (int64_t i = 0; i < source.size(); ++i)
@@ -179,13 +180,14 @@ TEST_CASE("rows of two planes become rows of bf16 pairs between zeros") {
                         std::vector<uint32_t> expected;
                         for (int64_t i = 0; i < rows; ++i)
                             for (int64_t j = 0; j < dst_pitch; ++j) {
-                                const int64_t at = i * src_pitch + j;
+                                const int64_t at = i * src_pitch + j * step;
                                 expected.push_back(j < count ? source[at] | uint32_t(source[at + partner]) << 16 : 0);
                             }
-                        table.copy_bf16_pair_rows(source.data(), partner, src_pitch, rows, count, pairs.data(),
+                        table.copy_bf16_pair_rows(source.data(), partner, src_pitch, step, rows, count, pairs.data(),
                                                   dst_pitch, source.data() + source.size());
                         CAPTURE(rows);
                         CAPTURE(count);
+                        CAPTURE(step);
                         CAPTURE(dst_pitch);
                         CHECK(
                             (expected.empty() || std::memcmp(expected.data(), pairs.data(), 4 * expected.size()) == 0));

@@ -12,7 +12,8 @@ using kernels::KernelTable;
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("dot_rows adds the products of the lanes that count", T, float, double) {
+TEST_CASE_TEMPLATE("dot_rows adds the products of the lanes that count", S, float, double, bfloat16, float16) {
+    using T = Computed<S>;
     Random random(5);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
@@ -36,7 +37,8 @@ TEST_CASE_TEMPLATE("dot_rows adds the products of the lanes that count", T, floa
                             // The last lanes of dy that do not count are not there.
                             dy_end = (rows - 1) * dy_pitch + at.back().result + skipped + counted;
                         }
-                        Array<T> dy(dy_end), x(x_end);
+                        Array<T> dy(dy_end);
+                        Array<S> x(x_end);
                         x.fill_integers(random);
                         for (int64_t r = 0; r < rows; ++r)  // what does not count stays NaN
                             for (size_t v = 0; v < at.size(); ++v)
@@ -54,10 +56,10 @@ TEST_CASE_TEMPLATE("dot_rows adds the products of the lanes that count", T, floa
                                     for (int64_t lane = skip[v]; lane < skip[v] + count[v]; ++lane)
                                         expected[static_cast<size_t>(r * pitch + j)] +=
                                             dy[r * dy_pitch + at[v].result + lane] *
-                                            x[offsets[static_cast<size_t>(j)] + at[v].source + lane];
+                                            value_of(x[offsets[static_cast<size_t>(j)] + at[v].source + lane]);
                         const kernels::RowVectors vectors{at.data(), skip.data(), count.data(), whole, whole + ragged};
-                        table.dot_rows(dy.data(), dy_pitch, dy.data() + dy.size(), rows, x.data(), offsets.data(),
-                                       columns, vectors, 2, sums.data(), pitch);
+                        readers_of<S>(table).dot_rows(dy.data(), dy_pitch, dy.data() + dy.size(), rows, x.data(),
+                                                      offsets.data(), columns, vectors, 2, sums.data(), pitch);
                         CAPTURE(rows);
                         CAPTURE(columns);
                         CAPTURE(whole);
@@ -79,8 +81,8 @@ TEST_CASE_TEMPLATE("dot_rows leaves out lanes of x that are not finite and do no
                 kernels::VectorAt at{0, 0};
                 auto skip = static_cast<unsigned char>(skipped), count = static_cast<unsigned char>(counted);
                 const int64_t offset = 0;
-                table.dot_rows(dy.data(), 0, dy.data() + dy.size(), 1, x.data(), &offset, 1, {&at, &skip, &count, 0, 1},
-                               1, sum.data(), 1);
+                readers_of<T>(table).dot_rows(dy.data(), 0, dy.data() + dy.size(), 1, x.data(), &offset, 1,
+                                              {&at, &skip, &count, 0, 1}, 1, sum.data(), 1);
                 CHECK(sum[0] == static_cast<T>(1 + 6 * counted));
                 CHECK(sum.guards_intact());
             }

@@ -223,6 +223,10 @@ TEST_CASE_TEMPLATE("larger convolutions of halves, and Winograd's algorithm", S,
     all.back().stride = {1, 2, 2};
     add(2, 64, 64, {1, 13, 15}, {1, 3, 3}, 1);
     all.back().groups = 16;
+    add(3, 200, 70, {1, 1, 1}, {1, 1, 1}, 0);  // single pixels
+    all.back().groups = 2;
+    add(2, 40, 24, {1, 12, 14}, {1, 2, 2}, 0);  // residue classes of dx read alike
+    all.back().stride = {1, 2, 2};
     for (Geometry g : all)
         for (const Layout layout : both_layouts) {
             g.layout = layout;

@@ -19,6 +19,8 @@
 #include <cstdint>
 
 #include "convpp/activation.hpp"
+#include "convpp/half.hpp"
+#include "kernels/fourier.hpp"
 
 namespace convpp::kernels {
 
@@ -94,18 +96,19 @@ struct PixelRows {
 };
 
 // A row of results of a depthwise layer in channels_last: result(p, c) = C or bias + the sum over lines, then columns,
-// of weight(line, column, c) * lines[line][p*stride + column][c], for p < count and c < channels.
-template <class T>
+// of weight(line, column, c) * lines[line][p*stride + column][c], for p < count and c < channels.  S: how source and
+// result are stored.
+template <class T, class S = T>
 struct ChannelPixels {
-    const T* const* const* lines;  // of the kernel; of each, pointers to pixels, which are read in whole vectors
+    const S* const* const* lines;  // of the kernel; of each, pointers to pixels, which are read in whole vectors
     int64_t line_count, columns;
-    const T* const* ahead;  // pixels that are asked for, one for each result; or null
+    const S* const* ahead;  // pixels that are asked for, one for each result; or null
     const T* weights;  // [vector][line][column][lane]
     int64_t weights_vector;
     int64_t count, channels;
-    T* result;
+    S* result;
     int64_t result_step;
-    const T* spill_end;  // up to here, elements behind a pixel's channels may be written: others follow
+    const S* spill_end;  // up to here, elements behind a pixel's channels may be written: others follow
     const T* bias;  // of the channels, in whole vectors
 };
 
@@ -134,10 +137,11 @@ inline constexpr int most_slide_lines = 9, most_slide_columns = 15, slide_stride
 inline constexpr int strip_taps = 3;
 
 // A part of each row of some planes, and the rows of the source that it reads.  Source elements outside of height x
-// width count as 0; outside of the width they are read all the same, as far as whole vectors reach.
-template <class T>
+// width count as 0; outside of the width they are read all the same, as far as whole vectors reach.  S: how source and
+// result are stored.
+template <class T, class S = T>
 struct Strip {
-    const T* source;  // of the first plane: row 0, column 0
+    const S* source;  // of the first plane: row 0, column 0
     int64_t row_step, height, width;
     int64_t first_row, direction;  // of result row 0 at line 0; 1 or -1: rows are numbered with it
     int64_t first_tap, tap_step;  // the column that the first lane reads at tap 0; 1 or -1
@@ -146,7 +150,7 @@ struct Strip {
     // Not of sums: what becomes of it.  result(plane, r, i) = C or bias + the sum over lines and taps of
     // weight * source(first_row + direction*(r*stride + line), first_tap + tap_step*tap + i*stride).
     const T* weights;  // [line][tap]
-    T* result;  // of the first plane: row 0, lane 0
+    S* result;  // of the first plane: row 0, lane 0
     int64_t result_step, rows, count;  // results of a row
     int64_t planes, source_plane, weights_plane, result_plane;  // and the steps from plane to plane
     const T* bias;  // of each plane
@@ -172,76 +176,6 @@ template <class T>
 struct WinogradKernels {
     TransformFn<T> source, weights, results;  // B^T d B, G g G^T, A^T m A
     TransformFn<T> results_adjoint, weights_adjoint;  // A dy A^T, G^T s G
-};
-
-// Fourier transforms along one axis: passes of small radices, and their factors exp(-2 pi i j k / n), forward, pass by
-// pass: of radix - 1 numbers k for each j < n/radix, real and imaginary part.
-inline constexpr int max_fourier_passes = 40;
-template <int R>
-struct FourierRadix {
-    static constexpr int value = R;
-};
-template <class T>
-struct FourierPasses {
-    int64_t points = 1;
-    int count = 0;
-    unsigned char radix[max_fourier_passes] = {};
-    const T* factors = nullptr;
-};
-
-// Of real rows of 2h elements: where frequencies k and h - k (0 < k <= h/2) of their h points end up, and
-// exp(-2 pi i k / 2h).
-template <class T>
-struct FourierHalves {
-    int64_t pairs = 0;
-    const int32_t *low = nullptr, *high = nullptr;
-    const T* factors = nullptr;
-};
-
-// Spectra: of each frequency (`point` elements on), a vector of real parts and, `half` elements on, one of imaginary
-// parts; then the next vector of lanes, the next row.
-//   y[row][vector] = the sum over terms of x[vector] from x_at[term] on, times the conjugate of w[row][term]
-// of all frequencies.  w is one number for all lanes, or a vector for each.  `onto`: added to y.
-template <class T>
-struct SpectraProduct {
-    int64_t points, rows, terms, vectors;
-    const T* x;
-    const int64_t* x_at;
-    int64_t x_point, x_half, x_vector;
-    const T* w;
-    int64_t w_point, w_half, w_vector, w_row, w_term;
-    T* y;
-    int64_t y_point, y_half, y_vector, y_row;
-    bool onto;
-};
-
-// sums[row*terms + term], `pair` elements apart, [frequency][real, imaginary] += the sum over all lanes of x[vector]
-// from x_at[term] on, times the conjugate of y[row][vector].  `pair` is a multiple of a vector.
-template <class T>
-struct SpectraSums {
-    int64_t points, rows, terms, vectors;
-    const T* x;
-    const int64_t* x_at;
-    int64_t x_point, x_half, x_vector;
-    const T* y;
-    int64_t y_point, y_half, y_vector, y_row;
-    T* sums;
-    int64_t pair;
-};
-
-template <class T>
-struct FourierKernels {
-    // `lines` transforms, `line_step` apart, of points that are `step` apart.
-    void (*forward)(const FourierPasses<T>& passes, T* z, int64_t step, int64_t lines, int64_t line_step);
-    void (*inverse)(const FourierPasses<T>& passes, T* z, int64_t step, int64_t lines, int64_t line_step);
-    // Rows of 2h real vectors become h + 1 points, times 2*scale; and back, times 2h.
-    void (*real_rows)(const FourierPasses<T>& passes, const FourierHalves<T>& halves, T scale, T* z, int64_t rows,
-                      int64_t row_step);
-    void (*rows_real)(const FourierPasses<T>& passes, const FourierHalves<T>& halves, T* z, int64_t rows,
-                      int64_t row_step);
-    void (*multiply)(const SpectraProduct<T>& spectra);  // by numbers
-    void (*multiply_lanes)(const SpectraProduct<T>& spectra);  // by vectors
-    void (*sum)(const SpectraSums<T>& spectra);
 };
 
 inline constexpr int max_tile_rows = 14;
@@ -296,6 +230,32 @@ struct Readers {
     // src[p*src_pitch + v*lanes + l], for the channels there are.  Reads whole vectors before src_end.
     void (*split_channels)(const void* src, int64_t src_pitch, int64_t pixels, int64_t channels, T* dst,
                            int64_t dst_pitch, const void* src_end);
+
+    // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
+    // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all
+    // lanes, the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.  The first vectors are
+    // added in runs of so many.
+    void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const void* x,
+                     const int64_t* offsets, int64_t columns, const RowVectors& vectors, int64_t run, T* sums,
+                     int64_t pitch);
+};
+
+// of[stride-1][width][lines-1]: of a strip that has `count` results in a row, at most half a vector (width 0), one or
+// two, and more than those of the width before.  Null: half a vector is no vector, or sums would not fit the registers.
+template <class T, class S>
+struct SlideTiles {
+    void (*of[slide_strides][slide_widths][most_slide_lines])(const Strip<T, S>& strip, Onto onto);
+
+    // sums[line*strip_taps + tap][lane] += the sum over rows r and columns of dy[r*dy_step + column] * the strip's
+    // source at (first_row + direction*(r + line), column + tap), columns in turn along the lanes, in runs of so many
+    // rows of a vector at least.  Reads no dy at or past dy_end.
+    void (*sums)(const Strip<T, S>& strip, const S* dy, int64_t dy_step, const S* dy_end, int64_t rows, int64_t columns,
+                 int64_t run, T* sums);
+};
+// For each stride.
+template <class T, class S>
+struct ChannelPixelTiles {
+    void (*of[slide_strides])(const ChannelPixels<T, S>& pixels, Onto onto);
 };
 
 template <class T>
@@ -308,10 +268,10 @@ struct KernelTable {
     bool has_bf16_pairs;
     TileKernels<T> bf16_pairs[tile_shapes];
 
-    // Rows of a padded plane of bf16 pairs: as copy_rows does it with step 1, but from two planes of bfloat16,
-    // `partner` elements apart (positions in the source are of bfloat16).  Reads none at or past src_end.
-    void (*copy_bf16_pair_rows)(const void* src, int64_t partner, int64_t src_pitch, int64_t rows, int64_t count,
-                                T* dst, int64_t dst_pitch, const void* src_end);
+    // Rows of a padded plane of bf16 pairs: as copy_rows, but from two planes of bfloat16, `partner` elements apart
+    // (positions in the source are of bfloat16).  Reads none at or past src_end.
+    void (*copy_bf16_pair_rows)(const void* src, int64_t partner, int64_t src_pitch, int64_t step, int64_t rows,
+                                int64_t count, T* dst, int64_t dst_pitch, const void* src_end);
 
     // bf16 pairs of `vectors` whole vectors each of two numbers that are bfloat16.
     void (*join_bf16_pairs)(const T* low, const T* high, int64_t vectors, T* dst);
@@ -320,16 +280,10 @@ struct KernelTable {
     int row_tile_vectors[max_row_tile_rows];
     RowTileFn<T> row_tile[max_row_tile_rows][max_row_tile_vectors];
 
-    // slide[stride-1][width][lines-1]: of a strip that has `count` results in a row, at most half a vector (width 0),
-    // one or two, and more than those of the width before.  Null: half a vector is no vector, or sums would not fit the
-    // registers.
-    void (*slide[slide_strides][slide_widths][most_slide_lines])(const Strip<T>& strip, Onto onto);
-
-    // sums[line*strip_taps + tap][lane] += the sum over rows r and columns of dy[r*dy_step + column] * the strip's
-    // source at (first_row + direction*(r + line), column + tap), columns in turn along the lanes, in runs of so many
-    // rows of a vector at least.  Reads no dy at or past dy_end.
-    void (*slide_sums)(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows,
-                       int64_t columns, int64_t run, T* sums);
+    // What slides; with halves as source and result, which are not added to (of float32).
+    SlideTiles<T, T> slide;
+    SlideTiles<T, bfloat16> slide_bfloat16;
+    SlideTiles<T, float16> slide_float16;
 
     // For each Storage; of double, plain alone.
     Readers<T> read[storages];
@@ -348,13 +302,8 @@ struct KernelTable {
     void (*interleave_rows)(const RowPair<T>* classes, int64_t class_count, int64_t rows, int64_t count, T* dst,
                             int64_t dst_pitch);
 
-    // sums[r*pitch + j] += sum over vectors v and their lanes of dy[r*dy_pitch + vectors[v].result + lane] *
-    // x[offsets[j] + vectors[v].source + lane], for r < rows and j < columns.  The first `whole` vectors take all
-    // lanes, the others those of [skip[v], skip[v] + count[v]).  Reads no dy at or past dy_end.  A full tile of it has
-    // dot_tile_rows x dot_tile_columns sums.  The first vectors are added in runs of so many.
+    // A full tile of dot_rows has dot_tile_rows x dot_tile_columns sums.
     int dot_tile_rows, dot_tile_columns;
-    void (*dot_rows)(const T* dy, int64_t dy_pitch, const T* dy_end, int64_t rows, const T* x, const int64_t* offsets,
-                     int64_t columns, const RowVectors& vectors, int64_t run, T* sums, int64_t pitch);
 
     // Groups of 2^i channels whose vectors run along the channels (channel.hpp); null where a vector holds no group.
     // channel_tiles: c[pixel][lane] = C or bias + the sum over channels of the group, then taps, of
@@ -366,8 +315,9 @@ struct KernelTable {
     void (*channel_sums[channel_groups])(int64_t taps, const int64_t* offsets, const PixelRows& rows, int64_t run,
                                          const T* x, const T* dy, T* sums);
 
-    // For each stride.
-    void (*channel_pixels[slide_strides])(const ChannelPixels<T>& of, Onto onto);
+    ChannelPixelTiles<T, T> channel_pixels;
+    ChannelPixelTiles<T, bfloat16> channel_pixels_bfloat16;
+    ChannelPixelTiles<T, float16> channel_pixels_float16;
 
     // winograd[size][axes - 1]: along one axis of the tile, or two.
     WinogradKernels<T> winograd[winograd_sizes][2];

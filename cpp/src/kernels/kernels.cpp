@@ -4,6 +4,10 @@
 // Nothing from the standard library is instantiated here: a function that the linker could choose to share with the
 // rest of the program must not contain this ISA's instructions (a test checks the object's symbols).
 // Read contract.hpp first.
+#if defined(__F16C__)
+#include <immintrin.h>  // the conversions of float16, which are no operators everywhere (move/stored.hpp)
+#endif
+
 #include "convpp/half.hpp"
 #include "kernels/contract.hpp"
 
@@ -13,8 +17,8 @@ namespace convpp::kernels::CONVPP_ISA {
 #include "kernels/vector.hpp"
 #include "kernels/move/stored.hpp"
 #include "kernels/tile/tile.hpp"
-#include "kernels/tile/slide.hpp"
 #include "kernels/tile/slide_sums.hpp"
+#include "kernels/tile/slide.hpp"
 #include "kernels/move/pack.hpp"
 #include "kernels/tile/dot.hpp"
 #include "kernels/channel/channel.hpp"
@@ -28,7 +32,7 @@ namespace convpp::kernels::CONVPP_ISA {
 
 template <class S>
 Readers<Computed<S>> readers() {
-    return {&copy_panel<S>, &transpose_panel<S>, &copy_rows<S>, &copy_bands<S>, &split_channels<S>};
+    return {&copy_panel<S>, &transpose_panel<S>, &copy_rows<S>, &copy_bands<S>, &split_channels<S>, &dot_rows<S>};
 }
 
 template <class T>
@@ -39,22 +43,23 @@ KernelTable<T> make_table() {
     fill_tiles<T, tall_rows, tall_vectors>(table.tiles[1]);
     fill_tiles<T, third_rows, third_vectors>(table.tiles[2]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
-    fill_slides<T, accumulators * 2 / 3>(table);
-    table.slide_sums = &slide_sums<T>;
+    fill_slides<T, accumulators * 2 / 3>(table.slide);
     table.store_rows = &store_rows<T>;
     table.interleave_rows = &interleave_rows<T>;
     table.transpose_rows = &transpose_rows<T>;
     table.dot_tile_rows = dot_tile_rows;
     table.dot_tile_columns = accumulators / dot_tile_rows;
-    table.dot_rows = &dot_rows<T>;
     table.read[static_cast<int>(Storage::plain)] = readers<T>();
     if constexpr (sizeof(T) == sizeof(float)) {
         table.read[static_cast<int>(Storage::bfloat16)] = readers<bfloat16>();
         table.read[static_cast<int>(Storage::float16)] = readers<float16>();
+        fill_slides<bfloat16, accumulators * 2 / 3>(table.slide_bfloat16);
+        fill_slides<float16, accumulators * 2 / 3>(table.slide_float16);
+        fill_channel_pixels<bfloat16>(table.channel_pixels_bfloat16);
+        fill_channel_pixels<float16>(table.channel_pixels_float16);
     }
     fill_channel_tiles<T>(table);
-    table.channel_pixels[0] = &channel_pixels<T, 1>;
-    table.channel_pixels[1] = &channel_pixels<T, 2>;
+    fill_channel_pixels<T>(table.channel_pixels);
     fill_winograd<T>(table);
     table.fourier = fourier_kernels<T>();
     fill_epilogue<T>(table);

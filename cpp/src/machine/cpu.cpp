@@ -2,6 +2,10 @@
 #include <atomic>
 #include <stdexcept>
 
+#if CONVPP_HAVE_AVX2 || CONVPP_HAVE_AVX512
+#include <cpuid.h>
+#endif
+
 #include "machine/dispatch.hpp"
 #include "problem/names.hpp"
 
@@ -61,6 +65,14 @@ kernels::KernelTable<float> avx512_float32() {
 }
 #endif
 
+#if CONVPP_HAVE_AVX2 || CONVPP_HAVE_AVX512
+// The instructions between float16 and float32, which came before AVX2.  (Not all compilers know their name.)
+bool converts_float16() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 // What was compiled in, lowest first.
 struct Compiled {
     Isa isa;
@@ -70,7 +82,7 @@ struct Compiled {
 const Compiled compiled[] = {
     {Isa::scalar, [] { return true; }, &tables_of<&kernels::scalar::table_float32, &kernels::scalar::table_float64>},
 #if CONVPP_HAVE_AVX2
-    {Isa::avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
+    {Isa::avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && converts_float16(); },
      &tables_of<&kernels::avx2::table_float32, &kernels::avx2::table_float64>},
 #endif
 #if CONVPP_HAVE_AVX512
@@ -78,7 +90,7 @@ const Compiled compiled[] = {
      [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                __builtin_cpu_supports("fma");
+                __builtin_cpu_supports("fma") && converts_float16();
      },
      &tables_of<&avx512_float32, &kernels::avx512::table_float64>},
 #endif

@@ -185,7 +185,7 @@ ChannelShare share_channels(const Plan& plan, const Setting& setting, int64_t mo
 }
 
 // The buffer has the strides of the largest box, the same for all tasks.
-void buffer_results(Plan& plan) {
+void buffer_results(Plan& plan, bool planes_together) {
     for (const MapPlan& m : plan.maps) plan.sections = std::max(plan.sections, m.patches.sections());
     if (!plan.converts() && plan.sections == 1) return;
     constexpr const char* what = "the buffered results";
@@ -219,7 +219,7 @@ void buffer_results(Plan& plan) {
     const bool last = plan.channels_last();
     s = dense_strides(last ? channels : 1, most, what);
     const int64_t all = checked_mul(s.batch, samples, what);
-    s.channel = last ? 1 : round_up(all, line) + line;
+    s.channel = last ? 1 : planes_together ? all : round_up(all, line) + line;
     plan.buffer.elems = last ? all : checked_mul(s.channel, channels, what);
 }
 

@@ -112,6 +112,6 @@ ChannelShare share_channels(const Plan& plan, const Setting& setting, int64_t mo
 
 // Lets the tasks of a planned product compute into buffers of their own, where operands are stored in half, since whole
 // sums are rounded, or where sums have sections.
-void buffer_results(Plan& plan);
+void buffer_results(Plan& plan, bool planes_together = false);
 
 }  // namespace convpp

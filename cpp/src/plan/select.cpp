@@ -95,7 +95,7 @@ bool pairs_are_faster(const Setting& setting, const Plan& plan) {
     by_rule.algorithm = sample.algorithm = Algorithm::direct;
     find_blocks(by_rule);
     find_blocks(sample);
-    if (choose(by_rule, last).fit.by_rule) return false;
+    if (choose(by_rule, last).fit.by_rule || sums_lanes(by_rule, last)) return false;
     const Choice single = choose(sample, first);
     if (single.fit.by_rule) return false;
     read_pairs(sample);

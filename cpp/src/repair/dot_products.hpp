@@ -101,8 +101,8 @@ private:
                 std::fill_n(dots.part + j * most, pixels, operands.bias ? operands.bias[own.channels[j]] : T(0));
             const int64_t size = shape.channels * taps;
             if (any)
-                kernel.dot_rows(dots.w, size, dots.w + count * size, count, dots.x, dots.offsets, pixels, vectors,
-                                std::max<int64_t>(vectors.whole, 1), dots.part, most);
+                reading_plain(kernel).dot_rows(dots.w, size, dots.w + count * size, count, dots.x, dots.offsets, pixels,
+                                               vectors, std::max<int64_t>(vectors.whole, 1), dots.part, most);
             write_repaired(plan, kernel, operands, own, {dots.part, 1, most}, pixels, count);
             pixels = 0;
         };

@@ -104,8 +104,8 @@ private:
                 const Span its{std::max(inside.lo, first), std::min(inside.hi, first + pixels)};
                 if (its.length() == 0) continue;
                 std::fill_n(dots.part, filters * count, T(0));
-                kernel.dot_rows(dy, pitch, dy + filters * pitch, filters, x.at, dots.offsets, count,
-                                find_vectors(rows, column, its, first), lane_run, dots.part, count);
+                reading_plain(kernel).dot_rows(dy, pitch, dy + filters * pitch, filters, x.at, dots.offsets, count,
+                                               find_vectors(rows, column, its, first), lane_run, dots.part, count);
                 add_part(of, column);
             }
         });

@@ -108,8 +108,16 @@ void for_each_rows(const Plan& plan, const ResultArea& area, int64_t channel, in
     const auto along = [&](size_t a) {
         return Dim{area.count[a + 1], area.step[a + 1] * tensor.axis[a], area.step[a + 1] * own.axis[a]};
     };
-    const Dim n{area.count[0], area.step[0] * tensor.batch, area.step[0] * own.batch},
-        d = along(0), h = along(1), w = along(2), c{channels, tensor.channel, own.channel}, one{1, 1, 1};
+    const Dim n{area.count[0], area.step[0] * tensor.batch, area.step[0] * own.batch}, d = along(0), one{1, 1, 1};
+    Dim h = along(1), w = along(2), c{channels, tensor.channel, own.channel};
+    // What follows each other in both is one: rows of all planes, pixels of all rows.
+    const auto join = [](Dim& outer, Dim& inner) {
+        if (outer.step != inner.count * inner.step || outer.task_step != inner.count * inner.task_step) return;
+        inner.count *= outer.count;
+        outer.count = 1;
+    };
+    if (plan.channels_last()) join(h, w);
+    else if (area.step[3] == 1) join(c, h);
     // The last two are the rows, and what lies together in each.
     const std::array<Dim, 6> dims = plan.channels_last() ? std::array<Dim, 6>{n, d, h, one, w, c}
                                     : area.step[3] == 1  ? std::array<Dim, 6>{n, d, c, one, h, w}
@@ -129,14 +137,16 @@ void for_each_rows(const Plan& plan, const ResultArea& area, int64_t channel, in
     });
 }
 
-// Calls use(ResultRows) for all results of a task, group by group.
+// Calls use(ResultRows) for all results of a task.
 template <class Use>
 void for_each_result_rows(const Plan& plan, const ProductTask& task, bool with_gaps, const Use& use) {
-    for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
-        for_each_area(plan, task, with_gaps, [&](const ResultArea& area) {
-            for_each_rows(plan, area, group * plan.tasks.channels + task.channel_lo, task.channels, use);
-        });
-    }
+    // Whole groups follow each other.
+    const int64_t of_group = plan.tasks.channels, groups = task.group_hi - task.group_lo;
+    const int64_t at_once = task.channels == of_group ? groups : 1;
+    for_each_area(plan, task, with_gaps, [&](const ResultArea& area) {
+        for (int64_t group = task.group_lo; group < task.group_hi; group += at_once)
+            for_each_rows(plan, area, group * of_group + task.channel_lo, at_once * task.channels, use);
+    });
 }
 
 // The buffer of one thread.
@@ -150,6 +160,13 @@ struct ResultBuffer {
         if (plan.sections > 1) of_section = carver.take<T>(plan.buffer.elems + 2 * kernel.lanes);
     }
 };
+
+// Whether nothing becomes of a task's sums than that they are rounded.
+template <class T>
+bool rounds_alone(const Plan& plan, const Operands<T>& operands) {
+    return plan.converts() && plan.sections == 1 && plan.gaps_from == 3 && operands.epilogue.none() &&
+           !operands.accumulate;
+}
 
 template <class T>
 class TaskEpilogue {

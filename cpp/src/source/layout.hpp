@@ -26,7 +26,7 @@ namespace convpp {
 enum class Lie {
     as_in_source,  // all from the first one to the last: neighbours stay neighbours
     by_residue,    // in the phases of the stride: what neighbouring pixels read becomes neighbours
-    by_tap,        // what each tap reads on its own, where most of what lies between the taps is read by none
+    by_tap,        // what each tap reads on its own, where most of what lies between is read by none
 };
 
 // The part of one axis that is read: position (phase f, l) is source element first(f) + l * step, which may lie outside
@@ -62,8 +62,11 @@ inline bool copies_taps_apart(const AxisMap& axis, size_t a, const Span& taps, i
     const int64_t count = taps.length(), step = axis.source_step;
     // (Pixels that are not neighbours in a row that is copied as it is stay with what lies between them: of such rows,
     // boxes have few pixels.)
-    if (count == 1 || (phases == Phases::together && a == 2 && step > 1 && most > 1)) return false;
     const bool apart = phases == Phases::apart;
+    // Rows that a single tap leaves out are not copied.  (Columns are: measured, bf16 pairs of 1x1 at stride 2, channels
+    // first, 1.2 times as fast as taking every second element.)
+    if (count == 1) return step > 1 && !apart && a < 2;
+    if (!apart && a == 2 && step > 1 && most > 1) return false;
     const Span reach = apart ? axis.taps.shifts(taps.lo, taps.hi) : axis.taps.offsets(taps.lo, taps.hi);
     const auto wasted = [&](int64_t pixels) {
         const int64_t length = (pixels - 1) * (apart ? 1 : step) + reach.hi - reach.lo + 1;
@@ -92,7 +95,7 @@ inline ReadRange read_range(const MapPlan& m, size_t a, const Box& pixels, const
                 &axis.taps,
                 static_cast<int32_t>(taps.length()),
                 static_cast<int32_t>(-1 - taps.lo)};
-    if (phases == Phases::together) return whole_range(axis, lo, count, taps.lo, taps.hi);
+    if (phases != Phases::apart) return whole_range(axis, lo, count, taps.lo, taps.hi);
     const Span shifts = axis.taps.shifts(taps.lo, taps.hi);
     const int64_t reach = step > 1 && reaches_alike(axis)
                               ? (taps.length() - 1) * std::abs(axis.taps.apart()) / step + 1  // the longest

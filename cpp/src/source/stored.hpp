@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "convpp/half.hpp"
 #include "kernels/contract.hpp"
@@ -99,10 +100,26 @@ struct Results {
     T* plain() const { return reinterpret_cast<T*>(at); }
 };
 
+// Where source and results are halves of the same kind: use(results), of that type, and true.
+template <class T, class Use>
+bool with_halves(const Stored<T>& source, const Results<T>& results, const Use& use) {
+    if (source.as != results.as || source.as == Storage::plain) return false;
+    if constexpr (std::is_same_v<T, float>) {
+        if (source.as == Storage::bfloat16) use(reinterpret_cast<bfloat16*>(results.at));
+        else use(reinterpret_cast<float16*>(results.at));
+    }
+    return true;
+}
+
 // The kernels that read an operand.
 template <class T>
 const kernels::Readers<T>& reading(const kernels::KernelTable<T>& kernel, const Stored<T>& operand) {
     return kernel.read[static_cast<int>(operand.as)];
+}
+// Those for what the core computes with.
+template <class T>
+const kernels::Readers<T>& reading_plain(const kernels::KernelTable<T>& kernel) {
+    return kernel.read[static_cast<int>(Storage::plain)];
 }
 
 }  // namespace convpp

@@ -127,13 +127,15 @@ void pack_nothing(const Plan&, const kernels::KernelTable<T>&, const Operands<T>
                   const ThreadBuffers<Buffers>&) {}
 
 // A strategy's part in product_loop.hpp: a thread's buffers, made of (carver, plan, kernel); packing all weights; a
-// task. `AppliesEpilogue`: tasks do so themselves, where they compute in the result.
+// task. `AppliesEpilogue`: tasks do so themselves, where they compute in the result.  A strategy whose tiles round has a
+// function `store`, too: a task whose results are nothing but rounded sums, or false where that is not in its power.
 template <class ThreadsBuffers, auto Pack, auto RunTask, bool AppliesEpilogue = false>
 struct ProductParts {
     using Buffers = ThreadsBuffers;
     static constexpr auto pack = Pack;
     static constexpr auto run = RunTask;
     static constexpr bool applies_epilogue = AppliesEpilogue;
+    static constexpr decltype(nullptr) store = nullptr;
 };
 
 }  // namespace convpp

@@ -90,6 +90,10 @@ void run_products(const Plan& plan, const Operands<T>& operands, const RunContex
         const auto own = static_cast<size_t>(thread);
         ProductTask task(plan, index);
         tell_context(buffers[own], plan, run, index);
+        if constexpr (Product::store != nullptr)
+            if (rounds_alone(plan, operands) &&
+                Product::store(plan, kernel, operands, weights, shared.bias, buffers[own], task))
+                return;
         const TaskEpilogue<T> epilogue(plan, kernel, operands, results[own], task);
         const auto run_section = [&](const Operands<T>& with) {
             Product::run(plan, kernel, with, weights, shared.bias, buffers[own], task);

@@ -196,7 +196,13 @@ void apply_epilogue(const T* src, int64_t src_pitch, const void* residual, void*
     S* const dst = static_cast<S*>(result);
     with_kind(activation.kind, [&](auto of) {
         constexpr Activation::Kind kind = decltype(of)::kind;
-        for (int64_t i = 0; i < rows; ++i)
+        int64_t i = 0;
+        // What spills behind a row is overwritten by the next ones, if they follow at once and are long enough together.
+        if (add == nullptr && pitch == count)
+            for (; i < rows && (rows - 1 - i) * count >= lanes_of<T>; ++i)
+                for (int64_t j = 0; j < count; j += lanes_of<T>)
+                    write(dst + i * pitch + j, activated<kind, T>(load(src + i * src_pitch + j), lo, hi));
+        for (; i < rows; ++i)
             for_each_vector<T>(count, [&](int64_t j, int64_t some) {
                 Vector<T> z = load_some(src + i * src_pitch + j, some);
                 if (add != nullptr) z += read_some(add + i * pitch + j, some);

@@ -65,12 +65,6 @@ void copy_panel(const void* from_src, const int64_t* offsets, int64_t rows, cons
     }
 }
 
-// One element of each column: gathered by single loads, which no store forwards to a vector.
-template <class S, int... J>
-inline __attribute__((always_inline)) Vector<Computed<S>> gather(const S* const* columns, int64_t at, Lanes<J...>) {
-    return Vector<Computed<S>>{read_one(columns[J] + at)...};
-}
-
 template <class S>
 void transpose_panel(const void* from_src, const int64_t* offsets, int64_t columns, const Run* runs, int64_t run_count,
                      Computed<S>* dst, int64_t width, const void* from_end) {
@@ -170,12 +164,6 @@ void transpose_rows(const T* const* rows, int64_t count, int64_t columns, T* dst
     }
 }
 
-// Every second element of two vectors.
-template <class S, int... J>
-inline __attribute__((always_inline)) Vector<Computed<S>> every_second(const S* p, Lanes<J...>) {
-    return __builtin_shufflevector(read(p), read(p + sizeof...(J)), (2 * J)...);
-}
-
 // What is copied after this lies `ahead` elements on, and is asked for meanwhile.
 template <class S>
 inline void copy_rows_before(const S* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count,
@@ -208,8 +196,10 @@ inline void copy_rows_before(const S* src, int64_t src_pitch, int64_t step, int6
 template <class S>
 void copy_rows(const void* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, Computed<S>* dst,
                int64_t dst_pitch, const void* src_end) {
+    // Rows of planes lie in pages of their own, where no hardware looks ahead.
+    constexpr int64_t rows_ahead = 4;
     copy_rows_before(static_cast<const S*>(src), src_pitch, step, rows, count, dst, dst_pitch,
-                     static_cast<const S*>(src_end), 0);
+                     static_cast<const S*>(src_end), rows > rows_ahead ? rows_ahead * src_pitch : 0);
 }
 
 // Zeros in whole vectors: what follows is written later.

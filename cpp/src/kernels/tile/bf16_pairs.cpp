@@ -27,8 +27,7 @@ struct DotProduct {
         return pair - Vector<int32_t>{};
     }
     static inline __attribute__((always_inline)) void add(Vector<float>& sums, Vector<int32_t> a, Vector<float> b) {
-        // The one intrinsic of the library: compilers have no operator for it, and each has a type of its own for
-        // bfloat16, which it hides.
+        // An intrinsic: compilers have no operator for it, and each has a type of its own for bfloat16, which it hides.
         sums = _mm512_dpbf16_ps(sums, reinterpret_cast<__m512bh>(b), reinterpret_cast<__m512bh>(a));
     }
 };
@@ -45,35 +44,49 @@ inline __attribute__((always_inline)) void store_pairs(float* to, Vector<uint32_
     __builtin_memcpy(to, &bf16_pairs, sizeof bf16_pairs);
 }
 
-// The first `count` of a vector, where the others must not be read.
-inline Vector<uint32_t> last_pairs(const uint16_t* low, const uint16_t* high, int64_t count) {
-    uint16_t rest[2][lanes_of<float>] = {};
-    for (int64_t l = 0; l < count; ++l) {
-        rest[0][l] = low[l];
-        rest[1][l] = high[l];
-    }
-    return pairs_of(rest[0], rest[1]);
+// Every second pair: each half of it lies in the lower half of 32 bits.
+inline __attribute__((always_inline)) Vector<uint32_t> every_second_pair(const uint16_t* low, const uint16_t* high) {
+    Vector<uint32_t> a, b;
+    __builtin_memcpy(&a, low, sizeof a);
+    __builtin_memcpy(&b, high, sizeof b);
+    return (a & 0xffffU) | b << 16;
 }
 
-void copy_bf16_pair_rows(const void* source, int64_t partner, int64_t src_pitch, int64_t rows, int64_t count,
-                         float* dst, int64_t dst_pitch, const void* source_end) {
+// The first `count` of a vector, where the others must not be read, or elements lie apart.
+inline Vector<uint32_t> some_pairs(const uint16_t* low, const uint16_t* high, int64_t step, int64_t count) {
+    uint16_t some[2][lanes_of<float>] = {};
+    for (int64_t l = 0; l < count; ++l) {
+        some[0][l] = low[l * step];
+        some[1][l] = high[l * step];
+    }
+    return pairs_of(some[0], some[1]);
+}
+
+void copy_bf16_pair_rows(const void* source, int64_t partner, int64_t src_pitch, int64_t step, int64_t rows,
+                         int64_t count, float* dst, int64_t dst_pitch, const void* source_end) {
     constexpr int64_t lanes = lanes_of<float>;
     const uint16_t* low = static_cast<const uint16_t*>(source);
     const uint16_t* const end =
         static_cast<const uint16_t*>(source_end) - partner;  // the higher one is read no further
     for (int64_t i = 0; i < rows; ++i, low += src_pitch, dst += dst_pitch) {
         int64_t j = 0;
-        for (; j + lanes <= count; j += lanes) {
-            __builtin_prefetch(low + 2 * partner + j);
-            __builtin_prefetch(low + 3 * partner + j);
-            store_pairs(dst + j, pairs_of(low + j, low + partner + j));
-        }
-        if (j < count) {
-            const auto lanes_that_count = lane_mask<float>(0, static_cast<int>(count - j), LanesOf<lanes>{});
-            store_pairs(dst + j, (low + j + lanes <= end ? pairs_of(low + j, low + partner + j)
-                                                         : last_pairs(low + j, low + partner + j, count - j)) &
-                                     lanes_that_count);
-            j += lanes;
+        for (; j < count; j += lanes) {
+            const uint16_t *const a = low + j * step, *const b = a + partner;
+            const int64_t left = count - j < lanes ? count - j : lanes;
+            Vector<uint32_t> pairs;
+            if (step == 1 && a + lanes <= end) {
+                __builtin_prefetch(a + 2 * partner);
+                __builtin_prefetch(a + 3 * partner);
+                pairs = pairs_of(a, b);
+            } else if (step == 2 && a + 2 * lanes <= end) {
+                __builtin_prefetch(a + 2 * partner);
+                __builtin_prefetch(a + 3 * partner);
+                pairs = every_second_pair(a, b);
+            } else {
+                pairs = some_pairs(a, b, step, left);
+            }
+            if (left < lanes) pairs &= lane_mask<float>(0, static_cast<int>(left), LanesOf<lanes>{});
+            store_pairs(dst + j, pairs);
         }
         for (; j < dst_pitch; j += lanes) store_pairs(dst + j, Vector<uint32_t>{});
     }

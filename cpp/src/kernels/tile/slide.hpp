@@ -18,22 +18,27 @@
 // With a stride of 2, two neighbouring vectors are parted into the columns of two taps, and half as many rows are under
 // way.  Rows of up to half a vector are half vectors, which the cores compute two of at once.
 // Nothing is copied and padded before: source rows outside the plane are left out, columns outside it blanked as they
-// are loaded.   Next: slide_sums.hpp, the weight gradient.
+// are loaded.  Halves are converted as they are loaded, and as they are stored: while sums wait for each other, that
+// costs less than a pass of its own.   Next: slide_sums.hpp, the weight gradient.
 #pragma once
 
-// Vectors of `Bytes` bytes: whole ones, or halves of them.
-template <class T, int Bytes>
+// Vectors of `Bytes` bytes: whole ones, or halves of them.  S: how memory has them.
+template <class S, int Bytes>
 struct SlideVector {
+    using T = Computed<S>;
+    static constexpr bool plain = sizeof(S) == sizeof(T);
     using V = typename VectorOf<T, Bytes>::type;
     using Mask = decltype(V{} < V{});
     static constexpr int lanes = VectorOf<T, Bytes>::lanes;
     using All = LanesOf<lanes>;
 
-    static inline __attribute__((always_inline)) V load(const T* p) {
-        return *reinterpret_cast<const typename VectorOf<T, Bytes>::unaligned*>(p);
+    static inline __attribute__((always_inline)) V load(const S* p) {
+        if constexpr (plain) return *reinterpret_cast<const typename VectorOf<T, Bytes>::unaligned*>(p);
+        else return from_half(p, *reinterpret_cast<const typename VectorOf<uint16_t, Bytes / 2>::unaligned*>(p));
     }
-    static inline __attribute__((always_inline)) void store(T* p, V v) {
-        *reinterpret_cast<typename VectorOf<T, Bytes>::unaligned*>(p) = v;
+    static inline __attribute__((always_inline)) void store(S* p, V v) {
+        if constexpr (plain) *reinterpret_cast<typename VectorOf<T, Bytes>::unaligned*>(p) = v;
+        else *reinterpret_cast<typename VectorOf<uint16_t, Bytes / 2>::unaligned*>(p) = to_half(p, v);
     }
     // The lanes of [lo, hi), which may lie anywhere.
     template <int... J>
@@ -47,10 +52,20 @@ struct SlideVector {
     static inline __attribute__((always_inline)) V only(V v, Mask mask) {
         return reinterpret_cast<V>(reinterpret_cast<Mask>(v) & mask);
     }
-    // Elements Odd, Odd + 2, .. of two vectors.
-    template <int Odd, int... J>
-    static inline __attribute__((always_inline)) V every_second(V a, V b, Lanes<J...>) {
-        return __builtin_shufflevector(a, b, (2 * J + Odd)...);
+    // Elements 0, 2, .. and 1, 3, .. of two vectors.
+    template <int... J>
+    static inline __attribute__((always_inline)) void part(const S* p, V& even, V& odd, Lanes<J...>) {
+        if constexpr (plain) {
+            const V a = load(p), b = load(p + lanes);
+            even = __builtin_shufflevector(a, b, (2 * J)...);
+            odd = __builtin_shufflevector(a, b, (2 * J + 1)...);
+        } else {
+            using Pairs = typename VectorOf<uint32_t, Bytes>::type;
+            Pairs both;
+            __builtin_memcpy(&both, p, sizeof both);
+            even = from_lower_half(p, both);
+            odd = from_lower_half(p, both >> 16);
+        }
     }
 };
 
@@ -92,31 +107,38 @@ inline __attribute__((always_inline)) void store_first(T* to, typename VectorOf<
     }
 }
 
+// The same of sums that are stored as S.
+template <class S, int Bytes, class V>
+inline __attribute__((always_inline)) void store_first_as(S* to, V v, int64_t count) {
+    if constexpr (sizeof(S) == sizeof(Computed<S>)) store_first<S, Bytes>(to, v, count);
+    else store_first<uint16_t, Bytes / 2>(reinterpret_cast<uint16_t*>(to), to_half(to, v), count);
+}
+
 // Results of a row, `last` of them in the last vector; or all of it, where others overwrite them.
-template <class T, int Bytes, int Vectors>
-inline __attribute__((always_inline)) void write_row(typename VectorOf<T, Bytes>::type (&sum)[Vectors], T* to,
+template <class S, int Bytes, int Vectors, class T = Computed<S>>
+inline __attribute__((always_inline)) void write_row(typename VectorOf<T, Bytes>::type (&sum)[Vectors], S* to,
                                                      int64_t last, bool spills, Onto onto, const T* bias) {
-    using R = SlideVector<T, Bytes>;
+    using R = SlideVector<S, Bytes>;
     constexpr int lanes = R::lanes;
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v, to += lanes) {
         const bool whole = v + 1 < Vectors || last == lanes;
         if (onto == Onto::row_bias) {
             sum[v] += *bias;
-        } else if (onto == Onto::c) {
-            alignas(Bytes) T before[lanes] = {};
+        } else if (R::plain && onto == Onto::c) {
+            alignas(Bytes) S before[lanes] = {};
             for (int64_t i = 0; !whole && i < last; ++i) before[i] = to[i];
             sum[v] += R::load(whole ? to : before);
         }
         if (whole || spills) R::store(to, sum[v]);
-        else store_first<T, Bytes>(to, sum[v], last);
+        else store_first_as<S, Bytes>(to, sum[v], last);
     }
 }
 
 // `Columns`: of the kernel; 0: as the strip says.
-template <class T, int Bytes, int Stride, int Lines, int Columns, int Vectors>
-inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, Onto onto) {
-    using R = SlideVector<T, Bytes>;
+template <class S, int Bytes, int Stride, int Lines, int Columns, int Vectors, class T = Computed<S>>
+inline __attribute__((always_inline)) void slide_planes(const Strip<T, S>& strip, Onto onto) {
+    using R = SlideVector<S, Bytes>;
     using V = typename R::V;
     using All = typename R::All;
     constexpr int lanes = R::lanes, most_columns = Columns > 0 ? Columns : most_slide_columns;
@@ -137,10 +159,10 @@ inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, O
     const int64_t spill = onto != Onto::c && follow ? Vectors * lanes : strip.planes * strip.rows * strip.count + 1;
     int64_t left = strip.planes * strip.rows * strip.count;
     for (int64_t plane = 0; plane < strip.planes; ++plane) {
-        const T* const source = strip.source + plane * strip.source_plane + strip.first_tap;
+        const S* const source = strip.source + plane * strip.source_plane + strip.first_tap;
         const T* const weights = strip.weights + plane * strip.weights_plane;
         const T* const bias = onto == Onto::row_bias ? strip.bias + plane : nullptr;
-        T* result = strip.result + plane * strip.result_plane;
+        S* result = strip.result + plane * strip.result_plane;
         V held[Columns > 0 ? Lines * Columns : 1];  // of few taps
 #pragma GCC unroll 9
         for (int k = 0; k < Lines * Columns; ++k) held[k] = weights[k] - V{};
@@ -152,7 +174,7 @@ inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, O
                 if (row < 0 || row >= strip.height) continue;
                 // (Of an odd number of lines at stride 2, the last row would be for results that nobody wants.)
                 if ((under_way - 1) * Stride + j >= Lines && step + 1 == strip.rows) continue;
-                const T* const from = source + row * strip.row_step;
+                const S* const from = source + row * strip.row_step;
                 const auto add = [&](int64_t s, const V(&x)[Vectors]) __attribute__((always_inline)) {
 #pragma GCC unroll 9
                     for (int k = 0; k < under_way; ++k) {
@@ -167,17 +189,17 @@ inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, O
                 };
 #pragma GCC unroll 3
                 for (int64_t s = 0; s < columns; s += Stride) {
-                    const T* const at = from + s * strip.tap_step;
+                    const S* const at = from + s * strip.tap_step;
                     V x[Vectors], next[Vectors];
 #pragma GCC unroll 2
                     for (int v = 0; v < Vectors; ++v) {
                         if constexpr (Stride == 1) {
                             x[v] = R::only(R::load(at + v * lanes), inside[s][v]);
                         } else {
-                            const V a = R::load(at + 2 * v * lanes), b = R::load(at + (2 * v + 1) * lanes);
-                            x[v] = R::only(R::template every_second<0>(a, b, All{}), inside[s][v]);
-                            if (s + 1 < columns)
-                                next[v] = R::only(R::template every_second<1>(a, b, All{}), inside[s + 1][v]);
+                            V even, odd;
+                            R::part(at + 2 * v * lanes, even, odd, All{});
+                            x[v] = R::only(even, inside[s][v]);
+                            if (s + 1 < columns) next[v] = R::only(odd, inside[s + 1][v]);
                         }
                     }
                     add(s, x);
@@ -186,7 +208,7 @@ inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, O
                 }
             }
             if (step >= 0) {
-                write_row<T, Bytes, Vectors>(acc[under_way - 1], result, last, left >= spill, onto, bias);
+                write_row<S, Bytes, Vectors>(acc[under_way - 1], result, last, left >= spill, onto, bias);
                 left -= strip.count;
                 result += strip.result_step;
             }
@@ -199,20 +221,21 @@ inline __attribute__((always_inline)) void slide_planes(const Strip<T>& strip, O
 }
 
 // Nine weights are held in registers; of other kernels, they are broadcast as they are multiplied.
-template <class T, int Bytes, int Stride, int Lines, int Vectors>
-void slide(const Strip<T>& strip, Onto onto) {
+template <class S, int Bytes, int Stride, int Lines, int Vectors>
+void slide(const Strip<Computed<S>, S>& strip, Onto onto) {
     if constexpr (Lines == 3)
-        if (strip.columns == 3) return slide_planes<T, Bytes, Stride, 3, 3, Vectors>(strip, onto);
-    slide_planes<T, Bytes, Stride, Lines, 0, Vectors>(strip, onto);
+        if (strip.columns == 3) return slide_planes<S, Bytes, Stride, 3, 3, Vectors>(strip, onto);
+    slide_planes<S, Bytes, Stride, Lines, 0, Vectors>(strip, onto);
 }
 
-template <class T, int Registers, int Stride = 1, int Lines = 1>
-void fill_slides(KernelTable<T>& table) {
+template <class S, int Registers, int Stride = 1, int Lines = 1>
+void fill_slides(SlideTiles<Computed<S>, S>& tiles) {
     constexpr int bytes = CONVPP_VECTOR_BYTES, under_way = (Lines + Stride - 1) / Stride;
-    auto& slides = table.slide[Stride - 1];
-    if constexpr (bytes >= 32) slides[0][Lines - 1] = &slide<T, bytes / 2, Stride, Lines, 1>;
-    slides[1][Lines - 1] = &slide<T, bytes, Stride, Lines, 1>;
-    if constexpr (2 * under_way <= Registers) slides[2][Lines - 1] = &slide<T, bytes, Stride, Lines, 2>;
-    if constexpr (Lines < most_slide_lines) fill_slides<T, Registers, Stride, Lines + 1>(table);
-    else if constexpr (Stride < slide_strides) fill_slides<T, Registers, Stride + 1, 1>(table);
+    auto& slides = tiles.of[Stride - 1];
+    tiles.sums = &slide_sums<S>;
+    if constexpr (bytes >= 32) slides[0][Lines - 1] = &slide<S, bytes / 2, Stride, Lines, 1>;
+    slides[1][Lines - 1] = &slide<S, bytes, Stride, Lines, 1>;
+    if constexpr (2 * under_way <= Registers) slides[2][Lines - 1] = &slide<S, bytes, Stride, Lines, 2>;
+    if constexpr (Lines < most_slide_lines) fill_slides<S, Registers, Stride, Lines + 1>(tiles);
+    else if constexpr (Stride < slide_strides) fill_slides<S, Registers, Stride + 1, 1>(tiles);
 }

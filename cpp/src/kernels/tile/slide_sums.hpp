@@ -8,8 +8,8 @@ inline constexpr int slide_sum_lines = 3;  // at once
 
 // The weight gradient of `Lines` lines: a source row meets the rows of dy that it was read for, which stay in registers
 // from one source row to the next.
-template <class T, int Lines>
-void slide_sums_of(const Strip<T>& strip, int64_t line, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows,
+template <class S, int Lines, class T = Computed<S>>
+void slide_sums_of(const Strip<T, S>& strip, int64_t line, const S* dy, int64_t dy_step, const S* dy_end, int64_t rows,
                    int64_t columns, int64_t run, T* sums) {
     constexpr int lanes = lanes_of<T>;
     using Mask = decltype(lane_mask<T>(0, 0, LanesOf<lanes>{}));
@@ -32,15 +32,15 @@ void slide_sums_of(const Strip<T>& strip, int64_t line, const T* dy, int64_t dy_
         for (int64_t q = 0; q < rows + Lines - 1; ++q) {
 #pragma GCC unroll 3
             for (int i = Lines - 1; i > 0; --i) d[i] = d[i - 1];
-            if (q < rows) d[0] = only_lanes<T>(load_before(dy + q * dy_step + column, dy_end), counts);
+            if (q < rows) d[0] = only_lanes<T>(read_before(dy + q * dy_step + column, dy_end), counts);
             const int64_t row = strip.first_row + strip.direction * (q + line);
             if (row < 0 || row >= strip.height) continue;
-            const T* const from = strip.source + row * strip.row_step + column + strip.first_tap;
+            const S* const from = strip.source + row * strip.row_step + column + strip.first_tap;
             __builtin_prefetch(from + 8 * strip.row_step);
             __builtin_prefetch(dy + (q + 8) * dy_step + column);
             Vector<T> x[strip_taps];
 #pragma GCC unroll 3
-            for (int s = 0; s < strip_taps; ++s) x[s] = only_lanes<T>(load(from + s * strip.tap_step), inside[s]);
+            for (int s = 0; s < strip_taps; ++s) x[s] = only_lanes<T>(read(from + s * strip.tap_step), inside[s]);
 #pragma GCC unroll 3
             for (int i = 0; i < Lines; ++i) {
                 if (q < i || q - i >= rows) continue;
@@ -56,11 +56,11 @@ void slide_sums_of(const Strip<T>& strip, int64_t line, const T* dy, int64_t dy_
     end_run();
 }
 
-template <class T>
-void slide_sums(const Strip<T>& strip, const T* dy, int64_t dy_step, const T* dy_end, int64_t rows, int64_t columns,
+template <class S, class T = Computed<S>>
+void slide_sums(const Strip<T, S>& strip, const S* dy, int64_t dy_step, const S* dy_end, int64_t rows, int64_t columns,
                 int64_t run, T* sums) {
     int64_t line = 0;
     for (; line + slide_sum_lines <= strip.lines; line += slide_sum_lines)
-        slide_sums_of<T, slide_sum_lines>(strip, line, dy, dy_step, dy_end, rows, columns, run, sums);
-    for (; line < strip.lines; ++line) slide_sums_of<T, 1>(strip, line, dy, dy_step, dy_end, rows, columns, run, sums);
+        slide_sums_of<S, slide_sum_lines>(strip, line, dy, dy_step, dy_end, rows, columns, run, sums);
+    for (; line < strip.lines; ++line) slide_sums_of<S, 1>(strip, line, dy, dy_step, dy_end, rows, columns, run, sums);
 }

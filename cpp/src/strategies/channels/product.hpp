@@ -287,12 +287,26 @@ void run_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, c
                       const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
     if (task.map.in_place)
         for (const MapPlan* m = &task.map; m != &task.map + task.map.classes; ++m)
-            run_pixels_in_place(plan, kernel, operands, *m, task, packed, bias, buffers.pointers);
+            run_pixels_in_place(plan, kernel, operands, *m, task, packed, bias, buffers.pointers, operands.sums,
+                                plan.buffer.strides);
     else if (plan.channels_last()) run_channels_last(plan, kernel, operands, packed, bias, buffers, task);
     else run_channels_first(plan, kernel, operands, packed, bias, buffers, task);
 }
 
+// Halves as the source and as results, which tiles round: where pixels are read in place.
 template <class T>
-using ChannelProducts = ProductParts<ChannelBuffers<T>, &pack_all_channel_weights<T>, &run_channel_task<T>>;
+bool store_channel_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
+                        const T* packed, const T* bias, const ChannelBuffers<T>& buffers, const ProductTask& task) {
+    return task.map.in_place && with_halves(operands.source(plan.pass), operands.result, [&](auto* result) {
+               for (const MapPlan* m = &task.map; m != &task.map + task.map.classes; ++m)
+                   run_pixels_in_place(plan, kernel, operands, *m, task, packed, bias, buffers.pointers, result,
+                                       plan.result);
+           });
+}
+
+template <class T>
+struct ChannelProducts : ProductParts<ChannelBuffers<T>, &pack_all_channel_weights<T>, &run_channel_task<T>> {
+    static constexpr auto store = &store_channel_task<T>;
+};
 
 }  // namespace convpp

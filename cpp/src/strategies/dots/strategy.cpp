@@ -25,7 +25,6 @@ constexpr int64_t least_channels = 48;
 // What the order of a sum depends on: neither the batch nor the layout.
 Fit fit(const Plan& draft, const Setting& setting) {
     if (draft.pass != Pass::forward) return Fit::refuse("a gradient, whose weights do not lie along its sums");
-    if (draft.converts()) return Fit::refuse("operands are stored in half, expected as they are computed with");
     const MapPlan& m = draft.maps.front();
     const Geometry& g = draft.problem.geometry();
     const bool one_pixel = std::all_of(g.input.begin(), g.input.end(), [](int64_t extent) { return extent == 1; });
@@ -57,6 +56,13 @@ void plan(Plan& plan, const Setting& setting, const Fit&) {
     plan.packing.by_tasks = true;  // nothing is packed before
     split_maps(plan, cut.pixels, 1, alone);
     count_tasks(plan, setting, cut.splits);
+    buffer_results(plan);
+    if (!plan.buffer.used()) return;
+    // In any layout, the channels of a pixel lie together.
+    const int64_t channels =
+        (plan.tasks.group_block - 1) * plan.tasks.channels + std::min(plan.tasks.channel_block, plan.tasks.channels);
+    plan.buffer.strides = {channels, 1, {1, 1, 1}};
+    plan.buffer.elems = channels * plan.maps.front().boxes.largest();
 }
 
 constexpr Strategy make_strategy() {

@@ -62,6 +62,22 @@ struct IndirectBuffers {
     }
 };
 
+// Whether a task's residue classes read the same part of the source, which is copied: those of a kernel as long as its
+// stride do.
+inline bool one_copy_serves(const ProductTask& task) {
+    const MapPlan* const maps = &task.map;
+    const Box pixels = pixels_of(*maps, task.pixels);
+    if (maps->classes == 1 || maps->in_place || maps->map.has_border() || pixels.elems() == 0) return false;
+    for (const MapPlan* m = maps + 1; m != maps + maps->classes; ++m) {
+        const Box own = pixels_of(*m, task.pixels);
+        if (own.elems() == 0 || m->in_place || m->map.taps() != 1 || maps->map.taps() != 1 ||
+            m->patches.count() != maps->patches.count() ||
+            !reads_alike(*maps, pixels, *m, own, patch_block(maps->patches, 0)))
+            return false;
+    }
+    return true;
+}
+
 template <class T>
 void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands,
                        const T* packed, const T* bias, const IndirectBuffers<T>& buffers, const ProductTask& task) {
@@ -80,51 +96,65 @@ void run_indirect_task(const Plan& plan, const kernels::KernelTable<T>& kernel, 
         if (!last && operands.accumulate) order.read(plan.buffer.strides, task.channels, own.result);
         if (gaps && own.bias != nullptr) std::copy_n(own.bias, task.channels, buffers.gap);
         else if (gaps) std::fill_n(buffers.gap, task.channels, T(0));
-        T* sums = order.sums;
-        for (int64_t index = 0; index < map_count; ++index) {
-            const MapPlan& m = maps[index];
-            const Box pixels = pixels_of(m, task.pixels);
-            const int64_t count = pixels.elems();
-            if (count == 0) continue;
-            if (last) {
-                T** to = buffers.result;
-                const int64_t step = m.map.axis[2].result_step * plan.buffer.strides.axis[2];
-                for_each_result_row(m.map, plan.buffer.strides, pixels, [&](int64_t offset) {
-                    for (int64_t w = 0; w < pixels.extent(3); ++w) *to++ = own.result + offset + w * step;
-                });
+        // The pixels of a class, from where their sums begin.
+        const auto point_to_results = [&](const MapPlan& m, const Box& pixels, T* sums) {
+            T** to = buffers.result;
+            if (!last) {
+                for (int64_t i = 0; i < pixels.elems(); ++i, sums += order.pitch) *to++ = sums;
+                return;
+            }
+            const int64_t step = m.map.axis[2].result_step * plan.buffer.strides.axis[2];
+            for_each_result_row(m.map, plan.buffer.strides, pixels, [&](int64_t offset) {
+                for (int64_t w = 0; w < pixels.extent(3); ++w) *to++ = own.result + offset + w * step;
+            });
+        };
+        const auto multiply_block = [&](const MapPlan& m, const Box& pixels, int64_t b, bool copied) {
+            const PatchBlock block = patch_block(m.patches, b);
+            const Patches patches{m, plan.source.strides, pixels, block};
+            const SourceView<T> view = view_pixels(kernel, patches, own.source, buffers.padded, copied);
+            const T* const base = view.base.plain();
+            const T** at = buffers.source;
+            for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = base + alpha; });
+            const T* weights = buffers.weights;
+            if (packed != nullptr) {
+                weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
             } else {
-                for (int64_t i = 0; i < count; ++i, sums += order.pitch) buffers.result[i] = sums;
+                const Stored<T> unpacked = operands.w + group * plan.weights.group;
+                const int64_t first = task.channel_lo / layout.width;
+                const PackingItem<T> item{m,
+                                          block,
+                                          unpacked,
+                                          first,
+                                          first + ceil_div(task.channels, layout.width),
+                                          layout.pitch(block),
+                                          buffers.weights - first * layout.pitch(block)};
+                pack_weights(plan, kernel, item, buffers.packing);
             }
             Addend<T> addend = from_start;
-            for (int64_t b = task.first_block(m.patches); b < task.end_block(m.patches); ++b) {
-                const PatchBlock block = patch_block(m.patches, b);
-                const Patches patches{m, plan.source.strides, pixels, block};
-                const SourceView<T> view = view_pixels(kernel, patches, own.source, buffers.padded);
-                const T* const base = view.base.plain();
-                const T** at = buffers.source;
-                for_each_pixel(view, pixels, [&](int64_t alpha) { *at++ = base + alpha; });
-                const T* weights = buffers.weights;
-                if (packed != nullptr) {
-                    weights = packed + layout.of_task(m, group, task.channel_lo, block, b);
-                } else {
-                    const Stored<T> unpacked = operands.w + group * plan.weights.group;
-                    const int64_t first = task.channel_lo / layout.width;
-                    const PackingItem<T> item{m,
-                                              block,
-                                              unpacked,
-                                              first,
-                                              first + ceil_div(task.channels, layout.width),
-                                              layout.pitch(block),
-                                              buffers.weights - first * layout.pitch(block)};
-                    pack_weights(plan, kernel, item, buffers.packing);
-                }
-                multiply_indirect(kernel, indirect_tiles(plan, kernel),
-                                  {{buffers.source, buffers.padded.offsets, count, {block.size(), block.run}},
-                                   {weights, layout.pitch(block), task.channels},
-                                   {buffers.result, buffers.tail, addend, !last}});
-                addend.onto = kernels::Onto::c;
-            }
+            if (b > task.first_block(m.patches)) addend.onto = kernels::Onto::c;
+            multiply_indirect(kernel, indirect_tiles(plan, kernel),
+                              {{buffers.source, buffers.padded.offsets, pixels.elems(), {block.size(), block.run}},
+                               {weights, layout.pitch(block), task.channels},
+                               {buffers.result, buffers.tail, addend, !last}});
+        };
+        const auto multiply_class = [&](int64_t index, T* sums, int64_t lo, int64_t hi, bool copied) {
+            const Box pixels = pixels_of(maps[index], task.pixels);
+            if (pixels.elems() == 0) return sums;
+            point_to_results(maps[index], pixels, sums);
+            for (int64_t b = lo; b < hi; ++b) multiply_block(maps[index], pixels, b, copied);
+            return sums + pixels.elems() * order.pitch;
+        };
+        // Class by class; or block by block, where one copy of the source serves all classes.
+        const int64_t lo = task.first_block(maps->patches), hi = task.end_block(maps->patches);
+        const bool alike = one_copy_serves(task);
+        for (int64_t b = lo; alike && b < hi; ++b) {
+            T* sums = order.sums;
+            for (int64_t index = 0; index < map_count; ++index) sums = multiply_class(index, sums, b, b + 1, index > 0);
         }
+        T* sums = order.sums;
+        for (int64_t index = 0; !alike && index < map_count; ++index)
+            sums = multiply_class(index, sums, task.first_block(maps[index].patches),
+                                  task.end_block(maps[index].patches), false);
         if (!last) order.write(kernel, plan.buffer.strides, task.channels, own.result);
     }
 }

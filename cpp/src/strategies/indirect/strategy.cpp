@@ -170,9 +170,10 @@ void plan_sums(Plan& plan, const Setting& setting) {
     block_sum_channels(plan, setting);
     const Streams streams{m.in_place && m.map.axis[2].source_step == 1 && first && !packs_patches,
                           first && packs_patches};
-    split_sums(plan, setting,
-               std::min(box_pixels(plan, m, streams),
-                        packs_patches ? staged_pixels_most(setting, m) : copied_pixels_most(setting, m)));
+    int64_t most = packs_patches ? staged_pixels_most(setting, m) : copied_pixels_most(setting, m);
+    // Rows between those of a single tap are not copied.
+    if (!packs_patches && !m.in_place && m.map.taps() == 1) most *= m.map.axis[1].source_step;
+    split_sums(plan, setting, std::min(box_pixels(plan, m, streams), most));
     chunk_sums(plan, setting, panel_width(plan, tile_shape(plan, setting), false));
 }
 

@@ -80,10 +80,10 @@ void sum_rows(const Plan& plan, const kernels::KernelTable<T>& kernel, const Sum
         for (int64_t c = 0; c < product.channels; c += at_once) {
             const int64_t channels = std::min(at_once, product.channels - c), count = pixels.elems();
             if (converts) convert_dy(plan, kernel, dy + c * plan.result.channel, pixels, channels, buffers.dy);
-            kernel.dot_rows(converts ? buffers.dy : dy.plain(), converts ? count : plan.result.channel,
-                            converts ? buffers.dy + channels * count + kernel.lanes : dy.plain_end(), channels,
-                            view.base.plain(), buffers.patches.offsets, product.block.size(), buffers.vectors, lane_run,
-                            sums + c * pitch, pitch);
+            reading_plain(kernel).dot_rows(converts ? buffers.dy : dy.plain(), converts ? count : plan.result.channel,
+                                           converts ? buffers.dy + channels * count + kernel.lanes : dy.plain_end(),
+                                           channels, view.base.plain(), buffers.patches.offsets, product.block.size(),
+                                           buffers.vectors, lane_run, sums + c * pitch, pitch);
         }
     }
 }

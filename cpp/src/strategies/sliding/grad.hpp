@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "strategies/panel_sums.hpp"
 #include "strategies/sliding/strip.hpp"
@@ -26,61 +27,61 @@ template <class T>
 struct SlideSumBuffers {
     T* source = nullptr;    // rows of x, with room for whole vectors before and behind
     T* of_lanes = nullptr;  // sums, each lane's apart
-    T* dy_rows = nullptr;   // a band of dy, where it is converted
     RowWriting<T> writing;
     T* sums = nullptr;
 
     SlideSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
         : writing(carver, SumLayout(plan, kernel)) {
         const SumLayout layout(plan, kernel);
-        const int64_t columns = plan.maps[0].boxes.box(0).extent(3);
-        const int64_t band = least_band * columns + band_bytes / static_cast<int64_t>(sizeof(T));
-        source = carver.take<T>(slide_source_elems(plan, kernel.lanes));
+        source = carver.take<T>(slide_source_elems(plan, 1, kernel.lanes));
         of_lanes = carver.take<T>(layout.pairs * kernel.lanes);
-        dy_rows = carver.take<T>(plan.converts() ? band + kernel.lanes : 0);
         sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : layout.elems);
     }
 };
+
+// Adds the products of the task's boxes to each lane's sums.  S: how x and dy are stored.
+template <class T, class S>
+void sum_strips(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task, const Stored<T>& all_x,
+                const Stored<T>& x, const S* dy, const S* dy_end, const SlideSumBuffers<T>& buffers) {
+    const MapPlan& m = plan.maps[0];
+    const int64_t pitch = plan.result.axis[1];
+    for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
+        const Box pixels = m.boxes.box(b);
+        SlideStrip<T, S> slides(plan, m, pixels, kernel.lanes);
+        const int64_t band = slide_band<T>(pixels);
+        for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
+            for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
+                const Stored<T> plane = x + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]);
+                if (slides.in_place(plane, all_x)) slides.read_in_place(plane, 1, 0);
+                else slides.copy(kernel, plane, 1, 0, reinterpret_cast<S*>(buffers.source));
+                const int64_t step = slides.upwards ? -pitch : pitch;
+                const S* at = dy + (n * plan.result.batch + d * plan.result.axis[0] + pixels.lo[3] +
+                                    (slides.upwards ? pixels.hi[2] - 1 : pixels.lo[2]) * pitch);
+                kernels::Strip<T, S> strip = slides.strip;
+                for (int64_t left = pixels.extent(2); left > 0; left -= band, at += band * step) {
+                    slide_tiles<S>(kernel).sums(strip, at, step, dy_end, std::min(band, left), pixels.extent(3),
+                                                lane_run, buffers.of_lanes);
+                    strip.first_row += band * strip.direction;
+                }
+            }
+    }
+}
 
 template <class T>
 void sum_slides(const Plan& plan, const kernels::KernelTable<T>& kernel, const SumTask& task,
                 const Operands<T>& operands, T* sums, const SlideSumBuffers<T>& buffers) {
     const SumProduct& product = task.product;
-    const MapPlan& m = plan.maps[0];
-    const int64_t lanes = kernel.lanes, taps = product.block.size(), pitch = plan.result.axis[1];
+    const int64_t lanes = kernel.lanes, taps = product.block.size();
     T* const of_lanes = buffers.of_lanes;
     std::fill_n(of_lanes, taps * lanes, T(0));
     const Stored<T> x = first_x(plan, product, operands);
     const Stored<T> dy = first_dy(plan, product, operands) + product.channel_lo * plan.result.channel;
-    for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
-        const Box pixels = m.boxes.box(b);
-        SlideStrip<T> slides(plan, m, pixels, lanes);
-        const int64_t band = slide_band<T>(pixels);
-        for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
-            for (int64_t d = pixels.lo[1]; d < pixels.hi[1]; ++d) {
-                slides.read(kernel, x + (n * plan.source.strides.batch + d * plan.source.strides.axis[0]), operands.x,
-                            buffers.source);
-                const int64_t step = slides.upwards ? -pitch : pitch;
-                Stored<T> at = dy + (n * plan.result.batch + d * plan.result.axis[0] + pixels.lo[3] +
-                                     (slides.upwards ? pixels.hi[2] - 1 : pixels.lo[2]) * pitch);
-                kernels::Strip<T> strip = slides.strip;
-                for (int64_t left = pixels.extent(2); left > 0; left -= band, at += band * step) {
-                    const int64_t rows = std::min(band, left);
-                    if (plan.converts()) {
-                        reading(kernel, at)
-                            .copy_rows(at.at, step, 1, rows, pixels.extent(3), buffers.dy_rows, pixels.extent(3),
-                                       at.end);
-                        kernel.slide_sums(strip, buffers.dy_rows, pixels.extent(3),
-                                          buffers.dy_rows + rows * pixels.extent(3), rows, pixels.extent(3), lane_run,
-                                          of_lanes);
-                    } else {
-                        kernel.slide_sums(strip, at.plain(), step, at.plain_end(), rows, pixels.extent(3), lane_run,
-                                          of_lanes);
-                    }
-                    strip.first_row += band * strip.direction;
-                }
-            }
-    }
+    const auto sum = [&](const auto* first) {
+        using S = std::remove_const_t<std::remove_pointer_t<decltype(first)>>;
+        if constexpr (std::is_same_v<Computed<S>, T>)
+            sum_strips(plan, kernel, task, operands.x, x, first, reinterpret_cast<const S*>(dy.end), buffers);
+    };
+    with_elements(dy, sum);
     std::fill_n(sums, round_up(taps, lanes), T(0));
     for (int64_t k = 0; k < taps; ++k) {
         T* const lane = of_lanes + k * lanes;

@@ -18,6 +18,9 @@ namespace {
 
 constexpr int64_t task_pixels = 16384;  // source and results of a task are 128 KiB of float32
 
+// Planes of halves that are converted at once: they, and their sums, stay in L1, or nearly.
+constexpr int64_t converted_pixels = 4096;
+
 // Below, a second thread costs more than it saves (measured, 11 us: 3x3 384 at 7x7 16 us by either, 256 at 14x14 20
 // beside 27 us).
 constexpr double serial_cycles = 40000;
@@ -102,14 +105,14 @@ void plan_products(Plan& plan, const Setting& setting) {
     const Cut cut = cut_for_threads(plan, setting, std::min(task_pixels, m.map.pixels()));
     split_maps(plan, cut.pixels, waste_unit(plan, setting), alone);
     count_tasks(plan, setting, cut.splits);
-    const int64_t most = std::max<int64_t>(task_pixels / m.boxes.largest(), 1);
+    const int64_t most = std::max<int64_t>((plan.converts() ? converted_pixels : task_pixels) / m.boxes.largest(), 1);
     tasks.group_block = std::min(tasks.groups, most);
     if (tasks.parallel)
         tasks.group_block =
             std::clamp<int64_t>(tasks.groups * m.boxes.count() / setting.tasks_wanted, 1, tasks.group_block);
     tasks.count = ceil_div(tasks.groups, tasks.group_block) * m.boxes.count();
     plan.packing.by_tasks = true;  // not at all
-    buffer_results(plan);
+    buffer_results(plan, true);
 }
 
 void plan(Plan& plan, const Setting& setting, const Fit&) {

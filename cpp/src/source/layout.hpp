@@ -63,8 +63,8 @@ inline bool copies_taps_apart(const AxisMap& axis, size_t a, const Span& taps, i
     // (Pixels that are not neighbours in a row that is copied as it is stay with what lies between them: of such rows,
     // boxes have few pixels.)
     const bool apart = phases == Phases::apart;
-    // Rows that a single tap leaves out are not copied.  (Columns are: measured, bf16 pairs of 1x1 at stride 2, channels
-    // first, 1.2 times as fast as taking every second element.)
+    // Rows that a single tap leaves out are not copied.  (Columns are: measured, bf16 pairs of 1x1 at stride 2, 1.2 times
+    // as fast as taking every second element.)
     if (count == 1) return step > 1 && !apart && a < 2;
     if (!apart && a == 2 && step > 1 && most > 1) return false;
     const Span reach = apart ? axis.taps.shifts(taps.lo, taps.hi) : axis.taps.offsets(taps.lo, taps.hi);

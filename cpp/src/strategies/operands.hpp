@@ -127,8 +127,8 @@ void pack_nothing(const Plan&, const kernels::KernelTable<T>&, const Operands<T>
                   const ThreadBuffers<Buffers>&) {}
 
 // A strategy's part in product_loop.hpp: a thread's buffers, made of (carver, plan, kernel); packing all weights; a
-// task. `AppliesEpilogue`: tasks do so themselves, where they compute in the result.  A strategy whose tiles round has a
-// function `store`, too: a task whose results are nothing but rounded sums, or false where that is not in its power.
+// task. `AppliesEpilogue`: tasks do so themselves, where they compute in the result.  A strategy whose tiles round has
+// a function `store`, too: a task whose results are nothing but rounded sums, or false where it has to be `run`.
 template <class ThreadsBuffers, auto Pack, auto RunTask, bool AppliesEpilogue = false>
 struct ProductParts {
     using Buffers = ThreadsBuffers;

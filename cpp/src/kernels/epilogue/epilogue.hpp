@@ -197,7 +197,7 @@ void apply_epilogue(const T* src, int64_t src_pitch, const void* residual, void*
     with_kind(activation.kind, [&](auto of) {
         constexpr Activation::Kind kind = decltype(of)::kind;
         int64_t i = 0;
-        // What spills behind a row is overwritten by the next ones, if they follow at once and are long enough together.
+        // What spills behind a row is overwritten by the next ones, if they follow and are long enough together.
         if (add == nullptr && pitch == count)
             for (; i < rows && (rows - 1 - i) * count >= lanes_of<T>; ++i)
                 for (int64_t j = 0; j < count; j += lanes_of<T>)

@@ -5,9 +5,10 @@
 //
 // The kernel gets a pointer for each pixel that a row of results reads.  Padding is a pixel of zeros.  Pixels are read
 // where they lie, but where several taps read pixels that lie in few sets of the L1 cache, which would push each other
-// out, or halves whose results have to be whole sums before they are rounded: their rows are copied once, when the first row of results needs them, into a few rows that stay in
-// the L2.  There pixels begin an odd number of lines apart.  (Measured, 3x3 at 24x24, half of the channels a task: 1536
-// channels 4.8 ms beside 6.6; where pixels lie apart, 1500 channels, 4.6 beside 3.6.)
+// out, or halves whose results have to be whole sums before they are rounded: their rows are copied once, when the first
+// row of results needs them, into a few rows that stay in the L2.  There pixels begin an odd number of lines apart.
+// (Measured, 3x3 at 24x24, half of the channels a task: 1536 channels 4.8 ms beside 6.6; where pixels lie apart, 1500
+// channels, 4.6 beside 3.6.)
 #pragma once
 
 #include <algorithm>

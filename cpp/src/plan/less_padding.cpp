@@ -112,7 +112,7 @@ bool plan_pieces(Plan& plan, const Setting& setting) {
     }
     plan.how = &pieces_strategy();
     plan.algorithm = Algorithm::direct;
-    plan.how->float32.measure(plan, plan.memory);
+    measure_memory(plan);
     return true;
 }
 
@@ -139,8 +139,7 @@ bool plan_fold(Plan& plan, const Setting& setting) {
     plan.how = &fold_strategy();
     plan.algorithm = Algorithm::direct;
     plan.own = std::move(fold);
-    if (setting.dtype == DType::float64) plan.how->float64.measure(plan, plan.memory);
-    else plan.how->float32.measure(plan, plan.memory);
+    measure_memory(plan);
     return true;
 }
 

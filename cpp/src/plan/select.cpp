@@ -146,8 +146,7 @@ void complete(Plan& plan, const Setting& setting, const Choice& choice) {
     plan.tile = choice.fit.estimate.tile;
     choice.strategy->plan(plan, setting, choice.fit);
     if (plan.order == SumOrder::transformed) plan.again = plan_again(setting);
-    if (setting.dtype == DType::float64) choice.strategy->float64.measure(plan, plan.memory);
-    else choice.strategy->float32.measure(plan, plan.memory);
+    measure_memory(plan);
 }
 
 }  // namespace
@@ -161,6 +160,11 @@ double read_flops(const Plan& plan) {
 
 void find_blocks(Plan& plan) {
     for (MapPlan& m : plan.maps) m.patches = blocks_of(plan, m.map);
+}
+
+void measure_memory(Plan& plan) {
+    if (plan.dtype == DType::float64) plan.how->float64.measure(plan, plan.memory);
+    else plan.how->float32.measure(plan, plan.memory);
 }
 
 void complete_direct(Plan& plan, const Setting& setting) { complete(plan, setting, choose(plan, setting)); }
@@ -219,7 +223,7 @@ Plan plan_parts(const Setting& setting, std::shared_ptr<ClassParts> parts) {
     plan.tasks.count = parts->count();
     plan.tasks.parallel = setting.parallel;
     plan.parts = std::move(parts);
-    plan.how->float32.measure(plan, plan.memory);
+    measure_memory(plan);
     return plan;
 }
 

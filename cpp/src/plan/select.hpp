@@ -16,6 +16,9 @@ void find_blocks(Plan& plan);
 // The rest of a draft that has its order and its blocks: the best strategy, its tasks, memory.
 void complete_direct(Plan& plan, const Setting& setting);
 
+// What a plan that is complete takes of a workspace.
+void measure_memory(Plan& plan);
+
 // All classes of a setting in one plan.
 Plan plan_pass(const Setting& setting);
 

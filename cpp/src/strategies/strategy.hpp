@@ -82,7 +82,14 @@ struct StrategyList {
 };
 StrategyList strategies();
 
-// Carries out a plan that has ClassParts (plan/class_parts.hpp).  It is chosen by no fit, and not in the table.
+// A way of carrying out plans that are made of other plans: chosen by no fit, and not in the table.
+constexpr Strategy strategy_of_plans(const char* name, const char* in_words, std::string (*describe)(const Plan&),
+                                     const Entry<float>& float32, const Entry<double>& float64) {
+    return {name,    in_words, Algorithm::direct, 0,      nullptr, nullptr, [](const Plan&) { return false; },
+            nullptr, describe, float32,           float64};
+}
+
+// Carries out a plan that has ClassParts (plan/class_parts.hpp).
 const Strategy& parts_strategy();
 
 // The same of a plan's pieces, and of a FoldPlan.

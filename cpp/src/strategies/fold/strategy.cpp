@@ -38,19 +38,9 @@ std::string describe(const Plan& plan) {
            describe_blocking(fold.plan(false, false));
 }
 
-const Strategy by_fold{
-    "fold",
-    "products folded onto dx",
-    Algorithm::direct,
-    0,
-    nullptr,
-    nullptr,
-    [](const Plan&) { return false; },
-    nullptr,
-    &describe,
-    {&measure<float>, &prepare_nothing<float>, &run<float>},
-    {&measure<double>, &prepare_nothing<double>, &run<double>},
-};
+const Strategy by_fold = strategy_of_plans("fold", "products folded onto dx", &describe,
+                                           {&measure<float>, &prepare_nothing<float>, &run<float>},
+                                           {&measure<double>, &prepare_nothing<double>, &run<double>});
 
 }  // namespace
 

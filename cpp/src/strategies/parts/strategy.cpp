@@ -39,19 +39,8 @@ std::string describe(const Plan& plan) {
            (largest->empty() ? "none" : std::string(largest->how->name) + ": " + describe_blocking(*largest));
 }
 
-const Strategy by_parts{
-    "parts",
-    "residue classes in parts",
-    Algorithm::direct,
-    0,
-    nullptr,
-    nullptr,
-    [](const Plan&) { return false; },
-    nullptr,
-    &describe,
-    {&measure, nullptr, &run<float>},
-    {&measure, nullptr, &run<double>},
-};
+const Strategy by_parts = strategy_of_plans("parts", "residue classes in parts", &describe,
+                                            {&measure, nullptr, &run<float>}, {&measure, nullptr, &run<double>});
 
 }  // namespace
 

@@ -35,19 +35,8 @@ std::string describe(const Plan& plan) {
            largest->how->name + ": " + describe_blocking(*largest);
 }
 
-const Strategy by_pieces{
-    "pieces",
-    "taps that are read alike",
-    Algorithm::direct,
-    0,
-    nullptr,
-    nullptr,
-    [](const Plan&) { return false; },
-    nullptr,
-    &describe,
-    {&measure, nullptr, &run<float>},
-    {&measure, nullptr, &run<double>},
-};
+const Strategy by_pieces = strategy_of_plans("pieces", "taps that are read alike", &describe,
+                                             {&measure, nullptr, &run<float>}, {&measure, nullptr, &run<double>});
 
 }  // namespace
 

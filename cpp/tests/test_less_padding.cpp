@@ -30,6 +30,7 @@ std::vector<Geometry> mostly_padding() {
         flipped(conv2d(3, 20, 18, 6, 7, 5, 1, 0)),    // dy of 2x3
         conv2d(2, 6, 70, 12, 13, 9, 2, 0),            // residue classes
         conv2d(3, 40, 24, 5, 5, 4, 1, 0),             // transposed 4x4 of 2x2
+        conv2d(3, 40, 24, 9, 9, 8, 1, 1),             // products that fall beyond dx
         conv2d(4, 24, 40, 2, 2, 5, 1, 2),             // 5x5 of 2x2
         flipped(conv2d(33, 20, 33, 2, 2, 3, 1, 1)),   // 3x3 of 2x2
         conv2d(40, 18, 20, 1, 1, 3, 1, 1),            // 3x3 of one pixel

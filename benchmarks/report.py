@@ -3,8 +3,8 @@
     python benchmarks/report.py
 
 In: benchmarks/results/: compare*.csv (of ``compare.py``; where two files have the same case, the later name's counts),
-one_sample.csv (of ``compare.py --batch 1 --prepared``), crossover.csv, growth.csv, neighbour.csv, spread.csv,
-workspace.csv (of the scripts of these names).
+one_sample.csv (of ``compare.py --batch 1 --prepared``), depthwise.csv, crossover.csv, growth.csv, neighbour.csv,
+spread.csv, workspace.csv (of the scripts of these names).
 Out: the marked sections of the page, and the pictures beside it, in docs/performance/.  A section whose CSV is missing
 stays as it is; nothing else on the page is touched.
 """
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import crossover
+import depthwise
 import growth
 import neighbour
 import picture
@@ -49,6 +50,7 @@ def sections(results: Path, pictures: Path) -> Iterator[tuple[str, str]]:
         yield from compared(files, pictures)
     made: dict[str, Callable[[Path], str]] = {
         "one_sample": lambda path: markdown(totals(read_cases([path]))),
+        "depthwise": lambda path: markdown(depthwise.summary_table(depthwise.read_csv(path))),
         "crossover": lambda path: crossed(path, pictures),
         "growth": lambda path: grown(path, pictures),
         "neighbour": lambda path: markdown(neighbour.table(neighbour.read_csv(path))),

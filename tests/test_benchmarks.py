@@ -11,6 +11,7 @@ from typing import Any
 
 import compare
 import crossover
+import depthwise
 import growth
 import neighbour
 import numpy as np
@@ -33,6 +34,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 VGG = [row for row in LAYERS if row.startswith("vgg16/")]
 #: Two rows of the group of this name.
 WIDE = ("resnet50/conv3x3_64-64@56", "resnet50/conv3x3_256-256@14")
+#: Microseconds by memory, multiply-adds and loads.
+BOUNDS = {"memory": (11.0, 1.0, 1.0), "multiply-adds": (1.0, 10.0, 1.0), "loads": (1.0, 1.0, 6.0)}
 GROUP = "3x3, stride 1, C and K >= 64, H >= 14"
 
 
@@ -54,6 +57,22 @@ def test_what_a_machine_attains(monkeypatch: pytest.MonkeyPatch) -> None:
     elems = 2 * 8 * 32 * 112 * 112 + 32 * 9
     assert attainable(layer, "float32", 1000.0, 10.0) == 10.0 * layer.flops / (4 * elems)
     assert attainable(layer, "float32", 1.0, 10.0) == 1.0
+
+
+def test_the_bounds_of_a_depthwise_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors are counted whole: of 112 pixels as rows, of 32 channels as pixels."""
+    monkeypatch.setattr("machine._measure_bandwidth", lambda size, n: 10.0)
+    monkeypatch.setattr("machine._measure_peak", lambda dtype, threads: 100.0)
+    monkeypatch.setattr(depthwise, "VECTORS", dict.fromkeys(depthwise.VECTORS, 64))
+    layer = LAYERS["mobilenet_v1/dw3x3_32-32@112"]
+    vectors, slot = 8 * 32 * 112 * 112 / 16, 32 / 100e9
+    for layout in depthwise.LAYOUTS:
+        memory, multiply_adds, loads = depthwise.bounds(layer, layout, 2, Machine())
+        assert memory == pytest.approx(layer.traffic("float32") / 10e9)
+        assert multiply_adds == pytest.approx(9 * vectors * slot)
+        assert loads == pytest.approx(3 * vectors * slot)
+    point = depthwise.measure(layer, "forward", "channels_first", 1, 0.0, Machine())
+    assert point.measured > point.call > 0
 
 
 def test_cases_come_back_from_files_of_which_the_later_one_counts(tmp_path: Path) -> None:
@@ -176,7 +195,10 @@ def test_a_loop_and_a_call_per_sample(layout: Any) -> None:
 
 def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    names = ("compare", "one_sample", "crossover", "growth", "neighbour", "spread", "workspace", "compare_younger")
+    names = (
+        *("compare", "one_sample", "depthwise", "crossover", "growth", "neighbour", "spread", "workspace"),
+        "compare_younger",
+    )
     files = {name: tmp_path / f"{name}.csv" for name in names}
     cases = [a_case(row, op, t, convpp=0.25, torch=0.5) for row in VGG for op in PASSES for t in (1, 2)]
     points = [
@@ -200,6 +222,11 @@ def test_the_page_has_the_sections_that_the_report_writes_from_older_files_too(t
     assert neighbour.table(neighbour.read_csv(files["neighbour"])) == [
         ["layer", "condition", "one", "two"],
         ["fir", "quiet", "1.00 / 2.00", "0.50 / 1.00"],
+    ]
+    held = [depthwise.Point(name, "forward", "channels_last", 13.0, 2.0, *by) for name, by in BOUNDS.items()]
+    depthwise.write_csv(held, files["depthwise"])
+    assert depthwise.summary_table(depthwise.read_csv(files["depthwise"]))[1:] == [
+        ["channels_last, forward", "3", "1.21", "2", "1.6: loads", "0", "1"]
     ]
     crossed = [
         crossover.Point("blurs", "float32", 2, op, kernel, algorithm, direct, 2.0, auto, 8.0)

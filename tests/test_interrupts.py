@@ -58,6 +58,30 @@ def test_ctrl_c_ends_a_call(threads: int) -> None:
     )
 
 
+@pytest.mark.parametrize("algorithm", ["direct", "winograd", "fft"])
+def test_ctrl_c_is_heard_between_the_tasks_of_every_algorithm(algorithm: str) -> None:
+    """One call, of a second and more on one thread of any CPU, that is interrupted after a tenth of that."""
+    kernel = (64, 64, 31, 31) if algorithm == "fft" else (512, 256, 3, 3)
+    succeed(
+        SETUP
+        + f"""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    kernels = np.ones({kernel}, "float32")
+    image = np.ones((8, {kernel[1]}, 160, 160), "float32")
+    def call(of, threads):
+        convpp.conv(of, kernels, padding="same", algorithm="{algorithm}", threads=threads)
+        raise SystemExit("the call was not interrupted")
+    for threads in (1, 2):
+        after(0.1, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        try:
+            call(image, threads)
+        except KeyboardInterrupt:
+            pass
+    works_as_before()
+    """
+    )
+
+
 def test_a_handlers_exception_passes() -> None:
     succeed(
         SETUP

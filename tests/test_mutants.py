@@ -22,6 +22,13 @@ def test_each_text_stands_once_in_its_file() -> None:
     assert [m.number for m in parts if not m.file.endswith(".py") and "return" in m.text + m.becomes] == []
     cut_off = re.compile(r"^\s*([|&=<>,]|$)|([|&=<>,]|^)\s*$")
     assert [m.number for m in parts if m.text.startswith("if (")] == []
+    # It is put into parentheses: nothing beside it may have taken a part of it alone.
+    sources = {m.number: (mutate.ROOT / m.file).read_text(encoding="utf-8").split(m.place) for m in parts}
+    around = {m.number: m.place.split(m.text) for m in parts}
+    left = {number: (sources[number][0] + place[0]).rstrip() for number, place in around.items()}
+    right = {number: (place[1] + sources[number][1]).lstrip() for number, place in around.items()}
+    assert [number for number, text in left.items() if text.endswith(("*", "/", "%", "-", "!", "."))] == []
+    assert [number for number, text in right.items() if text.startswith(("*", "/ ", "%", ".", "["))] == []
     assert [m.number for m in parts if cut_off.search(m.text) or cut_off.search(m.becomes)] == []
 
 

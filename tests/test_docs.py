@@ -103,6 +103,8 @@ def folders() -> set[str]:
     ignored = [".*", *(line.strip("/") for line in lines if line.endswith("/"))]
     paths = [path for parent in parents for path in (ROOT / parent).iterdir() if path.is_dir()]
     kept = [path for path in paths if not any(fnmatch(path.name, pattern) for pattern in ignored)]
+    # (Where the package was installed in place, it has folders that are none of Python's.)
+    kept = [path for path in kept if "python" not in path.relative_to(ROOT).parts or (path / "__init__.py").exists()]
     return {path.relative_to(ROOT).as_posix() for path in kept} - {"cpp", "cpp/src", "cpp/include", "python"}
 
 

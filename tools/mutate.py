@@ -135,7 +135,9 @@ class Tests:
         """A C++ program, a file of tests/, or all of pytest, up to the first failure."""
         if test.endswith(".py") or test == "pytest":
             files = [] if test == "pytest" else [f"tests/{test}"]
-            return [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
+            # (The table of mutants does not fit files that have them.)
+            options = ["-x", "-q", "-p", "no:cacheprovider", "--ignore=tests/test_mutants.py"]
+            return [sys.executable, "-m", "pytest", *options, *files]
         return [str(self.build / "cpp/tests" / f"test_{test}"), "--abort-after=1"]
 
     def programs(self) -> list[str]:

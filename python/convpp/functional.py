@@ -35,8 +35,8 @@ from convpp._call.arguments import (
     flag,
     shape,
     shape_of_weights,
-    wrong_dy,
 )
+from convpp._call.geometry import wrong_dy
 from convpp._call.options import conv_options
 from convpp._call.planning import PLANS
 from convpp._call.run import Passes, run
@@ -212,7 +212,7 @@ def conv_input_grad(
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     planned = PLANS["input_grad", dtype, shape(x_shape, "x_shape"), w.shape, options]
     if dy.shape != planned.y_shape:
-        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)
+        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape, options)
     return run(planned, dy, w, None, planned.x_shape, out, accumulate, threads)
 
 
@@ -274,7 +274,7 @@ def conv_weight_grad(
     w_shape = shape_of_weights(w_shape, x.shape, per_sample) if per_sample else shape(w_shape, "w_shape")
     planned = PLANS["weight_grad", dtype, x.shape, w_shape, options]
     if dy.shape != planned.y_shape:
-        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)
+        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape, options)
     return run(planned, dy, x, None, planned.w_shape, out, accumulate, threads)
 
 

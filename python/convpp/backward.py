@@ -238,5 +238,8 @@ def _wanted(needs: Any) -> tuple[str, ...]:
     wanted = (needs,) if listed is None else listed
     for name in wanted:
         if not isinstance(name, str) or name not in NEEDS:
-            raise ValueError(f"needs is {shown(needs)}, expected any of {', '.join(NEEDS)}")
+            from convpp._call.guesses import words
+
+            meant = words.of_name(name, "needs", NEEDS)
+            raise ValueError(f"needs is {shown(needs)}, expected any of {', '.join(NEEDS)}{meant}")
     return wanted

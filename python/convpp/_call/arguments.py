@@ -135,7 +135,8 @@ def shape(value: Any, argument: str) -> Shape:
         return value
     if isinstance(ndim := attribute(value, "ndim"), int) and ndim > 1:  # whose elements would be a long message
         given = shown(attribute(value, "shape"))
-        raise ValueError(f"{argument} is an array of shape {given}, expected a shape (a tuple of integers)")
+        meant = f": did you mean {argument.removesuffix('_shape')}.shape?" if argument.endswith("_shape") else ""
+        raise ValueError(f"{argument} is an array of shape {given}, expected a shape (a tuple of integers){meant}")
     listed = entries(value, argument)
     if listed is None:
         raise ValueError(f"{argument} is {shown(value)}, expected a shape (a tuple of integers)")

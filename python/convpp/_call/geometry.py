@@ -164,8 +164,8 @@ def _conv_geometry(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Geom
             f"w has shape {w_shape}, so x must have C = {per_group} * groups = {per_group * groups} channels, "
             f"but x has shape {x_shape}: C = {channels}"
         )
-    strides = _axes(options.stride, rank, "stride", 1)
-    dilations = _axes(options.dilation, rank, "dilation", 1)
+    strides = axes_of(options.stride, rank, "stride", 1)
+    dilations = axes_of(options.dilation, rank, "dilation", 1)
     pairs = _conv_pads(options.padding, spatial, kernel, strides, dilations)
     modes = modes_of_axes(options.padding_mode, rank)
     output = []
@@ -203,9 +203,9 @@ def _transpose_geometry(x_shape: Shape, w_shape: Shape, options: TransposeOption
         )
     out_channels = w_shape[-rank - 1] * groups
     _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
-    strides = _axes(conv.stride, rank, "stride", 1)
-    dilations = _axes(conv.dilation, rank, "dilation", 1)
-    extra = list(_axes(options.output_padding, rank, "output_padding", 0))
+    strides = axes_of(conv.stride, rank, "stride", 1)
+    dilations = axes_of(conv.dilation, rank, "dilation", 1)
+    extra = list(axes_of(options.output_padding, rank, "output_padding", 0))
     if output_size is not None:
         if any(extra):
             raise ValueError(
@@ -314,7 +314,8 @@ def _for_axes(value: Any, rank: int, argument: str, forms: str) -> tuple[Any, ..
     return values
 
 
-def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
+def axes_of(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
+    """An integer for each axis."""
     values = _for_axes(value, rank, argument, f"an integer or {rank} integers")
     for v in values:
         if v < lowest:

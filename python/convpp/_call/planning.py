@@ -65,7 +65,7 @@ class Plans(dict[Key, Planned]):
         pass_, dtype, x_shape, w_shape, options = key
         geometry = geometry_of(x_shape, w_shape, options)
         planned = Planned(pass_, dtype, geometry)
-        if len(w_shape) > 3 and w_shape[0] == w_shape[1] == w_shape[-2] != w_shape[-1]:
+        if w_shape[0] == w_shape[1] == w_shape[-2] != w_shape[-1] and len(w_shape) > 3:
             from convpp._call.guesses import plain
 
             plain.warn_of_order(w_shape, options)

@@ -84,7 +84,8 @@ def of_masked(value: Any, argument: str) -> str:
     """What to do with a masked array; its mask is in the way where it is in a list."""
     if not isinstance(value, np.ma.MaskedArray):
         return ""
-    return f": use {argument}.filled(0); convpp.convolve leaves out what is masked"
+    whole = "; convpp.convolve leaves out what is masked" if argument in ("x", "w") else ""
+    return f": use {argument}.filled(0){whole}"
 
 
 def looks_like_picture(shape: tuple[int, ...]) -> bool:
@@ -141,7 +142,7 @@ def _of_complex(value: Any, array: Array, argument: str) -> str:
 def _of_text(value: Any, array: Array, argument: str) -> str:
     if array.size and _casts(array, np.float64):
         return f": use {_cast(value, argument, 'float64')}, which reads the numbers"
-    return f": {shown(array.flat[0])} is no number" if array.size else ""
+    return f": {shown(array.flat[:1].tolist()[0])} is no number" if array.size else ""
 
 
 def _of_objects(value: Any, array: Array, argument: str) -> str:

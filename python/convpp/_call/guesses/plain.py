@@ -36,10 +36,10 @@ def looks_like_hwio(w: Shape) -> bool:
     """Whether w, which fits as (K, C/groups, \\*kernel), looks like (\\*kernel, C/groups, K) and fits so, too.
 
     That is: its first axes are a square kernel of 3, 5 or 7, its last but one is C/groups, and its last ones would be a
-    kernel that is not square.  (Kernels of one axis do not look like anything.)
+    kernel that is neither square nor a column.  (Kernels of one axis do not look like anything.)
     """
     rank = len(w) - 2
-    return rank >= 2 and w[0] in (3, 5, 7) and set(w[:rank]) == {w[0]} and w[1] == w[-2] != w[-1]
+    return rank >= 2 and w[0] in (3, 5, 7) and set(w[:rank]) == {w[0]} and w[1] == w[-2] and w[-1] not in (1, w[1])
 
 
 def warn_of_order(w: Shape, options: Options) -> None:

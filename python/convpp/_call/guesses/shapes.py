@@ -49,6 +49,8 @@ class Guess(NamedTuple):
 def of_shapes(x: Shape, w: Shape, options: Options, fits: Fits) -> str:
     """What was probably meant, as a sentence."""
     told = of_plain(x, w)
+    if told and "axes=" in told[0]:  # a picture, whose last axis is no part of the plane
+        return f". Did you mean {told[0]}?"
     cheapest = None
     for guess in sorted(_guesses(x, w, options), key=lambda guess: guess.cost):
         if len(told) == _MOST_TOLD or (cheapest is not None and guess.cost > cheapest):
@@ -69,25 +71,27 @@ def _legal(fits: Fits, guess: Guess) -> bool:
 
 def _guesses(x: Shape, w: Shape, options: Options) -> Iterator[Guess]:
     """All that might be meant."""
-    for layout, changed_w in itertools.product(_layouts(options), _of_w(w, options)):
-        rank = len(changed_w.shape) - 2 - options.conv.per_sample
-        with_layout = _with(options, layout.options, changed_w.options)
-        for changed_x in _of_x(x, rank, with_layout.conv.channels_last):
-            for more in _options_of(changed_x.shape, changed_w.shape, with_layout):
-                changes = [change for change in (layout, changed_x, changed_w, more) if change.words]
-                if not 0 < len(changes) <= _MOST_CHANGES:
-                    continue
-                cost = sum(change.cost for change in changes)
-                if changed_w.shape != w and _square(w[2:]) and not _square(changed_w.shape[2:]):
-                    continue
-                if looks_like_hwio(changed_w.shape):
-                    cost += _DOUBTFUL
-                words = " with ".join(_told(change) for change in changes)
-                yield Guess(cost, changed_x.shape, changed_w.shape, _with(with_layout, more.options), words)
+    for layout in _layouts(options):
+        with_layout = _with(options, layout.options)
+        for of_w in _of_w(w, x, with_layout):
+            if of_w.shape != w and _square(w[2:]) and not _square(of_w.shape[2:]):
+                continue
+            with_w = _with(with_layout, of_w.options)
+            rank = len(of_w.shape) - 2 - options.conv.per_sample
+            for of_x in _of_x(x, rank, with_w.conv.channels_last):
+                for more in _options_of(of_x.shape, of_w.shape, with_w):
+                    changes = [change for change in (layout, of_x, of_w, more) if change.words]
+                    if 0 < len(changes) <= _MOST_CHANGES:
+                        cost = sum(change.cost for change in changes) + _DOUBTFUL * looks_like_hwio(of_w.shape)
+                        words = " with ".join(_told(change) for change in changes)
+                        yield Guess(cost, of_x.shape, of_w.shape, _with(with_w, more.options), words)
 
 
 def _told(change: Change) -> str:
-    return f"{change.words} of shape {change.shape}" if change.shape else change.words
+    if not change.shape:
+        return change.words
+    array, *options = change.words.split(" with ")
+    return " with ".join([f"{array} of shape {change.shape}", *options])
 
 
 def _with(options: Options, *changes: dict[str, Any] | None) -> Options:
@@ -128,8 +132,8 @@ def _of_x(x: Shape, rank: int, last: bool) -> Iterator[Change]:
             yield Change(3, words, (*x[:-1], 3) if last else (*x[:axis], 3, *x[axis + 1 :]))
 
 
-def _of_w(w: Shape, options: Options) -> Iterator[Change]:
-    """w as it is, with axes that it may lack, and from the orders of other libraries."""
+def _of_w(w: Shape, x: Shape, options: Options) -> Iterator[Change]:
+    """w as it is, with axes that it may lack, from the orders of other libraries, and one kernel for each channel."""
     yield Change(0, "", w)
     transposed = isinstance(options, TransposeOptions)
     if options.conv.per_sample:
@@ -137,8 +141,9 @@ def _of_w(w: Shape, options: Options) -> Iterator[Change]:
     if 1 <= len(w) <= 3:
         yield Change(2, "w[None, None]", (1, 1, *w))
     if 2 <= len(w) <= 4:
-        yield Change(2, "w[:, None]", (w[0], 1, *w[1:]))
-        yield Change(3, "w[None]", (1, *w))
+        more = 2 * (len(w) > 3)  # which have all their axes
+        yield Change(2 + more, "w[:, None]", (w[0], 1, *w[1:]))
+        yield Change(3 + more, "w[None]", (1, *w))
     if 3 <= len(w) <= 5:
         name = "from_hwoi" if transposed else "from_hwio"
         yield Change(3, f"convpp.conventions.{name}(w)", (w[-1], w[-2], *w[:-2]))
@@ -149,9 +154,11 @@ def _of_w(w: Shape, options: Options) -> Iterator[Change]:
             shape = (w[-2] * w[-1], 1, *w[:-2])
             if w[-2] > 1:
                 yield Change(3 if w[-1] == 1 else 4, words, shape, {"groups": w[-2]})
-            groups = options.conv.groups
-            if groups > 1 and w[0] == w[1] == 1:
-                yield Change(2, f"np.repeat(w, {groups}, axis=0)", (groups, *w[1:]))
+            if w[0] == w[1] == 1 and len(x) >= len(w) - 1:
+                channels = x[-1] if options.conv.channels_last else x[1 - len(w)]
+                groups = "" if channels == options.conv.groups else f" with groups={channels}"
+                words = f"np.repeat(w, {channels}, axis=0){groups}"
+                yield Change(3, words, (channels, *w[1:]), {"groups": channels})
     if len(w) == 6 and w[0] == 1:
         yield Change(2, "w[0]", w[1:])
 
@@ -172,9 +179,6 @@ def _options_of(x: Shape, w: Shape, options: Options) -> Iterator[Change]:
     if of_group and channels % of_group == 0 and channels // of_group not in (0, conv.groups):
         groups = channels // of_group
         yield Change(2, f"groups={groups}", (), {"groups": groups})
-        if w[0] == w[1] == 1:  # one kernel for all channels
-            words = f"groups={groups} with np.repeat(w, {groups}, axis=0)"
-            yield Change(4, words, (), {"groups": groups})
 
 
 def of_result(given: Shape, expected: Shape, argument: str) -> str:
@@ -227,3 +231,18 @@ def _gives(fits: Fits, x: Shape, w: Shape, options: Options, result: Shape) -> b
         return bool(fits(x, w, options).result_shape == result)
     except ValueError:
         return False
+
+
+def of_parameter(given: Shape, expected: Shape, name: str) -> str:
+    """How a parameter of another library's layer becomes that of ours; converters that make this shape."""
+    made = {
+        f"convpp.conventions.from_hwio({name})": (*given[-1:], *given[-2:-1], *given[:-2]),
+        f"convpp.conventions.from_ohwi({name})": (*given[:1], *given[-1:], *given[1:-1]),
+        f"{name}.swapaxes(0, 1)": (*given[1:2], *given[:1], *given[2:]),
+    }
+    if len(given) >= 3:
+        made[f"convpp.conventions.from_depthwise({name})"] = (given[-2] * given[-1], 1, *given[:-2])
+        for words, shape in made.items():
+            if shape == expected:
+                return f". Did you mean {words}?"
+    return of_result(given, expected, name)

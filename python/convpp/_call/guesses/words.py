@@ -181,11 +181,11 @@ def of_entries(value: tuple[Any, ...], rank: int, argument: str) -> str:
                 return f": did you mean {inner}, for the spatial axes alone?"
     if argument != "padding":
         return ""
-    if all(isinstance(entry, tuple) for entry in value):
+    if all(isinstance(entry, tuple) for entry in value) and len(value) == rank + 2:
         for inner, others in ((value[1:-1], (value[0], value[-1])), (value[2:], value[:2])):
-            if len(inner) == rank and others == ((0, 0), (0, 0)):
+            if others == ((0, 0), (0, 0)):
                 return f": did you mean {inner}, for the spatial axes alone?"
-    elif len(value) == 2 * rank:
+    elif len(value) == 2 * rank and not any(isinstance(entry, tuple) for entry in value):
         onnx = tuple(zip(value[:rank], value[rank:], strict=True))
         torch = tuple(zip(value[0::2], value[1::2], strict=True))[::-1]
         if rank == 1:
@@ -209,3 +209,26 @@ def of_attribute(name: str) -> str:
         "correlate": " (for arrays without channels): the kernel says how many axes there are",
     }
     return f": did you mean convpp.{meant}{axes[meant]}?"
+
+
+def of_layer(values: tuple[int, ...], layer: str, argument: str) -> str:
+    """The layer of another rank whose kernel this would be."""
+    if argument != "kernel_size" or len(values) not in (1, 2, 3) or min(values) < 1 or layer[-2:-1] == str(len(values)):
+        return ""
+    return f": did you mean {layer[:-2]}{len(values)}d?" if layer[-1] == "d" else ""
+
+
+def of_state(names: Iterable[Any], expected: Iterable[str], transposed: bool) -> str:
+    """Which entries of a state are those of one layer."""
+    listed, wanted = [name for name in names if isinstance(name, str)], list(expected)
+    for prefix in sorted({name.removesuffix("weight") for name in listed if name.endswith(".weight")}):
+        if all(f"{prefix}{name}" in listed for name in wanted):
+            return f": did you mean {{name: state[{prefix!r} + name] for name in {wanted}}}?"
+    if "kernel" in listed:
+        convert = "from_hwoi" if transposed else "from_hwio"
+        return f": Keras's and Flax's kernel is the weight, by convpp.conventions.{convert}(state['kernel'])"
+    if "bias" in listed and "bias" not in wanted and set(wanted) <= set(listed):
+        return ": did you mean bias=True for this layer?"
+    if "bias" in wanted and "bias" not in listed and "weight" in listed:
+        return ": did you mean bias=False for this layer?"
+    return ""

@@ -140,10 +140,9 @@ def _of_w(w: Shape, x: Shape, options: Options) -> Iterator[Change]:
         return
     if 1 <= len(w) <= 3:
         yield Change(2, "w[None, None]", (1, 1, *w))
-    if 2 <= len(w) <= 4:
-        more = 2 * (len(w) > 3)  # which have all their axes
-        yield Change(2 + more, "w[:, None]", (w[0], 1, *w[1:]))
-        yield Change(3 + more, "w[None]", (1, *w))
+    if 2 <= len(w) <= 4 and (len(x) > len(w) or (len(x), len(w)) == (2, 3)):
+        yield Change(2, "w[:, None]", (w[0], 1, *w[1:]))
+        yield Change(3, "w[None]", (1, *w))
     if 3 <= len(w) <= 5:
         name = "from_hwoi" if transposed else "from_hwio"
         yield Change(3, f"convpp.conventions.{name}(w)", (w[-1], w[-2], *w[:-2]))

@@ -48,7 +48,9 @@ CASES = {
     "(N, H, W, C)": Case(LAST, W, ['layout="channels_last"'], lambda: last(conv(X, W))),
     "(N, C, H, W)": Case(X, W, ['layout="channels_first"'], lambda: conv(X, W), layout="channels_last"),
     "(H, W)": Case(GREY, whole(4, 1, 3, 3), ["x[None]"], lambda: conv(GREY[None], whole(4, 1, 3, 3))),
-    "(N, H, W)": Case(whole(90, 8, 8), whole(4, 1, 3, 3), ["x[:, None]"], lambda: conv(whole(90, 1, 8, 8), whole(4, 1, 3, 3))),
+    "(N, H, W)": Case(
+        whole(90, 8, 8), whole(4, 1, 3, 3), ["x[:, None]"], lambda: conv(whole(90, 1, 8, 8), whole(4, 1, 3, 3))
+    ),
     "(N, H, W), channels last": Case(
         whole(90, 8, 8),
         whole(4, 1, 3, 3),
@@ -81,7 +83,10 @@ CASES = {
     ),
     "OHWI": Case(MANY, conventions.to_ohwi(MANY_W), ["from_ohwi(w)"], lambda: conv(MANY, MANY_W)),
     "all of TensorFlow": Case(
-        LAST, conventions.to_hwio(W), ['layout="channels_last" with convpp.conventions.from_hwio(w)'], lambda: last(conv(X, W))
+        LAST,
+        conventions.to_hwio(W),
+        ['layout="channels_last" with convpp.conventions.from_hwio(w)'],
+        lambda: last(conv(X, W)),
     ),
     "depthwise of TensorFlow": Case(
         MANY,
@@ -108,7 +113,7 @@ CASES = {
         ["convpp.convolve(x, w)", "x[None]"],
         lambda: conv(whole(9, 8, 7)[None], whole(3, 3, 3)[None, None]),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -125,7 +130,7 @@ def test_what_was_meant(name: str) -> None:
 
 def test_pictures_and_kernels_without_channels() -> None:
     for x, axes in ((LAST[0], (0, 1)), (LAST, (1, 2))):
-        message = message_of(lambda x=x: conv(x, KERNEL), convpp.ShapeError)  # type: ignore[misc]
+        message = message_of(lambda x=x: conv(x, KERNEL), convpp.ShapeError)
         assert suggestions(message) == [f"convpp.convolve(x, w, axes={axes}), for arrays without channels"]
 
 
@@ -169,7 +174,9 @@ def test_digits_given_to_a_layer() -> None:
 def test_transposed_weights_of_tensorflow() -> None:
     x, w = whole(2, 8, 6, 5), whole(8, 5, 3, 3)
     for given, options in ((x, {}), (np.moveaxis(x, 1, -1), {"layout": "channels_last"})):
-        found = suggestions(message_of(lambda g=given, o=options: convpp.conv_transpose(g, conventions.to_hwoi(w), **o)))  # type: ignore[misc]
+        found = suggestions(
+            message_of(lambda g=given, o=options: convpp.conv_transpose(g, conventions.to_hwoi(w), **o))
+        )
         assert found == ["convpp.conventions.from_hwoi(w) of shape (8, 5, 3, 3)"]
         y = follow(found[0], convpp.conv_transpose, given, conventions.to_hwoi(w), **options)
         np.testing.assert_array_equal(y, convpp.conv_transpose(given, w, **options))
@@ -184,7 +191,7 @@ def test_groups_say_which_channels_they_do_not_divide() -> None:
 
 def test_nothing_is_guessed_where_nothing_fits() -> None:
     for x, w in ((whole(2, 7, 9, 9), W), (whole(3), W), (X, whole(5, 3, 13, 13)), (whole(), KERNEL), (X, whole())):
-        assert not suggestions(message_of(lambda x=x, w=w: conv(x, w), convpp.ShapeError))  # type: ignore[misc]
+        assert not suggestions(message_of(lambda x=x, w=w: conv(x, w), convpp.ShapeError))
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -227,7 +234,7 @@ def test_dy_of_another_call(dy: Array, words: str) -> None:
         lambda dy, **o: convpp.conv_backward(dy, X, W, **o)[0],
     ]
     for call in calls:
-        found = suggestions(message_of(lambda c=call: c(dy), convpp.ShapeError))  # type: ignore[misc]
+        found = suggestions(message_of(lambda c=call: c(dy), convpp.ShapeError))
         assert found == [words]
         if "as in" in words:
             given = dict(part.split("=") for part in words.split(",")[0].split(" and "))
@@ -270,7 +277,7 @@ def test_bias(bias: Array, words: str) -> None:
 
 def test_residuals() -> None:
     for add in (last(DY), DY[:1, :, :1, :1], DY[0, :, :1, :1]):
-        (words,) = suggestions(message_of(lambda add=add: conv(X, W, add=add), convpp.ShapeError))  # type: ignore[misc]
+        (words,) = suggestions(message_of(lambda add=add: conv(X, W, add=add), convpp.ShapeError))
         assert conv(X, W, add=eval(words, {"np": np, "add": add})).shape == DY.shape
 
 
@@ -280,7 +287,9 @@ def test_residuals() -> None:
 def test_weights_that_fit_in_two_ways_are_warned_of_where_they_are_used() -> None:
     x, w = whole(1, 3, 40, 41), whole(3, 3, 3, 5)
     words = r"w has shape \(3, 3, 3, 5\) and is read as \(K, C/groups, \*kernel\), with kernels of 3 x 5; it would fit"
-    with pytest.warns(UserWarning, match=words + r".*kernels of 3 x 3: that is convpp.conventions.from_hwio\(w\)") as seen:
+    with pytest.warns(
+        UserWarning, match=words + r".*kernels of 3 x 3: that is convpp.conventions.from_hwio\(w\)"
+    ) as seen:
         y = conv(x, w)
     assert seen[0].filename == __file__
     assert y.shape == (1, 3, 38, 37)
@@ -291,7 +300,8 @@ def test_weights_that_fit_in_two_ways_are_warned_of_where_they_are_used() -> Non
 
 
 @pytest.mark.parametrize(
-    "shape", [(3, 3, 3, 3), (3, 3, 3, 1), (3, 3, 1, 5), (3, 3, 5, 3), (5, 3, 3, 3), (3, 3, 7), (1, 3, 3, 5), (4, 3, 4, 5)]
+    "shape",
+    [(3, 3, 3, 3), (3, 3, 3, 1), (3, 3, 1, 5), (3, 3, 5, 3), (5, 3, 3, 3), (3, 3, 7), (1, 3, 3, 5), (4, 3, 4, 5)],
 )
 def test_usual_weights_are_not_warned_of(shape: Any) -> None:
     with warnings.catch_warnings():
@@ -316,7 +326,7 @@ def test_states_of_other_layers() -> None:
     message = message_of(lambda: layer.load_state_dict(state), KeyError)
     match = re.search(r"did you mean (\{.*\})\?", message)
     assert match
-    layer.load_state_dict(eval(match[1].replace('\\', ""), {"state": state}))
+    layer.load_state_dict(eval(match[1].replace("\\", ""), {"state": state}))
     np.testing.assert_array_equal(layer.weight, W)
     assert "from_hwio(state['kernel'])" in message_of(
         lambda: layer.load_state_dict({"kernel": W, "bias": bias}), KeyError

@@ -29,7 +29,7 @@ GEOMETRIES_KEPT = 1024
 Pairs = tuple[tuple[int, int], ...]
 
 
-class Misfit(ShapeError):
+class MisfitError(ShapeError):
     """Shapes that do not fit each other, though each is legal; ``geometry_of`` adds what was probably meant."""
 
 
@@ -114,7 +114,7 @@ def geometry_of(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
     _check_bits({"x_shape": x_shape, "w_shape": w_shape} | options.keywords())
     try:
         return _geometry(x_shape, w_shape, options)
-    except Misfit as error:
+    except MisfitError as error:
         from convpp._call.guesses import shapes
 
         meant = shapes.of_shapes(x_shape, w_shape, options, _geometry)
@@ -160,7 +160,7 @@ def _conv_geometry(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Geom
     out_channels, per_group = w_shape[-rank - 2], w_shape[-rank - 1]
     _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
     if per_group * groups != channels:
-        raise Misfit(
+        raise MisfitError(
             f"w has shape {w_shape}, so x must have C = {per_group} * groups = {per_group * groups} channels, "
             f"but x has shape {x_shape}: C = {channels}"
         )
@@ -172,7 +172,7 @@ def _conv_geometry(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Geom
     for axis, (extent, k, s, d, (lo, hi)) in enumerate(zip(spatial, kernel, strides, dilations, pairs, strict=True)):
         span = d * (k - 1) + 1
         if span > extent + lo + hi:
-            raise Misfit(
+            raise MisfitError(
                 f"the kernel is longer than the padded input on spatial axis {axis}, expected at most as long: "
                 f"dilation * (kernel - 1) + 1 = {span}, input + padding = {extent} + {lo} + {hi} = {extent + lo + hi} "
                 f"(x has shape {x_shape}, w has shape {w_shape})"
@@ -197,7 +197,7 @@ def _transpose_geometry(x_shape: Shape, w_shape: Shape, options: TransposeOption
     kernel, batch, channels, spatial = _split(x_shape, w_shape, conv, "(N, C_in, C_out/groups, *kernel)")
     rank, groups = len(kernel), conv.groups
     if w_shape[-rank - 2] != channels:
-        raise Misfit(
+        raise MisfitError(
             f"w has shape {w_shape} (C_in, C_out/groups, *kernel), so x must have {w_shape[-rank - 2]} channels, "
             f"but x has shape {x_shape}: C = {channels}"
         )
@@ -254,7 +254,7 @@ def _kernel(w_shape: Shape, per_sample: bool) -> Shape:
     rank = len(w_shape) - 2 - per_sample
     if rank not in (1, 2, 3):
         form = "(N, K, C/groups, *kernel)" if per_sample else "(K, C/groups, *kernel)"
-        raise Misfit(f"w has shape {w_shape}, expected {form} with 1, 2 or 3 kernel axes")
+        raise MisfitError(f"w has shape {w_shape}, expected {form} with 1, 2 or 3 kernel axes")
     kernel = w_shape[-rank:]
     if any(k < 1 for k in kernel):
         raise ShapeError(f"w has shape {w_shape}, expected kernel extents of 1 or more, got {kernel}")
@@ -274,7 +274,7 @@ def _split(
     if len(x_shape) not in (rank + 1, rank + 2):
         form = "(N, *spatial, C)" if options.channels_last else "(N, C, *spatial)"
         n = ", with its N in front: per_sample is True" if options.per_sample else ""
-        raise Misfit(
+        raise MisfitError(
             f"x has shape {x_shape}, expected {form} with {rank} spatial axes (w has shape {w_shape}{n}), "
             "with or without N"
         )
@@ -282,7 +282,7 @@ def _split(
         raise ShapeError(f"x has shape {x_shape}, expected extents of 0 or more")
     batch = x_shape[0] if len(x_shape) == rank + 2 else None
     if options.per_sample and (batch is None or batch != w_shape[0]):
-        raise Misfit(
+        raise MisfitError(
             f"w has shape {w_shape}, expected {form_of_w} with the N of x, whose shape is {x_shape}: "
             "per_sample means a set of weights for each sample"
         )
@@ -295,7 +295,7 @@ def _check_groups(groups: int, channels: int, out_channels: int, given: str) -> 
     if groups < 1:
         raise ValueError(f"groups is {groups}, expected 1 or more")
     if channels % groups or out_channels % groups:
-        raise Misfit(
+        raise MisfitError(
             f"groups is {groups}, expected a divisor of the channels of x and of the filters: C = {channels} and "
             f"K = {out_channels} are to be multiples of it ({given})"
         )

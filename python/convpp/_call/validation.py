@@ -63,8 +63,8 @@ def as_array(value: Any, argument: str) -> Array:
     """``value`` as an array of any type: the door by which everything that users pass comes in.
 
     A masked array is refused, whose mask would be lost without a word, and so is what NumPy makes an object of: None,
-    a generator, prepared weights.  What cannot be converted is an error that names the argument, whatever the conversion
-    raised.
+    a generator, prepared weights.  What cannot be converted is an error that names the argument, whatever the
+    conversion raised.
     """
     if type(value) is np.ndarray:
         return value

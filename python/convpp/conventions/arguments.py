@@ -117,8 +117,8 @@ def onnx_transpose_padding(
     """``padding`` of ``conv_transpose`` for the attribute ``output_shape`` of ONNX's ConvTranspose.
 
     ONNX crops the whole result to ``output_shape``: of
-    ``total = stride*(in-1) + output_padding + dilation*(k-1) + 1 - output_shape`` elements, ``total // 2`` behind, or in
-    front for SAME_UPPER.  (``output_size`` here, as in PyTorch, crops nothing more: it sets ``output_padding``.)
+    ``total = stride*(in-1) + output_padding + dilation*(k-1) + 1 - output_shape`` elements, ``total // 2`` behind, or
+    in front for SAME_UPPER.  (``output_size`` here, as in PyTorch, crops nothing more: it sets ``output_padding``.)
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def onnx_transpose_padding(
 def ceil_padding(
     spatial: Sequence[int], kernel: Sequence[int], stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1
 ) -> tuple[tuple[int, int], ...]:
-    """``padding`` that rounds the number of outputs up: ``ceil_mode=True`` of PyTorch's, Caffe's and ONNX's pooling.
+    """``padding`` that rounds the number of outputs up: ``ceil_mode=True`` of PyTorch's and ONNX's pooling.
 
     ``out = ceil((in + lo + hi - dilation*(k-1) - 1) / stride) + 1``, less one where the last window would begin behind
     the input: hi grows until the last window has room.

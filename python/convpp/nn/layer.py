@@ -240,9 +240,8 @@ class Layer(WeightAndBias, ABC):
             from convpp._call.guesses import words
 
             meant = words.of_layer(values, cls.__name__, argument) or words.of_entries(values, cls._rank, argument)
-            raise ShapeError(
-                f"{argument} is {shown(value)}, expected an integer or {cls._rank} integers, each {least} or more{meant}"
-            )
+            expected = f"an integer or {cls._rank} integers, each {least} or more"
+            raise ShapeError(f"{argument} is {shown(value)}, expected {expected}{meant}")
         return values
 
 

@@ -45,7 +45,7 @@ def of_value(value: Any, argument: str) -> str:
     if isinstance(value, PreparedWeights):
         if argument == "x":
             return f"{said}: it comes second, conv(x, prepared)"
-        return f"{said}: only conv takes it (as w), here the weights are needed that it was made of"
+        return f"{said}: only conv takes it (as w), here are needed the weights it was made of"
     if isinstance(attribute(value, "weight"), np.ndarray):
         return f"{said}: did you mean {argument}.weight?"
     if callable(attribute(value, "toarray")):  # a sparse matrix of SciPy
@@ -110,7 +110,7 @@ def _casts(array: Array, dtype: npt.DTypeLike) -> bool:
 
 
 def _some(array: Array) -> Iterable[Any]:
-    return array.flat[:_SAMPLE]  # type: ignore[no-any-return]
+    return array.flat[:_SAMPLE]
 
 
 def _of_integers(value: Any, array: Array, argument: str) -> str:
@@ -123,7 +123,7 @@ def _of_integers(value: Any, array: Array, argument: str) -> str:
         exact = "which is exact"
     if argument == "x" and looks_like_picture(array.shape):
         return (
-            f": use {cast}, which is exact, and for a picture (H, W, C) layout=\"channels_last\"; with a kernel "
+            f': use {cast}, which is exact, and for a picture (H, W, C) layout="channels_last"; with a kernel '
             "(R, S) for all channels: convpp.convolve(x, kernel, axes=(0, 1))"
         )
     return f": use {cast}, {exact}"

@@ -56,7 +56,7 @@ def warn_of_order(w: Shape, options: Options) -> None:
         ours, theirs, name = "(C_in, C_out/groups, *kernel)", "(*kernel, C_out/groups, C_in)", "from_hwoi"
     kernels = [" x ".join(map(str, kernel)) for kernel in (w[2:], w[:-2])]
     warnings.warn(
-        f"w has shape {w} and is read as {ours}, with kernels of {kernels[0]}; it would fit as {theirs} too, the order of "
-        f"TensorFlow and Keras, with kernels of {kernels[1]}: that is convpp.conventions.{name}(w)",
+        f"w has shape {w} and is read as {ours}, with kernels of {kernels[0]}; it would fit as {theirs} too, the "
+        f"order of TensorFlow and Keras, with kernels of {kernels[1]}: that is convpp.conventions.{name}(w)",
         stacklevel=level,
     )

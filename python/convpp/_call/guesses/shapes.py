@@ -1,9 +1,9 @@
 """Shapes: the least changes of x, w and options that make them fit each other.
 
-In: shapes and options that were refused, and the function that says what fits.   Out: "Did you mean x[:, None] ...?".
+In: shapes and options that were refused, and the function that says what fits.   Out: "Did you mean x[:, None] ...?"
 
-Habits of other libraries are listed, each with a cost (``_of_x``, ``_of_w``, ``_options_of``); one or two of them together
-are tried, the cheapest first, and what does not fit is not said.  Next: ``../geometry.py``; ``plain.py``.
+Habits of other libraries are listed, each with a cost (``_of_x``, ``_of_w``, ``_options_of``); one or two of them
+together are tried, the cheapest first, and what does not fit is not said.  Next: ``../geometry.py``; ``plain.py``.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def of_dy(dy: Shape, expected: Shape, x: Shape, w: Shape, options: Options, fits
             spatial = dy[-len(w) + 1 : -1] if conv.channels_last else dy[2 - len(w) :]
             return f". Did you mean output_size={spatial}, or the output_padding of the forward call?"
     most = max(w[len(w) - (len(x) - 1) :], default=1)
-    paddings: list[Any] = [p for p in (conv.padding, 0, *range(1, min(most, 16)), "same", "full")]
+    paddings: list[Any] = [conv.padding, 0, *range(1, min(most, 16)), "same", "full"]
     strides: list[Any] = [conv.stride, 1, 2, 3, 4]
     for stride, padding in sorted(itertools.product(strides, paddings), key=lambda pair: pair[0] != conv.stride):
         changes = {n: v for n, v in (("stride", stride), ("padding", padding)) if v != getattr(conv, n)}

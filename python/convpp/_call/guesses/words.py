@@ -1,4 +1,4 @@
-"""Names: those that other libraries have for what convpp calls otherwise, misspelt ones, numbers that are nearly integers.
+"""Names: those that other libraries have for what convpp calls otherwise, slips, numbers that are nearly integers.
 
 In: an argument's value that was refused.   Out: the end of the message, ": did you mean ...?".
 Next: ``../arguments.py``, which refuses.
@@ -10,23 +10,30 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+
+def _all(words: str, meant: str) -> dict[str, str]:
+    return dict.fromkeys(words.split(), meant)
+
+
 _FIRST, _LAST = "channels_first", "channels_last"
-_MODES = {
-    "zeros": "zero constant fill none grid_constant border_constant",
-    "reflect": "mirror reflection reflect_101 reflect101 border_reflect_101 border_reflect101 border_default",
-    "symmetric": "symm sym half_sample grid_mirror border_reflect",
-    "replicate": "edge nearest extend replication border border_replicate clamp",
-    "circular": "wrap periodic period grid_wrap border_wrap cyclic",
-}
+_MODES = ("zeros", "reflect", "symmetric", "replicate", "circular")
 
 #: What is meant by a word, argument by argument.  Words are compared without case, blanks and hyphens.
 _MEANT: dict[str, dict[str, str]] = {
     "layout": {
-        **dict.fromkeys("nhwc ndhwc nwc nlc ntc bhwc hwc dhwc wc last channel_last nhwgc".split(), _LAST),
-        **dict.fromkeys("nchw ncdhw ncw ncl nct bchw chw cdhw cw first channel_first ngchw".split(), _FIRST),
+        **_all("nhwc ndhwc nwc nlc ntc bhwc hwc dhwc wc last channel_last nhwgc", _LAST),
+        **_all("nchw ncdhw ncw ncl nct bchw chw cdhw cw first channel_first ngchw", _FIRST),
     },
     "padding": {"same_upper": "same", "none": "valid", "notset": "0"},
-    "padding_mode": {word: name for name, words in _MODES.items() for word in words.split()},
+    "padding_mode": {
+        **_all("zero constant fill none grid_constant border_constant", "zeros"),
+        **_all(
+            "mirror reflection reflect_101 reflect101 border_reflect_101 border_reflect101 border_default", "reflect"
+        ),
+        **_all("symm sym half_sample grid_mirror border_reflect", "symmetric"),
+        **_all("edge nearest extend replication border border_replicate clamp", "replicate"),
+        **_all("wrap periodic period grid_wrap border_wrap cyclic", "circular"),
+    },
     # np.pad's and convpp's names, where SciPy's are asked for
     "mode": {
         "symmetric": "reflect",
@@ -39,16 +46,16 @@ _MEANT: dict[str, dict[str, str]] = {
     "auto_pad": {"same": "SAME_UPPER", "none": "NOTSET", "explicit": "NOTSET"},
     "algorithm": {"gemm": "direct", "im2col": "direct", "naive": "reference", "fast": "auto", "default": "auto"},
     "op": {
-        **dict.fromkeys("conv fprop fwd y".split(), "forward"),
-        **dict.fromkeys("dgrad bwd_data dx input backward_input".split(), "input_grad"),
-        **dict.fromkeys("wgrad bwd_weights dw weight backward_weight".split(), "weight_grad"),
+        **_all("conv fprop fwd y", "forward"),
+        **_all("dgrad bwd_data dx input backward_input", "input_grad"),
+        **_all("wgrad bwd_weights dw weight backward_weight", "weight_grad"),
     },
     "needs": {"weight": "w", "weights": "w", "dw": "w", "input": "x", "dx": "x", "b": "bias", "db": "bias"},
     "dtype": {
-        **dict.fromkeys("f32 fp32 torch.float32 torch.float".split(), "float32"),
-        **dict.fromkeys("f64 fp64 torch.float64 torch.double".split(), "float64"),
-        **dict.fromkeys("f16 fp16 torch.float16 torch.half".split(), "float16"),
-        **dict.fromkeys("bf16 bfloat torch.bfloat16".split(), "bfloat16"),
+        **_all("f32 fp32 torch.float32 torch.float", "float32"),
+        **_all("f64 fp64 torch.float64 torch.double", "float64"),
+        **_all("f16 fp16 torch.float16 torch.half", "float16"),
+        **_all("bf16 bfloat torch.bfloat16", "bfloat16"),
     },
 }
 _ACTIVATIONS = {
@@ -61,18 +68,33 @@ _ACTIVATIONS = {
     "leakyrelu": '"leaky_relu"',
     **dict.fromkeys(("none", "linear", "identity"), "None"),
 }
+_APPLIED = (
+    *("sigmoid", "tanh", "softmax", "softplus", "softsign", "elu", "selu", "celu", "mish", "hardswish", "hard_swish"),
+    *("hardsigmoid", "exp"),
+)
 #: What an argument is where it is left out.
 _USUAL: dict[str, Any] = {
-    **{"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0, "origin": 0},
-    **{"padding_mode": "zeros", "layout": _FIRST, "algorithm": "auto", "flip": False, "per_sample": False},
-    **{"accumulate": False, "batched": True, "keep": "reference"},
+    "stride": 1,
+    "padding": 0,
+    "dilation": 1,
+    "groups": 1,
+    "output_padding": 0,
+    "origin": 0,
+    "padding_mode": "zeros",
+    "layout": _FIRST,
+    "algorithm": "auto",
+    "flip": False,
+    "per_sample": False,
+    "accumulate": False,
+    "batched": True,
+    "keep": "reference",
 }
 _FUNCTIONS = {
-    **dict.fromkeys("conv1d conv2d conv3d conv_nd convnd conv_general_dilated depthwise_conv2d".split(), "conv"),
+    **_all("conv1d conv2d conv3d conv_nd convnd conv_general_dilated depthwise_conv2d", "conv"),
     **{f"conv_transpose{rank}d": "conv_transpose" for rank in (1, 2, 3)},
     **{f"conv{rank}d_transpose": "conv_transpose" for rank in (1, 2, 3)},
-    **dict.fromkeys("convolve1d convolve2d fftconvolve oaconvolve".split(), "convolve"),
-    **dict.fromkeys("correlate1d correlate2d".split(), "correlate"),
+    **_all("convolve1d convolve2d fftconvolve oaconvolve", "convolve"),
+    **_all("correlate1d correlate2d", "correlate"),
 }
 
 
@@ -163,29 +185,25 @@ def of_activation(value: Any, names: Iterable[str]) -> str:
     if not isinstance(kind, str) or len(kind) > 100:
         return ""
     word = _plain(kind)
+    if word in _APPLIED:
+        return f": {word} is applied to the result, {word}(conv(x, w, bias))"
     meant = _ACTIVATIONS.get(word)
     if meant is None and (found := next(iter(difflib.get_close_matches(word, tuple(names), 1, 0.75)), None)):
         meant = f'"{found}"'
-    if meant is not None:
-        return f": did you mean {meant}?"
-    others = ("sigmoid", "tanh", "softmax", "softplus", "elu", "selu", "mish", "hardswish", "hard_swish", "exp")
-    return f": {word} is applied to the result, {word}(conv(x, w, bias))" if word in others else ""
+    return f": did you mean {meant}?" if meant is not None else ""
 
 
 def of_entries(value: tuple[Any, ...], rank: int, argument: str) -> str:
     """The entries for the spatial axes among those for all axes, or of pads in the order of another library."""
-    if argument in ("stride", "dilation", "output_padding") and len(value) == rank + 2:
-        usual = 0 if argument == "output_padding" else 1
-        for inner, others in ((value[1:-1], (value[0], value[-1])), (value[2:], value[:2])):
-            if others == (usual, usual):
-                return f": did you mean {inner}, for the spatial axes alone?"
+    if len(value) == rank + 2:
+        usual: Any = {"stride": 1, "dilation": 1, "output_padding": 0, "padding": (0, 0)}.get(argument)
+        readings = ((value[1:-1], (value[0], value[-1])), (value[2:], value[:2]))
+        inner = dict.fromkeys(str(inner) for inner, others in readings if others == (usual, usual))
+        if inner:
+            return f": did you mean {' or '.join(inner)}, for the spatial axes alone?"
     if argument != "padding":
         return ""
-    if all(isinstance(entry, tuple) for entry in value) and len(value) == rank + 2:
-        for inner, others in ((value[1:-1], (value[0], value[-1])), (value[2:], value[:2])):
-            if others == ((0, 0), (0, 0)):
-                return f": did you mean {inner}, for the spatial axes alone?"
-    elif len(value) == 2 * rank and not any(isinstance(entry, tuple) for entry in value):
+    if len(value) == 2 * rank and not any(isinstance(entry, tuple) for entry in value):
         onnx = tuple(zip(value[:rank], value[rank:], strict=True))
         torch = tuple(zip(value[0::2], value[1::2], strict=True))[::-1]
         if rank == 1:

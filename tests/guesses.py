@@ -38,6 +38,8 @@ def follow(suggestion: str, function: Callable[..., Any], x: Array, w: Array, **
     names = {"np": np, "convpp": convpp, "x": x, "w": w}
     if is_plain(suggestion):
         return eval(suggestion.removesuffix(", for arrays without channels"), names)
+    if suggestion == "w and x in each other's place":
+        return function(w, x, **options)
     for part in suggestion.split(" with "):
         expression, _, shape = part.partition(" of shape ")
         if keyword := re.match(r"(\w+)=", expression):

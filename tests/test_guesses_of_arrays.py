@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import convpp
-from array_arguments import PLACES
+from array_arguments import PLACES, Fake, raises
 from convpp import testing
 from geometry import Array
 from guesses import message_of
@@ -148,6 +148,11 @@ CASES = {
         "np.array(list(x))",
     ),
     "a set": Case({1.0}, "is a set, expected an array: did you mean np.array(list(x))?"),
+    "a shape": Case(
+        (1, 3, 9),
+        f"has dtype int64, expected {FOUR}: a shape comes last, conv_input_grad(dy, w, x_shape) and "
+        "conv_weight_grad(dy, x, w_shape)",
+    ),
     "a mapping": Case({"x": 1}, "is a dict, expected an array: did you mean one of its values?"),
     "a layer": Case(LAYER, "is a Conv1d, expected an array: did you mean x.weight?", "x.weight[0]", LAYER.weight[0]),
     "prepared weights": Case(PREPARED, "is a PreparedWeights, expected an array: it comes second, conv(x, prepared)"),
@@ -275,7 +280,12 @@ def test_the_first_thing_that_one_tries_with_a_picture() -> None:
     y = conv(picture.astype(np.float32), w, layout="channels_last")
     assert y.shape == (18, 28, 4)
     np.testing.assert_array_equal(y[0, 0], [picture[:3, :3].sum()] * 4)
-    for other in (picture[..., 0], picture.transpose(2, 0, 1), np.stack([picture, picture])):
+    both = np.stack([picture, picture])
+    assert message_of(lambda: conv(both, w), convpp.DTypeError).endswith(
+        'which is exact, and for pictures (N, H, W, C) layout="channels_last"; with a kernel (R, S) for all channels: '
+        "convpp.convolve(x, kernel, axes=(1, 2))"
+    )
+    for other in (picture[..., 0], picture.transpose(2, 0, 1), both.transpose(0, 3, 1, 2)):
         assert "picture" not in message_of(lambda x=other: conv(x, w), convpp.DTypeError)
 
 
@@ -285,6 +295,13 @@ def test_convolve_takes_the_picture() -> None:
     convolve: Callable[..., Array] = getattr(convpp, "convolve")  # noqa: B009
     assert convolve(picture, np.ones((3, 3)), axes=(0, 1)).shape == (22, 32, 3)
     assert convolve(picture * (1 + 1j), np.ones((3, 3)), axes=(0, 1)).dtype.kind == "c"
+
+
+def test_other_slips() -> None:
+    x, w = np.ones((1, 3)), np.ones((1, 1, 2))
+    assert message_of(lambda: conv(x, w, True), convpp.DTypeError).endswith("expected an array, or None for no bias")
+    bf16 = Fake(x, raises(TypeError("Got unsupported ScalarType BFloat16")))
+    assert message_of(lambda: conv(bf16, w), convpp.DTypeError).endswith("BFloat16 (use x.float())")
 
 
 # ---------------------------------------------------------------- prepared weights, where they do not belong

@@ -67,6 +67,7 @@ CASES = {
     "RGBA": Case(
         np.concatenate([LAST, LAST[..., :1]], -1), W, ["x[..., :3]"], lambda: last(conv(X, W)), layout="channels_last"
     ),
+    "exchanged": Case(W, X, ["w and x in each other's place"], lambda: conv(X, W)),
     "RGBA, channels first": Case(np.concatenate([X, X[:, :1]], 1), W, ["x[:, :3]"], lambda: conv(X, W)),
     "kernels for an image": Case(GREY, W[:, 0], ["x[None]"], lambda: conv(GREY[None], W[:, :1])),
     "depthwise": Case(X, DEPTHWISE, ["groups=3"], lambda: conv(X, DEPTHWISE, groups=3)),
@@ -279,6 +280,34 @@ def test_residuals() -> None:
     for add in (last(DY), DY[:1, :, :1, :1], DY[0, :, :1, :1]):
         (words,) = suggestions(message_of(lambda add=add: conv(X, W, add=add), convpp.ShapeError))
         assert conv(X, W, add=eval(words, {"np": np, "add": add})).shape == DY.shape
+
+
+def test_shapes_that_weights_were_prepared_for() -> None:
+    prepared = convpp.prepare_weights(W, X.shape)
+    for x, words in (
+        (LAST, "Did you mean np.moveaxis(x, -1, 1)?"),
+        (X[:1], "prepare_weights(w, x.shape) is for this one"),
+    ):
+        assert message_of(lambda x=x: conv(x, prepared), convpp.ShapeError).endswith(words)
+    message = message_of(lambda: conv(X.astype("f4"), prepared), convpp.DTypeError)
+    assert message.endswith("use x.astype('float64')")
+    np.testing.assert_array_equal(conv(X.astype("f4").astype("float64"), prepared), conv(X, W))
+
+
+def test_bias_gradients_of_one_sample() -> None:
+    assert message_of(lambda: convpp.conv_bias_grad(whole(3, 4))).endswith("did you mean batched=False?")
+    assert convpp.conv_bias_grad(whole(3, 4), batched=False).shape == (3,)
+    assert message_of(lambda: convpp.conv_bias_grad(whole(2, 3, 4, 4, 4), batched=False)).endswith("batched=True?")
+
+
+def test_output_shapes_of_onnx() -> None:
+    x, w = whole(1, 2, 5), whole(2, 3, 4)
+    message = message_of(lambda: convpp.conv_transpose(x, w, stride=2, output_size=(7,)))
+    words = "padding=convpp.conventions.onnx_transpose_padding(output_shape, x.shape, w.shape, strides=stride)"
+    assert message.endswith(words)
+    names = {"convpp": convpp, "output_shape": (7,), "x": x, "w": w, "stride": 2}
+    padding = eval(words.removeprefix("padding="), names)
+    assert convpp.conv_transpose(x, w, stride=2, padding=padding).shape == (1, 3, 7)
 
 
 # ---------------------------------------------------------------- weights that fit in two ways

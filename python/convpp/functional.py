@@ -73,7 +73,7 @@ def conv(
     ----------
     x : (N, C, \\*spatial), or (C, \\*spatial) for one sample
         float32, float64, float16 or bfloat16 (of ``ml_dtypes``); with ``layout="channels_last"``: (N, \\*spatial, C).
-        Any strides and alignment are right; a C-contiguous array is not copied.
+        Any strides, alignment and byte order are right; a C-contiguous array is not copied.
     w : (K, C/groups, \\*kernel)
         The filters, in either layout.  The number of spatial axes is ``w.ndim - 2``.
         With ``per_sample=True``: (N, K, C/groups, \\*kernel), a set of filters for each sample.
@@ -325,7 +325,8 @@ def conv_bias_grad(
         raise ValueError("per_sample is True, expected batched=True with it: the samples of an N axis")
     if dy.ndim - 1 - lead not in (1, 2, 3):
         form = "(N, K, *out)" if batched else "(K, *out)"
-        raise ShapeError(f"dy has shape {dy.shape}, expected {form} with 1, 2 or 3 spatial axes")
+        meant = f": did you mean batched={not lead}?" if dy.ndim in (2, 5) else ""
+        raise ShapeError(f"dy has shape {dy.shape}, expected {form} with 1, 2 or 3 spatial axes{meant}")
     batch = dy.shape[0] if lead else 1
     channels = dy.shape[-1] if last else dy.shape[lead]
     spatial = dy.shape[lead:-1] if last else dy.shape[lead + 1 :]

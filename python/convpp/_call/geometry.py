@@ -234,7 +234,8 @@ def _transpose_geometry(x_shape: Shape, w_shape: Shape, options: TransposeOption
                 )
             raise ValueError(
                 f"output_size is {sizes[axis]} on spatial axis {axis}, expected {full - lo - hi} to "
-                f"{full - lo - hi + bound - 1} (x has shape {x_shape})"
+                f"{full - lo - hi + bound - 1} (x has shape {x_shape}); ONNX's output_shape, which may be any, is "
+                "padding=convpp.conventions.onnx_transpose_padding(output_shape, x.shape, w.shape, strides=stride)"
             )
         extent = full + extra[axis] - lo - hi
         if extent < 1 or spatial[axis] == 0:

@@ -74,6 +74,8 @@ def as_array(value: Any, argument: str) -> Array:
         raise
     except Exception as error:
         hint = f" (use {argument}.detach())" if attribute(value, "requires_grad") is True else ""
+        if "BFloat16" in str(error):  # of PyTorch, which has no NumPy array of it
+            hint = f" (use {argument}.float())"
         raise DTypeError(f"{argument} is not an array: {error}{hint}") from error
     if is_masked(array) or is_masked(value, array.ndim):
         from convpp._call.guesses import arrays

@@ -89,8 +89,8 @@ def of_masked(value: Any, argument: str) -> str:
 
 
 def looks_like_picture(shape: tuple[int, ...]) -> bool:
-    """(H, W, C) of few channels."""
-    return len(shape) == 3 and shape[2] in PICTURE_CHANNELS and min(shape[:2]) > max(PICTURE_CHANNELS)
+    """(H, W, C) or (N, H, W, C) of few channels."""
+    return len(shape) in (3, 4) and shape[-1] in PICTURE_CHANNELS and min(shape[-3:-1]) > max(PICTURE_CHANNELS)
 
 
 def _cast(value: Any, argument: str, dtype: str) -> str:
@@ -114,6 +114,10 @@ def _some(array: Array) -> Iterable[Any]:
 
 
 def _of_integers(value: Any, array: Array, argument: str) -> str:
+    if isinstance(value, bool):
+        return ": expected an array" + (", or None for no bias" if argument == "bias" else "")
+    if isinstance(value, tuple) and array.ndim == 1 and len(value) in (3, 4, 5) and argument != "bias":
+        return ": a shape comes last, conv_input_grad(dy, w, x_shape) and conv_weight_grad(dy, x, w_shape)"
     small = array.dtype.itemsize <= 2
     cast = _cast(value, argument, "float32" if small else "float64")
     if not small and array.dtype.itemsize > 4:
@@ -122,9 +126,10 @@ def _of_integers(value: Any, array: Array, argument: str) -> str:
     else:
         exact = "which is exact"
     if argument == "x" and looks_like_picture(array.shape):
+        form, axes = ("a picture (H, W, C)", (0, 1)) if array.ndim == 3 else ("pictures (N, H, W, C)", (1, 2))
         return (
-            f': use {cast}, which is exact, and for a picture (H, W, C) layout="channels_last"; with a kernel '
-            "(R, S) for all channels: convpp.convolve(x, kernel, axes=(0, 1))"
+            f': use {cast}, {exact}, and for {form} layout="channels_last"; with a kernel (R, S) for all channels: '
+            f"convpp.convolve(x, kernel, axes={axes})"
         )
     return f": use {cast}, {exact}"
 

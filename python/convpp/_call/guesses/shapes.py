@@ -48,6 +48,9 @@ class Guess(NamedTuple):
 
 def of_shapes(x: Shape, w: Shape, options: Options, fits: Fits) -> str:
     """What was probably meant, as a sentence."""
+    if len(x) == len(w) > 2 and all(2 * n <= k for n, k in zip(x[2:], w[2:], strict=True)):
+        if _legal(fits, Guess(0, w, x, options, "")):
+            return ". Did you mean w and x in each other's place?"
     told = of_plain(x, w)
     if told and "axes=" in told[0]:  # a picture, whose last axis is no part of the plane
         return f". Did you mean {told[0]}?"
@@ -81,7 +84,7 @@ def _guesses(x: Shape, w: Shape, options: Options) -> Iterator[Guess]:
             for of_x in _of_x(x, rank, with_w.conv.channels_last):
                 for more in _options_of(of_x.shape, of_w.shape, with_w):
                     changes = [change for change in (layout, of_x, of_w, more) if change.words]
-                    if 0 < len(changes) <= _MOST_CHANGES:
+                    if 0 < len(changes) <= _MOST_CHANGES and not (of_w.options and more.options):
                         cost = sum(change.cost for change in changes) + _DOUBTFUL * looks_like_hwio(of_w.shape)
                         words = " with ".join(_told(change) for change in changes)
                         yield Guess(cost, of_x.shape, of_w.shape, _with(with_w, more.options), words)

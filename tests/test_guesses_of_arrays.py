@@ -297,6 +297,27 @@ def test_convolve_takes_the_picture() -> None:
     assert convolve(picture * (1 + 1j), np.ones((3, 3)), axes=(0, 1)).dtype.kind == "c"
 
 
+#: What may be left out, or is what it is by being left out.
+OPTIONAL = ("bias", "add", "x_dot", "w_dot", "bias_dot", "ddx", "ddw", "ddb", "y", "z")
+
+
+@pytest.mark.parametrize(("name", "argument"), [(n, a) for n, p in PLACES.items() for a in p.arrays])
+@pytest.mark.parametrize(
+    "wrong", [None, "a.png", b"bytes", {"a": 1.0}, {1.0}, PREPARED, LAYER, iter([1.0])], ids=lambda v: type(v).__name__
+)
+def test_what_is_no_array_is_called_by_its_name(name: str, argument: str, wrong: Any) -> None:
+    """In every place, as what the user passed, not as the array of objects that NumPy would make of it."""
+    place = PLACES[name]
+    if name.startswith(("gradcheck of", "adjoint_test of")) or (wrong is None and argument in OPTIONAL):
+        pytest.skip("the result of a user's function, or nothing")
+    if isinstance(wrong, convpp.PreparedWeights) and name == "conv" and argument == "w":
+        pytest.skip("there they belong")
+    message = message_of(lambda: place.call(place.arrays | {argument: wrong}), convpp.DTypeError)
+    given = "None" if wrong is None else "the text" if isinstance(wrong, (str, bytes)) else f"a {type(wrong).__name__}"
+    assert message.startswith(f"{argument} is {given}")
+    assert ", expected an array" in message
+
+
 def test_other_slips() -> None:
     x, w = np.ones((1, 3)), np.ones((1, 1, 2))
     assert message_of(lambda: conv(x, w, True), convpp.DTypeError).endswith("expected an array, or None for no bias")

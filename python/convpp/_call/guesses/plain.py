@@ -6,6 +6,7 @@ Next: ``shapes.py``, ``../planning.py``.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from convpp._call.options import Options, TransposeOptions
 
 Shape = tuple[int, ...]
 
-_PACKAGE = str(Path(__file__).parents[2])
+_PACKAGE = f"{Path(__file__).parents[2]}{os.sep}"
 
 
 def of_plain(x: Shape, w: Shape) -> list[str]:

@@ -24,7 +24,7 @@ _MEANT: dict[str, dict[str, str]] = {
         **_all("nhwc ndhwc nwc nlc ntc bhwc hwc dhwc wc last channel_last nhwgc", _LAST),
         **_all("nchw ncdhw ncw ncl nct bchw chw cdhw cw first channel_first ngchw", _FIRST),
     },
-    "padding": {"same_upper": "same", "none": "valid", "notset": "0"},
+    "padding": {"same_upper": "same", "none": "valid"},
     "padding_mode": {
         **_all("zero constant fill none grid_constant border_constant", "zeros"),
         **_all(
@@ -116,14 +116,13 @@ def of_name(value: Any, argument: str, choices: Iterable[str]) -> str:
         return f": did you mean padding={word!r}? It says how much, padding_mode what it holds"
     if argument == "padding" and (mode := _mode(word)):
         return f": did you mean padding_mode={mode!r}? It says what padding holds, padding how much"
-    meant = _MEANT.get(argument, {}).get(word)
-    if meant is None:
-        meant = next((name for name in names if _plain(name) == word), None)
-    if meant is None:
-        meant = next(iter(difflib.get_close_matches(word, names, 1)), None)
-    if meant is None or (meant not in names and meant != "0"):
-        return ""
-    return f": did you mean {meant if meant == '0' else repr(meant)}?"
+    if argument == "padding" and word == "notset":
+        return ": did you mean 0?"
+    known = (_MEANT.get(argument, {}).get(word), *(name for name in names if _plain(name) == word))
+    borders = _MEANT["padding_mode"].get(word) if argument == "boundary" else None
+    guesses = (*known, borders, *difflib.get_close_matches(word, names, 1))
+    meant = next((name for name in guesses if name in names), None)
+    return f": did you mean {meant!r}?" if meant else ""
 
 
 def _mode(word: str) -> str | None:

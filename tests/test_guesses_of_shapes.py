@@ -67,7 +67,13 @@ CASES = {
     "RGBA": Case(
         np.concatenate([LAST, LAST[..., :1]], -1), W, ["x[..., :3]"], lambda: last(conv(X, W)), layout="channels_last"
     ),
-    "exchanged": Case(W, X, ["w and x in each other's place"], lambda: conv(X, W)),
+    "exchanged": Case(W, X, ['padding="same"', "w and x in each other's place"], lambda: conv(X, W)),
+    "a kernel longer than x": Case(
+        X[:, :, :2, :2],
+        W[:, :, :2, :2].repeat(3, -1).repeat(3, -2),
+        ['padding="same"', "w and x in each other's place"],
+        lambda: conv(X[:, :, :2, :2], W[:, :, :2, :2].repeat(3, -1).repeat(3, -2), padding="same"),
+    ),
     "RGBA, channels first": Case(np.concatenate([X, X[:, :1]], 1), W, ["x[:, :3]"], lambda: conv(X, W)),
     "kernels for an image": Case(GREY, W[:, 0], ["x[None]"], lambda: conv(GREY[None], W[:, :1])),
     "depthwise": Case(X, DEPTHWISE, ["groups=3"], lambda: conv(X, DEPTHWISE, groups=3)),

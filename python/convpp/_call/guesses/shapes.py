@@ -50,7 +50,9 @@ def of_shapes(x: Shape, w: Shape, options: Options, fits: Fits) -> str:
     """What was probably meant, as a sentence."""
     longer = len(x) == len(w) > 2 and all(2 * n <= k for n, k in zip(x[2:], w[2:], strict=True))
     if longer and _legal(fits, Guess(0, w, x, options, "")):
-        return ". Did you mean w and x in each other's place?"
+        same = _with(options, {"padding": "same"})
+        padded = 'padding="same", or ' if _legal(fits, Guess(0, x, w, same, "")) else ""
+        return f". Did you mean {padded}w and x in each other's place?"
     told = of_plain(x, w)
     if told and "axes=" in told[0]:  # a picture, whose last axis is no part of the plane
         return f". Did you mean {told[0]}?"

@@ -17,7 +17,12 @@ import convpp
 from convpp import conventions, testing
 
 MODULES = (convpp, testing, conventions)
-PUBLIC = {f"{module.__name__}.{name}": getattr(module, name) for module in MODULES for name in module.__all__}
+PUBLIC = {
+    f"{module.__name__}.{name}": value
+    for module in MODULES
+    for name in module.__all__
+    if not inspect.ismodule(value := getattr(module, name))
+}
 FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
 METHODS = {
     f"{layer.__name__}.{name}": getattr(layer, name)

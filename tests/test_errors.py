@@ -138,12 +138,15 @@ def test_an_array_in_place_of_its_shape_is_not_printed() -> None:
     x, w = np.ones((2, 3, 9, 9)), np.ones((5, 3, 3, 3))
     dy = convpp.conv(x, w)
     for wrong, name, shape in (
-        (lambda: convpp.conv_input_grad(dy, w, x), "x_shape", "(2, 3, 9, 9)"),  # type: ignore[arg-type]
-        (lambda: convpp.conv_weight_grad(dy, x, w), "w_shape", "(5, 3, 3, 3)"),  # type: ignore[arg-type]
+        (lambda: convpp.conv_input_grad(dy, w, x), "x", "(2, 3, 9, 9)"),  # type: ignore[arg-type]
+        (lambda: convpp.conv_weight_grad(dy, x, w), "w", "(5, 3, 3, 3)"),  # type: ignore[arg-type]
     ):
-        with pytest.raises(ValueError, match=name) as caught:
+        with pytest.raises(ValueError, match=f"{name}_shape") as caught:
             wrong()
-        assert str(caught.value) == f"{name} is an array of shape {shape}, expected a shape (a tuple of integers)"
+        assert str(caught.value) == (
+            f"{name}_shape is an array of shape {shape}, expected a shape (a tuple of integers): did you mean "
+            f"{name}.shape?"
+        )
 
 
 def test_per_sample_filters_without_their_n() -> None:

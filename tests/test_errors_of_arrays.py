@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import convpp
-from geometry import Array
-from refusal import FUNCTIONS, PATTERN, PLAIN, arguments_of, every_function, forward_functions, refuse
+from geometry import Array, assert_same_bits
+from refusal import FUNCTIONS, PATTERN, PLAIN, arguments_of, call, every_function, forward_functions, refuse
 from scripts import succeed
 
 # ---------------------------------------------------------------- dtypes
@@ -20,19 +20,27 @@ from scripts import succeed
     "dtype", ["int8", "int32", "int64", "uint8", "bool", "complex64", "longdouble", "object", "U1", "M8[s]"]
 )
 def test_dtypes(name: str, dtype: str) -> None:
+    """What to do is said, too: test_guesses_of_arrays.py."""
     for argument, value in arguments_of(name).items():
         if argument != "out" and isinstance(value, np.ndarray):
             bad = np.zeros(value.shape, dtype)
-            words = (f"{argument} has dtype {bad.dtype}", "float32", f"{argument}.astype")
-            refuse(name, convpp.DTypeError, *words, **{argument: bad})
+            refuse(name, convpp.DTypeError, f"{argument} has dtype {bad.dtype}", "float32", **{argument: bad})
 
 
 @every_function
 def test_foreign_byte_order(name: str) -> None:
-    for argument, value in arguments_of(name).items():
+    """Read as any other, like files in FITS; not written."""
+    given = arguments_of(name)
+    expected = call(name, given).copy()
+    for argument, value in given.items():
         if isinstance(value, np.ndarray):
-            bad = value.astype(value.dtype.newbyteorder())
-            refuse(name, convpp.DTypeError, argument, bad.dtype.str, **{argument: bad})
+            foreign = value.astype(value.dtype.newbyteorder())
+            if argument == "out":
+                refuse(name, convpp.DTypeError, argument, foreign.dtype.str, **{argument: foreign})
+            else:
+                assert_same_bits(call(name, given | {argument: foreign}), expected)
+    whole = np.ones(given["w" if "w" in given else "x"].shape, ">i4")
+    refuse(name, convpp.DTypeError, "dtype >i4", "astype(np.float64)", **{"w" if "w" in given else "x": whole})
 
 
 @forward_functions

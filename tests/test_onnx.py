@@ -56,9 +56,15 @@ def run(node: Any, x: Array, w: Array, bias: Array | None = None) -> Array:
         assert math.prod(y.shape) > 0
         return y
     if "output_shape" in attributes:
-        # output_padding only says how ONNX would split a crop; the extent asked for decides.
-        attributes.pop("output_padding", None)
-        keywords["output_size"] = attributes.pop("output_shape")
+        keywords["padding"] = convpp.conventions.onnx_transpose_padding(
+            attributes.pop("output_shape"),
+            x.shape,
+            w.shape,
+            strides=keywords["stride"],
+            dilations=keywords["dilation"],
+            output_padding=attributes.pop("output_padding", 0),
+            auto_pad=auto_pad,
+        )
     keywords["output_padding"] = attributes.pop("output_padding", 0)
     assert not attributes, f"not an attribute of ConvTranspose: {attributes}"
     return convpp.conv_transpose(x, w, bias, **keywords)

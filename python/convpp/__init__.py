@@ -6,6 +6,7 @@ transposed namesakes (transposed.py), the layers (nn/), ``convpp.testing`` for t
 """
 
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from convpp import _core, _threadpoolctl
 from convpp.activation import activate, activation_grad
@@ -81,16 +82,23 @@ _threadpoolctl.register_when_imported()
 
 #: Modules that are part of the public API, imported when they are first asked for.
 _MODULES = ("conventions", "testing")
+__all__ += ["conventions", "testing"]
 
+if TYPE_CHECKING:  # who checks types sees what dir lists, and no more
+    from convpp import conventions as conventions
+    from convpp import testing as testing
+else:
 
-def __getattr__(name: str) -> ModuleType:
-    if name in _MODULES:
-        from importlib import import_module
+    def __getattr__(name: str) -> ModuleType:
+        if name in _MODULES:
+            from importlib import import_module
 
-        return import_module(f"convpp.{name}")
-    raise AttributeError(f"module 'convpp' has no attribute {name!r}")
+            return import_module(f"convpp.{name}")
+        from convpp._call.guesses import words
+
+        raise AttributeError(f"module 'convpp' has no attribute {name!r}{words.of_attribute(name)}")
 
 
 def __dir__() -> list[str]:
     """The public API, and nothing else."""
-    return sorted([*__all__, *_MODULES])
+    return sorted(__all__)

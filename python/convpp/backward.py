@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, entries, flag, shown, wrong_dy
-from convpp._call.geometry import geometry_of
+from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, entries, flag, shown
+from convpp._call.geometry import geometry_of, wrong_dy
 from convpp._call.options import Options, conv_options, transpose_options
 from convpp._call.run import Passes
 from convpp._call.validation import Array, as_float, check_out, common_dtype
@@ -175,7 +175,7 @@ def _backward(
     own_filters = options.conv.per_sample and w.ndim > x.ndim  # filters for each sample; the bias is shared
     geometry = geometry_of(x.shape, w.shape, options.with_per_sample(own_filters))
     if dy.shape != geometry.result_shape:
-        raise wrong_dy(dy.shape, geometry.result_shape, x.shape, w.shape)
+        raise wrong_dy(dy.shape, geometry.result_shape, x.shape, w.shape, geometry.options)
     batched = geometry.batch is not None
     apart = options.conv.per_sample and not own_filters  # dw and db are not summed over the samples
     if apart and not batched:
@@ -238,5 +238,8 @@ def _wanted(needs: Any) -> tuple[str, ...]:
     wanted = (needs,) if listed is None else listed
     for name in wanted:
         if not isinstance(name, str) or name not in NEEDS:
-            raise ValueError(f"needs is {shown(needs)}, expected any of {', '.join(NEEDS)}")
+            from convpp._call.guesses import words
+
+            meant = words.of_name(name, "needs", NEEDS)
+            raise ValueError(f"needs is {shown(needs)}, expected any of {', '.join(NEEDS)}{meant}")
     return wanted

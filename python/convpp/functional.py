@@ -35,8 +35,8 @@ from convpp._call.arguments import (
     flag,
     shape,
     shape_of_weights,
-    wrong_dy,
 )
+from convpp._call.geometry import wrong_dy
 from convpp._call.options import conv_options
 from convpp._call.planning import PLANS
 from convpp._call.run import Passes, run
@@ -73,7 +73,7 @@ def conv(
     ----------
     x : (N, C, \\*spatial), or (C, \\*spatial) for one sample
         float32, float64, float16 or bfloat16 (of ``ml_dtypes``); with ``layout="channels_last"``: (N, \\*spatial, C).
-        Any strides and alignment are right; a C-contiguous array is not copied.
+        Any strides, alignment and byte order are right; a C-contiguous array is not copied.
     w : (K, C/groups, \\*kernel)
         The filters, in either layout.  The number of spatial axes is ``w.ndim - 2``.
         With ``per_sample=True``: (N, K, C/groups, \\*kernel), a set of filters for each sample.
@@ -212,7 +212,7 @@ def conv_input_grad(
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     planned = PLANS["input_grad", dtype, shape(x_shape, "x_shape"), w.shape, options]
     if dy.shape != planned.y_shape:
-        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)
+        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape, options)
     return run(planned, dy, w, None, planned.x_shape, out, accumulate, threads)
 
 
@@ -274,7 +274,7 @@ def conv_weight_grad(
     w_shape = shape_of_weights(w_shape, x.shape, per_sample) if per_sample else shape(w_shape, "w_shape")
     planned = PLANS["weight_grad", dtype, x.shape, w_shape, options]
     if dy.shape != planned.y_shape:
-        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape)
+        raise wrong_dy(dy.shape, planned.y_shape, planned.x_shape, planned.w_shape, options)
     return run(planned, dy, x, None, planned.w_shape, out, accumulate, threads)
 
 
@@ -325,7 +325,8 @@ def conv_bias_grad(
         raise ValueError("per_sample is True, expected batched=True with it: the samples of an N axis")
     if dy.ndim - 1 - lead not in (1, 2, 3):
         form = "(N, K, *out)" if batched else "(K, *out)"
-        raise ShapeError(f"dy has shape {dy.shape}, expected {form} with 1, 2 or 3 spatial axes")
+        meant = f": did you mean batched={not lead}?" if dy.ndim in (2, 5) else ""
+        raise ShapeError(f"dy has shape {dy.shape}, expected {form} with 1, 2 or 3 spatial axes{meant}")
     batch = dy.shape[0] if lead else 1
     channels = dy.shape[-1] if last else dy.shape[lead]
     spatial = dy.shape[lead:-1] if last else dy.shape[lead + 1 :]

@@ -101,7 +101,10 @@ class PreparedWeights:
             raise ValueError(f"algorithm is {algorithm!r}, expected {self.algorithm!r}, which w was prepared for")
         x = self._plain(x, "x")
         if x.shape != self.x_shape:
-            raise ShapeError(f"x has shape {x.shape}, expected {self.x_shape}, which w was prepared for")
+            from convpp._call.guesses import shapes
+
+            meant = shapes.of_result(x.shape, self.x_shape, "x") or ": prepare_weights(w, x.shape) is for this one"
+            raise ShapeError(f"x has shape {x.shape}, expected {self.x_shape}, which w was prepared for{meant}")
         if bias is not None:
             bias = self._plain(bias, "bias")
             check_shape(bias.shape, (self._planned.geometry.out_channels,), "bias", "(K,), one for each filter")
@@ -113,7 +116,10 @@ class PreparedWeights:
     def _plain(self, value: npt.ArrayLike, argument: str) -> Array:
         array = as_float(value, argument)
         if array.dtype != self.dtype:
-            raise DTypeError(f"{argument} has dtype {array.dtype}, expected {self.dtype}, which w was prepared in")
+            raise DTypeError(
+                f"{argument} has dtype {array.dtype}, expected {self.dtype}, which w was prepared in: use "
+                f"{argument}.astype({self.dtype.name!r})"
+            )
         return plain(array, array.dtype)
 
 

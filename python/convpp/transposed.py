@@ -18,7 +18,8 @@ from collections.abc import Iterable
 
 import numpy.typing as npt
 
-from convpp._call.arguments import Activation, Layout, Padding, PerAxis, check_shape, shape, shape_of_weights, wrong_dy
+from convpp._call.arguments import Activation, Layout, Padding, PerAxis, check_shape, shape, shape_of_weights
+from convpp._call.geometry import wrong_dy
 from convpp._call.options import conv_options, transpose_options
 from convpp._call.planning import PLANS
 from convpp._call.run import Passes, run
@@ -159,7 +160,7 @@ def conv_transpose_input_grad(
     options = transpose_options(shared, output_padding, output_size, padding_mode)
     planned = PLANS["forward", dtype, shape(x_shape, "x_shape"), w.shape, options]
     if dy.shape != planned.x_shape:
-        raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape)
+        raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape, options)
     return run(planned, dy, w, None, planned.y_shape, out, accumulate, threads)
 
 
@@ -222,7 +223,7 @@ def conv_transpose_weight_grad(
     w_shape = shape_of_weights(w_shape, x.shape, per_sample)
     planned = PLANS["weight_grad", dtype, x.shape, w_shape, options]
     if dy.shape != planned.x_shape:
-        raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape)
+        raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape, options)
     return run(planned, x, dy, None, planned.w_shape, out, accumulate, threads)
 
 

@@ -85,7 +85,9 @@ def as_int(value: Any, argument: str) -> int:
     except Exception:  # TypeError, or whatever an array of another library raises
         integer = None
     if integer is None:
-        raise ValueError(f"{argument} is {shown(value)}, expected an integer")
+        from convpp._call.guesses import words
+
+        raise ValueError(f"{argument} is {shown(value)}, expected an integer{words.of_integer(value, argument)}")
     return check_bits(integer, argument)
 
 
@@ -111,7 +113,10 @@ def pads(value: Any) -> Pads:
     """A name, an int, a tuple of ints or a tuple of pairs."""
     if isinstance(value, str):
         if value not in PADDINGS:
-            raise ValueError(f"padding is {shown(value)}, expected an integer or one of {', '.join(PADDINGS)}")
+            from convpp._call.guesses import words
+
+            meant = words.of_padding(value, PADDINGS)
+            raise ValueError(f"padding is {shown(value)}, expected an integer or one of {', '.join(PADDINGS)}{meant}")
         return str(value)
     listed = entries(value, "padding")
     if listed is None:
@@ -130,7 +135,8 @@ def shape(value: Any, argument: str) -> Shape:
         return value
     if isinstance(ndim := attribute(value, "ndim"), int) and ndim > 1:  # whose elements would be a long message
         given = shown(attribute(value, "shape"))
-        raise ValueError(f"{argument} is an array of shape {given}, expected a shape (a tuple of integers)")
+        meant = f": did you mean {argument.removesuffix('_shape')}.shape?" if argument.endswith("_shape") else ""
+        raise ValueError(f"{argument} is an array of shape {given}, expected a shape (a tuple of integers){meant}")
     listed = entries(value, argument)
     if listed is None:
         raise ValueError(f"{argument} is {shown(value)}, expected a shape (a tuple of integers)")
@@ -149,14 +155,19 @@ def flag(value: Any, argument: str) -> bool:
         return bool(value)
     if type(value).__name__ in ("bool", "bool_"):
         return bool(value)
-    raise ValueError(f"{argument} is {shown(value)}, expected True or False")
+    from convpp._call.guesses import words
+
+    raise ValueError(f"{argument} is {shown(value)}, expected True or False{words.of_flag(value, argument)}")
 
 
 def choice(value: Any, argument: str, choices: tuple[str, ...]) -> str:
     """One of some names."""
     if isinstance(value, str) and value in choices:
         return str(value)
-    raise ValueError(f"{argument} is {shown(value)}, expected one of {', '.join(choices)}")
+    from convpp._call.guesses import words
+
+    meant = words.of_name(value, argument, choices)
+    raise ValueError(f"{argument} is {shown(value)}, expected one of {', '.join(choices)}{meant}")
 
 
 def padding_modes(value: Any) -> Modes:
@@ -187,18 +198,19 @@ def check_activation(activation: Any) -> tuple[str, float, float] | None:
             if values[0] <= values[1]:
                 return ("clip", values[0], values[1])
             raise ValueError(f"activation is {shown(activation)}, expected ('clip', lo, hi) with lo <= hi")
+    from convpp._call.guesses import words
+
     names = ", ".join(map(repr, ACTIVATIONS))
     raise ValueError(
         f'activation is {shown(activation)}, expected None, {names}, ("leaky_relu", slope) or ("clip", lo, hi)'
+        f"{words.of_activation(activation, ACTIVATIONS)}"
     )
 
 
 def check_shape(actual: Shape, expected: Shape, argument: str, meaning: str) -> None:
     """The shape of an array whose shape follows from the others."""
     if actual != expected:
-        raise ShapeError(f"{argument} has shape {actual}, expected {expected} ({meaning})")
+        from convpp._call.guesses import shapes
 
-
-def wrong_dy(dy: Shape, y: Shape, x: Shape, w: Shape) -> ShapeError:
-    """The error for a dy that is not shaped like the output."""
-    return ShapeError(f"dy has shape {dy}, expected {y}: the output of x {x} with w {w}")
+        meant = shapes.of_result(actual, expected, argument)
+        raise ShapeError(f"{argument} has shape {actual}, expected {expected} ({meaning}){meant}")

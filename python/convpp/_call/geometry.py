@@ -29,6 +29,10 @@ GEOMETRIES_KEPT = 1024
 Pairs = tuple[tuple[int, int], ...]
 
 
+class MisfitError(ShapeError):
+    """Shapes that do not fit each other, though each is legal; ``geometry_of`` adds what was probably meant."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Extents of a convolution from x (N, C, \\*input) with w (K, C/groups, \\*kernel) to y (N, K, \\*output).
@@ -108,6 +112,24 @@ class Geometry:
 def geometry_of(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
     """The geometry of ``conv`` or ``conv_transpose`` on an x of this shape, and of their gradients."""
     _check_bits({"x_shape": x_shape, "w_shape": w_shape} | options.keywords())
+    try:
+        return _geometry(x_shape, w_shape, options)
+    except MisfitError as error:
+        from convpp._call.guesses import shapes
+
+        meant = shapes.of_shapes(x_shape, w_shape, options, _geometry)
+        raise ShapeError(f"{error}{meant}") from None
+
+
+def wrong_dy(dy: Shape, y: Shape, x: Shape, w: Shape, options: Options) -> ShapeError:
+    """The error for a dy that is not shaped like the output."""
+    from convpp._call.guesses import shapes
+
+    meant = shapes.of_dy(dy, y, x, w, options, _geometry)
+    return ShapeError(f"dy has shape {dy}, expected {y}: the output of x {x} with w {w}{meant}")
+
+
+def _geometry(x_shape: Shape, w_shape: Shape, options: Options) -> Geometry:
     if isinstance(options, TransposeOptions):
         geometry = _transpose_geometry(x_shape, w_shape, options)
     else:
@@ -138,19 +160,19 @@ def _conv_geometry(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Geom
     out_channels, per_group = w_shape[-rank - 2], w_shape[-rank - 1]
     _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
     if per_group * groups != channels:
-        raise ShapeError(
+        raise MisfitError(
             f"w has shape {w_shape}, so x must have C = {per_group} * groups = {per_group * groups} channels, "
             f"but x has shape {x_shape}: C = {channels}"
         )
-    strides = _axes(options.stride, rank, "stride", 1)
-    dilations = _axes(options.dilation, rank, "dilation", 1)
+    strides = axes_of(options.stride, rank, "stride", 1)
+    dilations = axes_of(options.dilation, rank, "dilation", 1)
     pairs = _conv_pads(options.padding, spatial, kernel, strides, dilations)
     modes = modes_of_axes(options.padding_mode, rank)
     output = []
     for axis, (extent, k, s, d, (lo, hi)) in enumerate(zip(spatial, kernel, strides, dilations, pairs, strict=True)):
         span = d * (k - 1) + 1
         if span > extent + lo + hi:
-            raise ShapeError(
+            raise MisfitError(
                 f"the kernel is longer than the padded input on spatial axis {axis}, expected at most as long: "
                 f"dilation * (kernel - 1) + 1 = {span}, input + padding = {extent} + {lo} + {hi} = {extent + lo + hi} "
                 f"(x has shape {x_shape}, w has shape {w_shape})"
@@ -175,15 +197,15 @@ def _transpose_geometry(x_shape: Shape, w_shape: Shape, options: TransposeOption
     kernel, batch, channels, spatial = _split(x_shape, w_shape, conv, "(N, C_in, C_out/groups, *kernel)")
     rank, groups = len(kernel), conv.groups
     if w_shape[-rank - 2] != channels:
-        raise ShapeError(
+        raise MisfitError(
             f"w has shape {w_shape} (C_in, C_out/groups, *kernel), so x must have {w_shape[-rank - 2]} channels, "
             f"but x has shape {x_shape}: C = {channels}"
         )
     out_channels = w_shape[-rank - 1] * groups
     _check_groups(groups, channels, out_channels, f"x of shape {x_shape} and w of shape {w_shape}")
-    strides = _axes(conv.stride, rank, "stride", 1)
-    dilations = _axes(conv.dilation, rank, "dilation", 1)
-    extra = list(_axes(options.output_padding, rank, "output_padding", 0))
+    strides = axes_of(conv.stride, rank, "stride", 1)
+    dilations = axes_of(conv.dilation, rank, "dilation", 1)
+    extra = list(axes_of(options.output_padding, rank, "output_padding", 0))
     if output_size is not None:
         if any(extra):
             raise ValueError(
@@ -212,7 +234,8 @@ def _transpose_geometry(x_shape: Shape, w_shape: Shape, options: TransposeOption
                 )
             raise ValueError(
                 f"output_size is {sizes[axis]} on spatial axis {axis}, expected {full - lo - hi} to "
-                f"{full - lo - hi + bound - 1} (x has shape {x_shape})"
+                f"{full - lo - hi + bound - 1} (x has shape {x_shape}); ONNX's output_shape, which may be any, is "
+                "padding=convpp.conventions.onnx_transpose_padding(output_shape, x.shape, w.shape, strides=stride)"
             )
         extent = full + extra[axis] - lo - hi
         if extent < 1 or spatial[axis] == 0:
@@ -232,7 +255,7 @@ def _kernel(w_shape: Shape, per_sample: bool) -> Shape:
     rank = len(w_shape) - 2 - per_sample
     if rank not in (1, 2, 3):
         form = "(N, K, C/groups, *kernel)" if per_sample else "(K, C/groups, *kernel)"
-        raise ShapeError(f"w has shape {w_shape}, expected {form} with 1, 2 or 3 kernel axes")
+        raise MisfitError(f"w has shape {w_shape}, expected {form} with 1, 2 or 3 kernel axes")
     kernel = w_shape[-rank:]
     if any(k < 1 for k in kernel):
         raise ShapeError(f"w has shape {w_shape}, expected kernel extents of 1 or more, got {kernel}")
@@ -252,7 +275,7 @@ def _split(
     if len(x_shape) not in (rank + 1, rank + 2):
         form = "(N, *spatial, C)" if options.channels_last else "(N, C, *spatial)"
         n = ", with its N in front: per_sample is True" if options.per_sample else ""
-        raise ShapeError(
+        raise MisfitError(
             f"x has shape {x_shape}, expected {form} with {rank} spatial axes (w has shape {w_shape}{n}), "
             "with or without N"
         )
@@ -260,7 +283,7 @@ def _split(
         raise ShapeError(f"x has shape {x_shape}, expected extents of 0 or more")
     batch = x_shape[0] if len(x_shape) == rank + 2 else None
     if options.per_sample and (batch is None or batch != w_shape[0]):
-        raise ShapeError(
+        raise MisfitError(
             f"w has shape {w_shape}, expected {form_of_w} with the N of x, whose shape is {x_shape}: "
             "per_sample means a set of weights for each sample"
         )
@@ -273,7 +296,10 @@ def _check_groups(groups: int, channels: int, out_channels: int, given: str) -> 
     if groups < 1:
         raise ValueError(f"groups is {groups}, expected 1 or more")
     if channels % groups or out_channels % groups:
-        raise ShapeError(f"groups is {groups}, expected a divisor of both channel counts of {given}")
+        raise MisfitError(
+            f"groups is {groups}, expected a divisor of the channels of x and of the filters: C = {channels} and "
+            f"K = {out_channels} are to be multiples of it ({given})"
+        )
 
 
 def _for_axes(value: Any, rank: int, argument: str, forms: str) -> tuple[Any, ...]:
@@ -282,11 +308,15 @@ def _for_axes(value: Any, rank: int, argument: str, forms: str) -> tuple[Any, ..
     if len(values) == 1:
         values *= rank
     if len(values) != rank:
-        raise ValueError(f"{argument} is {value}, expected {forms} (one for each axis)")
+        from convpp._call.guesses import words
+
+        meant = words.of_entries(value, rank, argument)
+        raise ValueError(f"{argument} is {value}, expected {forms} (one for each axis){meant}")
     return values
 
 
-def _axes(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
+def axes_of(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
+    """An integer for each axis."""
     values = _for_axes(value, rank, argument, f"an integer or {rank} integers")
     for v in values:
         if v < lowest:

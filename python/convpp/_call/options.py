@@ -121,7 +121,7 @@ def only_zeros(padding_mode: Any) -> None:
     if not isinstance(padding_mode, str) or padding_mode != "zeros":
         raise ValueError(
             f"padding_mode is {shown(padding_mode)}, expected 'zeros': padding crops the result of a transposed "
-            "convolution"
+            "convolution, and nothing is read beyond x"
         )
 
 

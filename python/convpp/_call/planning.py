@@ -63,7 +63,12 @@ class Plans(dict[Key, Planned]):
         """A new plan."""
         times_forgotten = self._times_forgotten
         pass_, dtype, x_shape, w_shape, options = key
-        planned = Planned(pass_, dtype, geometry_of(x_shape, w_shape, options))
+        geometry = geometry_of(x_shape, w_shape, options)
+        planned = Planned(pass_, dtype, geometry)
+        if w_shape[0] == w_shape[1] == w_shape[-2] != w_shape[-1] and len(w_shape) > 3:
+            from convpp._call.guesses import plain
+
+            plain.warn_of_order(w_shape, options)
         with self._lock:
             self.made += 1
             # A plan for settings that were changed meanwhile serves this call, and no other.

@@ -62,8 +62,9 @@ def operands(first: Any, second: Any, bias: Any, names: tuple[str, str]) -> tupl
 def as_array(value: Any, argument: str) -> Array:
     """``value`` as an array of any type: the door by which everything that users pass comes in.
 
-    A masked array is refused, whose mask would be lost without a word.  What cannot be converted is an error that names
-    the argument, whatever the conversion raised.
+    A masked array is refused, whose mask would be lost without a word, and so is what NumPy makes an object of: None,
+    a generator, prepared weights.  What cannot be converted is an error that names the argument, whatever the
+    conversion raised.
     """
     if type(value) is np.ndarray:
         return value
@@ -73,9 +74,17 @@ def as_array(value: Any, argument: str) -> Array:
         raise
     except Exception as error:
         hint = f" (use {argument}.detach())" if attribute(value, "requires_grad") is True else ""
+        if "BFloat16" in str(error):  # of PyTorch, which has no NumPy array of it
+            hint = f" (use {argument}.float())"
         raise DTypeError(f"{argument} is not an array: {error}{hint}") from error
     if is_masked(array) or is_masked(value, array.ndim):
-        raise DTypeError(f"{argument} is a masked array, expected a plain one: use {argument}.filled(0)")
+        from convpp._call.guesses import arrays
+
+        raise DTypeError(f"{argument} is a masked array, expected a plain one{arrays.of_masked(value, argument)}")
+    if array.ndim == 0 and array.dtype.kind in "OUS":
+        from convpp._call.guesses import arrays
+
+        raise DTypeError(f"{argument} is {arrays.of_value(value, argument)}")
     return np.asarray(array)
 
 
@@ -92,30 +101,34 @@ def is_masked(value: Any, depth: int = 0) -> bool:
 def as_real(value: Any, argument: str) -> npt.NDArray[np.float64]:
     """``value`` in float64: real numbers of any type, never strings, objects, or the real parts of complex ones."""
     array = as_array(value, argument)
-    check_real(array, FLOAT64, argument)
+    check_real(array, FLOAT64, argument, value)
     return array.astype(np.float64, copy=False)
 
 
-def check_real(array: Array, to: np.dtype[Any], argument: str) -> None:
-    """That the numbers of an array are of a kind that ``to`` can hold, if need be rounded."""
+def check_real(array: Array, to: np.dtype[Any], argument: str, value: Any = None) -> None:
+    """That the numbers of an array, made of ``value``, are of a kind that ``to`` can hold, if need be rounded."""
     # (Which casts bfloat16 has, NumPy does not say in every version.)
     given, real = (FLOAT32 if dtype.name in HALVES else dtype for dtype in (array.dtype, to))
     if given.kind not in "biuf" or not np.can_cast(given, real, "same_kind"):
-        raise DTypeError(f"{argument} has dtype {array.dtype}, expected real numbers")
+        from convpp._call.guesses import arrays
+
+        advice = arrays.of_dtype(array if value is None else value, array, argument, integers=True)
+        raise DTypeError(f"{argument} has dtype {array.dtype}, expected real numbers{advice}")
 
 
 def as_float(value: Any, argument: str) -> Array:
-    """``value`` as an array of one of the four types (no cast: the caller decides what to round)."""
+    """``value`` as an array of one of the four types (no cast: the caller decides what to round).
+
+    Numbers in the byte order of another machine are copied into ours, which is exact: so are FITS files.
+    """
     array = as_array(value, argument)
-    dtype = array.dtype
-    if not dtype.isnative:
-        raise DTypeError(
-            f"{argument} has dtype {dtype.str} (foreign byte order), expected native {_EXPECTED}: use "
-            f"{argument}.astype({argument}.dtype.newbyteorder('='))"
-        )
+    dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
     if dtype not in _NAMES and not _learned(dtype):
-        raise DTypeError(f"{argument} has dtype {dtype}, expected {_EXPECTED}: use {argument}.astype(np.float32)")
-    return array
+        from convpp._call.guesses import arrays
+
+        advice = arrays.of_dtype(value, array, argument)
+        raise DTypeError(f"{argument} has dtype {array.dtype}, expected {_EXPECTED}{advice}")
+    return array if array.dtype is dtype else array.astype(dtype)
 
 
 def common_dtype(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
@@ -160,7 +173,9 @@ def dtype_name(dtype: npt.DTypeLike) -> str:
     except Exception:  # TypeError, or whatever the dtype of another library raises
         name = dtype if isinstance(dtype, str) and len(dtype) < 100 else shown(dtype)
     if name not in NAMES:
-        raise DTypeError(f"dtype is {name}, expected {_EXPECTED}")
+        from convpp._call.guesses import words
+
+        raise DTypeError(f"dtype is {name}, expected {_EXPECTED}{words.of_name(name, 'dtype', NAMES)}")
     return name
 
 

@@ -7,7 +7,14 @@ Plain NumPy, any dtype.  PyTorch's and ONNX's weights are convpp's own and need 
 Next: ``weights.py``, ``arguments.py``; docs/conventions.md, where each call of these libraries stands beside convpp's.
 """
 
-from convpp.conventions.arguments import ndimage_arguments, onnx_padding, signal_arguments, torch_padding
+from convpp.conventions.arguments import (
+    ceil_padding,
+    ndimage_arguments,
+    onnx_padding,
+    onnx_transpose_padding,
+    signal_arguments,
+    torch_padding,
+)
 from convpp.conventions.weights import (
     from_depthwise,
     from_hwio,
@@ -22,6 +29,7 @@ from convpp.conventions.weights import (
 )
 
 __all__ = [
+    "ceil_padding",
     "from_depthwise",
     "from_hwio",
     "from_hwoi",
@@ -29,6 +37,7 @@ __all__ = [
     "from_ohwi",
     "ndimage_arguments",
     "onnx_padding",
+    "onnx_transpose_padding",
     "signal_arguments",
     "to_depthwise",
     "to_hwio",

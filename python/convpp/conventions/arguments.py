@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convpp._call.arguments import MOST_ENTRIES, as_int, choice, per_axis, shape, shown
+from convpp._call.arguments import MOST_ENTRIES, Padding, PerAxis, as_int, choice, pads, per_axis, shape, shown
+from convpp._call.geometry import axes_of, explicit_pads
+from convpp.errors import ShapeError
 
 _BOUNDARIES = {"fill": "zeros", "wrap": "circular", "symm": "symmetric"}
 #: np.pad's names for what ``scipy.ndimage`` calls differently; its "reflect" repeats the edge.
@@ -100,6 +102,120 @@ def onnx_padding(pads: Sequence[int] | None = None, auto_pad: str = "NOTSET") ->
         raise ValueError(f"pads is {shown(pads)}, expected two integers for each axis, and auto_pad='NOTSET'")
     axes = len(ends) // 2
     return tuple(zip(ends[:axes], ends[axes:], strict=True))
+
+
+def onnx_transpose_padding(
+    output_shape: Sequence[int],
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    *,
+    strides: PerAxis = 1,
+    dilations: PerAxis = 1,
+    output_padding: PerAxis = 0,
+    auto_pad: str = "NOTSET",
+) -> tuple[tuple[int, int], ...]:
+    """``padding`` of ``conv_transpose`` for the attribute ``output_shape`` of ONNX's ConvTranspose.
+
+    ONNX crops the whole result to ``output_shape``: of
+    ``total = stride*(in-1) + output_padding + dilation*(k-1) + 1 - output_shape`` elements, ``total // 2`` behind, or
+    in front for SAME_UPPER.  (``output_size`` here, as in PyTorch, crops nothing more: it sets ``output_padding``.)
+
+    Parameters
+    ----------
+    output_shape : the spatial extents of the result
+    x_shape, w_shape : in full, channels first: (N, C_in, \\*spatial), (C_in, C_out/groups, \\*kernel)
+    strides, dilations, output_padding, auto_pad : ONNX's attributes
+        ``conv_transpose`` gets stride and dilation; output_padding is in the result already.
+
+    Returns
+    -------
+    a (lo, hi) pair for each axis; hi is negative where ONNX appends to the result
+
+    Raises
+    ------
+    ShapeError : the shapes have other numbers of axes.
+    ValueError : an unknown name, or another number of entries.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> x, w = np.ones((1, 1, 3, 3)), np.ones((1, 2, 3, 3))
+    >>> padding = convpp.conventions.onnx_transpose_padding([6, 8], x.shape, w.shape, strides=(2, 3))
+    >>> padding
+    ((1, 0), (1, 0))
+    >>> convpp.conv_transpose(x, w, stride=(2, 3), padding=padding).shape
+    (1, 2, 6, 8)
+    """
+    choice(auto_pad, "auto_pad", ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"))
+    wanted, of_x, of_w = shape(output_shape, "output_shape"), shape(x_shape, "x_shape"), shape(w_shape, "w_shape")
+    rank = len(of_w) - 2
+    if rank < 1 or len(of_x) not in (rank + 1, rank + 2) or len(wanted) != rank:
+        raise ShapeError(
+            f"output_shape is {wanted}, x_shape {of_x} and w_shape {of_w}, expected the spatial extents of "
+            "(N, C_in, *spatial) and (C_in, C_out/groups, *kernel)"
+        )
+    pairs = []
+    given = (
+        axes_of(per_axis(strides, "strides"), rank, "strides", 1),
+        axes_of(per_axis(dilations, "dilations"), rank, "dilations", 1),
+        axes_of(per_axis(output_padding, "output_padding"), rank, "output_padding", 0),
+    )
+    for out, extent, k, s, d, more in zip(wanted, of_x[-rank:], of_w[-rank:], *given, strict=True):
+        full = s * (extent - 1) + d * (k - 1) + 1
+        total = max(full + more - out, 0)
+        lo = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+        pairs.append((lo, full - out - lo))
+    return tuple(pairs)
+
+
+def ceil_padding(
+    spatial: Sequence[int], kernel: Sequence[int], stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1
+) -> tuple[tuple[int, int], ...]:
+    """``padding`` that rounds the number of outputs up: ``ceil_mode=True`` of PyTorch's and ONNX's pooling.
+
+    ``out = ceil((in + lo + hi - dilation*(k-1) - 1) / stride) + 1``, less one where the last window would begin behind
+    the input: hi grows until the last window has room.
+
+    Parameters
+    ----------
+    spatial, kernel : spatial extents of x and of w, ``x.shape[2:]`` and ``w.shape[2:]``
+    stride, dilation : int, or one for each axis
+    padding : int, one for each axis, or a (lo, hi) pair for each axis
+
+    Returns
+    -------
+    a (lo, hi) pair for each axis, for ``padding=``
+
+    Raises
+    ------
+    ValueError : a name as padding, or another number of entries.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convpp
+    >>> x, w = np.ones((1, 1, 6)), np.ones((1, 1, 3))
+    >>> convpp.conv(x, w, stride=2)
+    array([[[3., 3.]]])
+    >>> convpp.conv(x, w, stride=2, padding=convpp.conventions.ceil_padding((6,), (3,), stride=2))
+    array([[[3., 3., 2.]]])
+    """
+    extents, taps = shape(spatial, "spatial"), shape(kernel, "kernel")
+    rank = len(taps)
+    if not rank or len(extents) != rank:
+        raise ValueError(f"spatial is {extents} and kernel is {taps}, expected as many extents of both")
+    given = pads(padding)
+    if isinstance(given, str):
+        raise ValueError(f"padding is {given!r}, expected numbers: a name rounds by itself")
+    strides = axes_of(per_axis(stride, "stride"), rank, "stride", 1)
+    dilations = axes_of(per_axis(dilation, "dilation"), rank, "dilation", 1)
+    pairs = []
+    for n, k, s, d, (lo, hi) in zip(extents, taps, strides, dilations, explicit_pads(given, rank), strict=True):
+        span = d * (k - 1) + 1
+        last = -(-(n + lo + hi - span) // s) * s  # where the last window begins
+        pairs.append((lo, max(hi, last + span - n - lo) if 0 <= last < n + lo else hi))
+    return tuple(pairs)
 
 
 def signal_arguments(function: str, mode: str, boundary: str = "fill") -> dict[str, Any]:

@@ -237,9 +237,11 @@ class Layer(WeightAndBias, ABC):
         given = per_axis(value, argument)
         values = (given,) * cls._rank if isinstance(given, int) else given
         if len(values) != cls._rank or min(values) < least:
-            raise ShapeError(
-                f"{argument} is {shown(value)}, expected an integer or {cls._rank} integers, each {least} or more"
-            )
+            from convpp._call.guesses import words
+
+            meant = words.of_layer(values, cls.__name__, argument) or words.of_entries(values, cls._rank, argument)
+            expected = f"an integer or {cls._rank} integers, each {least} or more"
+            raise ShapeError(f"{argument} is {shown(value)}, expected {expected}{meant}")
         return values
 
 

@@ -116,19 +116,27 @@ class WeightAndBias:
         True
         """
         if not isinstance(state, Mapping):
-            raise ValueError(f"state is a {type(state).__name__}, expected a mapping of names to arrays")
+            pair = isinstance(state, (list, tuple)) and len(state) == len(self.parameters())
+            meant = ": did you mean dict(zip(('weight', 'bias'), state))?" if pair else ""
+            raise ValueError(f"state is a {type(state).__name__}, expected a mapping of names to arrays{meant}")
         parameters = self._named_parameters()
         missing, unknown = [n for n in parameters if n not in state], [n for n in state if n not in parameters]
         if missing or unknown:
+            from convpp._call.guesses import words
+
+            meant = words.of_state(state, parameters, "Transpose" in type(self).__name__)
             raise KeyError(
                 f"{type(self).__name__} has the parameters {list(parameters)}, got {list(state)}: "
-                f"missing {missing}, unknown {unknown}"
+                f"missing {missing}, unknown {unknown}{meant}"
             )
         arrays = {name: _array(state[name], name) for name in parameters}
         for name, parameter in parameters.items():
             array = arrays[name]
             if array.shape != parameter.shape:
-                raise ShapeError(f"{name} has shape {array.shape}, expected {parameter.shape}")
+                from convpp._call.guesses import shapes
+
+                meant = shapes.of_parameter(array.shape, parameter.shape, name)
+                raise ShapeError(f"{name} has shape {array.shape}, expected {parameter.shape}{meant}")
             check_real(array, parameter.dtype, name)
         for name, parameter in parameters.items():
             parameter[...] = arrays[name]

@@ -165,8 +165,8 @@ CASES = {
 }
 
 
-#: Of all functions that compute in real numbers: those of plain arrays take complex ones.  (What gradcheck is given as a
-#: result says what to do with the function instead.)
+#: Of all functions that compute in real numbers: those of plain arrays take complex ones.  (What gradcheck is given as
+#: a result says what to do with the function instead.)
 OTHERS = ("gradcheck of a result", "convolve", "correlate")
 COMPUTING = {n: p for n, p in PLACES.items() if not p.any_dtype and not n.startswith(OTHERS)}
 every_array = pytest.mark.parametrize(("name", "argument"), [(n, a) for n, p in COMPUTING.items() for a in p.arrays])

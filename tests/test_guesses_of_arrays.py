@@ -165,8 +165,10 @@ CASES = {
 }
 
 
-#: Of all functions that compute.  (What gradcheck is given as a result says what to do with the function instead.)
-COMPUTING = {n: p for n, p in PLACES.items() if not p.any_dtype and n != "gradcheck of a result"}
+#: Of all functions that compute in real numbers: those of plain arrays take complex ones.  (What gradcheck is given as
+#: a result says what to do with the function instead.)
+OTHERS = ("gradcheck of a result", "convolve", "correlate")
+COMPUTING = {n: p for n, p in PLACES.items() if not p.any_dtype and not n.startswith(OTHERS)}
 every_array = pytest.mark.parametrize(("name", "argument"), [(n, a) for n, p in COMPUTING.items() for a in p.arrays])
 
 
@@ -298,7 +300,7 @@ def test_convolve_takes_the_picture() -> None:
 
 
 #: What may be left out, or is what it is by being left out.
-OPTIONAL = ("bias", "add", "x_dot", "w_dot", "bias_dot", "ddx", "ddw", "ddb", "y", "z")
+OPTIONAL = ("bias", "add", "x_dot", "w_dot", "bias_dot", "ddx", "ddw", "ddb", "y", "z", "kernel", "kernels")
 
 
 @pytest.mark.parametrize(("name", "argument"), [(n, a) for n, p in PLACES.items() for a in p.arrays])

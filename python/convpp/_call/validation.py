@@ -122,13 +122,14 @@ def as_float(value: Any, argument: str) -> Array:
     Numbers in the byte order of another machine are copied into ours, which is exact: so are FITS files.
     """
     array = as_array(value, argument)
-    dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
-    if dtype not in _NAMES and not _learned(dtype):
+    dtype = array.dtype
+    native = dtype if dtype.isnative else dtype.newbyteorder("=")
+    if native not in _NAMES and not _learned(native):
         from convpp._call.guesses import arrays
 
         advice = arrays.of_dtype(value, array, argument)
-        raise DTypeError(f"{argument} has dtype {array.dtype}, expected {_EXPECTED}{advice}")
-    return array if array.dtype is dtype else array.astype(dtype)
+        raise DTypeError(f"{argument} has dtype {dtype}, expected {_EXPECTED}{advice}")
+    return array if native is dtype else array.astype(native)
 
 
 def common_dtype(*dtypes: np.dtype[Any]) -> np.dtype[Any]:

@@ -34,7 +34,7 @@ Everything = slice(None)
 
 @dataclass(frozen=True)
 class Work:
-    """What is computed: ``weights`` are (filters, channels/groups, \\*kernel), with (\\*batch) in front of their own."""
+    """What is computed: ``weights`` are (filters, channels/groups, \\*kernel), behind (\\*batch) for their own."""
 
     problem: Problem
     arithmetic: Arithmetic
@@ -109,7 +109,7 @@ def blocks_of(work: Work) -> Iterator[Block]:
 
 
 def extents_of_block(work: Work) -> Shape:
-    """Results of a block along the axes of the batch and the convolved ones: its last axes stay whole where they can."""
+    """Results of a block along the axes of the batch and the convolved ones: the last stay whole where they can."""
     problem = work.problem
     extents = [max(n, 1) for n in (*problem.batch, *problem.results)]
     batch = len(problem.batch)
@@ -148,7 +148,7 @@ def compute(work: Work, view: Array, y: Array, hidden: Array | None = None) -> N
 
 
 def differentiate(work: Work, view: Array, dy: Array, targets: Sequence[Array] | None, dw: Array | None) -> None:
-    """Adds the gradients: of a to ``targets`` (views in canonical order; two of a complex one), of the weights to dw."""
+    """Adds the gradients: of a to ``targets`` (in canonical order; two of a complex one), of the weights to dw."""
     problem, engine = work.problem, work.engine
     if 0 in dy.shape:
         return
@@ -222,10 +222,7 @@ def weights_of(problem: Problem, matrix: Matrix, real: np.dtype[Any]) -> Array:
     stacked = np.array([[[np.asarray(part, real) for part in row] for row in group] for group in matrix])
     # (groups, filters, channels, [kernels or *batch], *kernel)
     kernel = tuple(range(stacked.ndim - len(problem.axes), stacked.ndim))
-    if problem.own_kernels:
-        order = (*range(3, 3 + lead), 0, 1, 2, *kernel)
-    else:
-        order = (0, 3, 1, 2, *kernel)
+    order = (*range(3, 3 + lead), 0, 1, 2, *kernel) if problem.own_kernels else (0, 3, 1, 2, *kernel)
     arranged = stacked.transpose(order)
     channels = len(matrix[0][0])
     return np.ascontiguousarray(

@@ -1,6 +1,6 @@
 """The call of the engine for one block: correlation of what was gathered, without padding, and its gradients.
 
-In: x (N, channels, \\*positions, \\*trailing), weights, strides, dilations.   Out: y (N, filters, \\*results, \\*trailing).
+In: x (N, channels, \\*positions, trailing), weights, strides, dilations.   Out: y (N, filters, \\*results, trailing).
 Next: ``conv`` and its gradients (``functional.py``).
 
 The engine has 1 to 3 axes.  Of more, the taps of the leading ones become channels: x is then brought as its windows
@@ -28,7 +28,7 @@ MOST_AXES = 3
 
 @dataclass(frozen=True)
 class Engine:
-    """How blocks of one problem are computed; weights are (filters, channels/groups, \\*kernel), or those of a batch."""
+    """How blocks of a problem are computed; weights are (filters, channels/groups, \\*kernel), or those of a batch."""
 
     kernel: Shape
     stride: Shape

@@ -28,8 +28,8 @@ from convpp._call.validation import FLOAT32, FLOAT64, HALVES, Array, as_array, c
 from convpp.errors import DTypeError, ShapeError
 
 INT64 = np.dtype(np.int64)
-_COMPLEX = {FLOAT32: np.dtype(np.complex64), FLOAT64: np.dtype(np.complex128)}
-_REAL: dict[np.dtype[Any], np.dtype[Any]] = {both: real for real, both in _COMPLEX.items()}
+_COMPLEX: dict[np.dtype[Any], np.dtype[Any]] = {FLOAT32: np.dtype(np.complex64), FLOAT64: np.dtype(np.complex128)}
+_REAL: dict[np.dtype[Any], np.dtype[Any]] = dict(zip(_COMPLEX.values(), _COMPLEX, strict=True))
 
 
 @dataclass(frozen=True)

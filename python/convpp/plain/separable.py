@@ -43,7 +43,7 @@ class Factors:
         """
         axes = len(self.kernels)
         shape = list(x.shape)
-        taken = [i for i in range(axes) if len(self.kernels[i]) > 1 or engine.stride[i] > 1] or [axes - 1]
+        taken = [i for i in range(axes) if engine.stride[i] > 1 or not np.array_equal(self.kernels[i], [1])] or [0]
         for i in taken:
             kernel, stride, dilation = self.kernels[i], engine.stride[i], engine.dilation[i]
             count = (shape[2 + i] - dilation * (len(kernel) - 1) - 1) // stride + 1

@@ -61,8 +61,20 @@ class Work:
         """Those of a block."""
         if not self.problem.own_kernels:
             return self.weights
-        part = self.weights[batch]
-        return part.reshape(-1, *part.shape[self._lead :])
+        kernel = self.weights.shape[self._lead :]
+        part = np.broadcast_to(self.weights, (*self.problem.batch, *kernel))[batch]
+        return part.reshape(-1, *kernel)
+
+    def add_to_weights(self, dw: Array, batch: tuple[slice, ...], part: Array) -> None:
+        """Adds the gradient of the weights of a block to that of all."""
+        if not self.problem.own_kernels:
+            dw += part
+            return
+        lengths = (len(range(n)[s]) for s, n in zip(batch, self.problem.batch, strict=True))
+        shared = part.reshape(*lengths, *dw.shape[self._lead :])
+        inside = tuple(s if n > 1 else slice(None) for s, n in zip(batch, dw.shape, strict=False))
+        over = tuple(i for i in range(self._lead) if dw.shape[i] == 1)
+        dw[inside] += shared.sum(over, keepdims=True, dtype=dw.dtype)
 
     def planes_of(self, block: Array) -> list[Array]:
         """Views of (\\*batch, planes, ...)."""
@@ -171,11 +183,7 @@ def differentiate(work: Work, view: Array, dy: Array, targets: Sequence[Array] |
         )
         if dw is not None:
             shape = (n, *w_shape) if problem.own_kernels else w_shape
-            part = engine.weight_grad(flat, x, shape)
-            if problem.own_kernels:
-                dw[block.batch] += part.reshape(*samples, *w_shape)
-            else:
-                dw += part
+            work.add_to_weights(dw, block.batch, engine.weight_grad(flat, x, shape))
         if targets is not None:
             dx = engine.input_grad(flat, weights, x.shape).reshape(source.shape)
             parts = work.arithmetic.of_source(work.planes_of(dx), work.planes_of(source))
@@ -191,9 +199,10 @@ def _differentiate_whole(work: Work, view: Array, dy: Array, targets: Sequence[A
     problem, engine = work.problem, _padded(work)
     x = view.reshape(-1, 1, *(axis.extent for axis in problem.axes), problem.columns)
     flat = dy.reshape(x.shape[0], work.sums, *problem.results, problem.columns)
-    weights = work.weights_of((Everything,) * len(problem.batch))
+    everything = (Everything,) * len(problem.batch)
+    weights = work.weights_of(everything)
     if dw is not None:
-        dw += engine.weight_grad(flat, x, weights.shape).reshape(dw.shape)
+        work.add_to_weights(dw, everything, engine.weight_grad(flat, x, weights.shape))
     if targets is not None:
         target = targets[0]
         straight = target.flags.c_contiguous and target.dtype == work.real and target.size == x.size

@@ -131,7 +131,7 @@ def prepare(
         missing = Missing(None if hidden is None else problem.source(hidden), skip_nan, min_weight, options.fill_value)
         arithmetic = Normalised(problem.source(array), weights, own, kernel_axes, constant, missing, types.real, exact)
         algorithm = "direct" if exact else algorithm
-    elif types.result.kind == "c":
+    elif array.dtype.kind == "c" or w.dtype.kind == "c":
         arithmetic = Complex(problem.source(array), weights, constant)
     else:
         arithmetic = Real(problem.source(array), weights, constant.real)

@@ -29,6 +29,9 @@ from convpp.plain.separable import Factors
 #: What a block may take, its source and its results together: half of what a call may take beside its result.
 BLOCK_BYTES = 6 << 20
 
+#: What the engine takes for results of at most so many bytes is not asked for.
+SMALL_BYTES = 16 << 20
+
 Everything = slice(None)
 
 
@@ -146,9 +149,11 @@ def compute(work: Work, view: Array, y: Array, hidden: Array | None = None) -> N
         return
     if _whole(work, view, y):
         problem, engine = work.problem, _padded(work)
-        shape = (-1, 1, *(axis.extent for axis in problem.axes), problem.columns)
-        engine.forward(view.reshape(shape), work.weights_of((Everything,) * len(problem.batch)), out=y)
-        return
+        x = view.reshape(-1, 1, *(axis.extent for axis in problem.axes), problem.columns)
+        weights = work.weights_of((Everything,) * len(problem.batch))
+        if y.nbytes <= SMALL_BYTES or engine.workspace_bytes(x.shape, weights) <= BLOCK_BYTES:
+            engine.forward(x, weights, out=y)
+            return
     for block in blocks_of(work):
         target = y[(Everything, *block.where)]
         straight = work.arithmetic.plain() and target.dtype == work.real and not work.engine.leading

@@ -19,6 +19,7 @@ import numpy as np
 
 from convpp._call.arguments import Shape
 from convpp._call.validation import Array
+from convpp.explain import explain
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
 from convpp.plain.arguments import BOUNDARIES
 from convpp.plain.problem import TRAILING_AXIS
@@ -64,6 +65,12 @@ class Engine:
         target = None if out is None or self.leading else out.reshape(self._flat_result(windows.shape[0], w, results))
         y = conv(self._flat(windows), w, out=target, **self._options())
         return self._unwound(y, x, results)
+
+    def workspace_bytes(self, x_shape: Shape, weights: Array) -> int:
+        """What ``forward`` takes beside its result."""
+        w = self._filters(weights, x_shape[0])
+        plan = explain(self._flat_shape(x_shape), w.shape, dtype=w.dtype, **self._options())
+        return int(plan.workspace_bytes)
 
     def input_grad(self, dy: Array, weights: Array, x_shape: Shape, out: Array | None = None) -> Array:
         """The gradient of a block of x; ``out`` is its memory, in any shape, contiguous."""

@@ -104,6 +104,21 @@ class Block:
         return tuple(s.stop - s.start for s in self.batch)
 
 
+class Buffers:
+    """Memory that blocks take one after the other: new pages cost as much as what is computed in them."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Array] = {}
+
+    def take(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
+        """An array that is not filled; the one of this name is then over."""
+        size = math.prod(shape)
+        kept = self._kept.get(name)
+        if kept is None or kept.size < size:
+            kept = self._kept[name] = np.empty(size, dtype)
+        return kept[:size].reshape(shape)
+
+
 def blocks_of(work: Work) -> Iterator[Block]:
     """All blocks, in the order of the results."""
     problem = work.problem
@@ -154,11 +169,12 @@ def compute(work: Work, view: Array, y: Array, hidden: Array | None = None) -> N
         if y.nbytes <= SMALL_BYTES or engine.workspace_bytes(x.shape, weights) <= BLOCK_BYTES:
             engine.forward(x, weights, out=y)
             return
+    buffers = Buffers()
     for block in blocks_of(work):
         target = y[(Everything, *block.where)]
         straight = work.arithmetic.plain() and target.dtype == work.real and not work.engine.leading
         in_place = straight and _is_flat(target, len(block.batch))
-        sums = _sums(work, block, _source(work, block), target if in_place else None)
+        sums = _sums(work, block, _source(work, block, buffers), buffers, target if in_place else None)
         if not in_place:
             at = (Everything, *block.where)
             work.arithmetic.store(work.planes_of(sums), target, None if hidden is None else hidden[at])
@@ -174,12 +190,13 @@ def differentiate(work: Work, view: Array, dy: Array, targets: Sequence[Array] |
     if _whole(work, view, dy):
         _differentiate_whole(work, view, dy, targets, dw)
         return
+    buffers = Buffers()
     for block in blocks_of(work):
-        source = _source(work, block)
+        source = _source(work, block, buffers)
         given = dy[(Everything, *block.where)]
         samples, n = block.samples, math.prod(block.samples)
-        gradients = np.empty((*samples, work.sums, *given.shape[1 + batch :]), work.real)
-        sums = None if work.arithmetic.plain() else _sums(work, block, source, None)
+        gradients = buffers.take("gradients", (*samples, work.sums, *given.shape[1 + batch :]), work.real)
+        sums = None if work.arithmetic.plain() else _sums(work, block, source, buffers, None)
         work.arithmetic.start(given, [] if sums is None else work.planes_of(sums), work.planes_of(gradients))
         weights = work.weights_of(block.batch)
         x = source.reshape(n, work.planes, *source.shape[1 + batch : 1 + batch + len(problem.axes)], problem.columns)
@@ -244,10 +261,10 @@ def weights_of(problem: Problem, matrix: Matrix, real: np.dtype[Any]) -> Array:
     )
 
 
-def _source(work: Work, block: Block) -> Array:
+def _source(work: Work, block: Block, buffers: Buffers) -> Array:
     """(\\*batch, planes, \\*positions, \\*trailing)."""
     positions = tuple(reach.length for reach in block.reaches)
-    source = np.empty((*block.samples, work.planes, *positions, *work.problem.trailing), work.real)
+    source = buffers.take("source", (*block.samples, work.planes, *positions, *work.problem.trailing), work.real)
 
     def get(view: Array, target: Array, constant: Any) -> None:
         gather(view, block.reaches, block.batch, target, constant)
@@ -256,13 +273,16 @@ def _source(work: Work, block: Block) -> Array:
     return source
 
 
-def _sums(work: Work, block: Block, source: Array, out: Array | None) -> Array:
+def _sums(work: Work, block: Block, source: Array, buffers: Buffers, out: Array | None) -> Array:
     """(\\*batch, sums, \\*results, \\*trailing)."""
     problem, batch = work.problem, len(block.batch)
     n, axes = math.prod(block.samples), len(problem.axes)
     x = source.reshape(n, work.planes, *source.shape[1 + batch : 1 + batch + axes], problem.columns)
+    if out is None and not work.engine.leading:
+        results = tuple(s.stop - s.start for s in block.results)
+        out = buffers.take("sums", (n, work.sums, *results, problem.columns), work.real)
     if work.factors is not None:
-        sums = work.factors.apply(work.engine, x, out)
+        sums = work.factors.apply(work.engine, x, buffers.take, out)
     else:
         sums = work.engine.forward(x, work.weights_of(block.batch), out)
     return sums.reshape(*block.samples, work.sums, *sums.shape[2:-1], *problem.trailing)

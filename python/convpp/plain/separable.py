@@ -11,7 +11,7 @@ than the remainder, which must be a few units in the last place: max|kernel - pr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -30,13 +30,17 @@ UNITS = 8
 AUTO_TAPS = 48
 
 
+#: Memory by name, shape and type.
+Take = Callable[[str, Shape, np.dtype[Any]], Array]
+
+
 @dataclass(frozen=True)
 class Factors:
     """One kernel for each axis, turned as the whole one is, in the type that is computed in."""
 
     kernels: tuple[Array, ...]
 
-    def apply(self, engine: Engine, x: Array, out: Array | None = None) -> Array:
+    def apply(self, engine: Engine, x: Array, take: Take, out: Array | None = None) -> Array:
         """(N, planes, \\*results, trailing) from (N, planes, \\*positions, trailing), axis after axis.
 
         The first axes come first: they read more than they give, and spare the others that.
@@ -44,7 +48,7 @@ class Factors:
         axes = len(self.kernels)
         shape = list(x.shape)
         taken = [i for i in range(axes) if engine.stride[i] > 1 or not np.array_equal(self.kernels[i], [1])] or [0]
-        for i in taken:
+        for number, i in enumerate(taken):
             kernel, stride, dilation = self.kernels[i], engine.stride[i], engine.dilation[i]
             count = (shape[2 + i] - dilation * (len(kernel) - 1) - 1) // stride + 1
             last = i == axes - 1 and stride == 1 and engine.trailing < TRAILING_AXIS
@@ -56,7 +60,10 @@ class Factors:
             else:
                 lines, w = (before, 1, shape[2 + i], behind), kernel.reshape(1, 1, -1, 1)
                 strides, dilations, results = (stride, 1), (dilation, 1), (before, 1, count, behind)
-            target = out.reshape(results) if out is not None and i == taken[-1] else None
+            if out is not None and i == taken[-1]:
+                target = out.reshape(results)
+            else:
+                target = take(f"between {number % 2}", results, x.dtype)
             x = conv(
                 x.reshape(lines),
                 w,

@@ -77,7 +77,7 @@ class Whole:
                 for i in range(self._of_a.number)
                 for j in range(filters)
             ]
-            values = terms[0][0].astype(np.int64) if len(terms) == 1 else self._together(terms)
+            values = terms[0][0] if len(terms) == 1 else self._together(terms)
             self._check(values, target.dtype)
             target[kernel] = values
 

@@ -153,6 +153,15 @@ def test_separable(seed: int, boundary: Any) -> None:
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * np.abs(kernel).sum() * 9)
 
 
+def test_direct_sums_by_default_are_not_separated() -> None:
+    """Whole numbers whose factors are not whole."""
+    kernel = np.multiply.outer(np.arange(3.0, 10.0), np.arange(3.0, 10.0))
+    a = np.random.default_rng(0).integers(-999, 999, (40, 40)).astype(float)
+    with convpp.algorithm("direct"):
+        np.testing.assert_array_equal(convpp.convolve(a, kernel), reference(a, kernel, (0, 1)))
+    assert not convpp.convolve(a, np.zeros((9, 9)), method="separable").any()
+
+
 def test_what_is_no_product_is_not_separable(rng: np.random.Generator) -> None:
     a = whole(rng, (9, 9))
     with pytest.raises(ValueError, match="no product of 1-D kernels"):

@@ -110,6 +110,18 @@ def test_the_ends_of_the_range() -> None:
         convpp.convolve(pictures, [[-1]], dtype=np.uint16)
 
 
+def test_out_is_untouched_by_a_sum_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
+    out = np.full(100, 7, np.uint8)
+    a = np.zeros(100, np.uint8)
+    a[-1] = 200
+    with pytest.raises(ValueError, match="a sum is 400, which uint8"):
+        convpp.convolve(a, [1, 2, 0], mode="same", dtype=np.uint8, out=out)
+    np.testing.assert_array_equal(out, 7)
+    assert convpp.convolve(a, [0, 1, 0], mode="same", dtype=np.uint8, out=out) is out
+    np.testing.assert_array_equal(out, a)
+
+
 def test_sums_just_beyond_float32_are_exact() -> None:
     """2^24 + 1 has no float32."""
     a = np.full(3, 2**24 // 3 + 1, np.int32)

@@ -16,6 +16,7 @@ from convpp._call.validation import Array, delivered, result
 from convpp.plain.arguments import Boundary, Method, Mode, PerAxis
 from convpp.plain.blocks import compute
 from convpp.plain.prepare import Options, prepare
+from convpp.plain.whole import Whole
 
 Axes = SupportsIndex | Sequence[SupportsIndex]
 
@@ -178,7 +179,11 @@ def _run(a: Any, kernel: Any, kernels: Any, mask: Any, dtype: Any, out: Any, opt
     """What both functions do."""
     call = prepare(a, kernel, kernels, mask, dtype, options)
     problem = call.problem
-    target, copy_to = result(out, problem.result_shape, call.types.result, False, (call.a, call.kernel))
+    dtype = call.types.result
+    target, copy_to = result(out, problem.result_shape, dtype, False, (call.a, call.kernel))
+    arithmetic = call.work.arithmetic
+    if target is out and isinstance(arithmetic, Whole) and not arithmetic.fits(dtype):
+        target, copy_to = np.empty(problem.result_shape, dtype), target  # a sum that does not fit leaves out as it is
     hidden = np.zeros(problem.result_shape, bool) if call.masked else None
     seen = None if hidden is None else problem.result(hidden)
     compute(call.work, call.view, problem.result(target), seen)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from convpp._call.arguments import shown
+from convpp._call.default_algorithm import default_algorithm
 from convpp._call.validation import FLOAT32, HALVES, Array
 from convpp.errors import DTypeError, ShapeError
 from convpp.plain.arguments import METHODS, NANS, fraction, is_number, name_of
@@ -194,7 +195,8 @@ def _factors(
     if method == "auto":
         several = sum(axis.kernel > 1 for axis in axes) > 1
         wide = types.real.name not in HALVES and not types.whole
-        if not (alike and several and wide and _taps(problem) >= AUTO_TAPS):
+        free = default_algorithm() == "auto"  # who asks for direct sums by set_algorithm gets them
+        if not (alike and several and wide and free and _taps(problem) >= AUTO_TAPS):
             return None
     elif method != "separable":
         return None

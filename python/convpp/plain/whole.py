@@ -115,11 +115,16 @@ class Whole:
                     raise _too_large(exact, np.dtype(np.int64))
         return result
 
+    def fits(self, dtype: np.dtype[Any]) -> bool:
+        """Whether a type holds all results, whatever the elements are."""
+        low, high = limits(dtype)
+        return self.bound <= min(high, -low)
+
     def _check(self, values: Array, dtype: np.dtype[Any]) -> None:
         """That the results fit into a type."""
-        low, high = limits(dtype)
-        if self.bound <= min(high, -low if low else 0) or not values.size:
+        if self.fits(dtype) or not values.size:
             return
+        low, high = limits(dtype)
         least, most = int(values.min()), int(values.max())
         if least < low or most > high:
             raise _too_large(least if least < low else most, dtype)

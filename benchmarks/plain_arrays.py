@@ -11,22 +11,25 @@ turns in one process, and the results are compared.
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib
 import math
 import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results import markdown
+from results import Table, markdown
 
 import convpp
 
 Array = Any
 Call = Callable[[], Array]
+OTHERS = ("SciPy", "astropy", "OpenCV")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,16 @@ class Case:
     error: float
 
 
+@dataclass(frozen=True)
+class Time:
+    """Best seconds of a library in a case."""
+
+    case: str
+    library: str
+    threads: int
+    seconds: float
+
+
 def module(name: str) -> Any:
     """A library, or None where it is not installed."""
     try:
@@ -46,7 +59,7 @@ def module(name: str) -> Any:
         return None
 
 
-def cases(megapixels: float, threads: int | None) -> Iterator[Case]:
+def cases(megapixels: float, threads: int) -> Iterator[Case]:
     """Each in turn, so that one case's arrays are there at a time."""
     rng = np.random.default_rng(0)
     height, width = (int(math.sqrt(megapixels / 20) * side) for side in (4000, 5000))
@@ -54,7 +67,7 @@ def cases(megapixels: float, threads: int | None) -> Iterator[Case]:
     ndimage, signal = module("scipy.ndimage"), module("scipy.signal")
     astropy, cv2 = module("astropy.convolution"), module("cv2")
     if cv2 is not None:
-        cv2.setNumThreads(threads or convpp.get_num_threads())
+        cv2.setNumThreads(threads)
     kernel = convpp.gaussian(2.0).astype(np.float32)
     for layout, shape, axes in ("(H, W, 3)", (height, width, 3), (0, 1)), ("(3, H, W)", (3, height, width), (1, 2)):
         a = rng.random(shape, np.float32)
@@ -120,25 +133,56 @@ def measured(case: Case, seconds: float) -> dict[str, float]:
     return best
 
 
+def write_csv(times: Sequence[Time], path: Path) -> None:
+    """One row for each library of each case."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Time))
+        writer.writerows(astuple(time_of) for time_of in times)
+
+
+def read_csv(path: Path) -> list[Time]:
+    """What ``write_csv`` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Time(row["case"], row["library"], int(row["threads"]), float(row["seconds"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def table(times: Sequence[Time]) -> Table:
+    """A row for each case; the others' times divided by convpp's."""
+    of_case: dict[tuple[str, int], dict[str, float]] = {}
+    for entry in times:
+        of_case.setdefault((entry.case, entry.threads), {})[entry.library] = entry.seconds
+    rows = [["case", "threads", "convpp, ms", *OTHERS]]
+    for (case, threads), seconds in of_case.items():
+        ours = seconds["convpp"]
+        beside = [f"{seconds[name] / ours:.2f}" if name in seconds else "" for name in OTHERS]
+        rows.append([case, str(threads), f"{ours * 1e3:.1f}", *beside])
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", default="", help="cases whose name has this (a regular expression)")
     parser.add_argument("--megapixels", type=float, default=20)
     parser.add_argument("--seconds", type=float, default=10, help="for each case")
-    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--threads", type=int, nargs="+", default=[convpp.get_num_threads()])
+    parser.add_argument("--csv", type=Path, help="a file to write, for report.py")
     chosen = parser.parse_args(arguments)
-    rows = []
-    for case in cases(chosen.megapixels, chosen.threads):
-        if not re.search(chosen.name, case.name):
-            continue
-        times = measured(case, chosen.seconds)
-        ours = times.pop("convpp")
-        beside = [f"{library} {theirs * 1e3:.1f} ms, {theirs / ours:.2f}x" for library, theirs in times.items()]
-        rows.append([case.name, f"{ours * 1e3:.1f}", "; ".join(beside)])
-        print(*rows[-1], sep="  ", flush=True)
+    found: list[Time] = []
+    for threads in chosen.threads:
+        for case in cases(chosen.megapixels, threads):
+            if re.search(chosen.name, case.name):
+                seconds = measured(case, chosen.seconds)
+                found += [Time(case.name, library, threads, best) for library, best in seconds.items()]
+                print(case.name, *(f"{library} {best * 1e3:.1f} ms" for library, best in seconds.items()), flush=True)
     print()
-    print(markdown([["case", "convpp, ms", "beside"], *rows]))
+    print(markdown(table(found)))
+    if chosen.csv:
+        write_csv(found, chosen.csv)
     return 0
 
 

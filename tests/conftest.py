@@ -48,6 +48,7 @@ ONE_ISA = frozenset(
         "layer_parameters",
         "mutants",
         "package",
+        "plain_benchmark",
         "plan_cache",
         "plan_guard",
         "settings_meanwhile",

@@ -21,9 +21,12 @@ from plain_reference import BOUNDARIES, MODES, Array, draw_case, laid_out, refer
 FUNCTIONS = {True: convpp.convolve, False: convpp.correlate}
 
 
-@pytest.fixture(params=[300, 6 << 20], ids=["small blocks", "one block"])
+@pytest.fixture(params=["small blocks", "one block", "borders apart"])
 def _block_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", request.param)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 300 if request.param == "small blocks" else 6 << 20)
+    if request.param == "borders apart":
+        monkeypatch.setattr(blocks, "LARGE", 1)
+        monkeypatch.setattr(blocks, "BORDER", 1)
 
 
 @pytest.mark.usefixtures("_block_bytes")

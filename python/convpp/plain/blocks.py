@@ -5,7 +5,7 @@ Next: ``gather.py``, ``engine.py``.
 
 What lies beyond the ends, other byte orders, masks, parts of complex numbers, digits of long ones: all of that is
 brought for one block, which a cache holds, and no array is copied whole.  Floats whose boundary the engine knows are
-computed where they lie.
+computed where they lie, but for their borders.
 """
 
 from __future__ import annotations
@@ -32,7 +32,15 @@ BLOCK_BYTES = 6 << 20
 #: What the engine takes for results of at most so many bytes is not asked for.
 SMALL_BYTES = 16 << 20
 
+#: From so many results on, a few borders are computed apart, and the rest as if zeros lay beyond the ends, which the
+#: engine's fastest strategies do.
+LARGE = 1 << 17
+#: They are few if they are one in so many.
+BORDER = 8
+
 Everything = slice(None)
+#: Ranges of results along the convolved axes.
+Region = tuple[range, ...]
 
 
 @dataclass(frozen=True)
@@ -119,42 +127,59 @@ class Buffers:
         return kept[:size].reshape(shape)
 
 
-def blocks_of(work: Work) -> Iterator[Block]:
-    """All blocks, in the order of the results."""
+def blocks_of(work: Work, results: Region | None = None) -> Iterator[Block]:
+    """All blocks, or those of some results, in their order."""
     problem = work.problem
     batch = len(problem.batch)
-    extents = extents_of_block(work)
-    full = (*problem.batch, *problem.results)
+    full = [range(n) for n in problem.batch] + list(results or (range(n) for n in problem.results))
+    extents = extents_of_block(work, tuple(len(part) for part in full))
     cuts = [
-        [slice(at, min(at + extent, n)) for at in range(0, n, extent)] for n, extent in zip(full, extents, strict=True)
+        [slice(at, min(at + extent, part.stop)) for at in range(part.start, part.stop, extent)]
+        for part, extent in zip(full, extents, strict=True)
     ]
     reaches: list[dict[int, Reach]] = [
         {s.start: reach_of(axis, s.start, s.stop) for s in cut}
         for axis, cut in zip(problem.axes, cuts[batch:], strict=True)
     ]
     for where in product(*cuts):
-        results = where[batch:]
-        read = tuple(known[s.start] for known, s in zip(reaches, results, strict=True))
-        yield Block(where[:batch], results, read)
+        read = tuple(known[s.start] for known, s in zip(reaches, where[batch:], strict=True))
+        yield Block(where[:batch], where[batch:], read)
 
 
-def extents_of_block(work: Work) -> Shape:
+def borders_of(problem: Problem) -> list[Region]:
+    """The results that read beyond the ends, each once."""
+    regions: list[Region] = []
+    inside: list[range] = []
+    for number, axis in enumerate(problem.axes):
+        first = min(-(-axis.lo // axis.stride), axis.count)
+        last = max((axis.extent + axis.lo - axis.reach - 1) // axis.stride + 1, first)
+        others = tuple(range(other.count) for other in problem.axes[number + 1 :])
+        for part in range(first), range(min(last, axis.count), axis.count):
+            if part:
+                regions.append((*inside, part, *others))
+        inside.append(range(first, min(last, axis.count)))
+    return regions
+
+
+def extents_of_block(work: Work, full: Shape) -> Shape:
     """Results of a block along the axes of the batch and the convolved ones: the last stay whole where they can."""
     problem = work.problem
-    extents = [max(n, 1) for n in (*problem.batch, *problem.results)]
+    extents = [max(n, 1) for n in full]
     batch = len(problem.batch)
     copies = work.planes * (1 + work.engine.copies * bool(work.engine.leading) + bool(work.factors))
 
     def size() -> int:
         lead, ends = math.prod(extents[:batch]) * problem.columns, extents[batch:]
         read = math.prod((n - 1) * axis.stride + axis.reach + 1 for n, axis in zip(ends, problem.axes, strict=True))
-        return lead * work.real.itemsize * (read * copies + 2 * math.prod(ends) * work.sums)
+        return lead * work.real.itemsize * (read * copies + math.prod(ends) * work.sums)
 
     # First without reading much twice, then as needed.
     for least in (*(0,) * batch, *(axis.reach // axis.stride for axis in problem.axes)), (0,) * len(extents):
         for i in range(len(extents)):
+            parts = 1
             while size() > BLOCK_BYTES and extents[i] > max(2 * least[i], 1):
-                extents[i] = -(-extents[i] // 2)
+                parts += 1 + parts // 8
+                extents[i] = -(-full[i] // parts)
     return tuple(extents)
 
 
@@ -162,15 +187,8 @@ def compute(work: Work, view: Array, y: Array, hidden: Array | None = None) -> N
     """The results, in y (kernels, \\*batch, \\*results, \\*trailing); ``view`` is a in canonical order."""
     if 0 in y.shape:
         return
-    if _whole(work, view, y):
-        problem, engine = work.problem, _padded(work)
-        x = view.reshape(-1, 1, *(axis.extent for axis in problem.axes), problem.columns)
-        weights = work.weights_of((Everything,) * len(problem.batch))
-        if y.nbytes <= SMALL_BYTES or engine.workspace_bytes(x.shape, weights) <= BLOCK_BYTES:
-            engine.forward(x, weights, out=y)
-            return
     buffers = Buffers()
-    for block in blocks_of(work):
+    for block in (block for region in _by_one_call(work, view, y) for block in blocks_of(work, region)):
         target = y[(Everything, *block.where)]
         straight = work.arithmetic.plain() and target.dtype == work.real and not work.engine.leading
         in_place = straight and _is_flat(target, len(block.batch))
@@ -180,6 +198,29 @@ def compute(work: Work, view: Array, y: Array, hidden: Array | None = None) -> N
             work.arithmetic.store(work.planes_of(sums), target, None if hidden is None else hidden[at])
 
 
+def _by_one_call(work: Work, view: Array, y: Array) -> list[Region | None]:
+    """Computes what one call of the engine can, where it lies; what is left: nothing, borders, or all (None)."""
+    problem, engine = work.problem, _padded(work)
+    if not _in_place(work, view, y):
+        return [None]
+    borders: list[Region | None] = []
+    if y.size >= LARGE and any(mode != "zeros" for mode in engine.modes):
+        borders = [*borders_of(problem)]
+        most = math.prod(problem.results) // BORDER
+        if sum(math.prod(len(part) for part in region) for region in borders if region) > most:
+            borders = []
+        else:
+            engine = replace(engine, modes=("zeros",) * len(engine.modes))
+    x = view.reshape(-1, 1, *(axis.extent for axis in problem.axes), problem.columns)
+    weights = work.weights_of((Everything,) * len(problem.batch))
+    if not engine.takes_whole(engine.modes):
+        return [None]
+    if y.nbytes > SMALL_BYTES and engine.workspace_bytes(x.shape, weights) > BLOCK_BYTES:
+        return [None]
+    engine.forward(x, weights, out=y)
+    return borders
+
+
 def differentiate(work: Work, view: Array, dy: Array, targets: Sequence[Array] | None, dw: Array | None) -> None:
     """Adds the gradients: of a to ``targets`` (in canonical order; two of a complex one), of the weights to dw."""
     problem, engine = work.problem, work.engine
@@ -187,7 +228,7 @@ def differentiate(work: Work, view: Array, dy: Array, targets: Sequence[Array] |
         return
     batch = len(problem.batch)
     w_shape = work.weights.shape[work._lead :]
-    if _whole(work, view, dy):
+    if _in_place(work, view, dy) and engine.takes_whole(tuple(axis.boundary for axis in problem.axes)):
         _differentiate_whole(work, view, dy, targets, dw)
         return
     buffers = Buffers()
@@ -294,8 +335,8 @@ def _is_flat(target: Array, batch: int) -> bool:
     return one and target.flags.c_contiguous and target.flags.aligned
 
 
-def _whole(work: Work, view: Array, y: Array) -> bool:
-    """Whether one call of the engine computes all, where it lies."""
+def _in_place(work: Work, view: Array, y: Array) -> bool:
+    """Whether arrays are as the engine takes them: sums of one type that are the results, in canonical order."""
     return (
         work.arithmetic.plain()
         and work.factors is None
@@ -304,7 +345,7 @@ def _whole(work: Work, view: Array, y: Array) -> bool:
         and y.dtype == work.real
         and view.flags.c_contiguous
         and view.flags.aligned
-        and work.engine.takes_whole(tuple(axis.boundary for axis in work.problem.axes))
+        and not work.engine.leading
         and _is_flat(y, len(work.problem.batch))
     )
 

@@ -26,8 +26,9 @@ from convpp.plain.gather import Reach, gather, reach_of, scatter
 from convpp.plain.problem import Problem
 from convpp.plain.separable import Factors
 
-#: What a block may take, its source and its results together: half of what a call may take beside its result.
-BLOCK_BYTES = 6 << 20
+#: What a block may take, its source and its results together: a quarter of what a call may take beside its result.
+#: More is no faster: new memory costs as much as what is computed in it.
+BLOCK_BYTES = 4 << 20
 
 #: What the engine takes for results of at most so many bytes is not asked for.
 SMALL_BYTES = 16 << 20

@@ -174,11 +174,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def conventions(session: nox.Session) -> None:
-    """Hold every call in docs/conventions.md to PyTorch, JAX and ONNX Runtime; more libraries may be named."""
+    """Hold every call in docs/conventions.md to the libraries that it names; more of them may be given."""
     need_compiler_for_python(session)
     session.install(".[test]", *nox.project.dependency_groups(PROJECT, "conventions"), *session.posargs)
-    session.run("python", "-c", "import torch, jax, onnxruntime")  # a library that is missing must not be skipped
-    session.run("python", "-m", "pytest", "tests/test_conventions.py", "tests/test_docs.py")
+    # A library that is missing must not be skipped.
+    session.run("python", "-c", "import torch, jax, onnxruntime, astropy, skimage, cv2")
+    session.run(
+        "python", "-m", "pytest", "tests/test_conventions.py", "tests/test_convolve_peers.py", "tests/test_docs.py"
+    )
 
 
 # ---------------------------------------------------------------- what tries to break the library

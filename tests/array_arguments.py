@@ -19,11 +19,13 @@ Arrays = dict[str, Any]
 
 
 class Place(NamedTuple):
-    """A call, the arrays that it takes, and whether they may be of any dtype."""
+    """A call, the arrays that it takes, whether they may be of any dtype; which may be masked, or complex."""
 
     call: Callable[[Arrays], Any]
     arrays: dict[str, Array]
     any_dtype: bool = False
+    masked: tuple[str, ...] = ()
+    complex_numbers: tuple[str, ...] = ()
 
 
 def filled(*shape: int) -> Array:
@@ -89,6 +91,24 @@ PLACES: dict[str, Place] = {
     "conv_transpose_double_backward": Place(
         lambda a: convpp.conv_transpose_double_backward(a["ddx"], a["ddw"], a["ddb"], a["dy"], a["x"], a["w"]),
         {"ddx": X, "ddw": WT, "ddb": BT, "dy": DYT, "x": X, "w": WT},
+    ),
+    "convolve": Place(
+        lambda a: convpp.convolve(a["a"], a["kernel"]),
+        {"a": X, "kernel": W},
+        masked=("a",),
+        complex_numbers=("a", "kernel"),
+    ),
+    "correlate": Place(
+        lambda a: convpp.correlate(a["a"], kernels=a["kernels"]),
+        {"a": X, "kernels": W},
+        masked=("a",),
+        complex_numbers=("a", "kernels"),
+    ),
+    "convolve_backward": Place(
+        lambda a: convpp.convolve_backward(a["dy"], a["a"], a["kernel"]),
+        {"dy": filled(4, 3, 6, 6), "a": X, "kernel": W},
+        masked=("dy", "a"),
+        complex_numbers=("a", "kernel"),
     ),
     "prepare_weights": Place(lambda a: convpp.prepare_weights(a["w"], X.shape), {"w": W}),
     "activate": Place(lambda a: convpp.activate(a["z"], "relu"), {"z": X}),

@@ -22,6 +22,8 @@ CONV = (
     "explain",
 )
 TRANSPOSED = tuple(name.replace("conv", "conv_transpose") for name in CONV[:-2])
+#: Of arrays without channels.
+PLAIN = ("convolve", "correlate", "convolve_backward")
 FUNCTIONS = (*CONV, *TRANSPOSED, "conv_bias_grad")
 
 

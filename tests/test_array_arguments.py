@@ -58,6 +58,9 @@ def test_masked_arrays_are_refused(name: str, argument: str, kind: str) -> None:
     """Their mask would be lost, and what it hides come into the sums."""
     if "list" in kind and name.startswith("gradcheck of"):
         pytest.skip("a list of results is a mistake there")
+    if argument in PLACES[name].masked and kind in ("masked", "masked nowhere"):
+        call(name, argument, MASKED[kind])
+        return
     with pytest.raises(convpp.DTypeError) as caught:
         call(name, argument, MASKED[kind])
     assert argument in str(caught.value)
@@ -119,6 +122,9 @@ def test_what_is_no_real_number(name: str, argument: str, kind: str) -> None:
     if PLACES[name].any_dtype:
         moved = call(name, argument, NOT_NUMBERS[kind])
         assert moved.dtype == NOT_NUMBERS[kind](PLACES[name].arrays[argument]).dtype
+        return
+    if kind == "complex" and argument in PLACES[name].complex_numbers:
+        call(name, argument, NOT_NUMBERS[kind])
         return
     with pytest.raises(convpp.DTypeError) as caught:
         call(name, argument, NOT_NUMBERS[kind])

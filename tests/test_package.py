@@ -16,6 +16,7 @@ FUNCTIONS = [
     "conv", "conv_input_grad", "conv_weight_grad", "conv_bias_grad", "conv_backward",
     "conv_transpose", "conv_transpose_input_grad", "conv_transpose_weight_grad", "conv_transpose_backward",
     "prepare_weights", "conv_double_backward", "conv_jvp",
+    "convolve", "correlate", "convolve_backward", "gaussian", "box", "sobel", "laplace",
     "conv_output_shape", "conv_transpose_output_shape", "adjoint_kernel", "explain",
     "get_num_threads", "set_num_threads", "threads", "get_algorithm", "set_algorithm", "algorithm",
     "runtime_info", "show_config", "get_include", "get_cmake_dir",

@@ -10,7 +10,7 @@ import inspect
 import pytest
 
 import convpp
-from signatures import CONV, FUNCTIONS, keywords_of
+from signatures import CONV, FUNCTIONS, PLAIN, keywords_of
 from small_layers import LAYERS
 
 SEVERAL = "several results, each new"
@@ -78,7 +78,14 @@ NOT_OF_LAYERS = {
 
 def test_all_functions_are_looked_at() -> None:
     public = {name for name in convpp.__all__ if name.startswith("conv") or name in ("prepare_weights", "explain")}
-    assert public == set(FUNCTIONS) | (public & {"conventions"})
+    assert public - set(PLAIN) == set(FUNCTIONS) | (public & {"conventions"})
+
+
+def test_plain_arrays_take_the_same_options() -> None:
+    """convolve, correlate and their gradients, but for what has no gradient or is one."""
+    forward = keywords_of("convolve")
+    assert forward == keywords_of("correlate")
+    assert keywords_of("convolve_backward") == (forward - {"out", "dtype"}) | {"flip", "needs"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

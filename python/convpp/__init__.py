@@ -16,6 +16,9 @@ from convpp.errors import DTypeError, ShapeError
 from convpp.explain import Explanation, explain
 from convpp.functional import adjoint_kernel, conv, conv_bias_grad, conv_input_grad, conv_weight_grad
 from convpp.nn.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from convpp.plain.backward import convolve_backward
+from convpp.plain.forward import convolve, correlate
+from convpp.plain.kernels import box, gaussian, laplace, sobel
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     algorithm,
@@ -49,6 +52,7 @@ __all__ = [
     "activation_grad",
     "adjoint_kernel",
     "algorithm",
+    "box",
     "conv",
     "conv_backward",
     "conv_bias_grad",
@@ -64,16 +68,22 @@ __all__ = [
     "conv_transpose_output_shape",
     "conv_transpose_weight_grad",
     "conv_weight_grad",
+    "convolve",
+    "convolve_backward",
+    "correlate",
     "explain",
+    "gaussian",
     "get_algorithm",
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
+    "laplace",
     "prepare_weights",
     "runtime_info",
     "set_algorithm",
     "set_num_threads",
     "show_config",
+    "sobel",
     "threads",
 ]
 

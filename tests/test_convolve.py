@@ -210,6 +210,18 @@ def test_the_same_bits_for_every_number_of_threads(rng: np.random.Generator) -> 
             np.testing.assert_array_equal(*results)
 
 
+@pytest.mark.parametrize("boundary", ["zeros", "reflect", 2.0])
+@pytest.mark.parametrize("shape", [(40, 33), (400, 350)])
+def test_direct_sums_have_the_same_bits_in_any_batch(shape: Any, boundary: Any, rng: np.random.Generator) -> None:
+    """Alone, beside others in front of it, and beside others behind it."""
+    a, kernel = rng.standard_normal((3, *shape)), rng.standard_normal((5, 4))
+    options: dict[str, Any] = {"mode": "same", "boundary": boundary, "method": "direct"}
+    first = convpp.convolve(a, kernel, **options)
+    behind = convpp.convolve(np.ascontiguousarray(np.moveaxis(a, 0, -1)), kernel, axes=(0, 1), **options)
+    np.testing.assert_array_equal(np.moveaxis(behind, -1, 0), first)
+    np.testing.assert_array_equal(convpp.convolve(a[1], kernel, **options), first[1])
+
+
 def test_empty_batches() -> None:
     assert convpp.convolve(np.ones((0, 5)), np.ones(3)).shape == (0, 7)
     assert convpp.convolve(np.ones((5, 0)), np.ones(3), axes=0, mode="same").shape == (5, 0)

@@ -184,12 +184,15 @@ def extents_of_block(work: Work, full: Shape) -> Shape:
     return tuple(extents)
 
 
-def compute(work: Work, view: Array, y: Array, hidden: Array | None = None) -> None:
-    """The results, in y (kernels, \\*batch, \\*results, \\*trailing); ``view`` is a in canonical order."""
+def compute(work: Work, view: Array, y: Array, hidden: Array | None = None) -> bool:
+    """The results, in y (kernels, \\*batch, \\*results, \\*trailing); ``view`` is a in canonical order.
+
+    Returns whether one call of the engine was all.
+    """
     if 0 in y.shape:
-        return
-    buffers = Buffers()
-    for block in (block for region in _by_one_call(work, view, y) for block in blocks_of(work, region)):
+        return False
+    buffers, left = Buffers(), _by_one_call(work, view, y)
+    for block in (block for region in left for block in blocks_of(work, region)):
         target = y[(Everything, *block.where)]
         straight = work.arithmetic.plain() and target.dtype == work.real and not work.engine.leading
         in_place = straight and _is_flat(target, len(block.batch))
@@ -197,11 +200,12 @@ def compute(work: Work, view: Array, y: Array, hidden: Array | None = None) -> N
         if not in_place:
             at = (Everything, *block.where)
             work.arithmetic.store(work.planes_of(sums), target, None if hidden is None else hidden[at])
+    return not left
 
 
 def _by_one_call(work: Work, view: Array, y: Array) -> list[Region | None]:
     """Computes what one call of the engine can, where it lies; what is left: nothing, borders, or all (None)."""
-    problem, engine = work.problem, _padded(work)
+    problem, engine = work.problem, padded(work)
     if not _in_place(work, view, y):
         return [None]
     borders: list[Region | None] = []
@@ -260,7 +264,7 @@ def differentiate(work: Work, view: Array, dy: Array, targets: Sequence[Array] |
 
 def _differentiate_whole(work: Work, view: Array, dy: Array, targets: Sequence[Array] | None, dw: Array | None) -> None:
     """By one call of the engine for each gradient; the targets are new."""
-    problem, engine = work.problem, _padded(work)
+    problem, engine = work.problem, padded(work)
     x = view.reshape(-1, 1, *(axis.extent for axis in problem.axes), problem.columns)
     flat = dy.reshape(x.shape[0], work.sums, *problem.results, problem.columns)
     everything = (Everything,) * len(problem.batch)
@@ -351,7 +355,7 @@ def _in_place(work: Work, view: Array, y: Array) -> bool:
     )
 
 
-def _padded(work: Work) -> Engine:
+def padded(work: Work) -> Engine:
     """The engine, which pads."""
     axes = work.problem.axes
     return replace(

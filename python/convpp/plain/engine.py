@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from convpp._call.arguments import Shape
+from convpp._call.options import ConvOptions, conv_options
 from convpp._call.validation import Array
 from convpp.explain import explain
 from convpp.functional import conv, conv_input_grad, conv_weight_grad
@@ -25,6 +26,7 @@ from convpp.plain.arguments import BOUNDARIES
 from convpp.plain.problem import TRAILING_AXIS
 
 MOST_AXES = 3
+LAYOUT = "channels_first"
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,12 @@ class Engine:
         if lead and self.leading:
             dw = dw.reshape(w_shape[0], -1, *dw.shape[1:]).sum(axis=1)
         return dw.reshape(w_shape)
+
+    def seen_as(self, x: Shape, weights: Shape) -> tuple[Shape, Shape, ConvOptions]:
+        """What ``forward`` calls the engine with: the shapes of both arrays, and options."""
+        options = self._options()
+        del options["threads"]
+        return self._flat_shape(x), (*weights[:2], *self._kernel()), conv_options(**options, flip=False, layout=LAYOUT)
 
     # ---------------------------------------------------------------- the trailing axis
 

@@ -163,6 +163,12 @@ def _lines(kernel: Sequence[Any]) -> tuple[Array, ...]:
     return lines
 
 
+def may_be_separable(problem: Problem, method: str) -> bool:
+    """Whether it depends on the kernel's numbers if it is applied axis by axis."""
+    several = sum(axis.kernel > 1 for axis in problem.axes) > 1
+    return method == "separable" or (method == "auto" and several and _taps(problem) >= AUTO_TAPS)
+
+
 def _taps(problem: Problem) -> int:
     return math.prod(axis.kernel for axis in problem.axes)
 
@@ -193,10 +199,9 @@ def _factors(
     one = problem.kernels == 1 and not problem.own_kernels and weights.dtype.kind != "c"
     alike = one and all(len(group) == len(group[0]) == 1 and group[0][0] is matrix[0][0][0] for group in matrix)
     if method == "auto":
-        several = sum(axis.kernel > 1 for axis in axes) > 1
         wide = types.real.name not in HALVES and not types.whole
         free = default_algorithm() == "auto"  # who asks for direct sums by set_algorithm gets them
-        if not (alike and several and wide and free and _taps(problem) >= AUTO_TAPS):
+        if not (alike and wide and free and may_be_separable(problem, method)):
             return None
     elif method != "separable":
         return None

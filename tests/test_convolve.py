@@ -269,6 +269,13 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"dtype": "nothing"}, convpp.DTypeError, "expected a type of numbers"),
     ({"kernel": K * 1j, "dtype": np.float64}, convpp.DTypeError, "expected a complex type"),
     ({"a": A.astype(object)}, convpp.DTypeError, r"a has dtype object, .* decimals stay exact as integers"),
+    ({"a": None}, convpp.DTypeError, "a is None, expected an array"),
+    ({"dtype": object}, convpp.DTypeError, "dtype is object, expected a type of floats"),
+    (
+        {"a": np.ones((4, 9)), "kernel": np.ones((3, 5)), "axes": 1},
+        convpp.ShapeError,
+        "several kernels at once, kernels=",
+    ),
     ({"a": [["x"]]}, convpp.DTypeError, "these are strings"),
     ({"a": A.astype(np.longdouble)}, convpp.DTypeError, "rounds it to 53 bits"),
     ({"a": np.ma.ones((9, 9)), "out": np.ma.ones((11, 11))}, convpp.DTypeError, "out is a masked array"),

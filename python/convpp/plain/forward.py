@@ -94,7 +94,7 @@ def convolve(
     -------
     array of a's shape, but for the convolved axes: full n + d*(k-1), same n, valid n - d*(k-1), divided by stride
         (rounded up).  A masked array if a is one: masked where too little was there.  Beside the result a call takes
-        at most 16 MiB, however large a is.
+        at most 16 MiB, however large a is; where kernels of thousands of taps are transformed, up to 40.
 
     Raises
     ------

@@ -43,6 +43,8 @@ class Types:
 
 def as_operand(value: Any, argument: str) -> Array:
     """``value`` as an array of numbers, in any byte order."""
+    if value is None:
+        raise DTypeError(f"{argument} is None, expected an array")
     array = as_array(value, argument)
     check_numbers(array.dtype, argument)
     return array
@@ -108,7 +110,10 @@ def types_of(a: np.dtype[Any], kernel: np.dtype[Any], dtype: Any, normalised: bo
         wanted = np.dtype(dtype)
     except Exception:  # TypeError, or whatever the dtype of another library raises
         raise DTypeError(f"dtype is {shown(dtype)}, expected a type of numbers") from None
-    check_numbers(wanted, "dtype")
+    try:
+        check_numbers(wanted, "dtype")
+    except DTypeError:
+        raise DTypeError(f"dtype is {wanted}, expected a type of floats, complex numbers or integers") from None
     if wanted.kind in "biu":
         if not whole:
             why = "a quotient" if normalised else f"of {a} and {kernel}"

@@ -197,7 +197,7 @@ def _broadcast(a: Shape, kernel: Shape, batch: tuple[int, ...]) -> Shape:
         if a[i] != kernel[i] and 1 not in (a[i], kernel[i]):
             raise ShapeError(
                 f"kernel has shape {kernel} and a {a}, expected equal extents, or 1, along axis {i}, which is not "
-                "convolved"
+                "convolved; for several kernels at once, kernels="
             )
         shape[i] = kernel[i] if a[i] == 1 else a[i]
     return tuple(shape)

@@ -105,3 +105,43 @@ def test_pickled_layers_are_as_small_as_their_parameters() -> None:
     y = layer(np.ones((64, 3, 64, 64), np.float32), add=np.ones((64, 4, 62, 62), np.float32))
     layer.backward(y)
     assert len(pickle.dumps(layer)) == fresh < 4000
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_backward_computes_what_is_needed(name: str, activation: str | None) -> None:
+    layer = make(name, activation=activation, keep="copy")  # else add_grad is dy
+    x = an_input(name)
+    dy = np.cos(layer(x))
+    want = gradients_of(layer, x, dy, written_over=False)
+    for needs in ((), ("x",), ("w",), ("bias",), ("w", "bias"), ["x", "bias"], "x"):
+        layer.zero_grad()
+        layer(x, add=np.zeros_like(dy))
+        dx = layer.backward(dy, needs=needs)
+        assert (dx is None) == ("x" not in needs)
+        found = (dx, *layer.gradients(), layer.add_grad)
+        for wanted, one, other in zip(("x", "w", "bias", None), found, want, strict=False):
+            if wanted is None or wanted in needs:
+                np.testing.assert_array_equal(one, other)
+            elif wanted != "x":
+                assert not np.any(one)
+    with pytest.raises(ValueError, match=r"needs is .*'weight'.*, expected any of x, w, bias: did you mean 'w'\?"):
+        layer.backward(dy, needs=("weight",))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_forward_may_keep_nothing(name: str, activation: str | None) -> None:
+    layer = make(name, activation=activation)
+    x = an_input(name)
+    want = layer(x, add=np.ones_like(layer(x)))
+    for call in (layer, layer.forward):
+        assert layer._x is not None
+        np.testing.assert_array_equal(call(x, add=np.ones_like(want), keep=False), want)
+        assert layer._x is None
+        assert not layer._kept
+        with pytest.raises(RuntimeError, match=r"needs a forward\(x\) before it"):
+            layer.backward(want)
+        layer(x)
+    with pytest.raises(ValueError, match="keep is 'copy', expected True or False"):
+        layer.forward(x, keep="copy")

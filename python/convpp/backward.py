@@ -170,7 +170,7 @@ def _backward(
     threads: int | None,
 ) -> tuple[Array | None, Array | None, Array | None]:
     """What both functions do; ``given`` is dy, x and w."""
-    wanted = _wanted(needs)
+    wanted = wanted_of(needs)
     dy, x, w = (as_float(array, name) for array, name in zip(given, ("dy", "x", "w"), strict=True))
     own_filters = options.conv.per_sample and w.ndim > x.ndim  # filters for each sample; the bias is shared
     geometry = geometry_of(x.shape, w.shape, options.with_per_sample(own_filters))
@@ -232,7 +232,7 @@ def _gradients(
     return results["x"], results["w"], results["bias"]
 
 
-def _wanted(needs: Any) -> tuple[str, ...]:
+def wanted_of(needs: Any) -> tuple[str, ...]:
     """``needs`` as names that are known."""
     listed = entries(needs, "needs")
     wanted = (needs,) if listed is None else listed

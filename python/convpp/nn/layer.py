@@ -8,8 +8,8 @@ Next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from convpp._call.geometry import explicit_pads
 from convpp._call.run import Passes
 from convpp._call.validation import FLOAT32, HALVES, Array, as_float, common_dtype
 from convpp.activation import activate, activation_grad, needs_only_result
-from convpp.backward import conv_backward, conv_transpose_backward
+from convpp.backward import NEEDS, conv_backward, conv_transpose_backward, wanted_of
 from convpp.errors import ShapeError
 from convpp.functional import conv_bias_grad
 from convpp.nn.parameters import Rng, WeightAndBias
@@ -90,12 +90,12 @@ class Layer(WeightAndBias, ABC):
         shape = (rows, columns // groups, *self.kernel_size)
         super().__init__(shape, out_channels if bias else None, dtype, rng)
 
-    def __call__(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None) -> Array:
-        """``forward(x, add=add)``."""
-        return self.forward(x, add=add)
+    def __call__(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None, keep: bool = True) -> Array:
+        """``forward(x, add=add, keep=keep)``."""
+        return self.forward(x, add=add, keep=keep)
 
     @abstractmethod
-    def forward(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None) -> Array:
+    def forward(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None, keep: bool = True) -> Array:
         """Return y and keep x for ``backward``, with an activation y too, or what it was applied to."""
 
     def _forget_batch(self) -> None:
@@ -114,7 +114,13 @@ class Layer(WeightAndBias, ABC):
         bare._forget_batch()
         return bare.__dict__
 
-    def backward(self, dy: npt.ArrayLike) -> Array:
+    @overload
+    def backward(self, dy: npt.ArrayLike) -> Array: ...
+
+    @overload
+    def backward(self, dy: npt.ArrayLike, *, needs: Iterable[str]) -> Array | None: ...
+
+    def backward(self, dy: npt.ArrayLike, *, needs: Iterable[str] = NEEDS) -> Array | None:
         """Return ``dx`` and add to ``weight_grad`` and ``bias_grad``, all for the last ``forward(x)``.
 
         They are computed from ``weight`` as it is now, and from x as it is now (with an activation from y, too), unless
@@ -123,10 +129,13 @@ class Layer(WeightAndBias, ABC):
         Parameters
         ----------
         dy : the gradient of a scalar loss with respect to ``forward(x)``, of its shape.
+        needs : any of "x", "w", "bias"
+            What is left out is not computed, and costs nothing: a first layer needs no "x", one that is not trained no
+            "w" and "bias".
 
         Returns
         -------
-        dx : the gradient with respect to x, of its shape.
+        dx : the gradient with respect to x, of its shape; None if ``needs`` leaves "x" out.
 
         Raises
         ------
@@ -135,10 +144,12 @@ class Layer(WeightAndBias, ABC):
         """
         if self._x is None:
             raise RuntimeError(f"{type(self).__name__}.backward(dy) needs a forward(x) before it")
+        wanted = wanted_of(needs)
         dy = self._before_activation(dy)
-        dx = self._passes.input_grad(dy, self.weight, self._x.shape, **self._geometry())
-        self._add_weight_grad(dy, self._x)
-        if self.bias_grad is not None:
+        dx = self._passes.input_grad(dy, self.weight, self._x.shape, **self._geometry()) if "x" in wanted else None
+        if "w" in wanted:
+            self._add_weight_grad(dy, self._x)
+        if self.bias_grad is not None and "bias" in wanted:
             how = {"batched": dy.ndim == self._rank + 2, "layout": self.layout, "threads": self.threads}
             add_to(self.bias_grad, conv_bias_grad, dy, **how)
         owned = self.activation is not None  # else it is the caller's
@@ -185,12 +196,16 @@ class Layer(WeightAndBias, ABC):
         assert dx is not None
         return dx, [g for g in gradients if g is not None]
 
-    def _forward(self, x: npt.ArrayLike, add: npt.ArrayLike | None, own: dict[str, Any]) -> Array:
+    def _forward(self, x: npt.ArrayLike, add: npt.ArrayLike | None, keep: bool, own: dict[str, Any]) -> Array:
         """``forward`` with these options of the subclass, keeping what ``backward`` needs; only if it succeeds."""
         x = as_float(x, "x")
+        how = self._geometry(own) | {"add": add}
+        if not flag(keep, "keep"):
+            y = self._passes.forward(x, self.weight, self.bias, activation=self.activation, **how)
+            self._forget_batch()
+            return y
         if self.keep == "copy":
             x = x.copy()
-        how = self._geometry(own) | {"add": add}
         if self.activation is None or needs_only_result(self.activation):
             y = self._passes.forward(x, self.weight, self.bias, activation=self.activation, **how)
             kept = {} if self.activation is None else {"y": y.copy() if self.keep == "copy" else y}

@@ -96,14 +96,15 @@ class _Conv(Layer):
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, options, dtype, rng
         )
 
-    def forward(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None) -> Array:
+    def forward(self, x: npt.ArrayLike, *, add: npt.ArrayLike | None = None, keep: bool = True) -> Array:
         """Return ``activation(conv(x, weight, bias) + add)``, and keep what ``backward`` needs.
 
         That is x itself, and y with an activation: leave both as they are until ``backward``, or make the layer with
         ``keep="copy"``.  ``add``, a residual shaped like y, may be left out; ``backward`` leaves its gradient in
-        ``add_grad``.  ShapeError or DTypeError if an array does not fit.
+        ``add_grad``.  ``keep=False`` keeps nothing, and lets go of what was kept: for inference.  ShapeError or
+        DTypeError if an array does not fit.
         """
-        return self._forward(x, add, {"padding_mode": self.padding_mode})
+        return self._forward(x, add, keep, {"padding_mode": self.padding_mode})
 
 
 class _ConvTranspose(Layer):
@@ -175,22 +176,33 @@ class _ConvTranspose(Layer):
         )
 
     def forward(
-        self, x: npt.ArrayLike, output_size: Sequence[int] | None = None, *, add: npt.ArrayLike | None = None
+        self,
+        x: npt.ArrayLike,
+        output_size: Sequence[int] | None = None,
+        *,
+        add: npt.ArrayLike | None = None,
+        keep: bool = True,
     ) -> Array:
         """Return ``activation(conv_transpose(x, weight, bias) + add)``, and keep what ``backward`` needs.
 
         That is x itself, and y with an activation: leave both as they are until ``backward``, or make the layer with
         ``keep="copy"``.  ``output_size``, one extent per spatial axis, sets the output's extents in place of
-        ``output_padding``.  ``add`` as in `convpp.Conv2d`.  ShapeError, DTypeError or ValueError if one does not fit.
+        ``output_padding``.  ``add`` and ``keep`` as in `convpp.Conv2d`.  ShapeError, DTypeError or ValueError if one
+        does not fit.
         """
         size = {"output_padding": self.output_padding} if output_size is None else {"output_size": output_size}
-        return self._forward(x, add, size)
+        return self._forward(x, add, keep, size)
 
     def __call__(
-        self, x: npt.ArrayLike, output_size: Sequence[int] | None = None, *, add: npt.ArrayLike | None = None
+        self,
+        x: npt.ArrayLike,
+        output_size: Sequence[int] | None = None,
+        *,
+        add: npt.ArrayLike | None = None,
+        keep: bool = True,
     ) -> Array:
-        """``forward(x, output_size, add=add)``."""
-        return self.forward(x, output_size, add=add)
+        """``forward(x, output_size, add=add, keep=keep)``."""
+        return self.forward(x, output_size, add=add, keep=keep)
 
 
 class Conv1d(_Conv):

@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from compare import keep_memory
 from machine import Machine
 from results import TABLES, Table, markdown
 
@@ -180,6 +181,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.2, help="for each case")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
+    keep_memory()
     machine = Machine()
     layers = [a for a in read_layers(TABLES["convbench"]) if "depthwise" in a.suite and args.name in a.row_id]
     points = []

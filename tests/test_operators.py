@@ -92,6 +92,18 @@ def test_vectors_of_another_type(rng: np.random.Generator) -> None:
     assert operators.Convolution((8, 9), [[1, 2], [3, 4]]).dtype == np.float64
 
 
+def test_nothing_to_convolve() -> None:
+    """No samples, no vectors."""
+    for op in (operators.Conv((0, 3, 8, 8), np.ones((5, 3, 3, 3))), operators.Convolution((0, 8), np.ones(3))):
+        assert op.shape == (0, 0)
+        assert op(np.ones(op.input_shape)).shape == op.output_shape
+        assert op.adjoint_of(np.ones(op.output_shape)).shape == op.input_shape
+        assert (op @ np.ones(0)).shape == (op.H @ np.ones(0)).shape == (0,)
+        assert (op @ np.ones((0, 2))).shape == (op.H @ np.ones((0, 2))).shape == (0, 2)
+    full = operators.Convolution((4, 8), np.ones(3))
+    assert (full @ np.ones((32, 0))).shape == (full.H @ np.ones((32, 0))).shape == (32, 0)
+
+
 def test_solvers(rng: np.random.Generator) -> None:
     """A blurred picture is sharpened again by each of them."""
     picture = rng.random((24, 25))
@@ -113,8 +125,19 @@ def test_solvers(rng: np.random.Generator) -> None:
         (lambda: operators.Convolution((8,), np.ones(3), boundary="wrap"), ValueError, "did you mean 'circular'"),
         (lambda: operators.Convolution(8.5, np.ones(3)), ValueError, "shape is 8.5"),
         (lambda: operators.Convolution((8,), np.ones((3, 3))), convpp.ShapeError, "at most as many axes"),
-        (lambda: operators.Convolution((8,), np.ones(3), dtype="int64"), convpp.DTypeError, "dtype is int64"),
-        (lambda: operators.Conv((1, 8), np.ones((1, 1, 3), int)), convpp.DTypeError, "expected float32 or float64"),
+        (lambda: operators.Convolution((8,), np.ones(3), dtype="int64"), convpp.DTypeError, "dtype is 'int64'"),
+        (lambda: operators.Convolution((8,), np.ones(3), dtype="no"), convpp.DTypeError, "dtype is 'no'"),
+        (lambda: operators.Convolution((8,), [1j], dtype="float64"), convpp.DTypeError, "expected a complex type"),
+        (lambda: operators.Convolution((8,), ["a"]), convpp.DTypeError, "kernel has dtype"),
+        (lambda: operators.Convolution((8,), np.ones(3), flip="no"), ValueError, "flip is 'no'"),
+        (lambda: operators.Convolution((8,), np.ones(3), threads=0), ValueError, "threads is 0"),
+        (lambda: operators.Convolution((8,), np.ones(3))(np.ones(16)), convpp.ShapeError, "a has shape"),
+        (lambda: operators.Convolution((8,), np.ones(3)).adjoint_of(np.ones((1, 8))), convpp.ShapeError, "y has shape"),
+        (lambda: operators.Convolution((8,), np.ones(3)) @ np.array(["a"] * 8), convpp.DTypeError, "the vector has"),
+        (lambda: operators.Conv((1, 8), np.ones((1, 1, 3)), algorithm="fast"), ValueError, "algorithm is 'fast'"),
+        (lambda: operators.Conv((1, 8), np.ones((1, 1, 3)), threads=0), ValueError, "threads is 0"),
+        (lambda: operators.Conv((1, 8), np.ones((1, 1, 3), int)), convpp.DTypeError, "w has dtype int64"),
+        (lambda: operators.Conv((1, 8), np.ones((1, 1, 3), "f2")), convpp.DTypeError, "expected float32 or float64"),
         (lambda: operators.Conv((2, 1, 8), np.ones((2, 1, 1, 3)), per_sample=True), ValueError, "per_sample is True"),
         (lambda: operators.Conv((2, 8), np.ones((1, 1, 3))), convpp.ShapeError, "C = 2"),
     ],

@@ -9,6 +9,7 @@ SciPy is imported here, and nowhere else in the package: ``pip install scipy``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,16 @@ try:
 except ImportError as error:
     raise ImportError("convpp.operators needs SciPy: pip install scipy") from error
 
-from convpp._call.arguments import Shape, as_int, entries, shape, shown
-from convpp._call.validation import FLOAT32, FLOAT64, Array, as_array
+from convpp._call.arguments import ALGORITHMS, Shape, as_int, check_shape, choice, entries, flag, shape, shown
+from convpp._call.validation import FLOAT32, FLOAT64, Array, as_float
 from convpp.errors import DTypeError
 from convpp.functional import conv, conv_input_grad
 from convpp.plain.arguments import Boundary, Method, Mode, PerAxis, is_number
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import Axes, convolve, correlate
+from convpp.plain.operands import as_operand, check_numbers
 from convpp.plain.prepare import Options, prepare
+from convpp.runtime import threads_of_call
 from convpp.shapes import conv_output_shape
 
 __all__ = ["Conv", "Convolution"]
@@ -41,14 +44,12 @@ class _Operator(LinearOperator):
         super().__init__(dtype, (math.prod(output_shape), math.prod(input_shape)))
 
     def __call__(self, a: npt.ArrayLike) -> Array:
-        """The result for an array of ``input_shape``."""
-        result: Array = self._forward(self._as_stack(np.asarray(a), self.input_shape))[0]
-        return result
+        """The result for an array of ``input_shape``; ShapeError for another one."""
+        return self._one(self._forward, a, "a", self.input_shape)
 
     def adjoint_of(self, y: npt.ArrayLike) -> Array:
-        """The adjoint for an array of ``output_shape``."""
-        result: Array = self._backward(self._as_stack(np.asarray(y), self.output_shape))[0]
-        return result
+        """The adjoint for an array of ``output_shape``; ShapeError for another one."""
+        return self._one(self._backward, y, "y", self.output_shape)
 
     def _forward(self, stack: Array) -> Array:
         """Of arrays along the first axis."""
@@ -57,24 +58,30 @@ class _Operator(LinearOperator):
     def _backward(self, stack: Array) -> Array:
         raise NotImplementedError
 
-    def _as_stack(self, values: Array, of: Shape) -> Array:
+    def _one(self, function: Callable[[Array], Array], value: npt.ArrayLike, argument: str, of: Shape) -> Array:
+        array = as_operand(value, argument)
+        check_shape(array.shape, of, argument, "what the operator was made for")
+        result: Array = function(self._as_stack(array, 1, of))[0]
+        return result
+
+    def _as_stack(self, values: Array, count: int, of: Shape) -> Array:
         """Arrays of a shape along the first axis, in a type that holds the vectors' numbers."""
-        dtype = np.result_type(self.dtype, values.dtype)
-        if dtype.kind not in "fc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
-            raise DTypeError(f"the vector has dtype {values.dtype}, expected floats or complex numbers")
-        return np.ascontiguousarray(values, dtype).reshape(-1, *of)
+        check_numbers(values.dtype, "the vector")
+        return np.ascontiguousarray(values, np.result_type(self.dtype, values.dtype)).reshape(count, *of)
 
     def _matvec(self, x: Array) -> Array:
-        return self._forward(self._as_stack(x, self.input_shape)).reshape(-1)
+        return self._forward(self._as_stack(x, 1, self.input_shape)).reshape(-1)
 
     def _rmatvec(self, x: Array) -> Array:
-        return self._backward(self._as_stack(x, self.output_shape)).reshape(-1)
+        return self._backward(self._as_stack(x, 1, self.output_shape)).reshape(-1)
 
     def _matmat(self, X: Array) -> Array:
-        return self._forward(self._as_stack(X.T, self.input_shape)).reshape(X.shape[1], -1).T
+        count = X.shape[1]
+        return self._forward(self._as_stack(X.T, count, self.input_shape)).reshape(count, self.shape[0]).T
 
     def _rmatmat(self, X: Array) -> Array:
-        return self._backward(self._as_stack(X.T, self.output_shape)).reshape(X.shape[1], -1).T
+        count = X.shape[1]
+        return self._backward(self._as_stack(X.T, count, self.output_shape)).reshape(count, self.shape[1]).T
 
 
 class Convolution(_Operator):
@@ -132,10 +139,11 @@ class Convolution(_Operator):
         dtype: npt.DTypeLike | None = None,
         threads: int | None = None,
     ) -> None:
-        w = as_array(kernel, "kernel")
-        of_kernel = np.dtype(dtype) if dtype is not None else np.result_type(w.dtype, np.float32)
-        if of_kernel.name not in ("float32", "float64", "complex64", "complex128"):
-            raise DTypeError(f"dtype is {of_kernel}, expected float32, float64, complex64 or complex128")
+        w, turned = as_operand(kernel, "kernel"), flag(flip, "flip")
+        threads_of_call(threads)  # only to fail here and not at the first vector
+        of_kernel = np.result_type(w.dtype, np.float32) if dtype is None else _type_from(dtype)
+        if w.dtype.kind == "c" and of_kernel.kind != "c":
+            raise DTypeError(f"dtype is {of_kernel}, expected a complex type: the kernel has dtype {w.dtype}")
         for one in boundary if isinstance(boundary, (list, tuple)) else [boundary]:
             if is_number(one) and one != 0:
                 given = shown(boundary)
@@ -147,10 +155,10 @@ class Convolution(_Operator):
         }  # fmt: skip
         a = np.zeros(_extents(shape), of_kernel)
         options = Options(
-            axes, mode, boundary, origin, stride, dilation, method, "propagate", 0.0, np.nan, bool(flip), threads
+            axes, mode, boundary, origin, stride, dilation, method, "propagate", 0.0, np.nan, turned, threads
         )
         problem = prepare(a, w, None, None, None, options).problem
-        self._flip = bool(flip)
+        self._flip = turned
         # One more axis in front, for several vectors.
         own = w.ndim == a.ndim and len(problem.axes) != a.ndim
         listed = range(a.ndim - w.ndim, a.ndim) if axes is None else entries(axes, "axes") or (axes,)
@@ -199,9 +207,11 @@ class Conv(_Operator):
     """
 
     def __init__(self, x_shape: Any, w: npt.ArrayLike, *, threads: int | None = None, **geometry: Any) -> None:
-        weights = as_array(w, "w")
+        weights = as_float(w, "w")
         if weights.dtype not in (FLOAT32, FLOAT64):
-            raise DTypeError(f"w has dtype {weights.dtype}, expected float32 or float64")
+            raise DTypeError(f"w has dtype {weights.dtype}, expected float32 or float64: vectors have no half types")
+        threads_of_call(threads)
+        choice(geometry.get("algorithm", "auto"), "algorithm", ALGORITHMS)
         if geometry.get("per_sample", False):
             raise ValueError("per_sample is True, expected weights for all samples")
         given = _extents(x_shape)
@@ -227,9 +237,21 @@ class Conv(_Operator):
             parts = np.concatenate([stack.real, stack.imag])
             real, imaginary = np.split(self._parts(parts, to, function), 2)
             return np.asarray(real + 1j * imaginary, stack.dtype)
-        samples = stack.reshape(-1, *stack.shape[2:]) if self._batched else stack
+        count = len(stack) * stack.shape[1]
+        samples = stack.reshape(count, *stack.shape[2:]) if self._batched else stack
         return np.asarray(function(samples)).reshape(len(stack), *to)
 
 
 def _extents(given: Any) -> Shape:
     return shape(given, "shape")
+
+
+def _type_from(dtype: Any) -> np.dtype[Any]:
+    found: np.dtype[Any] | None
+    try:
+        found = np.dtype(dtype).newbyteorder("=")
+    except Exception:  # TypeError, or whatever the dtype of another library raises
+        found = None
+    if found is None or found.name not in ("float32", "float64", "complex64", "complex128"):
+        raise DTypeError(f"dtype is {shown(dtype)}, expected float32, float64, complex64 or complex128")
+    return found

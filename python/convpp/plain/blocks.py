@@ -237,13 +237,14 @@ def differentiate(work: Work, view: Array, dy: Array, targets: Sequence[Array] |
         _differentiate_whole(work, view, dy, targets, dw)
         return
     buffers = Buffers()
+    looks_back = work.arithmetic.looks_back()
     for block in blocks_of(work):
-        source = _source(work, block, buffers)
+        source = _source(work, block, buffers, looks_back or dw is not None)
         given = dy[(Everything, *block.where)]
         samples, n = block.samples, math.prod(block.samples)
         gradients = buffers.take("gradients", (*samples, work.sums, *given.shape[1 + batch :]), work.real)
-        sums = None if work.arithmetic.plain() else _sums(work, block, source, buffers, None)
-        work.arithmetic.start(given, [] if sums is None else work.planes_of(sums), work.planes_of(gradients))
+        sums = work.planes_of(_sums(work, block, source, buffers, None)) if looks_back else []
+        work.arithmetic.start(given, sums, work.planes_of(gradients))
         weights = work.weights_of(block.batch)
         x = source.reshape(n, work.planes, *source.shape[1 + batch : 1 + batch + len(problem.axes)], problem.columns)
         flat = gradients.reshape(
@@ -307,10 +308,12 @@ def weights_of(problem: Problem, matrix: Matrix, real: np.dtype[Any]) -> Array:
     )
 
 
-def _source(work: Work, block: Block, buffers: Buffers) -> Array:
-    """(\\*batch, planes, \\*positions, \\*trailing)."""
+def _source(work: Work, block: Block, buffers: Buffers, filled: bool = True) -> Array:
+    """(\\*batch, planes, \\*positions, \\*trailing); not ``filled``: for its shape alone."""
     positions = tuple(reach.length for reach in block.reaches)
     source = buffers.take("source", (*block.samples, work.planes, *positions, *work.problem.trailing), work.real)
+    if not filled:
+        return source
 
     def get(view: Array, target: Array, constant: Any) -> None:
         gather(view, block.reaches, block.batch, target, constant)

@@ -43,6 +43,9 @@ class Arithmetic(Protocol):
     def plain(self) -> bool:
         """Whether the sums are the results."""
 
+    def looks_back(self) -> bool:
+        """Whether gradients depend on the sums, and on what the source holds, as those of quotients do."""
+
     def start(self, dy: Array, sums: Sequence[Array], gradients: Sequence[Array]) -> None:
         """The gradients of the sums, from that of the results."""
 
@@ -72,6 +75,10 @@ class Real:
     def plain(self) -> bool:
         """They are."""
         return True
+
+    def looks_back(self) -> bool:
+        """They are linear."""
+        return False
 
     def start(self, dy: Array, sums: Sequence[Array], gradients: Sequence[Array]) -> None:
         """As it is."""
@@ -116,6 +123,10 @@ class Complex:
 
     def plain(self) -> bool:
         """They are parts."""
+        return False
+
+    def looks_back(self) -> bool:
+        """They are linear."""
         return False
 
     def start(self, dy: Array, sums: Sequence[Array], gradients: Sequence[Array]) -> None:

@@ -191,6 +191,6 @@ def _run(a: Any, kernel: Any, kernels: Any, mask: Any, dtype: Any, out: Any, opt
     hidden = np.zeros(problem.result_shape, bool) if call.masked else None
     shown = None if hidden is None else problem.result(hidden)
     if compute(call.work, call.view, problem.result(target), shown):
-        remember(key, call)
+        remember(key, call, options.method)
     y = delivered(target, copy_to)
     return y if hidden is None else np.ma.MaskedArray(y, mask=hidden)

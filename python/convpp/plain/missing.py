@@ -117,6 +117,10 @@ class Normalised:
         """They are divided."""
         return False
 
+    def looks_back(self) -> bool:
+        """By what was seen, where it is."""
+        return True
+
     def start(self, dy: Array, sums: Sequence[Array], gradients: Sequence[Array]) -> None:
         """Of a quotient u/v: dy/v, and -dy u/v^2; where too little was seen, 0."""
         count = len(dy)

@@ -84,12 +84,12 @@ def seen(key: Key | None) -> Seen | None:
     return None if key is None else _SEEN.get(key)
 
 
-def remember(key: Key | None, call: Call) -> None:
+def remember(key: Key | None, call: Call, method: str) -> None:
     """Keeps a call that one of the engine was all of."""
     work, problem = call.work, call.problem
     in_order = problem.order == tuple(range(len(problem.order)))
     in_order = in_order and problem.kernel_order == tuple(range(len(problem.axes)))
-    if key is None or not in_order or problem.own_kernels or may_be_separable(problem, key[-1][6]):
+    if key is None or not in_order or problem.own_kernels or may_be_separable(problem, method):
         return
     positions = tuple(axis.extent for axis in problem.axes)
     x = (math.prod(problem.batch), 1, *positions, problem.columns)

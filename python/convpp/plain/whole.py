@@ -85,6 +85,10 @@ class Whole:
         """They become integers."""
         return False
 
+    def looks_back(self) -> bool:
+        """They have no gradient."""
+        return False
+
     def start(self, dy: Array, sums: Sequence[Array], gradients: Sequence[Array]) -> None:
         """Whole numbers have no gradient: ``backward.py`` takes them as floats."""
         raise NotImplementedError

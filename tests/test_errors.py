@@ -90,7 +90,7 @@ def test_unknown_keywords(name: str) -> None:
     refuse(name, TypeError, "strid", strid=2)
 
 
-@pytest.mark.parametrize("name", ["conv", "conv_input_grad", "conv_weight_grad"])
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_padding_mode(name: str) -> None:
     for bad in ("zero", "mirror", "", None, 0):
         refuse(name, ValueError, "padding_mode", repr(bad), "zeros", padding_mode=bad)

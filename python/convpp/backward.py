@@ -100,7 +100,7 @@ def conv_transpose_backward(
     output_size: Iterable[int] | None = None,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
@@ -151,8 +151,8 @@ def conv_transpose_backward(
     >>> dx, dw, db
     (None, None, array([9.]))
     """
-    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
-    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size)
     return _backward(TRANSPOSE, options, (dy, x, w), needs, out, accumulate, threads)
 
 

@@ -96,7 +96,7 @@ def conv_transpose_double_backward(
     output_size: Iterable[int] | None = None,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
@@ -138,8 +138,8 @@ def conv_transpose_double_backward(
     >>> float(ddy[0, 0, 1, 1]), float(dx.sum()), float(dw[0, 0, 0, 0])
     (4.0, 0.0, 4.0)
     """
-    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
-    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size)
     return _double_backward(TRANSPOSE, (ddx, ddw, ddb), (dy, x, w), options, threads)
 
 
@@ -202,7 +202,7 @@ def conv_transpose_jvp(
     output_size: Iterable[int] | None = None,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
@@ -240,8 +240,8 @@ def conv_transpose_jvp(
     >>> y, y_dot
     (array([[[1., 2., 1.]]]), array([[[2., 4., 2.]]]))
     """
-    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
-    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size)
     return _jvp(TRANSPOSE, primals, tangents, options, threads)
 
 

@@ -60,7 +60,7 @@ def conv_transpose_output_shape(
     output_size: Iterable[int] | None = None,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
@@ -85,6 +85,6 @@ def conv_transpose_output_shape(
     >>> convpp.conv_transpose_output_shape((1, 16, 7, 7), (16, 8, 4, 4), stride=2, padding=1)
     (1, 8, 14, 14)
     """
-    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample)
-    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
+    options = transpose_options(shared, output_padding, output_size)
     return geometry_of(shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options).result_shape

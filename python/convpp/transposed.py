@@ -18,7 +18,16 @@ from collections.abc import Iterable
 
 import numpy.typing as npt
 
-from convpp._call.arguments import Activation, Layout, Padding, PerAxis, check_shape, shape, shape_of_weights
+from convpp._call.arguments import (
+    Activation,
+    Layout,
+    Padding,
+    PaddingMode,
+    PerAxis,
+    check_shape,
+    shape,
+    shape_of_weights,
+)
 from convpp._call.geometry import wrong_dy
 from convpp._call.options import conv_options, transpose_options
 from convpp._call.planning import PLANS
@@ -37,7 +46,7 @@ def conv_transpose(
     output_size: Iterable[int] | None = None,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     activation: Activation | None = None,
@@ -64,8 +73,10 @@ def conv_transpose(
         Extends the output on the high side, by values that are computed; less than stride or dilation.
     output_size : spatial extents of the output, optional
         Sets output_padding; batch and channels in front are ignored.
-    padding_mode : "zeros"
-        There is no other here: padding crops the output, and nothing is read beyond x.
+    padding_mode : as in ``conv``
+        What becomes of the part that ``padding`` crops: "zeros" drops it.  The others are the adjoints of ``conv``'s:
+        they add each value of it to the element of the output that ``conv`` would pad with there (its mirror image,
+        the last element, or the other end), which keeps the sum of the output.
     stride, dilation, groups, flip, layout, activation, add, per_sample, algorithm, out, threads
         As in ``conv``.
 
@@ -95,8 +106,8 @@ def conv_transpose(
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
-    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
-    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size)
     planned = PLANS["input_grad", dtype, x.shape, w.shape, options]
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.in_channels,), "bias", "(C_out,), one for each output channel")
@@ -114,7 +125,7 @@ def conv_transpose_input_grad(
     output_size: Iterable[int] | None = None,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
@@ -156,8 +167,8 @@ def conv_transpose_input_grad(
            [4., 4.]])
     """
     dy, w, _, dtype = operands(dy, w, None, ("dy", "w"))
-    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
-    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size)
     planned = PLANS["forward", dtype, shape(x_shape, "x_shape"), w.shape, options]
     if dy.shape != planned.x_shape:
         raise wrong_dy(dy.shape, planned.x_shape, planned.y_shape, planned.w_shape, options)
@@ -175,7 +186,7 @@ def conv_transpose_weight_grad(
     output_size: Iterable[int] | None = None,
     dilation: PerAxis = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
@@ -218,8 +229,8 @@ def conv_transpose_weight_grad(
            [4., 4.]])
     """
     dy, x, _, dtype = operands(dy, x, None, ("dy", "x"))
-    shared = conv_options(stride, padding, dilation, groups, "zeros", flip, layout, per_sample, algorithm)
-    options = transpose_options(shared, output_padding, output_size, padding_mode)
+    shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
+    options = transpose_options(shared, output_padding, output_size)
     w_shape = shape_of_weights(w_shape, x.shape, per_sample)
     planned = PLANS["weight_grad", dtype, x.shape, w_shape, options]
     if dy.shape != planned.x_shape:

@@ -247,7 +247,7 @@ def _transpose_geometry(x_shape: Shape, w_shape: Shape, options: TransposeOption
         output.append(extent)
         pairs.append((lo, hi - extra[axis]))
     extents = (tuple(output), kernel, spatial)
-    modes = ("zeros",) * rank
+    modes = modes_of_axes(conv.padding_mode, rank)
     return Geometry(batch, out_channels, channels, *extents, strides, dilations, tuple(pairs), modes, options)
 
 

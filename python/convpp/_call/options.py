@@ -29,7 +29,6 @@ from convpp._call.arguments import (
     pads,
     per_axis,
     shape,
-    shown,
 )
 from convpp._call.default_algorithm import default_algorithm
 
@@ -116,20 +115,10 @@ def conv_options(
     return tuple.__new__(ConvOptions, normalised)  # ConvOptions(*normalised), but three times as fast
 
 
-def only_zeros(padding_mode: Any) -> None:
-    """The padding mode of a transposed convolution."""
-    if not isinstance(padding_mode, str) or padding_mode != "zeros":
-        raise ValueError(
-            f"padding_mode is {shown(padding_mode)}, expected 'zeros': padding crops the result of a transposed "
-            "convolution, and nothing is read beyond x"
-        )
-
-
 def transpose_options(
-    conv: ConvOptions, output_padding: PerAxis, output_size: Iterable[int] | None, padding_mode: str
+    conv: ConvOptions, output_padding: PerAxis, output_size: Iterable[int] | None
 ) -> TransposeOptions:
     """The options of ``conv_transpose``, or an error that names the wrong one."""
-    only_zeros(padding_mode)
     normalised = (
         conv,
         per_axis(output_padding, "output_padding"),

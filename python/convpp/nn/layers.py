@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, padding_modes
 from convpp._call.geometry import modes_of_axes
-from convpp._call.options import only_zeros
 from convpp._call.validation import Array
 from convpp.functional import CONV
 from convpp.nn.layer import Layer
@@ -124,7 +123,7 @@ class _ConvTranspose(Layer):
         groups: int = 1,
         bias: bool = True,
         dilation: PerAxis = 1,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         *,
         flip: bool = False,
         layout: Layout = "channels_first",
@@ -147,7 +146,7 @@ class _ConvTranspose(Layer):
         output_padding : int, or one per spatial axis: so many more outputs at the high end.
         groups : number of groups of channels that do not see each other.
         bias : whether there is a bias.
-        padding_mode : "zeros": padding crops y, and nothing is read beyond x.
+        padding_mode : what becomes of the part of y that padding crops; see `convpp.conv_transpose`.
         flip, layout, algorithm, threads : as in `convpp.conv_transpose`, in all passes.
         activation : as in `convpp.conv`: of the output; ``backward`` begins with its derivative.
         keep : how x, and y with an activation, are kept for ``backward``.  "reference": the arrays themselves, at no
@@ -161,7 +160,8 @@ class _ConvTranspose(Layer):
         DTypeError : another dtype.
         ValueError : another padding mode.
         """
-        only_zeros(padding_mode)
+        self.padding_mode = padding_modes(padding_mode)
+        modes_of_axes(self.padding_mode, self._rank)  # only to fail here and not at the first forward
         self.output_padding = self._per_axis(output_padding, "output_padding", least=0)
         options: dict[str, Any] = {
             "flip": flip,
@@ -191,7 +191,7 @@ class _ConvTranspose(Layer):
         does not fit.
         """
         size = {"output_padding": self.output_padding} if output_size is None else {"output_size": output_size}
-        return self._forward(x, add, keep, size)
+        return self._forward(x, add, keep, {"padding_mode": self.padding_mode, **size})
 
     def __call__(
         self,

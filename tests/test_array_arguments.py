@@ -178,11 +178,10 @@ def test_out_that_is_masked(kind: str) -> None:
 
 def test_parameters_that_are_masked() -> None:
     made = layer()
-    made.weight = np.ma.masked_array(made.weight)
-    with pytest.raises(convpp.DTypeError, match="w is a masked array"):
-        made(X)
-    with pytest.raises(convpp.DTypeError, match="weight is a MaskedArray"):
-        testing.gradcheck(made, X)
+    before = made.weight.copy()
+    with pytest.raises(convpp.DTypeError, match="weight is a masked array"):
+        made.weight = np.ma.masked_array(made.weight)
+    np.testing.assert_array_equal(made.weight, before)
 
 
 # ---------------------------------------------------------------- numbers
@@ -272,7 +271,7 @@ def test_weights_that_cannot_exist() -> None:
 
 
 def test_transposed_padding_modes() -> None:
-    for wrong in ("reflect", np.ones(2), Hostile(), None):
+    for wrong in ("mirror", np.ones(2), Hostile(), None):
         with pytest.raises(ValueError, match="padding_mode is"):
             convpp.conv_transpose(X, W, padding_mode=wrong)
         with pytest.raises(ValueError, match="padding_mode is"):

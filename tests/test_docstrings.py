@@ -28,7 +28,7 @@ METHODS = {
     f"{layer.__name__}.{name}": getattr(layer, name)
     for layer in (convpp.Conv2d, convpp.ConvTranspose2d)
     for name in dir(layer)
-    if not name.startswith("_")
+    if not name.startswith("_") and not isinstance(getattr(layer, name), property)
 }
 #: They take nothing, or nothing that could be wrong.
 CANNOT_FAIL = {"convpp.get_num_threads", "convpp.runtime_info", "convpp.show_config"}

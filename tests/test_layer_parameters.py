@@ -117,6 +117,53 @@ def test_parameters_are_the_layers_own_arrays() -> None:
     assert float(layer(x).sum()) < before  # one step of gradient descent on the sum
 
 
+def test_what_is_assigned_is_copied_so_that_lists_of_parameters_stay_right() -> None:
+    layer = make("Conv2d", dtype=np.float32)
+    parameters, gradients = layer.parameters(), layer.gradients()
+    new = np.random.default_rng(3).standard_normal(layer.weight.shape)
+    layer.weight, layer.bias = new, [1, 2, 3, 4, 5, 6]
+    layer.weight_grad, layer.bias_grad = 2 * new, np.ones(6)
+    for now, before in ((layer.parameters(), parameters), (layer.gradients(), gradients)):
+        assert all(a is b for a, b in zip(now, before, strict=True))
+    np.testing.assert_array_equal(parameters[0], new.astype(np.float32), strict=True)
+    np.testing.assert_array_equal(gradients[0], (2 * new).astype(np.float32), strict=True)
+    assert parameters[1].tolist() == [1, 2, 3, 4, 5, 6]
+    new[...] = 0
+    assert layer.weight.any()
+    before = layer.weight
+    layer.weight -= layer.weight_grad  # in place, and then assigned
+    layer.weight = layer.weight[::-1]  # a view of itself
+    assert layer.weight is before is parameters[0]
+
+
+@pytest.mark.parametrize("name", ["weight", "weight_grad", "bias", "bias_grad"])
+def test_wrong_parameters_are_refused_when_they_are_set(name: str) -> None:
+    layer = make("Conv2d", rng=4)
+    layer.weight_grad[...], layer.bias_grad[...] = 1, 2
+    before = copy.deepcopy(layer)
+    for wrong, error, message in (
+        (np.zeros(3), convpp.ShapeError, rf"{name} has shape \(3,\), expected"),
+        (getattr(layer, name).astype(complex), convpp.DTypeError, f"{name} has dtype complex128"),
+        (None, (ValueError, convpp.DTypeError), f"{name} is None"),
+        ("abc", convpp.DTypeError, f"{name} is"),
+        (np.ma.masked_array(getattr(layer, name)), convpp.DTypeError, f"{name} is a masked array"),
+    ):
+        with pytest.raises(error, match=message):
+            setattr(layer, name, wrong)
+    for a, b in zip(
+        (*layer.parameters(), *layer.gradients()), (*before.parameters(), *before.gradients()), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_layer_without_bias_takes_none() -> None:
+    layer = make("Conv2d", bias=False)
+    layer.bias = layer.bias_grad = None
+    with pytest.raises(ValueError, match="bias is set, expected None: this layer was made with bias=False"):
+        layer.bias = np.zeros(6)
+    assert layer.bias is None
+
+
 def test_state_dict_copies_both_ways() -> None:
     layer, other = make("Conv2d", rng=1), make("Conv2d", rng=2)
     state = layer.state_dict()

@@ -7,8 +7,9 @@ Next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients).
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -29,7 +30,7 @@ from convpp._call.arguments import (
 )
 from convpp._call.geometry import explicit_pads
 from convpp._call.run import Passes
-from convpp._call.validation import FLOAT32, HALVES, Array, as_float, common_dtype
+from convpp._call.validation import Array, as_float, common_dtype
 from convpp.activation import activate, activation_grad, needs_only_result
 from convpp.backward import NEEDS, conv_backward, conv_transpose_backward, wanted_of
 from convpp.errors import ShapeError
@@ -85,6 +86,7 @@ class Layer(WeightAndBias, ABC):
         self.keep = choice(options["keep"], "keep", KEEP)
         self.activation = options["activation"]
         check_activation(self.activation)
+        self._said = False  # that an argument is rounded
         self._forget_batch()
         rows, columns = (in_channels, out_channels) if self._transposed else (out_channels, in_channels)
         shape = (rows, columns // groups, *self.kernel_size)
@@ -106,6 +108,23 @@ class Layer(WeightAndBias, ABC):
         self._own: dict[str, Any] = {}
         self._kept: dict[str, Array] = {}  # y or z, for the derivative of the activation
         self._added = False
+
+    def _own_type(self, value: npt.ArrayLike, argument: str) -> Array:
+        """``value`` in the dtype of the layer, which is the one it computes in; where that rounds, it is said once."""
+        array, dtype = as_float(value, argument), self._weight.dtype
+        if array.dtype == dtype:
+            return array
+        if not self._said and common_dtype(array.dtype, dtype) != dtype:
+            from convpp._call.guesses.callers import files_of_package
+
+            self._said = True
+            name = type(self).__name__
+            warnings.warn(
+                f"{argument} has dtype {array.dtype} and is rounded to {dtype}, the dtype of this {name}: give "
+                f"{argument}.astype({dtype.name!r}), or make the layer by {name}(..., dtype={array.dtype.name!r})",
+                stacklevel=len(files_of_package()) + 1,
+            )
+        return array.astype(dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: arguments, parameters and their gradients, but not the last batch."""
@@ -146,12 +165,12 @@ class Layer(WeightAndBias, ABC):
             raise RuntimeError(f"{type(self).__name__}.backward(dy) needs a forward(x) before it")
         wanted = wanted_of(needs)
         dy = self._before_activation(dy)
-        dx = self._passes.input_grad(dy, self.weight, self._x.shape, **self._geometry()) if "x" in wanted else None
+        dx = self._passes.input_grad(dy, self._weight, self._x.shape, **self._geometry()) if "x" in wanted else None
         if "w" in wanted:
             self._add_weight_grad(dy, self._x)
-        if self.bias_grad is not None and "bias" in wanted:
+        if self._bias_grad is not None and "bias" in wanted:
             how = {"batched": dy.ndim == self._rank + 2, "layout": self.layout, "threads": self.threads}
-            add_to(self.bias_grad, conv_bias_grad, dy, **how)
+            conv_bias_grad(dy, out=self._bias_grad, accumulate=True, **how)
         owned = self.activation is not None  # else it is the caller's
         self.add_grad = None if not self._added else dy if owned or self.keep == "reference" else dy.copy()
         return dx
@@ -198,19 +217,19 @@ class Layer(WeightAndBias, ABC):
 
     def _forward(self, x: npt.ArrayLike, add: npt.ArrayLike | None, keep: bool, own: dict[str, Any]) -> Array:
         """``forward`` with these options of the subclass, keeping what ``backward`` needs; only if it succeeds."""
-        x = as_float(x, "x")
-        how = self._geometry(own) | {"add": add}
+        x = self._own_type(x, "x")
+        how = self._geometry(own) | {"add": None if add is None else self._own_type(add, "add")}
         if not flag(keep, "keep"):
-            y = self._passes.forward(x, self.weight, self.bias, activation=self.activation, **how)
+            y = self._passes.forward(x, self._weight, self._bias, activation=self.activation, **how)
             self._forget_batch()
             return y
         if self.keep == "copy":
             x = x.copy()
         if self.activation is None or needs_only_result(self.activation):
-            y = self._passes.forward(x, self.weight, self.bias, activation=self.activation, **how)
+            y = self._passes.forward(x, self._weight, self._bias, activation=self.activation, **how)
             kept = {} if self.activation is None else {"y": y.copy() if self.keep == "copy" else y}
         else:
-            z = self._passes.forward(x, self.weight, self.bias, **how)
+            z = self._passes.forward(x, self._weight, self._bias, **how)
             kept = {"z": z}
             y = activate(z, self.activation, threads=self.threads)
         self._x, self._own, self._kept, self._added = x, own, kept, add is not None
@@ -222,12 +241,14 @@ class Layer(WeightAndBias, ABC):
         return {name: getattr(self, name) for name in names} | (self._own if own is None else own)
 
     def _add_weight_grad(self, dy: Array, x: Array) -> None:
-        add_to(self.weight_grad, self._passes.weight_grad, dy, x, w_shape=self.weight.shape, **self._geometry())
+        how = self._geometry() | {"out": self._weight_grad, "accumulate": True}
+        self._passes.weight_grad(dy, x, self._weight.shape, **how)
 
     def _before_activation(self, dy: npt.ArrayLike) -> Array:
         """The gradient with respect to what the activation was applied to."""
+        dy = self._own_type(dy, "dy")
         if self.activation is None:
-            return as_float(dy, "dy")
+            return dy
         return activation_grad(dy, self.activation, **self._kept, threads=self.threads)
 
     def __repr__(self) -> str:
@@ -258,12 +279,3 @@ class Layer(WeightAndBias, ABC):
             expected = f"an integer or {cls._rank} integers, each {least} or more"
             raise ShapeError(f"{argument} is {shown(value)}, expected {expected}{meant}")
         return values
-
-
-def add_to(total: Array, gradient: Callable[..., Array], *operands: Array, **arguments: Any) -> None:
-    """``total += gradient(*operands)``; where the dtypes agree, without a temporary array."""
-    dtype = common_dtype(*(as_float(operand, "dy").dtype for operand in operands))
-    if dtype == total.dtype or (dtype.name in HALVES and total.dtype == FLOAT32):
-        gradient(*operands, **arguments, out=total, accumulate=True)
-    else:
-        total += gradient(*operands, **arguments)

@@ -72,6 +72,8 @@ class _Conv(Layer):
             cost; whoever changes one before ``backward`` gets the gradients of what it then holds.  "copy": copies,
             so that they may be changed, or written over by the next batch.
         dtype : of the parameters and their gradients, float32, float64, float16 or bfloat16.
+            The layer computes in it: x, ``add`` and dy are cast to it.  Where that rounds (NumPy's numbers are float64
+            unless one says otherwise), a warning says so, once for each layer.
         rng : seed or Generator for the initial values: U(-b, b) with ``b = 1 / sqrt(fan_in)`` for weight
             and bias, where ``fan_in = weight.shape[1] * prod(kernel_size)``, as in PyTorch.
 

@@ -27,13 +27,31 @@ Rng: TypeAlias = "int | np.random.Generator | None"
 
 
 class WeightAndBias:
-    """The parameters of one layer.
+    """The parameters of one layer: arrays that stay the same ones for as long as it lives.
+
+    What is assigned is checked, and copied into them: shapes and dtypes stay, and so does what ``parameters()`` and
+    ``gradients()`` returned before.  (So two layers do not share a weight by ``one.weight = other.weight``; use one
+    layer twice.)
 
     Attributes
     ----------
     weight : of the given shape.
     bias : (biases,), or None.
     weight_grad, bias_grad : like ``weight`` and ``bias``; zero at first, a layer's ``backward`` adds to them.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError : what is assigned has another shape, is not of real numbers, or is for a bias
+        that the layer does not have; nothing has been changed.
+
+    Examples
+    --------
+    >>> import convpp
+    >>> layer = convpp.Conv1d(1, 2, 3)
+    >>> listed = layer.parameters()
+    >>> layer.bias = [1, 2]
+    >>> listed[1]
+    array([1., 2.], dtype=float32)
     """
 
     def __init__(self, weight_shape: tuple[int, ...], biases: int | None, dtype: npt.DTypeLike, rng: Rng) -> None:
@@ -43,11 +61,47 @@ class WeightAndBias:
         fan_in = math.prod(weight_shape[1:])
         bound = 1 / math.sqrt(fan_in) if fan_in else 0.0  # PyTorch's kaiming_uniform with a = sqrt(5)
         random = generator(rng)
-        self.weight: Array = random.uniform(-bound, bound, weight_shape).astype(dtype)
-        self.weight_grad: Array = np.zeros_like(self.weight)
+        self._weight: Array = random.uniform(-bound, bound, weight_shape).astype(dtype)
+        self._weight_grad: Array = np.zeros_like(self._weight)
         biased = biases is not None
-        self.bias: Array | None = random.uniform(-bound, bound, biases).astype(dtype) if biased else None
-        self.bias_grad: Array | None = np.zeros_like(self.bias) if biased else None
+        self._bias: Array | None = random.uniform(-bound, bound, biases).astype(dtype) if biased else None
+        self._bias_grad: Array | None = np.zeros_like(self._bias) if biased else None
+
+    @property
+    def weight(self) -> Array:
+        """The filters."""
+        return self._weight
+
+    @weight.setter
+    def weight(self, value: npt.ArrayLike) -> None:
+        _assign(self._weight, value, "weight")
+
+    @property
+    def weight_grad(self) -> Array:
+        """The gradient with respect to ``weight``."""
+        return self._weight_grad
+
+    @weight_grad.setter
+    def weight_grad(self, value: npt.ArrayLike) -> None:
+        _assign(self._weight_grad, value, "weight_grad")
+
+    @property
+    def bias(self) -> Array | None:
+        """One number for each filter, or None."""
+        return self._bias
+
+    @bias.setter
+    def bias(self, value: npt.ArrayLike | None) -> None:
+        _assign(self._bias, value, "bias")
+
+    @property
+    def bias_grad(self) -> Array | None:
+        """The gradient with respect to ``bias``."""
+        return self._bias_grad
+
+    @bias_grad.setter
+    def bias_grad(self, value: npt.ArrayLike | None) -> None:
+        _assign(self._bias_grad, value, "bias_grad")
 
     def parameters(self) -> list[Array]:
         """``[weight, bias]``, or ``[weight]``: the layer's own arrays, to be changed in place.
@@ -129,15 +183,7 @@ class WeightAndBias:
                 f"{type(self).__name__} has the parameters {list(parameters)}, got {list(state)}: "
                 f"missing {missing}, unknown {unknown}{meant}"
             )
-        arrays = {name: _array(state[name], name) for name in parameters}
-        for name, parameter in parameters.items():
-            array = arrays[name]
-            if array.shape != parameter.shape:
-                from convpp._call.guesses import shapes
-
-                meant = shapes.of_parameter(array.shape, parameter.shape, name)
-                raise ShapeError(f"{name} has shape {array.shape}, expected {parameter.shape}{meant}")
-            check_real(array, parameter.dtype, name)
+        arrays = {name: _fitting(state[name], parameter, name) for name, parameter in parameters.items()}
         for name, parameter in parameters.items():
             parameter[...] = arrays[name]
 
@@ -145,7 +191,25 @@ class WeightAndBias:
         return dict(zip(("weight", "bias"), self.parameters(), strict=False))
 
 
-def _array(value: Any, argument: str) -> Array:
-    """An array; of a PyTorch parameter, which records gradients, its values."""
+def _assign(own: Array | None, value: Any, name: str) -> None:
+    """Copies ``value`` into the layer's own array; after ``layer.weight -= step`` it is there already."""
+    if value is own:
+        return
+    if own is None:
+        raise ValueError(f"{name} is set, expected None: this layer was made with bias=False")
+    if value is None and name == "bias":
+        raise ValueError("bias is None, expected an array: a layer without one is made with bias=False")
+    own[...] = _fitting(value, own, name)
+
+
+def _fitting(value: Any, own: Array, name: str) -> Array:
+    """``value`` as an array that can be copied into ``own``; of a PyTorch parameter, its values."""
     detach = attribute(value, "detach")
-    return as_array(detach() if callable(detach) else value, argument)
+    array = as_array(detach() if callable(detach) else value, name)
+    if array.shape != own.shape:
+        from convpp._call.guesses import shapes
+
+        meant = shapes.of_parameter(array.shape, own.shape, name)
+        raise ShapeError(f"{name} has shape {array.shape}, expected {own.shape}{meant}")
+    check_real(array, own.dtype, name)
+    return array

@@ -178,7 +178,8 @@ def _attributes(layer: Any, prefix: str = "", depth: int = 3) -> Iterator[tuple[
     """The arrays that an object and its parts hold, as ``name`` and ``part.name``."""
     for name, value in getattr(layer, "__dict__", {}).items():
         if isinstance(value, np.ndarray):
-            yield prefix + name, value
+            public = name.removeprefix("_")  # of a property, if it returns this array
+            yield prefix + (public if getattr(layer, public, None) is value else name), value
         elif hasattr(value, "parameters") and depth:
             yield from _attributes(value, f"{prefix}{name}.", depth - 1)
 

@@ -1,22 +1,18 @@
 """Arrays without channels, which conv does not take, and weights that fit though their axes may be in another order.
 
 In: shapes.   Out: what to call for plain arrays; a warning for weights that fit in two ways.
-Next: ``shapes.py``, ``../planning.py``.
+Next: ``shapes.py``, ``callers.py``, ``../planning.py``.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
-from pathlib import Path
 
 from convpp._call.guesses.arrays import PICTURE_CHANNELS
+from convpp._call.guesses.callers import files_of_package
 from convpp._call.options import Options, TransposeOptions
 
 Shape = tuple[int, ...]
-
-_PACKAGE = f"{Path(__file__).parents[2]}{os.sep}"
 
 
 def of_plain(x: Shape, w: Shape) -> list[str]:
@@ -47,11 +43,9 @@ def warn_of_order(w: Shape, options: Options) -> None:
     """A warning where the call is, for weights that fit in two ways; those of layers are in our order."""
     if options.conv.per_sample or not looks_like_hwio(w):
         return
-    level, frame = 1, sys._getframe()
-    while frame.f_code.co_filename.startswith(_PACKAGE):
-        if frame.f_back is None or Path(frame.f_code.co_filename).parent.name == "nn":
-            return
-        level, frame = level + 1, frame.f_back
+    files = files_of_package()
+    if any(file.parent.name == "nn" for file in files):
+        return
     ours, theirs, name = "(K, C/groups, *kernel)", "(*kernel, C/groups, K)", "from_hwio"
     if isinstance(options, TransposeOptions):
         ours, theirs, name = "(C_in, C_out/groups, *kernel)", "(*kernel, C_out/groups, C_in)", "from_hwoi"
@@ -59,5 +53,5 @@ def warn_of_order(w: Shape, options: Options) -> None:
     warnings.warn(
         f"w has shape {w} and is read as {ours}, with kernels of {kernels[0]}; it would fit as {theirs} too, the "
         f"order of TensorFlow and Keras, with kernels of {kernels[1]}: that is convpp.conventions.{name}(w)",
-        stacklevel=level,
+        stacklevel=len(files) + 1,
     )

@@ -11,8 +11,10 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMISED = {
     "custom_layer_gradcheck.py": "Forgetful: wrong gradient, worst at",
+    "deblur.py": "the three agree, and the photograph is sharp again",
     "edge_detection.py": "strongest edge: 4.47",
     "find_the_filter.py": "[-1. -2. -1.]]",
+    "resnet_digits.py": "gradients of 1437 samples, which add up to that of all",
 }
 
 

@@ -240,11 +240,8 @@ def check_padding_mode(name: str) -> None:
     assert_same(results(name, **of(name, padding_mode="zeros")), results(name, **of(name)))
     with pytest.raises(ValueError, match="padding_mode"):
         results(name, **of(name, padding_mode="mirror"))
-    if "transpose" in name:
-        with pytest.raises(ValueError, match="padding_mode is 'reflect', expected 'zeros'"):
-            results(name, **of(name, padding_mode="reflect"))
-    else:  # what it means is told by test_padding_mode.py
-        results(name, **of(name, padding_mode="reflect", padding=1))
+    # (What it means is told by test_padding_mode.py and test_transposed_padding_mode.py.)
+    results(name, **of(name, padding_mode="reflect", padding=1))
 
 
 def check_activation(name: str) -> None:

@@ -184,6 +184,14 @@ def conventions(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def torch(session: nox.Session) -> None:
+    """Hold convpp.torch to PyTorch, and to its own checks and sample inputs of operators."""
+    need_compiler_for_python(session)  # which torch.compile needs, too
+    session.install(".[test,torch]", "expecttest", *nox.project.dependency_groups(PROJECT, "torch"))
+    session.run("python", "-m", "pytest", "tests/test_torch.py", "tests/test_torch_models.py", *session.posargs)
+
+
 # ---------------------------------------------------------------- what tries to break the library
 
 

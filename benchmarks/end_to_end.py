@@ -172,8 +172,9 @@ def main() -> None:
     rows = []
     for name in arguments.network:
         row = measure(name, what, arguments.steps, arguments.compile, arguments.threads)
+        ours = f"{row.convpp_ms:7.0f} ms ({row.convpp_format})"
         print(
-            f"{row.network:14} {row.what}: {row.torch_ms:7.0f} ms ({row.torch_format}), with convpp {row.convpp_ms:7.0f} ms ({row.convpp_format}): {row.ratio:.2f}",
+            f"{name:14} {what}: {row.torch_ms:7.0f} ms ({row.torch_format}), with convpp {ours}: {row.ratio:.2f}",
             flush=True,
         )
         rows.append(row)

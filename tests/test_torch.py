@@ -360,3 +360,22 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match="output_padding is 2, expected 0 or more and less than stride"):
         ours.conv_transpose2d(x, torch.randn(4, 2, 3, 3), output_padding=2)
     assert ours.conv2d(x.to("meta"), w.to("meta")).shape == (1, 6, 6, 7)
+
+
+# ---------------------------------------------------------------- tensors as arrays
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_tensors_are_arrays_for_all_functions(dtype: Any) -> None:
+    x, w = torch.randn(1, 4, 8, 9).to(dtype), torch.randn(6, 4, 3, 3).to(dtype)
+    y = convpp.conv(x, w)
+    want = ours.conv2d(x, w)
+    assert np.array_equal(y, as_array(want))
+    assert np.shares_memory(convpp._call.validation.as_array(x, "x").view(np.uint8), as_array(x).view(np.uint8))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_tensors_with_gradients_are_sent_to_convpp_torch(dtype: Any) -> None:
+    x, w = torch.randn(1, 4, 8, 9).to(dtype), torch.randn(6, 4, 3, 3).to(dtype).requires_grad_()
+    with pytest.raises(convpp.DTypeError, match=r"w is not an array: .*convpp\.torch has functions with gradients"):
+        convpp.conv(x, w)

@@ -162,11 +162,11 @@ def _called(
             return result
 
         @staticmethod
-        def backward(ctx: Any, grad: Tensor) -> Gradients:  # type: ignore[override]
+        def backward(ctx: Any, grad: Tensor) -> Gradients:
             return backward(ctx, grad)
 
         @staticmethod
-        def jvp(ctx: Any, *tangents: Any) -> Tensor:  # type: ignore[override]
+        def jvp(ctx: Any, *tangents: Any) -> Tensor:
             """The rule of products; the derivative of a bias is added to each pixel."""
             a, b = ctx.saved_tensors
             a_dot, b_dot, bias_dot = (*tangents[:2], tangents[2] if isinstance(tangents[2], Tensor) else None)
@@ -180,7 +180,7 @@ def _called(
 
     class Transformed(Node):
         @staticmethod
-        def forward(*arguments: Any) -> Tensor:  # type: ignore[override]
+        def forward(*arguments: Any) -> Tensor:
             return compute(*arguments)
 
         @staticmethod

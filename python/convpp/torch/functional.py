@@ -186,7 +186,7 @@ def conv(
             raise ValueError(f"padding is {padding!r}, expected numbers, 'valid' or 'same'")
         pads = [0] * (2 * rank)
     elif isinstance(padding, tuple) and padding and isinstance(padding[0], tuple):
-        pads = [pad for pair in padding for pad in pair]  # type: ignore[union-attr]
+        pads = [pad for pair in padding for pad in pair]
     else:
         pads = [pad for pad in _padding(rank, padding) for _ in range(2)]
     if weight.shape[1] * groups != input.shape[1]:

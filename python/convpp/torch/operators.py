@@ -29,7 +29,7 @@ _GEOMETRY = "int[] stride, SymInt[] padding, int[] dilation, SymInt groups, str 
 def _options(last: bool, algorithm: str, stride: Any, padding: Any, dilation: Any, groups: int, mode: str) -> Options:
     """The options of convpp's functions as one value."""
     pairs, layout = tuple(zip(padding[::2], padding[1::2], strict=True)), "channels_last" if last else "channels_first"
-    return conv_options(stride, pairs, dilation, groups, mode, False, layout, False, algorithm)  # type: ignore[arg-type]
+    return conv_options(stride, pairs, dilation, groups, mode, False, layout, False, algorithm)
 
 
 def _computed(

@@ -45,9 +45,11 @@ def as_array(tensor: torch.Tensor, last: bool = False) -> Array:
         tensor = tensor.movedim(1, -1)
     if not tensor.is_contiguous():
         tensor = tensor.contiguous()
+    array: Array
     if tensor.dtype is torch.bfloat16:
-        return tensor.detach().view(torch.int16).numpy().view(dtype_from("bfloat16"))
-    array: Array = tensor.numpy(force=True)  # detached, that is: on the CPU, nothing is copied
+        array = tensor.detach().view(torch.int16).numpy().view(dtype_from("bfloat16"))
+    else:
+        array = tensor.numpy(force=True)  # detached, that is: on the CPU, nothing is copied
     return array
 
 

@@ -208,23 +208,23 @@ def _inputs_of(model: nn.Module, inputs: tuple[Any, ...]) -> dict[nn.Module, tup
 def _milliseconds(module: nn.Module, ours: type, given: tuple[Any, ...]) -> tuple[float, float]:
     """PyTorch's time and convpp's, the best of calls in turn."""
     twins = [copy.deepcopy(module) for _ in range(2)]
-    for twin in twins:
-        twin.zero_grad()
     twins[1].__class__ = ours
-    x = [t.detach() if isinstance(t, Tensor) else t for t in given]
+    x, *rest = (t.detach() if isinstance(t, Tensor) else t for t in given)
     training = module.training and torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters())
-    if training and isinstance(x[0], Tensor):
-        x[0].requires_grad_()
-    best = [float("inf")] * 2
-    start = time.perf_counter()
-    while time.perf_counter() < start + 2 * SECONDS or best[1] == float("inf"):
-        for i, twin in enumerate(twins):
-            before = time.perf_counter()
-            with torch.enable_grad() if training else torch.no_grad():
-                y = twin(*x)
+    with torch.set_grad_enabled(training):
+        if training:
+            x.requires_grad_()
+        y = twins[0](x, *rest)
+        dy = torch.ones_like(y)
+        best = [float("inf")] * 2
+        end = time.perf_counter() + 2 * SECONDS
+        while time.perf_counter() < end or best[1] == float("inf"):
+            for i, twin in enumerate(twins):
+                start = time.perf_counter()
+                y = twin(x, *rest)
                 if training:
-                    y.backward(torch.ones_like(y))
-            best[i] = min(best[i], time.perf_counter() - before)
+                    torch.autograd.grad(y, (x, *(p for p in twin.parameters() if p.requires_grad)), dy)
+                best[i] = min(best[i], time.perf_counter() - start)
     return 1e3 * best[0], 1e3 * best[1]
 
 

@@ -290,6 +290,24 @@ def test_channels_last_results_are_real_ones_and_nothing_is_copied() -> None:
     assert z.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_results_may_be_changed_in_place(dtype: Any, last: bool) -> None:
+    x, w = torch.randn(2, 4, 8, 9).to(dtype).requires_grad_(), torch.randn(6, 4, 3, 3).to(dtype).requires_grad_()
+    given = x.to(memory_format=torch.channels_last) if last else x
+    grads = []
+    for module in (ours, theirs):
+        y = module.conv2d(given, w)
+        assert y._base is None
+        torch.relu_(y).sum().backward()
+        grads.append((x.grad.clone(), w.grad.clone()))
+        x.grad = w.grad = None
+    for got, want in zip(*grads, strict=True):
+        torch.testing.assert_close(got, want, rtol=0.1, atol=0.1)
+    dx = torch.autograd.grad(ours.conv2d(given, w).sum(), given)[0]
+    dx.add_(1)
+
+
 def test_any_strides() -> None:
     x, w = torch.randn(9, 2, 4, 20).permute(1, 2, 0, 3)[..., ::2], torch.randn(3, 3, 4, 5).permute(3, 2, 0, 1)
     torch.testing.assert_close(ours.conv2d(x, w), theirs.conv2d(x, w), rtol=1e-4, atol=1e-4)

@@ -56,8 +56,13 @@ def _computed(
         channels = planned.geometry.out_channels if forward else planned.geometry.in_channels
         check_shape(c.shape, (channels,), "bias", "one for each channel of the result")
     result_shape = planned.y_shape if forward else planned.w_shape if of_weights else planned.x_shape
-    result = run(planned, a, b, c, result_shape, None, False, torch.get_num_threads())
-    return as_tensor(result, last and not of_weights)
+    last = last and not of_weights
+    if first.dtype is torch.bfloat16:  # an array of these would be a tensor of another type, and a view of that
+        like = (result_shape[0], result_shape[-1], *result_shape[1:-1]) if last else result_shape
+        target = empty(like, first, last)
+        run(planned, a, b, c, result_shape, as_array(target, last), False, torch.get_num_threads())
+        return target
+    return as_tensor(run(planned, a, b, c, result_shape, None, False, torch.get_num_threads()), last)
 
 
 def compute_conv(x: Tensor, w: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:

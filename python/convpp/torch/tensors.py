@@ -54,11 +54,12 @@ def as_array(tensor: torch.Tensor, last: bool = False) -> Array:
 
 
 def as_tensor(array: Array, last: bool = False) -> torch.Tensor:
-    """A new array as the tensor (N, C, \\*spatial) that it is; ``last``: as above."""
-    tensor = torch.from_numpy(array.view(np.int16)).view(torch.bfloat16) if array.dtype.name == "bfloat16" else None
-    if tensor is None:
-        tensor = torch.from_numpy(array)
-    return tensor.movedim(-1, 1) if last else tensor
+    """A new array as the tensor (N, C, \\*spatial) that it is; ``last``: as above.  Not of bfloat16.
+
+    It is no view of another tensor: what comes after it may change it in place, which autograd forbids for views.
+    """
+    tensor: torch.Tensor = torch.from_numpy(np.moveaxis(array, -1, 1) if last else array)
+    return tensor
 
 
 def laid(shape: Sequence[int], last: bool) -> tuple[int, ...]:

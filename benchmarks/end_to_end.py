@@ -38,7 +38,7 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    "vgg16": Network(networks.vgg16, (4, 3, 224, 224)),
+    "vgg16": Network(networks.vgg16, (8, 3, 224, 224)),
     "resnet18": Network(lambda: networks.resnet((2, 2, 2, 2), bottleneck=False), (8, 3, 224, 224)),
     "resnet50": Network(lambda: networks.resnet((3, 4, 6, 3), bottleneck=True), (4, 3, 224, 224)),
     "unet3d": Network(networks.UNet3d, (1, 1, 48, 48, 48)),
@@ -117,7 +117,7 @@ def measure(name: str, what: str, steps: int, compiled: bool, threads: int) -> R
                 best[key] = min(best[key], 1e3 * (time.perf_counter() - start))
     for values in losses.values():  # of all steps: the gradients agree, too
         for got, want in zip(values, losses[False, FORMATS[0]], strict=True):
-            assert abs(got - want) <= 2e-2 * abs(want), (name, losses)
+            assert abs(got - want) <= 1e-2 * losses[False, FORMATS[0]][0], (name, losses)
     (t, tf), (c, cf) = (min((best[ours, f], f) for f in FORMATS) for ours in (False, True))
     return Row(name, network.x_shape[0], what, t, tf, c, cf)
 

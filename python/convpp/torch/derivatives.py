@@ -158,7 +158,7 @@ def _called(
         @staticmethod
         def forward(ctx: Any, *arguments: Any) -> Tensor:
             result = compute(*arguments)
-            _keep(ctx, arguments, result)
+            (_setup if forward_ad._current_level < 0 else _keep)(ctx, arguments, result)
             return result
 
         @staticmethod
@@ -214,6 +214,7 @@ def _is_watched() -> bool:
 
 
 def _keep(ctx: Any, arguments: tuple[Any, ...], result: Tensor) -> None:
+    """For ``jvp`` as well."""
     _setup(ctx, arguments, result)
     ctx.save_for_forward(arguments[0], arguments[1])
     ctx.result_shape = result.shape

@@ -7,6 +7,7 @@ Next: ``derivatives.py``, which they call; ``models.py``, models that call them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -175,27 +176,41 @@ def conv(
 ) -> Tensor:
     """The three of ``conv``; ``padding`` also as a (lo, hi) pair for each axis, ``mode`` says what it holds."""
     input, weight, bias, one = _operands(rank, input, weight, bias)
-    strides, dilations = _per_axis(rank, stride, "stride"), _per_axis(rank, dilation, "dilation")
-    if padding == "same":
-        if any(s != 1 for s in strides):
-            raise ValueError(f"padding is 'same' and stride is {stride}, expected stride 1 with it, as in PyTorch")
-        reach = [d * (k - 1) for d, k in zip(dilations, weight.shape[2:], strict=True)]
-        pads = [pad for total in reach for pad in (total // 2, total - total // 2)]
-    elif isinstance(padding, str):
-        if padding != "valid":
-            raise ValueError(f"padding is {padding!r}, expected numbers, 'valid' or 'same'")
-        pads = [0] * (2 * rank)
-    elif isinstance(padding, tuple) and padding and isinstance(padding[0], tuple):
-        pads = [pad for pair in padding for pad in pair]
-    else:
-        pads = [pad for pad in _padding(rank, padding) for _ in range(2)]
+    kernel = weight.shape[2:] if padding == "same" else None
+    remembered = type(stride) in _REMEMBERED and type(padding) in _REMEMBERED and type(dilation) in _REMEMBERED
+    make = _remembered if remembered and not torch.compiler.is_compiling() else _geometry
+    strides, pads, dilations = make(rank, kernel, stride, padding, dilation)
     if weight.shape[1] * groups != input.shape[1]:
         raise ShapeError(
             f"weight has shape {tuple(weight.shape)} and groups is {groups}, so input must have "
             f"{weight.shape[1] * groups} channels, but it has shape {tuple(input.shape)}"
         )
-    y: Tensor = derivatives.conv(input, weight, bias, strides, pads, dilations, groups, mode)
+    y = derivatives.conv(input, weight, bias, strides, pads, dilations, groups, mode)
     return y[0] if one else y
+
+
+def _geometry(
+    rank: int, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> tuple[list[int], list[int], list[int]]:
+    """Stride, padding (lo and hi of each axis in turn) and dilation; ``kernel``: extents, which "same" depends on."""
+    strides, dilations = _per_axis(rank, stride, "stride"), _per_axis(rank, dilation, "dilation")
+    if padding == "same":
+        if any(s != 1 for s in strides):
+            raise ValueError(f"padding is 'same' and stride is {stride}, expected stride 1 with it, as in PyTorch")
+        reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
+        return strides, [pad for total in reach for pad in (total // 2, total - total // 2)], dilations
+    if isinstance(padding, str):
+        if padding != "valid":
+            raise ValueError(f"padding is {padding!r}, expected numbers, 'valid' or 'same'")
+        return strides, [0] * (2 * rank), dilations
+    if isinstance(padding, tuple) and padding and isinstance(padding[0], tuple):
+        return strides, [pad for pair in padding for pad in pair], dilations
+    return strides, [pad for pad in _padding(rank, padding) for _ in range(2)], dilations
+
+
+#: Of most calls, whose geometry is looked up: it takes a third of a small layer's call to make.
+_remembered = lru_cache(maxsize=1024)(_geometry)
+_REMEMBERED = (int, tuple, str)
 
 
 def conv_transpose(
@@ -238,6 +253,18 @@ def _operands(
     rank: int, input: Tensor, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, bool]:
     """Checked tensors of one type, with an N axis, and whether there was none."""
+    if (
+        type(input) is Tensor
+        and isinstance(weight, Tensor)
+        and input.is_cpu
+        and weight.is_cpu
+        and (dtype := input.dtype) in TYPES
+        and weight.dtype is dtype
+        and (bias is None or (isinstance(bias, Tensor) and bias.dtype is dtype and bias.is_cpu))
+        and input.dim() == weight.dim() == rank + 2
+        and not torch.is_autocast_enabled("cpu")
+    ):
+        return input, weight, bias, False
     if torch.is_autocast_enabled("cpu"):
         to = torch.get_autocast_dtype("cpu")
         input, weight, bias = (

@@ -87,7 +87,7 @@ def test_plain_arrays_take_the_same_options() -> None:
     """convolve, correlate and their gradients, but for what has no gradient or is one."""
     forward = keywords_of("convolve")
     assert forward == keywords_of("correlate")
-    assert keywords_of("convolve_backward") == (forward - {"out", "dtype"}) | {"flip", "needs"}
+    assert keywords_of("convolve_backward") == (forward - {"out", "dtype", "state"}) | {"flip", "needs"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

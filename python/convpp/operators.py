@@ -169,7 +169,8 @@ class Convolution(_Operator):
 
     def _forward(self, stack: Array) -> Array:
         function = convolve if self._flip else correlate
-        return function(stack, self._kernel, axes=self._axes, **self._arguments)
+        y: Array = function(stack, self._kernel, axes=self._axes, **self._arguments)
+        return y
 
     def _backward(self, stack: Array) -> Array:
         a = np.zeros((len(stack), *self.input_shape), stack.dtype)  # nobody reads it

@@ -21,17 +21,21 @@ from convpp._call.geometry import axes_of, geometry_of
 from convpp._call.options import ConvOptions
 from convpp._call.planning import PLANS
 from convpp._call.run import run
-from convpp._call.validation import Array, as_array, as_float, delivered, operands, result, with_residual
+from convpp._call.validation import Array, as_array, delivered, operands, result, with_residual
 from convpp.errors import DTypeError, ShapeError
 from convpp.prepared import PreparedWeights
 
 #: "zeros" where a signal begins, or what the call before returned.
 State = str | npt.ArrayLike
 
-#: Of the core alone: direct sums, whose order does not look at the length of x.
+#: Direct sums, whose order does not look at the length of x.
 ALGORITHM = "stream"
 #: Geometries that are remembered: some hundred bytes each.
 KEPT = 1024
+
+#: What the type and the shape of a state are, in messages.
+FIRST = ("as of x and w together", "(N, C, reach), reach = (kernel - 1) * dilation: what x was before the chunk")
+LAST = (FIRST[0], "(N, reach, C), reach = (kernel - 1) * dilation: what x was before the chunk")
 
 Index = tuple[slice, ...]
 
@@ -65,7 +69,7 @@ def conv_chunk(
     """``conv`` of a chunk, and the next state.  ``asked``: the algorithm as the call says it."""
     if isinstance(w, PreparedWeights):
         raise ValueError("w was prepared for one shape of x, expected plain weights: state is given")
-    if asked not in ("auto", "direct"):
+    if asked not in ("auto", "direct", ALGORITHM):
         raise ValueError(
             f"algorithm is {asked!r}, expected 'auto' or 'direct': state is given, and the bits of other algorithms "
             "depend on where a signal is cut"
@@ -74,7 +78,7 @@ def conv_chunk(
     if add is not None:
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
     chunk = chunk_of(x.shape, w.shape, options)
-    front = given_state(state, chunk.state_shape, x.dtype, options.channels_last)
+    front = given_state(state, chunk.state_shape, x.dtype, LAST if options.channels_last else FIRST)
     joined = np.empty(chunk.joined_shape, x.dtype)
     joined[chunk.before] = front
     joined[chunk.chunk] = x
@@ -131,25 +135,22 @@ def chunk_of(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Chunk:
     )
 
 
-def given_state(state: Any, shape: Shape, dtype: np.dtype[Any], channels_last: bool = False) -> Array | int:
-    """The elements in front of a chunk; 0 where a signal begins."""
+def given_state(state: Any, shape: Shape, dtype: np.dtype[Any], meaning: tuple[str, str] = FIRST) -> Array | int:
+    """The elements in front of a chunk, in its type; 0 where a signal begins."""
     if type(state) is np.ndarray and state.dtype is dtype and state.shape == shape:
         return state
-    if isinstance(state, str) or as_array(state, "state").ndim == 0:
+    if isinstance(state, str) or (array := as_array(state, "state")).ndim == 0:
         if isinstance(state, str) and state == "zeros":
             return 0
         raise ValueError(
             f"state is {shown(state)}, expected 'zeros', where a signal begins, or the state that the call before "
             "returned"
         )
-    array = as_float(state, "state")
-    if array.dtype != dtype:
+    if array.dtype.newbyteorder("=") != dtype:
         raise DTypeError(
-            f"state has dtype {array.dtype}, expected {dtype}, as x and w have together: use "
-            f"state.astype({dtype.name!r})"
+            f"state has dtype {array.dtype}, expected {dtype}, {meaning[0]}: use state.astype({dtype.name!r})"
         )
-    meaning = "(N, reach, C)" if channels_last else "(N, C, reach)"
-    check_shape(array.shape, shape, "state", f"{meaning}, reach = (kernel - 1) * dilation: what x was before the chunk")
+    check_shape(array.shape, shape, "state", meaning[1])
     return array
 
 

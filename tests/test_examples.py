@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMISED = {
     "custom_layer_gradcheck.py": "Forgetful: wrong gradient, worst at",
     "edge_detection.py": "strongest edge: 4.47",
+    "filter_a_recording.py": "6000 Hz: 0.40 before, 0.00 after",
     "find_the_filter.py": "[-1. -2. -1.]]",
 }
 

@@ -10,48 +10,26 @@ bits, because the sums' order is chosen without a look at the length (``Algorith
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convpp._call.arguments import Activation, Shape, check_activation, check_shape, shown
-from convpp._call.geometry import axes_of, geometry_of
+from convpp._call.chunks import ALGORITHM
 from convpp._call.options import ConvOptions
-from convpp._call.planning import PLANS
+from convpp._call.planning import CHUNK, PLANS
 from convpp._call.run import run
 from convpp._call.validation import Array, as_array, delivered, operands, result, with_residual
-from convpp.errors import DTypeError, ShapeError
+from convpp.errors import DTypeError
 from convpp.prepared import PreparedWeights
 
 #: "zeros" where a signal begins, or what the call before returned.
 State = str | npt.ArrayLike
 
-#: Direct sums, whose order does not look at the length of x.
-ALGORITHM = "stream"
-#: Geometries that are remembered: some hundred bytes each.
-KEPT = 1024
-
 #: What the type and the shape of a state are, in messages.
 FIRST = ("as of x and w together", "(N, C, reach), reach = (kernel - 1) * dilation: what x was before the chunk")
 LAST = (FIRST[0], "(N, reach, C), reach = (kernel - 1) * dilation: what x was before the chunk")
-
-Index = tuple[slice, ...]
-
-
-class Chunk(NamedTuple):
-    """What follows from shapes and options; ``joined`` is the chunk with the state in front of it."""
-
-    joined_shape: Shape
-    state_shape: Shape
-    #: Of ``joined``: the state, the chunk, and the next state.
-    before: Index
-    chunk: Index
-    last: Index
-    #: The call of the core; for an empty chunk, of one element, whose result has none along its axis then.
-    options: ConvOptions
-    empty_shape: Shape | None
 
 
 def conv_chunk(
@@ -77,62 +55,19 @@ def conv_chunk(
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:
         x, w, bias, add, dtype = with_residual(x, w, bias, add, dtype)
-    chunk = chunk_of(x.shape, w.shape, options)
+    planned = PLANS[CHUNK, dtype, x.shape, w.shape, options]
+    chunk = planned.chunk
+    assert chunk is not None
     front = given_state(state, chunk.state_shape, x.dtype, LAST if options.channels_last else FIRST)
     joined = np.empty(chunk.joined_shape, x.dtype)
     joined[chunk.before] = front
     joined[chunk.chunk] = x
     if chunk.empty_shape is not None:
         return _nothing(joined, bias, chunk.empty_shape, activation, add, out), joined[chunk.last].copy()
-    planned = PLANS["forward", dtype, chunk.joined_shape, w.shape, chunk.options]
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.out_channels,), "bias", "(K,), one for each filter")
     y = run(planned, joined, w, bias, planned.y_shape, out, False, threads, activation, add)
     return y, joined[chunk.last].copy()
-
-
-@lru_cache(maxsize=KEPT)
-def chunk_of(x_shape: Shape, w_shape: Shape, options: ConvOptions) -> Chunk:
-    """The chunk of a call, or the error that says what a stream cannot have."""
-    if options.padding != "causal":
-        raise ValueError(
-            f"padding is {shown(options.padding)}, expected 'causal': state is given, and a result of a stream reads "
-            "nothing behind it"
-        )
-    if options.padding_mode not in ("zeros", ("zeros",)):
-        raise ValueError(
-            f"padding_mode is {shown(options.padding_mode)}, expected 'zeros': state is given, which is what lies in "
-            "front of x"
-        )
-    if len(w_shape) - options.per_sample > 3:
-        raise ShapeError(
-            f"w has shape {w_shape}, expected (K, C/groups, taps): state is given, and a stream has one axis"
-        )
-    axis = len(x_shape) - (2 if options.channels_last else 1)
-    empty = axis >= 0 and x_shape[axis] == 0
-    shape = (*x_shape[:axis], 1, *x_shape[axis + 1 :]) if empty else x_shape
-    geometry = geometry_of(shape, w_shape, options)
-    if axes_of(options.stride, 1, "stride", 1) != (1,):
-        raise ValueError(
-            f"stride is {shown(options.stride)}, expected 1: state is given, which does not say where in a stride a "
-            "chunk ends; y[..., ::stride] has every so many results"
-        )
-    reach, length = geometry.dilation[0] * (geometry.kernel[0] - 1), x_shape[axis]
-    along = (slice(None),) * axis
-
-    def of_length(extent: int) -> Shape:
-        return (*x_shape[:axis], extent, *x_shape[axis + 1 :])
-
-    y_axis = geometry.y_shape[:axis]
-    return Chunk(
-        of_length(reach + length),
-        of_length(reach),
-        (*along, slice(0, reach)),
-        (*along, slice(reach, None)),
-        (*along, slice(length, None)),
-        options._replace(padding=0, algorithm=ALGORITHM),
-        (*y_axis, 0, *geometry.y_shape[axis + 1 :]) if empty else None,
-    )
 
 
 def given_state(state: Any, shape: Shape, dtype: np.dtype[Any], meaning: tuple[str, str] = FIRST) -> Array | int:

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp._call.arguments import Padding, PaddingMode, PerAxis, flag, per_axis, shown
+from convpp._call.chunks import ALGORITHM, Chunk, chunk_of
 from convpp._call.options import conv_options
 from convpp._call.validation import Array, as_float
 from convpp.backward import NEEDS
 from convpp.forward import conv
 from convpp.nn.layer import Layer
-from convpp.streaming import ALGORITHM, FIRST, LAST, Chunk, chunk_of, given_state
+from convpp.streaming import FIRST, LAST, given_state
 
 
 def streaming_of(

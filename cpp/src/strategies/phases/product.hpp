@@ -67,17 +67,15 @@ struct PhaseBuffers {
     T* source[2];  // a row that a block of taps reads; split once, twice ... in turn
     T* sums;  // [row][phase][pixel of the phase]
     T* joined[2];  // a row's sums, joined
-    T* weights;  // of a run, the last one first
-    T* panel;  // [step][phase]
+    T* weights;  // of a block, the last one first
     int64_t* offsets;  // of each step
-    int64_t* earlier;  // 0, -1, -2 ...: of a run's steps
     unsigned char* active;
     kernels::VectorAt* vectors;
 
     PhaseBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
-        const int64_t lanes = kernel.lanes, width = kernel.tiles[0].rows;
+        const int64_t lanes = kernel.lanes;
         const RowTiles tiles(kernel);
-        int64_t of_source = 0, of_sums = 0, of_row = 0, steps = 0, run = 0, vectors_most = 0;
+        int64_t of_source = 0, of_sums = 0, of_row = 0, steps = 0, vectors_most = 0;
         for (const MapPlan& m : plan.maps) {
             const Box box = m.boxes.box(0);
             const int64_t rows = box.extent(0) * box.extent(1) * box.extent(2), taps = m.patches.largest();
@@ -91,16 +89,13 @@ struct PhaseBuffers {
             }
             const PatchBlock block = patch_block(m.patches, 0);
             const int64_t of_run = std::min(block.run, taps);
-            run = std::max(run, of_run);
             steps = std::max(steps, taps + ceil_div(taps, of_run) * (most_phases - 1));
         }
         for (T*& buffer : source) buffer = carver.take<T>(of_source + 3 * lanes);
         sums = carver.take<T>(of_sums);
         for (T*& buffer : joined) buffer = carver.take<T>(of_row + lanes);
-        weights = carver.take<T>(run + 2 * most_phases + width + lanes);
-        panel = carver.take<T>(steps * width + lanes);
+        weights = carver.take<T>(steps + most_phases);
         offsets = carver.take<int64_t>(steps);
-        earlier = carver.take<int64_t>(run + most_phases - 1);
         active = carver.take<unsigned char>(steps);
         vectors = carver.take<kernels::VectorAt>(vectors_most);
     }
@@ -145,27 +140,23 @@ void find_phase_steps(const PhaseSteps& of, int64_t phases, int64_t pitch, bool 
     }
 }
 
-// The panel of a block's weights: row b of step s has that of tap s - b.
+// The weights of a block's steps, of which step s begins with row 0's, s elements before those of the first step: row b
+// has there that of tap s - b.  Returns where the first step's are.
 template <class T>
-void pack_phase_weights(const kernels::KernelTable<T>& kernel, const PhaseSteps& of, const Stored<T>& weights,
-                        int64_t weight_step, int64_t phases, int64_t width, const PhaseBuffers<T>& buffers) {
-    T *panel = buffers.panel, *const reversed = buffers.weights + phases - 1;
+const T* store_phase_weights(const PhaseSteps& of, const Stored<T>& weights, int64_t weight_step, int64_t phases,
+                             const PhaseBuffers<T>& buffers) {
+    T* const first_step = buffers.weights + of.depth(phases).steps - 1;
+    T* to = first_step;
     for (int64_t first = 0; first < of.taps; first += of.run) {
-        const int64_t count = std::min(of.run, of.taps - first), steps = count + phases - 1;
-        const Stored<T> last = weights + (first + count - 1) * weight_step;
-        std::fill_n(buffers.weights, phases - 1, T(0));
-        if (last.as == Storage::plain)
-            for (int64_t j = 0; j < count; ++j) reversed[j] = last.plain()[-j * weight_step];
+        const int64_t count = std::min(of.run, of.taps - first);
+        const Stored<T> from = weights + first * weight_step;
+        if (from.as == Storage::plain)
+            for (int64_t j = 0; j < count; ++j) to[-j] = from.plain()[j * weight_step];
         else
-            for (int64_t j = 0; j < count; ++j) reversed[j] = last[-j * weight_step];
-        std::fill_n(reversed + count, phases - 1 + width, T(0));
-        const T* const window =
-            reversed + count - 1;  // of the first step; that of each other begins an element earlier
-        const kernels::Run row{0, 0, width};
-        reading_plain(kernel).copy_panel(window, buffers.earlier, steps, &row, 1, panel, width,
-                                         window + width + kernel.lanes);
-        panel += steps * width;
+            for (int64_t j = 0; j < count; ++j) to[-j] = from[j * weight_step];
+        to -= count + phases - 1;
     }
+    return first_step;
 }
 
 // A row of the source from `first` on, with zeros for what is not there, split into phases.
@@ -231,14 +222,12 @@ void run_phase_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     const MapPlan& m = task.map;
     const std::array<AxisMap, 3>& axis = m.map.axis;
     const Box& pixels = task.pixels;
-    const int64_t lanes = kernel.lanes, width = kernel.tiles[0].rows;
+    const int64_t lanes = kernel.lanes;
     const PhaseRow row(pixels.extent(3), RowTiles(kernel));
     const bool forwards = axis[2].taps.size() < 2 || axis[2].taps.apart() > 0;
     const int64_t length = row.vectors * lanes, of_row = row.sums(lanes);
     const TensorStrides &from = plan.source.strides, &to = plan.buffer.strides;
     for (int64_t v = 0; v < row.vectors; ++v) buffers.vectors[v] = {v * lanes, v * lanes};
-    const int64_t run_steps = std::min(patch_block(m.patches, 0).run, m.patches.largest()) + row.phases - 1;
-    for (int64_t s = 0; s < run_steps; ++s) buffers.earlier[s] = -s;
     PhaseSteps known;  // whose offsets were found
     const auto for_each_row = [&](const auto& use) {
         T* sums = buffers.sums;
@@ -271,9 +260,9 @@ void run_phase_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
             known = steps;
             const Taps& taps = axis[2].taps;
             const int64_t step = plan.weights.axis[2];
-            pack_phase_weights(kernel, steps, weights + taps.weight(lo) * step,
-                               taps.size() > 1 ? (taps.weight(1) - taps.weight(0)) * step : 1, row.phases, width,
-                               buffers);
+            const T* const first_weights = store_phase_weights(
+                steps, weights + taps.weight(lo) * step, taps.size() > 1 ? (taps.weight(1) - taps.weight(0)) * step : 1,
+                row.phases, buffers);
             const kernels::Depth depth = steps.depth(row.phases);
             const int64_t first = pixels.lo[3] + axis[2].taps.offset(forwards ? lo : hi - 1);
             const auto* const tiles = kernel.row_tile[row.phases - 1];
@@ -287,7 +276,7 @@ void run_phase_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
                 const T* const split = split_phases(kernel, source, from.axis[2], inside ? axis[2].source_extent : 0,
                                                     first, row.phases, pitch, buffers);
                 for (int64_t v = 0; v < row.vectors; v += most)
-                    tiles[std::min(most, row.vectors - v) - 1](depth, buffers.panel, split, buffers.offsets,
+                    tiles[std::min(most, row.vectors - v) - 1](depth, first_weights, -1, split, buffers.offsets,
                                                                buffers.active, buffers.vectors + v, sums, length,
                                                                addend.onto, biases.data());
             });

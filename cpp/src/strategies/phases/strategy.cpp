@@ -14,9 +14,9 @@ namespace {
 
 using namespace costs;
 
-// A step's weights, which each task packs.  (Between strategies it does not count: what others pack takes longer, and is
+// A step's weight, which each task stores.  (Between strategies it does not count: what others pack takes longer, and is
 // in no estimate.)
-constexpr double stored_step = 2.5;
+constexpr double stored_step = 1.0;
 
 constexpr int64_t task_pixels = 4096;  // they and what a block of taps reads are some 64 KiB of float32
 

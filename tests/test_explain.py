@@ -15,7 +15,7 @@ from rounding import PASSES
 every_pass = pytest.mark.parametrize("op", PASSES)
 
 #: The table of strategies, in its order (cpp/src/strategies/list.cpp): those of the direct algorithm come first.
-DIRECT = ("sliding", "channels", "packed", "rows", "flat", "indirect", "dots")
+DIRECT = ("sliding", "channels", "packed", "rows", "phases", "flat", "indirect", "dots")
 STRATEGIES = (*DIRECT, "winograd", "fft", "reference")
 BY_RULE = "taken by rule, not by cost"
 #: What leaves padding out, by plans of their own (cpp/src/plan/less_padding.hpp).

@@ -278,6 +278,7 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
     Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
                     Algorithm::automatic, plan.isa, threads, false);
     setting.problem = plan.problem;
+    setting.any_extent = plan.any_extent;
     if (plan.pass == Pass::input_grad) setting.classes = all_classes(plan.problem);
     Plan draft(setting);
     draft.cut_share = share_with_less_padding(draft, setting);
@@ -304,7 +305,7 @@ Plan::Plan(const Setting& setting)
       dtype(setting.dtype),
       isa(setting.isa),
       algorithm(setting.algorithm == Algorithm::automatic ? Algorithm::direct : setting.algorithm),
-      any_extent(setting.any_extent && setting.pass == Pass::forward),
+      any_extent(setting.any_extent),
       samples{setting.samples, setting.shares_samples} {
     const Geometry& g = problem.geometry();
     const bool to_input = pass == Pass::input_grad;

@@ -42,7 +42,7 @@ Setting::Setting(const ConvProblem& whole, Pass for_pass, DType for_dtype, Algor
       pass(for_pass),
       dtype(for_dtype),
       algorithm(by == Algorithm::stream ? Algorithm::direct : by),
-      any_extent(by == Algorithm::stream),
+      any_extent(by == Algorithm::stream && for_pass == Pass::forward),
       isa(on),
       kernels(kernel_shapes(on, for_dtype)),
       bias_elems(result_elems(problem, for_pass) == 0

@@ -62,23 +62,35 @@ struct PhaseRow {
     }
 };
 
+// Taps of a row that is split at once: more would take more memory.
+inline int64_t taps_at_once(const MapPlan& m) {
+    constexpr int64_t most = 8192;
+    return std::min(m.map.taps(), std::max(most, m.patches.largest()));
+}
+
+// Taps of a run, of a kernel that is one row.
+inline int64_t run_of_phases(const MapPlan& m) {
+    return m.patches.run_channels > 0 ? m.patches.largest() : std::min(m.patches.run_taps, m.patches.largest());
+}
+
 template <class T>
 struct PhaseBuffers {
-    T* source[2];  // a row that a block of taps reads; split once, twice ... in turn
+    T* source[2];  // a row that some blocks of taps read; split once, twice ... in turn
     T* sums;  // [row][phase][pixel of the phase]
     T* joined[2];  // a row's sums, joined
-    T* weights;  // of a block, the last one first
-    int64_t* offsets;  // of each step
+    T* weights;  // of these blocks, the last one first
+    int64_t* elements;  // of a split row: where they lie
+    int64_t* offsets;  // of each step of these blocks
     unsigned char* active;
     kernels::VectorAt* vectors;
 
     PhaseBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel) {
         const int64_t lanes = kernel.lanes;
         const RowTiles tiles(kernel);
-        int64_t of_source = 0, of_sums = 0, of_row = 0, steps = 0, vectors_most = 0;
+        int64_t of_source = 0, of_sums = 0, of_row = 0, steps = 0, taps_most = 0, vectors_most = 0;
         for (const MapPlan& m : plan.maps) {
             const Box box = m.boxes.box(0);
-            const int64_t rows = box.extent(0) * box.extent(1) * box.extent(2), taps = m.patches.largest();
+            const int64_t rows = box.extent(0) * box.extent(1) * box.extent(2), taps = taps_at_once(m);
             // The last box of a row may be shorter, and have other phases.
             for (int64_t pixels : {box.extent(3), m.boxes.shortest_row()}) {
                 const PhaseRow row(pixels, tiles);
@@ -87,48 +99,79 @@ struct PhaseBuffers {
                 of_row = std::max(of_row, row.sums(lanes));
                 vectors_most = std::max(vectors_most, row.vectors);
             }
-            const PatchBlock block = patch_block(m.patches, 0);
-            const int64_t of_run = std::min(block.run, taps);
-            steps = std::max(steps, taps + ceil_div(taps, of_run) * (most_phases - 1));
+            taps_most = std::max(taps_most, taps);
+            const int64_t of_block = m.patches.largest(), run = run_of_phases(m);
+            steps = std::max(steps, taps + (taps / of_block + 2) * ceil_div(of_block, run) * (most_phases - 1));
         }
         for (T*& buffer : source) buffer = carver.take<T>(of_source + 3 * lanes);
         sums = carver.take<T>(of_sums);
         for (T*& buffer : joined) buffer = carver.take<T>(of_row + lanes);
         weights = carver.take<T>(steps + most_phases);
+        elements = carver.take<int64_t>(taps_most + 2 * most_phases);
         offsets = carver.take<int64_t>(steps);
         active = carver.take<unsigned char>(steps);
         vectors = carver.take<kernels::VectorAt>(vectors_most);
     }
 };
 
-// The steps of a block of taps: runs of them, each of P - 1 more, at which not all rows take part.
-struct PhaseSteps {
-    int64_t taps = 0, run = 0;
+// Some blocks of taps, for which a row is split once.  Their runs have P - 1 steps more than taps, at which not all rows
+// take part.
+struct TapBlocks {
+    int64_t first, end;  // blocks
+    int64_t lo, hi;  // taps
+    int64_t of_block, run;  // taps of each, but for the last one of all
 
-    kernels::Depth depth(int64_t phases) const { return {taps + ceil_div(taps, run) * (phases - 1), run + phases - 1}; }
+    TapBlocks(const MapPlan& m, int64_t first_block, int64_t end_block)
+        : first(first_block), of_block(m.patches.largest()), run(run_of_phases(m)) {
+        end = std::min(end_block, first + std::max<int64_t>(taps_at_once(m) / of_block, 1));
+        lo = first * of_block;
+        hi = std::min(end * of_block, m.map.taps());
+    }
+    int64_t taps() const { return hi - lo; }
+    int64_t taps_of(int64_t block) const { return std::min(of_block, hi - block * of_block); }
+
+    // The depth of a block's steps.
+    kernels::Depth depth(int64_t block, int64_t phases) const {
+        return {taps_of(block) + ceil_div(taps_of(block), run) * (phases - 1), run + phases - 1};
+    }
+    // use(first tap, taps) of each run.
+    template <class Use>
+    void for_each_run(const Use& use) const {
+        for (int64_t block = first; block < end; ++block)
+            for (int64_t tap = 0; tap < taps_of(block); tap += run)
+                use(block * of_block + tap, std::min(run, taps_of(block) - tap));
+    }
 };
 
-// Finds the offsets of a block's steps in a split row, and which rows take part; `forwards`: later taps read later
-// elements.
-template <class T>
-void find_phase_steps(const PhaseSteps& of, int64_t phases, int64_t pitch, bool forwards,
-                      const PhaseBuffers<T>& buffers) {
-    int levels = 0;
-    while (int64_t(1) << levels < phases) ++levels;
-    std::array<int64_t, most_phases> begins{};  // phases lie in the order of their reversed bits
+// Where the elements of a split row lie; phases in the order of their reversed bits.
+template <int levels>
+void find_split_elements(int64_t count, int64_t pitch, int64_t* to) {
+    constexpr int64_t phases = int64_t(1) << levels;
+    int64_t begins[phases] = {};
     for (int64_t u = 0; u < phases; ++u)
-        for (int bit = 0; bit < levels; ++bit)
-            begins[static_cast<size_t>(u)] += (u >> bit & 1) * pitch << (levels - 1 - bit);
-    const int64_t last = of.taps + phases - 2;
+        for (int bit = 0; bit < levels; ++bit) begins[u] += (u >> bit & 1) * pitch << (levels - 1 - bit);
+    for (int64_t at = 0; at * phases < count; ++at)
+        for (int64_t u = 0; u < phases; ++u) to[at * phases + u] = begins[u] + at;
+}
+
+// Finds the offsets of steps in a split row, and which rows take part; `forwards`: later taps read later elements.
+template <class T>
+void find_phase_steps(const TapBlocks& blocks, int64_t phases, int64_t pitch, bool forwards,
+                      const PhaseBuffers<T>& buffers) {
+    const int64_t elements = blocks.taps() + phases - 1;
+    static_assert(most_phases == 8);
+    (phases == 8   ? &find_split_elements<3>
+     : phases == 4 ? &find_split_elements<2>
+     : phases == 2 ? &find_split_elements<1>
+                   : &find_split_elements<0>)(elements, pitch, buffers.elements);
     const auto all = static_cast<unsigned char>((1 << phases) - 1);
     int64_t* offsets = buffers.offsets;
     unsigned char* active = buffers.active;
-    for (int64_t first = 0; first < of.taps; first += of.run) {
-        const int64_t count = std::min(of.run, of.taps - first), steps = count + phases - 1;
-        for (int64_t s = 0; s < steps; ++s) {
-            const int64_t element = forwards ? first + s : last - first - s;
-            offsets[s] = begins[static_cast<size_t>(element & (phases - 1))] + (element >> levels);
-        }
+    blocks.for_each_run([&](int64_t tap, int64_t count) {
+        const int64_t first = tap - blocks.lo, steps = count + phases - 1;
+        const int64_t* const from = buffers.elements + (forwards ? first : elements - first - steps);
+        if (forwards) std::copy_n(from, steps, offsets);
+        else std::reverse_copy(from, from + steps, offsets);
         // Row b takes part at tap s - b of the run, if there is one.
         std::fill_n(active, steps, all);
         for (int64_t s = 0; s + 1 < phases; ++s) {
@@ -137,25 +180,28 @@ void find_phase_steps(const PhaseSteps& of, int64_t phases, int64_t pitch, bool 
         }
         offsets += steps;
         active += steps;
-    }
+    });
 }
 
-// The weights of a block's steps, of which step s begins with row 0's, s elements before those of the first step: row b
-// has there that of tap s - b.  Returns where the first step's are.
+// The weights of steps, of which each begins with row 0's, an element before those of the last one: row b has there that
+// of b taps before.  Returns where the first step's are.
 template <class T>
-const T* store_phase_weights(const PhaseSteps& of, const Stored<T>& weights, int64_t weight_step, int64_t phases,
-                             const PhaseBuffers<T>& buffers) {
-    T* const first_step = buffers.weights + of.depth(phases).steps - 1;
+const T* store_phase_weights(const Plan& plan, const MapPlan& m, const TapBlocks& blocks, const Stored<T>& weights,
+                             int64_t phases, const PhaseBuffers<T>& buffers) {
+    const Taps& taps = m.map.axis[2].taps;
+    const int64_t step = taps.size() > 1 ? (taps.weight(1) - taps.weight(0)) * plan.weights.axis[2] : 1;
+    int64_t steps = 0;
+    blocks.for_each_run([&](int64_t, int64_t count) { steps += count + phases - 1; });
+    T* const first_step = buffers.weights + steps - 1;
     T* to = first_step;
-    for (int64_t first = 0; first < of.taps; first += of.run) {
-        const int64_t count = std::min(of.run, of.taps - first);
-        const Stored<T> from = weights + first * weight_step;
-        if (from.as == Storage::plain)
-            for (int64_t j = 0; j < count; ++j) to[-j] = from.plain()[j * weight_step];
+    blocks.for_each_run([&](int64_t tap, int64_t count) {
+        const Stored<T> from = weights + taps.weight(tap) * plan.weights.axis[2];
+        if (from.as == Storage::plain && step == 1)
+            std::reverse_copy(from.plain(), from.plain() + count, to - count + 1);
         else
-            for (int64_t j = 0; j < count; ++j) to[-j] = from[j * weight_step];
+            for (int64_t j = 0; j < count; ++j) to[-j] = from[j * step];
         to -= count + phases - 1;
-    }
+    });
     return first_step;
 }
 
@@ -216,6 +262,18 @@ void read_phases(const T* result, int64_t step, const PhaseRow& row, bool forwar
     }
 }
 
+// The tiles of a row.
+template <class T>
+void multiply_phases(const kernels::KernelTable<T>& kernel, const PhaseRow& row, const kernels::Depth& depth,
+                     const T* weights, const T* split, const int64_t* offsets, const unsigned char* active,
+                     const kernels::VectorAt* vectors, T* sums, kernels::Onto onto, const T* biases) {
+    const auto* const tiles = kernel.row_tile[row.phases - 1];
+    const int64_t most = kernel.row_tile_vectors[row.phases - 1];
+    for (int64_t v = 0; v < row.vectors; v += most)
+        tiles[std::min(most, row.vectors - v) - 1](depth, weights, -1, split, offsets, active, vectors + v, sums,
+                                                   row.vectors * kernel.lanes, onto, biases);
+}
+
 template <class T>
 void run_phase_task(const Plan& plan, const kernels::KernelTable<T>& kernel, const Operands<T>& operands, const T*,
                     const T* bias, const PhaseBuffers<T>& buffers, const ProductTask& task) {
@@ -228,7 +286,7 @@ void run_phase_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
     const int64_t length = row.vectors * lanes, of_row = row.sums(lanes);
     const TensorStrides &from = plan.source.strides, &to = plan.buffer.strides;
     for (int64_t v = 0; v < row.vectors; ++v) buffers.vectors[v] = {v * lanes, v * lanes};
-    PhaseSteps known;  // whose offsets were found
+    int64_t known_first = -1, known_end = -1;  // blocks whose steps were found
     const auto for_each_row = [&](const auto& use) {
         T* sums = buffers.sums;
         for (int64_t n = pixels.lo[0]; n < pixels.hi[0]; ++n)
@@ -251,22 +309,16 @@ void run_phase_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
             for_each_row([&](int64_t n, int64_t d, int64_t h, T* sums) {
                 read_phases(result_of(n, d, h), to.axis[2], row, forwards, length, sums);
             });
-        for (int64_t b = task.first_block(m.patches); b < task.end_block(m.patches); ++b) {
-            const PatchBlock block = patch_block(m.patches, b);
-            const int64_t lo = block.taps.lo[3], hi = block.taps.hi[3], pitch = row.pitch(hi - lo, lanes);
-            const PhaseSteps steps{hi - lo, std::min(block.run, hi - lo)};
-            if (steps.taps != known.taps || steps.run != known.run)
-                find_phase_steps(steps, row.phases, pitch, forwards, buffers);
-            known = steps;
-            const Taps& taps = axis[2].taps;
-            const int64_t step = plan.weights.axis[2];
-            const T* const first_weights = store_phase_weights(
-                steps, weights + taps.weight(lo) * step, taps.size() > 1 ? (taps.weight(1) - taps.weight(0)) * step : 1,
-                row.phases, buffers);
-            const kernels::Depth depth = steps.depth(row.phases);
-            const int64_t first = pixels.lo[3] + axis[2].taps.offset(forwards ? lo : hi - 1);
-            const auto* const tiles = kernel.row_tile[row.phases - 1];
-            const int64_t most = kernel.row_tile_vectors[row.phases - 1];
+        const int64_t end = task.end_block(m.patches);
+        for (int64_t first = task.first_block(m.patches); first < end;) {
+            const TapBlocks blocks(m, first, end);
+            const int64_t pitch = row.pitch(blocks.taps(), lanes);
+            if (first != known_first || blocks.end != known_end)
+                find_phase_steps(blocks, row.phases, pitch, forwards, buffers);
+            known_first = first;
+            known_end = first = blocks.end;
+            const T* const of_first_step = store_phase_weights(plan, m, blocks, weights, row.phases, buffers);
+            const int64_t element = pixels.lo[3] + axis[2].taps.offset(forwards ? blocks.lo : blocks.hi - 1);
             for_each_row([&](int64_t n, int64_t d, int64_t h, T* sums) {
                 const int64_t z = d * axis[0].source_step + axis[0].taps.offset(0);
                 const int64_t y = h * axis[1].source_step + axis[1].taps.offset(0);
@@ -274,11 +326,15 @@ void run_phase_task(const Plan& plan, const kernels::KernelTable<T>& kernel, con
                 const Stored<T> source =
                     inside ? own.source + (n * from.batch + z * from.axis[0] + y * from.axis[1]) : own.source;
                 const T* const split = split_phases(kernel, source, from.axis[2], inside ? axis[2].source_extent : 0,
-                                                    first, row.phases, pitch, buffers);
-                for (int64_t v = 0; v < row.vectors; v += most)
-                    tiles[std::min(most, row.vectors - v) - 1](depth, first_weights, -1, split, buffers.offsets,
-                                                               buffers.active, buffers.vectors + v, sums, length,
-                                                               addend.onto, biases.data());
+                                                    element, row.phases, pitch, buffers);
+                Addend<T> onto = addend;
+                int64_t step = 0;
+                for (int64_t b = blocks.first; b < blocks.end; ++b, onto.onto = kernels::Onto::c) {
+                    const kernels::Depth depth = blocks.depth(b, row.phases);
+                    multiply_phases(kernel, row, depth, of_first_step - step, split, buffers.offsets + step,
+                                    buffers.active + step, buffers.vectors, sums, onto.onto, biases.data());
+                    step += depth.steps;
+                }
             });
             addend.onto = kernels::Onto::c;
         }

@@ -42,16 +42,17 @@ const char* refusal(const Plan& draft, const KernelShapes& kernels) {
     return nullptr;
 }
 
-// Slots of a part of a row: of each block of taps, its panel and what it reads, copied and split, and the tiles' steps;
+// Slots of a part of a row: of each block of taps its weights and the tiles' steps; what is read, copied and split;
 // the sums, joined.
 double part_cost(const Plan& plan, const MapPlan& m, int64_t pixels, const RowTiles& tiles, double of_weights) {
     constexpr double moved_vector = 2.0;
     const PhaseRow row(pixels, tiles);
-    const int64_t taps = m.patches.largest(), runs = ceil_div(taps, std::min(patch_block(m.patches, 0).run, taps));
+    const int64_t taps = m.patches.largest(), runs = ceil_div(taps, run_of_phases(m));
     const double levels = row.phases == 8 ? 3 : row.phases == 4 ? 2 : row.phases == 2 ? 1 : 0;
-    const double steps = f(taps + runs * (row.phases - 1)), moved = f(row.phases * row.pitch(taps, tiles.lanes));
-    return f(m.patches.count()) *
-               (steps * (row.slots + of_weights) + moved_vector * (1 + levels) * moved / f(tiles.lanes)) +
+    const double steps = f(taps + runs * (row.phases - 1)),
+                 moved = f(row.phases * row.pitch(taps_at_once(m), tiles.lanes));
+    return f(m.patches.count()) * steps * (row.slots + of_weights) +
+           moved_vector * (1 + levels) * moved / f(tiles.lanes) * f(ceil_div(m.map.taps(), taps_at_once(m))) +
            moved_vector * levels * f(row.sums(tiles.lanes)) / f(tiles.lanes) +
            (plan.result.axis[2] != 1 ? strided_store * f(pixels) : 0.0);
 }

@@ -256,7 +256,8 @@ Plan plan_whole(Setting setting) {
 std::string why_not(const Strategy& strategy, const Plan& direct, const Setting& setting) {
     if (direct.order == SumOrder::pairs) return "channels are multiplied in pairs, which it cannot";
     if (direct.order == SumOrder::lanes) return "sums are of lanes, which it has not";
-    return strategy.fit(direct, setting).refusal;
+    const std::string refusal = strategy.fit(direct, setting).refusal;
+    return refusal.empty() ? "its order of the sum is not that of one sample" : refusal;  // of a part of a cut map
 }
 
 Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting setting, const Strategy* chosen) {

@@ -45,7 +45,8 @@ convpp::Pass pass_from(const std::string& text) {
 convpp::Algorithm algorithm_from(const std::string& text) {
     using convpp::Algorithm;
     return named("algorithm", text,
-                 {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::fft, Algorithm::reference});
+                 {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::fft, Algorithm::reference,
+                  Algorithm::stream});
 }
 
 convpp::Boundary boundary_from(const std::string& text) {

@@ -3,6 +3,8 @@
 // In:  an Isa.   Out: its table of kernels, or just their tile shapes (all that a plan needs to know).
 #pragma once
 
+#include <optional>
+
 #include "convpp/runtime.hpp"
 #include "kernels/contract.hpp"
 
@@ -20,6 +22,13 @@ struct KernelShapes {
 };
 
 KernelShapes kernel_shapes(Isa isa, DType dtype);
+
+// An instruction set of vectors half as long, which rounds alike: what filling fewer lanes gains may outweigh more of them.
+struct NarrowVectors {
+    Isa isa;
+    double cost;  // of a vector's operation beside that of a long one
+};
+std::optional<NarrowVectors> narrow_vectors(Isa isa);
 
 template <class T>
 const kernels::KernelTable<T>& kernel_table(Isa isa);

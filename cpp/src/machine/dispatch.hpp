@@ -23,7 +23,7 @@ struct KernelShapes {
 
 KernelShapes kernel_shapes(Isa isa, DType dtype);
 
-// An instruction set of vectors half as long, which rounds alike: what filling fewer lanes gains may outweigh more of them.
+// The vectors of an instruction set that are half as long as another one's, and round alike.
 struct NarrowVectors {
     Isa isa;
     double cost;  // of a vector's operation beside that of a long one

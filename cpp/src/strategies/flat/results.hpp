@@ -87,32 +87,59 @@ bool interleave_flat(const FlatResults& of, const kernels::KernelTable<T>& kerne
     const int64_t elems = of.pixels(columns[0]).extent(3) + of.pixels(columns[1]).extent(3);
     const int64_t even = columns[0] - first, odd = columns[1] - first, pitch = of.planes.pitch;
     T* const to = result + of.to(first) + of.start(columns[0], 2);
-    std::array<kernels::RowPair<T>, most_in_turn> pairs, of_plane;
-    const auto set_pair = [&](size_t i, int64_t m) {
-        pairs[i] = {flat + of.from(m + even), flat + of.from(m + odd), pitch, pitch};
-    };
-    const auto interleave = [&](int64_t classes, int64_t count, int64_t row, int64_t row_step) {
-        of.for_each_plane(first, [&](int64_t from_plane, int64_t to_plane) {
-            for (size_t i = 0; i < static_cast<size_t>(classes); ++i)
-                of_plane[i] = {pairs[i].even + from_plane, pairs[i].odd + from_plane, pitch, pitch};
-            kernel.interleave_rows(of_plane.data(), classes, count, elems, to + row + to_plane, row_step);
-        });
+    const auto pair = [&](int64_t m, int64_t from_plane) {
+        return kernels::RowPair<T>{flat + of.from(m + even) + from_plane, flat + of.from(m + odd) + from_plane, pitch,
+                                   pitch};
     };
     if (of.in_turn(1, heights, 2, rows.data())) {
+        std::array<kernels::RowPair<T>, most_in_turn> pairs, of_plane;
+        const auto used = static_cast<size_t>(heights);
         int64_t count = 0;
-        for (size_t i = 0; i < static_cast<size_t>(heights); ++i) {
-            set_pair(i, rows[i]);
+        for (size_t i = 0; i < used; ++i) {
+            pairs[i] = pair(rows[i], 0);
             count += of.pixels(rows[i]).extent(2);
         }
-        interleave(heights, count, of.start(rows[0], 1), of.plan.buffer.strides.axis[1]);
+        T* const first_row = to + of.start(rows[0], 1);
+        of.for_each_plane(first, [&](int64_t from_plane, int64_t to_plane) {
+            for (size_t i = 0; i < used; ++i)
+                of_plane[i] = {pairs[i].even + from_plane, pairs[i].odd + from_plane, pitch, pitch};
+            kernel.interleave_rows(of_plane.data(), heights, count, elems, first_row + to_plane,
+                                   of.plan.buffer.strides.axis[1]);
+        });
         return true;
     }
-    for (int64_t m = first; m < first + 2 * heights; m += 2) {
-        set_pair(0, m);
-        interleave(1, of.pixels(m).extent(2), of.start(m, 1), of.step(m, 1));
-    }
+    of.for_each_plane(first, [&](int64_t from_plane, int64_t to_plane) {
+        for (int64_t m = first; m < first + 2 * heights; m += 2) {
+            const kernels::RowPair<T> of_class = pair(m, from_plane);
+            kernel.interleave_rows(&of_class, 1, of.pixels(m).extent(2), elems, to + of.start(m, 1) + to_plane,
+                                   of.step(m, 1));
+        }
+    });
     return true;
 }
+
+// The rows of a class, of its first plane.
+template <class T>
+struct ClassRows {
+    const T* from = nullptr;
+    T* to = nullptr;
+    int64_t rows = 0, columns = 0, row_step = 0, step = 0;
+
+    ClassRows() = default;
+    ClassRows(const FlatResults& of, int64_t m, const T* flat, T* result)
+        : from(flat + of.from(m)),
+          to(result + of.to(m) + of.start(m, 1) + of.start(m, 2)),
+          rows(of.pixels(m).extent(2)),
+          columns(of.pixels(m).extent(3)),
+          row_step(of.step(m, 1)),
+          step(of.step(m, 2)) {}
+
+    void write_row(int64_t h, int64_t pitch, int64_t from_plane, int64_t to_plane) const {
+        const T* const own = from + from_plane + h * pitch;
+        T* const into = to + to_plane + h * row_step;
+        for (int64_t w = 0, end = columns, apart = step; w < end; ++w) into[w * apart] = own[w];
+    }
+};
 
 // `flat`: of the task's first channel; `result`: of its first channel.
 template <class T>
@@ -127,17 +154,26 @@ void write_flat(const FlatResults& of, const kernels::KernelTable<T>& kernel, co
     while (in_plane < classes && alike(in_plane, 0)) ++in_plane;
     for (int64_t first = 0; first < classes; first += in_plane) {
         if (in_row == 2 && interleave_flat(of, kernel, first, in_plane / 2, flat, result)) continue;
-        for (int64_t m = first; m < first + in_plane; ++m) {
-            const int64_t rows = of.pixels(m).extent(2), columns = of.pixels(m).extent(3);
-            const int64_t row_step = of.step(m, 1), step = of.step(m, 2);
-            const T* const flat_from = flat + of.from(m);
-            T* const result_to = result + of.to(m) + of.start(m, 1) + of.start(m, 2);
-            of.for_each_plane(m, [&](int64_t from_plane, int64_t to_plane) {
-                const T* const from = flat_from + from_plane;
-                T* const to = result_to + to_plane;
-                if (step == 1) return kernel.store_rows(from, pitch, rows, columns, to, row_step);
-                for (int64_t h = 0; h < rows; ++h)
-                    for (int64_t w = 0; w < columns; ++w) to[h * row_step + w * step] = from[h * pitch + w];
+        // Some classes at once, row by row: they write the same cache lines.
+        for (int64_t some = first; some < first + in_plane; some += most_in_turn) {
+            const int64_t count = std::min(most_in_turn, first + in_plane - some);
+            std::array<ClassRows<T>, most_in_turn> rows;
+            for (int64_t i = 0; i < count; ++i) rows[static_cast<size_t>(i)] = {of, some + i, flat, result};
+            int64_t most = 0;
+            for (int64_t i = 0; i < count; ++i) most = std::max(most, rows[static_cast<size_t>(i)].rows);
+            of.for_each_plane(first, [&](int64_t from_plane, int64_t to_plane) {
+                if (of.step(first, 2) == 1) {
+                    for (int64_t i = 0; i < count; ++i) {
+                        const ClassRows<T>& own = rows[static_cast<size_t>(i)];
+                        kernel.store_rows(own.from + from_plane, pitch, own.rows, own.columns, own.to + to_plane,
+                                          own.row_step);
+                    }
+                    return;
+                }
+                for (int64_t h = 0; h < most; ++h)
+                    for (int64_t i = 0; i < count; ++i)
+                        if (h < rows[static_cast<size_t>(i)].rows)
+                            rows[static_cast<size_t>(i)].write_row(h, pitch, from_plane, to_plane);
             });
         }
     }

@@ -179,11 +179,11 @@ struct WinogradKernels {
     TransformFn<T> results_adjoint, weights_adjoint;  // A dy A^T, G^T s G
 };
 
-inline constexpr int max_tile_rows = 14;
+inline constexpr int max_tile_rows = 16;
 inline constexpr int max_row_tile_rows = 8;
 inline constexpr int max_row_tile_vectors = 8;
 inline constexpr int max_tile_vectors = 4;
-inline constexpr int tile_shapes = 3;
+inline constexpr int tile_shapes = 4;
 inline constexpr int channel_groups = 4;  // of 1, 2, 4, 8 channels
 inline constexpr int most_channel_pixels = 8;  // of a tile
 

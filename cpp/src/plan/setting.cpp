@@ -45,6 +45,7 @@ Setting::Setting(const ConvProblem& whole, Pass for_pass, DType for_dtype, Algor
       any_extent(by == Algorithm::stream && for_pass == Pass::forward),
       isa(on),
       kernels(kernel_shapes(on, for_dtype)),
+      narrow(narrow_vectors(on)),
       bias_elems(result_elems(problem, for_pass) == 0
                      ? 1
                      : result_channels(problem.geometry(), for_pass) / result_channels(whole.geometry(), for_pass)),

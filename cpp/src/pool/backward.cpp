@@ -44,11 +44,70 @@ struct MaxBackward {
           rows(carver, isa, dx, accumulate, box[1], box[2] * planes.unit, kernel.lanes) {}
 };
 
+// Whether planes are halved by windows of 2 or 3 rows and columns: the pools of most networks, for which there is a
+// kernel of its own.
+template <class T>
+bool halves(const Planes& planes, const Stored<T>& x, const Results<T>& dx, bool accumulate) {
+    const auto plain = [](const Axis& axis, int64_t taps, int64_t stride, int64_t pad) {
+        return axis.taps == taps && axis.stride == stride && axis.dilation == 1 && axis.pad == pad;
+    };
+    const int64_t taps = planes.axes[2].taps, pad = planes.axes[2].pad;
+    return x.as == kernels::Storage::plain && dx.as == kernels::Storage::plain && !accumulate &&
+           ((taps == 2 && pad == 0) || taps == 3) && plain(planes.axes[2], taps, 2, pad) &&
+           plain(planes.axes[1], taps, 2, pad) && plain(planes.axes[0], 1, 1, 0);
+}
+
+template <class T>
+struct HalvingBuffers {
+    Tap<T>*near_tap, *row_tap = nullptr;
+    T* near_dy;
+    HalvingBuffers(Carver& carver, const Planes& planes) {
+        const int64_t row = planes.axes[2].out * planes.unit + planes.lanes;
+        near_tap = carver.take<Tap<T>>(planes.unit == 1 ? planes.axes[1].out : 2 * row);
+        near_dy = carver.take<T>(planes.unit == 1 ? planes.axes[1].out : 2 * row);
+        if (planes.unit > 1) row_tap = carver.take<Tap<T>>(2 * row);
+    }
+};
+
+template <class T>
+void halve(const Planes& planes, const PoolKernels<T>& kernel, Stored<T> dy, Stored<T> x, Results<T> dx,
+           const Execution& how) {
+    const Axis &height = planes.axes[1], &width = planes.axes[2];
+    const auto run = kernel.halve[planes.unit == 1 ? 0 : 1][width.taps - 2][width.pad];
+    const int64_t x_elems = height.in * width.in * planes.unit, y_elems = height.out * width.out * planes.unit;
+    const int64_t count = planes.count * planes.axes[0].in;
+    const int threads =
+        static_cast<int>(std::min<int64_t>(usable_threads(how.threads), count * x_elems / (1 << 16) + 1));
+    const CallBuffers<HalvingBuffers<T>> buffers(threads,
+                                                 [&](Carver& carver) { return HalvingBuffers<T>(carver, planes); });
+    const AskBetweenTasks asking(how.interrupted);
+    parallel_for_planes(count, x_elems, threads, [&](int64_t plane, int thread) {
+        kernels::Halving<T> h;
+        h.x = x.plain() + plane * x_elems;
+        h.x_end = x.plain_end();
+        h.dy = dy.plain() + plane * y_elems;
+        h.dy_end = dy.plain_end();
+        h.dx = dx.plain() + plane * x_elems;
+        h.height = height.in;
+        h.width = width.in;
+        h.rows_of_windows = height.out;
+        h.windows_in_row = width.out;
+        h.unit = planes.unit;
+        h.near_tap = buffers[thread].near_tap;
+        h.row_tap = buffers[thread].row_tap;
+        h.near_dy = buffers[thread].near_dy;
+        run(h);
+    });
+}
+
 template <class T>
 void max_backward(const PoolProblem& problem, Stored<T> dy, Stored<T> x, Results<T> dx, const Execution& how) {
     const Isa isa = active_isa();
     const PoolKernels<T>& kernel = kernels::pool_kernels<T>(isa);
     const Planes planes(problem, kernel.lanes);
+    // (Where there are fewer planes than threads, boxes of them are shared out.)
+    if (halves(planes, x, dx, how.accumulate) && planes.count * planes.axes[0].in >= usable_threads(how.threads))
+        return halve(planes, kernel, dy, x, dx, how);
     const Extents box = box_extents(planes, false);
     const Share share(planes, problem.geometry().input, box, how.threads);
     const CallBuffers<MaxBackward<T>> buffers(share.threads, [&](Carver& carver) {

@@ -51,6 +51,9 @@ inline Extents box_extents(const Planes& planes, bool of_windows) {
     return box;
 }
 
+// Of x in a task: some microseconds.
+inline constexpr int64_t task_elems = 1 << 16;
+
 // How a call is shared out: tasks of about as many elements each, and threads that are worth waking up.
 struct Share {
     int64_t items, tasks;
@@ -58,13 +61,21 @@ struct Share {
     Extents parts;  // boxes along each axis
 
     Share(const Planes& planes, const Extents& whole, const Extents& box, int requested) {
-        constexpr int64_t task_elems = 1 << 16;
         for (size_t a = 0; a < 3; ++a) parts[a] = ceil_div(whole[a], box[a]);
         items = parts[0] * parts[1] * parts[2] * planes.count;
         tasks = std::clamp(planes.count * planes.x_elems() / task_elems, int64_t(1), items);
         threads = static_cast<int>(std::min<int64_t>(usable_threads(requested), tasks));
     }
 };
+
+// task(index, thread) for planes of so many elements, as many in a row as are worth a thread's while.
+template <class Task>
+void parallel_for_planes(int64_t planes, int64_t elems, int threads, const Task& task) {
+    const int64_t each = std::max<int64_t>(task_elems / std::max<int64_t>(elems, 1), 1);
+    parallel_for(ceil_div(planes, each), threads, [&](int64_t index, int thread) {
+        for (int64_t plane = index * each; plane < std::min(index * each + each, planes); ++plane) task(plane, thread);
+    });
+}
 
 // Buffers for each thread, in one block that is taken before anything is written.
 template <class Buffers>

@@ -44,6 +44,13 @@ public:
         for (size_t a = 0; a < 3; ++a) windows_[a] = planes_.axes[a].windows_of(box[a]);
         list_lines();
         list_reaches();
+        // Paddings, which stay for all planes.
+        const int64_t columns = windows_[2].count() * planes_.unit;
+        for (int64_t i = 0; i < windows_[0].count() * windows_[1].count(); ++i) {
+            T* const row = dy_ + i * pitch_;
+            std::fill(row, row + before_, T(0));
+            std::fill(row + before_ + columns, row + pitch_, T(0));
+        }
     }
 
     // The rows of dy of the box's windows, zeros around them.
@@ -52,7 +59,7 @@ public:
         for (int64_t o = windows_[0].lo; o < windows_[0].hi && windows_[1].count() > 0; ++o) {
             const Stored<T> from = dy + planes_.y_at(o, windows_[1].lo, windows_[2].lo);
             copy(from.at, planes_.axes[2].out * planes_.unit, windows_[1].count(), windows_[2].count() * planes_.unit,
-                 dy.end, T(0), row(o), before_, pitch_);
+                 dy.end, T(0), row(o) + before_, pitch_);
         }
     }
     // Rows of the windows at this depth, and where their taps belong.
@@ -83,9 +90,7 @@ public:
 
 private:
     // Two where pixels are written in pairs, also if there is one alone.
-    int64_t phases_of(int64_t pixels) const {
-        return std::min(planes_.axes[2].stride, std::max<int64_t>(pixels, 2));
-    }
+    int64_t phases_of(int64_t pixels) const { return std::min(planes_.axes[2].stride, std::max<int64_t>(pixels, 2)); }
     // (element, window) pairs along an axis, at most.
     static int64_t readers(const Axis& axis, int64_t elements) {
         return saturated_mul(elements, std::min(axis.taps, axis.most_windows(1)));

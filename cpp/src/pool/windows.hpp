@@ -66,6 +66,13 @@ public:
         list_rows(depths, heights);
         list_lines(depths, heights);
         list_columns();
+        // Paddings, which stay for all planes.
+        const int64_t columns = reached_[2].count() * planes_.unit;
+        for (int64_t i = 0; i < used_[0] * used_[1] && planes_.unit == 1; ++i) {
+            T* const row = stage_ + i * stage_pitch_;
+            std::fill(row, row + before_, filling());
+            std::fill(row + before_ + columns, row + stage_pitch_, filling());
+        }
     }
 
     // Of each row of the box's windows what its columns hold.  `x`: a plane.
@@ -111,6 +118,8 @@ public:
     }
 
 private:
+    T filling() const { return what_ == Of::sum ? T(0) : -std::numeric_limits<T>::infinity(); }
+
     // Rows that windows read get numbers, the others -1.
     int64_t number_rows(size_t a, int64_t* slots) const {
         const Axis& axis = planes_.axes[a];
@@ -182,14 +191,13 @@ private:
 
     void stage(const Stored<T>& x) {
         const auto copy = kernel_.stage_rows[static_cast<int>(x.as)];
-        const T fill = what_ == Of::sum ? T(0) : -std::numeric_limits<T>::infinity();
         const int64_t first = (reached_[2].lo - planes_.axes[2].position(box_[2].lo)) * planes_.unit;
         const int64_t count = reached_[2].count() * planes_.unit, row = planes_.axes[2].in * planes_.unit;
         const bool all = used_[1] == reached_[1].count();
         const int64_t together = all ? used_[1] : 1;
         for (int64_t i = 0; i < used_[0] * used_[1]; i += together)
-            copy((x + (row_at_[i] + first)).at, row, together, count, x.end, fill, stage_ + i * stage_pitch_, before_,
-                 stage_pitch_);
+            copy((x + (row_at_[i] + first)).at, row, together, count, x.end, filling(),
+                 stage_ + i * stage_pitch_ + before_, stage_pitch_);
     }
 
     const Planes& planes_;

@@ -94,14 +94,29 @@ struct Spread {
     int64_t dx_pitch;  // where it is pixels * unit, vectors may spill into the rows that follow
 };
 
+// A plane of x, dy and dx: windows of 2 or 3 rows and columns at stride 2.  Kernel 2 has no padding, kernel 3 none or 1 in
+// front; behind, windows may lack rows and columns.
+template <class T>
+struct Halving {
+    const T *x, *x_end;  // nothing is read from an end on
+    const T *dy, *dy_end;
+    T* dx;
+    int64_t height, width, unit;
+    int64_t rows_of_windows, windows_in_row;
+    // Memory.  Of lanes: an element for each row of windows.  Of pixels: two rows of windows, and a vector behind each.
+    Tap<T>* near_tap;
+    T* near_dy;
+    Tap<T>* row_tap;  // of pixels alone
+};
+
 template <class T>
 struct PoolKernels {
     int64_t lanes;
 
-    // dst[i*dst_pitch + j] = `fill` for j < before, src[i*src_pitch + j - before] for the next `count`, and `fill` up to
-    // dst_pitch.  Pitch and `before` are whole vectors.  For each Storage of src.
+    // dst[i*dst_pitch + j] = src[i*src_pitch + j] for j < count, and `fill` in the rest of the last vector.  For each
+    // Storage of src, which is not read from src_end on.
     void (*stage_rows[storages])(const void* src, int64_t src_pitch, int64_t rows, int64_t count, const void* src_end,
-                                 T fill, T* dst, int64_t before, int64_t dst_pitch);
+                                 T fill, T* dst, int64_t dst_pitch);
 
     // Of pixels (1), or of lanes (0), which write whole vectors and read what they want of a padded row.
     void (*max_of_rows[2])(const WindowRows<T>& rows);
@@ -111,6 +126,9 @@ struct PoolKernels {
     void (*max_of_lines)(const WindowLines<T>& lines);
     void (*argmax_of_lines)(const WindowLines<T>& lines);  // taps, and values if there is a result
     void (*sums_of_lines)(const WindowLines<T>& lines);
+
+    // Of lanes (0) or pixels (1), [kernel - 2][padding in front]; null: kernel 2 with padding.
+    void (*halve[2][2][2])(const Halving<T>& plane);
 
     void (*spread_chosen)(const Spread<T>& spread);
     void (*spread_all)(const Spread<T>& spread);

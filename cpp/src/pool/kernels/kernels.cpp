@@ -13,6 +13,8 @@ namespace convpp::kernels::CONVPP_ISA {
 #include "kernels/move/stored.hpp"
 #include "pool/kernels/windows.hpp"
 #include "pool/kernels/spread.hpp"
+#include "pool/kernels/halving.hpp"
+#include "pool/kernels/halving_pixels.hpp"
 
 template <class T>
 PoolKernels<T> make_pool_kernels() {
@@ -32,6 +34,12 @@ PoolKernels<T> make_pool_kernels() {
     table.max_of_lines = &windows_of_lines<Of::maximum, T>;
     table.argmax_of_lines = &windows_of_lines<Of::argument, T>;
     table.sums_of_lines = &windows_of_lines<Of::sum, T>;
+    table.halve[0][0][0] = &halve<2, 0, T>;
+    table.halve[0][1][0] = &halve<3, 0, T>;
+    table.halve[0][1][1] = &halve<3, 1, T>;
+    table.halve[1][0][0] = &halve_pixels<2, 0, T>;
+    table.halve[1][1][0] = &halve_pixels<3, 0, T>;
+    table.halve[1][1][1] = &halve_pixels<3, 1, T>;
     table.spread_chosen = &spread<true, T>;
     table.spread_all = &spread<false, T>;
     return table;

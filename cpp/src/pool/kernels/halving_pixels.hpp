@@ -74,48 +74,76 @@ struct HalvingPixels {
         }
     }
 
-    // Adds what a pixel of dx has from row r of windows p, by column s of window q.
-    inline __attribute__((always_inline)) Vector<T> add(Vector<T> sum, int64_t p, int64_t q, int tap, int64_t i) const {
-        const int64_t e = q * h.unit + i;
-        const T* const dy = h.dy + p * row_elems + e;
-        return add_where(load(taps_of(p) + e) == Tap<T>(tap), sum, load_before(dy, h.dy_end));
+    // What a pixel of dx is the sum of, in this order.
+    struct Pixel {
+        int count = 0;
+        const T* dy[4];
+        const Tap<T>* taps[4];
+        Tap<T> tap[4];
+    };
+    inline __attribute__((always_inline)) void list(Pixel& pixel, int64_t p, int64_t q, int tap) const {
+        if (q < 0 || q >= h.windows_in_row) return;
+        pixel.dy[pixel.count] = h.dy + p * row_elems + q * h.unit;
+        pixel.taps[pixel.count] = taps_of(p) + q * h.unit;
+        pixel.tap[pixel.count++] = static_cast<Tap<T>>(tap);
     }
-    inline __attribute__((always_inline)) Vector<T> even(Vector<T> sum, int64_t p, int r, int64_t j, int64_t i) const {
-        const int tap = r * Kernel;
-        if constexpr (shares && Pad == 0) {
-            if (j > 0 && j - 1 < h.windows_in_row) sum = add(sum, p, j - 1, tap + 2, i);
-        }
-        return j < h.windows_in_row ? add(sum, p, j, tap + Pad, i) : sum;
+    // Pixel 2j (or 2j + 1) of a row that is row r of windows p.
+    inline __attribute__((always_inline)) void list_even(Pixel& pixel, int64_t p, int r, int64_t j) const {
+        if constexpr (shares && Pad == 0) list(pixel, p, j - 1, r * Kernel + 2);
+        list(pixel, p, j, r * Kernel + Pad);
     }
-    inline __attribute__((always_inline)) Vector<T> odd(Vector<T> sum, int64_t p, int r, int64_t j, int64_t i) const {
-        const int tap = r * Kernel;
-        if (j < h.windows_in_row) sum = add(sum, p, j, tap + Pad + 1, i);
-        if constexpr (Pad == 1) {
-            if (j + 1 < h.windows_in_row) sum = add(sum, p, j + 1, tap, i);
+    inline __attribute__((always_inline)) void list_odd(Pixel& pixel, int64_t p, int r, int64_t j) const {
+        list(pixel, p, j, r * Kernel + Pad + 1);
+        if constexpr (Pad == 1) list(pixel, p, j + 1, r * Kernel);
+    }
+
+    template <int Count, bool Safe>
+    inline __attribute__((always_inline)) void write_sum(const Pixel& pixel, T* to, int64_t room) const {
+        for (int64_t i = 0; i < h.unit; i += lanes) {
+            Vector<T> sum{};
+#pragma GCC unroll 4
+            for (int k = 0; k < Count; ++k) {
+                const T* const dy = pixel.dy[k] + i;
+                const auto taken = load(pixel.taps[k] + i) == pixel.tap[k];
+                sum = add_where(taken, sum, Safe ? load(dy) : load_before(dy, h.dy_end));
+            }
+            store_in_room(to + i, h.unit - i, room - i, sum);
         }
-        return sum;
+    }
+    template <bool Safe>
+    inline __attribute__((always_inline)) void write_pixel(const Pixel& pixel, T* to, int64_t room) const {
+        if (pixel.count == 1) write_sum<1, Safe>(pixel, to, room);
+        else if (pixel.count == 2) write_sum<2, Safe>(pixel, to, room);
+        else if (pixel.count == 4) write_sum<4, Safe>(pixel, to, room);
+        else if (pixel.count == 0) write_sum<0, Safe>(pixel, to, room);
+        else write_sum<3, Safe>(pixel, to, room);
     }
 
     // A row of dx from rows of windows: row r of windows p, after row 2 of those above where they share it.
+    template <bool Safe>
     void write_row(int64_t row, int64_t p, int r) const {
         const bool above = shares && r == 0 && p > 0, below = p < h.rows_of_windows;
         T* to = h.dx + row * h.width * h.unit;
         int64_t room = (h.height - row) * h.width * h.unit;  // vectors may spill into what is written later
         for (int64_t j = 0; 2 * j < h.width; ++j) {
-            const auto write = [&](const auto& sums) {
-                for (int64_t i = 0; i < h.unit; i += lanes) {
-                    Vector<T> sum{};
-                    if (above) sum = sums(sum, p - 1, 2, i);
-                    if (below) sum = sums(sum, p, r, i);
-                    store_in_room(to + i, h.unit - i, room - i, sum);
-                }
-                to += h.unit;
-                room -= h.unit;
-            };
-            write([&](Vector<T> sum, int64_t of, int line, int64_t i) { return even(sum, of, line, j, i); });
-            if (2 * j + 1 < h.width)
-                write([&](Vector<T> sum, int64_t of, int line, int64_t i) { return odd(sum, of, line, j, i); });
+            Pixel even, odd;
+            if (above) list_even(even, p - 1, 2, j);
+            if (below) list_even(even, p, r, j);
+            write_pixel<Safe>(even, to, room);
+            to += h.unit;
+            room -= h.unit;
+            if (2 * j + 1 == h.width) break;
+            if (above) list_odd(odd, p - 1, 2, j);
+            if (below) list_odd(odd, p, r, j);
+            write_pixel<Safe>(odd, to, room);
+            to += h.unit;
+            room -= h.unit;
         }
+    }
+    void write_row(int64_t row, int64_t p, int r) const {
+        // (Windows p are the last that it reads of.)
+        if ((p + 1) * row_elems + lanes <= h.dy_end - h.dy) write_row<true>(row, p, r);
+        else write_row<false>(row, p, r);
     }
 
     void run() const {

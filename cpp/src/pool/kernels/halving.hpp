@@ -39,6 +39,7 @@ struct HalvingStrip {
     static constexpr bool shares = Kernel == 3;
     using Row = Windows<Of::argument, T>;
     static constexpr LanesOf<lanes> all{};
+    static constexpr int64_t ahead = 2048 / static_cast<int>(sizeof(T));
 
     const Halving<T>& h;
     int64_t window;
@@ -64,6 +65,9 @@ struct HalvingStrip {
     // The largest of each window's columns in a row of x.
     inline __attribute__((always_inline)) Row of_row(int64_t row) const {
         const T* const at = h.x + row * h.width + 2 * window;
+        // The next plane lies in a page of its own, where no hardware looks ahead.
+        __builtin_prefetch(at + ahead);
+        __builtin_prefetch(at + ahead + lanes);
         const Vector<T> a = whole ? load(at) : load_some_before(at),
                         b = whole ? load(at + lanes) : load_some_before(at + lanes);
         const Vector<T> even = inside(even_lanes<T>(a, b, all), evens), odd = inside(odd_lanes<T>(a, b, all), odds);
@@ -130,6 +134,8 @@ struct HalvingStrip {
     }
     inline __attribute__((always_inline)) void write(int64_t row, Vector<T> even, Vector<T> odd) const {
         T* const to = h.dx + row * h.width + 2 * window;
+        __builtin_prefetch(to + ahead, 1);
+        __builtin_prefetch(to + ahead + lanes, 1);
         const Vector<T> lower = lower_pairs<T>(even, odd, all), upper = upper_pairs<T>(even, odd, all);
         const int64_t left = h.width - 2 * window;
         if (__builtin_expect(left >= 2 * lanes, 1)) {

@@ -14,8 +14,10 @@ struct HalvingPixels {
 
     Halving<T> h;  // a copy, which nothing written is part of
     int64_t row_elems;
+    int64_t ahead;  // rows of x and dx that are asked for: those of the next windows
 
-    explicit HalvingPixels(const Halving<T>& halving) : h(halving), row_elems(h.windows_in_row * h.unit) {}
+    explicit HalvingPixels(const Halving<T>& halving)
+        : h(halving), row_elems(h.windows_in_row * h.unit), ahead(4 * h.width * h.unit) {}
 
     // Of two rows in turn: what windows took, and what a row of x left for the windows that begin with it.
     int64_t turn(int64_t p) const { return p % 2 * (row_elems + lanes); }
@@ -107,6 +109,8 @@ struct HalvingPixels {
                 const auto taken = load(pixel.taps[k] + i) == pixel.tap[k];
                 sum = add_where(taken, sum, Safe ? load(dy) : load_before(dy, h.dy_end));
             }
+            __builtin_prefetch(to + i + ahead, 1);
+            __builtin_prefetch(h.x + (to - h.dx) + i + ahead);
             store_in_room(to + i, h.unit - i, room - i, sum);
         }
     }

@@ -7,6 +7,11 @@
 // Included only by kernels.cpp, inside the namespace of one ISA.   Contract: contract.hpp.   Next: spread.hpp.
 #pragma once
 
+template <class T>
+inline __attribute__((always_inline)) bool is_nan(T value) {
+    return value != value;
+}
+
 template <class V, int... J>
 inline __attribute__((always_inline)) V of_next_lane(V v, Lanes<J...>) {
     return __builtin_shufflevector(v, v, (J + 1 < static_cast<int>(sizeof...(J)) ? J + 1 : J)...);
@@ -33,11 +38,13 @@ struct Taken {
 
 // Windows of a strip, which begins at window `window`.  Kernel 3 with a padding of 1 shares a window's first column with
 // the window before, without padding its last one with the window behind; kernel 2 shares nothing.
-template <int Kernel, int Pad, class T>
+//
+// Numbers: NaN is not looked for but found, in `spoiled`: the plane is then computed again.
+template <int Kernel, int Pad, bool Numbers, class T>
 struct HalvingStrip {
     static constexpr int lanes = lanes_of<T>;
     static constexpr bool shares = Kernel == 3;
-    using Row = Windows<Of::argument, T>;
+    using Row = Windows<Numbers ? Of::number_argument : Of::argument, T>;
     static constexpr LanesOf<lanes> all{};
     static constexpr int64_t ahead = 2048 / static_cast<int>(sizeof(T));
 
@@ -63,13 +70,14 @@ struct HalvingStrip {
     }
 
     // The largest of each window's columns in a row of x.
-    inline __attribute__((always_inline)) Row of_row(int64_t row) const {
+    inline __attribute__((always_inline)) Row of_row(int64_t row, Vector<T>& spoiled) const {
         const T* const at = h.x + row * h.width + 2 * window;
         // The next plane lies in a page of its own, where no hardware looks ahead.
         __builtin_prefetch(at + ahead);
         __builtin_prefetch(at + ahead + lanes);
         const Vector<T> a = whole ? load(at) : load_some_before(at),
                         b = whole ? load(at + lanes) : load_some_before(at + lanes);
+        if constexpr (Numbers) spoiled += a * T(0) + b * T(0);
         const Vector<T> even = inside(even_lanes<T>(a, b, all), evens), odd = inside(odd_lanes<T>(a, b, all), odds);
         const TapVector<T> one = TapVector<T>{} + Tap<T>(1), two = TapVector<T>{} + Tap<T>(2);
         if constexpr (Pad == 1) {
@@ -150,12 +158,14 @@ struct HalvingStrip {
         store_in_room(to + lanes, left - lanes, left > lanes ? room - lanes : 0, upper);
     }
 
-    void run() const {
+    // What is NaN where an element was NaN, or infinite.
+    Vector<T> run() const {
+        Vector<T> spoiled{};
         Taken<T> before{};  // the row of windows above
         before.tap = before.near_tap = TapVector<T>{} + Tap<T>(no_tap);
         Row shared{};  // the row of x that it shares with the next
         bool has_shared = false;
-        if (shares && Pad == 0) shared = of_row(0), has_shared = true;
+        if (shares && Pad == 0) shared = of_row(0, spoiled), has_shared = true;
         for (int64_t p = 0; 2 * p - Pad < h.height; ++p) {
             Taken<T> now{};
             now.tap = now.near_tap = TapVector<T>{} + Tap<T>(no_tap);
@@ -170,12 +180,12 @@ struct HalvingStrip {
                     else best = {row.value, number};
                     any = true;
                 };
-                if constexpr (!shares) any = false, meet(of_row(top), 0);
-                if (top + 1 < h.height) meet(of_row(top + 1), 1);
+                if constexpr (!shares) any = false, meet(of_row(top, spoiled), 0);
+                if (top + 1 < h.height) meet(of_row(top + 1, spoiled), 1);
                 if constexpr (shares) {
                     has_shared = top + 2 < h.height;
                     if (has_shared) {
-                        shared = of_row(top + 2);
+                        shared = of_row(top + 2, spoiled);
                         meet(shared, 2);
                     }
                 }
@@ -194,13 +204,22 @@ struct HalvingStrip {
             }
             before = now;
         }
+        return spoiled;
     }
 };
 
-template <int Kernel, int Pad, class T>
-void halve(const Halving<T>& h) {
+template <int Kernel, int Pad, bool Numbers, class T>
+bool halve_strips(const Halving<T>& h) {
     constexpr int64_t lanes = lanes_of<T>;
     const int64_t strips = (h.width + 2 * lanes - 1) / (2 * lanes);
     for (int64_t p = 0; Kernel == 3 && p < h.rows_of_windows; ++p) h.near_tap[p] = no_tap, h.near_dy[p] = 0;
-    for (int64_t i = 0; i < strips; ++i) HalvingStrip<Kernel, Pad, T>(h, (Pad == 1 ? strips - 1 - i : i) * lanes).run();
+    Vector<T> spoiled{};
+    for (int64_t i = 0; i < strips; ++i)
+        spoiled += HalvingStrip<Kernel, Pad, Numbers, T>(h, (Pad == 1 ? strips - 1 - i : i) * lanes).run();
+    return is_nan(sum_of_lanes<T>(spoiled));
+}
+
+template <int Kernel, int Pad, class T>
+void halve(const Halving<T>& plane) {
+    if (halve_strips<Kernel, Pad, true>(plane)) halve_strips<Kernel, Pad, false>(plane);
 }

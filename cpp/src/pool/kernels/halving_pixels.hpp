@@ -6,11 +6,11 @@
 // Included only by kernels.cpp, inside the namespace of one ISA.   Contract: contract.hpp.
 #pragma once
 
-template <int Kernel, int Pad, class T>
+template <int Kernel, int Pad, bool Numbers, class T>
 struct HalvingPixels {
     static constexpr int lanes = lanes_of<T>;
     static constexpr bool shares = Kernel == 3;
-    using Row = Windows<Of::argument, T>;
+    using Row = Windows<Numbers ? Of::number_argument : Of::argument, T>;
 
     Halving<T> h;  // a copy, which nothing written is part of
     int64_t row_elems;
@@ -27,9 +27,11 @@ struct HalvingPixels {
 
     // The largest of a window's columns in a row of x, for the elements at `at` of the window's first column.
     template <bool Safe>
-    inline __attribute__((always_inline)) Row of_row(const T* at, int first, int last) const {
+    inline __attribute__((always_inline)) Row of_row(const T* at, int first, int last, Vector<T>& spoiled) const {
         const auto element = [&](int s) {
-            return Safe ? load(at + s * h.unit) : load_before(at + s * h.unit, h.x_end);
+            const Vector<T> v = Safe ? load(at + s * h.unit) : load_before(at + s * h.unit, h.x_end);
+            if (Numbers && s >= Pad) spoiled += v * T(0);  // (column 0 is the last one of the window before)
+            return v;
         };
         if (first == 0 && last == Kernel) {
             Row best{element(0), TapVector<T>{}};
@@ -44,7 +46,8 @@ struct HalvingPixels {
 
     // Of a row of windows, from the rows of x that are new; the last one is kept for the next.
     template <bool Safe>
-    void take_row(int64_t p) const {
+    void take_row(int64_t p, Vector<T>& all_spoiled) const {
+        Vector<T> spoiled = all_spoiled;
         const int64_t top = 2 * p - Pad, unit = h.unit;
         const bool kept = shares && top >= 0, second = top + 1 < h.height, third = shares && top + 2 < h.height;
         Tap<T>* const taps = taps_of(p);
@@ -57,16 +60,16 @@ struct HalvingPixels {
                 if constexpr (shares) {
                     if (kept) best = {load(kept_values(p) + e), load(kept_taps(p) + e)};
                 } else {
-                    best = of_row<Safe>(at + i, first, last);
+                    best = of_row<Safe>(at + i, first, last, spoiled);
                 }
                 if (second) {
-                    const Row row = of_row<Safe>(at + h.width * unit + i, first, last);
+                    const Row row = of_row<Safe>(at + h.width * unit + i, first, last, spoiled);
                     const TapVector<T> number = row.tap + Tap<T>(Kernel);
                     if (!shares || kept) best.meet(row.value, number);
                     else best = {row.value, number};
                 }
                 if (third) {
-                    const Row row = of_row<Safe>(at + 2 * h.width * unit + i, first, last);
+                    const Row row = of_row<Safe>(at + 2 * h.width * unit + i, first, last, spoiled);
                     best.meet(row.value, row.tap + Tap<T>(2 * Kernel));
                     store(kept_values(p + 1) + e, row.value);
                     store(kept_taps(p + 1) + e, row.tap);
@@ -74,6 +77,7 @@ struct HalvingPixels {
                 store(taps + e, best.tap);
             }
         }
+        all_spoiled = spoiled;
     }
 
     // What a pixel of dx is the sum of, in this order.
@@ -150,28 +154,31 @@ struct HalvingPixels {
         else write_row<false>(row, p, r);
     }
 
-    void run() const {
+    // What is NaN where an element was NaN, or infinite.
+    Vector<T> run() const {
+        Vector<T> spoiled{};
         const int64_t read = (h.height * h.width + Kernel) * h.unit + lanes;
         const bool safe = read <= h.x_end - h.x;
-        if constexpr (shares && Pad == 0) first_row();
+        if constexpr (shares && Pad == 0) first_row(spoiled);
         for (int64_t p = 0; 2 * p - Pad < h.height; ++p) {
             if (p < h.rows_of_windows) {
-                if (safe) take_row<true>(p);
-                else take_row<false>(p);
+                if (safe) take_row<true>(p, spoiled);
+                else take_row<false>(p, spoiled);
             }
             const int64_t top = 2 * p - Pad;
             if (top >= 0) write_row(top, p, 0);
             if (top + 1 < h.height) write_row(top + 1, p, 1);
         }
+        return spoiled;
     }
 
     // The row of x that no windows above have read.
-    void first_row() const {
+    void first_row(Vector<T>& spoiled) const {
         for (int64_t q = 0; q < h.windows_in_row; ++q) {
             const int64_t left = h.width - 2 * q;
             const T* const at = h.x + 2 * q * h.unit;
             for (int64_t i = 0; i < h.unit; i += lanes) {
-                const Row row = of_row<false>(at + i, 0, left < Kernel ? static_cast<int>(left) : Kernel);
+                const Row row = of_row<false>(at + i, 0, left < Kernel ? static_cast<int>(left) : Kernel, spoiled);
                 store(kept_values(0) + q * h.unit + i, row.value);
                 store(kept_taps(0) + q * h.unit + i, row.tap);
             }
@@ -181,5 +188,6 @@ struct HalvingPixels {
 
 template <int Kernel, int Pad, class T>
 void halve_pixels(const Halving<T>& plane) {
-    HalvingPixels<Kernel, Pad, T>(plane).run();
+    const Vector<T> spoiled = HalvingPixels<Kernel, Pad, true, T>(plane).run();
+    if (is_nan(sum_of_lanes<T>(spoiled))) HalvingPixels<Kernel, Pad, false, T>(plane).run();
 }

@@ -4,7 +4,8 @@
 // Included only by kernels.cpp, inside the namespace of one ISA.   Contract: contract.hpp.   Next: spread.hpp.
 #pragma once
 
-enum class Of { maximum, argument, sum };
+// number_argument: where no element is NaN.
+enum class Of { maximum, argument, number_argument, sum };
 
 template <class T>
 using TapVector = Vector<Tap<T>>;
@@ -20,9 +21,10 @@ struct Windows {
         if constexpr (What == Of::sum) {
             value += v;
         } else {
-            const auto larger = (v > value) | (v != v);
+            auto larger = v > value;
+            if constexpr (What != Of::number_argument) larger |= v != v;
             value = larger ? v : value;
-            if constexpr (What == Of::argument) tap = larger ? number : tap;
+            if constexpr (What != Of::maximum) tap = larger ? number : tap;
         }
     }
 };

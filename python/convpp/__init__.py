@@ -16,6 +16,7 @@ from convpp.errors import DTypeError, ShapeError
 from convpp.explain import Explanation, explain
 from convpp.functional import adjoint_kernel, conv, conv_bias_grad, conv_input_grad, conv_weight_grad
 from convpp.nn.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from convpp.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import convolve, correlate
 from convpp.plain.kernels import box, gaussian, laplace, sobel
@@ -39,6 +40,9 @@ from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_tr
 __version__ = _core.version
 
 __all__ = [
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -47,6 +51,9 @@ __all__ = [
     "ConvTranspose3d",
     "DTypeError",
     "Explanation",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
     "PreparedWeights",
     "ShapeError",
     "activate",

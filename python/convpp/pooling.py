@@ -238,7 +238,7 @@ def avg_pool(
     x = as_float(x, "x")
     pooling = pooling_of(x.shape, options)
     include = flag(count_include_pad, "count_include_pad")
-    divisor = _divisor(divisor_override)
+    divisor = check_divisor(divisor_override)
     count = threads_of_call(threads)
     x = plain(x, x.dtype)
     target, copy_to = result(out, pooling.y_shape, x.dtype, False, (x,))
@@ -296,7 +296,7 @@ def avg_pool_input_grad(
     pooling = pooling_of(shape(x_shape, "x_shape"), options)
     check_shape(dy.shape, pooling.y_shape, "dy", f"the output of x {pooling.x_shape}")
     include = flag(count_include_pad, "count_include_pad")
-    divisor = _divisor(divisor_override)
+    divisor = check_divisor(divisor_override)
     accumulate = flag(accumulate, "accumulate")
     count = threads_of_call(threads)
     dy = plain(dy, dy.dtype)
@@ -337,7 +337,7 @@ def pool_output_shape(
     return pooling_of(shape(x_shape, "x_shape"), options).y_shape
 
 
-def _divisor(divisor_override: int | None) -> int:
+def check_divisor(divisor_override: int | None) -> int:
     """As the core takes it: 0 for none."""
     if divisor_override is None:
         return 0

@@ -50,11 +50,13 @@ struct HalvingStrip {
 
     const Halving<T>& h;
     int64_t window;
+    bool alone;  // there is no other strip
     bool whole;  // all columns of the strip are there
     decltype(lane_mask<T>(0, 0, all)) evens, odds, lasts, there;
     TapVector<T> first;  // tap inside
 
-    HalvingStrip(const Halving<T>& halving, int64_t at) : h(halving), window(at) {
+    HalvingStrip(const Halving<T>& halving, int64_t at, bool the_only_one)
+        : h(halving), window(at), alone(the_only_one) {
         const int64_t left = h.width - 2 * window;
         whole = left >= 2 * lanes + (shares && Pad == 0);
         evens = lanes_between<T>(0, (left + 1) / 2, all);
@@ -111,7 +113,7 @@ struct HalvingStrip {
             constexpr int edge = Pad == 1 ? lanes - 1 : 0;
             if constexpr (Pad == 1) row.near_tap = of_next_lane(row.tap, all), row.near_dy = of_next_lane(row.dy, all);
             else row.near_tap = of_last_lane(row.tap, all), row.near_dy = of_last_lane(row.dy, all);
-            if (h.width <= 2 * lanes) {  // there is no other strip
+            if (alone) {
                 row.near_tap[edge] = no_tap;
             } else {
                 row.near_tap[edge] = h.near_tap[p];
@@ -146,6 +148,7 @@ struct HalvingStrip {
         __builtin_prefetch(to + ahead + lanes, 1);
         const Vector<T> lower = lower_pairs<T>(even, odd, all), upper = upper_pairs<T>(even, odd, all);
         const int64_t left = h.width - 2 * window;
+        if (left <= 0) return;
         if (__builtin_expect(left >= 2 * lanes, 1)) {
             store(to, lower);
             store(to + lanes, upper);
@@ -211,11 +214,14 @@ struct HalvingStrip {
 template <int Kernel, int Pad, bool Numbers, class T>
 bool halve_strips(const Halving<T>& h) {
     constexpr int64_t lanes = lanes_of<T>;
-    const int64_t strips = (h.width + 2 * lanes - 1) / (2 * lanes);
+    // (A last window may begin in the last column, and be of a strip that has no more.)
+    const int64_t of_columns = (h.width + 2 * lanes - 1) / (2 * lanes),
+                  of_windows = (h.windows_in_row + lanes - 1) / lanes;
+    const int64_t strips = of_columns > of_windows ? of_columns : of_windows;
     for (int64_t p = 0; Kernel == 3 && p < h.rows_of_windows; ++p) h.near_tap[p] = no_tap, h.near_dy[p] = 0;
     Vector<T> spoiled{};
     for (int64_t i = 0; i < strips; ++i)
-        spoiled += HalvingStrip<Kernel, Pad, Numbers, T>(h, (Pad == 1 ? strips - 1 - i : i) * lanes).run();
+        spoiled += HalvingStrip<Kernel, Pad, Numbers, T>(h, (Pad == 1 ? strips - 1 - i : i) * lanes, strips == 1).run();
     return is_nan(sum_of_lanes<T>(spoiled));
 }
 

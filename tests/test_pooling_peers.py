@@ -58,28 +58,43 @@ def compare(got: Array, want: Any, last: bool, signs: bool = True) -> None:
     assert (np.signbit(got[zeros].astype(float)) == np.signbit(expected[zeros].astype(float))).all()
 
 
+def check_max_pool(shape: tuple[int, ...], keywords: dict[str, Any], dtype: str, i: int, rng: Any) -> None:
+    """Values, places and gradients; ``i`` says in which layout, on how many threads, and whether with NaN."""
+    function = getattr(torch.nn.functional, f"max_pool{len(shape) - 2}d")
+    values, last = SPECIAL if i % 3 == 0 else np.arange(-3, 4), i % 2 == 1
+    x = torch.tensor(rng.choice(np.array(values, float), shape)).to(getattr(torch, dtype)).requires_grad_()
+    with failures_name(shape, keywords, last):
+        y, indices = function(x, **keywords, return_indices=True)
+        how = {**keywords, "layout": "channels_last" if last else "channels_first", "threads": 1 + i % 3}
+        got, at = convpp.max_pool(ours(x, last), **how, return_indices=True)
+        compare(got, y, last)
+        assert_exact(at, ours(indices, last))
+        compare(convpp.max_pool(ours(x, last), **how), y, last)
+        dy = torch.tensor(rng.integers(-3, 4, y.shape)).to(y.dtype)
+        if dtype in ("float16", "bfloat16"):  # PyTorch rounds after each addition: here sums stay small
+            dy = (dy != 0).to(y.dtype)
+        y.backward(dy)
+        compare(convpp.max_pool_input_grad(ours(dy, last), ours(x, last), **how), x.grad, last)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_max_pool(rank: int, dtype: str) -> None:
     rng = np.random.default_rng((171, rank))
-    function = getattr(torch.nn.functional, f"max_pool{rank}d")
     for i in range(100):
-        shape, keywords = draw(rng, rank)
-        values = SPECIAL if i % 3 == 0 else np.arange(-3, 4)
-        last = i % 2 == 1
-        x = torch.tensor(rng.choice(np.array(values, float), shape)).to(getattr(torch, dtype)).requires_grad_()
-        with failures_name(shape, keywords, last):
-            y, indices = function(x, **keywords, return_indices=True)
-            how = {**keywords, "layout": "channels_last" if last else "channels_first", "threads": 1 + i % 3}
-            got, at = convpp.max_pool(ours(x, last), **how, return_indices=True)
-            compare(got, y, last)
-            assert_exact(at, ours(indices, last))
-            compare(convpp.max_pool(ours(x, last), **how), y, last)
-            dy = torch.tensor(rng.integers(-3, 4, y.shape)).to(y.dtype)
-            if dtype in ("float16", "bfloat16"):  # PyTorch rounds after each addition: here sums stay small
-                dy = (dy != 0).to(y.dtype)
-            y.backward(dy)
-            compare(convpp.max_pool_input_grad(ours(dy, last), ours(x, last), **how), x.grad, last)
+        check_max_pool(*draw(rng, rank), dtype, i, rng)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("kernel", "padding"), [(2, 0), (3, 0), (3, 1)])
+def test_planes_that_are_halved(kernel: int, padding: int, dtype: str) -> None:
+    """They have kernels of their own."""
+    rng = np.random.default_rng((173, kernel, padding))
+    for i in range(60):
+        extents = (int(n) for n in rng.integers(3, 80, 2))
+        shape = (pick(rng, (1, 2, 3)), pick(rng, (1, 2, 5, 16, 17)), *extents)
+        keywords = {"kernel_size": kernel, "stride": 2, "padding": padding, "ceil_mode": bool(rng.random() < 0.5)}
+        check_max_pool(shape, keywords, dtype, i, rng)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from convpp.explain import Explanation, explain
 from convpp.forward import conv
 from convpp.functional import adjoint_kernel, conv_bias_grad, conv_input_grad, conv_weight_grad
 from convpp.nn.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from convpp.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import convolve, correlate
 from convpp.plain.kernels import box, gaussian, laplace, sobel
+from convpp.pooling import avg_pool, avg_pool_input_grad, max_pool, max_pool_input_grad, pool_output_shape
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     algorithm,
@@ -39,6 +41,9 @@ from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_tr
 __version__ = _core.version
 
 __all__ = [
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -47,12 +52,17 @@ __all__ = [
     "ConvTranspose3d",
     "DTypeError",
     "Explanation",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
     "PreparedWeights",
     "ShapeError",
     "activate",
     "activation_grad",
     "adjoint_kernel",
     "algorithm",
+    "avg_pool",
+    "avg_pool_input_grad",
     "box",
     "conv",
     "conv_backward",
@@ -79,6 +89,9 @@ __all__ = [
     "get_include",
     "get_num_threads",
     "laplace",
+    "max_pool",
+    "max_pool_input_grad",
+    "pool_output_shape",
     "prepare_weights",
     "runtime_info",
     "set_algorithm",

@@ -179,9 +179,8 @@ def conventions(session: nox.Session) -> None:
     session.install(".[test]", *nox.project.dependency_groups(PROJECT, "conventions"), *session.posargs)
     # A library that is missing must not be skipped.
     session.run("python", "-c", "import torch, jax, onnxruntime, astropy, skimage, cv2")
-    session.run(
-        "python", "-m", "pytest", "tests/test_conventions.py", "tests/test_convolve_peers.py", "tests/test_docs.py"
-    )
+    names = ("conventions", "convolve_peers", "pooling_peers", "docs")
+    session.run("python", "-m", "pytest", *(f"tests/test_{name}.py" for name in names))
 
 
 # ---------------------------------------------------------------- what tries to break the library

@@ -54,6 +54,8 @@ ONE_ISA = frozenset(
         "plain_benchmark",
         "plan_cache",
         "plan_guard",
+        "pooling_errors",
+        "pooling_peers",
         "settings_meanwhile",
         "shapes",
         "signatures",

@@ -20,6 +20,7 @@
 #include "convpp/convpp.hpp"
 #include "gil.hpp"
 #include "interrupts.hpp"
+#include "pool.hpp"
 #include "whole_objects.hpp"
 
 namespace py = pybind11;
@@ -309,5 +310,6 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used(), py::multiple_interpreters
     watch_signals();
     register_convolution(module);
     register_activation(module);
+    register_pool(module);
     register_runtime(module);
 }

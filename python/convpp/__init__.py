@@ -19,6 +19,7 @@ from convpp.nn.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTransp
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import convolve, correlate
 from convpp.plain.kernels import box, gaussian, laplace, sobel
+from convpp.pooling import avg_pool, avg_pool_input_grad, max_pool, max_pool_input_grad, pool_output_shape
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     algorithm,
@@ -52,6 +53,8 @@ __all__ = [
     "activation_grad",
     "adjoint_kernel",
     "algorithm",
+    "avg_pool",
+    "avg_pool_input_grad",
     "box",
     "conv",
     "conv_backward",
@@ -78,6 +81,9 @@ __all__ = [
     "get_include",
     "get_num_threads",
     "laplace",
+    "max_pool",
+    "max_pool_input_grad",
+    "pool_output_shape",
     "prepare_weights",
     "runtime_info",
     "set_algorithm",

@@ -59,6 +59,30 @@ class Convolution:
     def candidates(self) -> dict[str, float | str]: ...
     def summary(self, threads: int, /) -> dict[str, Any]: ...
 
+@final
+class Pooling:
+    def __new__(
+        cls,
+        rank: int,
+        batch: int,
+        channels: int,
+        input: _Extents,
+        kernel: _Extents,
+        stride: _Extents,
+        dilation: _Extents,
+        pad_lo: _Extents,
+        pad_hi: _Extents,
+        ceil_mode: bool,
+        channels_last: bool,
+        /,
+    ) -> Pooling: ...
+    def max_pool(self, x: _Array, y: _Array, indices: npt.NDArray[np.int64] | None, threads: int, /) -> None: ...
+    def max_pool_input_grad(self, dy: _Array, x: _Array, dx: _Array, accumulate: bool, threads: int, /) -> None: ...
+    def avg_pool(self, x: _Array, y: _Array, count_include_pad: bool, divisor: int, threads: int, /) -> None: ...
+    def avg_pool_input_grad(
+        self, dy: _Array, dx: _Array, count_include_pad: bool, divisor: int, accumulate: bool, threads: int, /
+    ) -> None: ...
+
 def apply_activation(
     dy: _Array | None, value: _Array, activation: _Activation | None, result: _Array, threads: int, /
 ) -> None: ...

@@ -1,0 +1,168 @@
+// The largest elements and the sums of windows, along rows and then over the lines that this leaves.
+//
+// In:  rows (WindowRows), lines (WindowLines).   Out: lines, results.
+// Included only by kernels.cpp, inside the namespace of one ISA.   Contract: contract.hpp.   Next: spread.hpp.
+#pragma once
+
+enum class Of { maximum, argument, sum };
+
+template <class T>
+using TapVector = Vector<Tap<T>>;
+
+// Of a vector of windows, what the taps so far left.
+template <Of What, class T>
+struct Windows {
+    Vector<T> value;
+    TapVector<T> tap;
+
+    // A NaN is larger than all, also than a NaN before it; of equal ones the first stays.
+    inline __attribute__((always_inline)) void meet(Vector<T> v, TapVector<T> number) {
+        if constexpr (What == Of::sum) {
+            value += v;
+        } else {
+            const auto larger = (v > value) | (v != v);
+            value = larger ? v : value;
+            if constexpr (What == Of::argument) tap = larger ? number : tap;
+        }
+    }
+};
+
+template <class T>
+inline constexpr T lowest = -static_cast<T>(__builtin_inff());
+
+// Before any tap: -Inf is not larger than the -Inf of the first one, whose number stands here already.
+template <Of What, class T>
+inline __attribute__((always_inline)) Windows<What, T> no_windows(TapVector<T> first) {
+    return {Vector<T>{} + (What == Of::sum ? T(0) : lowest<T>), first};
+}
+
+// Fewer elements than a vector has.
+template <class T>
+inline __attribute__((always_inline)) void store_first(T* p, int64_t count, Vector<T> v) {
+    T buffer[lanes_of<T>];
+    store(buffer, v);
+    for (int64_t i = 0; i < count; ++i) p[i] = buffer[i];
+}
+
+template <class S>
+void stage_rows(const void* from, int64_t src_pitch, int64_t rows, int64_t count, const void* from_end,
+                Computed<S> fill, Computed<S>* dst, int64_t before, int64_t dst_pitch) {
+    using T = Computed<S>;
+    constexpr int lanes = lanes_of<T>;
+    const S *src = static_cast<const S*>(from), *const src_end = static_cast<const S*>(from_end);
+    const Vector<T> filling = Vector<T>{} + fill;
+    const int64_t full = count / lanes * lanes, rest = count - full, used = before + full + (rest > 0 ? lanes : 0);
+    const auto mask = lane_mask<T>(0, static_cast<int>(rest), LanesOf<lanes>{});
+    for (int64_t i = 0; i < rows; ++i, src += src_pitch, dst += dst_pitch) {
+        for (int64_t j = 0; j < before; j += lanes) store(dst + j, filling);
+        for (int64_t j = 0; j < full; j += lanes) store(dst + before + j, read(src + j));
+        if (rest > 0) store(dst + before + full, mask ? read_before(src + full, src_end) : filling);
+        for (int64_t j = used; j < dst_pitch; j += lanes) store(dst + j, filling);
+    }
+}
+
+// Elements of up to `count` neighbouring windows, which lie `step` apart: 1, 2, or (0) any number.
+template <int Step, class T, int... J>
+inline __attribute__((always_inline)) Vector<T> elements(const T* p, int64_t step, int64_t count, Lanes<J...>) {
+    constexpr int64_t lanes = sizeof...(J);
+    if constexpr (Step == 1) return load(p);
+    if constexpr (Step == 2) return __builtin_shufflevector(load(p), load(p + lanes), (2 * J)...);
+    if (count >= lanes) return Vector<T>{p[J * step]...};
+    T buffer[lanes] = {};
+    for (int64_t i = 0; i < count; ++i) buffer[i] = p[i * step];
+    return load(buffer);
+}
+
+template <Of What, int Step, int Taps, class T>
+inline void lanes_of_windows(const WindowRows<T>& w) {
+    constexpr int lanes = lanes_of<T>;
+    const int64_t taps = Taps > 0 ? Taps : w.taps;
+    for (int64_t i = 0; i < w.rows; ++i) {
+        const T* const row = w.source + w.row_at[i];
+        for (int64_t j = 0; j < w.windows; j += lanes) {
+            const T* at = row + j * w.step;
+            TapVector<T> number{};
+            auto windows = no_windows<What, T>(What == Of::argument ? load(w.first + j) : number);
+#pragma GCC unroll 4
+            for (int64_t t = 0; t < taps; ++t, at += w.tap_step) {
+                windows.meet(elements<Step>(at, w.step, w.windows - j, LanesOf<lanes>{}), number);
+                number += Tap<T>(1);
+            }
+            store(w.values + i * w.pitch + j, windows.value);
+            if constexpr (What == Of::argument) store(w.tap_of + i * w.pitch + j, windows.tap);
+        }
+    }
+}
+
+template <Of What, class T>
+void windows_of_lanes(const WindowRows<T>& w) {
+    if (w.step == 2 && w.taps == 2) return lanes_of_windows<What, 2, 2>(w);
+    if (w.step == 2 && w.taps == 3) return lanes_of_windows<What, 2, 3>(w);
+    if (w.step == 2) return lanes_of_windows<What, 2, 0>(w);
+    if (w.step == 1) return lanes_of_windows<What, 1, 0>(w);
+    lanes_of_windows<What, 0, 0>(w);
+}
+
+template <Of What, class T>
+void windows_of_pixels(const WindowRows<T>& w) {
+    constexpr int lanes = lanes_of<T>;
+    for (int64_t i = 0; i < w.rows; ++i) {
+        T* value = w.values + i * w.pitch;
+        Tap<T>* tap = What == Of::argument ? w.tap_of + i * w.pitch : nullptr;
+        for (int64_t j = 0; j < w.windows; ++j, value += w.unit) {
+            const TapRange inside = w.inside[j];
+            const T* const pixel = w.source + w.row_at[i] + j * w.step + inside.lo * w.tap_step;
+            const bool any = inside.lo < inside.hi;
+            const TapVector<T> first = TapVector<T>{} + static_cast<Tap<T>>(any ? inside.lo : no_tap);
+            // What spills behind a pixel is overwritten by the next ones.
+            for (int64_t e = 0; e < w.unit; e += lanes) {
+                auto windows = no_windows<What, T>(first);
+                const T* at = pixel + e;
+                TapVector<T> number = first;
+                for (int64_t t = inside.lo; t < inside.hi; ++t, at += w.tap_step) {
+                    windows.meet(load_before(at, w.source_end), number);
+                    number += Tap<T>(1);
+                }
+                store(value + e, windows.value);
+                if constexpr (What == Of::argument) store(tap + e, windows.tap);
+            }
+            if constexpr (What == Of::argument) tap += w.unit;
+        }
+    }
+}
+
+template <Of What, class T>
+void windows_of_lines(const WindowLines<T>& w) {
+    constexpr int lanes = lanes_of<T>;
+    for (int64_t i = 0; i < w.rows; ++i) {
+        const Line<T>*const begin = w.lines + w.line_begin[i], *const end = w.lines + w.line_begin[i + 1];
+        const int64_t room = w.result_pitch == w.count ? (w.rows - i) * w.count : w.count;
+        for (int64_t j = 0; j < w.count; j += lanes) {
+            auto windows = no_windows<What, T>(TapVector<T>{} + static_cast<Tap<T>>(no_tap));
+            const Line<T>* line = begin;
+            if constexpr (What == Of::argument) {
+                if (line != end) {
+                    windows = {load(w.values + line->at + j), load(w.tap_of + line->at + j) + line->tap};
+                    ++line;
+                }
+            }
+            for (; line != end; ++line)
+                windows.meet(load(w.values + line->at + j),
+                             What == Of::argument ? load(w.tap_of + line->at + j) + line->tap : TapVector<T>{});
+            if constexpr (What == Of::sum)
+                if (w.row_divisor != nullptr) windows.value /= w.row_divisor[i] * load(w.divisor + j);
+            if constexpr (What == Of::argument) {
+                const auto there =
+                    lane_mask<T>(0, w.count - j < lanes ? static_cast<int>(w.count - j) : lanes, LanesOf<lanes>{});
+                store(w.result_tap + i * w.tap_pitch + j, there ? windows.tap : TapVector<T>{} + Tap<T>(no_tap));
+                if (w.result == nullptr) continue;
+            }
+            T* const to = w.result + i * w.result_pitch + j;
+            if (__builtin_expect(room - j >= lanes, 1)) store(to, windows.value);
+            else store_first(to, w.count - j < lanes ? w.count - j : lanes, windows.value);
+        }
+        if constexpr (What == Of::argument)
+            for (int64_t j = (w.count + lanes - 1) / lanes * lanes; j < w.tap_room; j += lanes)
+                store(w.result_tap + i * w.tap_pitch + j, TapVector<T>{} + Tap<T>(no_tap));
+    }
+}

@@ -26,6 +26,7 @@ hypothesis.settings.load_profile("convpp")
 ONE_ISA = frozenset(
     [
         "array_arguments",
+        "autograd",
         "bench",
         "benchmarks",
         "binding",
@@ -50,6 +51,8 @@ ONE_ISA = frozenset(
         "layer_memory",
         "layer_parameters",
         "mutants",
+        "onnx_ops",
+        "onnx_pooling",
         "package",
         "plain_benchmark",
         "plan_cache",

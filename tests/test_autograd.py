@@ -12,7 +12,6 @@ import convpp
 from geometry import MODES, Geometry, draw_geometry, normal, pick
 
 autograd = pytest.importorskip("autograd")
-pytestmark = pytest.mark.one_isa
 
 import autograd.numpy as anp  # noqa: E402
 from autograd.test_util import check_grads  # noqa: E402

@@ -1,7 +1,7 @@
-"""ONNX's convolutions on convpp: classes for ``onnx.reference.ReferenceEvaluator(model, new_ops=convpp.onnx.ops)``.
+"""ONNX's operators on convpp: classes for ``onnx.reference.ReferenceEvaluator(model, new_ops=convpp.onnx.ops)``.
 
-In: models as they are.   Out: what the operators are defined to give; ``Conv``, ``ConvTranspose``, ``ConvInteger``,
-``QLinearConv`` and, where the installed onnx knows it, ``CausalConvWithState``.
+In: models as they are.   Out: what ``Conv``, ``ConvTranspose``, ``ConvInteger``, ``QLinearConv``, ``MaxPool``,
+``AveragePool`` and, where the installed onnx knows it, ``CausalConvWithState`` are defined to give.
 Next: ``conventions/``, which translates attributes; ``prepared.py``.
 
 Weights that are initializers are prepared once for each shape of x: see ``_Kept``.  onnx is imported here, and nowhere
@@ -10,6 +10,7 @@ else in the package: ``pip install onnx``.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -24,10 +25,12 @@ except ImportError as error:
 
 from convpp._call.arguments import Shape, choice
 from convpp._call.default_algorithm import default_algorithm
-from convpp._call.validation import FLOAT32, FLOAT64, Array
-from convpp.conventions.arguments import onnx_padding, onnx_transpose_padding
+from convpp._call.geometry import _conv_pads as named_or_explicit_pads
+from convpp._call.validation import FLOAT32, FLOAT64, HALVES, Array
+from convpp.conventions.arguments import ceil_padding, onnx_padding, onnx_transpose_padding
 from convpp.errors import DTypeError, ShapeError
 from convpp.functional import conv
+from convpp.pooling import avg_pool, max_pool
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.transposed import conv_transpose
 
@@ -97,18 +100,26 @@ class _Node(OpRun):
 
 
 def _geometry(
-    x: Array, w: Array, auto_pad: str | None, kernel_shape: Ints | None, pads: Ints | None, **rest: Any
-) -> Any:
+    x: Array,
+    w: Array,
+    *,
+    auto_pad: str | None = None,
+    dilations: Ints | None = None,
+    group: int | None = None,
+    kernel_shape: Ints | None = None,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> dict[str, Any]:
     """The attributes of a convolution as arguments of ``conv``."""
     if x.ndim < 3 or x.ndim != w.ndim:
         raise ShapeError(f"X has shape {x.shape} and W {w.shape}, expected (N, C, *spatial) and as many axes of both")
     if kernel_shape and tuple(kernel_shape) != w.shape[2:]:
         raise ShapeError(f"kernel_shape is {tuple(kernel_shape)}, expected that of W, whose shape is {w.shape}")
     return {
-        "stride": tuple(rest["strides"] or (1,)),
+        "stride": tuple(strides or (1,)),
         "padding": _padding(auto_pad, pads),
-        "dilation": tuple(rest["dilations"] or (1,)),
-        "groups": 1 if rest["group"] is None else rest["group"],
+        "dilation": tuple(dilations or (1,)),
+        "groups": 1 if group is None else group,
     }
 
 
@@ -120,19 +131,8 @@ def _padding(auto_pad: str | None, pads: Ints | None) -> Any:
 class Conv(_Node):
     """``conv``."""
 
-    def _run(
-        self,
-        X: Array,
-        W: Array,
-        B: Array | None = None,
-        auto_pad: str | None = None,
-        dilations: Ints | None = None,
-        group: int | None = None,
-        kernel_shape: Ints | None = None,
-        pads: Ints | None = None,
-        strides: Ints | None = None,
-    ) -> tuple[Array, ...]:
-        how = _geometry(X, W, auto_pad, kernel_shape, pads, dilations=dilations, group=group, strides=strides)
+    def _run(self, X: Array, W: Array, B: Array | None = None, **attributes: Any) -> tuple[Array, ...]:
+        how = _geometry(X, W, **attributes)
         return (_conv(self._kept, X, W, B, how).astype(X.dtype, copy=False),)
 
 
@@ -153,22 +153,18 @@ class ConvTranspose(_Node):
         X: Array,
         W: Array,
         B: Array | None = None,
-        auto_pad: str | None = None,
-        dilations: Ints | None = None,
-        group: int | None = None,
-        kernel_shape: Ints | None = None,
         output_padding: Ints | None = None,
         output_shape: Ints | None = None,
-        pads: Ints | None = None,
-        strides: Ints | None = None,
+        **attributes: Any,
     ) -> tuple[Array, ...]:
-        given = None if output_shape else pads  # which are then ignored
-        how = _geometry(X, W, auto_pad, kernel_shape, given, dilations=dilations, group=group, strides=strides)
+        if output_shape:
+            attributes["pads"] = None  # which are ignored
+        how = _geometry(X, W, **attributes)
         extra = tuple(output_padding or (0,))
         if output_shape:
             how["padding"] = onnx_transpose_padding(
                 output_shape, X.shape, W.shape, strides=how["stride"], dilations=how["dilation"], output_padding=extra,
-                auto_pad=auto_pad or "NOTSET",
+                auto_pad=attributes.get("auto_pad") or "NOTSET",
             )  # fmt: skip
             extra = (0,)
         return (conv_transpose(X, W, B, output_padding=extra, **how).astype(X.dtype, copy=False),)
@@ -183,14 +179,9 @@ class ConvInteger(_Node):
         w: Array,
         x_zero_point: Array | None = None,
         w_zero_point: Array | None = None,
-        auto_pad: str | None = None,
-        dilations: Ints | None = None,
-        group: int | None = None,
-        kernel_shape: Ints | None = None,
-        pads: Ints | None = None,
-        strides: Ints | None = None,
+        **attributes: Any,
     ) -> tuple[Array, ...]:
-        how = _geometry(x, w, auto_pad, kernel_shape, pads, dilations=dilations, group=group, strides=strides)
+        how = _geometry(x, w, **attributes)
         return (_whole(self._kept, x, x_zero_point, w, w_zero_point, how).astype(np.int32),)
 
 
@@ -208,14 +199,9 @@ class QLinearConv(_Node):
         y_scale: Array,
         y_zero_point: Array | None = None,
         B: Array | None = None,
-        auto_pad: str | None = None,
-        dilations: Ints | None = None,
-        group: int | None = None,
-        kernel_shape: Ints | None = None,
-        pads: Ints | None = None,
-        strides: Ints | None = None,
+        **attributes: Any,
     ) -> tuple[Array, ...]:
-        how = _geometry(x, w, auto_pad, kernel_shape, pads, dilations=dilations, group=group, strides=strides)
+        how = _geometry(x, w, **attributes)
         sums = _whole(self._kept, x, x_zero_point, w, w_zero_point, how)
         behind = (1,) * (w.ndim - 2)
         if B is not None:
@@ -299,7 +285,90 @@ class CausalConvWithState(_Node):
         return y.astype(input.dtype, copy=False), whole[:, :, whole.shape[2] - before[2] :].copy()
 
 
+class MaxPool(_Node):
+    """``max_pool``, and where in the whole of X the elements of Y lie."""
+
+    def _run(self, x: Array, storage_order: int | None = None, **attributes: Any) -> tuple[Array, ...]:
+        how, inside = _pooling(x, **attributes)
+        values = x.astype(FLOAT32) if x.dtype in (np.int8, np.uint8) else x  # exactly
+        before = [0] * (x.ndim - 2)
+        if not inside:
+            ends = _as_padding(x, how)
+            before = [lo for lo, _ in ends]
+            values = np.pad(values, [(0, 0), (0, 0), *ends], constant_values=-np.inf)
+            how |= {"padding": 0, "ceil_mode": False}
+        if len(self.output) < 2 or not self.output[1]:
+            return (max_pool(values, **how).astype(x.dtype, copy=False),)
+        y, places = max_pool(values, **how, return_indices=True)
+        return y.astype(x.dtype, copy=False), _in_the_whole(places, x.shape, values.shape, before, storage_order)
+
+
+def _in_the_whole(places: Array, shape: Shape, padded: Shape, before: list[int], storage_order: int | None) -> Array:
+    """Places in padded planes as places in all of X; -1 where there is none."""
+    spatial = shape[2:]
+    at = [p - lo for p, lo in zip(np.unravel_index(np.maximum(places, 0), padded[2:]), before, strict=True)]
+    there = places >= 0
+    for p, extent in zip(at, spatial, strict=True):
+        there &= (p >= 0) & (p < extent)
+    order: Any = "F" if storage_order else "C"
+    in_plane = np.ravel_multi_index(tuple(at), spatial, mode="clip", order=order)
+    planes = np.arange(math.prod(shape[:2])).reshape(*shape[:2], *(1,) * len(spatial)) * math.prod(spatial)
+    return np.where(there, planes + in_plane, -1)
+
+
+class AveragePool(_Node):
+    """``avg_pool``; with dilations, a convolution."""
+
+    def _run(self, x: Array, count_include_pad: int | None = None, **attributes: Any) -> tuple[Array, ...]:
+        how, inside = _pooling(x, **attributes)
+        include = bool(count_include_pad)
+        if inside and set(how["dilation"]) == {1}:
+            del how["dilation"]
+            return (avg_pool(x, **how, count_include_pad=include),)
+        own, ends = how["padding"], _as_padding(x, how)  # what counts as padding, and with what ceil_mode adds
+        steps = {"stride": how["stride"], "dilation": how["dilation"], "algorithm": "direct"}
+        channels, kernel = x.shape[1], how["kernel_size"]
+        values = x.astype(FLOAT32) if x.dtype.name in HALVES else x
+        sums = conv(values, np.ones((channels, 1, *kernel), values.dtype), padding=ends, groups=channels, **steps)
+        plane = np.ones(x.shape[2:])
+        if include:
+            plane = np.pad(plane, own, constant_values=1.0)
+            ends = tuple((lo - a, hi - b) for (lo, hi), (a, b) in zip(ends, own, strict=True))
+        counts = conv(plane[None], np.ones((1, 1, *kernel)), padding=ends, **steps)[0]
+        with np.errstate(invalid="ignore"):  # nothing divided by nothing
+            return ((sums / counts.astype(sums.dtype)).astype(x.dtype, copy=False),)
+
+
+def _pooling(
+    x: Array,
+    *,
+    kernel_shape: Ints,
+    auto_pad: str | None = None,
+    ceil_mode: int | None = None,
+    dilations: Ints | None = None,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> tuple[dict[str, Any], bool]:
+    """The attributes as arguments of ``max_pool``, and whether its padding may be so wide."""
+    kernel = tuple(kernel_shape)
+    if x.ndim != len(kernel) + 2:
+        raise ShapeError(f"X has shape {x.shape}, expected (N, C, *spatial) with an axis for each of {kernel}")
+    ones = (1,) * len(kernel)
+    stride, dilation = tuple(strides or ones), tuple(dilations or ones)
+    padding = named_or_explicit_pads(_padding(auto_pad, pads), x.shape[2:], kernel, stride, dilation)
+    named = auto_pad not in (None, "", "NOTSET")  # whose extents are those of convolutions, rounded by themselves
+    how = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    inside = all(max(pair) <= k // 2 for pair, k in zip(padding, kernel, strict=True))
+    return how | {"ceil_mode": bool(ceil_mode) and not named}, inside
+
+
+def _as_padding(x: Array, how: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    """All that lies beside x, with what ``ceil_mode`` adds."""
+    rest = {name: how[name] for name in ("stride", "padding", "dilation")}
+    return ceil_padding(x.shape[2:], how["kernel_size"], **rest) if how["ceil_mode"] else how["padding"]
+
+
 #: For ``ReferenceEvaluator(model, new_ops=ops)``.
-ops: list[type[OpRun]] = [Conv, ConvTranspose, ConvInteger, QLinearConv]
+ops: list[type[OpRun]] = [Conv, ConvTranspose, ConvInteger, QLinearConv, MaxPool, AveragePool]
 if has_operator("CausalConvWithState"):
     ops.append(CausalConvWithState)

@@ -59,6 +59,7 @@ ONE_ISA = frozenset(
         "plan_guard",
         "pooling_errors",
         "pooling_peers",
+        "pytensor",
         "settings_meanwhile",
         "shapes",
         "signatures",

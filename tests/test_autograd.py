@@ -28,7 +28,7 @@ def _seeded() -> None:
 
 
 def small(rng: np.random.Generator) -> Geometry:
-    return draw_geometry(rng, max_macs=3000)
+    return draw_geometry(rng, min_macs=20, max_macs=3000)
 
 
 def options_of(geometry: Geometry, rng: np.random.Generator) -> dict[str, Any]:
@@ -164,6 +164,8 @@ PLAIN: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((6, 7, 2), (2, 3), {"axes": (0, 1), "dilation": 2}),
     ((2, 6, 7), (2, 3, 1), {"axes": (1, 2), "boundary": "symmetric", "mode": "same"}),
     ((6, 7), (9, 7), {"mode": "same", "boundary": "replicate", "method": "fft"}),
+    ((1, 6), (3, 2), {"axes": 1}),
+    ((3, 6), (1, 2), {"axes": 1}),
     ((3, 4, 3, 4), (2, 2, 2, 2), {"mode": "full"}),
 ]
 

@@ -52,6 +52,7 @@ ONE_ISA = frozenset(
         "layer_parameters",
         "mutants",
         "onnx_ops",
+        "onnx_peers",
         "onnx_pooling",
         "package",
         "plain_benchmark",

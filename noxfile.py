@@ -294,8 +294,8 @@ def asan(session: nox.Session) -> None:
     python["PYTHONPATH"] = package_of(session, folder)
     # Without the tests of resident memory, which a sanitizer multiplies, of the installation, and of other programs;
     # and without those of what a process prints and how soon it ends, to which a sanitizer adds.
-    files = ("memory", "workspace", "package", "benchmarks", "examples", "docs", "docstrings", "interrupts")
-    files += ("onnx", "onnx_ops")
+    files = ["memory", "workspace", "package", "benchmarks", "examples", "docs", "docstrings", "interrupts"]
+    files += ["onnx", "onnx_ops"]
     ignored = [f"--ignore=tests/test_{name}.py" for name in files]
     left_out = ("no_memory", "the_interpreter_ends_while_daemon_threads_compute", "forks_while_other_threads_compute")
     ignored += ["-k", " and ".join(f"not test_{name}" for name in left_out)]

@@ -71,9 +71,9 @@ def conv(
         "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "padding_mode": padding_mode,
         "flip": flip, "layout": layout, "per_sample": per_sample, "algorithm": algorithm, "threads": threads,
     }  # fmt: skip
-    if not _traced(x, w, bias, add):
+    if not _traced(x, w, bias, add, out=out):
         return functional.conv(x, w, bias, **geometry, activation=activation, add=add, out=out)
-    return _layer(layer(**geometry), x, w, bias, add, activation, out)
+    return _layer(layer(**geometry), x, w, bias, add, activation)
 
 
 def conv_transpose(
@@ -115,9 +115,9 @@ def conv_transpose(
         "dilation": dilation, "groups": groups, "padding_mode": padding_mode, "flip": flip, "layout": layout,
         "per_sample": per_sample, "algorithm": algorithm, "threads": threads,
     }  # fmt: skip
-    if not _traced(x, w, bias, add):
+    if not _traced(x, w, bias, add, out=out):
         return transposed.conv_transpose(x, w, bias, **geometry, activation=activation, add=add, out=out)
-    return _layer(transposed_layer(**geometry), x, w, bias, add, activation, out)
+    return _layer(transposed_layer(**geometry), x, w, bias, add, activation)
 
 
 def convolve(
@@ -199,8 +199,11 @@ def correlate(
 # ---------------------------------------------------------------- what is traced, and what is not
 
 
-def _traced(*values: Any) -> bool:
-    return any(isinstance(value, Box) for value in values)
+def _traced(*values: Any, out: Any = None) -> bool:
+    traced = any(isinstance(value, Box) for value in values)
+    if traced and out is not None:
+        raise ValueError("out is given, expected None: what is differentiated must not be overwritten")
+    return traced
 
 
 def _raw(value: Any) -> Any:
@@ -210,16 +213,8 @@ def _raw(value: Any) -> Any:
     return [_raw(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
-def _check_out(out: Any) -> None:
-    if out is not None:
-        raise ValueError(
-            "out is given, expected None: autograd keeps what it differentiates, and no other may write it"
-        )
-
-
-def _layer(product: Layer, x: Any, w: Any, bias: Any, add: Any, activation: Any, out: Any) -> Any:
+def _layer(product: Layer, x: Any, w: Any, bias: Any, add: Any, activation: Any) -> Any:
     """``conv`` and ``conv_transpose`` of what is traced."""
-    _check_out(out)
     checked = check_activation(activation)
     if isinstance(w, PreparedWeights):
         raise DTypeError("w is PreparedWeights, expected an array: derivatives by x take the weights themselves")
@@ -232,9 +227,8 @@ def _layer(product: Layer, x: Any, w: Any, bias: Any, add: Any, activation: Any,
 def _plain(a: Any, kernel: Any, kernels: Any, mask: Any, dtype: Any, out: Any, options: Options) -> Any:
     """``convolve`` and ``correlate``."""
     listed = isinstance(_raw(kernel), (list, tuple))
-    if not _traced(a, kernel, kernels, *(kernel if listed else ())):
+    if not _traced(a, kernel, kernels, *(kernel if listed else ()), out=out):
         return _computed(a, options, kernel=kernel, kernels=kernels, mask=mask, dtype=dtype, out=out)
-    _check_out(out)
     if is_masked(a):
         raise DTypeError("a is a masked array, expected a plain one: give a.data, and its mask as mask")
     normalised = mask is not None or options.nan != "propagate"

@@ -111,7 +111,7 @@ class Plain(NamedTuple):
             zeroed = tuple("zeros" if is_number(b) else b for b in ((boundary,) if listed is None else listed))
             boundary = zeroed[0] if listed is None else zeroed
         method = "auto" if self.method == "separable" else self.method  # no tangent of a kernel is
-        return self._replace(boundary=boundary, method=method, dtype=None)
+        return self._replace(boundary=boundary, method=method)
 
 
 Product = Layer | Plain

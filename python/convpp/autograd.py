@@ -343,10 +343,11 @@ def _bias_grad(dy: Any, product: Layer, batched: bool) -> Array:
     return product.bias_grad(dy, batched)
 
 
-def _spread(bias: Any, y: Any, product: Layer, batched: bool) -> Any:
+@primitive  # type: ignore[untyped-decorator]
+def _spread(bias: Any, shape: Shape, product: Layer, batched: bool) -> Array:
     """A bias for each element of y: the adjoint of ``_bias_grad``."""
-    behind = 0 if product.options.conv.channels_last else y.ndim - 1 - batched
-    return _like(anp.broadcast_to(anp.reshape(bias, (-1, *(1,) * behind)), y.shape), y)
+    behind = 0 if product.options.conv.channels_last else len(shape) - 1 - batched
+    return np.broadcast_to(np.reshape(bias, (-1, *(1,) * behind)), shape).copy()
 
 
 def _batched(w: Any, y: Any, product: Layer) -> bool:
@@ -364,11 +365,13 @@ defjvp(
     _forward,
     lambda g, ans, x, w, bias, add, product: _like(_product("y", g, w, product, None, None), ans),
     lambda g, ans, x, w, bias, add, product: _like(_product("y", x, g, product, None, None), ans),
-    lambda g, ans, x, w, bias, add, product: _spread(g, ans, product, _batched(w, ans, product)),
+    lambda g, ans, x, w, bias, add, product: _like(_spread(g, ans.shape, product, _batched(w, ans, product)), ans),
     lambda g, ans, x, w, bias, add, product: _like(g, ans),
 )
-defvjp(_bias_grad, lambda ans, dy, product, batched: lambda g: _spread(g, dy, product, batched))
+defvjp(_bias_grad, lambda ans, dy, product, batched: lambda g: _like(_spread(g, dy.shape, product, batched), dy))
 defjvp(_bias_grad, lambda g, ans, dy, product, batched: _bias_grad(g, product, batched))
+defvjp(_spread, lambda ans, bias, shape, product, batched: lambda g: _like(_bias_grad(g, product, batched), bias))
+defjvp(_spread, lambda g, ans, bias, shape, product, batched: _spread(g, shape, product, batched))
 
 
 @primitive  # type: ignore[untyped-decorator]

@@ -193,6 +193,17 @@ def test_forward_mode(direct: bool, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(computed(dx_dot, values), exact, atol=1e-12)
 
 
+def test_forward_mode_with_a_number_beyond_the_ends(rng: np.random.Generator) -> None:
+    """Beyond those of a tangent of the array nothing lies; a tangent of the kernel meets it."""
+    a, k, a_dot, k_dot = (normal(rng, s) for s in ((9,), (3,), (9,), (3,)))
+    variables, dots = ([pt.vector(f"{n}{i}", shape=(size,)) for i, size in enumerate((9, 3))] for n in "vt")
+    y = cpt.convolve(*variables, boundary=2.5)
+    y_dot = pytensor.gradient.pushforward(y, variables, dots, use_op_pushforward=True)
+    want = convpp.convolve(a_dot, k) + convpp.convolve(a, k_dot, boundary=2.5)
+    values = dict(zip([*variables, *dots], [a, k, a_dot, k_dot], strict=True))
+    np.testing.assert_allclose(computed(y_dot, values), want, atol=1e-12)
+
+
 PLAIN: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((9,), (3,), {}),
     ((9,), (4,), {"mode": "same", "boundary": 2.5}),

@@ -218,6 +218,23 @@ def pytensor(session: nox.Session) -> None:
     framework(session, "pytensor", "pytensor")
 
 
+@nox.session
+def torch(session: nox.Session) -> None:
+    """Hold convpp.torch to PyTorch, and to its own checks and sample inputs of operators."""
+    need_compiler_for_python(session)  # which torch.compile needs, too
+    session.install(".[test,torch]", "expecttest", *nox.project.dependency_groups(PROJECT, "torch"))
+    session.run("python", "-m", "pytest", "tests/test_torch.py", "tests/test_torch_models.py", *session.posargs)
+
+
+@nox.session
+def pylops(session: nox.Session) -> None:
+    """Run PyLops' own dot test on the operators, for every boundary and mode, and its solvers."""
+    need_compiler_for_python(session)
+    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "pylops"), *session.posargs)
+    session.run("python", "-c", "import pylops")  # must not be skipped
+    session.run("python", "-m", "pytest", "tests/test_operators_pylops.py")
+
+
 # ---------------------------------------------------------------- what tries to break the library
 
 

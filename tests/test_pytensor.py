@@ -21,7 +21,7 @@ from convpp import pytensor as cpt  # noqa: E402
 
 PLAINLY = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
 INFERRING = pytensor.compile.mode.Mode(linker="py", optimizer="fast_run")
-WITHOUT_VALUES = {"out", "nan", "mask", "min_weight", "fill_value", "dtype"}
+WITHOUT_VALUES = {"out", "nan", "mask", "min_weight", "fill_value", "dtype", "state"}
 
 
 def verify(function: Any, arrays: Any, rng: np.random.Generator) -> None:
@@ -208,6 +208,7 @@ PLAIN: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((9,), (3,), {}),
     ((9,), (4,), {"mode": "same", "boundary": 2.5}),
     ((9,), (4,), {"mode": "valid", "stride": 2}),
+    ((9,), (4,), {"mode": "causal", "boundary": 1.5, "dilation": 2}),
     ((6, 7), (2, 3), {"mode": "same", "boundary": ["reflect", "circular"], "origin": [0, 1]}),
     ((6, 7, 2), (2, 3), {"axes": (1, 0), "dilation": (2, 1), "stride": (1, 2)}),
     ((2, 6, 7), (2, 3, 1), {"axes": (1, 2), "boundary": "symmetric", "mode": "same"}),

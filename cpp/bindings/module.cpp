@@ -46,7 +46,8 @@ convpp::Pass pass_from(const std::string& text) {
 convpp::Algorithm algorithm_from(const std::string& text) {
     using convpp::Algorithm;
     return named("algorithm", text,
-                 {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::fft, Algorithm::reference});
+                 {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::fft, Algorithm::reference,
+                  Algorithm::stream});
 }
 
 convpp::Boundary boundary_from(const std::string& text) {
@@ -259,6 +260,7 @@ void register_runtime(py::module_& module) {
     module.attr("openmp") = convpp::has_openmp();
     module.def("num_threads", &convpp::num_threads);
     module.def("set_num_threads", &convpp::set_num_threads);
+    module.def("borrow_openmp_threads", &convpp::borrow_openmp_threads);
     module.def("isa", [] { return convpp::name(convpp::active_isa()); });
     module.def("select_isa", &convpp::select_isa);
     module.def("allow_bf16_pairs", &convpp::allow_bf16_pairs);

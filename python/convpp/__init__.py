@@ -1,8 +1,8 @@
 """convpp: convolutions and their gradients for NumPy arrays.
 
-Start with ``conv``, ``conv_input_grad``, ``conv_weight_grad`` and ``conv_backward`` (functional.py, backward.py), their
-transposed namesakes (transposed.py), the layers (nn/), ``convpp.testing`` for the readable reference, and
-``convpp.conventions`` for weights and arguments of other libraries.  How a call is made: ``_call/``.
+Start with ``conv`` (forward.py), ``conv_input_grad`` and ``conv_weight_grad`` (functional.py), ``conv_backward``
+(backward.py), their transposed namesakes (transposed.py), the layers (nn/), ``convpp.testing`` for the readable
+reference, and ``convpp.conventions`` for weights and arguments of other libraries.  How a call is made: ``_call/``.
 """
 
 from types import ModuleType
@@ -14,7 +14,8 @@ from convpp.backward import conv_backward, conv_transpose_backward
 from convpp.derivatives import conv_double_backward, conv_jvp, conv_transpose_double_backward, conv_transpose_jvp
 from convpp.errors import DTypeError, ShapeError
 from convpp.explain import Explanation, explain
-from convpp.functional import adjoint_kernel, conv, conv_bias_grad, conv_input_grad, conv_weight_grad
+from convpp.forward import conv
+from convpp.functional import adjoint_kernel, conv_bias_grad, conv_input_grad, conv_weight_grad
 from convpp.nn.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import convolve, correlate

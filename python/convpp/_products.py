@@ -90,7 +90,8 @@ class Plain(NamedTuple):
         kernel = "kernels" if several else "kernel"
         if role == "y":
             options[kernel] = second if turned else _conj(second)
-            return (convolve if turned else correlate)(first, **options, dtype=of_result)
+            y: Array = (convolve if turned else correlate)(first, **options, dtype=of_result)
+            return y
         kind = common(np.dtype(dtype), first.dtype, second.dtype)
         absent = np.broadcast_to(np.zeros((), kind), shape)  # nobody reads it
         if role == "x":

@@ -3,13 +3,14 @@
 In: arrays, or what autograd traces.   Out: the same.
 Next: ``_products.py``, which says why the derivatives of a convolution are three, and computes them.
 
-``conv``, ``conv_transpose``, ``convolve`` and ``correlate`` take the arguments of their namesakes in ``convpp``.
-autograd is imported here, and nowhere else in the package: ``pip install autograd``.
+``conv``, ``conv_transpose``, ``convolve`` and ``correlate`` take the arguments of their namesakes in ``convpp``, but
+for ``state``.  autograd is imported here, and nowhere else in the package: ``pip install autograd``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,13 @@ try:
 except ImportError as error:
     raise ImportError("convpp.autograd needs autograd: pip install autograd") from error
 
-from convpp import functional, transposed
+from convpp import forward, transposed
 from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, Shape, check_activation, entries
 from convpp._call.validation import FLOAT32, HALVES, Array, as_array, as_float, is_masked
 from convpp._products import OPERANDS, Layer, Plain, Product, layer, transposed_layer
 from convpp.activation import activate, activation_grad
 from convpp.errors import DTypeError
-from convpp.plain import forward
+from convpp.plain import forward as plain
 from convpp.plain.arguments import Boundary, Method, Mode, is_number
 from convpp.plain.forward import Axes
 from convpp.plain.prepare import Options, prepare
@@ -72,7 +73,7 @@ def conv(
         "flip": flip, "layout": layout, "per_sample": per_sample, "algorithm": algorithm, "threads": threads,
     }  # fmt: skip
     if not _traced(x, w, bias, add, out=out):
-        return functional.conv(x, w, bias, **geometry, activation=activation, add=add, out=out)
+        return forward.conv(x, w, bias, **geometry, activation=activation, add=add, out=out)
     return _layer(layer(**geometry), x, w, bias, add, activation)
 
 
@@ -250,16 +251,15 @@ def _plain(a: Any, kernel: Any, kernels: Any, mask: Any, dtype: Any, out: Any, o
 
 def _computed(a: Any, options: Options, **given: Any) -> Array:
     """By the package, without derivatives."""
-    how = {key: value for key, value in vars(options).items() if key != "turned"}
-    return (forward.convolve if options.turned else forward.correlate)(a, **given, **how)
+    how = {key: value for key, value in vars(options).items() if key not in ("turned", "stream")}
+    y: Array = (plain.convolve if options.turned else plain.correlate)(a, **given, **how)
+    return y
 
 
 def _outer(lines: Any) -> Any:
     """The kernel that is applied axis by axis."""
-    product = None
-    for line in lines:
-        product = anp.array(line) if product is None else product[..., None] * line
-    return product
+    first, *others = map(anp.array, lines)
+    return reduce(lambda product, line: product[..., None] * line, others, first)
 
 
 def _normalised(a: Any, w: Any, mask: Any, product: Plain, options: Options) -> Any:
@@ -299,7 +299,7 @@ def _like(value: Any, operand: Any) -> Any:
     return value if value.dtype == operand.dtype or operand.dtype.kind not in "fcV" else value.astype(operand.dtype)
 
 
-@primitive  # type: ignore[untyped-decorator]
+@primitive
 def _product(role: str, first: Any, second: Any, product: Product, shape: Shape, dtype: Any) -> Array:
     return product.compute(role, first, second, shape, dtype)
 
@@ -333,17 +333,17 @@ defvjp(_product, _product_vjp(0), _product_vjp(1), argnums=(1, 2))
 defjvp(_product, _product_jvp(0), _product_jvp(1), argnums=(1, 2))
 
 
-@primitive  # type: ignore[untyped-decorator]
+@primitive
 def _forward(x: Any, w: Any, bias: Any, add: Any, product: Layer) -> Array:
     return product.forward(x, w, bias, add)
 
 
-@primitive  # type: ignore[untyped-decorator]
+@primitive
 def _bias_grad(dy: Any, product: Layer, batched: bool) -> Array:
     return product.bias_grad(dy, batched)
 
 
-@primitive  # type: ignore[untyped-decorator]
+@primitive
 def _spread(bias: Any, shape: Shape, product: Layer, batched: bool) -> Array:
     """A bias for each element of y: the adjoint of ``_bias_grad``."""
     behind = 0 if product.options.conv.channels_last else len(shape) - 1 - batched
@@ -374,12 +374,12 @@ defvjp(_spread, lambda ans, bias, shape, product, batched: lambda g: _like(_bias
 defjvp(_spread, lambda g, ans, bias, shape, product, batched: _spread(g, shape, product, batched))
 
 
-@primitive  # type: ignore[untyped-decorator]
+@primitive
 def _activate(z: Any, activation: Activation) -> Array:
     return activate(z, activation)
 
 
-@primitive  # type: ignore[untyped-decorator]
+@primitive
 def _slope(z: Any, activation: Activation) -> Array:
     return activation_grad(np.ones_like(z), activation, z=z)
 

@@ -29,7 +29,7 @@ from convpp._call.geometry import _conv_pads as named_or_explicit_pads
 from convpp._call.validation import FLOAT32, FLOAT64, HALVES, Array
 from convpp.conventions.arguments import ceil_padding, onnx_padding, onnx_transpose_padding
 from convpp.errors import DTypeError, ShapeError
-from convpp.functional import conv
+from convpp.forward import conv
 from convpp.pooling import avg_pool, max_pool
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.transposed import conv_transpose
@@ -142,7 +142,8 @@ def _conv(kept: _Kept, x: Array, w: Array, bias: Array | None, how: dict[str, An
     if x.dtype == w.dtype and (bias is None or bias.dtype == w.dtype):
         key = (x.shape, default_algorithm(), *how.values())
         weights = kept.recall((w,), key, lambda: prepare_weights(w, x.shape, **how)) or w
-    return conv(x, weights, bias, **({} if isinstance(weights, PreparedWeights) else how), **more)
+    y: Array = conv(x, weights, bias, **({} if isinstance(weights, PreparedWeights) else how), **more)
+    return y
 
 
 class ConvTranspose(_Node):
@@ -238,7 +239,8 @@ def _whole(kept: _Kept, x: Array, x_zero: Array | None, w: Array, w_zero: Array 
     shifted = x.astype(given.dtype)
     if zero:
         shifted -= zero
-    return conv(shifted, given, **(options if prepared is None else {})).astype(np.int64)
+    sums: Array = conv(shifted, given, **(options if prepared is None else {}))
+    return sums.astype(np.int64)
 
 
 def _zero(zero_point: Array | None, name: str) -> int:

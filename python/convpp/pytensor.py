@@ -4,7 +4,7 @@ In: PyTensor's variables, or what it takes for them.   Out: variables, whose sta
 Next: ``_products.py``, which says why the derivatives of a convolution are three, and computes them.
 
 ``conv``, ``conv_transpose``, ``convolve`` and ``correlate`` take the arguments of their namesakes in ``convpp``, but
-for what needs values (``out``, masks, NaN).  PyTensor is imported here, and nowhere else in the package:
+for what needs values (``out``, masks, NaN) and ``state``.  PyTensor is imported here, and nowhere else in the package:
 ``pip install pytensor``.
 """
 
@@ -293,7 +293,7 @@ def _compile_for_numba() -> None:
     except ImportError:
         return
 
-    @basic.numba_funcify.register(Pass)  # type: ignore[untyped-decorator]
+    @basic.numba_funcify.register(Pass)
     def funcify(op: Any, node: Any = None, **kwargs: Any) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Numba will use object mode", UserWarning)
@@ -375,10 +375,11 @@ def _plain_result(product: Plain, a: Sequence[Any], kernel: Sequence[Any]) -> li
     ]
     for number, place in zip(numbers, order, strict=True):
         n, k = a[number], extents[number if own else place]
-        if n is None or (k is None and product.mode != "same"):
+        as_many = product.mode in ("same", "causal")  # as many results as a has elements
+        if n is None or (k is None and not as_many):
             result[number] = None
         else:
-            reach = 0 if product.mode == "same" else dilations[place] * (k - 1)
+            reach = 0 if as_many else dilations[place] * (k - 1)
             result[number] = (n + (reach if product.mode == "full" else -reach) - 1) // strides[place] + 1
     return [kernel[0], *result] if product.several else result
 

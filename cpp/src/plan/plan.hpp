@@ -141,6 +141,7 @@ struct Plan {
     DType dtype;
     Isa isa;
     Algorithm algorithm;  // that was asked for, or chosen
+    bool any_extent;  // as in Setting
 
     SourceElements source;
     TensorStrides result;  // weight_grad: of dy

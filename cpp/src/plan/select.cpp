@@ -37,6 +37,7 @@ void read_pairs(Plan& plan) {
 
 // Whether a strategy serves whose sums are of lanes: it says so of any batch and layout, or of none.
 bool sums_lanes(const Plan& plan, const Setting& setting) {
+    if (plan.any_extent) return false;
     const auto serves = [&](const Strategy* strategy) {
         return (strategy->orders & order_bit(SumOrder::lanes)) != 0 && strategy->algorithm == plan.algorithm &&
                strategy->fit(plan, setting).serves();
@@ -70,12 +71,18 @@ Choice choose(const Plan& draft, const Setting& setting) {
 }
 
 // One sample in channels first, or last: what a choice may depend on where bits must depend on neither batch nor
-// layout.
+// layout.  Where they must not depend on extents either, a sample of so many pixels.
 Setting one_sample(const Setting& setting, Layout layout) {
     Setting sample = setting;
     Geometry g = setting.problem.geometry();
     g.layout = layout;
     g.batch = 1;
+    if (setting.any_extent)
+        for (size_t a = 3 - static_cast<size_t>(g.rank); a < 3; ++a) {
+            constexpr int64_t pixels = 64;
+            g.pad_lo[a] = g.pad_hi[a] = 0;
+            g.input[a] = g.dilation[a] * (g.kernel[a] - 1) + g.stride[a] * (pixels - 1) + 1;
+        }
     sample.problem = ConvProblem(g);
     sample.within.reset();
     if (setting.pass == Pass::input_grad && layout == Layout::channels_first) {
@@ -249,7 +256,8 @@ Plan plan_whole(Setting setting) {
 std::string why_not(const Strategy& strategy, const Plan& direct, const Setting& setting) {
     if (direct.order == SumOrder::pairs) return "channels are multiplied in pairs, which it cannot";
     if (direct.order == SumOrder::lanes) return "sums are of lanes, which it has not";
-    return strategy.fit(direct, setting).refusal;
+    const std::string refusal = strategy.fit(direct, setting).refusal;
+    return refusal.empty() ? "its order of the sum is not that of one sample" : refusal;  // of a part of a cut map
 }
 
 Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting setting, const Strategy* chosen) {
@@ -271,6 +279,7 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
     Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
                     Algorithm::automatic, plan.isa, threads, false);
     setting.problem = plan.problem;
+    setting.any_extent = plan.any_extent;
     if (plan.pass == Pass::input_grad) setting.classes = all_classes(plan.problem);
     Plan draft(setting);
     draft.cut_share = share_with_less_padding(draft, setting);
@@ -297,6 +306,7 @@ Plan::Plan(const Setting& setting)
       dtype(setting.dtype),
       isa(setting.isa),
       algorithm(setting.algorithm == Algorithm::automatic ? Algorithm::direct : setting.algorithm),
+      any_extent(setting.any_extent),
       samples{setting.samples, setting.shares_samples} {
     const Geometry& g = problem.geometry();
     const bool to_input = pass == Pass::input_grad;
@@ -335,7 +345,8 @@ PatchBlocks blocks_of(const Plan& plan, const IndexMap& map) {
     const bool sums = plan.pass == Pass::weight_grad, small = !sums && plan.source.channels <= small_group;
     const int64_t least_channels = small ? small_group : sums && plan.channels_last() ? two_lines : 1;
     // Residue classes are summed alike, each by itself or several together.
-    return make_patch_blocks(plan.source.channels, map, {plan.most_taps, least_channels, !sums, plan.one_tap_box});
+    return make_patch_blocks(plan.source.channels, map,
+                             {plan.most_taps, least_channels, !sums, plan.one_tap_box, plan.any_extent});
 }
 
 namespace {
@@ -369,8 +380,8 @@ Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm alg
     if (samples > 0) {
         Geometry some = problem.geometry();
         some.batch = samples;
-        plan.part = std::make_shared<const Plan>(
-            plan_all(ConvProblem(some), pass, dtype, plan.algorithm, isa, threads, only_read));
+        plan.part = std::make_shared<const Plan>(plan_all(
+            ConvProblem(some), pass, dtype, plan.any_extent ? algorithm : plan.algorithm, isa, threads, only_read));
     }
     return plan;
 }

@@ -35,6 +35,7 @@ struct Setting {
     Pass pass;
     DType dtype;
     Algorithm algorithm;
+    bool any_extent;  // forward: the order of the sums must not depend on extents of x (Algorithm::stream)
     Isa isa;
     KernelShapes kernels;
     int64_t bias_elems;   // result channels of the problem that have the same bias: pixels, where they are joined

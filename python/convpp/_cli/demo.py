@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp._cli.optional import require
-from convpp.functional import conv, conv_input_grad, conv_weight_grad
+from convpp.forward import conv
+from convpp.functional import conv_input_grad, conv_weight_grad
 from convpp.nn.layers import Conv2d
 from convpp.runtime import threads
 from convpp.testing import gradcheck

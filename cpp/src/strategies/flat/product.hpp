@@ -196,7 +196,7 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
                 const int64_t most = kernel.row_tile_vectors[count - 1];
                 for (int64_t v = 0; v < vector_count; v += most)
                     tiles[std::min(most, vector_count - v) - 1](
-                        {steps.count, steps.run}, weights, view.base.plain(), steps.offsets, steps.active,
+                        {steps.count, steps.run}, weights, layout.width, view.base.plain(), steps.offsets, steps.active,
                         buffers.vectors + v, buffers.flat + row * planes.elems(), planes.elems(), addend.onto,
                         addend.bias != nullptr ? addend.bias + row : nullptr);
             }

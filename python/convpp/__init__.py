@@ -104,14 +104,17 @@ __all__ = [
 
 _threadpoolctl.register_when_imported()
 
-#: Modules that are part of the public API, imported when they are first asked for.  (``operators`` needs SciPy, so that
-#: a star import must not ask for it.)
-_MODULES = ("conventions", "operators", "testing")
+#: Modules that are part of the public API, imported when they are first asked for.  (Most need a package of their own:
+#: a star import must not ask for them.)
+_MODULES = ("autograd", "conventions", "onnx", "operators", "pytensor", "testing")
 __all__ += ["conventions", "testing"]
 
 if TYPE_CHECKING:  # who checks types sees what dir lists, and no more
+    from convpp import autograd as autograd
     from convpp import conventions as conventions
+    from convpp import onnx as onnx
     from convpp import operators as operators
+    from convpp import pytensor as pytensor
     from convpp import testing as testing
 else:
 

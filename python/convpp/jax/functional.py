@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -141,7 +142,7 @@ def convolution(
 
 def _array(value: Any, argument: str) -> Array:
     try:
-        array = jnp.asarray(value)
+        array = value if isinstance(value, jax.Array) else jnp.asarray(value)
     except TypeError as error:
         raise DTypeError(f"{argument} is not an array: {error}") from error
     if attribute(array.dtype, "name") not in NAMES:

@@ -1,7 +1,7 @@
-"""How a pass is computed within a program of XLA's: by the core's handlers, or by a callback where there are none.
+"""How a pass is computed within a program of XLA's: by the core's handler, or by a callback where there are none.
 
 In: the operands of a pass, a ``Call``.   Out: the result.
-Next: ``cpp/bindings/jax/handlers.cpp``, where the core takes and returns XLA's buffers; or ``_call/run.py``.
+Next: ``cpp/bindings/jax/handler.cpp``, where it takes and returns XLA's buffers; or ``_call/run.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = Any
 
 TARGET = "convpp_convolution"
 
-_WITHOUT_HANDLERS = (
+_WITHOUT_HANDLER = (
     "convpp was built without JAX's headers: convpp.jax works, but calls back into Python for each convolution, which "
     "takes more time and memory. To build it with them: CONVPP_JAX=1 pip install --no-binary convpp convpp"
 )
@@ -44,7 +44,7 @@ def has_ffi() -> bool:
 
 
 def _numbers(role: str, call: Call) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """A convolution as the handlers read it: pass, algorithm, and the arguments of ``_core.Convolution``."""
+    """A convolution as the handler reads it: pass, algorithm, and the arguments of ``_core.Convolution``."""
     *arguments, modes = call.geometry.core_arguments()
     numbers = [PASS_NUMBERS.index(PASSES[role]), ALGORITHMS.index(call.options.algorithm)]
     for argument in (*arguments, tuple(PADDING_MODES.index(mode) for mode in modes)):
@@ -68,19 +68,8 @@ def _called_back(role: str, call: Call, dtype: np.dtype[Any]) -> Any:
     return callback
 
 
-def _register() -> bool:
-    """Makes the core's handlers known to XLA, if they were compiled."""
-    handlers = _core.jax_handlers()
-    if not handlers:
-        return False
-    jax.ffi.register_ffi_type(
-        f"{TARGET}_plan", {"type_id": handlers["type_id"], "type_info": handlers["type_info"]}, platform="cpu"
-    )
-    stages = {stage: handlers[stage] for stage in ("instantiate", "execute")}
-    jax.ffi.register_ffi_target(TARGET, stages, platform="cpu")
-    return True
-
-
-_registered = hasattr(_core, "jax_handlers") and _register()
-if not _registered:
-    warnings.warn(_WITHOUT_HANDLERS, RuntimeWarning, stacklevel=5)  # whoever imports convpp.jax
+_registered: bool = _core.jax_handler is not None
+if _registered:
+    jax.ffi.register_ffi_target(TARGET, _core.jax_handler, platform="cpu")
+else:
+    warnings.warn(_WITHOUT_HANDLER, RuntimeWarning, stacklevel=5)  # whoever imports convpp.jax

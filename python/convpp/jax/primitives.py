@@ -20,12 +20,16 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from convpp._call.planning import PLANS
 from convpp._call.validation import FLOAT32, HALVES, common_dtype
 from convpp.jax.batching import batch_biased, batch_bilinear
 from convpp.jax.call import OPERANDS, PASSES, Call
 from convpp.jax.lowering import compute
 
 Array = Any
+
+#: Algorithms that do not serve all geometries.
+MAY_REFUSE = ("winograd", "fft")
 
 #: By the role of the result: "y", "x", "w".
 BILINEAR: dict[str, Any] = {role: Primitive(f"convpp_{PASSES[role]}") for role in OPERANDS}
@@ -83,6 +87,8 @@ def _in_types(
 def _abstract(role: str, first: Array, second: Array, *_: Array, call: Call, dtype: np.dtype[Any]) -> Array:
     operands = tuple(call.shape(operand) for operand in OPERANDS[role])
     assert (first.shape, second.shape) == operands, (first.shape, second.shape, operands)
+    if call.options.algorithm in MAY_REFUSE:  # then now, and not when the program runs
+        PLANS[PASSES[role], np.dtype(first.dtype).name, call.x_shape, call.w_shape, call.options]
     # Of the first operand's kind: what else JAX knows of it (the axes of a mesh that it varies over) holds here, too.
     return first.update(shape=call.shape(role), dtype=dtype, weak_type=False, **_of_mesh(first, second))
 

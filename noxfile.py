@@ -184,6 +184,18 @@ def conventions(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def jax(session: nox.Session) -> None:
+    """Build what XLA calls, and hold convpp.jax to JAX: values, derivatives of both modes, batches, an example."""
+    need_compiler_for_python(session)
+    wanted = [name for name in nox.project.dependency_groups(PROJECT, "conventions") if name.startswith("jax")]
+    session.install(*wanted)
+    session.install(".[test,jax]", env={"CONVPP_JAX": "1"})
+    session.run("python", "-W", "error", "-c", "import convpp.jax; assert convpp.jax.has_ffi()")  # not by callbacks
+    tests = ["tests/test_jax.py", "tests/test_jax_lax.py", "tests/test_examples.py::test_example[jax_training.py]"]
+    session.run("python", "-m", "pytest", "-n", CORES, *tests, *session.posargs)
+
+
 # ---------------------------------------------------------------- what tries to break the library
 
 

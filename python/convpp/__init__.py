@@ -90,13 +90,14 @@ __all__ = [
 
 _threadpoolctl.register_when_imported()
 
-#: Modules that are part of the public API, imported when they are first asked for.  (``operators`` needs SciPy, so that
-#: a star import must not ask for it.)
-_MODULES = ("conventions", "operators", "testing")
+#: Modules that are part of the public API, imported when they are first asked for.  (``operators`` needs SciPy, ``jax``
+#: needs JAX: a star import must not ask for them.)
+_MODULES = ("conventions", "jax", "operators", "testing")
 __all__ += ["conventions", "testing"]
 
 if TYPE_CHECKING:  # who checks types sees what dir lists, and no more
     from convpp import conventions as conventions
+    from convpp import jax as jax
     from convpp import operators as operators
     from convpp import testing as testing
 else:

@@ -85,12 +85,14 @@ def conv_general_dilated(
             f"batch_group_count is {batch_group_count}, expected 1: a batch group is a feature group whose lhs has "
             "its batch moved to its features, which feature_group_count convolves; gradients need neither"
         )
-    strides, dilation = (
+    strides, spread, dilation = (
         (1,) * rank if value is None else axes_of(per_axis(value, name), rank, name, 1)
-        for value, name in ((window_strides, "window_strides"), (rhs_dilation, "rhs_dilation"))
+        for value, name in (
+            (window_strides, "window_strides"),
+            (lhs_dilation, "lhs_dilation"),
+            (rhs_dilation, "rhs_dilation"),
+        )
     )
-    spread = (1,) * rank if lhs_dilation is None else axes_of(per_axis(lhs_dilation, "lhs_dilation"), rank,
-                                                             "lhs_dilation", 1)
     dtype = common_dtype(np.dtype(lhs.dtype), np.dtype(rhs.dtype))
     if preferred_element_type is not None:
         dtype = dtype_from(dtype_name(preferred_element_type))
@@ -117,7 +119,7 @@ def _transposed(lhs: Array, rhs: Array, plain: ConvOptions, spread: tuple[int, .
     Of the padded output, ``conv_transpose`` crops what lhs is not padded by.
     """
     rank, groups = len(spread), plain.groups
-    if any(stride != 1 for stride in axes_of(plain.stride, rank, "window_strides", 1)):
+    if plain.stride != (1,) * rank:
         raise ValueError(
             f"window_strides is {plain.stride} and lhs_dilation is {spread}, expected strides of 1 with it: take every "
             "window_strides-th element of the result for window_strides of 1"

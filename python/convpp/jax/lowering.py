@@ -6,6 +6,7 @@ Next: ``cpp/bindings/jax/handler.cpp``, where it takes and returns XLA's buffers
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Any
 
@@ -18,14 +19,14 @@ from convpp._call.planning import PASSES as PASS_NUMBERS
 from convpp._call.planning import PLANS
 from convpp._call.run import run
 from convpp._call.validation import plain
-from convpp.jax.call import OPERANDS, PASSES, Call
+from convpp.jax.call import PASSES, Call
 
 Array = Any
 
 TARGET = "convpp_convolution"
 
 _WITHOUT_HANDLER = (
-    "convpp was built without JAX's headers: convpp.jax works, but calls back into Python for each convolution, which "
+    "convpp was built without XLA's headers: convpp.jax works, but calls back into Python for each convolution, which "
     "takes more time and memory. To build it with them: CONVPP_JAX=1 pip install --no-binary convpp convpp"
 )
 
@@ -39,8 +40,26 @@ def compute(role: str, *operands: Array, call: Call, dtype: np.dtype[Any]) -> Ar
 
 
 def has_ffi() -> bool:
-    """Whether convolutions are calls of compiled code (XLA's foreign function interface), and no callbacks."""
-    return _registered
+    """Whether convolutions are calls of compiled code (XLA's foreign function interface), and no callbacks.
+
+    The first call, or the first convolution that is compiled, makes that code known to XLA.  (A process that runs
+    programs of ``jax.export``, and traces none itself, calls this first.)
+    """
+    global _registered
+    with _lock:
+        if _registered is None:
+            _registered = _register()
+        return _registered
+
+
+def _register() -> bool:
+    jax.devices("cpu")  # If XLA refused what is registered before it has a CPU, it would have none.
+    try:
+        jax.ffi.register_ffi_target(TARGET, _core.jax_handler, platform="cpu")
+    except Exception as error:
+        warnings.warn(f"convpp.jax calls back into Python for each convolution: {error}", RuntimeWarning, stacklevel=2)
+        return False
+    return True
 
 
 def _numbers(role: str, call: Call) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -56,20 +75,18 @@ def _called_back(role: str, call: Call, dtype: np.dtype[Any]) -> Any:
     """A function of plain arrays: the same pass, planned and run as NumPy's callers do."""
 
     def callback(*operands: Array) -> Array:
-        arrays = [np.asarray(operand) for operand in operands]
-        first, second, bias = (*(plain(array, array.dtype) for array in arrays), *([None] * (3 - len(arrays))))
+        arrays = [plain(array, array.dtype) for array in map(np.asarray, operands)]
+        bias = arrays[2] if len(arrays) == 3 else None
         planned = PLANS[PASSES[role], arrays[0].dtype.name, call.x_shape, call.w_shape, call.options]
         shape = call.shape(role)
-        assert first is not None
-        assert second is not None
-        return run(planned, first, second, bias, shape, np.empty(shape, dtype), False, None)
+        return run(planned, arrays[0], arrays[1], bias, shape, np.empty(shape, dtype), False, None)
 
-    assert len(OPERANDS[role]) == 2
     return callback
 
 
-_registered: bool = _core.jax_handler is not None
-if _registered:
-    jax.ffi.register_ffi_target(TARGET, _core.jax_handler, platform="cpu")
-else:
+_lock = threading.Lock()
+#: None: not tried yet.
+_registered: bool | None = None
+if _core.jax_handler is None:
+    _registered = False
     warnings.warn(_WITHOUT_HANDLER, RuntimeWarning, stacklevel=5)  # whoever imports convpp.jax

@@ -39,7 +39,7 @@ BIASED: dict[str, Any] = {role: Primitive(f"convpp_{PASSES[role]}_bias") for rol
 def multiply(role: str, call: Call, first: Array, second: Array, dtype: np.dtype[Any] | None = None) -> Array:
     """The pass with this result, computed in the operands' common type and rounded to ``dtype`` (or that type)."""
     first, second, computed, dtype = _in_types(first, second, dtype)
-    result = BILINEAR[role].bind(first, second, call=call, dtype=computed)
+    result = BILINEAR[role].bind(*_alike(first, second), call=call, dtype=computed)
     return result.astype(dtype)
 
 
@@ -48,7 +48,8 @@ def multiply_biased(
 ) -> Array:
     """The same, plus a bias for each channel of the result."""
     first, second, computed, dtype = _in_types(first, second, dtype)
-    result = BIASED[role].bind(first, second, bias.astype(first.dtype), call=call, dtype=computed)
+    operands = _alike(first, second, bias.astype(first.dtype))
+    result = BIASED[role].bind(*operands, call=call, dtype=computed)
     return result.astype(dtype)
 
 
@@ -89,13 +90,27 @@ def _abstract(role: str, first: Array, second: Array, *_: Array, call: Call, dty
     assert (first.shape, second.shape) == operands, (first.shape, second.shape, operands)
     if call.options.algorithm in MAY_REFUSE:  # then now, and not when the program runs
         PLANS[PASSES[role], np.dtype(first.dtype).name, call.x_shape, call.w_shape, call.options]
-    # Of the first operand's kind: what else JAX knows of it (the axes of a mesh that it varies over) holds here, too.
-    return first.update(shape=call.shape(role), dtype=dtype, weak_type=False, **_of_mesh(first, second))
+    shape, mesh = call.shape(role), first.sharding.mesh
+    if mesh.empty:
+        return jax.core.ShapedArray(shape, dtype)
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*(None for _ in shape)))
+    return first.update(shape=shape, dtype=dtype, weak_type=False, sharding=whole)
 
 
-def _of_mesh(first: Array, second: Array) -> dict[str, Any]:
-    varies = [getattr(aval, "vma", frozenset()) for aval in (first, second)]
-    return {"vma": varies[0] | varies[1]} if any(varies) else {}
+def _alike(*operands: Array) -> list[Array]:
+    """Within ``shard_map``: all operands varying over the same axes of the mesh, so that gradients are summed there."""
+    varying = [_varying(jax.typeof(operand)) for operand in operands]
+    axes = frozenset().union(*varying)
+    return [
+        jax.lax.pcast(operand, tuple(axes - own), to="varying") if axes - own else operand
+        for operand, own in zip(operands, varying, strict=True)
+    ]
+
+
+def _varying(aval: Any) -> frozenset[Any]:
+    """The axes of a mesh that an array varies over (what JAX calls ``vma`` in its documentation)."""
+    of_aval = getattr(aval, "manual_axis_type", None)
+    return frozenset(getattr(aval, "vma", ()) if of_aval is None else of_aval.varying)
 
 
 def _transposed(wanted: str, role: str, cotangent: Array, *operands: Array, call: Call, dtype: np.dtype[Any]) -> Array:

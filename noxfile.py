@@ -192,7 +192,8 @@ def jax(session: nox.Session) -> None:
     session.install(*wanted)
     session.install(".[test,jax]", env={"CONVPP_JAX": "1"})
     session.run("python", "-W", "error", "-c", "import convpp.jax; assert convpp.jax.has_ffi()")  # not by callbacks
-    tests = ["tests/test_jax.py", "tests/test_jax_lax.py", "tests/test_examples.py::test_example[jax_training.py]"]
+    tests = [f"tests/test_{name}.py" for name in ("jax", "jax_lax", "jax_programs")]
+    tests.append("tests/test_examples.py::test_example[jax_training.py]")
     session.run("python", "-m", "pytest", "-n", CORES, *tests, *session.posargs)
 
 

@@ -13,6 +13,7 @@ steps are compared.  The last column divides jax.lax's time in its better order 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Network:
 
 
 NETWORKS = {
-    "resnet14 32x32": Network(64, 32, 2, (16, 32, 64)),
+    "small resnet14 32x32": Network(64, 32, 2, (16, 32, 64)),
     "wide resnet14 32x32": Network(32, 32, 2, (64, 128, 256)),
     "resnet18 112x112": Network(8, 112, 2, (64, 128, 256, 512), 7, 1000),
     "resnet18 224x224": Network(8, 224, 2, (64, 128, 256, 512), 7, 1000),
@@ -197,7 +198,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [name for name in NETWORKS if any(part in name for part in given.network)]
     way = "foreign function interface" if convpp.jax.has_ffi() else "callbacks"
     print(f"JAX {jax.__version__}, convpp {convpp.__version__} ({way}), {convpp.get_num_threads()} threads")
-    lines = table(list(rows(names, given.order, given.rounds)))
+    found: list[Row] = []
+    for row in rows(names, given.order, given.rounds):
+        found.append(row)
+        print(f"{row.network}, {row.order}: {row.lax * 1e3:.1f} ms, {row.own * 1e3:.1f} ms", file=sys.stderr)
+    lines = table(found)
     print(markdown(lines))
     if given.csv:
         given.csv.write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")

@@ -122,6 +122,18 @@ for axis_type in (AxisType.Auto, AxisType.Explicit):
     assert succeed(script).splitlines() == ["[True, True]"] * 6
 
 
+def test_whole_training_steps_agree_and_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    end_to_end_jax = pytest.importorskip("end_to_end_jax")
+    tiny = end_to_end_jax.Network(2, 12, 1, (4, 8), 7, 3)
+    monkeypatch.setattr(end_to_end_jax, "NETWORKS", {"tiny": tiny})
+    found = list(end_to_end_jax.rows(["tiny"], ["NHWC", "NCHW"], 1))  # compares the losses, too
+    head, *rows = end_to_end_jax.table(found)
+    assert [row[:2] for row in rows] == [["tiny", "NHWC"], ["tiny", "NCHW"]]
+    assert all(len(row) == len(head) for row in rows)
+    assert float(rows[-1][-1]) > 0
+    assert rows[0][-1] == ""
+
+
 def test_threads_call_at_the_same_time(rng: np.random.Generator) -> None:
     """Each shape is compiled by whoever comes first; the number of threads changes meanwhile."""
     shapes = [(n, 3, 9 + n, 8) for n in range(1, 5)]

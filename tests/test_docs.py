@@ -125,7 +125,7 @@ def test_architecture_stays_short() -> None:
 def test_names_of_the_package_exist(page: Path) -> None:
     for name in re.findall(r"\bconvpp\.([A-Za-z_]\w*)", page.read_text(encoding="utf-8")):
         if name != "hpp":  # <convpp/convpp.hpp>
-            known = hasattr(convpp, name) or importlib.util.find_spec(f"convpp.{name}")
+            known = importlib.util.find_spec(f"convpp.{name}") or hasattr(convpp, name)
             assert known, f"{page.name} speaks of convpp.{name}"
 
 

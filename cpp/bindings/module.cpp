@@ -20,7 +20,7 @@
 #include "convpp/convpp.hpp"
 #include "gil.hpp"
 #include "interrupts.hpp"
-#include "jax/handler.hpp"
+#include "jax_handler.hpp"
 #include "whole_objects.hpp"
 
 namespace py = pybind11;

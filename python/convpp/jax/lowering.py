@@ -1,7 +1,7 @@
 """How a pass is computed within a program of XLA's: by the core's handler, or by a callback where there are none.
 
 In: the operands of a pass, a ``Call``.   Out: the result.
-Next: ``cpp/bindings/jax/handler.cpp``, where it takes and returns XLA's buffers; or ``_call/run.py``.
+Next: ``cpp/bindings/jax_handler.cpp``, where it takes and returns XLA's buffers; or ``_call/run.py``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 //
 // XLA's headers are those that jaxlib brings.  They need no library: the interface is a table of C functions that
 // comes with each call, whose version XLA checks when a handler is registered.
-#include "jax/handler.hpp"
+#include "jax_handler.hpp"
 
 #include <xla/ffi/api/ffi.h>
 

@@ -115,6 +115,9 @@ def test_types(way: str, dtype: str, rng: np.random.Generator) -> None:
     assert dx.dtype == dw.dtype == db.dtype == to
     assert_exact(np.asarray(dx), convpp.conv_input_grad(dy, w, x.shape, **keywords))
     assert_exact(np.asarray(dw), convpp.conv_weight_grad(dy, x, w.shape, **keywords))
+    if dtype in ("bfloat16", "float16"):  # a wider bias is not rounded
+        wide = cj.conv(x, w, bias.astype("float32") + np.float32(1 / 1024), **keywords)
+        assert_exact(np.asarray(wide), convpp.conv(x, w, bias.astype("float32") + np.float32(1 / 1024), **keywords))
     mixed = cj.conv(x, w.astype("float32"), **keywords)
     assert mixed.dtype == ("float64" if dtype == "float64" else "float32")
 
@@ -129,6 +132,13 @@ def test_algorithms_and_threads(rng: np.random.Generator) -> None:
                 assert_exact(np.asarray(cj.conv(x, w, algorithm=algorithm)), want)
         with convpp.algorithm("reference"):  # the default in force where the call is traced
             assert_exact(np.asarray(cj.conv(x, w)), convpp.conv(x, w))
+
+
+def test_without_jit() -> None:
+    x, w = np.ones((1, 2, 5)), np.ones((3, 2, 2))
+    with jax.disable_jit():
+        assert_exact(np.asarray(cj.conv(x, w)), convpp.conv(x, w))
+        assert_exact(np.asarray(jax.grad(lambda w: cj.conv(x, w).sum())(w)), np.full(w.shape, 4.0))
 
 
 def test_empty(way: str) -> None:

@@ -168,6 +168,7 @@ LHS, RHS = np.ones((2, 3, 8, 8), np.float32), np.ones((4, 3, 3, 3), np.float32)
         ({"rhs_dilation": (0, 1)}, ValueError, "rhs_dilation is"),
         ({"feature_group_count": 2}, convpp.ShapeError, "x is lhs"),
         ({"rhs_dilation": (4, 1)}, convpp.ShapeError, "longer than the padded input"),
+        ({"out_sharding": "d"}, ValueError, "out_sharding is 'd', expected None"),
         ({"precision": "best"}, ValueError, "precision is 'best'"),
         ({"preferred_element_type": "int8"}, convpp.DTypeError, "dtype is int8"),
         ({"lhs": LHS.astype(int)}, convpp.DTypeError, "lhs has dtype int32"),

@@ -39,6 +39,7 @@ def conv_general_dilated(
     batch_group_count: int = 1,
     precision: Any = None,
     preferred_element_type: Any = None,
+    out_sharding: Any = None,
 ) -> Array:
     """``jax.lax.conv_general_dilated`` by convpp: differentiable to any order, in both modes.
 
@@ -62,6 +63,7 @@ def conv_general_dilated(
         All are met: nothing is computed in less than float32.
     preferred_element_type : a type, optional
         That of the result; sums of halves in float32 are then not rounded.
+    out_sharding : None
 
     Returns
     -------
@@ -96,6 +98,8 @@ def conv_general_dilated(
     dtype = common_dtype(np.dtype(lhs.dtype), np.dtype(rhs.dtype))
     if preferred_element_type is not None:
         dtype = dtype_from(dtype_name(preferred_element_type))
+    if out_sharding is not None:
+        raise ValueError(f"out_sharding is {shown(out_sharding)}, expected None: use jax.shard_map, or jax.reshard")
     numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     first, last = tuple(range(rank + 2)), (0, rank + 1, *range(1, rank + 1))
     spec = next((s for s in (numbers.lhs_spec, numbers.out_spec) if tuple(s) in (first, last)), first)

@@ -40,22 +40,18 @@ def multiply(role: str, call: Call, first: Array, second: Array, dtype: np.dtype
     """The pass with this result, computed in the operands' common type and rounded to ``dtype`` (or that type)."""
     first, second, computed, dtype = _in_types(first, second, dtype)
     result = BILINEAR[role].bind(*_alike(first, second), call=call, dtype=computed)
-    return result.astype(dtype)
+    return _in_type(result, dtype)
 
 
 def multiply_biased(
     role: str, call: Call, first: Array, second: Array, bias: Array, dtype: np.dtype[Any] | None = None
 ) -> Array:
-    """The same, plus a bias for each channel of the result."""
+    """The same, plus a bias for each channel of the result; one that is wider than the operands widens them."""
+    first = _in_type(first, common_dtype(np.dtype(first.dtype), np.dtype(bias.dtype)))
     first, second, computed, dtype = _in_types(first, second, dtype)
-    operands = _alike(first, second, bias.astype(first.dtype))
+    operands = _alike(first, second, _in_type(bias, first.dtype))
     result = BIASED[role].bind(*operands, call=call, dtype=computed)
-    return result.astype(dtype)
-
-
-def add_bias(role: str, call: Call, result: Array, bias: Array) -> Array:
-    """``result`` plus a bias, both in the result's type."""
-    return result + along_channels(role, call, bias.astype(result.dtype))
+    return _in_type(result, dtype)
 
 
 def along_channels(role: str, call: Call, bias: Array) -> Array:
@@ -82,7 +78,11 @@ def _in_types(
         common = computed = dtype
     else:
         computed = common
-    return first.astype(common), second.astype(common), computed, dtype
+    return _in_type(first, common), _in_type(second, common), computed, dtype
+
+
+def _in_type(array: Array, dtype: np.dtype[Any]) -> Array:
+    return array if array.dtype == dtype else array.astype(dtype)
 
 
 def _abstract(role: str, first: Array, second: Array, *_: Array, call: Call, dtype: np.dtype[Any]) -> Array:
@@ -100,6 +100,8 @@ def _abstract(role: str, first: Array, second: Array, *_: Array, call: Call, dty
 def _alike(*operands: Array) -> list[Array]:
     """Within ``shard_map``: all operands varying over the same axes of the mesh, so that gradients are summed there."""
     varying = [_varying(jax.typeof(operand)) for operand in operands]
+    if not any(varying):
+        return list(operands)
     axes = frozenset().union(*varying)
     return [
         jax.lax.pcast(operand, tuple(axes - own), to="varying") if axes - own else operand
@@ -154,8 +156,14 @@ def _define_biased(role: str) -> None:
 
 def _define_computation(primitive: Any, role: str) -> None:
     primitive.def_abstract_eval(partial(_abstract, role))
-    # Outside of jit: compiled for each shape, and remembered.
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("call", "dtype")))
+    # Outside of jit: compiled for each shape, and remembered; also where JAX is told to compile no user's function.
+    compiled = jax.jit(primitive.bind, static_argnames=("call", "dtype"))
+
+    def run(*operands: Array, call: Call, dtype: np.dtype[Any]) -> Array:
+        with jax.disable_jit(disable=False):
+            return compiled(*operands, call=call, dtype=dtype)
+
+    primitive.def_impl(run)
     lowering = mlir.lower_fun(partial(compute, role), multiple_results=False)
     mlir.register_lowering(primitive, lowering, platform="cpu")
 

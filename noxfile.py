@@ -235,6 +235,19 @@ def pylops(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/test_operators_pylops.py")
 
 
+@nox.session
+def jax(session: nox.Session) -> None:
+    """Build what XLA calls, and hold convpp.jax to JAX: values, derivatives of both modes, batches, an example."""
+    need_compiler_for_python(session)
+    wanted = [name for name in nox.project.dependency_groups(PROJECT, "conventions") if name.startswith("jax")]
+    session.install(*wanted)
+    session.install(".[test,jax]", env={"CONVPP_JAX": "1"})
+    session.run("python", "-W", "error", "-c", "import convpp.jax; assert convpp.jax.has_ffi()")  # not by callbacks
+    tests = [f"tests/test_{name}.py" for name in ("jax", "jax_lax", "jax_programs")]
+    tests.append("tests/test_examples.py::test_example[jax_training.py]")
+    session.run("python", "-m", "pytest", "-n", CORES, *tests, *session.posargs)
+
+
 # ---------------------------------------------------------------- what tries to break the library
 
 

@@ -21,6 +21,7 @@
 #include "gil.hpp"
 #include "interrupts.hpp"
 #include "pool.hpp"
+#include "jax_handler.hpp"
 #include "whole_objects.hpp"
 
 namespace py = pybind11;
@@ -258,6 +259,8 @@ void register_runtime(py::module_& module) {
     module.attr("version") = convpp::version();
     module.attr("compiler") = convpp::compiler();
     module.attr("openmp") = convpp::has_openmp();
+    if (void* const handler = jax_handler()) module.attr("jax_handler") = py::capsule(handler);
+    else module.attr("jax_handler") = py::none();
     module.def("num_threads", &convpp::num_threads);
     module.def("set_num_threads", &convpp::set_num_threads);
     module.def("borrow_openmp_threads", &convpp::borrow_openmp_threads);

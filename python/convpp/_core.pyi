@@ -10,6 +10,8 @@ _Activation = tuple[str, float, float]
 version: str
 compiler: str
 openmp: bool
+#: What XLA calls; None where this was built without its headers.
+jax_handler: object
 
 @final
 class PreparedWeights:

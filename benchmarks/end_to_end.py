@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import networks
 import torch
-from results import Table
+from steps import Row
 from torch import nn
 
 import convpp.torch
@@ -45,23 +45,6 @@ NETWORKS = {
     "mobilenet_v2": Network(networks.mobilenet_v2, (8, 3, 224, 224)),
     "convnext_tiny": Network(networks.convnext_tiny, (2, 3, 224, 224)),
 }
-
-
-class Row(NamedTuple):
-    """The best step of each contestant."""
-
-    network: str
-    batch: int
-    what: str
-    torch_ms: float
-    torch_format: str
-    convpp_ms: float
-    convpp_format: str
-
-    @property
-    def ratio(self) -> float:
-        """PyTorch's time / convpp's."""
-        return self.torch_ms / self.convpp_ms
 
 
 class Contestant:
@@ -120,42 +103,6 @@ def measure(name: str, what: str, steps: int, compiled: bool, threads: int) -> R
             assert abs(got - want) <= 1e-2 * losses[False, FORMATS[0]][0], (name, losses)
     (t, tf), (c, cf) = (min((best[ours, f], f) for f in FORMATS) for ours in (False, True))
     return Row(name, network.x_shape[0], what, t, tf, c, cf)
-
-
-def table(rows: list[Row]) -> Table:
-    """One row for each network."""
-    head = ["network", "batch", "what", "PyTorch, ms", "its format", "with convpp, ms", "its format", "ratio"]
-    lines = [
-        [
-            r.network,
-            str(r.batch),
-            r.what,
-            f"{r.torch_ms:.0f}",
-            r.torch_format,
-            f"{r.convpp_ms:.0f}",
-            r.convpp_format,
-            f"{r.ratio:.2f}",
-        ]
-        for r in rows
-    ]
-    return head, lines
-
-
-def read_csv(path: Path) -> list[Row]:
-    """What was measured."""
-    with path.open(newline="") as file:
-        return [
-            Row(
-                r["network"],
-                int(r["batch"]),
-                r["what"],
-                float(r["torch_ms"]),
-                r["torch_format"],
-                float(r["convpp_ms"]),
-                r["convpp_format"],
-            )
-            for r in csv.DictReader(file)
-        ]
 
 
 def main() -> None:

@@ -59,13 +59,20 @@ bool halves(const Planes& planes, const Stored<T>& x, const Results<T>& dx, bool
 
 template <class T>
 struct HalvingBuffers {
-    Tap<T>*near_tap, *row_tap = nullptr;
+    Tap<T>*near_tap, *row_tap = nullptr, *numbers = nullptr;
     T* near_dy;
     HalvingBuffers(Carver& carver, const Planes& planes) {
         const int64_t row = planes.axes[2].out * planes.unit + planes.lanes;
         near_tap = carver.take<Tap<T>>(planes.unit == 1 ? planes.axes[1].out : 2 * row);
         near_dy = carver.take<T>(planes.unit == 1 ? planes.axes[1].out : 2 * row);
-        if (planes.unit > 1) row_tap = carver.take<Tap<T>>(2 * row);
+        if (planes.unit > 1) {
+            row_tap = carver.take<Tap<T>>(2 * row);
+            return;
+        }
+        const int64_t taps = planes.axes[1].taps * planes.axes[2].taps;
+        numbers = carver.take<Tap<T>>(taps * planes.lanes);
+        for (int64_t i = 0; numbers != nullptr && i < taps * planes.lanes; ++i)
+            numbers[i] = static_cast<Tap<T>>(i / planes.lanes);
     }
 };
 
@@ -95,6 +102,7 @@ void halve(const Planes& planes, const PoolKernels<T>& kernel, Stored<T> dy, Sto
         h.unit = planes.unit;
         h.near_tap = buffers[thread].near_tap;
         h.row_tap = buffers[thread].row_tap;
+        h.numbers = buffers[thread].numbers;
         h.near_dy = buffers[thread].near_dy;
         run(h);
     });

@@ -114,8 +114,8 @@ struct HalvingPixels {
                 const auto taken = load(pixel.taps[k] + i) == pixel.tap[k];
                 sum = add_where(taken, sum, Safe ? load(dy) : load_before(dy, h.dy_end));
             }
-            __builtin_prefetch(to + i + ahead, 1);
-            __builtin_prefetch(h.x + (to - h.dx) + i + ahead);
+            __builtin_prefetch(to + i + ahead, 0, 2);
+            __builtin_prefetch(h.x + (to - h.dx) + i + ahead, 0, 2);
             store_in_room(to + i, h.unit - i, room - i, sum);
         }
     }

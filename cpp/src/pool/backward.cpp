@@ -59,13 +59,20 @@ bool halves(const Planes& planes, const Stored<T>& x, const Results<T>& dx, bool
 
 template <class T>
 struct HalvingBuffers {
-    Tap<T>*near_tap, *row_tap = nullptr;
+    Tap<T>*near_tap, *row_tap = nullptr, *numbers = nullptr;
     T* near_dy;
     HalvingBuffers(Carver& carver, const Planes& planes) {
         const int64_t row = planes.axes[2].out * planes.unit + planes.lanes;
         near_tap = carver.take<Tap<T>>(planes.unit == 1 ? planes.axes[1].out : 2 * row);
         near_dy = carver.take<T>(planes.unit == 1 ? planes.axes[1].out : 2 * row);
-        if (planes.unit > 1) row_tap = carver.take<Tap<T>>(2 * row);
+        if (planes.unit > 1) {
+            row_tap = carver.take<Tap<T>>(2 * row);
+            return;
+        }
+        const int64_t taps = planes.axes[1].taps * planes.axes[2].taps;
+        numbers = carver.take<Tap<T>>(taps * planes.lanes);
+        for (int64_t i = 0; numbers != nullptr && i < taps * planes.lanes; ++i)
+            numbers[i] = static_cast<Tap<T>>(i / planes.lanes);
     }
 };
 
@@ -95,6 +102,7 @@ void halve(const Planes& planes, const PoolKernels<T>& kernel, Stored<T> dy, Sto
         h.unit = planes.unit;
         h.near_tap = buffers[thread].near_tap;
         h.row_tap = buffers[thread].row_tap;
+        h.numbers = buffers[thread].numbers;
         h.near_dy = buffers[thread].near_dy;
         run(h);
     });
@@ -149,8 +157,9 @@ struct AverageBackward {
     Divisors<T> divisors;
     ResultRows<T> rows;
     T* sums;  // of the windows that read a row
-    Line<T>* each;  // the rows themselves
+    Line<T>*each, *of_dy;  // the rows themselves: as they are brought, and where they lie in dy
     int64_t* each_begin;
+    bool rows_apart = false;
 
     AverageBackward(Carver& carver, const Planes& planes, const PoolKernels<T>& kernel, Isa isa, const Extents& box,
                     const Average& average, Results<T> dx, bool accumulate)
@@ -160,23 +169,31 @@ struct AverageBackward {
         const int64_t lines = std::max(box[1], most_windows(planes, box)[1]);
         sums = carver.take<T>(checked_mul(box[1], gathering.pitch(), "the workspace") + kernel.lanes);
         each = carver.take<Line<T>>(lines);
+        of_dy = carver.take<Line<T>>(lines);
         each_begin = carver.take<int64_t>(lines + 1);
         for (int64_t i = 0; each != nullptr && i < lines; ++i) {
             each[i] = {i * gathering.pitch() + gathering.before(), 0};
+            of_dy[i] = {i * planes.axes[2].out * planes.unit, 0};
             each_begin[i] = i;
         }
         if (each != nullptr) each_begin[lines] = lines;
     }
 
-    // Divides the rows of dy.
-    void divide(const PoolKernels<T>& kernel, const Box& read, int64_t unit) const {
+    // Brings the rows of dy of a plane, divided.
+    void divide(const Planes& planes, const PoolKernels<T>& kernel, Stored<T> dy) const {
+        const Box& read = gathering.windows();
+        const int64_t count = read[2].count() * planes.unit;
+        // Vectors are read whole where they lie, but not beyond the last row that there is.
+        const int64_t last = planes.y_at(read[0].hi - 1, read[1].hi - 1, read[2].lo) + round_up(count, kernel.lanes);
+        const bool in_place = dy.as == kernels::Storage::plain && last <= dy.plain_end() - dy.plain();
+        if (!in_place) gathering.bring(dy);
         for (int64_t o = read[0].lo; o < read[0].hi; ++o) {
             kernels::WindowLines<T> lines{};
-            lines.values = gathering.row(o);
-            lines.lines = each;
+            lines.values = in_place ? dy.plain() + planes.y_at(o, read[1].lo, read[2].lo) : gathering.row(o);
+            lines.lines = in_place ? of_dy : each;
             lines.line_begin = each_begin;
             lines.rows = read[1].count();
-            lines.count = read[2].count() * unit;
+            lines.count = count;
             lines.result = gathering.row(o) + gathering.before();
             lines.result_pitch = gathering.pitch();
             divisors.use(o - read[0].lo, lines);
@@ -213,20 +230,20 @@ void average_backward(const PoolProblem& problem, const Average& average, Stored
         [&](const Box& elements, int thread) {
             buffers[thread].gathering.begin(elements);
             buffers[thread].divisors.begin(buffers[thread].gathering.windows());
+            buffers[thread].rows_apart = buffers[thread].gathering.rows_apart();
         },
         [&](const Box& elements, int64_t plane, int thread) {
             AverageBackward<T>& own = buffers[thread];
             const Box& read = own.gathering.windows();
-            if (!empty(read)) {
-                own.gathering.bring(dy + plane * planes.y_elems());
-                own.divide(kernel, read, planes.unit);
-            }
+            if (!empty(read)) own.divide(planes, kernel, dy + plane * planes.y_elems());
             write_rows(planes, own.rows, elements, plane, [&](int64_t depth, T* to, int64_t pitch) {
                 kernels::Spread<T> spread = own.gathering.spread_at(depth);
-                own.add_rows(kernel, spread);
-                spread.dy = own.sums;
-                spread.lines = own.each;
-                spread.line_begin = own.each_begin;
+                if (!own.rows_apart) {
+                    own.add_rows(kernel, spread);
+                    spread.dy = own.sums;
+                    spread.lines = own.each;
+                    spread.line_begin = own.each_begin;
+                }
                 spread.dx = to;
                 spread.dx_pitch = pitch;
                 kernel.spread_all(spread);

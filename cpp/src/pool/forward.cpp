@@ -1,6 +1,8 @@
 // Forward passes: the largest and the mean element of each window.
 //
 // In:  x.   Out: y, and places.   Next: windows.hpp, backward.cpp.
+#include <vector>
+
 #include "api/check_view.hpp"
 #include "pool/divisors.hpp"
 #include "pool/results.hpp"
@@ -30,31 +32,40 @@ struct Forward {
     }
 };
 
-// The place of a tap of the first window, relative to its position; windows are their positions further on.
+// Where in its plane of x a window took its element: its first tap's place, and from there on what a tap adds.
 class Places {
 public:
-    explicit Places(const Planes& planes) : planes_(planes) {}
+    explicit Places(const Planes& planes) : planes_(planes) {
+        const int64_t taps = planes.axes[0].taps * planes.axes[1].taps * planes.axes[2].taps;
+        if (taps > most_listed) return;
+        for (int64_t tap = 0; tap < taps; ++tap) steps_.push_back(step(tap));
+    }
     // Of a row of windows.
     template <class T>
     void write(const Tap<T>* taps, int64_t o, int64_t p, Span columns, int64_t* to) const {
         const Axis &depth = planes_.axes[0], &height = planes_.axes[1], &width = planes_.axes[2];
-        for (int64_t q = columns.lo; q < columns.hi; ++q)
+        const int64_t row = (depth.position(o) * height.in + height.position(p)) * width.in;
+        for (int64_t q = columns.lo; q < columns.hi; ++q) {
+            const int64_t first = row + width.position(q);
             for (int64_t e = 0; e < planes_.unit; ++e, ++taps, ++to) {
-                const int64_t tap = *taps;
-                if (tap < 0) {
-                    *to = -1;
-                    continue;
-                }
-                const int64_t line = tap / width.taps, column = tap - line * width.taps;
-                const int64_t plane = line / height.taps, row = line - plane * height.taps;
-                const int64_t d = depth.position(o) + plane * depth.dilation;
-                const int64_t h = height.position(p) + row * height.dilation;
-                *to = (d * height.in + h) * width.in + width.position(q) + column * width.dilation;
+                if (*taps < 0) *to = -1;
+                else *to = first + (steps_.empty() ? step(*taps) : steps_[static_cast<size_t>(*taps)]);
             }
+        }
     }
 
 private:
+    static constexpr int64_t most_listed = 1024;
+
+    int64_t step(int64_t tap) const {
+        const Axis &depth = planes_.axes[0], &height = planes_.axes[1], &width = planes_.axes[2];
+        const int64_t line = tap / width.taps, plane = line / height.taps;
+        const int64_t d = plane * depth.dilation, h = (line - plane * height.taps) * height.dilation;
+        return (d * height.in + h) * width.in + (tap - line * width.taps) * width.dilation;
+    }
+
     const Planes& planes_;
+    std::vector<int64_t> steps_;  // of each tap, where they are few
 };
 
 template <class T>

@@ -69,6 +69,12 @@ public:
         lines.tap_pitch = pitch_;
         lines.tap_room = pitch_ - before_;
     }
+    // Whether each row of the box is read by windows of one row at most.
+    bool rows_apart() const {
+        for (int64_t i = 0; i < box_[0].count() * box_[1].count(); ++i)
+            if (line_begin_[i + 1] - line_begin_[i] > 1) return false;
+        return true;
+    }
     int64_t pitch() const { return pitch_; }
     int64_t before() const { return before_; }
 

@@ -107,6 +107,7 @@ struct Halving {
     Tap<T>* near_tap;
     T* near_dy;
     Tap<T>* row_tap;  // of pixels alone
+    const Tap<T>* numbers;  // of lanes: a vector of each tap's number
 };
 
 template <class T>

@@ -48,7 +48,7 @@ struct HalvingStrip {
     static constexpr LanesOf<lanes> all{};
     static constexpr int64_t ahead = 2048 / static_cast<int>(sizeof(T));
 
-    const Halving<T>& h;
+    const Halving<T> h;  // a copy, which nothing written is part of
     int64_t window;
     bool alone;  // there is no other strip
     bool whole;  // all columns of the strip are there
@@ -67,6 +67,9 @@ struct HalvingStrip {
         if (Pad == 1 && window == 0) first[0] = 1;
     }
 
+    // (Read from memory, which is sooner there than a number is spread over a vector.)
+    inline __attribute__((always_inline)) TapVector<T> number(int tap) const { return load(h.numbers + tap * lanes); }
+
     inline __attribute__((always_inline)) Vector<T> inside(Vector<T> v, decltype(evens) mask) const {
         return whole ? v : mask ? v : Vector<T>{} + lowest<T>;
     }
@@ -81,7 +84,7 @@ struct HalvingStrip {
                         b = whole ? load(at + lanes) : load_some_before(at + lanes);
         if constexpr (Numbers) spoiled += a * T(0) + b * T(0);
         const Vector<T> even = inside(even_lanes<T>(a, b, all), evens), odd = inside(odd_lanes<T>(a, b, all), odds);
-        const TapVector<T> one = TapVector<T>{} + Tap<T>(1), two = TapVector<T>{} + Tap<T>(2);
+        const TapVector<T> one = number(1), two = number(2);
         if constexpr (Pad == 1) {
             Vector<T> before = of_last_lane(odd, all);
             before[0] = window > 0 ? at[-1] : lowest<T>;
@@ -127,19 +130,19 @@ struct HalvingStrip {
 
     // Adds what a row of dx has from row r of these windows.
     template <int R>
-    static inline __attribute__((always_inline)) void add(const Taken<T>& of, Vector<T>& even, Vector<T>& odd) {
+    inline __attribute__((always_inline)) void add(const Taken<T>& of, Vector<T>& even, Vector<T>& odd) const {
         constexpr int tap = R * Kernel;
         if constexpr (!shares) {
-            even = add_where(of.tap == Tap<T>(tap), even, of.dy);
-            odd = add_where(of.tap == Tap<T>(tap + 1), odd, of.dy);
+            even = add_where(of.tap == number(tap), even, of.dy);
+            odd = add_where(of.tap == number(tap + 1), odd, of.dy);
         } else if constexpr (Pad == 1) {
-            even = add_where(of.tap == Tap<T>(tap + 1), even, of.dy);
-            odd = add_where(of.tap == Tap<T>(tap + 2), odd, of.dy);
-            odd = add_where(of.near_tap == Tap<T>(tap), odd, of.near_dy);
+            even = add_where(of.tap == number(tap + 1), even, of.dy);
+            odd = add_where(of.tap == number(tap + 2), odd, of.dy);
+            odd = add_where(of.near_tap == number(tap), odd, of.near_dy);
         } else {
-            even = add_where(of.near_tap == Tap<T>(tap + 2), even, of.near_dy);
-            even = add_where(of.tap == Tap<T>(tap), even, of.dy);
-            odd = add_where(of.tap == Tap<T>(tap + 1), odd, of.dy);
+            even = add_where(of.near_tap == number(tap + 2), even, of.near_dy);
+            even = add_where(of.tap == number(tap), even, of.dy);
+            odd = add_where(of.tap == number(tap + 1), odd, of.dy);
         }
     }
     inline __attribute__((always_inline)) void write(int64_t row, Vector<T> even, Vector<T> odd) const {
@@ -162,7 +165,7 @@ struct HalvingStrip {
     }
 
     // What is NaN where an element was NaN, or infinite.
-    Vector<T> run() const {
+    inline __attribute__((always_inline)) Vector<T> run() const {
         Vector<T> spoiled{};
         Taken<T> before{};  // the row of windows above
         before.tap = before.near_tap = TapVector<T>{} + Tap<T>(no_tap);
@@ -178,9 +181,9 @@ struct HalvingStrip {
                 bool any = has_shared;
                 if constexpr (shares) best = shared;
                 const auto meet = [&](const Row& row, int r) {
-                    const TapVector<T> number = row.tap + Tap<T>(r * Kernel);
-                    if (any) best.meet(row.value, number);
-                    else best = {row.value, number};
+                    const TapVector<T> numbers = r == 0 ? row.tap : row.tap + number(r * Kernel);
+                    if (any) best.meet(row.value, numbers);
+                    else best = {row.value, numbers};
                     any = true;
                 };
                 if constexpr (!shares) any = false, meet(of_row(top, spoiled), 0);

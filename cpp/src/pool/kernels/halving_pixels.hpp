@@ -47,6 +47,7 @@ struct HalvingPixels {
     // Of a row of windows, from the rows of x that are new; the last one is kept for the next.
     template <bool Safe>
     void take_row(int64_t p, Vector<T>& all_spoiled) const {
+        const HalvingPixels own = *this;  // what is written is none of it
         Vector<T> spoiled = all_spoiled;
         const int64_t top = 2 * p - Pad, unit = h.unit;
         const bool kept = shares && top >= 0, second = top + 1 < h.height, third = shares && top + 2 < h.height;
@@ -58,21 +59,21 @@ struct HalvingPixels {
             for (int64_t e = q * unit, i = 0; i < unit; e += lanes, i += lanes) {
                 Row best{};
                 if constexpr (shares) {
-                    if (kept) best = {load(kept_values(p) + e), load(kept_taps(p) + e)};
+                    if (kept) best = {load(own.kept_values(p) + e), load(own.kept_taps(p) + e)};
                 } else {
-                    best = of_row<Safe>(at + i, first, last, spoiled);
+                    best = own.template of_row<Safe>(at + i, first, last, spoiled);
                 }
                 if (second) {
-                    const Row row = of_row<Safe>(at + h.width * unit + i, first, last, spoiled);
+                    const Row row = own.template of_row<Safe>(at + h.width * unit + i, first, last, spoiled);
                     const TapVector<T> number = row.tap + Tap<T>(Kernel);
                     if (!shares || kept) best.meet(row.value, number);
                     else best = {row.value, number};
                 }
                 if (third) {
-                    const Row row = of_row<Safe>(at + 2 * h.width * unit + i, first, last, spoiled);
+                    const Row row = own.template of_row<Safe>(at + 2 * h.width * unit + i, first, last, spoiled);
                     best.meet(row.value, row.tap + Tap<T>(2 * Kernel));
-                    store(kept_values(p + 1) + e, row.value);
-                    store(kept_taps(p + 1) + e, row.tap);
+                    store(own.kept_values(p + 1) + e, row.value);
+                    store(own.kept_taps(p + 1) + e, row.tap);
                 }
                 store(taps + e, best.tap);
             }
@@ -113,8 +114,8 @@ struct HalvingPixels {
                 const auto taken = load(pixel.taps[k] + i) == pixel.tap[k];
                 sum = add_where(taken, sum, Safe ? load(dy) : load_before(dy, h.dy_end));
             }
-            __builtin_prefetch(to + i + ahead, 1);
-            __builtin_prefetch(h.x + (to - h.dx) + i + ahead);
+            __builtin_prefetch(to + i + ahead, 0, 2);
+            __builtin_prefetch(h.x + (to - h.dx) + i + ahead, 0, 2);
             store_in_room(to + i, h.unit - i, room - i, sum);
         }
     }
@@ -130,22 +131,23 @@ struct HalvingPixels {
     // A row of dx from rows of windows: row r of windows p, after row 2 of those above where they share it.
     template <bool Safe>
     void write_row(int64_t row, int64_t p, int r) const {
+        const HalvingPixels own = *this;  // as above
         const bool above = shares && r == 0 && p > 0, below = p < h.rows_of_windows;
-        T* to = h.dx + row * h.width * h.unit;
-        int64_t room = (h.height - row) * h.width * h.unit;  // vectors may spill into what is written later
-        for (int64_t j = 0; 2 * j < h.width; ++j) {
+        T* to = h.dx + row * own.h.width * own.h.unit;
+        int64_t room = (h.height - row) * own.h.width * own.h.unit;  // vectors may spill into what is written later
+        for (int64_t j = 0; 2 * j < own.h.width; ++j) {
             Pixel even, odd;
-            if (above) list_even(even, p - 1, 2, j);
-            if (below) list_even(even, p, r, j);
-            write_pixel<Safe>(even, to, room);
-            to += h.unit;
-            room -= h.unit;
-            if (2 * j + 1 == h.width) break;
-            if (above) list_odd(odd, p - 1, 2, j);
-            if (below) list_odd(odd, p, r, j);
-            write_pixel<Safe>(odd, to, room);
-            to += h.unit;
-            room -= h.unit;
+            if (above) own.list_even(even, p - 1, 2, j);
+            if (below) own.list_even(even, p, r, j);
+            own.template write_pixel<Safe>(even, to, room);
+            to += own.h.unit;
+            room -= own.h.unit;
+            if (2 * j + 1 == own.h.width) break;
+            if (above) own.list_odd(odd, p - 1, 2, j);
+            if (below) own.list_odd(odd, p, r, j);
+            own.template write_pixel<Safe>(odd, to, room);
+            to += own.h.unit;
+            room -= own.h.unit;
         }
     }
     void write_row(int64_t row, int64_t p, int r) const {

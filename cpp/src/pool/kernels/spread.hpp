@@ -130,22 +130,32 @@ inline void spread_lanes(const Spread<T> s, const Line<T>* line, const Line<T>* 
     }
 }
 
-// Pixels of some elements.
+// Pixels of some elements.  `room` as above.
 template <bool Chosen, class T>
-inline void spread_pixels(const Spread<T> s, const Line<T>* line, const Line<T>* end, T* row) {
+inline void spread_pixels(const Spread<T> s, const Line<T>* line, const Line<T>* end, T* row, int64_t room) {
     constexpr int lanes = lanes_of<T>;
-    for (int64_t phase = 0; phase < s.step && phase < s.pixels; ++phase) {
-        const Terms<T> terms = terms_of(s, line, end, phase);
-        with_sums<Chosen>(s, terms, line, end, phase, [&](const auto& sums) {
-            int64_t from = 0;
-            for (int64_t w = phase; w < s.pixels; w += s.step, from += s.unit)
-                for (int64_t e = 0; e < s.unit; e += lanes) {
-                    T* const to = row + w * s.unit + e;
-                    // (The next pixel is of another phase: nothing may spill there.)
-                    store_in_room(to, s.unit - e, s.unit - e, sums(from + e));
-                }
-        });
+    const auto write = [&](const auto& sums, int64_t w, int64_t from, int64_t free) {
+        for (int64_t e = 0; e < s.unit; e += lanes)
+            store_in_room(row + w * s.unit + e, s.unit - e, free - e, sums(from + e));
+    };
+    if (s.step <= most_phases) {
+        Terms<T> terms[most_phases];
+        for (int64_t phase = 0; phase < s.step && phase < s.pixels; ++phase)
+            terms[phase] = terms_of(s, line, end, phase);
+        int64_t phase = 0, from = 0;
+        for (int64_t w = 0; w < s.pixels; ++w) {
+            with_sums<Chosen>(s, terms[phase], line, end, phase,
+                              [&](const auto& sums) { write(sums, w, from, room - w * s.unit); });
+            if (++phase == s.step) phase = 0, from += s.unit;
+        }
+        return;
     }
+    for (int64_t phase = 0; phase < s.step && phase < s.pixels; ++phase)
+        with_sums<Chosen>(s, terms_of(s, line, end, phase), line, end, phase, [&](const auto& sums) {
+            // (The next pixel is of another phase: nothing may spill there.)
+            int64_t from = 0;
+            for (int64_t w = phase; w < s.pixels; w += s.step, from += s.unit) write(sums, w, from, s.unit);
+        });
 }
 
 template <bool Chosen, class T>
@@ -160,6 +170,6 @@ void spread(const Spread<T>& given) {
             spread_lanes<Chosen>(s, line, end, row, room);
             continue;
         }
-        spread_pixels<Chosen>(s, line, end, row);
+        spread_pixels<Chosen>(s, line, end, row, room);
     }
 }

@@ -169,9 +169,8 @@ def docs(session: nox.Session) -> None:
     need_compiler_for_python(session)
     session.install(".[test]")
     session.run("python", "-m", "pytest", "tests/test_docs.py")
-    # (Modules for frameworks that are not there cannot be imported: their sessions run their examples.)
-    ignored = "--doctest-ignore-import-errors"
-    session.run("python", "-m", "pytest", "--doctest-modules", ignored, "--pyargs", "convpp")
+    # (Modules whose framework is not installed have a session of their own.)
+    session.run("python", "-m", "pytest", "--doctest-modules", "--doctest-ignore-import-errors", "--pyargs", "convpp")
 
 
 @nox.session
@@ -181,9 +180,59 @@ def conventions(session: nox.Session) -> None:
     session.install(".[test]", *nox.project.dependency_groups(PROJECT, "conventions"), *session.posargs)
     # A library that is missing must not be skipped.
     session.run("python", "-c", "import torch, jax, onnxruntime, astropy, skimage, cv2")
-    session.run(
-        "python", "-m", "pytest", "tests/test_conventions.py", "tests/test_convolve_peers.py", "tests/test_docs.py"
-    )
+    names = ("conventions", "convolve_peers", "pooling_peers", "docs")
+    session.run("python", "-m", "pytest", *(f"tests/test_{name}.py" for name in names))
+
+
+# ---------------------------------------------------------------- frameworks that convpp has a module for
+
+
+def framework(session: nox.Session, name: str, *tests: str) -> None:
+    """Install a framework as a user would; run the tests of its module, its example, its page and its docstrings."""
+    need_compiler_for_python(session)
+    session.install(f".[test,{name}]")
+    session.run("python", "-c", f"import convpp.{name}")  # what is missing must not be skipped
+    files = [f"tests/test_{test}.py" for test in tests]
+    session.run("python", "-m", "pytest", "-n", "2", *files, *session.posargs)
+    session.run("python", "-m", "pytest", "tests/test_examples.py", "tests/test_docs.py", "-k", f"{name} or frameworks")
+    session.run("python", "-m", "pytest", "--doctest-modules", "--pyargs", f"convpp.{name}")
+
+
+@nox.session
+def autograd(session: nox.Session) -> None:
+    """Hold convpp.autograd to HIPS autograd's checks of derivatives."""
+    framework(session, "autograd", "autograd")
+
+
+@nox.session
+def onnx(session: nox.Session) -> None:
+    """Hold convpp.onnx to onnx's cases and to ONNX Runtime."""
+    session.install("onnxruntime")
+    session.run("python", "-c", "import onnxruntime")  # which must not be skipped, either
+    framework(session, "onnx", "onnx", "onnx_ops", "onnx_pooling", "onnx_peers")
+
+
+@nox.session
+def pytensor(session: nox.Session) -> None:
+    """Hold convpp.pytensor to PyTensor's checks of gradients, in each of its linkers."""
+    framework(session, "pytensor", "pytensor")
+
+
+@nox.session
+def torch(session: nox.Session) -> None:
+    """Hold convpp.torch to PyTorch, and to its own checks and sample inputs of operators."""
+    need_compiler_for_python(session)  # which torch.compile needs, too
+    session.install(".[test,torch]", "expecttest", *nox.project.dependency_groups(PROJECT, "torch"))
+    session.run("python", "-m", "pytest", "tests/test_torch.py", "tests/test_torch_models.py", *session.posargs)
+
+
+@nox.session
+def pylops(session: nox.Session) -> None:
+    """Run PyLops' own dot test on the operators, for every boundary and mode, and its solvers."""
+    need_compiler_for_python(session)
+    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "pylops"), *session.posargs)
+    session.run("python", "-c", "import pylops")  # must not be skipped
+    session.run("python", "-m", "pytest", "tests/test_operators_pylops.py")
 
 
 @nox.session
@@ -276,7 +325,8 @@ def asan(session: nox.Session) -> None:
     python["PYTHONPATH"] = package_of(session, folder)
     # Without the tests of resident memory, which a sanitizer multiplies, of the installation, and of other programs;
     # and without those of what a process prints and how soon it ends, to which a sanitizer adds.
-    files = ("memory", "workspace", "package", "benchmarks", "examples", "docs", "docstrings", "onnx", "interrupts")
+    files = ["memory", "workspace", "package", "benchmarks", "examples", "docs", "docstrings", "interrupts"]
+    files += ["onnx", "onnx_ops"]
     ignored = [f"--ignore=tests/test_{name}.py" for name in files]
     left_out = ("no_memory", "the_interpreter_ends_while_daemon_threads_compute", "forks_while_other_threads_compute")
     ignored += ["-k", " and ".join(f"not test_{name}" for name in left_out)]

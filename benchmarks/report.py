@@ -3,8 +3,8 @@
     python benchmarks/report.py
 
 In: benchmarks/results/: compare*.csv (of ``compare.py``; where two files have the same case, the later name's counts),
-one_sample.csv (of ``compare.py --batch 1 --prepared``), depthwise.csv, crossover.csv, growth.csv, neighbour.csv,
-plain_arrays.csv, spread.csv, workspace.csv (of the scripts of these names).
+one_sample.csv (of ``compare.py --batch 1 --prepared``), depthwise.csv, crossover.csv, end_to_end.csv, growth.csv,
+neighbour.csv, plain_arrays.csv, spread.csv, workspace.csv (of the scripts of these names).
 Out: the marked sections of the page, and the pictures beside it, in docs/performance/.  A section whose CSV is missing
 stays as it is; nothing else on the page is touched.
 """
@@ -23,6 +23,7 @@ import neighbour
 import picture
 import plain_arrays
 import spread
+import steps
 import workspace
 from results import (
     Case,
@@ -55,6 +56,7 @@ def sections(results: Path, pictures: Path) -> Iterator[tuple[str, str]]:
         "crossover": lambda path: crossed(path, pictures),
         "growth": lambda path: grown(path, pictures),
         "plain_arrays": lambda path: markdown(plain_arrays.table(plain_arrays.read_csv(path))),
+        "end_to_end": lambda path: markdown(steps.table(steps.read_csv(path))),
         "neighbour": lambda path: markdown(neighbour.table(neighbour.read_csv(path))),
         "spread": lambda path: markdown(spread.summary_table(spread.read_csv(path))),
         "workspace": lambda path: markdown(workspace.workspace_table(workspace.read_csv(path))),

@@ -5,7 +5,7 @@
 #       CONVPP_BF16_PAIR_ISAS, those of them whose CPUs may also multiply pairs of bfloat16, with that instruction: kernels that
 #       are compiled apart, and join the others' table on such a CPU;
 #       convpp_settings(target), the language, warnings and definitions of every target of the project;
-#       convpp_add_kernels(isa source), the kernels of one instruction set as part of the library.
+#       convpp_add_kernels(name isa source), kernels of one instruction set as part of the library.
 
 include(CheckCXXCompilerFlag)
 include(CheckCXXSourceCompiles)
@@ -86,8 +86,8 @@ endfunction()
 # What sanitizers add to the tiles' unrolled loops takes a compiler half an hour at -O3.
 set(CONVPP_KERNEL_FLAGS "" CACHE STRING "Flags of the kernels alone, behind all others")
 
-function(convpp_add_kernels isa source)
-  set(target convpp_kernels_${isa})
+function(convpp_add_kernels name isa source)
+  set(target convpp_${name}_${isa})
   add_library(${target} OBJECT ${source})
   convpp_settings(${target})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cpp/include)

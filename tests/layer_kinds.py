@@ -18,6 +18,7 @@ LAYER_KINDS = (
     "many taps",  # more than a block of the sum holds
     "rows that slide",  # depthwise, up to nine lines, stride 1 or 2
     "wide",  # channels around the multiples of a vector, as many pixels as fill tiles
+    "signals",  # one channel to one, along rows, and long filters
     "single pixels",  # samples that are one pixel of many channels
 )
 
@@ -54,6 +55,11 @@ def _draw_layer(rng: np.random.Generator, kind: str) -> Geometry:
         kernels, strides, dilations = {1: (289, 331, 600), 2: (17, 18, 19, 25), 3: (7, 8)}[rank], (1, 1, 2), (1,)
         groups = pick(rng, (1, 1, 2, 9, 17))
         c, k = groups * pick(rng, (1, 1, 2)), groups * pick(rng, (1, 1, 2))
+    elif kind == "signals":
+        rank, strides, dilations = 1, (1,), (1,)
+        kernels = (16, 17, 33, 65, 100, 300, 600)
+        groups = c = k = int(rng.integers(1, 5))
+        spatial = (int(rng.integers(1, 700)),)
     elif kind == "rows that slide":
         rank, strides, dilations = 2, (pick(rng, (1, 1, 2)),), (1,)
         groups = c = k = int(rng.integers(1, 33))

@@ -21,6 +21,7 @@ import pytest
 import report
 import results
 import spread
+import streaming
 import workspace
 from contestants import contestants
 from machine import MEASURES, SIZES, Machine, attainable
@@ -375,3 +376,20 @@ def test_prepared_weights_take_part_with_a_batch_of_one() -> None:
     assert plain.shape == layer.y_shape
     assert np.array_equal(plain, prepared)
     assert contestants(layer, "input_grad", *how, True)["convpp"]().shape == layer.x_shape
+
+
+def test_streaming_measures_and_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- begin: streaming -->\nold\n<!-- end: streaming -->\nafter\n", encoding="utf-8")
+    few = ["--taps", "65", "--chunks", "64", "100", "--seconds", "0.001", "--page", str(page)]
+    assert streaming.main(few) == 0
+    said = capsys.readouterr().out
+    assert "float64 2 channel(s), 65 taps, 100 samples: conv " in said
+    rows = [streaming.Row("float32", 1, 65, n, {"conv": 1e-6, "convolve": 2e-6, "lfilter": n * 1e-6}) for n in (4, 9)]
+    assert streaming.table(rows)[1] == ["float32", "1", "65", "1.0 µs, 4.0", "1.0 µs, 9.0"]
+    assert "`conv` is 6.0 times as fast as `lfilter` on average, and 4.0 times at least" in streaming.summary(rows)
+    if "lfilter" in said and "not installed" not in said:
+        text = page.read_text(encoding="utf-8")
+        assert "old" not in text
+        assert text.startswith("before\n<!-- begin: streaming -->\nTime of a chunk")
+        assert text.endswith("<!-- end: streaming -->\nafter\n")

@@ -286,7 +286,7 @@ def test_demo_layers_have_right_gradients(rng: np.random.Generator) -> None:
 
     x = rng.standard_normal((2, 3, 4, 6))
     x += 0.1 * np.sign(x)  # away from the kink at 0
-    for layer in (demo.ReLU(), demo.MaxPool2d(), demo.Flatten()):
+    for layer in (demo.ReLU(), demo.MaxPool2d(2), demo.Flatten()):
         assert gradcheck(layer, x)
     assert gradcheck(demo.Linear(5, 4, rng), rng.standard_normal((3, 5)))
     labels = np.array([0, 3, 1])

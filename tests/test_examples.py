@@ -10,12 +10,17 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMISED = {
+    "autograd_newton.py": "one step found the blur",
     "custom_layer_gradcheck.py": "Forgetful: wrong gradient, worst at",
     "deblur.py": "the three agree, and the photograph is sharp again",
     "edge_detection.py": "strongest edge: 4.47",
+    "filter_a_recording.py": "6000 Hz: 0.40 before, 0.00 after",
     "find_the_filter.py": "[-1. -2. -1.]]",
     "jax_training.py": "their mean is the batch's gradient",
+    "onnx_model.py": "the same results",
+    "pytensor_response.py": "events and response are found",
     "resnet_digits.py": "gradients of 1437 samples, which add up to that of all",
+    "torch_training.py": "the same network, by two libraries",
 }
 
 
@@ -24,7 +29,12 @@ def test_every_example_is_tested() -> None:
 
 
 #: What an example needs that the tests do not bring.
-NEEDS = {"jax_training.py": "jax"}
+NEEDS = {
+    "autograd_newton.py": "autograd",
+    "jax_training.py": "jax",
+    "pytensor_response.py": "pytensor",
+    "torch_training.py": "torch",
+}
 
 
 @pytest.mark.parametrize("name", PROMISED)

@@ -15,7 +15,7 @@ from rounding import PASSES
 every_pass = pytest.mark.parametrize("op", PASSES)
 
 #: The table of strategies, in its order (cpp/src/strategies/list.cpp): those of the direct algorithm come first.
-DIRECT = ("sliding", "channels", "packed", "rows", "flat", "indirect", "dots")
+DIRECT = ("sliding", "channels", "packed", "rows", "phases", "flat", "indirect", "dots")
 STRATEGIES = (*DIRECT, "winograd", "fft", "reference")
 BY_RULE = "taken by rule, not by cost"
 #: What leaves padding out, by plans of their own (cpp/src/plan/less_padding.hpp).
@@ -90,6 +90,7 @@ def test_every_strategy_is_taken_by_some_layer() -> None:
         convpp.explain((8, 56, 56, 32), depthwise, **groups, layout="channels_last"),
         convpp.explain((4, 16000, 1), (512, 1, 10), stride=5, layout="channels_last"),
         convpp.explain((8, 64, 14, 14), (256, 64, 1, 1)),
+        convpp.explain((1, 1, 1000), (1, 1, 65)),
         convpp.explain((8, 3, 224, 224), (64, 3, 7, 7), op="input_grad", stride=2, padding=3),
         convpp.explain((8, 3, 64, 64), (64, 3, 7, 7), stride=2),
         convpp.explain((1, 1632, 1, 1), (68, 1632, 1, 1)),

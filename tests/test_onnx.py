@@ -1,4 +1,5 @@
-"""ONNX's own node cases for Conv and ConvTranspose: every model that is one such node, through convpp.
+"""ONNX's own node cases for Conv, ConvTranspose and CausalConvWithState: every model that is one such node, through
+convpp.
 
 Each attribute of the operator becomes an argument; the values may differ by the tolerance of the case.
 """
@@ -27,15 +28,38 @@ def test_every_node_case() -> None:
     seen: Counter[str] = Counter()
     for case in cases:
         node, *others = case.model.graph.node
-        if others or node.op_type not in ("Conv", "ConvTranspose"):
+        if others or node.op_type not in ("Conv", "ConvTranspose", "CausalConvWithState"):
             continue
         seen[node.op_type] += 1
-        for inputs, (want,) in case.data_sets:
-            y = run(node, *inputs)
-            assert y.dtype == want.dtype
-            np.testing.assert_allclose(y, want, rtol=case.rtol, atol=case.atol, err_msg=case.name, strict=True)
+        for inputs, outputs in case.data_sets:
+            if node.op_type == "CausalConvWithState":
+                by_name = dict(zip((name for name in node.input if name), inputs, strict=True))
+                found = run_chunk(node, *(by_name.get(name) for name in node.input))
+            else:
+                found = (run(node, *inputs),)
+            for y, want in zip(found, outputs, strict=False):
+                assert y.dtype == want.dtype
+                np.testing.assert_allclose(y, want, rtol=case.rtol, atol=case.atol, err_msg=case.name, strict=True)
     assert seen["Conv"] >= 6
     assert seen["ConvTranspose"] >= 11
+    assert seen["CausalConvWithState"] >= 3
+
+
+def run_chunk(
+    node: Any, x: Array, w: Array, bias: Array | None = None, past: Array | None = None
+) -> tuple[Array, Array]:
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    activation = attributes.pop("activation", b"none").decode()
+    assert not attributes, f"not an attribute of CausalConvWithState: {attributes}"
+    return convpp.conv(
+        x,
+        w,
+        bias,
+        padding="causal",
+        groups=w.shape[0],
+        activation={"none": None, "swish": "silu"}.get(activation, activation),
+        state="zeros" if past is None else past,
+    )
 
 
 def run(node: Any, x: Array, w: Array, bias: Array | None = None) -> Array:

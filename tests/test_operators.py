@@ -17,6 +17,7 @@ PLAIN: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((31,), (4,), {"mode": "full"}),
     ((31,), (5,), {"mode": "valid", "stride": 2}),
     ((9, 12), (3, 4), {"origin": (1, 0), "flip": False}),
+    ((9, 12), (3, 4), {"mode": "causal", "boundary": "replicate"}),
     ((9, 12, 3), (3, 4), {"axes": (0, 1), "dilation": 2}),
     ((9, 12, 3), (3, 4), {"axes": (-2, -3), "boundary": ("reflect", "circular")}),
     ((4, 9, 7), (4, 3, 1), {"axes": (1, 2)}),  # a kernel for each element of a batch

@@ -256,6 +256,15 @@ def check_add(name: str) -> None:
     np.testing.assert_array_equal(got, y + 3)
 
 
+def check_state(name: str) -> None:
+    """That it begins with zeros; what it means is told by test_streaming.py."""
+    x, w = drawn(0, (2, 4, 9)), drawn(1, (6, 2, 3))
+    causal: dict[str, Any] = {"padding": "causal", "groups": 2}
+    y, state = getattr(convpp, name)(x, w, state="zeros", **causal)
+    np.testing.assert_array_equal(y, convpp.conv(x, w, **causal))
+    np.testing.assert_array_equal(state, x[..., -2:])
+
+
 def check_batched(name: str) -> None:
     dy = drawn(0, (6, 7, 8))
     np.testing.assert_array_equal(convpp.conv_bias_grad(dy, batched=False), convpp.conv_bias_grad(dy[None]))
@@ -287,6 +296,7 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "needs": check_needs,
     "activation": check_activation,
     "add": check_add,
+    "state": check_state,
     "batched": check_batched,
     "op": check_explain,
     "dtype": check_explain,

@@ -137,3 +137,25 @@ added = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(sorted(added - set(sys.stdlib_module_names) - {"numpy", "convpp"}))
 """
     assert succeed(script).strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("autograd", "autograd"), ("onnx", "onnx"), ("operators", "scipy"), ("pytensor", "pytensor")],
+)
+def test_a_framework_that_is_missing_is_named(module: str, package: str) -> None:
+    """However the module is asked for; the package itself does without."""
+    script = f"""
+import sys
+sys.modules[{package!r}] = None
+import convpp
+for ask in (lambda: getattr(convpp, {module!r}), lambda: __import__("convpp.{module}")):
+    try:
+        ask()
+    except ImportError as error:
+        print(error)
+"""
+    said = succeed(script).splitlines()
+    assert len(said) == 2
+    for line in said:
+        assert re.fullmatch(rf"convpp\.{module} needs \w+: pip install {package}", line), line

@@ -31,7 +31,7 @@ from layer_kinds import draw_layer
 from rounding import PASSES, check_auto
 
 #: Strategies of the direct algorithm.
-DIRECT = {"sliding", "channels", "packed", "rows", "flat", "indirect", "dots"}
+DIRECT = {"sliding", "channels", "packed", "rows", "phases", "flat", "indirect", "dots"}
 
 BATCHES = 100
 BATCH_SIZE = 50

@@ -38,6 +38,7 @@ ABSENT: dict[str, dict[str, str]] = {
     "add": dict.fromkeys(set(FUNCTIONS) - {"conv", "conv_transpose"}, GIVEN),
     "needs": dict.fromkeys(set(FUNCTIONS) - {"conv_backward", "conv_transpose_backward"}, "one result, or all needed"),
     "batched": dict.fromkeys(set(FUNCTIONS) - {"conv_bias_grad"}, "follows from the ranks of x and w"),
+    "state": dict.fromkeys(set(FUNCTIONS) - {"conv"}, "signals come forward"),
     "op": dict.fromkeys(set(FUNCTIONS) - {"explain"}, "the function says it"),
     "dtype": dict.fromkeys(set(FUNCTIONS) - {"explain"}, "the arrays say it"),
     "output_padding": dict.fromkeys((*CONV, "conv_bias_grad"), ONLY_TRANSPOSED),
@@ -71,6 +72,7 @@ NOT_OF_LAYERS = {
     "activation": "of the network",
     "add": "of the network",
     "batched": "follows from x",
+    "state": "streaming=True of Conv1d",
     "op": "the method says it",
     "dtype": "has the parameters' meaning",
 }
@@ -85,7 +87,7 @@ def test_plain_arrays_take_the_same_options() -> None:
     """convolve, correlate and their gradients, but for what has no gradient or is one."""
     forward = keywords_of("convolve")
     assert forward == keywords_of("correlate")
-    assert keywords_of("convolve_backward") == (forward - {"out", "dtype"}) | {"flip", "needs"}
+    assert keywords_of("convolve_backward") == (forward - {"out", "dtype", "state"}) | {"flip", "needs"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

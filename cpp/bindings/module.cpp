@@ -20,6 +20,7 @@
 #include "convpp/convpp.hpp"
 #include "gil.hpp"
 #include "interrupts.hpp"
+#include "pool.hpp"
 #include "jax_handler.hpp"
 #include "whole_objects.hpp"
 
@@ -46,7 +47,8 @@ convpp::Pass pass_from(const std::string& text) {
 convpp::Algorithm algorithm_from(const std::string& text) {
     using convpp::Algorithm;
     return named("algorithm", text,
-                 {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::fft, Algorithm::reference});
+                 {Algorithm::automatic, Algorithm::direct, Algorithm::winograd, Algorithm::fft, Algorithm::reference,
+                  Algorithm::stream});
 }
 
 convpp::Boundary boundary_from(const std::string& text) {
@@ -261,6 +263,7 @@ void register_runtime(py::module_& module) {
     else module.attr("jax_handler") = py::none();
     module.def("num_threads", &convpp::num_threads);
     module.def("set_num_threads", &convpp::set_num_threads);
+    module.def("borrow_openmp_threads", &convpp::borrow_openmp_threads);
     module.def("isa", [] { return convpp::name(convpp::active_isa()); });
     module.def("select_isa", &convpp::select_isa);
     module.def("allow_bf16_pairs", &convpp::allow_bf16_pairs);
@@ -312,5 +315,6 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used(), py::multiple_interpreters
     watch_signals();
     register_convolution(module);
     register_activation(module);
+    register_pool(module);
     register_runtime(module);
 }

@@ -120,7 +120,7 @@ inline Case draw_case(Random& random) {
     of.geometry = draw_geometry(random, random.chance(40));  // the large ones are shared by threads
     of.dtype = random.pick(all_types);
     of.algorithm =
-        random.pick({Algorithm::automatic, Algorithm::automatic, Algorithm::automatic, Algorithm::direct,
+        random.pick({Algorithm::automatic, Algorithm::automatic, Algorithm::stream, Algorithm::direct,
                      Algorithm::winograd, Algorithm::winograd, Algorithm::fft, Algorithm::fft, Algorithm::reference});
     of.accumulate = random.chance(4);
     of.bias = random.chance(2);

@@ -179,7 +179,7 @@ private:
         Random random(seed_, static_cast<uint64_t>(number));
         Request request{
             draw_wide(random), random.pick(all_passes), random.pick(all_types),
-            random.pick({Algorithm::automatic, Algorithm::automatic, Algorithm::automatic, Algorithm::direct,
+            random.pick({Algorithm::automatic, Algorithm::automatic, Algorithm::stream, Algorithm::direct,
                          Algorithm::winograd, Algorithm::fft, Algorithm::fft, Algorithm::reference}),
             static_cast<int>(random.integer(0, 9))};
         select_isa(name(isas_[static_cast<size_t>(random.integer(0, static_cast<int64_t>(isas_.size()) - 1))]));

@@ -103,7 +103,7 @@ TEST_CASE_TEMPLATE("copy_rows", S, float, double, bfloat16, float16) {
     Random random(8);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
-        for (const int64_t step : {1, 2, 3, 5})
+        for (const int64_t step : {1, 2, 3, 4, 5})
             for (const int64_t rows : {0, 1, 2, 5})
                 for (int64_t count = 1; count <= 3 * lanes + 1; ++count)
                     for (const int64_t padding : {int64_t(0), int64_t(1), lanes - 1, lanes, lanes + 1})
@@ -123,7 +123,7 @@ TEST_CASE_TEMPLATE("readers convert every half, also one by one", S, bfloat16, f
     Array<S> source(count);
     for (int64_t i = 0; i < count; ++i) source[i] = {static_cast<uint16_t>(i)};
     for_each_isa<float>([&](const KernelTable<float>& table, Isa) {
-        for (const int64_t step : {1, 3}) {  // whole vectors, single elements
+        for (const int64_t step : {1, 3, 4, 5}) {  // whole vectors, some of one's elements, single ones
             const int64_t elems = (count + step - 1) / step;
             Array<float> copy(elems + table.lanes - 1, guards);
             readers_of<S>(table).copy_rows(source.data(), 0, step, 1, elems, copy.data(), elems, source.data() + count);

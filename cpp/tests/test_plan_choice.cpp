@@ -102,6 +102,27 @@ TEST_CASE("small groups are computed in vectors of channels, for each sample's w
     for (const Pass pass : all_passes) CHECK(strategy_of(plan_of(ConvProblem(g), pass)) != "channels");
 }
 
+TEST_CASE("few channels in channels last are vectors of half the length, where an instruction set has such") {
+    for (const Isa isa : available_isas()) {
+        const IsaScope scope(isa);
+        for (const int64_t batch : {1, 8})
+            for (const int64_t channels : {8, 64})
+                for (const Layout layout : both_layouts)
+                    for (const Pass pass : all_passes) {
+                        Geometry g = conv2d(batch, channels, channels, 56, 56, 1, 1, 0);
+                        g.layout = layout;
+                        const ConvProblem problem(g);
+                        const Setting setting(problem, pass, DType::float32, Algorithm::direct, isa, 2, false);
+                        const bool narrow = setting.narrow && channels == 8 && layout == Layout::channels_last &&
+                                            pass != Pass::weight_grad;
+                        INFO(std::string(name(isa)), ", ", std::string(name(pass)), ", ", channels);
+                        const Plan plan = plan_of(problem, pass);
+                        CHECK(plan.isa == isa);
+                        CHECK(plan.kernels == (narrow ? setting.narrow->isa : isa));
+                    }
+    }
+}
+
 TEST_CASE("a 1x1 layer is one row") {
     for (const Isa isa : available_isas()) {
         const IsaScope scope(isa);
@@ -147,8 +168,8 @@ TEST_CASE("random convolutions are computed by every strategy") {
                     const std::string of = strategy->name;
                     CAPTURE(of);
                     // Layers whose rows slide are too special; test_convolution.cpp makes them on purpose.  Samples of
-                    // one pixel are, too (test_strategies.cpp).
-                    const bool made_on_purpose = of == "sliding" || of == "dots";
+                    // one pixel are, too, and signals with long filters (test_strategies.cpp).
+                    const bool made_on_purpose = of == "sliding" || of == "dots" || of == "phases";
                     const bool of_products_alone = of == "flat" && pass == Pass::weight_grad;
                     if (!made_on_purpose && !of_products_alone) CHECK(count.of[of] >= 5);
                 }

@@ -237,7 +237,7 @@ TEST_CASE_TEMPLATE("copy_rows leaves out what lies between the rows' elements, e
     Random random(34);
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
-        for (const int64_t step : {1, 2, 3})
+        for (const int64_t step : {1, 2, 3, 4, 5})
             for (int64_t count = 1; count <= 2 * lanes + 3; ++count)
                 for (const int64_t padding : {int64_t(0), int64_t(1), lanes + 1})
                     for (const int64_t spare : {int64_t(0), int64_t(1), guards}) {
@@ -256,7 +256,7 @@ TEST_CASE_TEMPLATE("copy_bands", S, float, double, bfloat16, float16) {
     for_each_isa<T>([&](const KernelTable<T>& table, Isa) {
         const int64_t lanes = table.lanes;
         for (const int64_t band_count : {0, 1, 2, 5})
-            for (const int64_t step : {1, 2, 3})
+            for (const int64_t step : {1, 2, 3, 4, 5})
                 for (int64_t count = 1; count <= 2 * lanes + 3; ++count)
                     for (const int64_t padding : {int64_t(0), int64_t(1), int64_t(2), lanes + 1})
                         for (const int64_t spare : {int64_t(0), int64_t(1), guards})

@@ -20,6 +20,7 @@ std::vector<Geometry> geometries() {
         conv2d(1, 3, 5, 20, 20, 3, 1, 0),          conv1d(2, 7, 9, 300, 5, 1, 2),
     };
     layers.push_back(conv1d(2, 1, 1, 30'000, 512, 1, 0));
+    layers.push_back(conv1d(1, 1, 1, 2'000, 65, 1, 0));
     layers.push_back(conv2d(1, 16, 16, 60, 60, 31, 1, 15, 1, 16));
     layers.push_back(conv2d(3, 100, 70, 1, 1, 1, 1, 0));
     layers.push_back(conv2d(3, 8, 12, 16, 16, 3, 1, 1));

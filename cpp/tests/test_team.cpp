@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "convpp/error.hpp"
+#include "convpp/runtime.hpp"
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "support.hpp"
@@ -204,6 +205,24 @@ TEST_CASE("threads that cannot be created are done without") {
           }) == 0);
 }
 
+TEST_CASE("OpenMP's threads may be borrowed") {
+    borrow_openmp_threads(true);
+    CHECK(Team::borrows() == has_openmp());
+    for (const int threads : {1, 2, 3, 8})
+        for (const int64_t tasks : {0, 1, 3, 1000}) CHECK(each_once(tasks, threads));
+    std::atomic<int> done{0};
+    parallel_for(10, 3, [&](int64_t, int) { parallel_for(20, 3, [&](int64_t, int) { ++done; }); });
+    CHECK(done == 200);
+    std::vector<std::thread> callers;
+    std::atomic<int> right{0};
+    for (int i = 0; i < 4; ++i) callers.emplace_back([&] { right += each_once(500, 2); });
+    for (std::thread& caller : callers) caller.join();
+    CHECK(right == 4);
+    CHECK(in_child([] { return !Team::borrows() && each_once(1000, 3); }) == 0);  // OpenMP's are not there
+    borrow_openmp_threads(false);
+    CHECK(!Team::borrows());
+}
+
 // ---------------------------------------------------------------- interrupts
 
 namespace {
@@ -251,6 +270,17 @@ TEST_CASE("helpers give up in the middle of the tasks that they took at once") {
     }
     CHECK(done < 10 * std::chrono::duration_cast<milliseconds>(Clock::now() - start).count());
     CHECK(done < 700);
+}
+
+TEST_CASE("borrowed threads give up, too") {
+    borrow_openmp_threads(true);
+    {
+        const std::function<bool()> interrupted = [] { return true; };
+        const AskBetweenTasks asking(interrupted);
+        for (const int threads : {2, 3}) CHECK_THROWS_AS(work_for_long(threads), Interrupted);
+    }
+    CHECK(each_once(1000, 3));
+    borrow_openmp_threads(false);
 }
 
 TEST_CASE("a short call is not asked about, and neither is one of another thread") {

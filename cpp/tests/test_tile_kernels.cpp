@@ -116,9 +116,10 @@ void check_row_tiles(const KernelTable<T>& table, Isa isa, bool some, Random& ra
                     for (int64_t k = 0; k < depth; ++k)
                         for (int64_t r = 0; r < rows; ++r)
                             if (!takes_part(k, r)) a[k * panel_rows + r] = std::numeric_limits<T>::quiet_NaN();
-                    table.row_tile[rows - 1][count - 1]({depth, runs_of}, a.data(), b.data(), offsets.data(),
-                                                        some ? active.data() : nullptr, vectors.data(), c.data(), ldc,
-                                                        onto, onto == Onto::row_bias ? bias.data() : nullptr);
+                    table.row_tile[rows - 1][count - 1]({depth, runs_of}, a.data(), panel_rows, b.data(),
+                                                        offsets.data(), some ? active.data() : nullptr, vectors.data(),
+                                                        c.data(), ldc, onto,
+                                                        onto == Onto::row_bias ? bias.data() : nullptr);
                     CAPTURE(rows);
                     CAPTURE(count);
                     CAPTURE(depth);

@@ -1,8 +1,8 @@
 """convpp: convolutions and their gradients for NumPy arrays.
 
-Start with ``conv``, ``conv_input_grad``, ``conv_weight_grad`` and ``conv_backward`` (functional.py, backward.py), their
-transposed namesakes (transposed.py), the layers (nn/), ``convpp.testing`` for the readable reference, and
-``convpp.conventions`` for weights and arguments of other libraries.  How a call is made: ``_call/``.
+Start with ``conv`` (forward.py), ``conv_input_grad`` and ``conv_weight_grad`` (functional.py), ``conv_backward``
+(backward.py), their transposed namesakes (transposed.py), the layers (nn/), ``convpp.testing`` for the readable
+reference, and ``convpp.conventions`` for weights and arguments of other libraries.  How a call is made: ``_call/``.
 """
 
 from types import ModuleType
@@ -14,11 +14,14 @@ from convpp.backward import conv_backward, conv_transpose_backward
 from convpp.derivatives import conv_double_backward, conv_jvp, conv_transpose_double_backward, conv_transpose_jvp
 from convpp.errors import DTypeError, ShapeError
 from convpp.explain import Explanation, explain
-from convpp.functional import adjoint_kernel, conv, conv_bias_grad, conv_input_grad, conv_weight_grad
+from convpp.forward import conv
+from convpp.functional import adjoint_kernel, conv_bias_grad, conv_input_grad, conv_weight_grad
 from convpp.nn.layers import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from convpp.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import convolve, correlate
 from convpp.plain.kernels import box, gaussian, laplace, sobel
+from convpp.pooling import avg_pool, avg_pool_input_grad, max_pool, max_pool_input_grad, pool_output_shape
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     algorithm,
@@ -38,6 +41,9 @@ from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_tr
 __version__ = _core.version
 
 __all__ = [
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -46,12 +52,17 @@ __all__ = [
     "ConvTranspose3d",
     "DTypeError",
     "Explanation",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
     "PreparedWeights",
     "ShapeError",
     "activate",
     "activation_grad",
     "adjoint_kernel",
     "algorithm",
+    "avg_pool",
+    "avg_pool_input_grad",
     "box",
     "conv",
     "conv_backward",
@@ -78,6 +89,9 @@ __all__ = [
     "get_include",
     "get_num_threads",
     "laplace",
+    "max_pool",
+    "max_pool_input_grad",
+    "pool_output_shape",
     "prepare_weights",
     "runtime_info",
     "set_algorithm",
@@ -90,16 +104,20 @@ __all__ = [
 
 _threadpoolctl.register_when_imported()
 
-#: Modules that are part of the public API, imported when they are first asked for.  (``operators`` needs SciPy, ``jax``
-#: needs JAX: a star import must not ask for them.)
-_MODULES = ("conventions", "jax", "operators", "testing")
+#: Modules that are part of the public API, imported when they are first asked for.  (Most need a package of their own:
+#: a star import must not ask for them.)
+_MODULES = ("autograd", "conventions", "jax", "onnx", "operators", "pytensor", "testing", "torch")
 __all__ += ["conventions", "testing"]
 
 if TYPE_CHECKING:  # who checks types sees what dir lists, and no more
+    from convpp import autograd as autograd
     from convpp import conventions as conventions
     from convpp import jax as jax
+    from convpp import onnx as onnx
     from convpp import operators as operators
+    from convpp import pytensor as pytensor
     from convpp import testing as testing
+    from convpp import torch as torch
 else:
 
     def __getattr__(name: str) -> ModuleType:

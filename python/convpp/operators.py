@@ -23,7 +23,8 @@ except ImportError as error:
 from convpp._call.arguments import ALGORITHMS, Shape, as_int, check_shape, choice, entries, flag, shape, shown
 from convpp._call.validation import FLOAT32, FLOAT64, Array, as_float
 from convpp.errors import DTypeError
-from convpp.functional import conv, conv_input_grad
+from convpp.forward import conv
+from convpp.functional import conv_input_grad
 from convpp.plain.arguments import Boundary, Method, Mode, PerAxis, is_number
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import Axes, convolve, correlate
@@ -168,7 +169,8 @@ class Convolution(_Operator):
 
     def _forward(self, stack: Array) -> Array:
         function = convolve if self._flip else correlate
-        return function(stack, self._kernel, axes=self._axes, **self._arguments)
+        y: Array = function(stack, self._kernel, axes=self._axes, **self._arguments)
+        return y
 
     def _backward(self, stack: Array) -> Array:
         a = np.zeros((len(stack), *self.input_shape), stack.dtype)  # nobody reads it

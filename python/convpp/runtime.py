@@ -123,7 +123,7 @@ def set_algorithm(name: str) -> None:
 
     Parameters
     ----------
-    name : "auto", "direct", "winograd", "fft" or "reference"
+    name : "auto", "direct", "winograd", "fft", "reference" or "stream"
         "direct" has the least error, "auto" (the fastest) is what convpp starts with.
 
     Raises
@@ -147,7 +147,7 @@ def algorithm(name: str) -> Iterator[None]:
 
     Parameters
     ----------
-    name : "auto", "direct", "winograd", "fft" or "reference"
+    name : "auto", "direct", "winograd", "fft", "reference" or "stream"
 
     Raises
     ------

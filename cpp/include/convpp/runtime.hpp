@@ -24,6 +24,10 @@ void allow_bf16_pairs(bool allowed);
 
 int num_threads();           // threads a call may use
 void set_num_threads(int n);  // n >= 1
+// Whether calls from now on use the OpenMP threads of the thread that calls, and not helpers of the library's own: for
+// programs whose other parts keep such threads busy (PyTorch).  Children that such a process forks use helpers again.
+// It does nothing where the library was compiled without OpenMP.
+void borrow_openmp_threads(bool borrowed);
 bool has_openmp() noexcept;
 const char* version() noexcept;
 std::string compiler();

@@ -61,7 +61,7 @@ void check_type(DType planned) {
 }  // namespace
 
 const char* name(Algorithm algorithm) noexcept {
-    return name_in({"auto", "direct", "winograd", "fft", "reference"}, algorithm);
+    return name_in({"auto", "direct", "winograd", "fft", "reference", "stream"}, algorithm);
 }
 
 Convolution::Convolution(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm)

@@ -82,8 +82,8 @@ using PrefetchingTileFn = void (*)(Depth depth, const T* const* rows, const int6
                                    int64_t column, Onto onto, const T* bias, Prefetch& prefetch);
 
 // A tile that reads its columns where they lie: vector v of step k is at b + offsets[k] + vectors[v].source, and its
-// results go to c + row*ldc + vectors[v].result.  A is a row panel of tile shape 0.  Bit r of active[k] says whether
-// row r takes part in step k; without `active`, all do.
+// results go to c + row*ldc + vectors[v].result.  Element k of row r of A is at a + k*a_step + r: of a row panel of tile
+// shape 0 the step is PR.  Bit r of active[k] says whether row r takes part in step k; without `active`, all do.
 struct VectorAt {
     int64_t source, result;
 };
@@ -129,8 +129,9 @@ struct RowPair {
 };
 
 template <class T>
-using RowTileFn = void (*)(Depth depth, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
-                           const VectorAt* vectors, T* c, int64_t ldc, Onto onto, const T* bias);
+using RowTileFn = void (*)(Depth depth, const T* a, int64_t a_step, const T* b, const int64_t* offsets,
+                           const unsigned char* active, const VectorAt* vectors, T* c, int64_t ldc, Onto onto,
+                           const T* bias);
 
 // Rows that slide: kernels of so many lines and columns; weight gradients of three columns.
 inline constexpr int most_slide_lines = 9, most_slide_columns = 15, slide_strides = 2, slide_widths = 3;
@@ -178,11 +179,11 @@ struct WinogradKernels {
     TransformFn<T> results_adjoint, weights_adjoint;  // A dy A^T, G^T s G
 };
 
-inline constexpr int max_tile_rows = 14;
+inline constexpr int max_tile_rows = 16;
 inline constexpr int max_row_tile_rows = 8;
 inline constexpr int max_row_tile_vectors = 8;
 inline constexpr int max_tile_vectors = 4;
-inline constexpr int tile_shapes = 3;
+inline constexpr int tile_shapes = 4;
 inline constexpr int channel_groups = 4;  // of 1, 2, 4, 8 channels
 inline constexpr int most_channel_pixels = 8;  // of a tile
 

@@ -42,6 +42,7 @@ KernelTable<T> make_table() {
     fill_tiles<T, wide_rows, wide_vectors>(table.tiles[0]);
     fill_tiles<T, tall_rows, tall_vectors>(table.tiles[1]);
     fill_tiles<T, third_rows, third_vectors>(table.tiles[2]);
+    fill_tiles<T, single_rows, 1>(table.tiles[3]);
     fill_row_tiles<T, wide_rows, accumulators>(table);
     fill_slides<T, accumulators * 2 / 3>(table.slide);
     table.store_rows = &store_rows<T>;

@@ -145,6 +145,17 @@ std::atomic<bool> bf16_pairs_allowed{true};
 
 void allow_bf16_pairs(bool allowed) { bf16_pairs_allowed.store(allowed, std::memory_order_relaxed); }
 
+std::optional<NarrowVectors> narrow_vectors(Isa isa) {
+#if CONVPP_HAVE_AVX2 && CONVPP_HAVE_AVX512
+    // Zen 4 carries out an instruction of 64 bytes as two of 32.
+    static const double cost = __builtin_cpu_is("amdfam19h") ? 0.5 : 1.0;
+    if (isa == Isa::avx512) return NarrowVectors{Isa::avx2, cost};
+#else
+    static_cast<void>(isa);
+#endif
+    return std::nullopt;
+}
+
 KernelShapes kernel_shapes(Isa isa, DType dtype) {
     if (dtype == DType::float64) return shapes_of(tables(isa).float64);
     KernelShapes shapes = shapes_of(tables(isa).float32);

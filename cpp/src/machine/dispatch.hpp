@@ -3,6 +3,8 @@
 // In:  an Isa.   Out: its table of kernels, or just their tile shapes (all that a plan needs to know).
 #pragma once
 
+#include <optional>
+
 #include "convpp/runtime.hpp"
 #include "kernels/contract.hpp"
 
@@ -20,6 +22,13 @@ struct KernelShapes {
 };
 
 KernelShapes kernel_shapes(Isa isa, DType dtype);
+
+// The vectors of an instruction set that are half as long as another one's, and round alike.
+struct NarrowVectors {
+    Isa isa;
+    double cost;  // of a vector's operation beside that of a long one
+};
+std::optional<NarrowVectors> narrow_vectors(Isa isa);
 
 template <class T>
 const kernels::KernelTable<T>& kernel_table(Isa isa);

@@ -161,6 +161,7 @@ private:
 };
 
 void Team::run(const Job& job, int threads) {
+    if (borrows()) return run_borrowed(job, std::min(threads, most_threads()));
     Team& team = get();
     if (threads > team.asked_for_.load(std::memory_order_relaxed) + 1) team.make_helpers(threads - 1);
     Call call(team, job, threads);

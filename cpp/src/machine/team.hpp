@@ -9,7 +9,8 @@
 // region that never ends (where the compiler has OpenMP; else of the C++ library), and sleep soon when idle.
 //
 // In:  a job: a number of independent tasks.   Out: each task done once.
-// Next: event.hpp; team.cpp (work), team_helpers.cpp (how helpers are made); parallel.hpp (how all this is used).
+// Next: event.hpp; team.cpp (work), team_helpers.cpp (how helpers are made), team_borrowed.cpp (how to do without);
+// parallel.hpp (how all this is used).
 #pragma once
 
 #include <array>
@@ -44,6 +45,7 @@ public:
 
     static int helpers();  // how many there are now
     static uint64_t forks();  // how often this process was forked, its parents' forks included
+    static bool borrows();  // whether the caller's OpenMP threads do its jobs, in place of helpers
 
 private:
     // A job and who is at it.  Slots are never freed, so that a helper that comes too late looks at a slot still.
@@ -56,6 +58,7 @@ private:
         std::atomic<bool> waited_for{false};
     };
     class Call;
+    static void run_borrowed(const Job& job, int threads);
 
     Team() = default;
     static Team& get();

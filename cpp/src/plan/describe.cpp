@@ -35,6 +35,7 @@ std::string describe_direct(const Plan& plan, int64_t products) {
             : products == 1 ? " as one product; "
                             : " as " + text(products) + " products; ") +
            plan.how->in_words + (plan.order == SumOrder::pairs ? ", two channels at once" : "") +
+           (plan.kernels != plan.isa ? std::string(" by ") + name(plan.kernels) : "") +
            (m.in_place ? ", read in place" : "");
 }
 

@@ -32,7 +32,7 @@ MapCut cut_of(const Plan& plan, int64_t samples) { return best_cut(plan.maps.fro
 
 // Whether a plan has a single map, which may be cut.  (Slabs of a halo are small, and may be hundreds.)
 bool may_be_cut(const Plan& plan, const Setting& setting) {
-    return !setting.only_read && plan.maps.size() == 1 && plan.gaps == Gaps::none &&
+    return !setting.only_read && !setting.any_extent && plan.maps.size() == 1 && plan.gaps == Gaps::none &&
            plan.algorithm != Algorithm::reference && plan.reads_padding && plan.batch() > 0;
 }
 

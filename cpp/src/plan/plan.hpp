@@ -140,7 +140,9 @@ struct Plan {
     Pass pass;
     DType dtype;
     Isa isa;
+    Isa kernels;  // whose it takes: the isa's, or those of one with narrower vectors
     Algorithm algorithm;  // that was asked for, or chosen
+    bool any_extent;  // as in Setting
 
     SourceElements source;
     TensorStrides result;  // weight_grad: of dy

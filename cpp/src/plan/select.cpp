@@ -4,7 +4,7 @@
 //   the order of the sum, which decides bits         pairs_are_faster, choose_transformed: y and dx by one sample
 //   the strategy, among those of that order          choose: rules first, then the least estimate
 //   blocks, tasks, buffers                           the strategy's plan()
-//   memory, and the plans that a call may need later complete, make_plan
+//   memory, and the plans that a call may need later complete; make_plan.cpp
 //
 // plan.hpp says what comes in and goes out.
 #include <algorithm>
@@ -37,6 +37,7 @@ void read_pairs(Plan& plan) {
 
 // Whether a strategy serves whose sums are of lanes: it says so of any batch and layout, or of none.
 bool sums_lanes(const Plan& plan, const Setting& setting) {
+    if (plan.any_extent) return false;
     const auto serves = [&](const Strategy* strategy) {
         return (strategy->orders & order_bit(SumOrder::lanes)) != 0 && strategy->algorithm == plan.algorithm &&
                strategy->fit(plan, setting).serves();
@@ -70,12 +71,18 @@ Choice choose(const Plan& draft, const Setting& setting) {
 }
 
 // One sample in channels first, or last: what a choice may depend on where bits must depend on neither batch nor
-// layout.
+// layout.  Where they must not depend on extents either, a sample of so many pixels.
 Setting one_sample(const Setting& setting, Layout layout) {
     Setting sample = setting;
     Geometry g = setting.problem.geometry();
     g.layout = layout;
     g.batch = 1;
+    if (setting.any_extent)
+        for (size_t a = 3 - static_cast<size_t>(g.rank); a < 3; ++a) {
+            constexpr int64_t pixels = 64;
+            g.pad_lo[a] = g.pad_hi[a] = 0;
+            g.input[a] = g.dilation[a] * (g.kernel[a] - 1) + g.stride[a] * (pixels - 1) + 1;
+        }
     sample.problem = ConvProblem(g);
     sample.within.reset();
     if (setting.pass == Pass::input_grad && layout == Layout::channels_first) {
@@ -169,6 +176,47 @@ void measure_memory(Plan& plan) {
 
 void complete_direct(Plan& plan, const Setting& setting) { complete(plan, setting, choose(plan, setting)); }
 
+namespace {
+
+// The setting with the narrow vectors' kernels.
+Setting with_narrow_vectors(const Setting& setting) {
+    Setting narrow = setting;
+    narrow.kernels = kernel_shapes(setting.narrow->isa, setting.dtype);
+    return narrow;
+}
+
+// Vectors of half the length leave fewer lanes empty where they run along few channels (36 on vectors of 16: 4 lanes of
+// 40, not 12 of 48).  They round alike, and the order of a sum of y or dx knows nothing of them.  (Of dw, it does.  In
+// channels_first, what transposes gain and lose makes up for it.)
+bool may_be_narrow(const Plan& plan, const Setting& setting) {
+    if (!setting.narrow || setting.some_classes || plan.pass == Pass::weight_grad || !plan.channels_last() ||
+        plan.order != SumOrder::sequential)
+        return false;
+    const auto filled_up = [&](const KernelShapes& kernels) {
+        return round_up(plan.tasks.channels, kernels.shape[0].lanes);
+    };
+    return filled_up(with_narrow_vectors(setting).kernels) < filled_up(setting.kernels);
+}
+
+// The best strategy, by narrow vectors along the channels where those promise to be better.
+void complete_in_either_width(Plan& plan, const Setting& setting) {
+    constexpr double least_gain = 1.15;
+    const Choice wide = choose(plan, setting);
+    if (may_be_narrow(plan, setting) && !wide.fit.by_rule) {
+        const Setting narrow = with_narrow_vectors(setting);
+        const Choice choice = choose(plan, narrow);
+        const Estimate& estimate = choice.fit.estimate;
+        if (!choice.fit.by_rule && !estimate.tile.pixels_are_columns &&
+            estimate.cost * setting.narrow->cost * least_gain < wide.fit.estimate.cost) {
+            plan.kernels = setting.narrow->isa;
+            return complete(plan, narrow, choice);
+        }
+    }
+    complete(plan, setting, wide);
+}
+
+}  // namespace
+
 Plan plan_pass(const Setting& setting) {
     Plan plan(setting);
     plan.cut_share = share_with_less_padding(plan, setting);
@@ -192,64 +240,18 @@ Plan plan_pass(const Setting& setting) {
     order_sums(plan, setting, pairs);
     if (plan_pieces(plan, setting)) return plan;
     cut_maps(plan, setting);
-    complete_direct(plan, setting);
+    complete_in_either_width(plan, setting);
     return plan;
 }
 
 namespace {
 
-// Whether an input gradient has more residue classes than are planned one by one.
-bool has_many_classes(const Setting& setting) {
-    return setting.pass == Pass::input_grad && class_count(setting.problem) > most_planned_classes;
-}
-
-// So many residue classes that they are planned in parts, kind by kind.
-Plan plan_parts(const Setting& setting, std::shared_ptr<ClassParts> parts) {
-    Setting of_part = setting;
-    of_part.parallel = false;  // threads take whole parts
-    of_part.some_classes = true;  // gaps are filled before all parts
-    for (const Span& depth : parts->kinds[0])
-        for (const Span& height : parts->kinds[1])
-            for (const Span& width : parts->kinds[2]) {
-                of_part.classes = {depth, height, width};
-                parts->plans.push_back(plan_pass(of_part));
-            }
-    of_part.classes = {};
-    Plan plan(of_part);
-    plan.gaps = Gaps::filled_before;
-    plan.how = &parts_strategy();
-    plan.algorithm = Algorithm::direct;
-    for (const Plan& of_kind : parts->plans) plan.reads_padding |= of_kind.reads_padding;
-    plan.tasks.count = parts->count();
-    plan.tasks.parallel = setting.parallel;
-    plan.parts = std::move(parts);
-    measure_memory(plan);
-    return plan;
-}
-
-// The plan of a setting, in parts if need be.
-Plan plan_whole(Setting setting) {
-    if (!has_many_classes(setting)) return plan_pass(setting);
-    const bool computes = setting.problem.flops() != 0 && setting.problem.x_elems() != 0;
-    if (computes && setting.algorithm != Algorithm::reference) {
-        std::shared_ptr<ClassParts> parts = cut_classes(setting.problem);
-        const int64_t classes = class_count(setting.problem);
-        if (parts != nullptr && parts->count() > 0) return plan_parts(setting, std::move(parts));
-        if (parts == nullptr && classes <= most_unlike_classes) return plan_pass(setting);
-        if (parts == nullptr)
-            throw ShapeError("the stride is too large for this dilation: the input gradient has " +
-                             std::to_string(classes) + " residue classes, which are not alike, expected at most " +
-                             std::to_string(most_unlike_classes));
-    }
-    setting.classes = {};  // nobody reads the maps
-    return plan_pass(setting);
-}
-
 // Why a strategy of another direct order is not asked.
 std::string why_not(const Strategy& strategy, const Plan& direct, const Setting& setting) {
     if (direct.order == SumOrder::pairs) return "channels are multiplied in pairs, which it cannot";
     if (direct.order == SumOrder::lanes) return "sums are of lanes, which it has not";
-    return strategy.fit(direct, setting).refusal;
+    const std::string refusal = strategy.fit(direct, setting).refusal;
+    return refusal.empty() ? "its order of the sum is not that of one sample" : refusal;  // of a part of a cut map
 }
 
 Candidate candidate_of(const Strategy& strategy, const Plan& draft, Setting setting, const Strategy* chosen) {
@@ -271,6 +273,7 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
     Setting setting(plan.pass == Pass::input_grad ? with_zeros_around(problem) : problem, plan.pass, plan.dtype,
                     Algorithm::automatic, plan.isa, threads, false);
     setting.problem = plan.problem;
+    setting.any_extent = plan.any_extent;
     if (plan.pass == Pass::input_grad) setting.classes = all_classes(plan.problem);
     Plan draft(setting);
     draft.cut_share = share_with_less_padding(draft, setting);
@@ -284,6 +287,9 @@ std::vector<Candidate> candidates(const Plan& plan, const ConvProblem& problem, 
             all.push_back(candidate_of(*strategy, beaten, setting, plan.how));
         } else if ((strategy->orders & order_bit(direct.order)) == 0 && strategy->algorithm == Algorithm::direct) {
             all.push_back({strategy->name, 0.0, why_not(*strategy, direct, setting), false, false});
+        } else if (strategy == plan.how && plan.kernels != plan.isa) {
+            all.push_back(candidate_of(*strategy, direct, with_narrow_vectors(setting), plan.how));
+            all.back().cost *= setting.narrow->cost;
         } else {
             all.push_back(candidate_of(*strategy, direct, setting, plan.how));
         }
@@ -296,7 +302,9 @@ Plan::Plan(const Setting& setting)
       pass(setting.pass),
       dtype(setting.dtype),
       isa(setting.isa),
+      kernels(setting.isa),
       algorithm(setting.algorithm == Algorithm::automatic ? Algorithm::direct : setting.algorithm),
+      any_extent(setting.any_extent),
       samples{setting.samples, setting.shares_samples} {
     const Geometry& g = problem.geometry();
     const bool to_input = pass == Pass::input_grad;
@@ -335,44 +343,8 @@ PatchBlocks blocks_of(const Plan& plan, const IndexMap& map) {
     const bool sums = plan.pass == Pass::weight_grad, small = !sums && plan.source.channels <= small_group;
     const int64_t least_channels = small ? small_group : sums && plan.channels_last() ? two_lines : 1;
     // Residue classes are summed alike, each by itself or several together.
-    return make_patch_blocks(plan.source.channels, map, {plan.most_taps, least_channels, !sums, plan.one_tap_box});
-}
-
-namespace {
-
-Plan plan_all(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
-              bool only_read) {
-    if (pass != Pass::input_grad || algorithm == Algorithm::reference)
-        return plan_whole(Setting(problem, pass, dtype, algorithm, isa, threads, only_read));
-    // The gradient of an x with zeros around it, and what is read outside x.
-    Plan plan = plan_whole(Setting(with_zeros_around(problem), pass, dtype, algorithm, isa, threads, only_read));
-    if (!only_read) plan.halo = plan_halo(planned_part(problem), dtype, isa, threads);
-    return plan;
-}
-
-// Samples whose sums may be computed apart at once; 0: all.
-int64_t samples_apart(const Plan& plan) {
-    constexpr int64_t most_bytes = int64_t(4) << 20;  // but one sample at least
-    if (plan.pass == Pass::weight_grad || plan.batch() < 2 || plan.algorithm == Algorithm::reference) return 0;
-    if (plan.again == nullptr && plan.halo == nullptr && !plan.reads_padding) return 0;
-    const int64_t elems = result_elems(plan.problem, plan.pass) / plan.batch();
-    const int64_t samples = most_bytes / (plan.dtype == DType::float64 ? 8 : 4) / std::max<int64_t>(elems, 1);
-    return samples >= plan.batch() ? 0 : std::max<int64_t>(samples, 1);
-}
-
-}  // namespace
-
-Plan make_plan(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algorithm, Isa isa, int threads,
-               bool only_read) {
-    Plan plan = plan_all(problem, pass, dtype, algorithm, isa, threads, only_read);
-    const int64_t samples = only_read ? 0 : samples_apart(plan);
-    if (samples > 0) {
-        Geometry some = problem.geometry();
-        some.batch = samples;
-        plan.part = std::make_shared<const Plan>(
-            plan_all(ConvProblem(some), pass, dtype, plan.algorithm, isa, threads, only_read));
-    }
-    return plan;
+    return make_patch_blocks(plan.source.channels, map,
+                             {plan.most_taps, least_channels, !sums, plan.one_tap_box, plan.any_extent});
 }
 
 }  // namespace convpp

@@ -14,7 +14,8 @@ namespace {
 // What is carried out in place of a problem: with the same arrays, the same terms, but fewer that read padding.  (The
 // definition, and a transform that is asked for, stay what they are.)
 ConvProblem carried_out(const ConvProblem& problem, Pass pass, Algorithm algorithm) {
-    const bool any = algorithm == Algorithm::automatic || algorithm == Algorithm::direct;
+    const bool any =
+        algorithm == Algorithm::automatic || algorithm == Algorithm::direct || algorithm == Algorithm::stream;
     if (pass != Pass::input_grad || !any || problem.flops() == 0 || problem.x_elems() == 0) return problem;
     return with_joined_pixels(with_taps_apart(problem));
 }
@@ -40,9 +41,11 @@ Setting::Setting(const ConvProblem& whole, Pass for_pass, DType for_dtype, Algor
       samples(whole.geometry().per_sample ? whole.geometry().batch : 1),
       pass(for_pass),
       dtype(for_dtype),
-      algorithm(by),
+      algorithm(by == Algorithm::stream ? Algorithm::direct : by),
+      any_extent(by == Algorithm::stream && for_pass == Pass::forward),
       isa(on),
       kernels(kernel_shapes(on, for_dtype)),
+      narrow(narrow_vectors(on)),
       bias_elems(result_elems(problem, for_pass) == 0
                      ? 1
                      : result_channels(problem.geometry(), for_pass) / result_channels(whole.geometry(), for_pass)),

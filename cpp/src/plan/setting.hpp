@@ -35,8 +35,10 @@ struct Setting {
     Pass pass;
     DType dtype;
     Algorithm algorithm;
+    bool any_extent;  // forward: the order of the sums must not depend on extents of x (Algorithm::stream)
     Isa isa;
     KernelShapes kernels;
+    std::optional<NarrowVectors> narrow;  // that could take the place of the isa's
     int64_t bias_elems;   // result channels of the problem that have the same bias: pixels, where they are joined
     int64_t elem_bytes;   // of what is computed with
     int64_t cache_bytes;  // of L2, that blocks are made for

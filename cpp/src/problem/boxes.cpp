@@ -14,7 +14,7 @@ namespace {
 // staged part of the source is mostly gaps: then each tap of that axis, and of those outside it, is staged on its own.
 // The blocks of taps are part of the order of the sum: they come from the map alone, not from anything that N touches
 // (how pixels are cut, whether they are staged).
-int64_t taps_limit(const IndexMap& map) {
+int64_t taps_limit(const IndexMap& map, bool any_extent) {
     constexpr std::array<int64_t, 3> pixels_of_chunk{4, 16, 400};  // along depth, height, width; a rough figure will do
     constexpr int64_t most_gaps = 4;  // staged elements for each that is read
     int64_t inner = 1;
@@ -22,8 +22,8 @@ int64_t taps_limit(const IndexMap& map) {
         const Taps& taps = map.axis[a].taps;
         const Span shifts = taps.shifts(0, taps.size());
         const int64_t others = taps.size() - 1;
-        if (shifts.hi - shifts.lo > most_gaps * others * std::min(map.axis[a].count, pixels_of_chunk[a]))
-            return std::min(inner, patch_limit);
+        const int64_t pixels = any_extent ? pixels_of_chunk[a] : std::min(map.axis[a].count, pixels_of_chunk[a]);
+        if (shifts.hi - shifts.lo > most_gaps * others * pixels) return std::min(inner, patch_limit);
         inner *= taps.size();
     }
     return patch_limit;
@@ -57,7 +57,7 @@ PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, const Patch
     PatchBlocks blocks;
     blocks.channels = channels;
     const int64_t row = taps_of(2), least_channels = std::min(channels, rules.least_channels);
-    int64_t of_box = std::min(taps_limit(map), patch_limit / least_channels);
+    int64_t of_box = std::min(taps_limit(map, rules.any_extent), patch_limit / least_channels);
     if (rules.summed_in_blocks) {
         // Runs are some channels, or some rows of one channel's taps, or a part of a row, if it is longer.
         if (row > whole_taps) of_box = std::min(of_box, row);

@@ -111,6 +111,7 @@ struct PatchRules {
     int64_t least_channels = 1;  // of a block, if there are so many; for fewer taps
     bool summed_in_blocks = true;  // forward, input_grad
     bool one_tap_box = false;  // whatever lies between the taps
+    bool any_extent = false;  // however many pixels there are
 };
 PatchBlocks make_patch_blocks(int64_t channels, const IndexMap& map, const PatchRules& rules);
 

@@ -134,7 +134,7 @@ void repair_dots(const Plan& plan, const IndexMap& map, const Operands<T>& opera
         DotProducts<T>{plan,
                        map,
                        border,
-                       kernel_table<T>(plan.isa),
+                       kernel_table<T>(plan.kernels),
                        operands,
                        bounds,
                        buffers[static_cast<size_t>(thread)],

@@ -184,9 +184,8 @@ void repair_dot_sums(const Plan& plan, const Border& border, const Operands<T>& 
         const int64_t count = find_filters(spoiled, group * filters, (group + 1) * filters, task / pieces % blocks,
                                            RepairDots<T>::most_filters, own.dots.filters);
         if (count == 0) return;
-        DotSums<T>{plan,     border,  kernel_table<T>(plan.isa),
-                   operands, spoiled, own,
-                   group,    count,   {lo, std::min(lo + at_once, columns)}}
+        DotSums<T>{plan,  border, kernel_table<T>(plan.kernels),        operands, spoiled, own,
+                   group, count,  {lo, std::min(lo + at_once, columns)}}
             .run();
     });
 }

@@ -96,7 +96,7 @@ private:
 template <class T>
 void repair_lanes(const Plan& plan, const IndexMap& map, const Operands<T>& operands, int64_t batch, int threads,
                   const TapBounds* bounds, const ThreadBuffers<ProductRepair<T>>& buffers) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     const Border border(map);
     const RepairShape shape(plan);
     const int64_t all = shape.groups * shape.result_channels, blocks = ceil_div(all, kernel.lanes);

@@ -117,7 +117,7 @@ private:
 template <class T>
 void repair_lane_sums(const Plan& plan, const Border& border, const Operands<T>& operands, int threads,
                       const SpoiledFilter* spoiled, const ThreadBuffers<SumRepair<T>>& buffers) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     const int64_t filters = plan.problem.geometry().out_channels, blocks = ceil_div(filters, kernel.lanes);
     const int64_t heights = border.axis[1].taps(), parts = std::min(heights, repair_parts(blocks, threads));
     parallel_for(blocks * parts, threads, [&](int64_t task, int thread) {

@@ -65,7 +65,7 @@ ThreadBuffers<Buffers> repair_buffers(Carver& carver, const Plan& plan, const ke
 
 template <class T>
 int64_t measure_repair(const Plan& plan, int threads) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     constexpr const char* what = "the workspace";
     const int64_t of_thread =
         plan.pass == Pass::weight_grad
@@ -78,7 +78,7 @@ template <class T>
 void repair_products(const Plan& plan, const Operands<T>& operands, int64_t batch, int threads, std::byte* workspace) {
     Carver carver(workspace);
     const RepairMemory<T> memory(carver, plan);
-    const auto buffers = repair_buffers<ProductRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
+    const auto buffers = repair_buffers<ProductRepair<T>>(carver, plan, kernel_table<T>(plan.kernels), threads);
     for (const MapPlan& m : plan.maps) {
         if (!m.map.reads_padding()) continue;
         find_bounds(plan, m.map, operands.w, threads, memory.bounds, buffers);
@@ -116,7 +116,7 @@ bool sums_need_repair(const Plan& plan, const Stored<T>& dy, const T* dw) {
 template <class T>
 void repair_sums(const Plan& plan, const Operands<T>& operands, int threads, Carver& carver, const Border& border,
                  const SpoiledFilter* spoiled) {
-    const auto buffers = repair_buffers<SumRepair<T>>(carver, plan, kernel_table<T>(plan.isa), threads);
+    const auto buffers = repair_buffers<SumRepair<T>>(carver, plan, kernel_table<T>(plan.kernels), threads);
     if (buffers[0].lane.group > 0) repair_lane_sums(plan, border, operands, threads, spoiled, buffers);
     else if (buffers[0].dots.used) repair_dot_sums(plan, border, operands, threads, spoiled, buffers);
     else repair_sum_panels(plan, border, operands, threads, spoiled, buffers);
@@ -150,7 +150,7 @@ bool repairs_all_sums(const Plan& plan, const Operands<T>& operands, int threads
     // A repair takes as long for a panel of filters as the plan.
     const Geometry& g = plan.problem.geometry();
     const int64_t filters = g.out_channels, taps = border.taps();
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     const int64_t width = kernel.tiles[repair_shape].vectors * kernel.lanes;
     const int64_t panels = g.groups * ceil_div(filters / g.groups, width);
     int64_t bad = 0, again = 0;

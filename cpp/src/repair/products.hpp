@@ -90,7 +90,7 @@ template <class T>
 void fill_panel(const Plan& plan, const IndexMap& map, const Border& border, const Stored<T>& w,
                 const ProductRepair<T>& own, int64_t count) {
     const RepairShape shape(plan);
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     const kernels::Readers<T>& read = reading(kernel, w);
     const Span stored = stored_taps(plan, map);
     const bool far_apart = are_far_apart(stored, map);
@@ -298,7 +298,7 @@ private:
 template <class T>
 void repair_panels(const Plan& plan, const IndexMap& map, const Operands<T>& operands, int64_t batch, int threads,
                    const TapBounds* bounds, const ThreadBuffers<ProductRepair<T>>& buffers) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     const RepairShape shape(plan);
     const Border border(map);
     const int64_t each = shape.result_channels, width = buffers[0].width, panels = ceil_div(each, width);

@@ -287,7 +287,7 @@ void repair_sum_panels(const Plan& plan, const Border& border, const Operands<T>
         const int64_t tap = task / channel_blocks % tap_blocks * own.tap_block;
         SumBlock<T>{plan,
                     border,
-                    kernel_table<T>(plan.isa),
+                    kernel_table<T>(plan.kernels),
                     operands,
                     spoiled,
                     own,

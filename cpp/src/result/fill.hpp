@@ -16,7 +16,7 @@ namespace convpp {
 template <class T>
 void apply_epilogue_to_all(const Plan& plan, const T* sums, int64_t size, const Epilogue<T>& epilogue,
                            const Results<T>& result, int threads) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     parallel_parts(size, size, threads, [&](int64_t lo, int64_t count) {
         apply_epilogue(kernel, epilogue.from(lo), {sums + lo, count, 1, count}, result + lo, count);
     });
@@ -31,7 +31,7 @@ void fill_results(const Plan& plan, const Operands<T>& operands, int threads) {
         std::fill_n(operands.result.plain(), plan.problem.w_elems(), T(0));
         return;
     }
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     const bool last = plan.channels_last();
     const int64_t channels = result_channels(g, plan.pass), elems = result_elems(plan.problem, plan.pass);
     constexpr int64_t piece = 256;  // in L1

@@ -131,6 +131,24 @@ struct RowSums {
 // Whether a panel of patches is copied straight from the pixels, all channels of each.
 inline bool copies_patches(const Plan& plan) { return plan.maps[0].in_place && plan.source.strides.axis[2] != 1; }
 
+// Whether dy is the panel that it would be packed into: in channels_last, where its channels fill one.  (The pixels of a
+// box follow each other in dy.)
+inline bool dy_is_panel(const Plan& plan, int64_t width) {
+    const std::array<AxisMap, 3>& axis = plan.maps[0].map.axis;
+    const TensorStrides& dy = plan.result;
+    return !plan.converts() && dy.channel == 1 && plan.tasks.channels == width && dy.axis[2] == width &&
+           dy.axis[1] == axis[2].count * dy.axis[2] && dy.axis[0] == axis[1].count * dy.axis[1] &&
+           dy.batch == axis[0].count * dy.axis[0];
+}
+
+template <class T>
+const T* panel_in_place(const Plan& plan, const Operands<T>& operands, const Box& pixels) {
+    const TensorStrides& dy = plan.result;
+    return (operands.dy + (pixels.lo[0] * dy.batch + pixels.lo[1] * dy.axis[0] + pixels.lo[2] * dy.axis[1] +
+                           pixels.lo[3] * dy.axis[2]))
+        .plain();
+}
+
 // What a thread needs to pack the operands that `packs_patches` and `packs_channels` name.
 template <class T>
 struct PanelBuffers {

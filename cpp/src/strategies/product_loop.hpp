@@ -60,7 +60,7 @@ void tell_context(Buffers& own, const Plan& plan, const RunContext& run, int64_t
 
 template <class T, class Product>
 void measure_products(const Plan& plan, WorkspaceBytes& bytes) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     bytes.shared = measured<SharedWeights<T>>(plan, kernel);
     bytes.of_thread = checked_add(buffer_bytes<typename Product::Buffers>(plan, kernel),
                                   buffer_bytes<ResultBuffer<T>>(plan, kernel), "the workspace");
@@ -68,7 +68,7 @@ void measure_products(const Plan& plan, WorkspaceBytes& bytes) {
 
 template <class T, class Product>
 void prepare_products(const Plan& plan, const Operands<T>& operands, const RunContext& run, T* packed) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     Carver carver(run.workspace);
     const SharedWeights<T> shared(carver, plan, kernel);
     Product::pack(plan, kernel, operands, run.threads, packed,
@@ -77,7 +77,7 @@ void prepare_products(const Plan& plan, const Operands<T>& operands, const RunCo
 
 template <class T, class Product>
 void run_products(const Plan& plan, const Operands<T>& operands, const RunContext& run) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     Carver carver(run.workspace);
     const SharedWeights<T> shared(carver, plan, kernel);
     auto buffers = thread_buffers<typename Product::Buffers>(carver, plan, kernel, run.threads);

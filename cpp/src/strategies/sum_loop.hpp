@@ -33,13 +33,13 @@ struct ChunkSums {
 
 template <class T, class Sums>
 void measure_sums(const Plan& plan, WorkspaceBytes& bytes) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     bytes = {measured<ChunkSums<T, Sums>>(plan, kernel), buffer_bytes<typename Sums::Buffers>(plan, kernel)};
 }
 
 template <class T, class Sums>
 void run_sums(const Plan& plan, const Operands<T>& operands, const RunContext& run) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     Carver carver(run.workspace);
     const ChunkSums<T, Sums> shared(carver, plan, kernel);
     auto buffers = thread_buffers<typename Sums::Buffers>(carver, plan, kernel, run.threads);

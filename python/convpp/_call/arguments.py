@@ -34,7 +34,7 @@ Pads = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 PADDINGS = ("valid", "same", "same_lower", "full", "causal")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 LAYOUTS = ("channels_first", "channels_last")
-ALGORITHMS = ("auto", "direct", "winograd", "fft", "reference")
+ALGORITHMS = ("auto", "direct", "winograd", "fft", "reference", "stream")
 ACTIVATIONS = ("relu", "leaky_relu", "silu", "gelu")
 LEAKY_SLOPE = 0.01
 #: As many axes as an array may have: nothing that is given for each axis is longer.

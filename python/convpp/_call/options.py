@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from convpp._call.arguments import (
     ALGORITHMS,
     LAYOUTS,
+    PADDINGS,
     Ints,
     Modes,
     Padding,
@@ -101,7 +102,7 @@ def conv_options(
     """
     normalised = (
         stride if type(stride) is int else per_axis(stride, "stride"),
-        padding if type(padding) is int else pads(padding),
+        padding if type(padding) is int or (type(padding) is str and padding in PADDINGS) else pads(padding),
         dilation if type(dilation) is int else per_axis(dilation, "dilation"),
         groups if type(groups) is int else as_int(groups, "groups"),
         flip if flip is False else flag(flip, "flip"),

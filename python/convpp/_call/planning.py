@@ -11,8 +11,9 @@ import threading
 
 from convpp import _core
 from convpp._call.arguments import Shape
+from convpp._call.chunks import Chunk, chunk_of
 from convpp._call.geometry import Geometry, geometry_of
-from convpp._call.options import Options
+from convpp._call.options import ConvOptions, Options
 
 #: Plans are a few kilobytes each; those with many taps or residue classes may be some megabytes.
 PLANS_KEPT = 1024
@@ -20,6 +21,8 @@ BYTES_KEPT = 64 << 20
 #: What a plan takes in Python, about: shapes, options, a ``Geometry``.
 PYTHON_BYTES = 4096
 
+#: A forward pass of a chunk with the state in front of it; its key has the shape of the chunk alone.
+CHUNK = "chunk"
 PASSES = ("forward", "input_grad", "weight_grad")
 
 Key = tuple[str, str, Shape, Shape, Options]
@@ -28,7 +31,7 @@ Key = tuple[str, str, Shape, Shape, Options]
 class Planned:
     """One pass of one geometry, ready to run: shapes for the checks, and the core's plan."""
 
-    __slots__ = ("convolution", "execute", "geometry", "nbytes", "w_shape", "x_shape", "y_shape")
+    __slots__ = ("chunk", "convolution", "execute", "geometry", "nbytes", "w_shape", "x_shape", "y_shape")
 
     def __init__(self, pass_: str, dtype: str, geometry: Geometry) -> None:
         self.geometry = geometry
@@ -38,6 +41,8 @@ class Planned:
         self.w_shape = geometry.w_shape
         self.y_shape = geometry.y_shape
         self.nbytes = self.convolution.plan_bytes + PYTHON_BYTES
+        #: Of a chunk of a signal, whose x_shape is that with the state in front of it.
+        self.chunk: Chunk | None = None
 
 
 class Plans(dict[Key, Planned]):
@@ -63,8 +68,12 @@ class Plans(dict[Key, Planned]):
         """A new plan."""
         times_forgotten = self._times_forgotten
         pass_, dtype, x_shape, w_shape, options = key
-        geometry = geometry_of(x_shape, w_shape, options)
-        planned = Planned(pass_, dtype, geometry)
+        if pass_ == CHUNK and isinstance(options, ConvOptions):
+            chunk = chunk_of(x_shape, w_shape, options)
+            planned = Planned("forward", dtype, geometry_of(chunk.planned_shape, w_shape, chunk.options))
+            planned.chunk = chunk
+        else:
+            planned = Planned(pass_, dtype, geometry_of(x_shape, w_shape, options))
         if w_shape[0] == w_shape[1] == w_shape[-2] != w_shape[-1] and len(w_shape) > 3:
             from convpp._call.guesses import plain
 

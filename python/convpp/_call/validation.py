@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp._call.arguments import Shape, attribute, shown
+from convpp._call.foreign import from_other_library
 from convpp.errors import DTypeError, ShapeError
 
 Array = npt.NDArray[Any]
@@ -68,12 +69,15 @@ def as_array(value: Any, argument: str) -> Array:
     """
     if type(value) is np.ndarray:
         return value
+    value = from_other_library(value, argument)
     try:
         array = np.asanyarray(value)
     except MemoryError:
         raise
     except Exception as error:
-        hint = f" (use {argument}.detach())" if attribute(value, "requires_grad") is True else ""
+        hint = ""
+        if attribute(value, "requires_grad") is True:
+            hint = f" (convpp.torch has functions with gradients; without, use {argument}.detach())"
         if "BFloat16" in str(error):  # of PyTorch, which has no NumPy array of it
             hint = f" (use {argument}.float())"
         raise DTypeError(f"{argument} is not an array: {error}{hint}") from error

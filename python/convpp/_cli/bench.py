@@ -22,7 +22,8 @@ from convpp._call.planning import PLANS
 from convpp._cli.optional import require
 from convpp._cli.suite import PASSES, Array, Layer, read_layers
 from convpp.explain import Explanation, explain
-from convpp.functional import conv, conv_input_grad, conv_weight_grad
+from convpp.forward import conv
+from convpp.functional import conv_input_grad, conv_weight_grad
 
 Run = Callable[[], Array]
 

@@ -23,7 +23,8 @@ from convpp._call.planning import PASSES
 from convpp._call.validation import Array, dtype_from
 from convpp._cli.suite import in_layout
 from convpp.errors import DTypeError, ShapeError
-from convpp.functional import conv, conv_input_grad, conv_weight_grad
+from convpp.forward import conv
+from convpp.functional import conv_input_grad, conv_weight_grad
 from convpp.testing.reference import reference_conv, reference_input_grad, reference_weight_grad
 
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)  # around the widths of vectors and tiles

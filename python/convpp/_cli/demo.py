@@ -1,7 +1,7 @@
 """A lesson: a small convolutional network learns to read handwritten digits.
 
 In: scikit-learn's 1797 images of 8x8 pixels.  Out: a trained network, and how often it is right about images
-that it has not seen.  The convolutions are convpp's; everything else that a network needs is below, in plain
+that it has not seen.  Convolutions and pooling are convpp's; everything else that a network needs is below, in plain
 NumPy: each layer has ``forward``, which keeps what ``backward`` needs, and ``backward``, which turns the
 gradient with respect to its output into the gradient with respect to its input (the chain rule).
 
@@ -20,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from convpp._cli.optional import require
-from convpp.functional import conv, conv_input_grad, conv_weight_grad
+from convpp.forward import conv
+from convpp.functional import conv_input_grad, conv_weight_grad
 from convpp.nn.layers import Conv2d
+from convpp.nn.pooling import MaxPool2d
 from convpp.runtime import threads
 from convpp.testing import gradcheck
 
@@ -58,26 +60,6 @@ class ReLU(Layer):
     def backward(self, dy: Array) -> Array:
         """Where x was negative, y did not depend on it."""
         return dy * self.positive
-
-
-class MaxPool2d(Layer):
-    """The largest of each 2x2 pixels: half the extents, and less care where exactly a stroke is."""
-
-    def forward(self, x: Array) -> Array:
-        """(N, C, H, W) to (N, C, H/2, W/2)."""
-        n, c, h, w = x.shape
-        blocks = x.reshape(n, c, h // 2, 2, w // 2, 2)
-        y: Array = blocks.max(axis=(3, 5))
-        self.chosen = blocks == y[:, :, :, None, :, None]
-        return y
-
-    def backward(self, dy: Array) -> Array:
-        """Only the chosen pixel had a say; equal ones share."""
-        share = dy / self.chosen.sum(axis=(3, 5), dtype=dy.dtype)
-        blocks = self.chosen * share[:, :, :, None, :, None]
-        n, c, h, _, w, _ = blocks.shape
-        dx: Array = blocks.reshape(n, c, h * 2, w * 2)
-        return dx
 
 
 class Flatten(Layer):
@@ -159,7 +141,7 @@ def make_network(rng: np.random.Generator) -> Network:
             ReLU(),
             Conv2d(16, 32, kernel_size=3, padding="same", rng=rng),  # 32 x 8 x 8
             ReLU(),
-            MaxPool2d(),  # 32 x 4 x 4
+            MaxPool2d(2),  # 32 x 4 x 4: the largest of each 2x2 pixels, and less care where exactly a stroke is
             Conv2d(32, 64, kernel_size=3, stride=2, padding=1, rng=rng),  # 64 x 2 x 2
             ReLU(),
             Flatten(),

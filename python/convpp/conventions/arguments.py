@@ -175,7 +175,7 @@ def ceil_padding(
     """``padding`` that rounds the number of outputs up: ``ceil_mode=True`` of PyTorch's and ONNX's pooling.
 
     ``out = ceil((in + lo + hi - dilation*(k-1) - 1) / stride) + 1``, less one where the last window would begin behind
-    the input: hi grows until the last window has room.
+    the input: hi grows until the last window has room, or is less by one element where it had just room behind.
 
     Parameters
     ----------
@@ -214,7 +214,10 @@ def ceil_padding(
     for n, k, s, d, (lo, hi) in zip(extents, taps, strides, dilations, explicit_pads(given, rank), strict=True):
         span = d * (k - 1) + 1
         last = -(-(n + lo + hi - span) // s) * s  # where the last window begins
-        pairs.append((lo, max(hi, last + span - n - lo) if 0 <= last < n + lo else hi))
+        if last >= n + lo and last >= s:  # behind the input: the one before is the last, if need be by cropping
+            pairs.append((lo, min(hi, last - 1 + span - n - lo)))
+        else:
+            pairs.append((lo, max(hi, last + span - n - lo) if last >= 0 else hi))
     return tuple(pairs)
 
 

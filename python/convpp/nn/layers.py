@@ -21,6 +21,7 @@ from convpp._call.validation import Array
 from convpp.functional import CONV
 from convpp.nn.layer import Layer
 from convpp.nn.parameters import Rng
+from convpp.nn.streaming import Streaming, streaming_of
 from convpp.transposed import TRANSPOSE
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
@@ -50,6 +51,7 @@ class _Conv(Layer):
         algorithm: str = "auto",
         threads: int | None = None,
         keep: Literal["reference", "copy"] = "reference",
+        streaming: bool = False,
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
@@ -71,6 +73,8 @@ class _Conv(Layer):
         keep : how x, and y with an activation, are kept for ``backward``.  "reference": the arrays themselves, at no
             cost; whoever changes one before ``backward`` gets the gradients of what it then holds.  "copy": copies,
             so that they may be changed, or written over by the next batch.
+        streaming : of `convpp.Conv1d`, with ``padding="causal"`` (or none given): each x is the next chunk of a signal
+            (or of a batch of signals), until ``reset()``.  Results have the same bits however a signal is cut.
         dtype : of the parameters and their gradients, float32, float64, float16 or bfloat16.
             The layer computes in it: x, ``add`` and dy are cast to it.  Where that rounds (NumPy's numbers are float64
             unless one says otherwise), a warning says so, once for each layer.
@@ -83,6 +87,8 @@ class _Conv(Layer):
         DTypeError : another dtype.
         ValueError : an unknown padding or padding mode.
         """
+        self.streaming = streaming_of(streaming, self._rank, padding, padding_mode, stride, algorithm)
+        padding = "causal" if self.streaming else padding
         self.padding_mode = padding_modes(padding_mode)
         modes_of_axes(self.padding_mode, self._rank)  # only to fail here and not at the first forward
         options: dict[str, Any] = {
@@ -207,7 +213,7 @@ class _ConvTranspose(Layer):
         return self.forward(x, output_size, add=add, keep=keep)
 
 
-class Conv1d(_Conv):
+class Conv1d(Streaming, _Conv):
     """Convolution over a sequence: (N, C, L) to (N, K, L_out), weight (K, C/groups, taps).
 
     ``y[n, k, p] = bias[k] + sum over c, l of weight[k, c, l] * x[n, c, p * stride + l * dilation - lo]``.
@@ -222,6 +228,13 @@ class Conv1d(_Conv):
     >>> layer = convpp.Conv1d(2, 3, kernel_size=5, padding="causal", rng=0)
     >>> layer(np.ones((8, 2, 100), np.float32)).shape
     (8, 3, 100)
+
+    With ``streaming=True`` each call goes on where the last one ended (see ``reset``):
+
+    >>> stream = convpp.Conv1d(2, 3, kernel_size=5, streaming=True, rng=0)
+    >>> chunks = [stream(np.ones((8, 2, 30), np.float32)), stream(np.ones((8, 2, 70), np.float32))]
+    >>> bool((np.concatenate(chunks, axis=2) == layer(np.ones((8, 2, 100), np.float32))).all())
+    True
     """
 
     _rank = 1

@@ -14,13 +14,13 @@ import numpy as np
 
 from convpp._call.arguments import as_int, attribute, entries, shown
 
-Mode = Literal["full", "same", "valid"]
+Mode = Literal["full", "same", "valid", "causal"]
 #: A name of BOUNDARIES, or the number that lies beyond the ends.
 Boundary = str | float | complex
 Method = Literal["auto", "direct", "fft", "winograd", "separable"]
 PerAxis = SupportsIndex | Sequence[SupportsIndex]
 
-MODES = ("full", "same", "valid")
+MODES = ("full", "same", "valid", "causal")
 BOUNDARIES = ("zeros", "reflect", "symmetric", "replicate", "circular")
 METHODS = ("auto", "direct", "fft", "winograd", "separable")
 NANS = ("propagate", "ignore")

@@ -76,6 +76,8 @@ def make_axis(
         lo = hi = reach
     elif mode == "valid":
         lo = hi = 0
+    elif mode == "causal":
+        lo, hi = reach, 0
     else:  # the centre of "full": its results from reach // 2 on
         lo = reach - reach // 2 + (-origin if turned else origin)
         hi = reach - lo

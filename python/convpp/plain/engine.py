@@ -21,7 +21,8 @@ from convpp._call.arguments import Shape
 from convpp._call.options import ConvOptions, conv_options
 from convpp._call.validation import Array
 from convpp.explain import explain
-from convpp.functional import conv, conv_input_grad, conv_weight_grad
+from convpp.forward import conv
+from convpp.functional import conv_input_grad, conv_weight_grad
 from convpp.plain.arguments import BOUNDARIES
 from convpp.plain.problem import TRAILING_AXIS
 

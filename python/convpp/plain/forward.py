@@ -1,13 +1,14 @@
 """``convolve`` and ``correlate``: what users call.
 
 In: an array, a kernel, options.   Out: an array; a masked one for a masked one.
-Next: ``prepare.py`` (what is computed), ``blocks.py`` (how), ``seen.py`` (small calls); ``backward.py``, the gradients.
+Next: ``prepare.py`` (what is computed), ``blocks.py`` (how), ``seen.py`` (small calls), ``stream.py`` (signals in
+chunks); ``backward.py``, the gradients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,59 @@ from convpp.plain.arguments import Boundary, Method, Mode, PerAxis
 from convpp.plain.blocks import compute
 from convpp.plain.prepare import Options, prepare
 from convpp.plain.seen import key_of, remember, seen
+from convpp.plain.stream import run_chunk
 from convpp.plain.whole import Whole
+from convpp.streaming import State
 
 Axes = SupportsIndex | Sequence[SupportsIndex]
+
+
+@overload
+def convolve(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    *,
+    kernels: npt.ArrayLike | None = ...,
+    axes: Axes | None = ...,
+    mode: Mode = ...,
+    boundary: Boundary | Sequence[Boundary] = ...,
+    origin: PerAxis = ...,
+    stride: PerAxis = ...,
+    dilation: PerAxis = ...,
+    method: Method = ...,
+    nan: str = ...,
+    mask: npt.ArrayLike | None = ...,
+    min_weight: float = ...,
+    fill_value: complex = ...,
+    dtype: npt.DTypeLike | None = ...,
+    out: Array | None = ...,
+    threads: int | None = ...,
+    state: None = ...,
+) -> Array: ...
+
+
+@overload
+def convolve(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    *,
+    kernels: npt.ArrayLike | None = ...,
+    axes: Axes | None = ...,
+    mode: Mode = ...,
+    boundary: Boundary | Sequence[Boundary] = ...,
+    origin: PerAxis = ...,
+    stride: PerAxis = ...,
+    dilation: PerAxis = ...,
+    method: Method = ...,
+    nan: str = ...,
+    mask: npt.ArrayLike | None = ...,
+    min_weight: float = ...,
+    fill_value: complex = ...,
+    dtype: npt.DTypeLike | None = ...,
+    out: Array | None = ...,
+    threads: int | None = ...,
+    state: State,
+) -> tuple[Array, Array]: ...
 
 
 def convolve(
@@ -41,7 +92,8 @@ def convolve(
     dtype: npt.DTypeLike | None = None,
     out: Array | None = None,
     threads: int | None = None,
-) -> Array:
+    state: State | None = None,
+) -> Array | tuple[Array, Array]:
     """Convolution of an array with a kernel, along some of its axes.
 
     ``y[p] = sum over r of kernel[r] * a[p - r]``, where p is counted from the first result of "full" on
@@ -57,9 +109,9 @@ def convolve(
         Several at once, which read a together; the result has this axis in front.
     axes : int, or one for each axis of the kernel
         The convolved axes of a; the others are a batch.  By default the last ones, as many as the kernel has.
-    mode : "full", "same" or "valid"
+    mode : "full", "same", "valid" or "causal"
         All results; the centre of them, as many as a has elements (``full[(k-1)//2:]``, as in ``scipy.signal``); those
-        that read nothing beyond the ends.
+        that read nothing beyond the ends; the first, as many as a has elements (``scipy.signal.lfilter``'s).
     boundary : a name or a number, or one for each convolved axis
         What lies beyond the ends: "zeros", the number, or a as it goes on: "reflect" (mirrored at its last element,
         which is not repeated; ndimage's mirror), "symmetric" (repeated; ndimage's reflect), "replicate", "circular".
@@ -89,12 +141,16 @@ def convolve(
         The result is written here; it may overlap the inputs.
     threads : int, optional
         At most so many threads.
+    state : "zeros", or the state that the call before returned, optional
+        a is a chunk of a signal, or of a batch of them, along one axis, with ``mode="causal"``.  "zeros" begins one.
+        The state is an array, the last ``dilation*(k-1)`` elements along that axis.  Chunks may have any lengths, and y
+        has the same bits however a signal is cut.  The result is then (y, state).
 
     Returns
     -------
-    array of a's shape, but for the convolved axes: full n + d*(k-1), same n, valid n - d*(k-1), divided by stride
-        (rounded up).  A masked array if a is one: masked where too little was there.  Beside the result a call takes
-        at most 16 MiB, however large a is; where kernels of thousands of taps are transformed, up to 40.
+    array of a's shape, but for the convolved axes: full n + d*(k-1), same and causal n, valid n - d*(k-1), divided by
+        stride (rounded up).  A masked array if a is one: masked where too little was there.  Beside the result a call
+        takes at most 16 MiB, however large a is; where kernels of thousands of taps are transformed, up to 40.
 
     Raises
     ------
@@ -120,7 +176,57 @@ def convolve(
     options = Options(
         axes, mode, boundary, origin, stride, dilation, method, nan, min_weight, fill_value, True, threads
     )
+    if state is not None:
+        return run_chunk(a, kernel, kernels, mask, dtype, out, options, state, _run)
     return _run(a, kernel, kernels, mask, dtype, out, options)
+
+
+@overload
+def correlate(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    *,
+    kernels: npt.ArrayLike | None = ...,
+    axes: Axes | None = ...,
+    mode: Mode = ...,
+    boundary: Boundary | Sequence[Boundary] = ...,
+    origin: PerAxis = ...,
+    stride: PerAxis = ...,
+    dilation: PerAxis = ...,
+    method: Method = ...,
+    nan: str = ...,
+    mask: npt.ArrayLike | None = ...,
+    min_weight: float = ...,
+    fill_value: complex = ...,
+    dtype: npt.DTypeLike | None = ...,
+    out: Array | None = ...,
+    threads: int | None = ...,
+    state: None = ...,
+) -> Array: ...
+
+
+@overload
+def correlate(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    *,
+    kernels: npt.ArrayLike | None = ...,
+    axes: Axes | None = ...,
+    mode: Mode = ...,
+    boundary: Boundary | Sequence[Boundary] = ...,
+    origin: PerAxis = ...,
+    stride: PerAxis = ...,
+    dilation: PerAxis = ...,
+    method: Method = ...,
+    nan: str = ...,
+    mask: npt.ArrayLike | None = ...,
+    min_weight: float = ...,
+    fill_value: complex = ...,
+    dtype: npt.DTypeLike | None = ...,
+    out: Array | None = ...,
+    threads: int | None = ...,
+    state: State,
+) -> tuple[Array, Array]: ...
 
 
 def correlate(
@@ -142,7 +248,8 @@ def correlate(
     dtype: npt.DTypeLike | None = None,
     out: Array | None = None,
     threads: int | None = None,
-) -> Array:
+    state: State | None = None,
+) -> Array | tuple[Array, Array]:
     """Correlation of an array with a kernel, along some of its axes: as in ``scipy.signal.correlate``.
 
     ``y[p] = sum over r of conj(kernel[r]) * a[p + r]``: ``convolve`` with the kernel turned about, and conjugated.
@@ -154,6 +261,7 @@ def correlate(
     origin : int, or one for each convolved axis
         With ``mode="same"``: ``y[p] = sum over r of kernel[r] * a[p + r - k//2 - origin]``, as in ``scipy.ndimage``.
     threads : int, optional
+    state : as in ``convolve``
 
     Returns
     -------
@@ -173,6 +281,8 @@ def correlate(
     options = Options(
         axes, mode, boundary, origin, stride, dilation, method, nan, min_weight, fill_value, False, threads
     )
+    if state is not None:
+        return run_chunk(a, kernel, kernels, mask, dtype, out, options, state, _run)
     return _run(a, kernel, kernels, mask, dtype, out, options)
 
 

@@ -47,6 +47,8 @@ class Options:
     fill_value: Any
     turned: bool
     threads: int | None
+    #: In an order of the sums that does not look at the length of a.
+    stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def prepare(
     else:
         arithmetic = Real(problem.source(array), weights, constant.real)
     axes = problem.axes
+    algorithm = "stream" if options.stream else algorithm
     engine = Engine(
         tuple(axis.kernel for axis in axes),
         tuple(axis.stride for axis in axes),

@@ -75,7 +75,7 @@ def key_of(a: Any, kernel: Any, others: tuple[Any, ...], options: Options) -> Ke
         or not (_exact(o.axes) and _exact(o.stride) and _exact(o.dilation) and _exact(o.origin))
     ):
         return None
-    given = (o.axes, o.mode, o.boundary, o.origin, o.stride, o.dilation, o.method, o.min_weight, o.turned)
+    given = (o.axes, o.mode, o.boundary, o.origin, o.stride, o.dilation, o.method, o.min_weight, o.turned, o.stream)
     return (a.shape, kernel.shape, dtype is FLOAT32, default_algorithm(), given)
 
 

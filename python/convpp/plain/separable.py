@@ -20,7 +20,7 @@ import numpy as np
 
 from convpp._call.arguments import Shape
 from convpp._call.validation import FLOAT64, Array
-from convpp.functional import conv
+from convpp.forward import conv
 from convpp.plain.engine import Engine
 from convpp.plain.problem import TRAILING_AXIS
 

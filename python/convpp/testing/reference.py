@@ -243,8 +243,8 @@ class _Geometry:
         if min(kernel) < 1:
             raise ShapeError(f"w has a kernel extent of 0: shape {w_shape}")
 
-        strides, dilations = _per_axis(stride, rank, "stride"), _per_axis(dilation, rank, "dilation")
-        pads = _pads(padding, extents, kernel, strides, dilations)
+        strides, dilations = per_axis_of(stride, rank, "stride"), per_axis_of(dilation, rank, "dilation")
+        pads = pads_of(padding, extents, kernel, strides, dilations)
         self.split_x_shape = (n, groups, group_c, *extents)
         self.extension: list[tuple[int, npt.NDArray[np.int64]]] = []  # axes that are extended, and by which elements
         for axis, mode in enumerate(_modes(padding_mode, rank)):
@@ -339,7 +339,7 @@ class _Axis:
             yield tap, slice(first, stop), slice(begin, end, self.stride)
 
 
-def _pads(padding: Padding, *axes: Sequence[int]) -> list[tuple[int, int]]:
+def pads_of(padding: Padding, *axes: Sequence[int]) -> list[tuple[int, int]]:
     """Any form of ``padding`` as one ``(lo, hi)`` pair per axis of these extents, kernels, strides and dilations."""
     rank, pads = len(axes[0]), given.pads(padding)
     if isinstance(pads, str):
@@ -384,7 +384,8 @@ def _folded(positions: npt.NDArray[np.int64], extent: int, mode: str) -> npt.NDA
     return cycle[positions % max(len(cycle), 1)]
 
 
-def _per_axis(value: PerAxis, rank: int, name: str) -> list[int]:
+def per_axis_of(value: PerAxis, rank: int, name: str) -> list[int]:
+    """One positive int for each axis."""
     ints = given.per_axis(value, name)
     values = [ints] * rank if isinstance(ints, int) else list(ints)
     if len(values) != rank:

@@ -185,9 +185,9 @@ inline void copy_rows_before(const S* src, int64_t src_pitch, int64_t step, int6
     }
     for (int64_t i = 0; i < rows; ++i, src += src_pitch, dst += dst_pitch) {
         int64_t j = 0;
-        if (step == 2)
-            for (; j < count && src_end - (src + 2 * j) >= 2 * lanes; j += lanes)
-                store(dst + j, every_second(src + 2 * j, LanesOf<lanes>{}));
+        if (step <= most_vector_step)
+            for (; j < count && src_end - (src + step * j) >= step * lanes; j += lanes)
+                store(dst + j, every_nth(src + step * j, step));
         for (; j < count; ++j) dst[j] = read_one(src + j * step);
         for (j = count; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
     }
@@ -196,8 +196,11 @@ inline void copy_rows_before(const S* src, int64_t src_pitch, int64_t step, int6
 template <class S>
 void copy_rows(const void* src, int64_t src_pitch, int64_t step, int64_t rows, int64_t count, Computed<S>* dst,
                int64_t dst_pitch, const void* src_end) {
-    // Rows of planes lie in pages of their own, where no hardware looks ahead.
-    constexpr int64_t rows_ahead = 4;
+    // Rows of planes lie in pages of their own, where no hardware looks ahead; of pixels that lie far apart (groups in
+    // channels_last), few lines each, more are asked for.  (Measured, 16 channels of 512: weight gradient 1.1 times as
+    // fast.)
+    constexpr int64_t pixels_ahead = 16;
+    const int64_t rows_ahead = rows > pixels_ahead && src_pitch >= 4 * count ? pixels_ahead : 4;
     copy_rows_before(static_cast<const S*>(src), src_pitch, step, rows, count, dst, dst_pitch,
                      static_cast<const S*>(src_end), rows > rows_ahead ? rows_ahead * src_pitch : 0);
 }
@@ -214,12 +217,12 @@ inline int64_t copy_short_rows(const S* src, int64_t src_pitch, int64_t step, in
                                Computed<S>* dst, int64_t dst_pitch, const S* src_end) {
     using T = Computed<S>;
     constexpr int lanes = lanes_of<T>;
-    if (count > lanes || step > 2) return 0;
+    if (count > lanes || step > most_vector_step) return 0;
     const auto mask = lane_mask<T>(0, static_cast<int>(count), LanesOf<lanes>{});
     const S* const last = src_end - step * lanes;
     int64_t i = 0;
     for (; i < rows && src <= last; ++i, src += src_pitch, dst += dst_pitch) {
-        const Vector<T> row = step == 1 ? read(src) : every_second(src, LanesOf<lanes>{});
+        const Vector<T> row = step == 1 ? read(src) : every_nth(src, step);
         store(dst, only_lanes<T>(row, mask));
         for (int64_t j = lanes; j < dst_pitch; j += lanes) store(dst + j, Vector<T>{});
     }

@@ -157,6 +157,29 @@ inline __attribute__((always_inline)) Vector<Computed<S>> every_second(const S* 
     }
 }
 
+template <class V, int... J>
+inline __attribute__((always_inline)) V even_elements(V a, V b, Lanes<J...>) {
+    return __builtin_shufflevector(a, b, (2 * J)...);
+}
+
+template <class S, int... J>
+inline __attribute__((always_inline)) Vector<Computed<S>> every_third(const S* p, Lanes<J...>) {
+    constexpr int n = sizeof...(J);
+    const Vector<Computed<S>> a = read(p), b = read(p + n), c = read(p + 2 * n);
+    const Vector<Computed<S>> of_two = __builtin_shufflevector(a, b, (3 * J < 2 * n ? 3 * J : 0)...);
+    return __builtin_shufflevector(of_two, c, (3 * J < 2 * n ? J : 3 * J - n)...);
+}
+
+// Elements that lie a small step apart: a vector of them from `step` vectors.
+constexpr int64_t most_vector_step = 4;
+template <class S>
+inline __attribute__((always_inline)) Vector<Computed<S>> every_nth(const S* p, int64_t step) {
+    constexpr LanesOf<lanes_of<Computed<S>>> lanes;
+    if (step == 2) return every_second(p, lanes);
+    if (step == 3) return every_third(p, lanes);
+    return even_elements(every_second(p, lanes), every_second(p + 2 * lanes_of<Computed<S>>, lanes), lanes);
+}
+
 // Element `at` of each column: by single loads, which no store forwards to a vector.
 template <class S, int... J>
 inline __attribute__((always_inline)) Vector<Computed<S>> gather(const S* const* columns, int64_t at, Lanes<J...>) {

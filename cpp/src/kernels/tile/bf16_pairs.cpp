@@ -105,6 +105,7 @@ void add_bf16_pairs(KernelTable<float>& table) {
     fill_indirect_tiles<float, DotProduct, wide_rows, wide_vectors>(table.bf16_pairs[0]);
     fill_indirect_tiles<float, DotProduct, tall_rows, tall_vectors>(table.bf16_pairs[1]);
     fill_indirect_tiles<float, DotProduct, third_rows, third_vectors>(table.bf16_pairs[2]);
+    fill_indirect_tiles<float, DotProduct, single_rows, 1>(table.bf16_pairs[3]);
     table.copy_bf16_pair_rows = &copy_bf16_pair_rows;
     table.join_bf16_pairs = &join_bf16_pairs;
     table.has_bf16_pairs = true;

@@ -217,8 +217,8 @@ void prefetching_tile(Depth depth, const T* const* rows, const int64_t* offsets,
 // The same sums in the same order, with columns read where they lie: no packing, one load of a vector for `Rows`
 // products.  (Onto::column_bias does not occur.)  Which rows take part in a step is asked only where some do not: a
 // branch for each row then, whose pattern repeats from channel to channel.
-template <class T, int PanelRows, int Rows, int Vectors>
-void row_tile(Depth depth, const T* a, const T* b, const int64_t* offsets, const unsigned char* active,
+template <class T, int Rows, int Vectors>
+void row_tile(Depth depth, const T* a, int64_t a_step, const T* b, const int64_t* offsets, const unsigned char* active,
               const VectorAt* vectors, T* c, int64_t ldc, Onto onto, const T* bias) {
     constexpr unsigned all = (1u << Rows) - 1;
     const auto at = [=](int r, int v) { return c + r * ldc + vectors[v].result; };
@@ -240,7 +240,7 @@ void row_tile(Depth depth, const T* a, const T* b, const int64_t* offsets, const
 #pragma GCC unroll 8
                 for (int v = 0; v < Vectors; ++v) acc[r][v] += a[r] * column[v];
             }
-        a += PanelRows;
+        a += a_step;
     };
     const int64_t kc = depth.steps, expect_at = expecting_step(kc);
     int64_t run_ends = depth.run < kc ? depth.run : kc;
@@ -296,7 +296,7 @@ void fill_tiles(TileKernels<T>& tiles) {
 template <class T, int PanelRows, int Registers, int Rows = PanelRows, int Vectors = 1>
 void fill_row_tiles(KernelTable<T>& table) {
     static_assert(PanelRows <= max_row_tile_rows);
-    table.row_tile[Rows - 1][Vectors - 1] = &row_tile<T, PanelRows, Rows, Vectors>;
+    table.row_tile[Rows - 1][Vectors - 1] = &row_tile<T, Rows, Vectors>;
     table.row_tile_vectors[Rows - 1] = Vectors;
     if constexpr (Vectors < max_row_tile_vectors && Rows * (Vectors + 1) <= Registers)
         fill_row_tiles<T, PanelRows, Registers, Rows, Vectors + 1>(table);

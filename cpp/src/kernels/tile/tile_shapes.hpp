@@ -8,9 +8,9 @@
 // 3x3 (there is none with four vectors).  How near each comes to the peak: docs/architecture.md.
 inline constexpr int wide_vectors = 3, tall_vectors = 2;
 #if (defined(__x86_64__) || defined(__i386__)) && !defined(__AVX512F__)
-inline constexpr int wide_rows = 4, tall_rows = 6, third_rows = 3, third_vectors = 3, accumulators = 12,
-                     dot_tile_rows = 3;
+inline constexpr int wide_rows = 4, tall_rows = 6, third_rows = 3, third_vectors = 3, single_rows = 12,
+                     accumulators = 12, dot_tile_rows = 3;
 #else
-inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vectors = 4, accumulators = 24,
-                     dot_tile_rows = 4;
+inline constexpr int wide_rows = 8, tall_rows = 14, third_rows = 7, third_vectors = 4, single_rows = 16,
+                     accumulators = 24, dot_tile_rows = 4;
 #endif

@@ -25,7 +25,7 @@ struct FourierCall {
 
     FourierCall(const Plan& of_plan, const Operands<T>& of_operands, const RunContext& run)
         : plan(of_plan),
-          kernel(kernel_table<T>(of_plan.isa)),
+          kernel(kernel_table<T>(of_plan.kernels)),
           fourier(fourier_of(of_plan)),
           operands(of_operands),
           not_finite(run.not_finite) {}

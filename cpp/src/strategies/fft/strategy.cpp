@@ -202,7 +202,7 @@ std::string describe(const Plan& plan) {
 template <class T>
 constexpr Entry<T> fourier_entry() {
     return {[](const Plan& plan, WorkspaceBytes& bytes) {
-                const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+                const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
                 bytes.shared = plan.pass == Pass::weight_grad ? measured<FourierSumShared<T>>(plan, kernel)
                                                               : measured<FourierShared<T>>(plan, kernel);
                 bytes.of_thread = buffer_bytes<FourierBuffers<T>>(plan, kernel);

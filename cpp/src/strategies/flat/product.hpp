@@ -164,11 +164,7 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
     const PackedWeights layout = packed_weights(plan, kernel);
     const FlatPlanes planes(joint, task.pixels, kernel.lanes);
     const int64_t rows = task.map.classes * task.channels, first_panel = task.channel_lo / layout.width;
-    const auto for_each_channel = [&](T* result, const auto& use) {
-        for (int64_t c = 0; c < task.channels; ++c)
-            use(FlatChannel<T>{plan, task, planes, buffers.flat + c * planes.elems(),
-                               result + c * plan.buffer.strides.channel});
-    };
+    const FlatResults results{plan, task, planes};
     Staging<T> staging = buffers.patches;
     int64_t vector_count = 0, staged = -1;  // the block that the staging was found for
     for (int64_t group = task.group_lo; group < task.group_hi; ++group) {
@@ -178,7 +174,7 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
             for (int64_t row = 0; row < rows; ++row) buffers.bias[row] = addend.bias[row % task.channels];
             addend.bias = buffers.bias;
         }
-        if (operands.accumulate) for_each_channel(group_own.result, [](const auto& channel) { read_flat(channel); });
+        if (operands.accumulate) read_flat(results, group_own.result, buffers.flat);
         for (int64_t b = task.first_block(joint.patches); b < task.end_block(joint.patches); ++b) {
             const PatchBlock block = patch_block(joint.patches, b);
             const Patches patches{joint, plan.source.strides, task.pixels, block};
@@ -196,13 +192,13 @@ void run_flat_task(const Plan& plan, const kernels::KernelTable<T>& kernel, cons
                 const int64_t most = kernel.row_tile_vectors[count - 1];
                 for (int64_t v = 0; v < vector_count; v += most)
                     tiles[std::min(most, vector_count - v) - 1](
-                        {steps.count, steps.run}, weights, view.base.plain(), steps.offsets, steps.active,
+                        {steps.count, steps.run}, weights, layout.width, view.base.plain(), steps.offsets, steps.active,
                         buffers.vectors + v, buffers.flat + row * planes.elems(), planes.elems(), addend.onto,
                         addend.bias != nullptr ? addend.bias + row : nullptr);
             }
             addend.onto = kernels::Onto::c;
         }
-        for_each_channel(group_own.result, [&](const auto& channel) { write_flat(channel, kernel); });
+        write_flat(results, kernel, static_cast<const T*>(buffers.flat), group_own.result);
     }
 }
 

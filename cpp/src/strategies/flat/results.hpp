@@ -1,6 +1,6 @@
 // Flat results: planes that were computed as one long row each, moved into the result and (to be added to) out of it.
 //
-// In:  a task of product.hpp, one channel's flat results.   Out: rows of the result, those of residue classes in turn.
+// In:  a task of product.hpp, its flat results.   Out: rows of the result, those of residue classes in turn.
 // Next: kernels/move/pack.hpp (store_rows, interleave_rows).
 #pragma once
 
@@ -31,14 +31,11 @@ struct FlatPlanes {
 // Classes of the height whose rows are written in turn by one call; more are written one by one.
 inline constexpr int64_t most_in_turn = 16;
 
-// One channel of a task: its classes' flat results and their places in the result.
-template <class T>
-struct FlatChannel {
+// A task's flat results and their places in the result, as offsets that all its channels have.
+struct FlatResults {
     const Plan& plan;
     const ProductTask& task;
     const FlatPlanes& planes;
-    T* flat;  // of the first class
-    T* result;
 
     const MapPlan& map(int64_t m) const { return (&task.map)[m]; }
     Box pixels(int64_t m) const { return pixels_of(map(m), task.pixels); }
@@ -47,15 +44,24 @@ struct FlatChannel {
     int64_t start(int64_t m, size_t a) const {
         return map(m).map.axis[a].result_start * plan.buffer.strides.axis[a] + pixels(m).lo[a + 1] * step(m, a);
     }
-    // Plane (n, d) of a class: its first pixel among the flat results, and the plane in the result.
-    T* from(int64_t m, int64_t n, int64_t d) const {
+    // A class's first plane: its first pixel among the flat results, and the plane in the result.
+    int64_t from(int64_t m) const {
         const Box own = pixels(m);
         const auto at = [&](size_t a) { return own.lo[a + 1] + map(m).shift[a] - task.pixels.lo[a + 1]; };
-        return flat + m * task.channels * planes.elems() + (n * planes.depth + d + at(0)) * planes.plane +
-               at(1) * planes.pitch + at(2);
+        return m * task.channels * planes.elems() + at(0) * planes.plane + at(1) * planes.pitch + at(2);
     }
-    T* to(int64_t m, int64_t n, int64_t d) const {
-        return result + (task.pixels.lo[0] + n) * plan.buffer.strides.batch + start(m, 0) + d * step(m, 0);
+    int64_t to(int64_t m) const { return task.pixels.lo[0] * plan.buffer.strides.batch + start(m, 0); }
+
+    // Calls use(from, to) with what lies between a class's first plane and each of its planes, channel by channel.
+    template <class Use>
+    void for_each_plane(int64_t m, const Use& use) const {
+        const Box own = pixels(m);
+        const int64_t depth_step = step(m, 0);
+        for (int64_t c = 0; c < task.channels; ++c)
+            for (int64_t n = 0; n < own.extent(0); ++n)
+                for (int64_t d = 0; d < own.extent(1); ++d)
+                    use(c * planes.elems() + (n * planes.depth + d) * planes.plane,
+                        c * plan.buffer.strides.channel + n * plan.buffer.strides.batch + d * depth_step);
     }
 
     // Whether `count` maps, `between` of them apart, have their pixels in turn along an axis: one of each, and then the
@@ -74,80 +80,118 @@ struct FlatChannel {
 
 // Two classes whose pixels alternate in a row, for all `heights` classes of the height.  False: they do not.
 template <class T>
-bool interleave_flat(const FlatChannel<T>& channel, const kernels::KernelTable<T>& kernel, int64_t first,
-                     int64_t heights, int64_t n, int64_t d) {
+bool interleave_flat(const FlatResults& of, const kernels::KernelTable<T>& kernel, int64_t first, int64_t heights,
+                     const T* flat, T* result) {
     std::array<int64_t, most_in_turn> columns{first}, rows{first};
-    if (channel.plan.buffer.strides.axis[2] != 1 || !channel.in_turn(2, 2, 1, columns.data())) return false;
-    const int64_t elems = channel.pixels(columns[0]).extent(3) + channel.pixels(columns[1]).extent(3);
-    const int64_t even = columns[0] - first, odd = columns[1] - first, pitch = channel.planes.pitch;
-    T* const to = channel.to(first, n, d) + channel.start(columns[0], 2);
-    const auto pair = [&](int64_t m) {
-        return kernels::RowPair<T>{channel.from(m + even, n, d), channel.from(m + odd, n, d), pitch, pitch};
+    if (of.plan.buffer.strides.axis[2] != 1 || !of.in_turn(2, 2, 1, columns.data())) return false;
+    const int64_t elems = of.pixels(columns[0]).extent(3) + of.pixels(columns[1]).extent(3);
+    const int64_t even = columns[0] - first, odd = columns[1] - first, pitch = of.planes.pitch;
+    T* const to = result + of.to(first) + of.start(columns[0], 2);
+    const auto pair = [&](int64_t m, int64_t from_plane) {
+        return kernels::RowPair<T>{flat + of.from(m + even) + from_plane, flat + of.from(m + odd) + from_plane, pitch,
+                                   pitch};
     };
-    std::array<kernels::RowPair<T>, most_in_turn> pairs;
-    if (channel.in_turn(1, heights, 2, rows.data())) {
+    if (of.in_turn(1, heights, 2, rows.data())) {
+        std::array<kernels::RowPair<T>, most_in_turn> pairs, of_plane;
+        const auto used = static_cast<size_t>(heights);
         int64_t count = 0;
-        for (int64_t c = 0; c < heights; ++c) {
-            pairs[static_cast<size_t>(c)] = pair(rows[static_cast<size_t>(c)]);
-            count += channel.pixels(rows[static_cast<size_t>(c)]).extent(2);
+        for (size_t i = 0; i < used; ++i) {
+            pairs[i] = pair(rows[i], 0);
+            count += of.pixels(rows[i]).extent(2);
         }
-        kernel.interleave_rows(pairs.data(), heights, count, elems, to + channel.start(rows[0], 1),
-                               channel.plan.buffer.strides.axis[1]);
+        T* const first_row = to + of.start(rows[0], 1);
+        of.for_each_plane(first, [&](int64_t from_plane, int64_t to_plane) {
+            for (size_t i = 0; i < used; ++i)
+                of_plane[i] = {pairs[i].even + from_plane, pairs[i].odd + from_plane, pitch, pitch};
+            kernel.interleave_rows(of_plane.data(), heights, count, elems, first_row + to_plane,
+                                   of.plan.buffer.strides.axis[1]);
+        });
         return true;
     }
-    for (int64_t m = first; m < first + 2 * heights; m += 2) {
-        pairs[0] = pair(m);
-        kernel.interleave_rows(pairs.data(), 1, channel.pixels(m).extent(2), elems, to + channel.start(m, 1),
-                               channel.step(m, 1));
-    }
+    of.for_each_plane(first, [&](int64_t from_plane, int64_t to_plane) {
+        for (int64_t m = first; m < first + 2 * heights; m += 2) {
+            const kernels::RowPair<T> of_class = pair(m, from_plane);
+            kernel.interleave_rows(&of_class, 1, of.pixels(m).extent(2), elems, to + of.start(m, 1) + to_plane,
+                                   of.step(m, 1));
+        }
+    });
     return true;
 }
 
+// The rows of a class, of its first plane.
 template <class T>
-void write_flat(const FlatChannel<T>& channel, const kernels::KernelTable<T>& kernel) {
-    const int64_t classes = channel.task.map.classes;
+struct ClassRows {
+    const T* from = nullptr;
+    T* to = nullptr;
+    int64_t rows = 0, columns = 0, row_step = 0, step = 0;
+
+    ClassRows() = default;
+    ClassRows(const FlatResults& of, int64_t m, const T* flat, T* result)
+        : from(flat + of.from(m)),
+          to(result + of.to(m) + of.start(m, 1) + of.start(m, 2)),
+          rows(of.pixels(m).extent(2)),
+          columns(of.pixels(m).extent(3)),
+          row_step(of.step(m, 1)),
+          step(of.step(m, 2)) {}
+
+    void write_row(int64_t h, int64_t pitch, int64_t from_plane, int64_t to_plane) const {
+        const T* const own = from + from_plane + h * pitch;
+        T* const into = to + to_plane + h * row_step;
+        for (int64_t w = 0, end = columns, apart = step; w < end; ++w) into[w * apart] = own[w];
+    }
+};
+
+// `flat`: of the task's first channel; `result`: of its first channel.
+template <class T>
+void write_flat(const FlatResults& of, const kernels::KernelTable<T>& kernel, const T* flat, T* result) {
+    const int64_t classes = of.task.map.classes, pitch = of.planes.pitch;
     // Maps are one for each combination of the classes of depth, height and width.
     const auto alike = [&](int64_t m, size_t a) {
-        return channel.map(m).map.axis[a].result_start == channel.map(0).map.axis[a].result_start;
+        return of.map(m).map.axis[a].result_start == of.map(0).map.axis[a].result_start;
     };
     int64_t in_row = 1, in_plane = 1;
     while (in_row < classes && alike(in_row, 0) && alike(in_row, 1)) ++in_row;
     while (in_plane < classes && alike(in_plane, 0)) ++in_plane;
     for (int64_t first = 0; first < classes; first += in_plane) {
-        const Box slices = channel.pixels(first);
-        for (int64_t n = 0; n < slices.extent(0); ++n)
-            for (int64_t d = 0; d < slices.extent(1); ++d) {
-                if (in_row == 2 && interleave_flat(channel, kernel, first, in_plane / 2, n, d)) continue;
-                for (int64_t m = first; m < first + in_plane; ++m) {
-                    const Box own = channel.pixels(m);
-                    const int64_t row_step = channel.step(m, 1), step = channel.step(m, 2);
-                    const T* const from = channel.from(m, n, d);
-                    T* const to = channel.to(m, n, d) + channel.start(m, 1) + channel.start(m, 2);
-                    if (step == 1) {
-                        kernel.store_rows(from, channel.planes.pitch, own.extent(2), own.extent(3), to, row_step);
-                        continue;
+        if (in_row == 2 && interleave_flat(of, kernel, first, in_plane / 2, flat, result)) continue;
+        // Some classes at once, row by row: they write the same cache lines.
+        for (int64_t some = first; some < first + in_plane; some += most_in_turn) {
+            const int64_t count = std::min(most_in_turn, first + in_plane - some);
+            std::array<ClassRows<T>, most_in_turn> rows;
+            for (int64_t i = 0; i < count; ++i) rows[static_cast<size_t>(i)] = {of, some + i, flat, result};
+            int64_t most = 0;
+            for (int64_t i = 0; i < count; ++i) most = std::max(most, rows[static_cast<size_t>(i)].rows);
+            of.for_each_plane(first, [&](int64_t from_plane, int64_t to_plane) {
+                if (of.step(first, 2) == 1) {
+                    for (int64_t i = 0; i < count; ++i) {
+                        const ClassRows<T>& own = rows[static_cast<size_t>(i)];
+                        kernel.store_rows(own.from + from_plane, pitch, own.rows, own.columns, own.to + to_plane,
+                                          own.row_step);
                     }
-                    for (int64_t h = 0; h < own.extent(2); ++h)
-                        for (int64_t w = 0; w < own.extent(3); ++w)
-                            to[h * row_step + w * step] = from[h * channel.planes.pitch + w];
+                    return;
                 }
-            }
+                for (int64_t h = 0; h < most; ++h)
+                    for (int64_t i = 0; i < count; ++i)
+                        if (h < rows[static_cast<size_t>(i)].rows)
+                            rows[static_cast<size_t>(i)].write_row(h, pitch, from_plane, to_plane);
+            });
+        }
     }
 }
 
 // The opposite, for results that are added to what is there.
 template <class T>
-void read_flat(const FlatChannel<T>& channel) {
-    for (int64_t m = 0; m < channel.task.map.classes; ++m) {
-        const Box own = channel.pixels(m);
-        for (int64_t n = 0; n < own.extent(0); ++n)
-            for (int64_t d = 0; d < own.extent(1); ++d) {
-                T* const to = channel.from(m, n, d);
-                const T* const from = channel.to(m, n, d) + channel.start(m, 1) + channel.start(m, 2);
-                for (int64_t h = 0; h < own.extent(2); ++h)
-                    for (int64_t w = 0; w < own.extent(3); ++w)
-                        to[h * channel.planes.pitch + w] = from[h * channel.step(m, 1) + w * channel.step(m, 2)];
-            }
+void read_flat(const FlatResults& of, const T* result, T* flat) {
+    for (int64_t m = 0; m < of.task.map.classes; ++m) {
+        const int64_t rows = of.pixels(m).extent(2), columns = of.pixels(m).extent(3);
+        const int64_t row_step = of.step(m, 1), step = of.step(m, 2);
+        T* const flat_to = flat + of.from(m);
+        const T* const result_from = result + of.to(m) + of.start(m, 1) + of.start(m, 2);
+        of.for_each_plane(m, [&](int64_t to_plane, int64_t from_plane) {
+            for (int64_t h = 0; h < rows; ++h)
+                for (int64_t w = 0; w < columns; ++w)
+                    flat_to[to_plane + h * of.planes.pitch + w] = result_from[from_plane + h * row_step + w * step];
+        });
     }
 }
 

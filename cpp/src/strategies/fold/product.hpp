@@ -139,7 +139,7 @@ private:
         const bool last = plan_.channels_last();
         const SumRows<T> rows{buffers_.sums, last ? channels_ : elements_ + 1, last ? elements_ : channels_,
                               last ? channels_ : elements_};
-        apply_epilogue(kernel_table<T>(plan_.isa), operands_.epilogue.from(to), rows, operands_.result + to,
+        apply_epilogue(kernel_table<T>(plan_.kernels), operands_.epilogue.from(to), rows, operands_.result + to,
                        last ? plan_.result.axis[2] : plan_.result.channel);
     }
 

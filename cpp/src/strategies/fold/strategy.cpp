@@ -14,7 +14,7 @@ namespace {
 template <class T>
 void run(const Plan& plan, const Operands<T>& operands, const RunContext& context) {
     Carver carver(context.workspace);
-    const auto buffers = thread_buffers<FoldBuffers<T>>(carver, plan, kernel_table<T>(plan.isa), context.threads);
+    const auto buffers = thread_buffers<FoldBuffers<T>>(carver, plan, kernel_table<T>(plan.kernels), context.threads);
     for (int thread = 0; thread < context.threads; ++thread) buffers[static_cast<size_t>(thread)].find_elements(plan);
     parallel_for(plan.tasks.count, context.threads, [&](int64_t index, int thread) {
         FoldTask<T>(plan, operands, buffers[static_cast<size_t>(thread)], index).run();
@@ -27,7 +27,7 @@ void prepare_nothing(const Plan&, const Operands<T>&, const RunContext&, T*) {}
 
 template <class T>
 void measure(const Plan& plan, WorkspaceBytes& bytes) {
-    bytes.of_thread = buffer_bytes<FoldBuffers<T>>(plan, kernel_table<T>(plan.isa));
+    bytes.of_thread = buffer_bytes<FoldBuffers<T>>(plan, kernel_table<T>(plan.kernels));
 }
 
 std::string describe(const Plan& plan) {

@@ -20,7 +20,8 @@ struct IndirectSumBuffers : PanelBuffers<T>, TaskContext {
     kernels::Stretch* stretches = nullptr;  // of what the next box reads
 
     IndirectSumBuffers(Carver& carver, const Plan& plan, const kernels::KernelTable<T>& kernel)
-        : PanelBuffers<T>(carver, plan, kernel, plan.tile.pixels_are_columns, !plan.tile.pixels_are_columns) {
+        : PanelBuffers<T>(carver, plan, kernel, plan.tile.pixels_are_columns,
+                          !plan.tile.pixels_are_columns && !dy_is_panel(plan, panel_widths(plan, kernel).channels)) {
         const SumLayout layout(plan, kernel);
         sums = carver.take<T>(plan.tasks.chunks > 1 ? 0 : layout.elems);
         tile = carver.take<T>(layout.patch_width * layout.channel_width);
@@ -54,7 +55,7 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     const SumLayout layout(plan, kernel);
     const SumProduct& product = task.product;
     const int64_t pitch = sum_pitch(plan, kernel, product), pairs = product.block.size();
-    const bool by_patch = plan.tile.pixels_are_columns;
+    const bool by_patch = plan.tile.pixels_are_columns, in_place = dy_is_panel(plan, layout.channel_width);
     const int64_t rows = by_patch ? product.channels : pairs, columns = by_patch ? pairs : product.channels;
     const kernels::TileKernels<T>& tiles = kernel.tiles[plan.tile.shape];
     const int64_t full_tiles = rows / tiles.rows * (columns / (tiles.vectors * kernel.lanes));
@@ -63,6 +64,7 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
     for (int64_t b = task.box_lo; b < task.box_hi; ++b) {
         const Box pixels = plan.maps[0].boxes.box(b);
         const int64_t count = pixels.elems();
+        const T* panels = by_patch ? buffers.patch_panels : buffers.channel_panels;
         if (by_patch) {
             pack_patches(plan, kernel, product, operands, pixels, layout.patch_width, buffers);
             result_offsets(plan.maps[0].map, plan.result, pixels, buffers.dy_offset);
@@ -72,12 +74,12 @@ void sum_indirect(const Plan& plan, const kernels::KernelTable<T>& kernel, const
             const Patches patches{plan.maps[0], plan.source.strides, pixels, product.block};
             const SourceView<T> view = view_pixels(kernel, patches, first_x(plan, product, operands), buffers.padded);
             for (int64_t i = 0; i < rows; ++i) buffers.writing.rows[i] = view.base.plain() + buffers.padded.offsets[i];
-            pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
+            if (in_place) panels = panel_in_place(plan, operands, pixels);
+            else pack_dy(plan, kernel, product, operands, pixels, layout.channel_width, buffers);
             int64_t* offset = buffers.dy_offset;
             for_each_pixel(view, pixels, [&](int64_t alpha) { *offset++ = alpha; });
         }
         kernels::Prefetch prefetch = prefetch_next(plan, task, operands, b, {full_tiles, count}, buffers);
-        const T* const panels = by_patch ? buffers.patch_panels : buffers.channel_panels;
         const int64_t width = by_patch ? layout.patch_width : layout.channel_width;
         multiply_indirect(kernel, tiles,
                           {{buffers.writing.rows, buffers.dy_offset, rows, {count, pixel_run(plan, count)}},

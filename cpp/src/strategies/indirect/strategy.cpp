@@ -33,10 +33,15 @@ bool in_place(const Plan& plan, const IndexMap& map, int64_t elem_bytes) {
     return map.reads_inside() && !aliased;
 }
 
+// Tiles of one vector serve where channels lie together.  (Measured, weight gradients of groups of 8 and 16 channels: in
+// channels_first 0.8 times as fast as the others.)
+bool tile_serves(const Plan& plan, const TileShape& shape) { return shape.vectors > 1 || plan.channels_last(); }
+
 // Pixels are read one by one.  The source is copied with its padding at most, and channels_first results transposed.
 Estimate product_estimate(const Plan& plan, const KernelShapes& kernels, const MapPlan& m) {
     const int64_t channels = plan.tasks.channels, pixels = pixels_of_map(plan, m);
     return cheapest(kernels, plan.tasks.channels, {false}, [&](const TileShape& shape, bool) {
+        if (!tile_serves(plan, shape)) return std::numeric_limits<double>::infinity();
         const double vectors = f(pixels) * f(ceil_div(channels, shape.lanes));
         double cost = f(terms_of(m)) * tile_cost(shape, pixels, channels, indirect_slots);
         cost += 3.0 * f(m.patches.count()) * vectors;  // accumulators are loaded and stored once a block
@@ -68,7 +73,8 @@ Estimate sum_estimate(const Plan& plan, const KernelShapes& kernels, const MapPl
         if (!in_place)
             cost += again * copied_vector * f(m.patches.channels) * (read_elems(plan, m) / f(shape.lanes) + rows);
         // The rows of dy would be read where they lie.
-        return packs_patches && plan.converts() ? std::numeric_limits<double>::infinity() : cost;
+        const bool serves = tile_serves(plan, shape) && !(packs_patches && plan.converts());
+        return serves ? cost : std::numeric_limits<double>::infinity();
     });
 }
 

@@ -19,7 +19,7 @@ Fit fit(const Plan&, const Setting& setting) {
 
 template <class T>
 void run(const Plan& plan, const Operands<T>& operands, const RunContext& context) {
-    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.isa);
+    const kernels::KernelTable<T>& kernel = kernel_table<T>(plan.kernels);
     const ConvProblem& problem = plan.problem;
     const Geometry& g = problem.geometry();
     const auto put = [&](int64_t at, T sum) {

@@ -167,9 +167,9 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
             const int64_t rows = std::min(panel_rows, channels - row), most = kernel.row_tile_vectors[rows - 1];
             for (int64_t v = first; v < end; v += most) {
                 prefetch.before_tile();
-                kernel.row_tile[rows - 1][std::min(most, end - v) - 1]({depth, of.run}, panel, source, offsets, nullptr,
-                                                                       vectors.at + v, result + row * channel_step,
-                                                                       channel_step, addend.onto, bias_of(row));
+                kernel.row_tile[rows - 1][std::min(most, end - v) - 1](
+                    {depth, of.run}, panel, panel_rows, source, offsets, nullptr, vectors.at + v,
+                    result + row * channel_step, channel_step, addend.onto, bias_of(row));
             }
             if (epilogue != nullptr)
                 epilogue->vectors(vectors.at + first, vectors.at + end, result + row * channel_step, channel_step,
@@ -199,8 +199,8 @@ void multiply_rows(const kernels::KernelTable<T>& kernel, const SourceView<T>& v
                 std::fill_n(tile_buffer, rows * pitch, T(0));
                 results([](T& in, const T& out) { in = out; });
             }
-            kernel.row_tile[rows - 1][count - 1]({depth, of.run}, weights, source, offsets, nullptr, in_buffer.data(),
-                                                 tile_buffer, pitch, addend.onto, bias_of(row));
+            kernel.row_tile[rows - 1][count - 1]({depth, of.run}, weights, panel_rows, source, offsets, nullptr,
+                                                 in_buffer.data(), tile_buffer, pitch, addend.onto, bias_of(row));
             results([](const T& in, T& out) { out = in; });
             if (epilogue != nullptr) results([&](const T&, T& out) { epilogue->rows(&out, 1, 1, 1); });
         }

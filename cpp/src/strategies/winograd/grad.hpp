@@ -204,7 +204,7 @@ struct WinogradSums {
         return channel_pitch(plan, kernel) * plan.maps[0].patches.channels_per_block * plan.maps[0].map.taps();
     }
     static int64_t rows(const Plan& plan, const SumProduct& product) {
-        return ceil_div(product.channels, kernel_table<T>(plan.isa).lanes);
+        return ceil_div(product.channels, kernel_table<T>(plan.kernels).lanes);
     }
 };
 

@@ -126,7 +126,7 @@ def test_algorithms_and_threads(rng: np.random.Generator) -> None:
     x, w = rng.standard_normal((2, 3, 20, 20)), rng.standard_normal((4, 3, 3, 3))
     before = convpp.get_num_threads()
     try:
-        for algorithm in ("direct", "winograd", "fft", "reference"):
+        for algorithm in ("direct", "winograd", "fft", "reference", "stream"):
             want = convpp.conv(x, w, algorithm=algorithm, threads=1)
             for threads in (1, 2, 3):
                 convpp.set_num_threads(threads)

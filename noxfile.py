@@ -246,6 +246,7 @@ def jax(session: nox.Session) -> None:
     tests = [f"tests/test_{name}.py" for name in ("jax", "jax_lax", "jax_programs")]
     tests.append("tests/test_examples.py::test_example[jax_training.py]")
     session.run("python", "-m", "pytest", "-n", CORES, *tests, *session.posargs)
+    session.run("python", "-m", "pytest", "--doctest-modules", "--pyargs", "convpp.jax")
 
 
 # ---------------------------------------------------------------- what tries to break the library

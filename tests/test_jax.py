@@ -124,14 +124,17 @@ def test_types(way: str, dtype: str, rng: np.random.Generator) -> None:
 
 def test_algorithms_and_threads(rng: np.random.Generator) -> None:
     x, w = rng.standard_normal((2, 3, 20, 20)), rng.standard_normal((4, 3, 3, 3))
-    with convpp.threads(1):
-        for algorithm in ("direct", "winograd", "fft", "reference"):
-            want = convpp.conv(x, w, algorithm=algorithm)
-            assert_exact(np.asarray(cj.conv(x, w, algorithm=algorithm)), want)
-            with convpp.threads(2):
+    before = convpp.get_num_threads()
+    try:
+        for algorithm in ("direct", "winograd", "fft", "reference", "stream"):
+            want = convpp.conv(x, w, algorithm=algorithm, threads=1)
+            for threads in (1, 2, 3):
+                convpp.set_num_threads(threads)
                 assert_exact(np.asarray(cj.conv(x, w, algorithm=algorithm)), want)
-        with convpp.algorithm("reference"):  # the default in force where the call is traced
-            assert_exact(np.asarray(cj.conv(x, w)), convpp.conv(x, w))
+    finally:
+        convpp.set_num_threads(before)
+    with convpp.algorithm("reference"):  # the default in force where the call is traced
+        assert_exact(np.asarray(cj.conv(x, w)), convpp.conv(x, w))
 
 
 def test_without_jit() -> None:

@@ -66,7 +66,7 @@ Request request_from(Numbers numbers) {
     Reader in(numbers);
     Request to{};
     to.pass = in.of(convpp::Pass::weight_grad);
-    to.algorithm = in.of(convpp::Algorithm::reference);
+    to.algorithm = in.of(convpp::Algorithm::stream);
     convpp::Geometry& g = to.geometry;
     g.rank = static_cast<int>(in.next());
     g.batch = in.next();

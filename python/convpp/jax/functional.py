@@ -63,6 +63,14 @@ def conv(
     ------
     ShapeError, DTypeError, ValueError
         When the call is traced.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> import convpp.jax
+    >>> x, w = jnp.ones((1, 1, 4)), jnp.ones((1, 1, 2))
+    >>> jax.grad(lambda w: (convpp.jax.conv(x, w) ** 2).sum())(w)
+    Array([[[12., 12.]]], dtype=float32)
     """
     x, w, bias = arrays(x=x, w=w, bias=bias)
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
@@ -109,6 +117,13 @@ def conv_transpose(
     ------
     ShapeError, DTypeError, ValueError
         When the call is traced.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import convpp.jax
+    >>> convpp.jax.conv_transpose(jnp.ones((1, 1, 2)), jnp.ones((1, 1, 2)), stride=2)
+    Array([[[1., 1., 1., 1.]]], dtype=float32)
     """
     x, w, bias = arrays(x=x, w=w, bias=bias)
     shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)

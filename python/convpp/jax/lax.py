@@ -73,6 +73,15 @@ def conv_general_dilated(
     ------
     ShapeError, DTypeError, ValueError
         When the call is traced.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import convpp.jax
+    >>> x, w = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 5))
+    >>> y = convpp.jax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    >>> y.shape, float(y[0, 1, 1, 0])
+    ((1, 4, 4, 5), 18.0)
     """
     lhs, rhs = arrays(lhs=lhs, rhs=rhs)
     if lhs.ndim != rhs.ndim or lhs.ndim not in (3, 4, 5):

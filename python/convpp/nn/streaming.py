@@ -15,7 +15,7 @@ import numpy.typing as npt
 from convpp._call.arguments import Padding, PaddingMode, PerAxis, flag, per_axis, shown
 from convpp._call.chunks import ALGORITHM, Chunk, chunk_of
 from convpp._call.options import conv_options
-from convpp._call.validation import Array, as_float
+from convpp._call.validation import Array
 from convpp.backward import NEEDS
 from convpp.forward import conv
 from convpp.nn.layer import Layer
@@ -82,7 +82,7 @@ class Streaming(Layer):
     def _forward(self, x: npt.ArrayLike, add: npt.ArrayLike | None, keep: bool, own: dict[str, Any]) -> Array:
         if not self.streaming:
             return super()._forward(x, add, keep, own)
-        x = as_float(x, "x")
+        x = self._own_type(x, "x")
         how = self._geometry(own)
         threads = how.pop("threads")
         chunk = chunk_of(x.shape, self.weight.shape, conv_options(**how, per_sample=False))

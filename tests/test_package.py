@@ -17,11 +17,15 @@ FUNCTIONS = [
     "conv_transpose", "conv_transpose_input_grad", "conv_transpose_weight_grad", "conv_transpose_backward",
     "prepare_weights", "conv_double_backward", "conv_jvp",
     "convolve", "correlate", "convolve_backward", "gaussian", "box", "sobel", "laplace",
+    "max_pool", "max_pool_input_grad", "avg_pool", "avg_pool_input_grad", "pool_output_shape",
     "conv_output_shape", "conv_transpose_output_shape", "adjoint_kernel", "explain",
     "get_num_threads", "set_num_threads", "threads", "get_algorithm", "set_algorithm", "algorithm",
     "runtime_info", "show_config", "get_include", "get_cmake_dir",
 ]  # fmt: skip
-LAYERS = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
+LAYERS = [
+    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
+]  # fmt: skip
 ERRORS = {"ShapeError": ValueError, "DTypeError": TypeError}
 
 PACKAGE = Path(convpp.__file__).parent

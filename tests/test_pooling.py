@@ -228,6 +228,18 @@ def test_empty_ones(layout: str) -> None:
         assert indices.shape == y_shape
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_steps_beyond_any_array(layout: str) -> None:
+    """One window, whatever the stride; and a kernel of one element, whatever the dilation."""
+    x = np.arange(2.0 * 3 * 40 * 50).reshape((2, 3, 40, 50) if layout == "channels_first" else (2, 40, 50, 3))
+    near, far = ({"stride": stride, "layout": layout} for stride in (50, 2**59))
+    dy = np.ones(convpp.pool_output_shape(x.shape, 3, **near))
+    for name, got in passes(x, dy, {"kernel_size": 3, **far}, threads=2).items():
+        assert_same_bits(got, passes(x, dy, {"kernel_size": 3, **near})[name])
+    assert_same_bits(convpp.max_pool(x, 1, dilation=2**60, layout=layout), x)
+    assert_same_bits(convpp.max_pool_input_grad(x, x, 1, dilation=2**60, layout=layout), x)
+
+
 def test_one_sample(rng: np.random.Generator) -> None:
     x = normal(rng, (3, 8, 9), "float32")
     assert_same_bits(convpp.max_pool(x, (2, 2)), convpp.max_pool(x[None], 2)[0])

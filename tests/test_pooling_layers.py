@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,11 @@ import pytest
 
 import convpp
 from convpp.testing import gradcheck
-from geometry import assert_same_bits, normal
+from geometry import assert_exact, assert_same_bits, normal
 
+#: What PyTorch computes (tests/data/make_torch_pools.py).
+TORCH = np.load(Path(__file__).parent / "data" / "torch_pools.npz")
+CASES = json.loads(str(TORCH["cases"]))
 NAMES = [f"{kind}Pool{rank}d" for kind in ("Max", "Avg") for rank in (1, 2, 3)]
 every_layer = pytest.mark.parametrize("name", NAMES)
 
@@ -40,6 +45,24 @@ def test_layers_are_the_functions(name: str, rng: np.random.Generator) -> None:
     assert_same_bits(layer(x[0], keep=False), y[0])
     with pytest.raises(RuntimeError, match=f"{name}.backward"):
         layer.backward(dy)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_values_of_pytorch(number: int, dtype: str) -> None:
+    x, y, dy, dx = (TORCH[f"{number}/{name}"].astype(dtype) for name in ("x", "y", "dy", "dx"))
+    name, arguments = CASES[number]["layer"], CASES[number]["arguments"]
+    if "Max" in name:
+        layer = getattr(convpp, name)(**arguments, return_indices=True)
+        got, indices = layer(x)
+        assert_exact(got, y)
+        assert_exact(indices, TORCH[f"{number}/indices"])
+        assert_exact(layer.backward(dy), dx)
+    else:
+        layer = getattr(convpp, name)(**arguments)
+        eps = np.finfo(dtype).eps
+        np.testing.assert_allclose(layer(x), y, rtol=2 * eps, atol=0)
+        np.testing.assert_allclose(layer.backward(dy), dx, rtol=0, atol=32 * eps)
 
 
 @every_layer

@@ -92,8 +92,9 @@ public:
         rows.windows = box_[2].count();
         rows.unit = planes_.unit;
         rows.taps = width.taps;
-        rows.step = width.stride * planes_.unit;
-        rows.tap_step = width.dilation * planes_.unit;
+        // (Where there is one alone, the product may not fit 64 bits.)
+        rows.step = rows.windows > 1 || planes_.unit == 1 ? width.stride * planes_.unit : 0;
+        rows.tap_step = width.taps > 1 || planes_.unit == 1 ? width.dilation * planes_.unit : 0;
         rows.inside = inside_;
         rows.first = first_;
         rows.values = values_;

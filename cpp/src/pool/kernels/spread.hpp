@@ -121,11 +121,11 @@ inline void spread_lanes(const Spread<T> s, const Line<T>* line, const Line<T>* 
     }
     for (int64_t phase = 0; phase < s.step && phase < s.pixels; ++phase) {
         const Terms<T> terms = terms_of(s, line, end, phase);
-        for (int64_t j = 0; s.step * j + phase < s.pixels; j += lanes) {
+        const int64_t count = (s.pixels - 1 - phase) / s.step + 1;  // (a product with a step may not fit 64 bits)
+        for (int64_t j = 0; j < count; j += lanes) {
             T buffer[lanes];
             store(buffer, gathered<Chosen>(s, terms, line, end, phase, j));
-            T* to = row + s.step * j + phase;
-            for (int64_t i = 0; i < lanes && s.step * (j + i) + phase < s.pixels; ++i, to += s.step) *to = buffer[i];
+            for (int64_t i = 0; i < lanes && j + i < count; ++i) row[s.step * (j + i) + phase] = buffer[i];
         }
     }
 }

@@ -239,7 +239,7 @@ TEST_CASE("packed blocks of weights lie behind one another, each with room for w
             if (plan.empty() || plan.packing.by_tasks) continue;
             if (const std::string by = strategy_of(plan); by != "packed" && by != "indirect" && by != "rows") continue;
             INFO(std::string(name(pass)), ": ", describe(g));
-            const PackedWeights layout = packed_weights(plan, kernel_table<float>(plan.isa));
+            const PackedWeights layout = packed_weights(plan, kernel_table<float>(plan.kernels));
             for (const MapPlan& m : plan.maps) {
                 int64_t end = 0;
                 for (int64_t index = 0; index < m.patches.count(); ++index, ++blocks) {

@@ -26,7 +26,8 @@ TEST_CASE_TEMPLATE("prepared weights give the same bits", T, float, double) {
                     tensors.w[tensors.w.size() / 2] = std::numeric_limits<T>::infinity();
                 const Convolution convolution(problem, Pass::forward, dtype_of<T>, algorithm);
                 const PreparedWeights prepared = convolution.prepare(tensors.w.in(), 2);
-                CHECK(prepared.bytes() >= tensors.w.size() * static_cast<int64_t>(sizeof(T)));
+                // (Taps that only ever read padding are left out, so it may be less than the weights.)
+                CHECK((tensors.w.size() == 0 || prepared.bytes() > 0));
                 for (const Mode mode : {Mode::plain, Mode::with_bias, Mode::accumulate}) {
                     const Array<T> expected = run(convolution, tensors, mode);
                     Array<T> got(expected.size(), guards);

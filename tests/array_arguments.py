@@ -34,6 +34,7 @@ def filled(*shape: int) -> Array:
 
 X, W, DY, B = filled(2, 2, 5, 5), filled(3, 2, 2, 2), filled(2, 3, 4, 4), filled(3)
 WT, BT, DYT = filled(2, 3, 2, 2), filled(3), filled(2, 3, 6, 6)
+DYP = filled(2, 2, 2, 2)
 PREPARED = convpp.prepare_weights(W, X.shape)
 
 
@@ -114,6 +115,18 @@ PLACES: dict[str, Place] = {
     "activate": Place(lambda a: convpp.activate(a["z"], "relu"), {"z": X}),
     "activation_grad": Place(lambda a: convpp.activation_grad(a["dy"], "relu", y=a["y"]), {"dy": DY, "y": DY}),
     "activation_grad of z": Place(lambda a: convpp.activation_grad(a["dy"], "gelu", z=a["z"]), {"dy": DY, "z": DY}),
+    "max_pool": Place(lambda a: convpp.max_pool(a["x"], 2), {"x": X}),
+    "avg_pool": Place(lambda a: convpp.avg_pool(a["x"], 2), {"x": X}),
+    "max_pool_input_grad": Place(lambda a: convpp.max_pool_input_grad(a["dy"], a["x"], 2), {"dy": DYP, "x": X}),
+    "avg_pool_input_grad": Place(lambda a: convpp.avg_pool_input_grad(a["dy"], X.shape, 2), {"dy": DYP}),
+    "reference_max_pool": Place(lambda a: testing.reference_max_pool(a["x"], 2), {"x": X}),
+    "reference_avg_pool": Place(lambda a: testing.reference_avg_pool(a["x"], 2), {"x": X}),
+    "reference_max_pool_input_grad": Place(
+        lambda a: testing.reference_max_pool_input_grad(a["dy"], a["x"], 2), {"dy": DYP, "x": X}
+    ),
+    "reference_avg_pool_input_grad": Place(
+        lambda a: testing.reference_avg_pool_input_grad(a["dy"], X.shape, 2), {"dy": DYP}
+    ),
     "adjoint_kernel": Place(lambda a: convpp.adjoint_kernel(a["w"]), {"w": W}, any_dtype=True),
     "layer": Place(lambda a: layer()(a["x"], add=a["add"]), {"x": X, "add": DY}),
     "transposed layer": Place(lambda a: layer(True)(a["x"], add=a["add"]), {"x": X, "add": DYT}),

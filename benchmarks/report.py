@@ -56,7 +56,7 @@ def sections(results: Path, pictures: Path) -> Iterator[tuple[str, str]]:
         "crossover": lambda path: crossed(path, pictures),
         "growth": lambda path: grown(path, pictures),
         "plain_arrays": lambda path: markdown(plain_arrays.table(plain_arrays.read_csv(path))),
-        "end_to_end": lambda path: markdown(steps.table(steps.read_csv(path))),
+        "end_to_end": lambda path: stepped(path, pictures),
         "neighbour": lambda path: markdown(neighbour.table(neighbour.read_csv(path))),
         "spread": lambda path: markdown(spread.summary_table(spread.read_csv(path))),
         "workspace": lambda path: markdown(workspace.workspace_table(workspace.read_csv(path))),
@@ -109,6 +109,14 @@ def grown(path: Path, pictures: Path) -> str:
     words = growth.base_in_words(points)
     parts = [words, f"![{words}]({pictures.name}/{drawn.name})", markdown(growth.growth_table(points))]
     return "\n\n".join([*parts, *legend(point.algorithm for point in points)])
+
+
+def stepped(path: Path, pictures: Path) -> str:
+    """The section that comes from ``end_to_end.py``."""
+    rows = steps.read_csv(path)
+    pictures.mkdir(exist_ok=True)
+    (drawn,) = steps.draw(rows, pictures / "end_to_end", ["png"])
+    return f"![How many times as fast each step is.]({pictures.name}/{drawn.name})\n\n{markdown(steps.table(rows))}"
 
 
 def crossed(path: Path, pictures: Path) -> str:

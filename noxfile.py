@@ -195,7 +195,9 @@ def framework(session: nox.Session, name: str, *tests: str) -> None:
     files = [f"tests/test_{test}.py" for test in tests]
     session.run("python", "-m", "pytest", "-n", "2", *files, *session.posargs)
     session.run("python", "-m", "pytest", "tests/test_examples.py", "tests/test_docs.py", "-k", f"{name} or frameworks")
-    session.run("python", "-m", "pytest", "--doctest-modules", "--pyargs", f"convpp.{name}")
+    # (5: there are no examples in its docstrings, as in onnx, whose operators nobody calls by name.)
+    command = ["python", "-m", "pytest", "--doctest-modules", "--pyargs", f"convpp.{name}"]
+    session.run(*command, success_codes=[0, 5])
 
 
 @nox.session

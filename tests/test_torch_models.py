@@ -119,6 +119,21 @@ def test_what_is_left_alone() -> None:
     assert "torch.complex64" in report.rows[1].reason
 
 
+def test_a_module_that_is_called_by_name_is_left_alone() -> None:
+    class ByName(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.conv(input=x)
+
+    model = ByName()
+    report = ours.accelerate(model, torch.randn(1, 3, 5, 5))
+    assert report.replaced == 0
+    assert type(model.conv) is nn.Conv2d
+
+
 def test_use_lasts_as_long_as_its_block_and_passes_on_what_it_cannot() -> None:
     x, calls = torch.randn(2, 3, 9, 10), []
     before = nn.functional.conv2d

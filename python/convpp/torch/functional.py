@@ -176,9 +176,9 @@ def conv(
 ) -> Tensor:
     """The three of ``conv``; ``padding`` also as a (lo, hi) pair for each axis, ``mode`` says what it holds."""
     input, weight, bias, one = _operands(rank, input, weight, bias)
-    kernel = weight.shape[2:] if padding == "same" else None
-    remembered = type(stride) in _REMEMBERED and type(padding) in _REMEMBERED and type(dilation) in _REMEMBERED
-    make = _remembered if remembered and not torch.compiler.is_compiling() else _geometry
+    kernel = weight.shape[2:] if padding == "same" else None  # whose extents may be symbols: not to be looked up
+    plain = kernel is None and all(type(value) in _REMEMBERED for value in (stride, padding, dilation))
+    make = _remembered if plain and not torch.compiler.is_compiling() else _geometry
     strides, pads, dilations = make(rank, kernel, stride, padding, dilation)
     if weight.shape[1] * groups != input.shape[1]:
         raise ShapeError(
@@ -189,23 +189,21 @@ def conv(
     return y[0] if one else y
 
 
-def _geometry(
-    rank: int, kernel: Any, stride: Any, padding: Any, dilation: Any
-) -> tuple[list[int], list[int], list[int]]:
+def _geometry(rank: int, kernel: Any, stride: Any, padding: Any, dilation: Any) -> tuple[tuple[int, ...], ...]:
     """Stride, padding (lo and hi of each axis in turn) and dilation; ``kernel``: extents, which "same" depends on."""
-    strides, dilations = _per_axis(rank, stride, "stride"), _per_axis(rank, dilation, "dilation")
+    strides, dilations = (tuple(_per_axis(rank, *of)) for of in ((stride, "stride"), (dilation, "dilation")))
     if padding == "same":
         if any(s != 1 for s in strides):
             raise ValueError(f"padding is 'same' and stride is {stride}, expected stride 1 with it, as in PyTorch")
         reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
-        return strides, [pad for total in reach for pad in (total // 2, total - total // 2)], dilations
+        return strides, tuple(pad for total in reach for pad in (total // 2, total - total // 2)), dilations
     if isinstance(padding, str):
         if padding != "valid":
             raise ValueError(f"padding is {padding!r}, expected numbers, 'valid' or 'same'")
-        return strides, [0] * (2 * rank), dilations
+        return strides, (0,) * (2 * rank), dilations
     if isinstance(padding, tuple) and padding and isinstance(padding[0], tuple):
-        return strides, [pad for pair in padding for pad in pair], dilations
-    return strides, [pad for pad in _padding(rank, padding) for _ in range(2)], dilations
+        return strides, tuple(pad for pair in padding for pad in pair), dilations
+    return strides, tuple(pad for pad in _padding(rank, padding) for _ in range(2)), dilations
 
 
 #: Of most calls, whose geometry is looked up: it takes a third of a small layer's call to make.

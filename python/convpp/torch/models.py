@@ -174,7 +174,7 @@ def _accelerated(name: str, module: nn.Module, seen: dict[nn.Module, tuple[Any, 
         module.__class__ = ours
         return Row(name, about, True, None, None, "not measured")
     if module not in seen:
-        return Row(name, about, False, None, None, "left alone: these inputs do not reach it")
+        return Row(name, about, False, None, None, "left alone: nothing reaches it, or by name alone")
     theirs, mine = _milliseconds(module, ours, seen[module])
     worth = mine <= WORTH * theirs
     if worth:
@@ -187,8 +187,13 @@ def _accelerated(name: str, module: nn.Module, seen: dict[nn.Module, tuple[Any, 
 def _inputs_of(model: nn.Module, inputs: tuple[Any, ...]) -> dict[nn.Module, tuple[Any, ...]]:
     """What reaches each convolution first."""
     seen: dict[nn.Module, tuple[Any, ...]] = {}
+
+    def look(module: nn.Module, given: tuple[Any, ...]) -> None:
+        if given:  # (What is passed by name alone, is not measured.)
+            seen.setdefault(module, given)
+
     handles = [
-        module.register_forward_pre_hook(lambda module, given: seen.setdefault(module, given) and None)
+        module.register_forward_pre_hook(look)
         for module in model.modules()
         if isinstance(module, nn.modules.conv._ConvNd)
     ]

@@ -36,6 +36,7 @@ from convpp.runtime import (
     threads,
 )
 from convpp.shapes import conv_output_shape, conv_transpose_output_shape
+from convpp.tiling.tiles import tiles
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
 
 __version__ = _core.version
@@ -99,6 +100,7 @@ __all__ = [
     "show_config",
     "sobel",
     "threads",
+    "tiles",
 ]
 
 

@@ -207,6 +207,13 @@ def autograd(session: nox.Session) -> None:
 
 
 @nox.session
+def dask(session: nox.Session) -> None:
+    """Hold convpp.dask to whole arrays in any chunks, on threads, processes and workers, one of which is killed."""
+    session.install("xarray")
+    framework(session, "dask", "dask", "dask_graph", "dask_plain", "dask_errors", "dask_distributed")
+
+
+@nox.session
 def onnx(session: nox.Session) -> None:
     """Hold convpp.onnx to onnx's cases and to ONNX Runtime."""
     session.install("onnxruntime")

@@ -4,11 +4,11 @@
     python examples/distributed_training.py
 
 Each batch is cut into shards.  A worker computes the gradient of a shard, with the parameters that it is sent; the
-shards' gradients are added in a tree, and the parameters take a step.  Floating-point sums depend on their order, so the
-order must not depend on who was ready first: the tree is that of the shards' numbers, whoever computed them.  And a
-shard's gradient has the same bits on each worker, because convpp's sums do not depend on threads.  So the number of
-shards is part of what is computed, as the batch size is, while the number of workers is not: two, one, or one that died
-and whose shards others computed again.
+shards' gradients are added in a tree, and the parameters take a step.  Sums of floats depend on their order, which must
+not depend on who was ready first: the tree is that of the shards' numbers, whoever computed them.  And a shard's
+gradient has the same bits on each worker, because convpp's sums do not depend on threads.  So the number of shards is
+part of what is computed, as the batch size is, while the number of workers is not: two, one, or one that died and whose
+shards others computed again.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ Shards = Callable[[list[np.ndarray], list[np.ndarray]], list[Any]]
 
 
 class Network:
-    """The demo's: three convolutions from 1x8x8 to 64x2x2, and a score for each digit (a kernel over all that is left)."""
+    """The demo's: three convolutions from 1x8x8 to 64x2x2, and a score for each digit: a kernel over what is left."""
 
     def __init__(self, rng: np.random.Generator | None = None) -> None:
         how: dict[str, Any] = {"rng": rng}
@@ -74,7 +74,7 @@ def shard(chosen: np.ndarray, parameters: list[np.ndarray], data: tuple[np.ndarr
 
 
 def tree(parts: list[Any]) -> tuple[Any, ...]:
-    """The sum of all parts, in an order that the parts' numbers alone decide: neighbours, then neighbouring pairs ..."""
+    """The sum of all parts, in an order that their numbers alone decide: neighbours, then neighbouring pairs ..."""
     while len(parts) > 1:
         pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
         parts = [tuple(map(np.add, *pair)) if len(pair) == 2 else pair[0] for pair in pairs]
@@ -121,7 +121,9 @@ def main() -> None:
         [everywhere] = client.scatter([data], broadcast=True)  # once; a step sends numbers of images and parameters
 
         def on_workers(parameters: list[np.ndarray], chosen: list[np.ndarray]) -> list[Any]:
-            sent = client.scatter([p.copy() for p in parameters], hash=False)  # (lists are scattered element by element)
+            sent = client.scatter(
+                [p.copy() for p in parameters], hash=False
+            )  # (lists are scattered element by element)
             futures = [client.submit(shard, part, sent, everywhere, pure=False) for part in chosen]
             return client.gather(futures)  # type: ignore[no-any-return]
 

@@ -34,8 +34,8 @@ def randomly_chunked(rng: np.random.Generator, array: Array) -> da.Array:
 
 
 def lazy_result(rng: np.random.Generator, tiled: Tiled, arrays: dict[str, Array]) -> da.Array:
-    """A pass of dask arrays: what is cut as the result is, and chunks of the result where they are asked for, are cut as
-    `tiled` says; the others at random.
+    """A pass of dask arrays: the grid, and chunks of the result where they are asked for, are cut as `tiled` says; the
+    other operands at random.
     """
     function: Callable[..., da.Array] = (TRANSPOSE if tiled.transposed else CONV)[tiled.op]
     chunked: dict[str, Any] = {name: randomly_chunked(rng, array) for name, array in arrays.items()}

@@ -1,7 +1,7 @@
-"""`convpp.dask`: values exactly those of whole arrays, however arrays are chunked; bits; adjoints; what a result is like.
+"""`convpp.dask`: values exactly those of whole arrays, however arrays are chunked; bits; adjoints; types.
 
-What a task reads, and that nothing happens before it is asked for: test_dask_graph.py; on processes, and when one of them
-dies: test_dask_distributed.py; arrays without channels: test_dask_plain.py.
+What a task reads, and that nothing happens before it is asked for: test_dask_graph.py; on processes, and when one of
+them dies: test_dask_distributed.py; arrays without channels: test_dask_plain.py; errors: test_dask_errors.py.
 """
 
 from __future__ import annotations

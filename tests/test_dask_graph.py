@@ -1,4 +1,5 @@
-"""What graphs of `convpp.dask` are like: lazy, of one layer, with chunks that follow, and tasks that read what they need.
+"""What graphs of `convpp.dask` are like: lazy, of one layer, with chunks that follow, and tasks that read what they
+need.
 
 Values: test_dask.py.
 """
@@ -116,7 +117,11 @@ def test_the_same_call_has_the_same_name() -> None:
     x = da.ones((1, 1, 9, 9), chunks=3)
     y = convpp.dask.conv(x, W, padding=1)
     assert y.name == convpp.dask.conv(x, W.copy(), padding=1).name
-    others = [convpp.dask.conv(x, W, padding=2), convpp.dask.conv(x, 2 * W, padding=1), convpp.dask.conv(x + 1, W, padding=1)]
+    others = [
+        convpp.dask.conv(x, W, padding=2),
+        convpp.dask.conv(x, 2 * W, padding=1),
+        convpp.dask.conv(x + 1, W, padding=1),
+    ]
     others += [convpp.dask.conv(x, W, padding=1, activation="relu"), convpp.dask.conv(x, W, np.ones(1), padding=1)]
     assert len({y.name, *(other.name for other in others)}) == 6
 
@@ -124,7 +129,12 @@ def test_the_same_call_has_the_same_name() -> None:
 def test_layers_are_cloned_and_bound() -> None:
     x = da.from_array(np.arange(81.0).reshape(1, 1, 9, 9), chunks=(1, 1, 4, 5))
     for y in (convpp.dask.conv(x, W, padding=1), convpp.dask.conv_weight_grad(x, x, (1, 1, 3, 3), padding=1)):
-        for other in (clone(y, seed=1), clone(y, omit=x, seed=1), bind(y, da.zeros(3), seed=1), bind(y, da.zeros(3), omit=x, seed=1)):
+        for other in (
+            clone(y, seed=1),
+            clone(y, omit=x, seed=1),
+            bind(y, da.zeros(3), seed=1),
+            bind(y, da.zeros(3), omit=x, seed=1),
+        ):
             assert other.name != y.name
             assert np.array_equal(other.compute(), y.compute())
         assert np.array_equal(pickle.loads(pickle.dumps(y)).compute(), y.compute())
@@ -153,9 +163,9 @@ def test_a_block_reads_its_chunk_and_halos_of_those_around() -> None:
     x = da.ones((1, 1, 40, 40), chunks=(1, 1, 10, 10), dtype=np.float32)
     y = convpp.dask.conv(x, W, padding=1)
     got = reads(y, x, (0, 0, 1, 2))
-    assert set(got) == around(range(0, 3), range(1, 4))
+    assert set(got) == around(range(3), range(1, 4))
     assert [key for key, whole in got.items() if whole] == [(0, 0, 1, 2)]
-    assert set(reads(y, x, (0, 0, 0, 3))) == around(range(0, 2), range(2, 4))  # one-sided at the ends
+    assert set(reads(y, x, (0, 0, 0, 3))) == around(range(2), range(2, 4))  # one-sided at the ends
 
 
 def test_halos_are_as_long_as_they_are_needed() -> None:
@@ -169,7 +179,9 @@ def test_halos_are_as_long_as_they_are_needed() -> None:
     key = next(key for key in layer if "-halos-of-x-" in key[0])
     chunk = np.arange(100.0).reshape(1, 1, 10, 10)
     task = layer[key]
-    [(hull, part)] = task({("convpp-conv-plan-" + y.name.rsplit("-", 1)[1],): layer.plan, (x.name, *key[1:]): chunk}).items()
+    [(hull, part)] = task(
+        {("convpp-conv-plan-" + y.name.rsplit("-", 1)[1],): layer.plan, (x.name, *key[1:]): chunk}
+    ).items()
     assert hull == ((0, 1), (0, 1), (8, 10), (0, 10))
     assert part.tolist() == chunk[:, :, 8:].tolist()
     assert part.base is None  # a copy: the chunk need not be kept

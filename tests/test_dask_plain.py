@@ -47,8 +47,7 @@ def draw(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...], di
         named = tuple(pick(rng, BOUNDARIES[:-1]) for _ in range(count))
         options["boundary"] = pick(rng, (named, *BOUNDARIES))
         if options["mode"] != "valid" or all(
-            d * (k - 1) < shape[axis]
-            for k, d, axis in zip(kernel, options["dilation"], options["axes"], strict=True)
+            d * (k - 1) < shape[axis] for k, d, axis in zip(kernel, options["dilation"], options["axes"], strict=True)
         ):
             return shape, kernel, options
 
@@ -83,7 +82,11 @@ def test_what_is_missing_is_left_out(boundary: Any) -> None:
     a[rng.random(a.shape) < 0.2] = np.nan
     mask = rng.random(a.shape) < 0.2
     kernel = np.array([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])
-    for options in ({"nan": "ignore"}, {"nan": "ignore", "mask": mask}, {"nan": "ignore", "min_weight": 0.6, "fill_value": -1.0}):
+    for options in (
+        {"nan": "ignore"},
+        {"nan": "ignore", "mask": mask},
+        {"nan": "ignore", "min_weight": 0.6, "fill_value": -1.0},
+    ):
         options |= {"mode": "same", "boundary": boundary}
         want = convpp.convolve(a, kernel, **options)
         lazy = randomly_chunked(rng, a)
@@ -93,7 +96,9 @@ def test_what_is_missing_is_left_out(boundary: Any) -> None:
             assert_exact(convpp.dask.convolve(lazy, kernel, **options).compute(), want)
     whole = rng.integers(1, 5, (17, 23))
     for given in (mask, mask[3]):  # broadcast
-        want = convpp.convolve(whole, kernel, mask=given, mode="same", boundary=boundary) if boundary == boundary else None
+        want = (
+            convpp.convolve(whole, kernel, mask=given, mode="same", boundary=boundary) if boundary == boundary else None
+        )
         if want is not None:
             got = convpp.dask.convolve(randomly_chunked(rng, whole), kernel, mask=given, mode="same", boundary=boundary)
             assert_exact(got.compute(), want)
@@ -101,14 +106,20 @@ def test_what_is_missing_is_left_out(boundary: Any) -> None:
 
 def test_direct_sums_have_the_same_bits_in_any_chunks() -> None:
     rng = np.random.default_rng(52)
-    for shape, kernel, axes in (((40, 50), (5, 7), (0, 1)), ((3, 400), (31,), (1,)), ((9, 10, 11, 2), (3, 3, 3), (0, 1, 2))):
+    for shape, kernel, axes in (
+        ((40, 50), (5, 7), (0, 1)),
+        ((3, 400), (31,), (1,)),
+        ((9, 10, 11, 2), (3, 3, 3), (0, 1, 2)),
+    ):
         for dtype in ("float32", "float64", "complex64"):
             a = rng.standard_normal(shape).astype(dtype)
             w = rng.standard_normal(kernel).astype(np.float32)
             options: dict[str, Any] = {"axes": axes, "mode": "same", "boundary": "reflect", "method": "direct"}
             whole = convpp.dask.convolve(da.from_array(a, chunks=a.shape), w, **options).compute()
             for _ in range(4):
-                assert convpp.dask.convolve(randomly_chunked(rng, a), w, **options).compute().tobytes() == whole.tobytes()
+                assert (
+                    convpp.dask.convolve(randomly_chunked(rng, a), w, **options).compute().tobytes() == whole.tobytes()
+                )
             np.testing.assert_allclose(whole, convpp.convolve(a, w, **options), rtol=1e-4, atol=1e-4)
 
 
@@ -142,7 +153,11 @@ def test_errors_name_the_argument() -> None:
         ({"kernel": np.ones((3, 3)), "mode": "valids"}, ValueError, "mode is 'valids'"),
         ({"kernel": np.ones((3, 3)), "boundary": "mirror"}, ValueError, "did you mean 'reflect'"),
         ({}, ValueError, "kernel and kernels are not given"),
-        ({"kernel": da.ones((3, 3))}, TypeError, r"kernel is a dask array, expected one in memory: kernel\.compute\(\)"),
+        (
+            {"kernel": da.ones((3, 3))},
+            TypeError,
+            r"kernel is a dask array, expected one in memory: kernel\.compute\(\)",
+        ),
         ({"kernel": np.ones((3, 3, 3))}, ValueError, r"kernel has shape \(3, 3, 3\)"),
         ({"kernel": np.ones(3), "mask": np.ones(9)}, TypeError, "mask has dtype float64"),
         ({"kernel": np.ones(3), "mask": np.ones(8, bool)}, ValueError, r"mask has shape \(8,\), expected that of a"),

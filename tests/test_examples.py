@@ -13,6 +13,7 @@ PROMISED = {
     "autograd_newton.py": "one step found the blur",
     "custom_layer_gradcheck.py": "Forgetful: wrong gradient, worst at",
     "deblur.py": "the three agree, and the photograph is sharp again",
+    "distributed_training.py": "one process: the same losses and parameters, to the last bit",
     "edge_detection.py": "strongest edge: 4.47",
     "filter_a_recording.py": "6000 Hz: 0.40 before, 0.00 after",
     "find_the_filter.py": "[-1. -2. -1.]]",
@@ -31,6 +32,7 @@ def test_every_example_is_tested() -> None:
 #: What an example needs that the tests do not bring.
 NEEDS = {
     "autograd_newton.py": "autograd",
+    "distributed_training.py": "distributed",
     "jax_training.py": "jax",
     "pytensor_response.py": "pytensor",
     "torch_training.py": "torch",

@@ -16,15 +16,15 @@ from dask.base import tokenize
 from convpp._call.arguments import Shape, as_int, check_activation, check_shape
 from convpp._call.geometry import Geometry, geometry_of
 from convpp._call.options import Options
-from convpp._call.validation import Array, as_array, as_float, common_dtype
+from convpp._call.validation import as_array, as_float, common_dtype
 from convpp.dask.chunks import Chunks, check_groups
 from convpp.dask.layer import BlockLayer, SumLayer, array_on
 from convpp.dask.plan import ConvPlan, Operand
 from convpp.errors import DTypeError, ShapeError
 from convpp.prepared import PreparedWeights
 from convpp.tiling.compute import ALGORITHM
-from convpp.tiling.reads import grid_axes
 from convpp.tiling.grid import Tiles
+from convpp.tiling.reads import grid_axes
 
 
 class Given(NamedTuple):
@@ -54,7 +54,8 @@ def chunked(value: Any, name: str, *, floats: bool = True) -> Given:
         )
     if any(math.isnan(extent) for axis in value.chunks for extent in axis):
         raise ShapeError(
-            f"{name} has chunks {value.chunks}, of unknown extents, expected known ones: use {name}.compute_chunk_sizes()"
+            f"{name} has chunks of unknown extents, {value.chunks}, expected known ones: use "
+            f"{name}.compute_chunk_sizes()"
         )
     if not isinstance(value._meta, np.ndarray) or isinstance(value._meta, np.ma.MaskedArray):
         raise DTypeError(
@@ -70,7 +71,9 @@ def any_array(value: Any, name: str, *, floats: bool = True) -> Given:
     if isinstance(value, DaskArray):
         return chunked(value, name, floats=floats)
     if isinstance(value, PreparedWeights):
-        raise DTypeError(f"{name} was prepared for one shape of x, expected plain weights: blocks have shapes of their own")
+        raise DTypeError(
+            f"{name} was prepared for one shape of x, expected plain weights: blocks have shapes of their own"
+        )
     array = (as_float if floats else as_array)(value, name)
     return Given(name, array, array.dtype)
 
@@ -91,7 +94,9 @@ def threads_of_task(threads: Any) -> int | None:
         return None
     count = as_int(threads, "threads")
     if count < 1:
-        raise ValueError(f"threads is {count}, expected 1 or more, of each task (None: convpp's own number on the worker)")
+        raise ValueError(
+            f"threads is {count}, expected 1 or more, of each task (None: convpp's own number on the worker)"
+        )
     return count
 
 
@@ -131,7 +136,10 @@ def array_of(
     ``extra``: bias and add (operands of their own) and activation, if there are.
     """
     g = tiles.geometry
-    how: dict[str, Any] = {"threads": threads_of_task(threads), "algorithm": ALGORITHM if algorithm == "auto" else algorithm}
+    how: dict[str, Any] = {
+        "threads": threads_of_task(threads),
+        "algorithm": ALGORITHM if algorithm == "auto" else algorithm,
+    }
     activation = extra.get("activation")
     if activation is not None:
         check_activation(activation)
@@ -145,12 +153,15 @@ def array_of(
             constants[given.name] = given.array
         else:
             by = of_grid.get(given.name) or grid_axes(tiles, given.name)
-            operands.append(Operand(given.name, given.array.name, given.chunks, by, given.dtype, given.name in ("x", "dy")))
+            operands.append(
+                Operand(given.name, given.array.name, given.chunks, by, given.dtype, given.name in ("x", "dy"))
+            )
     dtype = dtype_of(*sources, *added)
     if tiles.core == "weight_grad":
         how["rounded"] = False
     plan = ConvPlan(tiles, tuple(operands), constants, dtype.name, how)
-    name = f"convpp-{kind}-{tokenize(kind, g, tiles.op, tiles.chunks, operands, constants, dtype.name, sorted(how.items(), key=str))}"
+    token = tokenize(kind, g, tiles.op, tiles.chunks, operands, constants, dtype.name, sorted(how.items(), key=str))
+    name = f"convpp-{kind}-{token}"
     dependencies = [given.array for given in (*sources, *added) if given.chunks is not None]
     if tiles.core != "weight_grad":
         return array_on(BlockLayer(name, plan), tiles.chunks, dtype, dependencies)
@@ -174,11 +185,7 @@ def residual(value: Any, shape: Shape, chunks: Chunks) -> Given:
     check_shape(given.shape, shape, "add", "the shape of the result")
     if given.chunks != chunks:
         raise ShapeError(
-            f"add has chunks {given.chunks}, expected those of the result: use add.rechunk({chunks}), or chunks=add.chunks"
+            f"add has chunks {given.chunks}, expected those of the result: use add.rechunk({chunks}), or "
+            "chunks=add.chunks for the result"
         )
     return given
-
-
-def plain_array(value: Array | DaskArray) -> bool:
-    """Whether it is in memory."""
-    return not isinstance(value, DaskArray)

@@ -183,7 +183,9 @@ class _BiasPlan(Plan):
         shape = tuple(extents[at] for extents, at in zip(operand.chunks, index, strict=True))
         if 0 in shape:
             return np.zeros([extent for axis, extent in enumerate(shape) if axis not in self.axes], FLOAT64)
-        chunk = sources[operand.name][tuple(slice(*ends[at : at + 2]) for ends, at in zip(self._ends, index, strict=True))]
+        chunk = sources[operand.name][
+            tuple(slice(*ends[at : at + 2]) for ends, at in zip(self._ends, index, strict=True))
+        ]
         total: Array = chunk.sum(axis=self.axes, dtype=FLOAT64)
         return total
 
@@ -230,6 +232,8 @@ def conv_bias_grad(
     kept: tuple[int, ...] = (0, channel) if each else (channel,)
     assert given.chunks is not None
     axes = tuple(range(len(given.shape)))
-    plan = _BiasPlan(Operand("dy", given.array.name, given.chunks, axes, given.dtype), tuple(a for a in axes if a not in kept))
+    plan = _BiasPlan(
+        Operand("dy", given.array.name, given.chunks, axes, given.dtype), tuple(a for a in axes if a not in kept)
+    )
     name = f"convpp-conv-bias-grad-{tokenize(given.array.name, kept)}"
     return array_on(SumLayer(name, plan, kept, given.dtype), tuple(given.chunks[a] for a in kept), given.dtype, [dy])

@@ -3,10 +3,10 @@
 In: the chunks of the operands, and a geometry.   Out: the chunks of the result.   Next: ``convpp.tiling``, for which
 they are the blocks.
 
-Along a spatial axis, pixel p of y is above pixel ``p * stride + shift`` of x, which is where its kernel is centred (with
-padding that keeps the extent, pixel p itself); and it belongs to the chunk that has that pixel, or to the nearest one.
-So with ``padding="same"`` and no stride the chunks of y are those of x.  Chunks of dx follow those of dy by the same rule.
-Chunks that would be empty are left out.
+Along a spatial axis, pixel p of y is above pixel ``p * stride + shift`` of x, which is where its kernel is centred
+(with padding that keeps the extent, pixel p itself); and it belongs to the chunk that has that pixel, or the nearest.
+So with ``padding="same"`` and no stride the chunks of y are those of x.  Chunks of dx follow those of dy by the same
+rule.  Chunks that would be empty are left out.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def check_groups(extents: Shape, own: int, array: str, axis: int) -> None:
     for start, stop in itertools.pairwise(ends_of(extents)):
         if start < stop and (start % own or stop % own) and start // own != (stop - 1) // own:
             raise ShapeError(
-                f"{array} has a chunk with channels {start} to {stop - 1}, parts of more than one group, expected chunks "
-                f"of a multiple of {own} or a divisor of it: use {advice}"
+                f"{array} has a chunk with channels {start} to {stop - 1}, parts of more than one group, expected "
+                f"chunks of a multiple of {own} or a divisor of it: use {advice}"
             )
 
 

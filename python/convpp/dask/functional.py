@@ -47,10 +47,12 @@ def conv(
     chunks: Any = None,
     threads: int | None = 1,
 ) -> DaskArray:
-    """``convpp.conv`` of a dask array: ``y[n, k, p] = bias[k] + sum over c, r of x[n, c, p*stride - lo + r*dilation] * w[k, c, r]``.
+    """``convpp.conv`` of a dask array that is chunked along any axes.
 
-    A block of y is one task, which reads what its results read: of the chunks around, halos of just that length, from as
-    many of them as are thinner than that.  Nothing is rechunked.
+    ``y[n, k, p] = bias[k] + sum over c, r of x[n, c, p*stride - lo + r*dilation] * w[k, c, r]``
+
+    A block of y is one task, which reads what its results read: of the chunks around, halos of just that length, from
+    as many of them as are thinner than that.  Nothing is rechunked.
 
     Parameters
     ----------
@@ -178,9 +180,9 @@ def conv_weight_grad(
 
     ``dw[k, c, r] = sum over n, p of dy[n, k, p] * x[n, c, p*stride - lo + r*dilation]``
 
-    Each chunk of dy gives a sum over its pixels, and these are added in a binary tree over the chunks' numbers: the same
-    bits on any number of threads or workers, whoever is ready first.  (Other chunks are another tree.)  Halves are
-    added in float32, and rounded once.
+    Each chunk of dy gives a sum over its pixels, and these are added in a binary tree over the chunks' numbers: the
+    same bits on any number of threads or workers, whoever is ready first.  (Other chunks are another tree.)  Halves
+    are added in float32, and rounded once.
 
     Parameters
     ----------

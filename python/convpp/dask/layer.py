@@ -3,8 +3,9 @@
 In: a ``Plan`` and the names of the operands.   Out: a ``Layer`` of dask's high-level graphs, and an array on it.
 Next: ``tasks.py``, what the tasks do.
 
-Keys are ``(name, i, j, ...)`` for the chunks of the result.  Beside them a layer has the plan itself (one key, which all
-blocks read), for each chunk that others read small parts of, these parts (``halos``), and for sums their partial sums.
+Keys are ``(name, i, j, ...)`` for the chunks of the result.  Beside them a layer has the plan itself (one key, which
+all blocks read), for each chunk that others read small parts of, these parts (``halos``), and for sums their partial
+sums.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from convpp._call.arguments import Shape
 from convpp.dask.chunks import Chunks
-from convpp.dask.plan import Operand, Plan
+from convpp.dask.plan import Plan
 from convpp.dask.tasks import add_tree, compute_block, halos
 
 Key = Any
@@ -118,7 +119,11 @@ class BlockLayer(Layer):
             return DataNode(key, self.plan) if index == () else None
         if (operand := self._halo_names.get(name)) is not None:
             inside = _inside(index, tuple(map(len, operand.chunks)))
-            return Task(key, halos, TaskRef(self._plan), operand.name, index, TaskRef((operand.key, *index))) if inside else None
+            return (
+                Task(key, halos, TaskRef(self._plan), operand.name, index, TaskRef((operand.key, *index)))
+                if inside
+                else None
+            )
         return self._result(key, name, index)
 
     def _result(self, key: Key, name: str, index: Shape) -> Task | None:
@@ -170,7 +175,9 @@ class SumLayer(BlockLayer):
 
     def _result(self, key: Key, name: str, index: Shape) -> Task | None:
         if name == self.name:
-            return self._sum(key, max(len(self._counts) - 1, 1), 0, index) if _inside(index, self._numchunks()) else None
+            return (
+                self._sum(key, max(len(self._counts) - 1, 1), 0, index) if _inside(index, self._numchunks()) else None
+            )
         if name == self._name("partial"):
             return self._block(key, index) if _inside(index, self.plan.numblocks) else None
         if name == self._name("sum") and len(index) > 2 and 0 < index[0] < len(self._counts) - 1:

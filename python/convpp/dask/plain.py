@@ -3,8 +3,8 @@
 In: a dask array, a kernel, options.   Out: a dask array, not computed yet.   Next: ``plan.py``, ``layer.py``;
 ``convpp/plain/problem.py``, which says what is convolved.
 
-A block of the result is one call of ``convpp.convolve`` with ``mode="valid"`` on what it reads; where that lies beyond the
-ends of the array, elements (or numbers) are put there as the boundary says.
+A block of the result is one call of ``convpp.convolve`` with ``mode="valid"`` on what it reads; where that lies beyond
+the ends of the array, elements (or numbers) are put there as the boundary says.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from convpp.plain.prepare import Options
 from convpp.plain.prepare import _lines as lines_of
 from convpp.plain.problem import Problem, axes_of, make_problem
 from convpp.plain.separable import outer
-from convpp.tiling.axes import Axis, AxisRead, Stretch, forward_stretch, run_of
+from convpp.tiling.axes import Axis, Stretch, forward_stretch, run_of
 from convpp.tiling.compute import read
 
 
@@ -58,8 +58,8 @@ def convolve(
 ) -> DaskArray:
     """``convpp.convolve`` of a dask array, chunked along any axes: ``y[p] = sum over r of kernel[r] * a[p - r]``.
 
-    A block of y is one task, which reads its part of a and halos just as long as the kernel reaches, from as many chunks
-    as are thinner than that.  Boundaries are those of the whole array: no chunk has one of its own.
+    A block of y is one task, which reads its part of a and halos just as long as the kernel reaches, from as many
+    chunks as are thinner than that.  Boundaries are those of the whole array: no chunk has one of its own.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def convolve(
     mask : bool array, optional
         A dask array of a's shape, or an array in memory, which is broadcast to it.
     method : "auto", "direct", "fft", "winograd" or "separable"
-        "direct" adds in an order that looks at no extent: y has the same bits however a is chunked.  "auto" takes what is
-        fastest for a block: equal to rounding, and exact for integers.
+        "direct" adds in an order that looks at no extent: y has the same bits however a is chunked.  "auto" takes what
+        is fastest for a block: equal to rounding, and exact for integers.
     chunks : chunks of y, optional
         By default those of a: a result belongs to the chunk that its kernel is centred in.
     threads : int, optional
@@ -93,7 +93,8 @@ def convolve(
     >>> import dask.array as da
     >>> import convpp, convpp.dask
     >>> picture = da.ones((2000, 3000, 3), chunks=(500, 1000, 3), dtype="float32")
-    >>> blurred = convpp.dask.convolve(picture, convpp.gaussian(2, ndim=2), axes=(0, 1), mode="same", boundary="reflect")
+    >>> kernel = convpp.gaussian(2, ndim=2)
+    >>> blurred = convpp.dask.convolve(picture, kernel, axes=(0, 1), mode="same", boundary="reflect")
     >>> blurred.chunks[:2], blurred.dtype
     (((500, 500, 500, 500), (1000, 1000, 1000)), dtype('float32'))
     >>> float(blurred[0, 0, 0].compute().round(4))
@@ -129,8 +130,8 @@ def correlate(
 
     Parameters
     ----------
-    a, kernel, kernels, axes, mode, boundary, origin, stride, dilation, method, nan, mask, min_weight, fill_value, dtype, \
-chunks, threads
+    a, kernel, kernels, axes, mode, boundary, origin, stride, dilation, method, nan, mask, min_weight, fill_value, \
+dtype, chunks, threads
         As in ``convpp.dask.convolve``.
 
     Returns
@@ -297,11 +298,13 @@ class _PlainPlan(Plan):
         options = replace(self.options, mode="valid", boundary="zeros", origin=0, threads=self.threads)
         if options.method == "direct":
             options = replace(options, stream=True)
-        kernel, kernels = (None, self.kernel) if self.several else (self._kernel(index), None)
+        kernel, kernels = (None, self._kernel(index)) if self.several else (self._kernel(index), None)
         return run_whole(a, kernel, kernels, mask, self.asked, None, options)
 
     def _kernel(self, index: Shape) -> Any:
-        """A kernel for each element of a batch is cut as the result is."""
+        """Several kernels, and one for each element of a batch, are cut as the result is."""
+        if self.several:
+            return self.kernel[slice(*self._ends[0][index[0] : index[0] + 2])]
         if not isinstance(self.kernel, np.ndarray) or self.kernel.ndim != len(self.shape):
             return self.kernel
         cut = [

@@ -1,7 +1,7 @@
-"""What every block of a result reads of which chunks: found when it is asked for, by the layer and by the workers alike.
+"""What every block of a result reads of which chunks: found when it is asked for, by the layer and by the workers.
 
-In: ``convpp.tiles``, and the chunks of the operands.   Out: pieces of chunks.   Next: ``layer.py``, which makes tasks of
-them; ``tasks.py``, which carries them out.
+In: ``convpp.tiles``, and the chunks of the operands.   Out: pieces of chunks.   Next: ``layer.py``, which makes tasks
+of them; ``tasks.py``, which carries them out.
 
 A block is a place in a grid, and what it reads along an axis of an operand depends on its number along one axis of the
 grid alone.  So tables of axes say it all, and neither the graph nor the plan grows with their product.
@@ -22,8 +22,8 @@ from convpp._call.validation import Array, dtype_from, plain
 from convpp.dask.chunks import Chunks, ends_of
 from convpp.tiling.blocks import Source
 from convpp.tiling.compute import compute, read
-from convpp.tiling.reads import axis_reads, span
 from convpp.tiling.grid import Tiles
+from convpp.tiling.reads import axis_reads, span
 
 #: Of each axis of a chunk, where a part of it begins and ends.
 Hull = tuple[tuple[int, int], ...]
@@ -104,9 +104,7 @@ class Plan:
 
     def pieces(self, operand: Operand, index: Shape) -> tuple[tuple[Piece, ...], ...]:
         """The same of each axis, for a block."""
-        return tuple(
-            self.along(operand, axis, 0 if by is None else index[by]) for axis, by in enumerate(operand.by)
-        )
+        return tuple(self.along(operand, axis, 0 if by is None else index[by]) for axis, by in enumerate(operand.by))
 
     def chunks_read(self, operand: Operand, index: Shape) -> list[tuple[Shape, bool]]:
         """The chunks that a block reads, and of each, whether it is read itself or a part that was cut out of it."""
@@ -218,4 +216,3 @@ class ConvPlan(Plan):
         if "add" in sources:
             how["add"] = plain(sources["add"][block.result], dtype_from(self.dtype))
         return compute(block, fetch, self.dtype, **how)
-

@@ -49,7 +49,11 @@ def _within(pieces: tuple[Piece, ...], wanted: slice) -> Iterable[tuple[int, sli
     for number, piece in enumerate(pieces):
         start, stop = max(piece.first, wanted.start), min(piece.first + piece.stop - piece.start, wanted.stop)
         if start < stop:
-            yield number, slice(start - piece.first, stop - piece.first), slice(start - wanted.start, stop - wanted.start)
+            yield (
+                number,
+                slice(start - piece.first, stop - piece.first),
+                slice(start - wanted.start, stop - wanted.start),
+            )
 
 
 def compute_block(plan: Plan, index: Shape, *arrays: Any) -> Array:

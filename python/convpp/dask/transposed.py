@@ -75,9 +75,7 @@ def conv_transpose(
     shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     options = transpose_options(shared, output_padding, output_size)
     source, weights = chunked(x, "x"), any_array(w, "w")
-    return product(
-        "conv-transpose", "forward", options, source, weights, None, bias, activation, add, chunks, threads
-    )
+    return product("conv-transpose", "forward", options, source, weights, None, bias, activation, add, chunks, threads)
 
 
 def conv_transpose_input_grad(

@@ -1,7 +1,7 @@
 """What blocks read along one axis of an array: for who cuts arrays into chunks and asks which ones a block needs.
 
-In: ``Tiles``, an array's name, one of its axes, and the number of a block along the axis of the grid by which it is read.
-Out: ``AxisRead``, one or (of dx, whose padding modes read several stretches of dy) some.   Next: ``convpp/dask/plan.py``.
+In: ``Tiles``, an array's name, one of its axes, and a block's number along the axis of the grid by which it is read.
+Out: ``AxisRead``: one, or (of dx, whose padding modes read several stretches of dy) some.   Next: ``dask/plan.py``.
 """
 
 from __future__ import annotations

@@ -125,9 +125,8 @@ def guard(session: nox.Session) -> None:
 
     ``nox -s guard -- v1.2 --allow bytes`` compares with the revision v1.2, and lets the field ``bytes`` off; without
     a revision, with the commit at which this branch left ``main``.  Each of the two is built (on two cores about four
-    minutes) and dumped (half a minute).  The other revision's dump is kept until that revision, the program or its
-    tables change: the next run builds this checkout only.  Beside a build of one's own, ``tools/plan_guard.py`` does
-    the same by hand.
+    minutes) and dumped.  The other revision's dump is kept until that revision, the program or its tables change.
+    Beside a build of one's own, ``tools/plan_guard.py`` does the same by hand.
     """
     need_compiler_for_python(session)
     revision, allowed = "", session.posargs
@@ -209,8 +208,9 @@ def autograd(session: nox.Session) -> None:
 @nox.session
 def dask(session: nox.Session) -> None:
     """Hold convpp.dask to whole arrays in any chunks, on threads, processes and workers, one of which is killed."""
-    session.install("xarray")
-    framework(session, "dask", "dask", "dask_graph", "dask_plain", "dask_errors", "dask_distributed")
+    session.install("xarray", "zarr")
+    framework(session, "dask", *(f"dask{of}" for of in ("", "_graph", "_plain", "_errors", "_distributed")))
+    session.run("python", "-m", "pytest", "tests/test_examples.py", "tests/test_docs.py", "-k", "distributed or xarray")
 
 
 @nox.session

@@ -138,7 +138,7 @@ def array_of(
     g = tiles.geometry
     how: dict[str, Any] = {
         "threads": threads_of_task(threads),
-        "algorithm": ALGORITHM if algorithm == "auto" else algorithm,
+        "algorithm": ALGORITHM if algorithm in ("auto", "direct") else algorithm,
     }
     activation = extra.get("activation")
     if activation is not None:

@@ -63,10 +63,10 @@ def conv(
         NumPy's or dask's.
     add : array of y's shape, optional
         A dask array with the chunks of y, or an array in memory.
-    algorithm : "auto", "direct", "stream", ...
-        "auto" is "stream", whose sums have an order that looks at no extent: y has the bits of
-        ``convpp.conv(..., algorithm="stream")``, however x is chunked.  The others are those of ``convpp.conv`` for a
-        block.
+    algorithm : as in ``convpp.conv``
+        "auto" and "direct" are "stream", direct sums whose order looks at no extent: y has the bits of
+        ``convpp.conv(..., algorithm="stream")``, however x is chunked.  By "winograd" and "fft", last bits depend on
+        the chunks.
     chunks : chunks of y, optional
         As dask has them.  By default those of x: a result belongs to the chunk that its kernel is centred in.  Channels
         are cut where w is; else where a chunk of x and a group end together.

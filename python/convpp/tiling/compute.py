@@ -68,6 +68,7 @@ def compute(
     """
     of = dtype_from(dtype)
     wide = FLOAT32 if of.itemsize < FLOAT32.itemsize else of
+    bias, add = (None if array is None else plain(array, of) for array in (bias, add))
     if len(block.parts) == 1 and (call := block.call) is not None and call.result_shape == block.shape:
         out = None if rounded or wide == of else np.empty(block.shape, wide)
         return _call(block.parts[0], 0, fetch, dtype, algorithm, threads, out, bias, activation, add)

@@ -46,23 +46,24 @@ class TreeSum:
     """The same sum, of arrays that are given one after the other: as many are kept as the tree has levels."""
 
     def __init__(self) -> None:
-        self._sums: list[tuple[int, Array]] = []  # how many were added, the largest first
+        #: How many were added, and their sum; the largest first.
+        self.sums: list[tuple[int, Array]] = []
 
     def add(self, partial: Array) -> None:
         """The next one; it may be written over."""
         count = 1
-        while self._sums and self._sums[-1][0] == count:
-            before = self._sums.pop()[1]
+        while self.sums and self.sums[-1][0] == count:
+            before = self.sums.pop()[1]
             before += partial
             partial = before
             count *= 2
-        self._sums.append((count, partial))
+        self.sums.append((count, partial))
 
     def result(self) -> Array:
         """The sum of all."""
-        _, total = self._sums.pop()
-        while self._sums:
-            before = self._sums.pop()[1]
+        _, total = self.sums.pop()
+        while self.sums:
+            before = self.sums.pop()[1]
             before += total
             total = before
         return total

@@ -22,6 +22,7 @@ PROMISED = {
     "pytensor_response.py": "events and response are found",
     "resnet_digits.py": "gradients of 1437 samples, which add up to that of all",
     "torch_training.py": "the same network, by two libraries",
+    "xarray_rainfall.py": "the same in chunks as in memory, with its dimensions and coordinates",
 }
 
 
@@ -36,6 +37,7 @@ NEEDS = {
     "jax_training.py": "jax",
     "pytensor_response.py": "pytensor",
     "torch_training.py": "torch",
+    "xarray_rainfall.py": "xarray",
 }
 
 
@@ -43,6 +45,8 @@ NEEDS = {
 def test_example(name: str) -> None:
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
+    if name == "xarray_rainfall.py":
+        pytest.importorskip("dask")  # which xarray does without
     done = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert PROMISED[name] in done.stdout

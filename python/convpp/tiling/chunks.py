@@ -76,42 +76,22 @@ def block_that_fits(
 ) -> Shape:
     """The shape of a block whose arrays take at most ``limit`` bytes.
 
-    ``cuts``: axes in the order in which they are cut, each down to an extent; an axis may come twice.  Neighbouring
-    axes of the same least extent are cut together, the longest first, so that blocks are compact and what they share
-    with their neighbours is little.
+    ``cuts``: axes in the order in which they are cut, each as little as will do, and down to an extent at most; an axis
+    may come twice.
     """
     block = list(shape)
-    remaining = list(cuts)
-    while bytes_of_block(tuple(block)) > limit:
-        while remaining and block[remaining[0][0]] <= remaining[0][1]:
-            remaining.pop(0)
-        if not remaining:
-            raise ValueError(
-                f"chunks is {limit} bytes, expected {bytes_of_block(tuple(block))} or more: a block of the result of "
-                f"shape {tuple(block)} reads and writes so much"
-            )
-        _, least = remaining[0]
-        together = []
-        for axis, to in remaining:
-            if to != least:
-                break
-            together.append(axis)
-        axis = max(together, key=lambda a: (block[a], -a))
-        block[axis] = _smaller(block, axis, least, limit, bytes_of_block, len(together) == 1)
-    return tuple(block)
-
-
-def _smaller(
-    block: list[int], axis: int, least: int, limit: int, bytes_of_block: Callable[[Shape], int], alone: bool
-) -> int:
-    """The largest extent of the axis that fits, if it is the only one that is cut; else half."""
-    if not alone:
-        return max((block[axis] + 1) // 2, least)
-    low, high = least, block[axis] - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        if bytes_of_block((*block[:axis], middle, *block[axis + 1 :])) <= limit:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    for axis, least in cuts:
+        low, high = min(least, block[axis]), block[axis]  # at most as large as `high`; `low` need not fit
+        while low < high:
+            middle = (low + high + 1) // 2
+            if bytes_of_block((*block[:axis], middle, *block[axis + 1 :])) <= limit:
+                low = middle
+            else:
+                high = middle - 1
+        block[axis] = low
+        if bytes_of_block(tuple(block)) <= limit:
+            return tuple(block)
+    raise ValueError(
+        f"chunks is {limit} bytes, expected {bytes_of_block(tuple(block))} or more: a block of the result of shape "
+        f"{tuple(block)} reads and writes so much"
+    )

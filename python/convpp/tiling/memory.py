@@ -15,8 +15,9 @@ from convpp.tiling.chunks import block_that_fits
 def block_of_memory(core: str, geometry: Geometry, limit: int, itemsize: int) -> Shape:
     """The block of the grid (of y, or of dx) that reads and writes at most ``limit`` bytes.
 
-    Samples are cut first, which share nothing; then space, down to eight times what a result reads along an axis;
-    then channels, for which x is read again; then space down to single pixels.
+    Samples are cut first, which share nothing; then space, the outermost axis first, so that what is read lies together
+    in memory or on disk, down to eight times what a result reads along an axis; then channels, for which x is read
+    again; then space down to single pixels.
     """
     options = geometry.options.conv
     of_dx = core == "input_grad"
@@ -41,12 +42,12 @@ def block_of_memory(core: str, geometry: Geometry, limit: int, itemsize: int) ->
     def bytes_of_block(block: Shape) -> int:
         return sum(sizes(block)) * itemsize
 
-    reach = [d * (k - 1) + 1 for d, k in zip(geometry.dilation, geometry.kernel, strict=True)]
-    usual = 8 * max(reach) if of_dx else max(8 * -(-r // s) for r, s in zip(reach, geometry.stride, strict=True))
+    spans = [d * (k - 1) + 1 for d, k in zip(geometry.dilation, geometry.kernel, strict=True)]
+    usual = [max(8 * (span if of_dx else -(-span // s)), 16) for span, s in zip(spans, geometry.stride, strict=True)]
     cuts = [(0, 1)] if lead else []
-    cuts += [(axis, max(usual, 16)) for axis in spatial]
+    cuts += list(zip(spatial, usual, strict=True))
     steps = [(channel, own)] if options.groups > 1 else []
-    cuts += [*steps, (channel, 1)] + [(axis, 1) for axis in spatial]
+    cuts += [*steps, (channel, 1), *((axis, 1) for axis in spatial)]
     block = list(block_that_fits(limit, grid, cuts, bytes_of_block))
     block = [_alike(extent, of) for extent, of in zip(block, grid, strict=True)]
     block[channel] = _whole_groups(block[channel], own)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -87,6 +89,13 @@ def test_chunks_that_are_no_numpy_arrays() -> None:
 def test_functions_of_arrays_in_memory_name_this_module(function: Any) -> None:
     with pytest.raises(convpp.DTypeError, match=r"is a dask array, expected one in memory: .*convpp\.dask"):
         function(X, W)
+
+
+def test_arrays_of_expressions_are_refused() -> None:
+    code = "import dask; dask.config.set({'array.query-planning': True}); import convpp.dask"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ImportError: convpp.dask needs arrays of graphs" in done.stderr
 
 
 def test_the_module_is_imported_when_it_is_asked_for() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import weakref
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,25 @@ def test_only_what_is_asked_for_is_read() -> None:
     assert np.all(y[0, 0, 17:39, 17:39].compute() == 9)
     with pytest.raises(OSError, match=r"\(0, 0, 0, 0\) cannot be read"):
         y[0, 0, 8, 8].compute()
+
+
+def test_chunks_are_let_go_when_they_were_read() -> None:
+    """Of 576 chunks, about two rows are there at a time (and not what overlapping them would keep)."""
+    alive: set[object] = set()
+    most = 0
+
+    def chunk(block_info: Any = None) -> Any:
+        nonlocal most
+        array, one = np.ones(block_info[None]["chunk-shape"], np.float32), object()
+        alive.add(one)
+        most = max(most, len(alive))
+        weakref.finalize(array, alive.discard, one)
+        return array
+
+    x = da.map_blocks(chunk, chunks=((1,), (1,), (8,) * 24, (8,) * 24), dtype="f4", meta=np.empty((0,) * 4, "f4"))
+    total = convpp.dask.conv(x, W, padding=1).sum()
+    assert total.compute() == (3 * 192 - 2) ** 2
+    assert 24 <= most <= 4 * 24
 
 
 # ---------------------------------------------------------------- one layer, no rechunk

@@ -14,7 +14,7 @@ except ImportError as error:
     raise ImportError('convpp.dask needs Dask: pip install "dask[array]"') from error
 if getattr(_dask_array, "ARRAY_EXPR_ENABLED", False):  # an experiment of Dask's, whose arrays are not made of graphs
     raise ImportError(
-        'convpp.dask needs arrays of graphs: dask.config.set({"array.query-planning": False}) before dask.array is there'
+        'convpp.dask needs arrays of graphs: dask.config.set({"array.query-planning": False}) before all imports of it'
     )
 
 from convpp.dask.backward import conv_backward, conv_bias_grad, conv_transpose_backward

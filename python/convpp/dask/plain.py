@@ -250,6 +250,7 @@ class _PlainPlan(Plan):
     ) -> None:
         super().__init__(tuple(map(len, cut)), operands, constants)
         self.kernel, self.several, self.asked, self.options, self.threads = how
+        self.dtype = operands[0].dtype
         self.shape = tuple(sum(extents) for extents in operands[0].chunks)
         self._ends = tuple(ends_of(extents) for extents in cut)
         self.real = None if types.whole else types.real
@@ -284,17 +285,15 @@ class _PlainPlan(Plan):
         stretches = [self._stretch(axis, index[axis + self.several]) for axis in range(len(self.shape))]
         source = tuple(stretch.read for stretch in stretches)
         pads = [stretch.padding for stretch in stretches]
-        a = read(sources["a"], source)
-        if any(any(pair) for pair in pads):
-            if self.constant and a.dtype.kind in "biu" and self.real is not None:
-                a = a.astype(self.real)
-            constant = self.constant if a.dtype.kind == "c" else self.constant.real
-            a = np.pad(a, pads, constant_values=constant)
+        constant = self.constant if self.dtype.kind == "c" else self.constant.real
+        if constant and self.dtype.kind in "biu" and self.real is not None and any(map(any, pads)):
+            a = np.pad(sources["a"].read(source).astype(self.real), pads, constant_values=constant)
+        else:
+            a = sources["a"].read(source, pads, constant)
         mask = None
-        if "mask" in sources:
-            given = sources["mask"]
-            given = np.broadcast_to(given, self.shape) if isinstance(given, np.ndarray) else given
-            mask = np.pad(read(given, source), pads)
+        if (given := sources.get("mask")) is not None:
+            around = np.broadcast_to(given, self.shape) if isinstance(given, np.ndarray) else None
+            mask = given.read(source, pads) if around is None else np.pad(read(around, source), pads)
         options = replace(self.options, mode="valid", boundary="zeros", origin=0, threads=self.threads)
         if options.method == "direct":
             options = replace(options, stream=True)

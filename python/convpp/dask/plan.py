@@ -208,7 +208,8 @@ class ConvPlan(Plan):
         block = self.tiles.block(index)
 
         def fetch(name: str, source: Source) -> Array:
-            return read(sources[name], source)
+            array = sources[name]
+            return read(array, source) if isinstance(array, np.ndarray) else array.read(source)
 
         how = dict(self.how)
         if "bias" in sources:

@@ -8,20 +8,34 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from convpp._call.arguments import Shape
 from convpp._call.validation import Array
+from convpp.tiling.axes import AxisRead, Pair, run_of
+from convpp.tiling.blocks import Source
+from convpp.tiling.reads import runs_of
 
 if TYPE_CHECKING:
     from convpp.dask.plan import Hull, Piece, Plan
 
 
+class Segment(NamedTuple):
+    """Neighbours along an axis that lie in one part: which, where in it, and where in the result.
+
+    A slice of one element may have a longer place: it is repeated.
+    """
+
+    part: int
+    within: slice
+    place: slice
+
+
 class Patchwork:
-    """Parts of chunks as the array that they are parts of: only what lies in them can be sliced.
+    """Parts of chunks as the array that they are parts of: only what lies in them can be read.
 
     ``pieces`` are those of each axis, and ``parts`` the arrays of their products, in this order.
     """
@@ -32,28 +46,49 @@ class Patchwork:
         self.dtype = dtype
 
     def __getitem__(self, index: tuple[slice, ...]) -> Array:
-        """A copy, unless all lies in one part."""
-        each = [list(_within(pieces, part)) for pieces, part in zip(self._pieces, index, strict=True)]
-        if all(len(found) == 1 for found in each):
-            return self._parts[tuple(found[0][0] for found in each)][tuple(found[0][1] for found in each)]
-        result = np.empty(tuple(part.stop - part.start for part in index), self.dtype)
-        for parts in itertools.product(*each):
-            result[tuple(to for _, _, to in parts)] = self._parts[tuple(n for n, _, _ in parts)][
-                tuple(local for _, local, _ in parts)
-            ]
+        """Slices, each with its start and its stop."""
+        return self.read(tuple(run_of(part.start, part.stop) for part in index))
+
+    def read(self, source: Source, pads: Sequence[Pair] = (), constant: complex = 0) -> Array:
+        """What a block reads, in its order, with a number around it; a view, if it all lies in one part as it is."""
+        pads = pads or [(0, 0)] * len(source)
+        each = [
+            list(_segments(axis, pieces, lo)) for axis, pieces, (lo, _) in zip(source, self._pieces, pads, strict=True)
+        ]
+        padded = any(any(pair) for pair in pads)
+        alone = all(len(found) == 1 and found[0].within.step == 1 for found in each) and not padded
+        if alone and all(_length(found.within) == _length(found.place) for [found] in each):
+            return self._parts[tuple(found.part for [found] in each)][tuple(found.within for [found] in each)]
+        result = np.empty([lo + axis.extent + hi for axis, (lo, hi) in zip(source, pads, strict=True)], self.dtype)
+        for axis, (lo, hi) in enumerate(pads):
+            around = (slice(None),) * axis
+            result[(*around, slice(0, lo))] = constant
+            result[(*around, slice(result.shape[axis] - hi, None))] = constant
+        for of_axes in itertools.product(*each):
+            part = self._parts[tuple(of.part for of in of_axes)]
+            result[tuple(of.place for of in of_axes)] = part[tuple(of.within for of in of_axes)]
         return result
 
 
-def _within(pieces: tuple[Piece, ...], wanted: slice) -> Iterable[tuple[int, slice, slice]]:
-    """The pieces that a slice meets: which, where in them, and where in the result."""
-    for number, piece in enumerate(pieces):
-        start, stop = max(piece.first, wanted.start), min(piece.first + piece.stop - piece.start, wanted.stop)
-        if start < stop:
-            yield (
-                number,
-                slice(start - piece.first, stop - piece.first),
-                slice(start - wanted.start, stop - wanted.start),
-            )
+def _length(part: slice) -> int:
+    return int(part.stop) - int(part.start)
+
+
+def _segments(read: AxisRead, pieces: tuple[Piece, ...], at: int) -> Iterator[Segment]:
+    """What is read along an axis, cut where parts end; the first element comes to ``at``."""
+    for first, step, count in runs_of(read):
+        last = first + step * (count - 1)
+        for number, piece in enumerate(pieces):
+            begin = piece.first
+            start, stop = max(begin, min(first, last)), min(begin + piece.stop - piece.start, max(first, last) + 1)
+            if start >= stop:
+                continue
+            local = slice(start - begin, stop - begin, 1)
+            if step < 0:
+                local = slice(stop - 1 - begin, start - 1 - begin if start > begin else None, -1)
+            to = at + (first - stop + 1 if step < 0 else start - first)
+            yield Segment(number, local, slice(to, to + (count if step == 0 else stop - start)))
+        at += count
 
 
 def compute_block(plan: Plan, index: Shape, *arrays: Any) -> Array:

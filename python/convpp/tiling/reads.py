@@ -6,6 +6,9 @@ Out: ``AxisRead``: one, or (of dx, whose padding modes read several stretches of
 
 from __future__ import annotations
 
+import bisect
+import itertools
+
 from convpp._call.arguments import Shape
 from convpp.tiling.axes import AxisRead, run_of
 from convpp.tiling.grid import Tiles
@@ -50,3 +53,20 @@ def axis_reads(tiles: Tiles, name: str, axis: int, number: int) -> tuple[AxisRea
 
 def _weights(tiles: Tiles) -> Shape:
     return tiles.geometry.w_shape
+
+
+def runs_of(read: AxisRead) -> list[tuple[int, int, int]]:
+    """What is read as (first element, step, count): neighbours that ascend (1) or descend (-1), or one repeated (0)."""
+    starts = [part.start for part in read.slices]
+    if read.order is None:
+        return [(part.start, 1, part.stop - part.start) for part in read.slices if part.stop > part.start]
+    ends = list(itertools.accumulate((part.stop - part.start for part in read.slices), initial=0))
+    found: list[tuple[int, int, int]] = []
+    for part in read.order:
+        within = bisect.bisect_right(ends, part[0]) - 1
+        run = (starts[within] + part[0] - ends[within], part.step if len(part) > 1 else 0, len(part))
+        if found and run[2] == 1 and found[-1][:2] == run[:2]:
+            found[-1] = (*run[:2], found[-1][2] + 1)
+        else:
+            found.append(run)
+    return found

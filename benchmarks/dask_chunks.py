@@ -65,17 +65,13 @@ def to_store(y: da.Array, folder: Path, name: str) -> Callable[..., Any]:
 def contestants(path: Path, folder: Path, taps: int, client: Client) -> dict[str, Callable[[], Any]]:
     """By name, what computes the convolution into a store of this name."""
     a = da.from_zarr(str(path))
-    kernel = np.random.default_rng(1).random((taps, taps), np.float32)  # no product, which "auto" would find out
-    ours = {
-        method: convpp.dask.convolve(a, kernel, mode="same", boundary="symmetric", method=method)
-        for method in ("auto", "direct")
+    kernel = np.random.default_rng(1).random((taps, taps), np.float32)
+    y = convpp.dask.convolve(a, kernel, mode="same", boundary="symmetric")
+    on_workers, threads = to_store(y, folder, "convpp"), to_store(y, folder, "convpp-threads")
+    found: dict[str, Callable[[], Any]] = {
+        "convpp.dask, two processes": lambda: on_workers(scheduler=client.get),
+        "convpp.dask, two threads": lambda: threads(scheduler="threads", num_workers=2),
     }
-    found: dict[str, Callable[[], Any]] = {}
-    for method, y in ours.items():
-        run = to_store(y, folder, f"convpp-{method}")
-        found[f"convpp.dask, {method}, two processes"] = lambda run=run: run(scheduler=client.get)
-    threads = to_store(ours["auto"], folder, "convpp-threads")
-    found["convpp.dask, auto, two threads"] = lambda: threads(scheduler="threads", num_workers=2)
     try:
         from dask_image.ndfilters import convolve
     except ImportError:

@@ -164,7 +164,7 @@ def _convolved(a: Any, kernel: Any, kernels: Any, mask: Any, dtype: Any, options
     )
     call.a = call.mask = None
     assert source.chunks is not None
-    cut = _chunks(call, source.chunks) if chunks is None else given_chunks(chunks, call.result_shape)
+    cut = _chunks(call, source.chunks) if chunks is None else given_chunks(chunks, call.result_shape, call.dtype)
     operands, constants = [], {}
     for operand in (source, *(() if hidden is None else (hidden,))):
         if operand.chunks is None:

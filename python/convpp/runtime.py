@@ -173,8 +173,8 @@ def algorithm(name: str) -> Iterator[None]:
 def runtime_info() -> dict[str, Any]:
     """What this build and this machine are: version, isa, isas_available, num_threads, algorithm, openmp, compiler.
 
-    ``openmp`` says that calls can compute with the threads of an OpenMP library, as ``convpp.torch`` lets them: they can
-    in every build, and none needs such a library.
+    ``openmp`` says that calls can compute with the threads of an OpenMP library, as ``convpp.torch`` lets them: they
+    can in every build, and none needs such a library.
 
     Examples
     --------

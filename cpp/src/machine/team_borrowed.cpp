@@ -36,7 +36,8 @@ struct Region {
     std::exception_ptr error{};  // of the caller: others do not throw
 
     void work() {
-        const int thread = std::this_thread::get_id() == caller ? 0 : 1 + others.fetch_add(1, std::memory_order_relaxed);
+        const int thread =
+            std::this_thread::get_id() == caller ? 0 : 1 + others.fetch_add(1, std::memory_order_relaxed);
         try {
             for (int64_t lo = 0; (lo = next.fetch_add(job.several, std::memory_order_relaxed)) < job.tasks;)
                 job.run(job.context, lo, std::min(lo + job.several, job.tasks), thread, given_up);

@@ -1,9 +1,9 @@
-"""The picture to point at, docs/widget/backpropagation.html, in a browser: what lights up is what `conv_input_grad` says.
+"""The picture to point at, docs/widget/backpropagation.html: what lights up is what `conv_input_grad` says.
 
-In: the file itself, opened in a headless Chromium by playwright; where either is missing, these tests are skipped (nox's
-session `widget` installs both).  Every pixel of dX is asked for, by the page's own interface and by a mouse over the real
-elements, and held to the input gradient of a one-hot dO; numbers that are shown, to what is computed from them.
-Next: docs/widget/backpropagation.html; widget_pages.py, which opens it.
+In: the file itself, opened in a headless Chromium by playwright; where either is missing, these tests are skipped
+(nox's session `widget` installs both).  Every pixel of dX is asked for, by the page's own interface and by a mouse over
+the real elements, and held to the input gradient of a one-hot dO; numbers that are shown, to what convpp computes.
+Next: docs/widget/backpropagation.html; widget_pages.py, which opens it; test_widget_looks.py.
 """
 
 from __future__ import annotations
@@ -201,9 +201,10 @@ def test_arrow_keys_move_the_pixel(page: Any) -> None:
     grids = page.get_by_role("grid")
     grids.nth(0).focus()
     steps = ["ArrowRight", "ArrowRight", "ArrowDown", "ArrowUp", "ArrowUp", "PageDown", "Home", "ArrowLeft", "End"]
-    for key, expected in zip(steps, [(0, 19), (0, 19), (1, 19), (0, 19), (0, 19), (19, 19), (19, 0), (19, 0), (19, 19)]):
+    expected = [(0, 19), (0, 19), (1, 19), (0, 19), (0, 19), (19, 19), (19, 0), (19, 0), (19, 19)]
+    for key, row_and_column in zip(steps, expected, strict=True):
         page.keyboard.press(key)
-        assert place() == [0, *expected]
+        assert place() == [0, *row_and_column]
     assert page.evaluate("scrollY") == 0  # keys that a grid takes do not scroll
     page.keyboard.press("Tab")
     while page.evaluate("document.activeElement.getAttribute('role')") != "grid":
@@ -229,9 +230,8 @@ def test_a_finger_chooses(browser: Browser) -> None:
     page.goto(WIDGET.as_uri())
     page.get_by_text("c = 2").first.tap()
     page.locator("#dx-2-5-7").tap()
-    assert page.evaluate("inputGradient.state()") | {"channel": 2, "row": 5, "column": 7} == page.evaluate(
-        "inputGradient.state()"
-    )
+    state = page.evaluate("inputGradient.state()")
+    assert (state["channel"], state["row"], state["column"]) == (2, 5, 7)
     sizes = page.evaluate("[...document.querySelectorAll('button')].map(b => [b.offsetWidth, b.offsetHeight])")
     assert len(sizes) == 4
     assert min(map(min, sizes)) >= 44

@@ -1,7 +1,7 @@
 """How docs/widget/backpropagation.html looks: on a desk and on a phone, light and dark, alone and within a page.
 
 In: as in test_widget.py, and skipped where that is.  Nothing overlaps, nothing is cut, text has the contrast that WCAG
-asks for, and nothing is loaded from anywhere.
+asks for, and nothing is loaded from anywhere.  Next: widget_pages.py, which looks for all that.
 """
 
 from __future__ import annotations
@@ -91,9 +91,10 @@ def test_within_a_page_it_takes_the_theme_and_the_height_it_needs(browser: Brows
     frame.wait_for_function("document.documentElement.dataset.theme === 'dark'")
     page.evaluate(f"document.querySelector('{element}').dataset.theme = 'light'")
     frame.wait_for_function("document.documentElement.dataset.theme === 'light'")
-    frame.wait_for_function("innerHeight >= document.body.scrollHeight && innerHeight < document.body.scrollHeight + 20")
-    page.set_viewport_size({"width": 390, "height": 700})
-    frame.wait_for_function("innerHeight >= document.body.scrollHeight && innerHeight < document.body.scrollHeight + 20")
+    fits = "innerHeight >= document.body.scrollHeight && innerHeight < document.body.scrollHeight + 20"
+    for width in (900, 390):
+        page.set_viewport_size({"width": width, "height": 700})
+        frame.wait_for_function(fits)
     page.close()
 
 

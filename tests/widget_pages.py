@@ -1,7 +1,7 @@
 """A headless Chromium for the tests of docs/widget, and what may be wrong with a page that it shows.
 
-In: chromium on the path, or the program that CONVPP_BROWSER names; playwright.  Without either, tests that ask are skipped.
-Out: a `Browser`; boxes that overlap or are cut off; contrasts.  Next: test_widget.py, test_widget_looks.py.
+In: chromium on the path, or the program that CONVPP_BROWSER names; playwright.  Without either, tests that ask for it
+are skipped.   Out: a `Browser`; boxes that overlap or are cut off; contrasts.   Next: test_widget.py.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ BADLY_PLACED = """() => {
 #: The smallest contrast, as WCAG has it, between text and what is painted below it, for each kind of text.
 CONTRASTS = """() => {
   const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgb = colour => { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); return [...pen.getImageData(0, 0, 1, 1).data]; };
-  const light = colour => rgb(colour).slice(0, 3).map(v => v / 255)
+  const paint = colour => { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); };
+  const rgb = colour => { paint(colour); return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+  const light = colour => rgb(colour).map(v => v / 255)
     .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((sum, v, channel) => sum + v * [.2126, .7152, .0722][channel], 0);
   const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((u, v) => v - u); return (x + .05) / (y + .05); };

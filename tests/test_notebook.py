@@ -10,9 +10,9 @@ import json
 import re
 import sys
 
+import notebook
 import pytest
 
-import notebook
 from pages import FENCED, blocks, run
 
 PAGE = notebook.PAGE

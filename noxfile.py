@@ -169,12 +169,25 @@ def aarch64(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check that the figures are what the script draws, and run the code of the pages and docstrings."""
+    """Check that the figures are what the script draws, and run the code of the pages, notebook and docstrings."""
     need_compiler_for_python(session)
-    session.install(".[test]")
-    session.run("python", "-m", "pytest", "tests/test_docs.py")
+    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "notebook"))
+    session.run("python", "-c", "import jupytext")  # which must not be skipped
+    session.run("python", "-m", "pytest", "tests/test_docs.py", "tests/test_notebook.py")
+    session.run("jupyter", "execute", "docs/backpropagation.ipynb")
     # (Modules whose framework is not installed have a session of their own.)
     session.run("python", "-m", "pytest", "--doctest-modules", "--doctest-ignore-import-errors", "--pyargs", "convpp")
+
+
+@nox.session
+def widget(session: nox.Session) -> None:
+    """Hold what lights up in docs/widget to conv_input_grad, in a headless Chromium; and look for ugly places."""
+    need_compiler_for_python(session)
+    if "CONVPP_BROWSER" not in os.environ:
+        need_program(session, "chromium", "chromium", "fonts-dejavu-core")
+    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "browser"))
+    session.run("python", "-c", "import playwright.sync_api")  # which must not be skipped
+    session.run("python", "-m", "pytest", "tests/test_widget.py", "tests/test_widget_looks.py", *session.posargs)
 
 
 @nox.session

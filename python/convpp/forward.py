@@ -7,7 +7,7 @@ Next: ``functional.py``, the gradients; ``streaming.py``, chunks.
 
 from __future__ import annotations
 
-from typing import Literal, Unpack, overload
+from typing import Unpack, overload
 
 import numpy.typing as npt
 
@@ -61,7 +61,7 @@ def conv(
     *,
     add: npt.NDArray[F] | None = None,
     out: npt.NDArray[F] | None = None,
-    state: Literal["zeros"] | npt.NDArray[F],
+    state: str | npt.NDArray[F],
     **how: Unpack[ConvHow],
 ) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
 @overload

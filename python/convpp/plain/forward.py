@@ -8,7 +8,7 @@ chunks); ``backward.py``, the gradients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +87,7 @@ def convolve(
     kernels: npt.NDArray[F] | None = None,
     dtype: None = None,
     out: npt.NDArray[F] | None = None,
-    state: Literal["zeros"] | npt.NDArray[F],
+    state: str | npt.NDArray[F],
     **how: Unpack[ConvolveHow],
 ) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
 @overload
@@ -272,7 +272,7 @@ def correlate(
     kernels: npt.NDArray[F] | None = None,
     dtype: None = None,
     out: npt.NDArray[F] | None = None,
-    state: Literal["zeros"] | npt.NDArray[F],
+    state: str | npt.NDArray[F],
     **how: Unpack[ConvolveHow],
 ) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
 @overload

@@ -264,6 +264,7 @@ void register_runtime(py::module_& module) {
     module.def("num_threads", &convpp::num_threads);
     module.def("set_num_threads", &convpp::set_num_threads);
     module.def("borrow_openmp_threads", &convpp::borrow_openmp_threads);
+    module.def("borrow_openmp_threads_of", &convpp::borrow_openmp_threads_of);
     module.def("isa", [] { return convpp::name(convpp::active_isa()); });
     module.def("select_isa", &convpp::select_isa);
     module.def("allow_bf16_pairs", &convpp::allow_bf16_pairs);

@@ -11,6 +11,10 @@
 #include <thread>
 #include <vector>
 
+#ifdef __linux__
+#include <dlfcn.h>
+#endif
+
 #include "convpp/error.hpp"
 #include "convpp/runtime.hpp"
 #include "machine/interrupt.hpp"
@@ -221,6 +225,31 @@ TEST_CASE("OpenMP's threads may be borrowed") {
     CHECK(in_child([] { return !Team::borrows() && each_once(1000, 3); }) == 0);  // OpenMP's are not there
     borrow_openmp_threads(false);
     CHECK(!Team::borrows());
+}
+
+TEST_CASE("OpenMP's threads may be borrowed of any library") {
+    CHECK(!borrow_openmp_threads_of("/no/such/library.so"));
+    CHECK(!Team::borrows());
+#ifdef __linux__
+    // GCC's, which is there wherever GCC is: the one that this program is linked to, or another.
+    if (dlopen("libgomp.so.1", RTLD_LAZY) == nullptr) return;
+    for (int again = 0; again < 2; ++again) {
+        REQUIRE(borrow_openmp_threads_of("libgomp.so.1"));
+        CHECK(Team::borrows());
+        for (const int threads : {1, 2, 3, 8})
+            for (const int64_t tasks : {0, 1, 3, 1000}) CHECK(each_once(tasks, threads));
+        CHECK(helped());
+        const std::function<bool()> interrupted = [] { return true; };
+        {
+            const AskBetweenTasks asking(interrupted);
+            CHECK_THROWS_AS(parallel_for(30000, 2, [](int64_t, int) { std::this_thread::sleep_for(milliseconds(1)); }),
+                            Interrupted);
+        }
+        CHECK(in_child([] { return !Team::borrows() && each_once(1000, 3); }) == 0);
+        borrow_openmp_threads(false);
+        CHECK(!Team::borrows());
+    }
+#endif
 }
 
 // ---------------------------------------------------------------- interrupts

@@ -28,6 +28,10 @@ void set_num_threads(int n);  // n >= 1
 // programs whose other parts keep such threads busy (PyTorch).  Children that such a process forks use helpers again.
 // It does nothing where the library was compiled without OpenMP.
 void borrow_openmp_threads(bool borrowed);
+// The same with the OpenMP library that another shared library is linked to, which the process has loaded (its path):
+// also where this one was compiled without OpenMP, or with another copy of it.  False, and nothing changes, where there
+// is no such library or this system does not say.  With "", the library that the program is linked to.
+bool borrow_openmp_threads_of(const std::string& library);
 bool has_openmp() noexcept;
 const char* version() noexcept;
 std::string compiler();

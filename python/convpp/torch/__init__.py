@@ -13,12 +13,11 @@ try:
 except ImportError as error:
     raise ImportError('convpp.torch needs PyTorch: pip install "convpp[torch]"') from error
 
-from convpp import _core
 from convpp.torch.functional import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from convpp.torch.models import Report, accelerate, use
-from convpp.torch.threads import one_openmp
+from convpp.torch.threads import borrow_threads
 
-_core.borrow_openmp_threads(one_openmp())
+borrow_threads()
 
 __all__ = [
     "Report",

@@ -1,6 +1,6 @@
-"""Whose threads compute: PyTorch's own, where both have the same OpenMP library.
+"""Whose threads compute: PyTorch's own.
 
-In: the libraries that this process has loaded.   Out: yes or no.   Next: cpp/src/machine/team_borrowed.cpp, which says
+In: PyTorch's library.   Out: whether its threads could be had.   Next: cpp/src/machine/team_borrowed.cpp, which says
 what that is good for.
 """
 
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-#: Names of OpenMP libraries: of GCC, LLVM and Intel.
-_LIBRARIES = ("libgomp", "libomp", "libiomp5")
+import torch
+
+from convpp import _core
 
 
-def one_openmp() -> bool:
-    """Whether this process has one OpenMP library and no more; False where the system does not say (not on Linux)."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
+def borrow_threads() -> bool:
+    """Compute with the threads of the OpenMP library that PyTorch is linked to, whichever others this process has.
+
+    False, and convpp computes with its own, where PyTorch has no such library, or its threads are not OpenMP's.
+    """
+    if not torch.backends.openmp.is_available():
         return False
-    files = {line.split(maxsplit=5)[5] for line in lines if "/" in line}
-    return sum(Path(file).name.startswith(_LIBRARIES) for file in files) == 1
+    folder = Path(torch.__file__).parent / "lib"
+    files = (folder / "libtorch_cpu.so", folder / "libtorch_cpu.dylib")
+    return any(_core.borrow_openmp_threads_of(str(file)) for file in files)

@@ -55,20 +55,22 @@ def need_compiler_for_python(session: nox.Session) -> None:
         apt_install(session, "python3-dev")
 
 
-def build(session: nox.Session, *cmake_args: str, target: str = "all", folder: Path | None = None) -> Path:
+def build(
+    session: nox.Session, *cmake_args: str, target: str = "all", source: str = ".", folder: Path | None = None
+) -> Path:
     """Configure and build, with warnings as errors, in the session's own build folder unless another is given."""
     session.install("cmake", "ninja")
     folder = folder or Path(session.create_tmp()).resolve() / "build"
-    session.run("cmake", "-S", ".", "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args)
+    session.run("cmake", "-S", source, "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args)
     session.run("cmake", "--build", str(folder), "--target", target)
     return folder
 
 
-def build_tests(session: nox.Session, *cmake_args: str, folder: Path | None = None) -> Path:
+def build_tests(session: nox.Session, *cmake_args: str, source: str = ".", folder: Path | None = None) -> Path:
     """Build the C++ tests."""
     if not Path("/usr/include/doctest/doctest.h").exists() and may_use_apt():
         apt_install(session, "doctest-dev")  # where this is not allowed, CMake looks on and may download it
-    return build(session, "-D", "CONVPP_BUILD_TESTS=ON", *cmake_args, folder=folder)
+    return build(session, "-D", "CONVPP_BUILD_TESTS=ON", *cmake_args, source=source, folder=folder)
 
 
 def ctest(session: nox.Session, folder: Path, *ctest_args: str, env: dict[str, str] | None = None) -> None:
@@ -86,7 +88,8 @@ def build_and_ctest(session: nox.Session, *cmake_args: str) -> None:
 def cpp(session: nox.Session) -> None:
     """Build the C++ library with the default compiler and run its tests, with fences between arrays of a workspace."""
     need_program(session, "c++", "g++")
-    ctest(session, build_tests(session, "-D", "CONVPP_WORKSPACE_FENCES=ON", folder=KERNELS))
+    build_tests(session, "-D", "CONVPP_WORKSPACE_FENCES=ON", source="cmake/python", folder=KERNELS)
+    ctest(session, KERNELS / "convpp")
 
 
 @nox.session

@@ -36,6 +36,7 @@ from convpp.runtime import (
     threads,
 )
 from convpp.shapes import conv_output_shape, conv_transpose_output_shape, pool_output_shape
+from convpp.tiling.convolve import convolve_tiled
 from convpp.tiling.tiled import conv_input_grad_tiled, conv_tiled, conv_weight_grad_tiled
 from convpp.tiling.tiles import tiles
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
@@ -86,6 +87,7 @@ __all__ = [
     "conv_weight_grad_tiled",
     "convolve",
     "convolve_backward",
+    "convolve_tiled",
     "correlate",
     "explain",
     "gaussian",

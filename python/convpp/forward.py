@@ -135,8 +135,8 @@ def conv(
         ValueError says why: it needs a kernel extent of 3 or 5 at stride 1.  "fft" multiplies Fourier transforms of
         tiles, y = F^-1(F(x) conj(F(w))) (overlap-save; Stockham 1966), in any geometry: it is for kernels of many
         taps, and its errors are about eps sqrt(log2 n) for transforms of n elements.  Sums of whole numbers are exact
-        by "direct" alone.  "stream" is direct in an order of the sum that does not look at the length of x, so that a
-        result has the same bits wherever a signal was cut: what a call with a ``state`` takes.
+        by "direct" alone.  "stream" is direct in an order of the sum that looks at no extent of x, so that results, of
+        dx too, have the same bits wherever x was cut: what a call with a ``state``, and ``conv_tiled``, take.
     out : array of the result's shape and dtype, C-contiguous, optional
         The result is written here; it may overlap the inputs.  Of float16 and bfloat16 it may also be float32, and is
         then not rounded.

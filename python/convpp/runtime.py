@@ -173,6 +173,9 @@ def algorithm(name: Algorithm) -> Iterator[None]:
 def runtime_info() -> dict[str, Any]:
     """What this build and this machine are: version, isa, isas_available, num_threads, algorithm, openmp, compiler.
 
+    ``openmp`` says that calls can compute with the threads of an OpenMP library, as ``convpp.torch`` lets them: they
+    can in every build, and none needs such a library.
+
     Examples
     --------
     >>> import convpp
@@ -185,7 +188,7 @@ def runtime_info() -> dict[str, Any]:
         "isas_available": _core.isas_available(),
         "num_threads": get_num_threads(),
         "algorithm": get_algorithm(),
-        "openmp": _core.openmp,
+        "openmp": True,
         "compiler": _core.compiler,
     }
 

@@ -28,7 +28,8 @@ from convpp.functional import conv_input_grad, conv_weight_grad
 
 Run = Callable[[], Array]
 
-PAUSE_SECONDS = 0.003
+#: Longer than another OpenMP library's threads spin behind a call (GCC's about 5 ms), so that each finds idle cores.
+PAUSE_SECONDS = 0.008
 
 #: The algorithms that do all the operations of the definition, which is what rates count.
 DIRECT_SUMS = ("direct", "reference")

@@ -16,9 +16,9 @@ except ImportError as _error:
 from convpp import _core
 from convpp.torch.functional import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from convpp.torch.models import Report, accelerate, use
-from convpp.torch.threads import one_openmp
+from convpp.torch.threads import enter_region
 
-_core.borrow_openmp_threads(one_openmp())
+_core.borrow_threads(enter_region())
 
 __all__ = [
     "Report",

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from convpp._call.arguments import Algorithm
 from convpp._call.validation import Array, as_float
 from convpp.tiling.axes import run_of
 from convpp.tiling.blocks import Block, Source
@@ -37,7 +38,7 @@ class Job:
     tiles: Tiles
     arrays: dict[str, Any]
     dtype: str
-    algorithm: str
+    algorithm: Algorithm
     store: Store
     record: Record | None
     bias: Array | None = None

@@ -18,6 +18,6 @@ int Team::helpers() { return 0; }
 uint64_t Team::forks() { return 0; }  // only tells helpers of a parent's from those of a child's
 bool Team::borrows() { return false; }
 
-void borrow_openmp_threads(bool) {}
+void borrow_threads(EnterRegion) {}
 
 }  // namespace convpp

@@ -4,6 +4,7 @@ In:   a checkout. What the machine lacks is installed: Python packages into each
       system packages by apt-get, where this runs as root on Debian or Ubuntu, else an error names them.
 Out:  an exit code of 0 if every session passed.
 Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others);
+      tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock);
       cpp/stress/ and tools/ (asan, tsan, fuzz, faults, mutate, soak: those that try to break the library).
 """
 
@@ -13,77 +14,32 @@ import hashlib
 import os
 import platform
 import shutil
-import sysconfig
+import sys
 from pathlib import Path
 
 import nox
+
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
+
+from builds import (
+    CORES,
+    PROJECT,
+    apt_install,
+    build,
+    build_and_ctest,
+    build_tests,
+    ctest,
+    need_compiler_for_python,
+    need_program,
+)
+from platforms import freethreaded, portable  # noqa: F401  (sessions)
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["cpp", "tests", "ruff", "mypy"]
 
-PROJECT = nox.project.load_toml("pyproject.toml")
-CORES = str(os.cpu_count() or 1)
 # The kernels take minutes to compile.  Sessions cpp and tests, which want them alike, build in this folder in turn.
 KERNELS = Path(".nox").resolve() / "kernels"
-
-
-def may_use_apt() -> bool:
-    """Whether system packages can be installed without asking anyone."""
-    return os.name == "posix" and os.geteuid() == 0 and shutil.which("apt-get") is not None
-
-
-def apt_install(session: nox.Session, *packages: str) -> None:
-    """Install Debian packages, or end the session with an error that names them."""
-    if not may_use_apt():
-        session.error(f"this session needs {' '.join(packages)} (Debian's names): please install them")
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
-    session.run_install("apt-get", "update", "-qq", external=True, env=env)
-    session.run_install("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, external=True, env=env)
-
-
-def need_program(session: nox.Session, program: str, *packages: str) -> None:
-    """Install ``packages`` unless ``program`` is on the path."""
-    if shutil.which(program) is None:
-        apt_install(session, *packages)
-
-
-def need_compiler_for_python(session: nox.Session) -> None:
-    """Install what building the Python module takes beside the packages of pyproject.toml."""
-    need_program(session, "c++", "g++")
-    if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
-        apt_install(session, "python3-dev")
-
-
-def build(
-    session: nox.Session, *cmake_args: str, target: str = "all", source: str = ".", folder: Path | None = None
-) -> Path:
-    """Configure and build, with warnings as errors, in the session's own build folder unless another is given."""
-    session.install("cmake", "ninja")
-    folder = folder or Path(session.create_tmp()).resolve() / "build"
-    session.run(
-        "cmake", "-S", source, "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args
-    )
-    session.run("cmake", "--build", str(folder), "--target", target)
-    return folder
-
-
-def build_tests(session: nox.Session, *cmake_args: str, source: str = ".", folder: Path | None = None) -> Path:
-    """Build the C++ tests."""
-    if not Path("/usr/include/doctest/doctest.h").exists() and may_use_apt():
-        apt_install(session, "doctest-dev")  # where this is not allowed, CMake looks on and may download it
-    return build(session, "-D", "CONVPP_BUILD_TESTS=ON", *cmake_args, source=source, folder=folder)
-
-
-def ctest(session: nox.Session, folder: Path, *ctest_args: str, env: dict[str, str] | None = None) -> None:
-    """Run the C++ tests of a build folder."""
-    command = ["ctest", "--test-dir", str(folder), "--output-on-failure", "--no-tests=error", "-j", CORES]
-    session.run(*command, *ctest_args, env=env)
-
-
-def build_and_ctest(session: nox.Session, *cmake_args: str) -> None:
-    """Build and run the C++ tests."""
-    ctest(session, build_tests(session, *cmake_args))
 
 
 @nox.session

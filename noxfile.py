@@ -90,9 +90,8 @@ def guard(session: nox.Session) -> None:
 
     ``nox -s guard -- v1.2 --allow bytes`` compares with the revision v1.2, and lets the field ``bytes`` off; without
     a revision, with the commit at which this branch left ``main``.  Each of the two is built (on two cores about four
-    minutes) and dumped (half a minute).  The other revision's dump is kept until that revision, the program or its
-    tables change: the next run builds this checkout only.  Beside a build of one's own, ``tools/plan_guard.py`` does
-    the same by hand.
+    minutes) and dumped.  The other revision's dump is kept until that revision, the program or its tables change;
+    ``tools/plan_guard.py`` does the same by hand.
     """
     need_compiler_for_python(session)
     revision, allowed = "", session.posargs
@@ -165,23 +164,30 @@ def conventions(session: nox.Session) -> None:
 # ---------------------------------------------------------------- frameworks that convpp has a module for
 
 
-def framework(session: nox.Session, name: str, *tests: str) -> None:
+def framework(session: nox.Session, name: str, *tests: str, also: str = "frameworks") -> None:
     """Install a framework as a user would; run the tests of its module, its example, its page and its docstrings."""
     need_compiler_for_python(session)
     session.install(f".[test,{name}]")
     session.run("python", "-c", f"import convpp.{name}")  # what is missing must not be skipped
     files = [f"tests/test_{test}.py" for test in tests]
     session.run("python", "-m", "pytest", "-n", "2", *files, *session.posargs)
-    session.run("python", "-m", "pytest", "tests/test_examples.py", "tests/test_docs.py", "-k", f"{name} or frameworks")
+    session.run("python", "-m", "pytest", "tests/test_examples.py", "tests/test_docs.py", "-k", f"{name} or {also}")
     # (5: there are no examples in its docstrings, as in onnx, whose operators nobody calls by name.)
-    command = ["python", "-m", "pytest", "--doctest-modules", "--pyargs", f"convpp.{name}"]
-    session.run(*command, success_codes=[0, 5])
+    session.run("python", "-m", "pytest", "--doctest-modules", "--pyargs", f"convpp.{name}", success_codes=[0, 5])
 
 
 @nox.session
 def autograd(session: nox.Session) -> None:
     """Hold convpp.autograd to HIPS autograd's checks of derivatives."""
     framework(session, "autograd", "autograd")
+
+
+@nox.session
+def dask(session: nox.Session) -> None:
+    """Hold convpp.dask to whole arrays in any chunks, on threads, processes and workers, one of which is killed."""
+    session.install("xarray", "zarr")
+    names = ("dask", "dask_graph", "dask_plain", "dask_errors", "dask_distributed")
+    framework(session, "dask", *names, also="distributed or xarray")
 
 
 @nox.session

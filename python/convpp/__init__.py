@@ -114,12 +114,13 @@ _threadpoolctl.register_when_imported()
 
 #: Modules that are part of the public API, imported when they are first asked for.  (Most need a package of their own:
 #: a star import must not ask for them.)
-_MODULES = ("autograd", "conventions", "jax", "onnx", "operators", "pytensor", "testing", "torch")
+_MODULES = ("autograd", "conventions", "dask", "jax", "onnx", "operators", "pytensor", "testing", "torch")
 __all__ += ["conventions", "testing"]
 
 if TYPE_CHECKING:  # who checks types sees what dir lists, and no more
     from convpp import autograd as autograd
     from convpp import conventions as conventions
+    from convpp import dask as dask
     from convpp import jax as jax
     from convpp import onnx as onnx
     from convpp import operators as operators

@@ -17,6 +17,7 @@ ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
 from building import inventories  # noqa: E402
+from sphinx.ext.autodoc.mock import _MockObject  # noqa: E402
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -26,7 +27,7 @@ copyright = author
 
 extensions = [
     "myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.intersphinx",
-    "sphinx_copybutton", "sphinx_gallery.gen_gallery", "building.links",
+    "sphinx_copybutton", "sphinx_gallery.gen_gallery", "building.equations", "building.links",
 ]  # fmt: skip
 root_doc = "index"
 exclude_patterns = ["templates", "building", "inventories", "static", "gallery/**/*.ipynb", "gallery/*.py"]
@@ -37,12 +38,15 @@ default_role = "literal"
 # ---------------------------------------------------------------- pages
 
 myst_heading_anchors = 4  # as on a repository's page
-myst_enable_extensions = ["attrs_block"]
+myst_fence_as_directive = ["math"]
+html_math_renderer = "mathml"
 
 # ---------------------------------------------------------------- reference
 
 # (Frameworks that are not installed: their modules' docstrings are read all the same.)
 autodoc_mock_imports = ["jax", "jaxlib", "pytensor", "torch"]
+_MockObject.__setitem__ = lambda self, key, value: None  # JAX's tables, in which convpp enters its rules
+_MockObject.__or__ = lambda self, other: self  # types of arguments
 autodoc_typehints = "none"  # docstrings say it in words
 autodoc_member_order = "bysource"
 autosummary_generate = True

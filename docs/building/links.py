@@ -25,7 +25,11 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 #: Pages whose text is a file outside of docs/: their own file only points there.
-TEXTS = {"project/changelog": ROOT / "CHANGELOG.md", "project/contributing": ROOT / "CONTRIBUTING.md"}
+TEXTS = {
+    "project/changelog": ROOT / "CHANGELOG.md",
+    "project/contributing": ROOT / "CONTRIBUTING.md",
+    "project/benchmarks": ROOT / "benchmarks" / "README.md",
+}
 #: Files that are a page under another name.
 PAGES = {ROOT / "README.md": "/index.md", **{file: f"/{name}.md" for name, file in TEXTS.items()}}
 
@@ -43,6 +47,8 @@ def target_of(file: Path, folder: Path) -> str | None:
     """Where a link to a file leads from a folder of the site; None: nowhere."""
     if file in PAGES:
         return PAGES[file]
+    if file == ROOT / "examples":
+        return "/gallery/index.rst"
     if file.is_dir():
         return None
     if file.suffix == ".md" and file.is_relative_to(DOCS):
@@ -104,15 +110,20 @@ class LiteralLinks(SphinxTransform):
                     target = full + text.removeprefix(short)
             if target == text and not text.startswith(("convpp.", *SHORT)):
                 continue
-            # (refwarn: a literal that has no page is no mistake.)
-            options = {"refdomain": "py", "reftype": "obj", "reftarget": target, "refexplicit": True, "refwarn": False}
+            options = {"refdomain": "py", "reftype": "obj", "reftarget": target, "refexplicit": True, "literal": True}
             reference = pending_xref("", refdoc=self.env.docname, **options)
             literal.replace_self(reference)
             reference += literal
 
 
+def no_page(app: Sphinx, env: Any, node: pending_xref, content: nodes.Node) -> nodes.Node | None:
+    """A literal that has no page stays a literal, and is no mistake."""
+    return content if node.get("literal") else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """As every extension of Sphinx."""
     app.connect("source-read", read_page)
+    app.connect("missing-reference", no_page, priority=900)  # after the other libraries were asked
     app.add_transform(LiteralLinks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

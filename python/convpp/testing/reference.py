@@ -67,8 +67,8 @@ def reference_conv(
 
     Parameters
     ----------
-    x : (N, C, *spatial), or (N, *spatial, C) for ``layout="channels_last"``; without N: one sample.
-    w : (K, C/groups, *kernel) with 1, 2 or 3 kernel axes.
+    x : (N, C, \\*spatial), or (N, \\*spatial, C) for ``layout="channels_last"``; without N: one sample.
+    w : (K, C/groups, \\*kernel) with 1, 2 or 3 kernel axes.
     bias : (K,) or None.
     stride, dilation : int, or one per axis.
     padding : int, one per axis, one ``(lo, hi)`` pair per axis, or "valid", "same", "same_lower",
@@ -80,7 +80,7 @@ def reference_conv(
 
     Returns
     -------
-    y : float64, (N, K, *out) in the layout of ``x``.
+    y : float64, (N, K, \\*out) in the layout of ``x``.
 
     Raises
     ------
@@ -129,8 +129,8 @@ def reference_input_grad(
 
     Parameters
     ----------
-    dy : (N, K, *out) in ``layout``: exactly the shape of ``reference_conv``'s result.
-    w : (K, C/groups, *kernel).
+    dy : (N, K, \\*out) in ``layout``: exactly the shape of ``reference_conv``'s result.
+    w : (K, C/groups, \\*kernel).
     x_shape : the full shape of ``x``.
 
     The other parameters are those of `reference_conv`.
@@ -178,9 +178,9 @@ def reference_weight_grad(
 
     Parameters
     ----------
-    dy : (N, K, *out) in ``layout``: exactly the shape of ``reference_conv``'s result.
-    x : (N, C, *spatial) in ``layout``.
-    w_shape : the full shape (K, C/groups, *kernel).
+    dy : (N, K, \\*out) in ``layout``: exactly the shape of ``reference_conv``'s result.
+    x : (N, C, \\*spatial) in ``layout``.
+    w_shape : the full shape (K, C/groups, \\*kernel).
 
     The other parameters are those of `reference_conv`.
 

@@ -42,7 +42,7 @@ def main() -> None:
         axes.imshow(panel.clip(0, 1))
         axes.set_axis_off()
         label = {"boxstyle": "round,pad=0.3", "facecolor": "black", "alpha": 0.65, "linewidth": 0}
-        axes.text(12, 288, name, color="white", fontsize=11, va="bottom", bbox=label)
+        axes.text(12, 288, name, color="white", fontsize=15, va="bottom", bbox=label)
     file = Path(__file__).with_name("landing.jpg")
     figure.savefig(file, dpi=200, pil_kwargs={"quality": 85, "optimize": True})
 

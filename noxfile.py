@@ -24,6 +24,8 @@ nox.options.sessions = ["cpp", "tests", "ruff", "mypy"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 CORES = str(os.cpu_count() or 1)
+# The kernels take minutes to compile.  Sessions cpp and tests, which want them alike, build in this folder in turn.
+KERNELS = Path(".nox").resolve() / "kernels"
 
 
 def may_use_apt() -> bool:
@@ -53,20 +55,22 @@ def need_compiler_for_python(session: nox.Session) -> None:
         apt_install(session, "python3-dev")
 
 
-def build(session: nox.Session, *cmake_args: str, target: str = "all") -> Path:
-    """Configure and build, with warnings as errors, in the session's own build folder."""
+def build(
+    session: nox.Session, *cmake_args: str, target: str = "all", source: str = ".", folder: Path | None = None
+) -> Path:
+    """Configure and build, with warnings as errors, in the session's own build folder unless another is given."""
     session.install("cmake", "ninja")
-    folder = Path(session.create_tmp()).resolve() / "build"
-    session.run("cmake", "-S", ".", "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args)
+    folder = folder or Path(session.create_tmp()).resolve() / "build"
+    session.run("cmake", "-S", source, "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args)
     session.run("cmake", "--build", str(folder), "--target", target)
     return folder
 
 
-def build_tests(session: nox.Session, *cmake_args: str) -> Path:
+def build_tests(session: nox.Session, *cmake_args: str, source: str = ".", folder: Path | None = None) -> Path:
     """Build the C++ tests."""
     if not Path("/usr/include/doctest/doctest.h").exists() and may_use_apt():
         apt_install(session, "doctest-dev")  # where this is not allowed, CMake looks on and may download it
-    return build(session, "-D", "CONVPP_BUILD_TESTS=ON", *cmake_args)
+    return build(session, "-D", "CONVPP_BUILD_TESTS=ON", *cmake_args, source=source, folder=folder)
 
 
 def ctest(session: nox.Session, folder: Path, *ctest_args: str, env: dict[str, str] | None = None) -> None:
@@ -84,7 +88,8 @@ def build_and_ctest(session: nox.Session, *cmake_args: str) -> None:
 def cpp(session: nox.Session) -> None:
     """Build the C++ library with the default compiler and run its tests, with fences between arrays of a workspace."""
     need_program(session, "c++", "g++")
-    build_and_ctest(session, "-D", "CONVPP_WORKSPACE_FENCES=ON")
+    build_tests(session, "-D", "CONVPP_WORKSPACE_FENCES=ON", source="cmake/python", folder=KERNELS)
+    ctest(session, KERNELS / "convpp")
 
 
 @nox.session
@@ -94,7 +99,9 @@ def tests(session: nox.Session) -> None:
     What does not depend on the kernels (``one_isa``) runs on the best set alone.
     """
     need_compiler_for_python(session)
-    session.install(".[test]")
+    settings = {"build-dir": KERNELS, "cmake.define.CONVPP_WERROR": "ON"}
+    settings |= {f"cmake.define.CONVPP_{name}": "OFF" for name in ("BUILD_TESTS", "WORKSPACE_FENCES")}
+    session.install(".[test]", *(f"--config-settings={key}={value}" for key, value in settings.items()))
     pytest = ["python", "-m", "pytest", "-n", "2", *session.posargs]
     code = "import convpp; print(*convpp.runtime_info()['isas_available'])"
     isas = str(session.run("python", "-c", code, silent=True)).split()
@@ -151,7 +158,7 @@ def guard(session: nox.Session) -> None:
 @nox.session
 def clang(session: nox.Session) -> None:
     """Build the C++ library with Clang and run its tests."""
-    need_program(session, "clang++", "clang", "libomp-dev")
+    need_program(session, "clang++", "clang")
     build_and_ctest(session, "-D", "CMAKE_CXX_COMPILER=clang++")
 
 
@@ -165,12 +172,25 @@ def aarch64(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check that the figures are what the script draws, and run the code of the pages and docstrings."""
+    """Check that the figures are what the script draws, and run the code of the pages, notebook and docstrings."""
     need_compiler_for_python(session)
-    session.install(".[test]")
-    session.run("python", "-m", "pytest", "tests/test_docs.py")
+    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "notebook"))
+    session.run("python", "-c", "import jupytext")  # which must not be skipped
+    session.run("python", "-m", "pytest", "tests/test_docs.py", "tests/test_notebook.py")
+    session.run("jupyter", "execute", "docs/backpropagation.ipynb")
     # (Modules whose framework is not installed have a session of their own.)
     session.run("python", "-m", "pytest", "--doctest-modules", "--doctest-ignore-import-errors", "--pyargs", "convpp")
+
+
+@nox.session
+def widget(session: nox.Session) -> None:
+    """Hold what lights up in docs/widget to conv_input_grad, in a headless Chromium; and look for ugly places."""
+    need_compiler_for_python(session)
+    if "CONVPP_BROWSER" not in os.environ:
+        need_program(session, "chromium", "chromium", "fonts-dejavu-core")
+    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "browser"))
+    session.run("python", "-c", "import playwright.sync_api")  # which must not be skipped
+    session.run("python", "-m", "pytest", "tests/test_widget.py", "tests/test_widget_looks.py", *session.posargs)
 
 
 @nox.session
@@ -255,8 +275,8 @@ def jax(session: nox.Session) -> None:
 
 
 def need_clang(session: nox.Session) -> None:
-    """Install Clang with its sanitizers and its OpenMP."""
-    need_program(session, "clang++", "clang", "libclang-rt-dev", "libomp-dev")
+    """Install Clang with its sanitizers."""
+    need_program(session, "clang++", "clang", "libclang-rt-dev")
     if not sanitizer(session, "asan").exists():
         apt_install(session, "libclang-rt-dev")
 
@@ -337,12 +357,12 @@ def asan(session: nox.Session) -> None:
 
 @nox.session
 def tsan(session: nox.Session) -> None:
-    """Run the C++ tests and racing callers under ThreadSanitizer, with the library's own threads."""
+    """Run the C++ tests and racing callers under ThreadSanitizer."""
     need_clang(session)
     # (Some tests have an operator new of their own, as the sanitizer has; and it knows no threads in forked children.
     # They are built, and not run.)
     linker = "CMAKE_EXE_LINKER_FLAGS=-Wl,--allow-multiple-definition"
-    folder = build_tests(session, *sanitized("-fsanitize=thread"), "-D", "CONVPP_OPENMP=OFF", "-D", linker)
+    folder = build_tests(session, *sanitized("-fsanitize=thread"), "-D", linker)
     options = "halt_on_error=1:die_after_fork=0:second_deadlock_stack=1"
     env = {"TSAN_OPTIONS": f"{options}:allocator_may_return_null=1"}  # tests ask for more memory than there is
     ctest(session, folder, "-E", "^(find_package|isa_symbols.*|call_memory|faults|plan_bounds|team)$", env=env)

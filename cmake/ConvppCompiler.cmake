@@ -72,7 +72,6 @@ function(convpp_settings target)
   target_compile_options(${target} PRIVATE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wcast-qual -Wold-style-cast
     -Wnon-virtual-dtor -Woverloaded-virtual
-    $<$<NOT:$<BOOL:${OpenMP_CXX_FOUND}>>:-Wno-unknown-pragmas>
     $<$<BOOL:${CONVPP_WERROR}>:-Werror>
   )
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cpp/src)

@@ -11,6 +11,8 @@ convolution that mixes the channels.  ``convpp.testing.gradcheck`` compares ever
 ``backward`` returns with finite differences, and says where the first mistake is.
 """
 
+from typing import Any
+
 import numpy as np
 
 import convpp
@@ -21,7 +23,7 @@ class Separable:
     """``y = mix(relu(blur(x)))``; (N, C, H, W) to (N, K, H, W)."""
 
     def __init__(self, channels: int, out_channels: int, rng: np.random.Generator) -> None:
-        wide = {"dtype": np.float64, "rng": rng}  # differences need float64
+        wide: dict[str, Any] = {"dtype": np.float64, "rng": rng}  # differences need float64
         self.blur = convpp.Conv2d(channels, channels, 3, padding="same", groups=channels, **wide)
         self.mix = convpp.Conv2d(channels, out_channels, 1, **wide)
 

@@ -21,7 +21,7 @@ from convpp.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPoo
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import convolve, correlate
 from convpp.plain.kernels import box, gaussian, laplace, sobel
-from convpp.pooling import avg_pool, avg_pool_input_grad, max_pool, max_pool_input_grad, pool_output_shape
+from convpp.pooling import avg_pool, avg_pool_input_grad, max_pool, max_pool_input_grad
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     algorithm,
@@ -35,7 +35,9 @@ from convpp.runtime import (
     show_config,
     threads,
 )
-from convpp.shapes import conv_output_shape, conv_transpose_output_shape
+from convpp.shapes import conv_output_shape, conv_transpose_output_shape, pool_output_shape
+from convpp.tiling.tiled import conv_input_grad_tiled, conv_tiled, conv_weight_grad_tiled
+from convpp.tiling.tiles import tiles
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
 
 __version__ = _core.version
@@ -69,8 +71,10 @@ __all__ = [
     "conv_bias_grad",
     "conv_double_backward",
     "conv_input_grad",
+    "conv_input_grad_tiled",
     "conv_jvp",
     "conv_output_shape",
+    "conv_tiled",
     "conv_transpose",
     "conv_transpose_backward",
     "conv_transpose_double_backward",
@@ -79,6 +83,7 @@ __all__ = [
     "conv_transpose_output_shape",
     "conv_transpose_weight_grad",
     "conv_weight_grad",
+    "conv_weight_grad_tiled",
     "convolve",
     "convolve_backward",
     "correlate",
@@ -99,6 +104,7 @@ __all__ = [
     "show_config",
     "sobel",
     "threads",
+    "tiles",
 ]
 
 

@@ -7,11 +7,12 @@ Next: ``functional.py``, the gradients; ``streaming.py``, chunks.
 
 from __future__ import annotations
 
-from typing import overload
+from typing import Unpack, overload
 
 import numpy.typing as npt
 
-from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, check_shape
+from convpp._call.arguments import Activation, Algorithm, Layout, Padding, PaddingMode, PerAxis, check_shape
+from convpp._call.keywords import ConvHow, F
 from convpp._call.options import conv_options
 from convpp._call.planning import PLANS
 from convpp._call.run import run
@@ -22,50 +23,58 @@ from convpp.streaming import State, conv_chunk
 
 @overload
 def conv(
-    x: npt.ArrayLike,
-    w: npt.ArrayLike | PreparedWeights,
-    bias: npt.ArrayLike | None = ...,
+    x: npt.NDArray[F],
+    w: npt.NDArray[F] | PreparedWeights,
+    bias: npt.NDArray[F] | None = None,
     *,
-    stride: PerAxis = ...,
-    padding: Padding = ...,
-    dilation: PerAxis = ...,
-    groups: int = ...,
-    padding_mode: PaddingMode = ...,
-    flip: bool = ...,
-    layout: Layout = ...,
-    activation: Activation | None = ...,
-    add: npt.ArrayLike | None = ...,
-    per_sample: bool = ...,
-    algorithm: str = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
-    state: None = ...,
-) -> Array: ...
-
-
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: PaddingMode = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    activation: Activation | None = None,
+    add: npt.NDArray[F] | None = None,
+    per_sample: bool = False,
+    algorithm: Algorithm = "auto",
+    out: npt.NDArray[F] | None = None,
+    threads: int | None = None,
+    state: None = None,
+) -> npt.NDArray[F]: ...
 @overload
 def conv(
     x: npt.ArrayLike,
     w: npt.ArrayLike | PreparedWeights,
-    bias: npt.ArrayLike | None = ...,
+    bias: npt.ArrayLike | None = None,
     *,
-    stride: PerAxis = ...,
-    padding: Padding = ...,
-    dilation: PerAxis = ...,
-    groups: int = ...,
-    padding_mode: PaddingMode = ...,
-    flip: bool = ...,
-    layout: Layout = ...,
-    activation: Activation | None = ...,
-    add: npt.ArrayLike | None = ...,
-    per_sample: bool = ...,
-    algorithm: str = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
+    add: npt.ArrayLike | None = None,
+    out: Array | None = None,
+    state: None = None,
+    **how: Unpack[ConvHow],
+) -> Array: ...
+@overload
+def conv(
+    x: npt.NDArray[F],
+    w: npt.NDArray[F],
+    bias: npt.NDArray[F] | None = None,
+    *,
+    add: npt.NDArray[F] | None = None,
+    out: npt.NDArray[F] | None = None,
+    state: str | npt.NDArray[F],
+    **how: Unpack[ConvHow],
+) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
+@overload
+def conv(
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    *,
+    add: npt.ArrayLike | None = None,
+    out: Array | None = None,
     state: State,
+    **how: Unpack[ConvHow],
 ) -> tuple[Array, Array]: ...
-
-
 def conv(
     x: npt.ArrayLike,
     w: npt.ArrayLike | PreparedWeights,
@@ -81,7 +90,7 @@ def conv(
     activation: Activation | None = None,
     add: npt.ArrayLike | None = None,
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     out: Array | None = None,
     threads: int | None = None,
     state: State | None = None,
@@ -126,8 +135,8 @@ def conv(
         ValueError says why: it needs a kernel extent of 3 or 5 at stride 1.  "fft" multiplies Fourier transforms of
         tiles, y = F^-1(F(x) conj(F(w))) (overlap-save; Stockham 1966), in any geometry: it is for kernels of many
         taps, and its errors are about eps sqrt(log2 n) for transforms of n elements.  Sums of whole numbers are exact
-        by "direct" alone.  "stream" is direct in an order of the sum that does not look at the length of x, so that a
-        result has the same bits wherever a signal was cut: what a call with a ``state`` takes.
+        by "direct" alone.  "stream" is direct in an order of the sum that looks at no extent of x, so that results, of
+        dx too, have the same bits wherever x was cut: what a call with a ``state``, and ``conv_tiled``, take.
     out : array of the result's shape and dtype, C-contiguous, optional
         The result is written here; it may overlap the inputs.  Of float16 and bfloat16 it may also be float32, and is
         then not rounded.

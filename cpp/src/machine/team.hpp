@@ -5,8 +5,9 @@
 // still hold a task.  So a helper that comes late, or that another process keeps from its core, costs nothing; and
 // where there are no helpers the caller does all by itself.
 //
-// The helpers are one team for all callers, made when they are first asked for.  They are the threads of an OpenMP
-// region that never ends (where the compiler has OpenMP; else of the C++ library), and sleep soon when idle.
+// The helpers are one team for all callers, made when they are first asked for, and sleep soon when idle.  They are no
+// threads of an OpenMP library: that would count them as its own, and let the threads of other users of it (PyTorch's)
+// wait asleep from then on, as if cores were scarce, which makes their small operators twice as slow.
 //
 // In:  a job: a number of independent tasks.   Out: each task done once.
 // Next: event.hpp; team.cpp (work), team_helpers.cpp (how helpers are made), team_borrowed.cpp (how to do without);

@@ -8,13 +8,14 @@ chunks); ``backward.py``, the gradients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, SupportsIndex, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from convpp._call.keywords import Complex, F, Scalar
 from convpp._call.validation import Array, delivered, result
-from convpp.plain.arguments import Boundary, Method, Mode, PerAxis
+from convpp.plain.arguments import Axes, Boundary, ConvolveHow, Method, Mode, Nan, PerAxis
 from convpp.plain.blocks import compute
 from convpp.plain.prepare import Options, prepare
 from convpp.plain.seen import key_of, remember, seen
@@ -22,57 +23,84 @@ from convpp.plain.stream import run_chunk
 from convpp.plain.whole import Whole
 from convpp.streaming import State
 
-Axes = SupportsIndex | Sequence[SupportsIndex]
-
 
 @overload
 def convolve(
-    a: npt.ArrayLike,
-    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | Sequence[npt.NDArray[F]] | None = None,
     *,
-    kernels: npt.ArrayLike | None = ...,
-    axes: Axes | None = ...,
-    mode: Mode = ...,
-    boundary: Boundary | Sequence[Boundary] = ...,
-    origin: PerAxis = ...,
-    stride: PerAxis = ...,
-    dilation: PerAxis = ...,
-    method: Method = ...,
-    nan: str = ...,
-    mask: npt.ArrayLike | None = ...,
-    min_weight: float = ...,
-    fill_value: complex = ...,
-    dtype: npt.DTypeLike | None = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
-    state: None = ...,
+    kernels: npt.NDArray[F] | None = None,
+    axes: Axes | None = None,
+    mode: Mode = "full",
+    boundary: Boundary | Sequence[Boundary] = "zeros",
+    origin: PerAxis = 0,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    method: Method = "auto",
+    nan: Nan = "propagate",
+    mask: npt.ArrayLike | None = None,
+    min_weight: float = 0.0,
+    fill_value: complex = np.nan,
+    dtype: None = None,
+    out: npt.NDArray[F] | None = None,
+    threads: int | None = None,
+    state: None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def convolve(
+    a: npt.NDArray[Complex],
+    kernel: npt.NDArray[Complex] | Sequence[npt.NDArray[Complex]] | None = None,
+    *,
+    kernels: npt.NDArray[Complex] | None = None,
+    dtype: None = None,
+    out: npt.NDArray[Complex] | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> npt.NDArray[Complex]: ...
+@overload
+def convolve(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    dtype: type[Scalar] | np.dtype[Scalar],
+    out: npt.NDArray[Scalar] | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> npt.NDArray[Scalar]: ...
+@overload
+def convolve(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    out: Array | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
 ) -> Array: ...
-
-
+@overload
+def convolve(
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | Sequence[npt.NDArray[F]] | None = None,
+    *,
+    kernels: npt.NDArray[F] | None = None,
+    dtype: None = None,
+    out: npt.NDArray[F] | None = None,
+    state: str | npt.NDArray[F],
+    **how: Unpack[ConvolveHow],
+) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
 @overload
 def convolve(
     a: npt.ArrayLike,
-    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
     *,
-    kernels: npt.ArrayLike | None = ...,
-    axes: Axes | None = ...,
-    mode: Mode = ...,
-    boundary: Boundary | Sequence[Boundary] = ...,
-    origin: PerAxis = ...,
-    stride: PerAxis = ...,
-    dilation: PerAxis = ...,
-    method: Method = ...,
-    nan: str = ...,
-    mask: npt.ArrayLike | None = ...,
-    min_weight: float = ...,
-    fill_value: complex = ...,
-    dtype: npt.DTypeLike | None = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
+    kernels: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    out: Array | None = None,
     state: State,
+    **how: Unpack[ConvolveHow],
 ) -> tuple[Array, Array]: ...
-
-
 def convolve(
     a: npt.ArrayLike,
     kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
@@ -85,7 +113,7 @@ def convolve(
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
     method: Method = "auto",
-    nan: str = "propagate",
+    nan: Nan = "propagate",
     mask: npt.ArrayLike | None = None,
     min_weight: float = 0.0,
     fill_value: complex = np.nan,
@@ -183,52 +211,81 @@ def convolve(
 
 @overload
 def correlate(
-    a: npt.ArrayLike,
-    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | Sequence[npt.NDArray[F]] | None = None,
     *,
-    kernels: npt.ArrayLike | None = ...,
-    axes: Axes | None = ...,
-    mode: Mode = ...,
-    boundary: Boundary | Sequence[Boundary] = ...,
-    origin: PerAxis = ...,
-    stride: PerAxis = ...,
-    dilation: PerAxis = ...,
-    method: Method = ...,
-    nan: str = ...,
-    mask: npt.ArrayLike | None = ...,
-    min_weight: float = ...,
-    fill_value: complex = ...,
-    dtype: npt.DTypeLike | None = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
-    state: None = ...,
-) -> Array: ...
-
-
+    kernels: npt.NDArray[F] | None = None,
+    axes: Axes | None = None,
+    mode: Mode = "full",
+    boundary: Boundary | Sequence[Boundary] = "zeros",
+    origin: PerAxis = 0,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    method: Method = "auto",
+    nan: Nan = "propagate",
+    mask: npt.ArrayLike | None = None,
+    min_weight: float = 0.0,
+    fill_value: complex = np.nan,
+    dtype: None = None,
+    out: npt.NDArray[F] | None = None,
+    threads: int | None = None,
+    state: None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def correlate(
+    a: npt.NDArray[Complex],
+    kernel: npt.NDArray[Complex] | Sequence[npt.NDArray[Complex]] | None = None,
+    *,
+    kernels: npt.NDArray[Complex] | None = None,
+    dtype: None = None,
+    out: npt.NDArray[Complex] | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> npt.NDArray[Complex]: ...
 @overload
 def correlate(
     a: npt.ArrayLike,
-    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
     *,
-    kernels: npt.ArrayLike | None = ...,
-    axes: Axes | None = ...,
-    mode: Mode = ...,
-    boundary: Boundary | Sequence[Boundary] = ...,
-    origin: PerAxis = ...,
-    stride: PerAxis = ...,
-    dilation: PerAxis = ...,
-    method: Method = ...,
-    nan: str = ...,
-    mask: npt.ArrayLike | None = ...,
-    min_weight: float = ...,
-    fill_value: complex = ...,
-    dtype: npt.DTypeLike | None = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
+    kernels: npt.ArrayLike | None = None,
+    dtype: type[Scalar] | np.dtype[Scalar],
+    out: npt.NDArray[Scalar] | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> npt.NDArray[Scalar]: ...
+@overload
+def correlate(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    out: Array | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> Array: ...
+@overload
+def correlate(
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | Sequence[npt.NDArray[F]] | None = None,
+    *,
+    kernels: npt.NDArray[F] | None = None,
+    dtype: None = None,
+    out: npt.NDArray[F] | None = None,
+    state: str | npt.NDArray[F],
+    **how: Unpack[ConvolveHow],
+) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
+@overload
+def correlate(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    out: Array | None = None,
     state: State,
+    **how: Unpack[ConvolveHow],
 ) -> tuple[Array, Array]: ...
-
-
 def correlate(
     a: npt.ArrayLike,
     kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
@@ -241,7 +298,7 @@ def correlate(
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
     method: Method = "auto",
-    nan: str = "propagate",
+    nan: Nan = "propagate",
     mask: npt.ArrayLike | None = None,
     min_weight: float = 0.0,
     fill_value: complex = np.nan,

@@ -363,7 +363,7 @@ def _named_pad(name: str, extent: int, kernel: int, stride: int, dilation: int) 
     }[name]
 
 
-def _modes(value: PaddingMode, rank: int) -> list[str]:
+def _modes(value: PaddingMode, rank: int) -> Sequence[str]:
     modes = given.padding_modes(value)
     listed = [modes] * rank if isinstance(modes, str) else list(modes)
     if len(listed) != rank:

@@ -108,11 +108,6 @@ class Tiles(Sequence[Block]):
             index.append(at)
         return self.block(tuple(reversed(index)))
 
-    def result_of(self, number: int) -> Index:
-        """Where the block of this number belongs in the result."""
-        result: Index = self[number].result
-        return result
-
     @cached_property
     def tree(self) -> Tree:
         """How partial sums of one result are added; a tree of one where blocks are results."""

@@ -62,6 +62,15 @@ PLACES: dict[str, Place] = {
     ),
     "conv_input_grad": Place(lambda a: convpp.conv_input_grad(a["dy"], a["w"], X.shape), {"dy": DY, "w": W}),
     "conv_weight_grad": Place(lambda a: convpp.conv_weight_grad(a["dy"], a["x"], W.shape), {"dy": DY, "x": X}),
+    "conv_tiled": Place(
+        lambda a: convpp.conv_tiled(a["x"], a["w"], a["bias"], add=a["add"]), {"x": X, "w": W, "bias": B, "add": DY}
+    ),
+    "conv_input_grad_tiled": Place(
+        lambda a: convpp.conv_input_grad_tiled(a["dy"], a["w"], X.shape), {"dy": DY, "w": W}
+    ),
+    "conv_weight_grad_tiled": Place(
+        lambda a: convpp.conv_weight_grad_tiled(a["dy"], a["x"], W.shape), {"dy": DY, "x": X}
+    ),
     "conv_bias_grad": Place(lambda a: convpp.conv_bias_grad(a["dy"]), {"dy": DY}),
     "conv_backward": Place(lambda a: convpp.conv_backward(a["dy"], a["x"], a["w"]), {"dy": DY, "x": X, "w": W}),
     "conv_jvp": Place(
@@ -104,6 +113,11 @@ PLACES: dict[str, Place] = {
         {"a": X, "kernels": W},
         masked=("a",),
         complex_numbers=("a", "kernels"),
+    ),
+    "convolve_tiled": Place(
+        lambda a: convpp.convolve_tiled(a["a"], a["kernel"], mask=a["mask"]),
+        {"a": X, "kernel": W, "mask": X > 7},
+        complex_numbers=("a",),
     ),
     "convolve_backward": Place(
         lambda a: convpp.convolve_backward(a["dy"], a["a"], a["kernel"]),

@@ -51,6 +51,7 @@ ONE_ISA = frozenset(
         "layer_memory",
         "layer_parameters",
         "mutants",
+        "notebook",
         "onnx_ops",
         "onnx_peers",
         "onnx_pooling",
@@ -65,6 +66,8 @@ ONE_ISA = frozenset(
         "shapes",
         "signatures",
         "threadpoolctl",
+        "widget",
+        "widget_looks",
         "winograd_transforms",
     ]
 )

@@ -24,6 +24,8 @@ CONV = (
 TRANSPOSED = tuple(name.replace("conv", "conv_transpose") for name in CONV[:-2])
 #: Of arrays without channels.
 PLAIN = ("convolve", "correlate", "convolve_backward")
+#: Block by block, with the options of their namesakes (test_tiled.py).
+TILED = tuple(f"{name}_tiled" for name in (*CONV[:3], "convolve"))
 FUNCTIONS = (*CONV, *TRANSPOSED, "conv_bias_grad")
 
 

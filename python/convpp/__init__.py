@@ -21,7 +21,7 @@ from convpp.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPoo
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import convolve, correlate
 from convpp.plain.kernels import box, gaussian, laplace, sobel
-from convpp.pooling import avg_pool, avg_pool_input_grad, max_pool, max_pool_input_grad, pool_output_shape
+from convpp.pooling import avg_pool, avg_pool_input_grad, max_pool, max_pool_input_grad
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     algorithm,
@@ -35,7 +35,10 @@ from convpp.runtime import (
     show_config,
     threads,
 )
-from convpp.shapes import conv_output_shape, conv_transpose_output_shape
+from convpp.shapes import conv_output_shape, conv_transpose_output_shape, pool_output_shape
+from convpp.tiling.convolve import convolve_tiled
+from convpp.tiling.tiled import conv_input_grad_tiled, conv_tiled, conv_weight_grad_tiled
+from convpp.tiling.tiles import tiles
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
 
 __version__ = _core.version
@@ -69,8 +72,10 @@ __all__ = [
     "conv_bias_grad",
     "conv_double_backward",
     "conv_input_grad",
+    "conv_input_grad_tiled",
     "conv_jvp",
     "conv_output_shape",
+    "conv_tiled",
     "conv_transpose",
     "conv_transpose_backward",
     "conv_transpose_double_backward",
@@ -79,8 +84,10 @@ __all__ = [
     "conv_transpose_output_shape",
     "conv_transpose_weight_grad",
     "conv_weight_grad",
+    "conv_weight_grad_tiled",
     "convolve",
     "convolve_backward",
+    "convolve_tiled",
     "correlate",
     "explain",
     "gaussian",
@@ -99,6 +106,7 @@ __all__ = [
     "show_config",
     "sobel",
     "threads",
+    "tiles",
 ]
 
 
@@ -106,12 +114,13 @@ _threadpoolctl.register_when_imported()
 
 #: Modules that are part of the public API, imported when they are first asked for.  (Most need a package of their own:
 #: a star import must not ask for them.)
-_MODULES = ("autograd", "conventions", "jax", "onnx", "operators", "pytensor", "testing", "torch")
+_MODULES = ("autograd", "conventions", "dask", "jax", "onnx", "operators", "pytensor", "testing", "torch")
 __all__ += ["conventions", "testing"]
 
 if TYPE_CHECKING:  # who checks types sees what dir lists, and no more
     from convpp import autograd as autograd
     from convpp import conventions as conventions
+    from convpp import dask as dask
     from convpp import jax as jax
     from convpp import onnx as onnx
     from convpp import operators as operators

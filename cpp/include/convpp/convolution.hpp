@@ -28,8 +28,8 @@ namespace convpp {
 // automatic: direct, or Winograd's or the FFT where one of them is faster.  winograd: fewer multiplications, errors about
 // four times as large; a std::invalid_argument says why where it cannot serve (no kernel extent of 3 or 5 at stride 1).
 // fft: products of Fourier transforms (overlap-save), for kernels of many taps.  reference: plain loops.
-// stream: direct, and forward in an order of the sums that looks at no extent of x: an element of y has the same bits in
-// any part of a signal that holds what it reads.
+// stream: direct, and y and dx in an order of the sums that looks at no extent of x: an element of them has the same bits
+// in any part of x that holds what it reads.
 enum class Algorithm { automatic, direct, winograd, fft, reference, stream };
 
 const char* name(Algorithm algorithm) noexcept;

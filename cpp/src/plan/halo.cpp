@@ -41,7 +41,7 @@ void for_each_part(const Spans& box, int64_t limit, const Part& part) {
 
 double as_double(int64_t n) { return static_cast<double>(n); }
 
-HaloAxis halo_axis(const ConvProblem& problem, size_t a) {
+HaloAxis halo_axis(const ConvProblem& problem, size_t a, bool any_extent) {
     const Geometry& g = problem.geometry();
     const int64_t kernel = g.kernel[a], pixels = problem.output()[a], stride = g.stride[a], dilation = g.dilation[a];
     HaloAxis axis;
@@ -49,11 +49,11 @@ HaloAxis halo_axis(const ConvProblem& problem, size_t a) {
     if (g.boundary[a] == Boundary::zeros) {
         axis.stride = stride;
         axis.dilation = dilation;
-    } else if (stride > (kernel - 1) * dilation) {  // a pixel's taps, then the next one's
+    } else if (!any_extent && stride > (kernel - 1) * dilation) {  // a pixel's taps, then the next one's
         axis.inner = axis.stride = kernel;
         axis.step = stride;
         axis.inner_step = dilation;
-    } else if (dilation > (pixels - 1) * stride) {  // a tap's pixels, then the next one's
+    } else if (!any_extent && dilation > (pixels - 1) * stride) {  // a tap's pixels, then the next one's
         axis.inner = axis.dilation = pixels;
         axis.step = dilation;
         axis.inner_step = stride;
@@ -85,14 +85,16 @@ ConvProblem with_zeros_around(const ConvProblem& problem) {
     return ConvProblem(g);
 }
 
-std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtype, Isa isa, int threads) {
+std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtype, Algorithm algorithm, Isa isa,
+                                          int threads) {
+    const bool any_extent = algorithm == Algorithm::stream;
     const Geometry& g = problem.geometry();
     if (problem.flops() == 0 || problem.x_elems() == 0) return nullptr;
     auto halo = std::make_shared<HaloPlan>(HaloPlan{problem, {}, {}, 0, 0});
     const int64_t elem_bytes = dtype == DType::float64 ? 8 : 4;
     Spans inside, read;
     for (size_t a = 0; a < 3; ++a) {
-        const HaloAxis& axis = halo->axis[a] = halo_axis(problem, a);
+        const HaloAxis& axis = halo->axis[a] = halo_axis(problem, a, any_extent);
         inside[a] = axis.inside;
         read[a] = g.boundary[a] == Boundary::zeros ? inside[a] : Span{0, axis.count};
     }
@@ -143,13 +145,14 @@ std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtyp
         const auto add = [&](int64_t sample_lo, int64_t sample_hi, int64_t at_once) {
             if (sample_lo == sample_hi) return;
             slab.batch = at_once;
-            Plan plan = make_plan(ConvProblem(slab), Pass::input_grad, dtype, Algorithm::direct, isa, threads, true);
+            Plan plan = make_plan(ConvProblem(slab), Pass::input_grad, dtype,
+                                  any_extent ? algorithm : Algorithm::direct, isa, threads, !any_extent);
             if (plan.empty()) return;
             plans += plan_bytes(plan);
             if (plans > most_plan_bytes)
-                throw ShapeError("the halo of padding_mode has too many unlike residue classes: its plans take more than " +
-                                 std::to_string(most_plan_bytes >> 20) +
-                                 " MiB, expected a smaller stride, kernel or padding");
+                throw ShapeError(
+                    "the halo of padding_mode has too many unlike residue classes: its plans take more than " +
+                    std::to_string(most_plan_bytes >> 20) + " MiB, expected a smaller stride, kernel or padding");
             halo->gradient_bytes = std::max(halo->gradient_bytes, at_once * elems * elem_bytes);
             halo->column_bytes = std::max(halo->column_bytes, slab.input[2] * static_cast<int64_t>(sizeof(int64_t)));
             halo->slabs.push_back({lo, extent, sample_lo, sample_hi, std::move(plan)});

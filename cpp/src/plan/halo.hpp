@@ -50,7 +50,10 @@ struct HaloPlan {
 };
 
 // Null where nothing is read outside.  Throws ShapeError where stride and dilation scatter what is read so widely that
-// the gradient of all positions between would fill memory.
-std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtype, Isa isa, int threads);
+// the gradient of all positions between would fill memory.  By Algorithm::stream, each position has the bits that it has
+// in any other problem that reads the same: then positions are numbered by what is common to stride and dilation alone,
+// and taps that read padding are not left out.
+std::shared_ptr<const HaloPlan> plan_halo(const ConvProblem& problem, DType dtype, Algorithm algorithm, Isa isa,
+                                          int threads);
 
 }  // namespace convpp

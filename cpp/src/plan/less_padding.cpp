@@ -46,7 +46,8 @@ double share_when_cut(const Plan& plan, const Setting& setting) {
 // change bits.
 double share_when_folded(const Plan& plan, const Setting& setting) {
     constexpr int64_t supposed_batch = 4;
-    const bool may = plan.pass == Pass::input_grad && !setting.only_read && !setting.some_classes && plan.batch() > 0;
+    const bool may = plan.pass == Pass::input_grad && !setting.only_read && !setting.any_extent &&
+                     !setting.some_classes && plan.batch() > 0;
     if (!may || !plan.reads_padding || plan.algorithm == Algorithm::reference) return 1;
     double maps = 0;
     for (const MapPlan& m : plan.maps)

@@ -66,7 +66,7 @@ Plan plan_all(const ConvProblem& problem, Pass pass, DType dtype, Algorithm algo
         return plan_whole(Setting(problem, pass, dtype, algorithm, isa, threads, only_read));
     // The gradient of an x with zeros around it, and what is read outside x.
     Plan plan = plan_whole(Setting(with_zeros_around(problem), pass, dtype, algorithm, isa, threads, only_read));
-    if (!only_read) plan.halo = plan_halo(planned_part(problem), dtype, isa, threads);
+    if (!only_read) plan.halo = plan_halo(planned_part(problem), dtype, algorithm, isa, threads);
     return plan;
 }
 

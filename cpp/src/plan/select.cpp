@@ -77,15 +77,17 @@ Setting one_sample(const Setting& setting, Layout layout) {
     Geometry g = setting.problem.geometry();
     g.layout = layout;
     g.batch = 1;
-    if (setting.any_extent)
+    if (setting.any_extent) {
         for (size_t a = 3 - static_cast<size_t>(g.rank); a < 3; ++a) {
             constexpr int64_t pixels = 64;
             g.pad_lo[a] = g.pad_hi[a] = 0;
             g.input[a] = g.dilation[a] * (g.kernel[a] - 1) + g.stride[a] * (pixels - 1) + 1;
         }
+        if (setting.pass == Pass::input_grad) sample.classes = all_classes(ConvProblem(g));
+    }
     sample.problem = ConvProblem(g);
     sample.within.reset();
-    if (setting.pass == Pass::input_grad && layout == Layout::channels_first) {
+    if (setting.pass == Pass::input_grad && layout == Layout::channels_first && !setting.any_extent) {
         const ConvProblem joined = with_joined_pixels(sample.problem);
         if (joined.geometry().in_channels != g.in_channels) sample.classes = all_classes(joined);
         sample.problem = joined;

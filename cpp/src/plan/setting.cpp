@@ -12,10 +12,9 @@ namespace convpp {
 namespace {
 
 // What is carried out in place of a problem: with the same arrays, the same terms, but fewer that read padding.  (The
-// definition, and a transform that is asked for, stay what they are.)
+// definition, and a transform that is asked for, stay what they are; so does what must not look at extents.)
 ConvProblem carried_out(const ConvProblem& problem, Pass pass, Algorithm algorithm) {
-    const bool any =
-        algorithm == Algorithm::automatic || algorithm == Algorithm::direct || algorithm == Algorithm::stream;
+    const bool any = algorithm == Algorithm::automatic || algorithm == Algorithm::direct;
     if (pass != Pass::input_grad || !any || problem.flops() == 0 || problem.x_elems() == 0) return problem;
     return with_joined_pixels(with_taps_apart(problem));
 }
@@ -42,7 +41,7 @@ Setting::Setting(const ConvProblem& whole, Pass for_pass, DType for_dtype, Algor
       pass(for_pass),
       dtype(for_dtype),
       algorithm(by == Algorithm::stream ? Algorithm::direct : by),
-      any_extent(by == Algorithm::stream && for_pass == Pass::forward),
+      any_extent(by == Algorithm::stream && for_pass != Pass::weight_grad),
       isa(on),
       kernels(kernel_shapes(on, for_dtype)),
       narrow(narrow_vectors(on)),

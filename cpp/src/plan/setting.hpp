@@ -35,7 +35,7 @@ struct Setting {
     Pass pass;
     DType dtype;
     Algorithm algorithm;
-    bool any_extent;  // forward: the order of the sums must not depend on extents of x (Algorithm::stream)
+    bool any_extent;  // y and dx: the order of the sums must not depend on extents of x (Algorithm::stream)
     Isa isa;
     KernelShapes kernels;
     std::optional<NarrowVectors> narrow;  // that could take the place of the isa's

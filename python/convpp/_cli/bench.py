@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from convpp import runtime
+from convpp._call.arguments import Layout
 from convpp._call.options import ConvOptions
-from convpp._call.planning import PLANS
+from convpp._call.planning import PLANS, Pass
 from convpp._cli.optional import require
 from convpp._cli.suite import PASSES, Array, Layer, read_layers
 from convpp.explain import Explanation, explain
@@ -27,7 +28,8 @@ from convpp.functional import conv_input_grad, conv_weight_grad
 
 Run = Callable[[], Array]
 
-PAUSE_SECONDS = 0.003
+#: Longer than another OpenMP library's threads spin behind a call (GCC's about 5 ms), so that each finds idle cores.
+PAUSE_SECONDS = 0.008
 
 #: The algorithms that do all the operations of the definition, which is what rates count.
 DIRECT_SUMS = ("direct", "reference")
@@ -38,7 +40,7 @@ class Measured:
     """One pass of one layer."""
 
     layer: Layer
-    op: str
+    op: Pass
     algorithm: str
     seconds: float
 
@@ -48,7 +50,7 @@ class Measured:
         return self.layer.flops / self.seconds / 1e9
 
 
-def main(network: str, dtype: str, layout: str, threads: int | None, seconds: float) -> list[Measured]:
+def main(network: str, dtype: str, layout: Layout, threads: int | None, seconds: float) -> list[Measured]:
     """Measure, print, and return what was measured."""
     layers = layers_of(network)
     require("the bench", "tqdm", install="tqdm")
@@ -81,7 +83,7 @@ def layers_of(network: str) -> list[Layer]:
     return [layer for layer in layers if network in ("all", layer.suite)]
 
 
-def measure(layer: Layer, op: str, dtype: str, layout: str, threads: int, seconds: float) -> Measured:
+def measure(layer: Layer, op: Pass, dtype: str, layout: Layout, threads: int, seconds: float) -> Measured:
     """The best time of a pass."""
     arrays = layer.arrays(dtype, layout)
     how = explain_pass(layer, op, dtype, layout, threads, "auto")
@@ -89,23 +91,25 @@ def measure(layer: Layer, op: str, dtype: str, layout: str, threads: int, second
     return Measured(layer, op, how.algorithm, best_times({"convpp": run}, seconds)["convpp"])
 
 
-def explain_pass(layer: Layer, op: str, dtype: str, layout: str, threads: int, algorithm: str) -> Explanation:
+def explain_pass(layer: Layer, op: Pass, dtype: str, layout: Layout, threads: int, algorithm: str) -> Explanation:
     """What ``convpp.explain`` says of a pass of a layer."""
     how: dict[str, Any] = {"layout": layout, "threads": threads, "algorithm": algorithm, **layer.geometry}
     return explain(_x_shape(layer, layout), layer.w_shape, op=op, dtype=dtype, **how)
 
 
-def task_flops(layer: Layer, op: str, dtype: str, layout: str, threads: int) -> list[float]:
+def task_flops(layer: Layer, op: Pass, dtype: str, layout: Layout, threads: int) -> list[float]:
     """The operations of each task that a pass is cut into for so many threads, in the order in which they take them."""
     options = ConvOptions(**layer.geometry, layout=layout)
     return PLANS[op, dtype, _x_shape(layer, layout), layer.w_shape, options].convolution.task_flops(threads)
 
 
-def _x_shape(layer: Layer, layout: str) -> tuple[int, ...]:
+def _x_shape(layer: Layer, layout: Layout) -> tuple[int, ...]:
     return layer.x_shape if layout == "channels_first" else (layer.n, *layer.input, layer.c)
 
 
-def layer_pass(layer: Layer, op: str, layout: str, threads: int, arrays: Mapping[str, Array], algorithm: str) -> Run:
+def layer_pass(
+    layer: Layer, op: Pass, layout: Layout, threads: int, arrays: Mapping[str, Array], algorithm: str
+) -> Run:
     """A pass of a layer as a function that computes it anew at each call."""
     x, w, dy = arrays["x"], arrays["w"], arrays["dy"]
     how: dict[str, Any] = {**layer.geometry, "layout": layout, "threads": threads, "algorithm": algorithm}

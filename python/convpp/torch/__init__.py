@@ -10,14 +10,15 @@ PyTorch is imported here, and nowhere else in the package: ``pip install "convpp
 
 try:
     import torch as _torch  # noqa: F401
-except ImportError as error:
-    raise ImportError('convpp.torch needs PyTorch: pip install "convpp[torch]"') from error
+except ImportError as _error:
+    raise ImportError('convpp.torch needs PyTorch: pip install "convpp[torch]"') from _error
 
+from convpp import _core
 from convpp.torch.functional import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from convpp.torch.models import Report, accelerate, use
-from convpp.torch.threads import borrow_threads
+from convpp.torch.threads import enter_region
 
-borrow_threads()
+_core.borrow_threads(enter_region())
 
 __all__ = [
     "Report",

@@ -1,25 +1,20 @@
-"""Whose threads compute: PyTorch's own.
+"""Whose threads compute: PyTorch's own, where it has an OpenMP library that says how.
 
-In: PyTorch's library.   Out: whether its threads could be had.   Next: cpp/src/machine/team_borrowed.cpp, which says
-what that is good for.
+In: PyTorch's module and the libraries that it was linked with.   Out: the address of a function.
+Next: cpp/src/machine/team_borrowed.cpp, which says what that is good for.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import ctypes
 
 import torch
 
-from convpp import _core
 
-
-def borrow_threads() -> bool:
-    """Compute with the threads of the OpenMP library that PyTorch is linked to, whichever others this process has.
-
-    False, and convpp computes with its own, where PyTorch has no such library, or its threads are not OpenMP's.
-    """
-    if not torch.backends.openmp.is_available():
-        return False
-    folder = Path(torch.__file__).parent / "lib"
-    files = (folder / "libtorch_cpu.so", folder / "libtorch_cpu.dylib")
-    return any(_core.borrow_openmp_threads_of(str(file)) for file in files)
+def enter_region() -> int:
+    """Where PyTorch's OpenMP library is entered; 0 if it has none, or one of another kind (Windows)."""
+    try:
+        function = ctypes.CDLL(torch._C.__file__).GOMP_parallel  # of the libraries behind it, the first that has one
+    except (OSError, AttributeError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0

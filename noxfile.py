@@ -4,7 +4,8 @@ In:   a checkout. What the machine lacks is installed: Python packages into each
       system packages by apt-get, where this runs as root on Debian or Ubuntu, else an error names them.
 Out:  an exit code of 0 if every session passed.
 Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others);
-      tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock);
+      tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock),
+      tools/release_sessions.py (lint, wheel);
       cpp/stress/ and tools/ (asan, tsan, fuzz, faults, mutate, soak: those that try to break the library).
 """
 
@@ -33,6 +34,7 @@ from builds import (
     need_program,
 )
 from platforms import freethreaded, portable  # noqa: F401  (sessions)
+from release_sessions import lint, wheel  # noqa: F401
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
@@ -82,30 +84,6 @@ def mypy(session: nox.Session) -> None:
     """Check the types of the package and of this file."""
     session.install(*nox.project.dependency_groups(PROJECT, "mypy"))
     session.run("mypy")
-
-
-@nox.session
-def lint(session: nox.Session) -> None:
-    """Run the hooks of pre-commit on all files, actionlint, and cibuildwheel's own reading of its settings."""
-    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
-    session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure", env={"SKIP": "mypy"})  # has a session
-    for system in ("linux", "macos", "windows"):
-        session.run("cibuildwheel", "--print-build-identifiers", "--platform", system)
-    # (It downloads its program when it is installed: a network that does not allow that has no verdict of it.)
-    pip = ["python", "-m", "pip", "install", "-q", *nox.project.dependency_groups(PROJECT, "actionlint")]
-    session.run(*pip, success_codes=[0, 1], silent=True)
-    if (Path(session.bin) / "actionlint").exists():
-        session.run("actionlint")
-    else:
-        session.warn("actionlint could not be installed: the workflows are checked by their schema and zizmor alone")
-
-
-@nox.session
-def wheel(session: nox.Session) -> None:
-    """Build sdist and wheel, repair it, and try it in an environment without a compiler; then from C++, with one."""
-    need_compiler_for_python(session)
-    session.install("cmake", "ninja", *nox.project.dependency_groups(PROJECT, "wheel"))
-    session.run("python", "tools/try_wheel.py", "--folder", f"{session.create_tmp()}/wheel", *session.posargs)
 
 
 @nox.session

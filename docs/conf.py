@@ -27,7 +27,7 @@ copyright = author
 
 extensions = [
     "myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.intersphinx",
-    "sphinx_copybutton", "sphinx_gallery.gen_gallery", "building.equations", "building.links",
+    "sphinx_copybutton", "sphinx_gallery.gen_gallery", "building.equations", "building.links", "building.widgets",
 ]  # fmt: skip
 root_doc = "index"
 exclude_patterns = ["building", "inventories", "static", "gallery/**/*.ipynb", "gallery/*.py"]
@@ -46,6 +46,7 @@ html_math_renderer = "mathml"
 autodoc_mock_imports = ["jax", "jaxlib", "pytensor", "torch"]
 _MockObject.__setitem__ = lambda self, key, value: None  # JAX's tables, in which convpp enters its rules
 _MockObject.__or__ = lambda self, other: self  # types of arguments
+_MockObject.__fspath__ = lambda self: "nowhere"  # PyTorch's own library
 autodoc_typehints = "none"  # docstrings say it in words
 autodoc_member_order = "bysource"
 autosummary_generate = False
@@ -75,6 +76,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": None,
     "reset_modules": ("matplotlib",),
     "image_srcset": ["2x"],
+    "default_thumb_file": str(HERE / "static" / "mark.png"),
     "min_reported_time": 3600,
     "write_computation_times": False,
     "nested_sections": False,
@@ -86,7 +88,9 @@ warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.
 
 html_theme = "furo"
 html_title = "convpp"
+html_favicon = "static/mark.svg"
 html_static_path = ["static"]
+pygments_dark_style = "github-dark"
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_show_sourcelink = False

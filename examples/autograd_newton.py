@@ -7,6 +7,8 @@ Which blur made this picture?  Found in one step of Newton's method, with the He
 The sum of squares ``|convolve(picture, kernel) - blurred|^2`` is quadratic in the kernel: from anywhere, one step with
 the exact Hessian ends at the answer.  It takes derivatives of derivatives of the convolution: autograd asks convpp.
 
+::
+
     pip install "convpp[autograd]"
 """
 

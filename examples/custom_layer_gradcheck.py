@@ -4,6 +4,8 @@ A layer of one's own, with its gradients checked
 
 Write a layer of your own and have its gradients checked.
 
+::
+
     python examples/custom_layer_gradcheck.py
 
 A depthwise separable block (Chollet 2016, arXiv 1610.02357): a filter for each channel, a ReLU, and a 1x1

@@ -4,10 +4,12 @@ Make a blurred photograph sharp
 
 A blurred and noisy photograph is made sharp again, by three solvers of SciPy on one operator of convpp.
 
+::
+
     pip install scipy matplotlib
     python examples/deblur.py
 
-The blur is y = A x + noise.  The solvers look for the x near y that makes \|A x - y\|^2 + weight^2 \|x - y\|^2 least.
+The blur is y = A x + noise.  The solvers look for the x near y that makes ``|A x - y|^2 + weight^2 |x - y|^2`` least.
 All they need is A and its adjoint: of a convolution, a convolution and its input gradient.  The photograph is the
 portrait of Grace Hopper that matplotlib brings (James S. Davis, US Navy, public domain).
 

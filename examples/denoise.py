@@ -5,6 +5,8 @@ Take noise away by filters that are learned
 Three convolutions learn, from the left half of a photograph, what is noise and what is picture; then they take the
 noise from the right half, which they have not seen.  A Gaussian blur takes it, too, and the edges with it.
 
+::
+
     pip install scikit-learn matplotlib
     python examples/denoise.py
 
@@ -82,7 +84,11 @@ for step in range(1, 601):
     for p, g, mean, square in zip(parameters, gradients, means, squares, strict=True):
         mean += np.float32(0.1) * (g - mean)
         square += np.float32(0.001) * (g * g - square)
-        p -= rate * (mean / np.float32(1 - 0.9**step)) / (np.sqrt(square / np.float32(1 - 0.999**step)) + np.float32(1e-8))
+        p -= (
+            rate
+            * (mean / np.float32(1 - 0.9**step))
+            / (np.sqrt(square / np.float32(1 - 0.999**step)) + np.float32(1e-8))
+        )
     if step % 200 == 0:
         print(f"step {step}: {decibels(x - noise_of(x), clean):.1f} dB on pieces of the left half")
 
@@ -104,7 +110,7 @@ assert decibels(learned, right) > decibels(blurred, right) + 1
 
 figure, axes = plt.subplots(2, 2, figsize=(8, 7), layout="constrained")
 for axis, (title, picture) in zip(axes.flat, pictures.items(), strict=True):
-    axis.imshow(picture[40:240, 20:260], cmap="gray", vmin=0, vmax=1)
+    axis.imshow(picture[227:, :240], cmap="gray", vmin=0, vmax=1)
     axis.set_title(title if picture is right else f"{title}, {decibels(picture, right):.1f} dB")
     axis.set_axis_off()
 plt.show()

@@ -5,6 +5,8 @@ Read digits
 A network of three convolutions learns to read handwritten digits, in plain NumPy around convpp's layers: forward,
 ``backward``, and a step against the gradients.
 
+::
+
     pip install scikit-learn matplotlib
     python examples/digits.py
 """

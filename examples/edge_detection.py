@@ -5,6 +5,8 @@ Blur and edges of a photograph
 ``convolve`` takes a photograph as it is, (H, W, 3), and blurs each colour.  ``conv`` applies several filters at once:
 Sobel's two make the slopes of the picture along its axes, and the slopes make its edges.
 
+::
+
     pip install scikit-learn matplotlib
     python examples/edge_detection.py
 """
@@ -20,8 +22,8 @@ photograph = load_sample_image("china.jpg") / np.float32(255)  # (427, 640, 3), 
 # %%
 # Blur
 # ----
-# The kernel is a product of a row and a column, which ``convolve`` finds out: it blurs one axis after the other.  Beyond
-# the picture's ends it goes on as in a mirror, so that the borders do not get dark.
+# The kernel is a product of a row and a column, which ``convolve`` finds out: it blurs one axis after the other.
+# Beyond the picture's ends it goes on as in a mirror, so that the borders do not get dark.
 
 blurred = convpp.convolve(photograph, convpp.gaussian(4.0, ndim=2), axes=(0, 1), mode="same", boundary="reflect")
 

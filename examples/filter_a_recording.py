@@ -4,6 +4,8 @@ Filter a recording in a stream
 
 Filter a WAV file as a stream: chunk by chunk, in memory that does not grow with the recording.
 
+::
+
     python examples/filter_a_recording.py                      # makes a recording of 10 s, and filters it
     python examples/filter_a_recording.py IN.wav OUT.wav
 
@@ -84,7 +86,7 @@ def loudness(path: Path, frequency: float) -> float:
 
 def plot(**recordings: Path) -> None:
     """Which frequencies there are, second by second."""
-    figure, axes = plt.subplots(1, len(recordings), figsize=(8, 3), sharey=True, layout="constrained")
+    _, axes = plt.subplots(1, len(recordings), figsize=(8, 3), sharey=True, layout="constrained")
     for axis, (name, path) in zip(axes, recordings.items(), strict=True):
         x, rate = first_channel(path)
         axis.specgram(x + 1e-6, NFFT=2048, Fs=rate, noverlap=0, vmin=-140, vmax=-40)

@@ -5,6 +5,8 @@ Find an unknown filter
 From what goes in and what comes out, by gradient descent: ``conv_weight_grad`` says how the squared error changes with
 each weight; thirty steps against it find the filter that made the data.
 
+::
+
     python examples/find_the_filter.py
 """
 

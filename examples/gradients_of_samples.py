@@ -5,6 +5,8 @@ Gradients of single samples
 Which of the images were labelled wrongly?  A network that has learned a little is at odds with them: their own
 gradients are long.  ``backward_per_sample`` computes all of them in one pass, as if each image were a batch of its own.
 
+::
+
     pip install scikit-learn matplotlib
     python examples/gradients_of_samples.py
 """

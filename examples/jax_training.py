@@ -4,6 +4,8 @@ A network in JAX
 
 Train a small network in JAX whose convolutions are convpp's: grad, jit and vmap as ever.
 
+::
+
     pip install "convpp[jax]"
     python examples/jax_training.py
 

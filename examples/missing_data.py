@@ -5,6 +5,8 @@ Smooth what is only partly there
 A map of depths is smoothed, of the sea alone: land is no sea of depth 0.  With ``mask=`` (or NaN, or a masked array) a
 sum is divided by the weights of what is there, so that nothing leaks over the coast.
 
+::
+
     pip install matplotlib
     python examples/missing_data.py
 

@@ -4,6 +4,8 @@ A network in PyTorch
 
 A PyTorch model is trained on digits, with its convolutions by convpp.
 
+::
+
     pip install "convpp[torch]" scikit-learn
     python examples/torch_training.py
 

@@ -1,7 +1,7 @@
 """What the pages say is true: their code runs, the script draws their figures, their links and names exist.
 
-In: README.md, the other pages beside it, and every page of docs/.  The blocks of one page run in order and
-share their names, as a reader would type them.  A block under a line `<!-- needs: PACKAGE -->` runs where
+In: README.md, the other pages beside it, and every page of docs/ and docs/tour/.  The blocks of one page run in order
+and share their names, as a reader would type them.  A block under a line `<!-- needs: PACKAGE -->` runs where
 that package is installed, after the blocks above it that need nothing, or the same.
 """
 

@@ -8,6 +8,7 @@ Next: ``inventories.py``, which knows the names of the other libraries.
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import os
 import re
@@ -38,7 +39,7 @@ LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 #: Public names that are words, too, or names of arguments: they are links only with ``convpp.`` before them.
-WORDS = {"algorithm", "box", "explain", "threads"}
+WORDS = {"algorithm", "box", "explain", "threads", "tiles"}
 #: How texts call the modules of other libraries.
 SHORT = {"np.": "numpy.", "numpy.": "numpy.", "scipy.": "scipy."}
 
@@ -87,7 +88,9 @@ def read_page(app: Sphinx, docname: str, source: list[str]) -> None:
 
 def public_names() -> set[str]:
     """What texts may call by its name alone."""
-    return {name for name in convpp.__all__ if not name.startswith("__") and not inspect.ismodule(getattr(convpp, name))}
+    return {
+        name for name in convpp.__all__ if not name.startswith("__") and not inspect.ismodule(getattr(convpp, name))
+    }
 
 
 class LiteralLinks(SphinxTransform):
@@ -108,7 +111,8 @@ class LiteralLinks(SphinxTransform):
             for short, full in SHORT.items():
                 if text.startswith(short):
                     target = full + text.removeprefix(short)
-            if target == text and not text.startswith(("convpp.", *SHORT)):
+            error = isinstance(getattr(builtins, text, None), type) and text.endswith("Error")
+            if target == text and not text.startswith(("convpp.", *SHORT)) and not error:
                 continue
             options = {"refdomain": "py", "reftype": "obj", "reftarget": target, "refexplicit": True, "literal": True}
             reference = pending_xref("", refdoc=self.env.docname, **options)

@@ -4,6 +4,8 @@ In:   a checkout. What the machine lacks is installed: Python packages into each
       system packages by apt-get, where this runs as root on Debian or Ubuntu, else an error names them.
 Out:  an exit code of 0 if every session passed.
 Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others);
+      tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock),
+      tools/documents.py (pages, the site, a browser);
       cpp/stress/ and tools/ (asan, tsan, fuzz, faults, mutate, soak: those that try to break the library).
 """
 
@@ -13,77 +15,33 @@ import hashlib
 import os
 import platform
 import shutil
-import sysconfig
+import sys
 from pathlib import Path
 
 import nox
+
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
+
+from builds import (
+    CORES,
+    PROJECT,
+    apt_install,
+    build,
+    build_and_ctest,
+    build_tests,
+    ctest,
+    need_compiler_for_python,
+    need_program,
+)
+from documents import docs, site, widget  # noqa: F401  (sessions)
+from platforms import freethreaded, portable  # noqa: F401  (sessions)
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["cpp", "tests", "ruff", "mypy"]
 
-PROJECT = nox.project.load_toml("pyproject.toml")
-CORES = str(os.cpu_count() or 1)
 # The kernels take minutes to compile.  Sessions cpp and tests, which want them alike, build in this folder in turn.
 KERNELS = Path(".nox").resolve() / "kernels"
-
-
-def may_use_apt() -> bool:
-    """Whether system packages can be installed without asking anyone."""
-    return os.name == "posix" and os.geteuid() == 0 and shutil.which("apt-get") is not None
-
-
-def apt_install(session: nox.Session, *packages: str) -> None:
-    """Install Debian packages, or end the session with an error that names them."""
-    if not may_use_apt():
-        session.error(f"this session needs {' '.join(packages)} (Debian's names): please install them")
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
-    session.run_install("apt-get", "update", "-qq", external=True, env=env)
-    session.run_install("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, external=True, env=env)
-
-
-def need_program(session: nox.Session, program: str, *packages: str) -> None:
-    """Install ``packages`` unless ``program`` is on the path."""
-    if shutil.which(program) is None:
-        apt_install(session, *packages)
-
-
-def need_compiler_for_python(session: nox.Session) -> None:
-    """Install what building the Python module takes beside the packages of pyproject.toml."""
-    need_program(session, "c++", "g++")
-    if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
-        apt_install(session, "python3-dev")
-
-
-def build(
-    session: nox.Session, *cmake_args: str, target: str = "all", source: str = ".", folder: Path | None = None
-) -> Path:
-    """Configure and build, with warnings as errors, in the session's own build folder unless another is given."""
-    session.install("cmake", "ninja")
-    folder = folder or Path(session.create_tmp()).resolve() / "build"
-    session.run(
-        "cmake", "-S", source, "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args
-    )
-    session.run("cmake", "--build", str(folder), "--target", target)
-    return folder
-
-
-def build_tests(session: nox.Session, *cmake_args: str, source: str = ".", folder: Path | None = None) -> Path:
-    """Build the C++ tests."""
-    if not Path("/usr/include/doctest/doctest.h").exists() and may_use_apt():
-        apt_install(session, "doctest-dev")  # where this is not allowed, CMake looks on and may download it
-    return build(session, "-D", "CONVPP_BUILD_TESTS=ON", *cmake_args, source=source, folder=folder)
-
-
-def ctest(session: nox.Session, folder: Path, *ctest_args: str, env: dict[str, str] | None = None) -> None:
-    """Run the C++ tests of a build folder."""
-    command = ["ctest", "--test-dir", str(folder), "--output-on-failure", "--no-tests=error", "-j", CORES]
-    session.run(*command, *ctest_args, env=env)
-
-
-def build_and_ctest(session: nox.Session, *cmake_args: str) -> None:
-    """Build and run the C++ tests."""
-    ctest(session, build_tests(session, *cmake_args))
 
 
 @nox.session
@@ -134,9 +92,8 @@ def guard(session: nox.Session) -> None:
 
     ``nox -s guard -- v1.2 --allow bytes`` compares with the revision v1.2, and lets the field ``bytes`` off; without
     a revision, with the commit at which this branch left ``main``.  Each of the two is built (on two cores about four
-    minutes) and dumped (half a minute).  The other revision's dump is kept until that revision, the program or its
-    tables change: the next run builds this checkout only.  Beside a build of one's own, ``tools/plan_guard.py`` does
-    the same by hand.
+    minutes) and dumped.  The other revision's dump is kept until that revision, the program or its tables change;
+    ``tools/plan_guard.py`` does the same by hand.
     """
     need_compiler_for_python(session)
     revision, allowed = "", session.posargs
@@ -172,57 +129,6 @@ def aarch64(session: nox.Session) -> None:
     build_and_ctest(session, "--toolchain", "cmake/aarch64-linux-gnu.cmake")
 
 
-def build_site(session: nox.Session) -> Path:
-    """Build the documentation, with warnings as errors; its links within itself lead somewhere."""
-    need_compiler_for_python(session)
-    session.install(".[test,autograd]", *nox.project.dependency_groups(PROJECT, "docs"))
-    site = Path("build").resolve() / "site"
-    command = ["python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "-b", "html"]
-    session.run(*command, "docs", str(site), env={"MPLBACKEND": "agg"})
-    session.run("python", "-m", "pytest", "tests/test_site.py", env={"CONVPP_SITE": str(site)})
-    return site
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Build the site (into build/site); check figures; run the code of the pages, the notebook and docstrings."""
-    build_site(session)
-    session.install(*nox.project.dependency_groups(PROJECT, "notebook"))
-    session.run("python", "-c", "import jupytext")  # which must not be skipped
-    tests = ("docs", "notebook", "reference_pages")
-    session.run("python", "-m", "pytest", *(f"tests/test_{name}.py" for name in tests))
-    session.run("jupyter", "execute", "docs/backpropagation.ipynb")
-    # (Modules whose framework is not installed have a session of their own.)
-    session.run("python", "-m", "pytest", "--doctest-modules", "--doctest-ignore-import-errors", "--pyargs", "convpp")
-
-
-def need_browser(session: nox.Session) -> None:
-    """Install Chromium, unless CONVPP_BROWSER names one."""
-    if "CONVPP_BROWSER" not in os.environ:
-        need_program(session, "chromium", "chromium", "fonts-dejavu-core")
-
-
-@nox.session
-def site(session: nox.Session) -> None:
-    """Build the site and look at it in a headless Chromium; ``build/shots`` has pictures of it to look at."""
-    need_browser(session)
-    folder = build_site(session)
-    session.install(*nox.project.dependency_groups(PROJECT, "browser"))
-    session.run("python", "-c", "import playwright.sync_api")  # which must not be skipped
-    env = {"CONVPP_SITE": str(folder), "CONVPP_SHOTS": str(folder.with_name("shots"))}
-    session.run("python", "-m", "pytest", "tests/test_site_looks.py", *session.posargs, env=env)
-
-
-@nox.session
-def widget(session: nox.Session) -> None:
-    """Hold what lights up in docs/widget to conv_input_grad, in a headless Chromium; and look for ugly places."""
-    need_compiler_for_python(session)
-    need_browser(session)
-    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "browser"))
-    session.run("python", "-c", "import playwright.sync_api")  # which must not be skipped
-    session.run("python", "-m", "pytest", "tests/test_widget.py", "tests/test_widget_looks.py", *session.posargs)
-
-
 @nox.session
 def conventions(session: nox.Session) -> None:
     """Hold every call in docs/conventions.md to the libraries that it names; more of them may be given."""
@@ -237,23 +143,30 @@ def conventions(session: nox.Session) -> None:
 # ---------------------------------------------------------------- frameworks that convpp has a module for
 
 
-def framework(session: nox.Session, name: str, *tests: str) -> None:
+def framework(session: nox.Session, name: str, *tests: str, also: str = "frameworks") -> None:
     """Install a framework as a user would; run the tests of its module, its example, its page and its docstrings."""
     need_compiler_for_python(session)
     session.install(f".[test,{name}]")
     session.run("python", "-c", f"import convpp.{name}")  # what is missing must not be skipped
     files = [f"tests/test_{test}.py" for test in tests]
     session.run("python", "-m", "pytest", "-n", "2", *files, *session.posargs)
-    session.run("python", "-m", "pytest", "tests/test_examples.py", "tests/test_docs.py", "-k", f"{name} or frameworks")
+    session.run("python", "-m", "pytest", "tests/test_examples.py", "tests/test_docs.py", "-k", f"{name} or {also}")
     # (5: there are no examples in its docstrings, as in onnx, whose operators nobody calls by name.)
-    command = ["python", "-m", "pytest", "--doctest-modules", "--pyargs", f"convpp.{name}"]
-    session.run(*command, success_codes=[0, 5])
+    session.run("python", "-m", "pytest", "--doctest-modules", "--pyargs", f"convpp.{name}", success_codes=[0, 5])
 
 
 @nox.session
 def autograd(session: nox.Session) -> None:
     """Hold convpp.autograd to HIPS autograd's checks of derivatives."""
     framework(session, "autograd", "autograd")
+
+
+@nox.session
+def dask(session: nox.Session) -> None:
+    """Hold convpp.dask to whole arrays in any chunks, on threads, processes and workers, one of which is killed."""
+    session.install("xarray", "zarr")
+    names = ("dask", "dask_graph", "dask_plain", "dask_errors", "dask_distributed")
+    framework(session, "dask", *names, also="distributed or xarray")
 
 
 @nox.session

@@ -1,8 +1,4 @@
 // The team of helpers: each task once, late helpers, many callers, forks, threads that cannot be had, interrupts.
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <fstream>
@@ -13,6 +9,7 @@
 
 #include "convpp/error.hpp"
 #include "convpp/runtime.hpp"
+#include "forks.hpp"
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "support.hpp"
@@ -57,18 +54,6 @@ bool helped(int threads = 2) {
         });
         return by_helper.load();
     });
-}
-
-// The exit status of a child that runs a program of its own; -1 if it hangs or dies.
-int in_child(const std::function<bool()>& passes) {
-    const pid_t child = fork();
-    if (child == 0) {
-        alarm(120);
-        _exit(passes() ? 0 : 1);
-    }
-    int status = -1;
-    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) return -1;
-    return WEXITSTATUS(status);
 }
 
 // Of this process; 0 where the system does not say.
@@ -159,6 +144,8 @@ TEST_CASE("a caller waits for a helper that holds a task") {
     }));
 }
 
+#if CONVPP_TESTS_FORK
+
 TEST_CASE("a forked child has helpers of its own, and its child too") {
     CHECK(helped());
     CHECK(in_child([] {
@@ -203,6 +190,8 @@ TEST_CASE("threads that cannot be created are done without") {
               return each_once(100, 16);
           }) == 0);
 }
+
+#endif
 
 // A region as an OpenMP library has it, of new threads.
 void enter_region(void (*body)(void*), void* argument, unsigned threads, unsigned) {
@@ -312,6 +301,8 @@ TEST_CASE("a call that is given up while tasks hand out tasks") {
                     Interrupted);
 }
 
+#if CONVPP_TESTS_FORK
+
 TEST_CASE("whoever is asked may fork") {
     int child_status = -1;
     bool forked = false;
@@ -336,5 +327,7 @@ TEST_CASE("whoever is asked may fork") {
     CHECK(child_status == 0);
     CHECK(each_once(100, 3));
 }
+
+#endif
 
 }  // namespace convpp::test

@@ -11,6 +11,7 @@
 //
 // In:  a job: a number of independent tasks.   Out: each task done once.
 // Next: event.hpp; team.cpp (work), team_helpers.cpp (how helpers are made), team_borrowed.cpp (how to do without);
+// team_alone.cpp (where a program has one thread);
 // parallel.hpp (how all this is used).
 #pragma once
 
@@ -18,9 +19,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+
+#ifndef CONVPP_NO_THREADS
 #include <mutex>
 
 #include "machine/event.hpp"
+#endif
 
 namespace convpp {
 
@@ -47,6 +51,8 @@ public:
     static int helpers();  // how many there are now
     static uint64_t forks();  // how often this process was forked, its parents' forks included
     static bool borrows();  // whether the caller's OpenMP threads do its jobs, in place of helpers
+
+#ifndef CONVPP_NO_THREADS
 
 private:
     // A job and who is at it.  Slots are never freed, so that a helper that comes too late looks at a slot still.
@@ -84,6 +90,8 @@ private:
     std::atomic<int> asked_for_{0}, helpers_{0};
     std::atomic<int64_t> next_try_{0};  // to make helpers, after it failed
     std::mutex making_;
+
+#endif
 };
 
 }  // namespace convpp

@@ -4,87 +4,52 @@ In:   a checkout. What the machine lacks is installed: Python packages into each
       system packages by apt-get, where this runs as root on Debian or Ubuntu, else an error names them.
 Out:  an exit code of 0 if every session passed.
 Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others);
+      tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock),
+      tools/documents.py (pages, the site, a browser), tools/release_sessions.py (lint, wheel);
       cpp/stress/ and tools/ (asan, tsan, fuzz, faults, mutate, soak: those that try to break the library).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import shutil
-import sysconfig
+import sys
 from pathlib import Path
 
 import nox
 
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
+
+from builds import (
+    CORES,
+    PROJECT,
+    apt_install,
+    build,
+    build_and_ctest,
+    build_tests,
+    ctest,
+    need_compiler_for_python,
+    need_program,
+)
+from documents import docs, site, widget  # noqa: F401  (sessions)
+from platforms import freethreaded, portable  # noqa: F401  (sessions)
+from release_sessions import lint, wheel  # noqa: F401
+
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["cpp", "tests", "ruff", "mypy"]
+nox.options.sessions = ["cpp", "tests", "ruff", "mypy", "types"]
 
-PROJECT = nox.project.load_toml("pyproject.toml")
-CORES = str(os.cpu_count() or 1)
-
-
-def may_use_apt() -> bool:
-    """Whether system packages can be installed without asking anyone."""
-    return os.name == "posix" and os.geteuid() == 0 and shutil.which("apt-get") is not None
-
-
-def apt_install(session: nox.Session, *packages: str) -> None:
-    """Install Debian packages, or end the session with an error that names them."""
-    if not may_use_apt():
-        session.error(f"this session needs {' '.join(packages)} (Debian's names): please install them")
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
-    session.run_install("apt-get", "update", "-qq", external=True, env=env)
-    session.run_install("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, external=True, env=env)
-
-
-def need_program(session: nox.Session, program: str, *packages: str) -> None:
-    """Install ``packages`` unless ``program`` is on the path."""
-    if shutil.which(program) is None:
-        apt_install(session, *packages)
-
-
-def need_compiler_for_python(session: nox.Session) -> None:
-    """Install what building the Python module takes beside the packages of pyproject.toml."""
-    need_program(session, "c++", "g++")
-    if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
-        apt_install(session, "python3-dev")
-
-
-def build(session: nox.Session, *cmake_args: str, target: str = "all") -> Path:
-    """Configure and build, with warnings as errors, in the session's own build folder."""
-    session.install("cmake", "ninja")
-    folder = Path(session.create_tmp()).resolve() / "build"
-    session.run("cmake", "-S", ".", "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args)
-    session.run("cmake", "--build", str(folder), "--target", target)
-    return folder
-
-
-def build_tests(session: nox.Session, *cmake_args: str) -> Path:
-    """Build the C++ tests."""
-    if not Path("/usr/include/doctest/doctest.h").exists() and may_use_apt():
-        apt_install(session, "doctest-dev")  # where this is not allowed, CMake looks on and may download it
-    return build(session, "-D", "CONVPP_BUILD_TESTS=ON", *cmake_args)
-
-
-def ctest(session: nox.Session, folder: Path, *ctest_args: str, env: dict[str, str] | None = None) -> None:
-    """Run the C++ tests of a build folder."""
-    command = ["ctest", "--test-dir", str(folder), "--output-on-failure", "--no-tests=error", "-j", CORES]
-    session.run(*command, *ctest_args, env=env)
-
-
-def build_and_ctest(session: nox.Session, *cmake_args: str) -> None:
-    """Build and run the C++ tests."""
-    ctest(session, build_tests(session, *cmake_args))
+# The kernels take minutes to compile.  Sessions cpp and tests, which want them alike, build in this folder in turn.
+KERNELS = Path(".nox").resolve() / "kernels"
 
 
 @nox.session
 def cpp(session: nox.Session) -> None:
     """Build the C++ library with the default compiler and run its tests, with fences between arrays of a workspace."""
     need_program(session, "c++", "g++")
-    build_and_ctest(session, "-D", "CONVPP_WORKSPACE_FENCES=ON")
+    build_tests(session, "-D", "CONVPP_WORKSPACE_FENCES=ON", source="cmake/python", folder=KERNELS)
+    ctest(session, KERNELS / "convpp")
 
 
 @nox.session
@@ -94,7 +59,12 @@ def tests(session: nox.Session) -> None:
     What does not depend on the kernels (``one_isa``) runs on the best set alone.
     """
     need_compiler_for_python(session)
-    session.install(".[test]")
+    settings = {"build-dir": KERNELS, "cmake.define.CONVPP_WERROR": "ON"}
+    settings |= {f"cmake.define.CONVPP_{name}": "OFF" for name in ("BUILD_TESTS", "WORKSPACE_FENCES")}
+    session.install(".[test]", *(f"--config-settings={key}={value}" for key, value in settings.items()))
+    session.install(*(tool for group in ("mypy", "numpydoc") for tool in nox.project.dependency_groups(PROJECT, group)))
+    stubtest = ["python", "-m", "mypy.stubtest", "convpp", "--allowlist", "tools/stubtest.txt"]
+    session.run(*stubtest, "--ignore-unused-allowlist", "--mypy-config-file", "pyproject.toml")
     pytest = ["python", "-m", "pytest", "-n", "2", *session.posargs]
     code = "import convpp; print(*convpp.runtime_info()['isas_available'])"
     isas = str(session.run("python", "-c", code, silent=True)).split()
@@ -117,6 +87,13 @@ def mypy(session: nox.Session) -> None:
     """Check the types of the package and of this file."""
     session.install(*nox.project.dependency_groups(PROJECT, "mypy"))
     session.run("mypy")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the code of pages and examples as a user's, by mypy and pyright; and that all public types are known."""
+    session.install(*nox.project.dependency_groups(PROJECT, "types"))
+    session.run("python", "tools/user_types.py", str(Path(session.create_tmp()) / "code"))
 
 
 @nox.session
@@ -150,7 +127,7 @@ def guard(session: nox.Session) -> None:
 @nox.session
 def clang(session: nox.Session) -> None:
     """Build the C++ library with Clang and run its tests."""
-    need_program(session, "clang++", "clang", "libomp-dev")
+    need_program(session, "clang++", "clang")
     build_and_ctest(session, "-D", "CMAKE_CXX_COMPILER=clang++")
 
 
@@ -160,16 +137,6 @@ def aarch64(session: nox.Session) -> None:
     need_program(session, "aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")
     need_program(session, "qemu-aarch64", "qemu-user")
     build_and_ctest(session, "--toolchain", "cmake/aarch64-linux-gnu.cmake")
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Check that the figures are what the script draws, and run the code of the pages and docstrings."""
-    need_compiler_for_python(session)
-    session.install(".[test]")
-    session.run("python", "-m", "pytest", "tests/test_docs.py")
-    # (Modules whose framework is not installed have a session of their own.)
-    session.run("python", "-m", "pytest", "--doctest-modules", "--doctest-ignore-import-errors", "--pyargs", "convpp")
 
 
 @nox.session
@@ -261,8 +228,8 @@ def jax(session: nox.Session) -> None:
 
 
 def need_clang(session: nox.Session) -> None:
-    """Install Clang with its sanitizers and its OpenMP."""
-    need_program(session, "clang++", "clang", "libclang-rt-dev", "libomp-dev")
+    """Install Clang with its sanitizers."""
+    need_program(session, "clang++", "clang", "libclang-rt-dev")
     if not sanitizer(session, "asan").exists():
         apt_install(session, "libclang-rt-dev")
 
@@ -343,12 +310,12 @@ def asan(session: nox.Session) -> None:
 
 @nox.session
 def tsan(session: nox.Session) -> None:
-    """Run the C++ tests and racing callers under ThreadSanitizer, with the library's own threads."""
+    """Run the C++ tests and racing callers under ThreadSanitizer."""
     need_clang(session)
     # (Some tests have an operator new of their own, as the sanitizer has; and it knows no threads in forked children.
     # They are built, and not run.)
     linker = "CMAKE_EXE_LINKER_FLAGS=-Wl,--allow-multiple-definition"
-    folder = build_tests(session, *sanitized("-fsanitize=thread"), "-D", "CONVPP_OPENMP=OFF", "-D", linker)
+    folder = build_tests(session, *sanitized("-fsanitize=thread"), "-D", linker)
     options = "halt_on_error=1:die_after_fork=0:second_deadlock_stack=1"
     env = {"TSAN_OPTIONS": f"{options}:allocator_may_return_null=1"}  # tests ask for more memory than there is
     ctest(session, folder, "-E", "^(find_package|isa_symbols.*|call_memory|faults|plan_bounds|team)$", env=env)

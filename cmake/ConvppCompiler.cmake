@@ -10,15 +10,36 @@
 include(CheckCXXCompilerFlag)
 include(CheckCXXSourceCompiles)
 
-if(NOT CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang" OR MSVC)
+# The oldest compilers that the kernels are written for: older ones have no such vector types, or none that are fast.
+set(convpp_compiler "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
+set(convpp_compilers "GCC 12 or later, or Clang 14 or later (Apple's from Xcode 14 on)")
+if(CMAKE_CXX_COMPILER_FRONTEND_VARIANT STREQUAL "MSVC")
   message(FATAL_ERROR
-    "convpp is written over the vector types of GCC and Clang; the compiler found is ${CMAKE_CXX_COMPILER_ID}. "
-    "Set CMAKE_CXX_COMPILER (or the environment variable CXX) to g++ or clang++.")
+    "convpp is written over the vector types of GCC and Clang, and compiled with their options; ${convpp_compiler} takes "
+    "those of Visual Studio. Set CMAKE_CXX_COMPILER (or the environment variable CXX) to clang++, which LLVM installs "
+    "beside clang-cl; docs/platforms.md says how to build on Windows.")
+elseif(NOT CMAKE_CXX_COMPILER_ID MATCHES "^(GNU|Clang|AppleClang)$")
+  message(FATAL_ERROR
+    "convpp is written over the vector types of GCC and Clang; the compiler found is ${convpp_compiler}. Set "
+    "CMAKE_CXX_COMPILER (or the environment variable CXX) to g++ or clang++: ${convpp_compilers}.")
+elseif((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 12)
+    OR (CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 14))
+  message(FATAL_ERROR
+    "convpp needs ${convpp_compilers}; the compiler found is ${convpp_compiler}. Set CMAKE_CXX_COMPILER (or the "
+    "environment variable CXX) to a later one.")
 endif()
 
 # The compiler is asked, not CMAKE_SYSTEM_PROCESSOR: that one names the host in some cross builds and -m32 builds.
 check_cxx_source_compiles("#ifndef __x86_64__\n#error\n#endif\nint main() {}" CONVPP_TARGET_X86_64)
 check_cxx_source_compiles("#ifndef __aarch64__\n#error\n#endif\nint main() {}" CONVPP_TARGET_AARCH64)
+
+# (https://gcc.gnu.org/bugzilla/show_bug.cgi?id=54412, open since 2012.)
+if(WIN32 AND CONVPP_TARGET_X86_64 AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  message(FATAL_ERROR
+    "On 64-bit Windows GCC keeps AVX registers on a stack that is aligned to 16 bytes, by instructions that need 32 or 64: "
+    "programs end at once (GCC's bug 54412). Set CMAKE_CXX_COMPILER (or the environment variable CXX) to clang++: MSYS2 "
+    "has it (mingw-w64-clang-x86_64-toolchain), and so has LLVM; docs/platforms.md says how to build on Windows.")
+endif()
 
 # For each set: the width of its vectors and its flags. "scalar" is what every CPU of the architecture has.
 set(CONVPP_ISAS scalar)
@@ -72,11 +93,16 @@ function(convpp_settings target)
   target_compile_options(${target} PRIVATE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wcast-qual -Wold-style-cast
     -Wnon-virtual-dtor -Woverloaded-virtual
-    $<$<NOT:$<BOOL:${OpenMP_CXX_FOUND}>>:-Wno-unknown-pragmas>
     $<$<BOOL:${CONVPP_WERROR}>:-Werror>
   )
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cpp/src)
   target_compile_definitions(${target} PRIVATE CONVPP_VERSION="${CONVPP_VERSION}")
+  if(WIN32)  # whose header makes macros of min and max otherwise
+    target_compile_definitions(${target} PRIVATE NOMINMAX WIN32_LEAN_AND_MEAN)
+  endif()
+  if(NOT CONVPP_THREADS)
+    target_compile_definitions(${target} PRIVATE CONVPP_NO_THREADS)
+  endif()
   foreach(isa IN LISTS CONVPP_ISAS CONVPP_BF16_PAIR_ISAS)
     string(TOUPPER ${isa} isa_upper)
     target_compile_definitions(${target} PRIVATE CONVPP_HAVE_${isa_upper}=1)

@@ -4,7 +4,12 @@
 # Looks where headers are installed (Debian's doctest-dev, or a prefix in CMAKE_PREFIX_PATH), then downloads it.
 # Without it there are no tests, and a suite that silently is not there passes: so a missing header is an error.
 
-find_path(DOCTEST_INCLUDE_DIR doctest/doctest.h NO_CMAKE_FIND_ROOT_PATH)
+# (A build for another system finds the headers of this one, too: these have no libraries.)
+set(convpp_doctest_here "")
+if(CMAKE_HOST_UNIX)
+  set(convpp_doctest_here /usr/local/include /usr/include)
+endif()
+find_path(DOCTEST_INCLUDE_DIR doctest/doctest.h PATHS ${convpp_doctest_here} NO_CMAKE_FIND_ROOT_PATH)
 
 set(convpp_doctest_dir "${PROJECT_BINARY_DIR}/doctest_include")
 set(convpp_doctest_header "${convpp_doctest_dir}/doctest/doctest.h")
@@ -40,3 +45,8 @@ endif()
 
 add_library(convpp_doctest INTERFACE)
 target_include_directories(convpp_doctest SYSTEM INTERFACE "${convpp_doctest_dir}")
+# Clang 22 and later: doctest's macros use __COUNTER__, which every compiler has, and no standard of C++.
+check_cxx_compiler_flag(-Wc2y-extensions CONVPP_COMPILER_WARNS_OF_COUNTER)
+if(CONVPP_COMPILER_WARNS_OF_COUNTER)
+  target_compile_options(convpp_doctest INTERFACE -Wno-c2y-extensions)
+endif()

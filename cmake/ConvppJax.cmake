@@ -7,6 +7,10 @@
 # Python imports jaxlib from (a build without isolation, or an isolated one with CONVPP_JAX=1: see pyproject.toml), and
 # then among its installed packages, which an isolated build of pip's does not import.
 
+# What an earlier build has found may have been in an environment that is gone.
+if(CONVPP_XLA_INCLUDE AND NOT EXISTS "${CONVPP_XLA_INCLUDE}/xla/ffi/api/ffi.h")
+  unset(CONVPP_XLA_INCLUDE CACHE)
+endif()
 if(CONVPP_JAX)
   execute_process(
     COMMAND "${Python_EXECUTABLE}" -c "import jaxlib, pathlib; print(pathlib.Path(jaxlib.__path__[0], 'include').as_posix())"

@@ -1,4 +1,10 @@
-"""Write a layer of your own and have its gradients checked.
+"""
+A layer of one's own, with its gradients checked
+================================================
+
+Write a layer of your own and have its gradients checked.
+
+::
 
     python examples/custom_layer_gradcheck.py
 
@@ -6,6 +12,8 @@ A depthwise separable block (Chollet 2016, arXiv 1610.02357): a filter for each 
 convolution that mixes the channels.  ``convpp.testing.gradcheck`` compares every gradient that
 ``backward`` returns with finite differences, and says where the first mistake is.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +25,7 @@ class Separable:
     """``y = mix(relu(blur(x)))``; (N, C, H, W) to (N, K, H, W)."""
 
     def __init__(self, channels: int, out_channels: int, rng: np.random.Generator) -> None:
-        wide = {"dtype": np.float64, "rng": rng}  # differences need float64
+        wide: dict[str, Any] = {"dtype": np.float64, "rng": rng}  # differences need float64
         self.blur = convpp.Conv2d(channels, channels, 3, padding="same", groups=channels, **wide)
         self.mix = convpp.Conv2d(channels, out_channels, 1, **wide)
 

@@ -1,4 +1,10 @@
-"""Train a small network in JAX whose convolutions are convpp's: grad, jit and vmap as ever.
+"""
+A network in JAX
+================
+
+Train a small network in JAX whose convolutions are convpp's: grad, jit and vmap as ever.
+
+::
 
     pip install "convpp[jax]"
     python examples/jax_training.py
@@ -9,6 +15,8 @@ vmap, the norms of the gradients of single pictures, without a loop.
 """
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +31,10 @@ import convpp.jax  # noqa: E402
 
 rng = np.random.default_rng(0)
 NUMBERS = ("NHWC", "HWIO", "NHWC")
+Weights = dict[str, jax.Array]
 
 
-def pictures(count):
+def pictures(count: int) -> tuple[jax.Array, jax.Array]:
     """Bars, crosses, squares and frames of 16x16 pixels, and which each is."""
     shapes = np.zeros((4, 7, 7), np.float32)
     shapes[0, :, 3] = shapes[1, :, 3] = shapes[1, 3, :] = 1
@@ -38,27 +47,28 @@ def pictures(count):
     return jnp.asarray(x), jnp.asarray(labels)
 
 
-def network(w, x, convolve=convpp.jax.conv_general_dilated):
+def network(w: Weights, x: jax.Array, convolve: Callable[..., Any] = convpp.jax.conv_general_dilated) -> jax.Array:
     """Two convolutions, a mean over pixels, and a matrix: the logits."""
     x = jax.nn.relu(convolve(x, w["first"], (1, 1), "SAME", dimension_numbers=NUMBERS))
     x = jax.nn.relu(convolve(x, w["second"], (2, 2), "SAME", dimension_numbers=NUMBERS))
     return x.max((1, 2)) @ w["head"]
 
 
-def loss(w, x, labels, **options):
+def loss(w: Weights, x: jax.Array, labels: jax.Array, **options: Any) -> jax.Array:
     """Cross entropy, the mean over pictures."""
     logits = network(w, x, **options)
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
 
 
 @jax.jit
-def step(w, x, labels):
+def step(w: Weights, x: jax.Array, labels: jax.Array) -> Weights:
     """Weights after a step downhill."""
     gradient = jax.grad(loss)(w, x, labels)
-    return jax.tree.map(lambda a, g: a - 0.3 * g, w, gradient)
+    after: Weights = jax.tree.map(lambda a, g: a - 0.3 * g, w, gradient)
+    return after
 
 
-def normal(*shape):
+def normal(*shape: int) -> jax.Array:
     """Random weights that keep the size of what they are applied to."""
     return jnp.asarray(rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1])), jnp.float32)
 

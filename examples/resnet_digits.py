@@ -1,4 +1,10 @@
-"""A small residual network learns to read digits, is saved and loaded, and says which images it learned most from.
+"""
+A residual network, saved and loaded
+====================================
+
+A small residual network learns to read digits, is saved and loaded, and says which images it learned most from.
+
+::
 
     pip install scikit-learn
     python examples/resnet_digits.py
@@ -40,7 +46,8 @@ class BatchNorm:
             self.variance += 0.1 * (variance - self.variance)
         self.training, self.inverse = training, 1 / np.sqrt(variance + np.float32(1e-5))
         self.normal = (x - channels(mean)) * channels(self.inverse)
-        return self.normal * channels(self.weight) + channels(self.bias)
+        y: np.ndarray = self.normal * channels(self.weight) + channels(self.bias)
+        return y
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """In training, mean and variance depend on x too: what they take is subtracted."""
@@ -50,7 +57,8 @@ class BatchNorm:
         if self.training:
             pixels = np.float32(dy.size // dy.shape[1])
             dy = dy - (channels(of_bias) + self.normal * channels(of_weight)) / pixels
-        return dy * channels(self.weight * self.inverse)
+        dx: np.ndarray = dy * channels(self.weight * self.inverse)
+        return dx
 
     def backward_per_sample(self, dy: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """With fixed statistics only: in training, a sample has no gradient of its own."""
@@ -110,7 +118,8 @@ class Block:
         dy = dy * (self.outer > 0)
         inner = step(part["conv2"], step(part["bn2"], dy)) * (self.inner > 0)
         dx = step(part["conv1"], step(part["bn1"], inner))
-        return dx + (step(part["conv3"], step(part["bn3"], dy)) if "conv3" in part else dy)
+        around = step(part["conv3"], step(part["bn3"], dy)) if "conv3" in part else dy
+        return np.add(dx, around)
 
 
 class ResNet:
@@ -118,8 +127,11 @@ class ResNet:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.blocks = [Block(16, 16, 1, rng), Block(16, 32, 2, rng), Block(32, 64, 2, rng)]
-        self.stem = {"conv": convpp.Conv2d(1, 16, 3, padding=1, bias=False, rng=rng), "bn": BatchNorm(16)}
-        self.head = {"conv": convpp.Conv2d(64, 10, 1, rng=rng)}  # 1x1 over one pixel: a linear layer
+        self.stem: dict[str, Any] = {
+            "conv": convpp.Conv2d(1, 16, 3, padding=1, bias=False, rng=rng),
+            "bn": BatchNorm(16),
+        }
+        self.head: dict[str, Any] = {"conv": convpp.Conv2d(64, 10, 1, rng=rng)}  # 1x1 over one pixel
         parts = [("stem", self.stem), *((f"block{i}", block.layers) for i, block in enumerate(self.blocks, 1))]
         named = [*parts, ("head", self.head)]
         self.layers = {f"{part}.{name}": layer for part, layers in named for name, layer in layers.items()}
@@ -130,7 +142,8 @@ class ResNet:
         for block in self.blocks:
             x = block.forward(x, training)
         self.pixels = x.shape[2:]
-        return self.head["conv"](x.mean((2, 3), keepdims=True))[:, :, 0, 0]
+        scores: np.ndarray = self.head["conv"](x.mean((2, 3), keepdims=True))[:, :, 0, 0]
+        return scores
 
     def backward(self, dy: np.ndarray, step: Step, first: Step) -> None:
         """Backwards through all layers; ``first`` is the step of the first one, whose dx nobody needs."""
@@ -195,6 +208,7 @@ def gradients_of_samples(network: ResNet, images: np.ndarray, labels: np.ndarray
     found: dict[int, list[np.ndarray]] = {}
 
     def step(layer: Any, dy: np.ndarray) -> np.ndarray:
+        dx: np.ndarray
         dx, found[id(layer)] = layer.backward_per_sample(dy)
         return dx
 
@@ -217,7 +231,7 @@ def main() -> None:
     assert accuracy > 0.97
 
     file = io.BytesIO()  # or the name of a file
-    np.savez(file, **network.state_dict())
+    np.savez(file, allow_pickle=False, **network.state_dict())
     file.seek(0)
     loaded = ResNet(np.random.default_rng(1))
     with np.load(file) as state:

@@ -51,6 +51,7 @@ ONE_ISA = frozenset(
         "layer_memory",
         "layer_parameters",
         "mutants",
+        "notebook",
         "onnx_ops",
         "onnx_peers",
         "onnx_pooling",
@@ -61,10 +62,15 @@ ONE_ISA = frozenset(
         "pooling_errors",
         "pooling_peers",
         "pytensor",
+        "scale_simulation",
         "settings_meanwhile",
         "shapes",
         "signatures",
         "threadpoolctl",
+        "tiled_files",
+        "tiles_indices",
+        "widget",
+        "widget_looks",
         "winograd_transforms",
     ]
 )

@@ -1,4 +1,4 @@
-"""Every claim of docs/backpropagation.md, section by section, on whole numbers and without any tolerance.
+"""Every claim of docs/backpropagation.md and its second page, on whole numbers and without any tolerance.
 
 Here: stride 1 and the page's equations, against plain loops that repeat them.  Options, groups and derivatives of
 gradients: test_backpropagation_options.py.  The page's own blocks of code are run by test_docs.py; here the same claims
@@ -138,6 +138,23 @@ def test_each_kernel_of_dw_needs_one_map_and_one_channel(rng: np.random.Generato
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_example_by_hand(dtype: str) -> None:
+    x = np.array([[[1, 2, 0], [0, 1, 2], [3, 0, 1]], [[0, 1, 1], [2, 0, 1], [1, 1, 0]]], dtype)
+    w = np.array([[[[1, 2], [0, -1]], [[0, 1], [1, 0]]], [[[-1, 1], [2, 0]], [[1, 0], [-2, 1]]]], dtype)
+    b, dy = np.array([-2, 2], dtype), np.array([[[1, 0], [1, -2]], [[0, -1], [2, 0]]], dtype)
+    assert convpp.conv(x, w, b).tolist() == [[[5, -1], [1, 4]], [[-1, 4], [10, 1]]]
+    dx, dw, db = convpp.conv_backward(dy, x, w)
+    assert dx.tolist() == [[[1, 3, -1], [-1, -1, -4], [4, -1, 2]], [[0, 0, 0], [3, 3, -3], [-3, 0, 0]]]
+    assert dw[0].tolist() == [[[-1, -1], [3, -1]], [[2, -1], [1, 1]]]
+    assert dw[1].tolist() == [[[-2, 2], [5, -2]], [[3, -1], [2, 1]]]
+    assert db.tolist() == [0, 1]
+    assert convpp.adjoint_kernel(w)[0].tolist() == [[[-1, 0], [2, 1]], [[0, 2], [1, -1]]]
+    of_each_map = [convpp.conv_input_grad(dy[k : k + 1], w[k : k + 1], x.shape).tolist() for k in (0, 1)]
+    assert of_each_map[0] == [[[1, 2, 0], [1, -1, -4], [0, -1, 2]], [[0, 1, 0], [1, 1, -2], [1, -2, 0]]]
+    assert of_each_map[1] == [[[0, 1, -1], [-2, 0, 0], [4, 0, 0]], [[0, -1, 0], [2, 2, -1], [-4, 2, 0]]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_example_of_one_channel(dtype: str) -> None:
     x = np.arange(1, 10, dtype=dtype).reshape(1, 3, 3)
     w = np.array([[[[1, 2], [3, 4]]]], dtype)
     dy = np.array([[[1, 0], [-1, 2]]], dtype)

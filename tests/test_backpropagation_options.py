@@ -1,4 +1,4 @@
-"""The claims of docs/backpropagation.md on padding, stride, groups, transposed convolution and second derivatives.
+"""The claims of docs/backpropagation_more.md on padding, stride, groups, transposed convolution and second derivatives.
 
 On whole numbers and without any tolerance, as in test_backpropagation.py.
 """

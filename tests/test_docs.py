@@ -1,7 +1,7 @@
 """What the pages say is true: their code runs, the script draws their figures, their links and names exist.
 
-In: README.md, the other pages beside it, and every page of docs/.  The blocks of one page run in order and
-share their names, as a reader would type them.  A block under a line `<!-- needs: PACKAGE -->` runs where
+In: README.md, the other pages beside it, and every page of docs/ and docs/tour/.  The blocks of one page run in order
+and share their names, as a reader would type them.  A block under a line `<!-- needs: PACKAGE -->` runs where
 that package is installed, after the blocks above it that need nothing, or the same.
 """
 
@@ -131,8 +131,8 @@ def test_names_of_the_package_exist(page: Path) -> None:
             assert known, f"{page.name} speaks of convpp.{name}"
 
 
-def test_readme_lists_every_public_name() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_functions_lists_every_public_name() -> None:
+    text = (ROOT / "docs" / "functions.md").read_text(encoding="utf-8")
     missing = [name for name in convpp.__all__ if not name.startswith("__") and not re.search(rf"\b{name}\b", text)]
     assert not missing
 
@@ -144,7 +144,9 @@ def test_readme_holds_the_two_commands() -> None:
 
 
 def test_contributing_lists_every_session_of_nox() -> None:
-    sessions = re.findall(r"^@nox\.session.*\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+    files = (ROOT / "noxfile.py", *(ROOT / "tools").glob("*.py"))
+    pattern = re.compile(r"^@nox\.session.*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+    sessions = [name for file in files for name in pattern.findall(file.read_text(encoding="utf-8"))]
     listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(sessions) == set(listed)
 

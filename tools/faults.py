@@ -146,12 +146,7 @@ def allocations() -> str:
 
 
 def mallocs() -> str:
-    """Memory of anybody, Python's and NumPy's large objects included.
-
-    (Of the OpenMP library's, too, which ends the process where it has none for its threads: they are made before.)
-    """
-    large_passes()
-    time.sleep(0.5)
+    """Memory of anybody, Python's and NumPy's large objects included."""
     failed, survived = fail_each(FailingCalls(), MALLOCS | CALLOCS, after=False, most=300)
     return f"{failed} calls of malloc failed, {survived} of them without harm"
 

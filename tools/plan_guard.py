@@ -242,7 +242,7 @@ def results_of(case: Case, dtype: Any, last: bool, rng: np.random.Generator, num
         "groups": case.groups, "flip": case.flip, "padding_mode": case.modes[3 - rank :], "algorithm": case.algorithm,
         "layout": "channels_last" if last else "channels_first", "per_sample": case.per_sample,
     }  # fmt: skip
-    activation = (None, "relu", "gelu", ("clip", -1.0, 1.0))[number % 4]
+    activation: Any = (None, "relu", "gelu", ("clip", -1.0, 1.0))[number % 4]
     prepare = {key: value for key, value in how.items() if key != "algorithm"}
 
     def added(function: Any, *arguments: Any) -> Array:

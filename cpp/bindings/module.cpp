@@ -258,12 +258,14 @@ double measure_bandwidth(int64_t bytes, int threads) {
 void register_runtime(py::module_& module) {
     module.attr("version") = convpp::version();
     module.attr("compiler") = convpp::compiler();
-    module.attr("openmp") = convpp::has_openmp();
     if (void* const handler = jax_handler()) module.attr("jax_handler") = py::capsule(handler);
     else module.attr("jax_handler") = py::none();
     module.def("num_threads", &convpp::num_threads);
     module.def("set_num_threads", &convpp::set_num_threads);
-    module.def("borrow_openmp_threads", &convpp::borrow_openmp_threads);
+    // The address of an OpenMP library's GOMP_parallel; 0: none.
+    module.def("borrow_threads",
+               [](uintptr_t address) { convpp::borrow_threads(reinterpret_cast<convpp::EnterRegion>(address)); });
+    module.def("borrows_threads", &convpp::borrows_threads);
     module.def("isa", [] { return convpp::name(convpp::active_isa()); });
     module.def("select_isa", &convpp::select_isa);
     module.def("allow_bf16_pairs", &convpp::allow_bf16_pairs);

@@ -6,8 +6,6 @@
 #pragma once
 
 #include <doctest/doctest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <initializer_list>
@@ -20,6 +18,7 @@
 
 #include "convpp/convpp.hpp"
 #include "machine/dispatch.hpp"
+#include "pages.hpp"
 
 namespace convpp::test {
 
@@ -67,30 +66,10 @@ inline constexpr int64_t guards = 64;  // elements behind a result: more than an
 template <class T>
 class Array {
 public:
-    explicit Array(int64_t size, int64_t behind = 0) : size_(size) {
-        const int64_t page = sysconf(_SC_PAGESIZE);
-        const int64_t used = (size + 2 * behind) * static_cast<int64_t>(sizeof(T));
-        inner_bytes_ = static_cast<size_t>((used + page) / page * page);
-        bytes_ = inner_bytes_ + 2 * static_cast<size_t>(page);
-        void* const mapped = mmap(nullptr, bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (mapped == MAP_FAILED) throw std::bad_alloc();
-        mapped_ = static_cast<unsigned char*>(mapped);
-        inner_ = mapped_ + page;
-        if (mprotect(inner_, inner_bytes_, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
-        std::memset(inner_, guard_byte, inner_bytes_);
-        data_ = reinterpret_cast<T*>(inner_ + inner_bytes_) - behind - size;
-    }
-    Array(Array&& other) noexcept
-        : mapped_(std::exchange(other.mapped_, nullptr)),
-          inner_(other.inner_),
-          bytes_(other.bytes_),
-          inner_bytes_(other.inner_bytes_),
-          data_(other.data_),
-          size_(other.size_) {}
-    Array(const Array&) = delete;
-    Array& operator=(const Array&) = delete;
-    ~Array() {
-        if (mapped_ != nullptr) munmap(mapped_, bytes_);
+    explicit Array(int64_t size, int64_t behind = 0)
+        : pages_(static_cast<size_t>(size + 2 * behind) * sizeof(T)), size_(size) {
+        std::memset(pages_.begin(), guard_byte, pages_.bytes());
+        data_ = reinterpret_cast<T*>(pages_.end()) - behind - size;
     }
 
     T* data() { return data_; }
@@ -112,9 +91,9 @@ public:
     bool guards_intact() const {
         const auto* const first = reinterpret_cast<const unsigned char*>(data_);
         const auto* const last = reinterpret_cast<const unsigned char*>(data_ + size_);
-        for (const unsigned char* at = inner_; at != first; ++at)
+        for (const unsigned char* at = pages_.begin(); at != first; ++at)
             if (*at != guard_byte) return false;
-        for (const unsigned char* at = last; at != inner_ + inner_bytes_; ++at)
+        for (const unsigned char* at = last; at != pages_.end(); ++at)
             if (*at != guard_byte) return false;
         return true;
     }
@@ -122,9 +101,7 @@ public:
 private:
     static constexpr unsigned char guard_byte = 0xff;  // all ones: a NaN in all types
 
-    unsigned char* mapped_ = nullptr;
-    unsigned char* inner_ = nullptr;
-    size_t bytes_ = 0, inner_bytes_ = 0;
+    FencedPages pages_;
     T* data_ = nullptr;
     int64_t size_ = 0;
 };

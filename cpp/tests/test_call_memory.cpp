@@ -1,7 +1,7 @@
 // The memory that a call takes: one block, before the result is touched, at most as large as Convolution::summary says,
 // and nothing else; without that block a call throws and leaves the result as it was.
 //
-// This program has an operator new and an aligned_alloc of its own, which count.  Before each call the blocks that are
+// This program has an operator new and a take_aligned of its own, which count.  Before each call the blocks that are
 // kept for the next one are dropped (machine/workspace.hpp).
 #include <atomic>
 #include <cstdlib>
@@ -9,6 +9,7 @@
 #include <new>
 #include <thread>
 
+#include "aligned_memory.hpp"
 #include "convolution_cases.hpp"
 #include "machine/workspace.hpp"
 #include "whole_team.hpp"
@@ -30,15 +31,15 @@ struct Heap {
     const void *result = nullptr, *before = nullptr;
     size_t result_bytes = 0;
 
-    void* take_block(size_t alignment, size_t size) {
+    void* take_block(size_t size) {
         if (watched) {
             ++blocks;
             bytes = static_cast<int64_t>(size);
             if (std::memcmp(result, before, result_bytes) != 0) touched = true;
             if (refuses) return nullptr;
         }
-        void* block = nullptr;
-        if (posix_memalign(&block, alignment, size + behind) != 0) return nullptr;
+        void* const block = aligned_memory(size + behind);
+        if (block == nullptr) return nullptr;
         unsigned char* const after = static_cast<unsigned char*>(block) + size;
         std::memset(after, mark, behind);
         if (watched) end = after;
@@ -63,9 +64,13 @@ void* operator new(size_t size) {
 }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-extern "C" void* aligned_alloc(size_t alignment, size_t size) noexcept {
-    return convpp::test::heap.take_block(alignment, size);
-}
+
+namespace convpp {
+
+void* take_aligned(size_t bytes) noexcept { return test::heap.take_block(bytes); }
+void give_aligned(void* memory) noexcept { test::free_aligned_memory(memory); }
+
+}  // namespace convpp
 
 namespace convpp::test {
 namespace {

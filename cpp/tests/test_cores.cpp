@@ -1,4 +1,5 @@
 // How many cores a process may keep busy: quotas of both versions of cgroups, affinity.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -6,6 +7,7 @@
 
 #ifdef __linux__
 #include <sched.h>
+#include <unistd.h>
 #endif
 
 #include "machine/cores.hpp"
@@ -13,6 +15,8 @@
 
 namespace convpp::test {
 namespace {
+
+#ifdef __linux__
 
 namespace fs = std::filesystem;
 
@@ -36,7 +40,14 @@ private:
     fs::path root_;
 };
 
+#endif
+
 }  // namespace
+
+TEST_CASE("a process has a core, and no more than there are") {
+    CHECK(usable_cores() >= 1);
+    CHECK(usable_cores() <= std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+}
 
 #ifdef __linux__
 
@@ -76,7 +87,6 @@ TEST_CASE("quotas of cgroups, version 1") {
 }
 
 TEST_CASE("a thread bound to one core may use one") {
-    CHECK(usable_cores() >= 1);
     std::thread bound([] {
         cpu_set_t one;
         CPU_ZERO(&one);

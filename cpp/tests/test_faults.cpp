@@ -1,7 +1,7 @@
 // No memory, at any place: whatever is asked for throws std::bad_alloc, leaves results untouched, keeps nothing, and
 // the program goes on.
 //
-// This program has an operator new and an aligned_alloc of its own, which fail at the k-th call, for every k.
+// This program has an operator new and a take_aligned of its own, which fail at the k-th call, for every k.
 #include <atomic>
 #include <cstdlib>
 #include <limits>
@@ -9,6 +9,7 @@
 #include <optional>
 #include <thread>
 
+#include "aligned_memory.hpp"
 #include "convolution_cases.hpp"
 #include "machine/workspace.hpp"
 #include "whole_team.hpp"
@@ -42,11 +43,13 @@ void operator delete(void* memory) noexcept {
     std::free(memory);
 }
 void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
-extern "C" void* aligned_alloc(size_t alignment, size_t size) noexcept {
-    if (convpp::test::fault.is_here()) return nullptr;
-    void* block = nullptr;
-    return posix_memalign(&block, alignment, size) == 0 ? block : nullptr;
-}
+
+namespace convpp {
+
+void* take_aligned(size_t bytes) noexcept { return test::fault.is_here() ? nullptr : test::aligned_memory(bytes); }
+void give_aligned(void* memory) noexcept { test::free_aligned_memory(memory); }
+
+}  // namespace convpp
 
 namespace convpp::test {
 namespace {

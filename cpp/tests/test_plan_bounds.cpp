@@ -1,8 +1,8 @@
 // Planning is bounded: whatever the geometry, a plan or a ShapeError within 64 MiB, and plans of few bytes, as they say
 // themselves.  What is allocated is counted.  Copies of a source hold what is read of it, not what lies between.
-#include <malloc.h>
-
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <string>
@@ -15,18 +15,23 @@ namespace {
 
 int64_t live = 0, most_live = 0;  // bytes; the tests run on one thread
 
+// Its size stands in front of a block.
+constexpr std::size_t in_front = alignof(std::max_align_t);
+
 void* counted(std::size_t bytes) {
-    void* const block = std::malloc(std::max<std::size_t>(bytes, 1));
-    if (block == nullptr) throw std::bad_alloc();
-    live += static_cast<int64_t>(malloc_usable_size(block));
+    void* const whole = bytes < SIZE_MAX - in_front ? std::malloc(bytes + in_front) : nullptr;
+    if (whole == nullptr) throw std::bad_alloc();
+    *static_cast<std::size_t*>(whole) = bytes;
+    live += static_cast<int64_t>(bytes);
     most_live = std::max(most_live, live);
-    return block;
+    return static_cast<std::byte*>(whole) + in_front;
 }
 
 void give_back(void* block) {
     if (block == nullptr) return;
-    live -= static_cast<int64_t>(malloc_usable_size(block));
-    std::free(block);
+    void* const whole = static_cast<std::byte*>(block) - in_front;
+    live -= static_cast<int64_t>(*static_cast<std::size_t*>(whole));
+    std::free(whole);
 }
 
 }  // namespace

@@ -1,41 +1,19 @@
 // Threads, instruction sets, environment, names; a forked child.
-#include <sys/wait.h>
-
 #include <array>
 #include <cstdlib>
 
+#include "forks.hpp"
 #include "geometries.hpp"
 #include "support.hpp"
 
 namespace convpp::test {
 namespace {
 
-// What `report` says in a child process; the child is ended after a minute if it hangs.
-template <class Report>
-std::string in_child(const Report& report) {
-    std::array<int, 2> ends{};
-    if (pipe(ends.data()) != 0) return "no pipe";
-    const pid_t child = fork();
-    if (child == 0) {
-        alarm(60);
-        const std::string text = report();
-        const bool written = write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
-        _exit(written ? 0 : 1);
-    }
-    close(ends[1]);
-    std::string text;
-    std::array<char, 256> buffer{};
-    for (ssize_t got = 0; child > 0 && (got = read(ends[0], buffer.data(), buffer.size())) > 0;)
-        text.append(buffer.data(), static_cast<size_t>(got));
-    close(ends[0]);
-    int status = -1;
-    if (child > 0) waitpid(child, &status, 0);
-    return status == 0 ? text : "the child failed: " + text;
-}
+#if CONVPP_TESTS_FORK
 
 // What a process that starts with variable=value sees as its ISA and number of threads, or the error.
 std::string seen_with(const char* variable, const std::string& value) {
-    return in_child([&]() -> std::string {
+    return told_by_child([&]() -> std::string {
         unsetenv("CONVPP_MAX_ISA");
         unsetenv("CONVPP_NUM_THREADS");
         setenv(variable, value.c_str(), 1);
@@ -54,11 +32,15 @@ std::vector<Seen> seen_with_each(const char* variable, std::vector<std::string> 
     return seen;
 }
 
+#endif
+
 std::vector<std::string> isa_names() {
     std::vector<std::string> names;
     for (const Isa isa : available_isas()) names.emplace_back(name(isa));
     return names;
 }
+
+#if CONVPP_TESTS_FORK
 
 // The environment is read once, at the first use: these children start before any test uses the library.
 const std::vector<Seen> seen_isas = seen_with_each("CONVPP_MAX_ISA", isa_names());
@@ -68,7 +50,11 @@ const std::vector<Seen> seen_bad_threads =
     seen_with_each("CONVPP_NUM_THREADS", {"0", "-1", "1025", "two", "2.5", "3 ", "99999999999999999999"});
 const std::vector<Seen> seen_empty = seen_with_each("CONVPP_MAX_ISA", {""});
 
+#endif
+
 }  // namespace
+
+#if CONVPP_TESTS_FORK
 
 TEST_CASE("CONVPP_MAX_ISA and CONVPP_NUM_THREADS are read at the first use") {
     for (const Seen& seen : seen_isas) {
@@ -87,6 +73,8 @@ TEST_CASE("CONVPP_MAX_ISA and CONVPP_NUM_THREADS are read at the first use") {
     }
     for (const Seen& seen : seen_empty) CHECK(seen.outcome.rfind(isa_names().back() + " ", 0) == 0);  // as if not set
 }
+
+#endif
 
 TEST_CASE("instruction sets: scalar first, the others ascending") {
     const std::vector<Isa> isas = available_isas();
@@ -208,6 +196,8 @@ TEST_CASE("names, version, compiler") {
     CHECK((contains(compiler(), "GCC ") || contains(compiler(), "Clang ")));
 }
 
+#if CONVPP_TESTS_FORK
+
 // The parent's helpers do not exist in the child: a call must not wait for them, and makes its own.
 TEST_CASE("a forked child computes the same bits and does not hang") {
     const ConvProblem problem(conv(2, 4, 16, 32, {1, 30, 30}, {1, 3, 3}));
@@ -219,7 +209,7 @@ TEST_CASE("a forked child computes the same bits and does not hang") {
     Execution how;
     how.threads = 2;
     forward.execute(x.in(), w.in(), {}, y.out(), how);
-    const std::string outcome = in_child([&]() -> std::string {
+    const std::string outcome = told_by_child([&]() -> std::string {
         Array<float> again(problem.y_elems(), guards);
         forward.execute(x.in(), w.in(), {}, again.out(), how);
         return same_bits(again, y) ? "same bits on " + std::to_string(forward.summary(2).threads) : "other bits";
@@ -227,5 +217,7 @@ TEST_CASE("a forked child computes the same bits and does not hang") {
     CHECK(outcome == "same bits on 2");
     CHECK(forward.summary(2).threads == 2);
 }
+
+#endif
 
 }  // namespace convpp::test

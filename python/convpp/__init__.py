@@ -21,7 +21,7 @@ from convpp.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPoo
 from convpp.plain.backward import convolve_backward
 from convpp.plain.forward import convolve, correlate
 from convpp.plain.kernels import box, gaussian, laplace, sobel
-from convpp.pooling import avg_pool, avg_pool_input_grad, max_pool, max_pool_input_grad, pool_output_shape
+from convpp.pooling import avg_pool, avg_pool_input_grad, max_pool, max_pool_input_grad
 from convpp.prepared import PreparedWeights, prepare_weights
 from convpp.runtime import (
     algorithm,
@@ -35,7 +35,7 @@ from convpp.runtime import (
     show_config,
     threads,
 )
-from convpp.shapes import conv_output_shape, conv_transpose_output_shape
+from convpp.shapes import conv_output_shape, conv_transpose_output_shape, pool_output_shape
 from convpp.tiling.convolve import convolve_tiled
 from convpp.tiling.tiled import conv_input_grad_tiled, conv_tiled, conv_weight_grad_tiled
 from convpp.tiling.tiles import tiles

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, Shape, entries
+from convpp._call.arguments import Algorithm, Layout, Padding, PaddingMode, PerAxis, Shape, entries
 from convpp._call.options import Options, TransposeOptions, conv_options, transpose_options
 from convpp._call.validation import Array
 from convpp.functional import CONV, conv_bias_grad
@@ -128,7 +128,7 @@ def layer(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     threads: int | None = None,
 ) -> Layer:
     """The product of ``conv``, or an error that names the wrong option."""

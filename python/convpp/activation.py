@@ -6,10 +6,13 @@ Next: ``_call/arguments.py`` (the argument's forms); the core, which computes th
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy.typing as npt
 
 from convpp import _core
 from convpp._call.arguments import Activation, check_activation, check_shape
+from convpp._call.keywords import F
 from convpp._call.validation import Array, as_float, delivered, operands, plain, result
 from convpp.runtime import threads_of_call
 
@@ -19,6 +22,18 @@ def needs_only_result(activation: Activation | None) -> bool:
     return _core.derivative_needs_only_result(check_activation(activation))
 
 
+@overload
+def activate(
+    z: npt.NDArray[F],
+    activation: Activation | None,
+    *,
+    out: npt.NDArray[F] | None = None,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def activate(
+    z: npt.ArrayLike, activation: Activation | None, *, out: Array | None = None, threads: int | None = None
+) -> Array: ...
 def activate(
     z: npt.ArrayLike, activation: Activation | None, *, out: Array | None = None, threads: int | None = None
 ) -> Array:
@@ -50,16 +65,16 @@ def activate(
     ShapeError, DTypeError, ValueError
         Each names the argument; ``out`` is then untouched.
 
+    References
+    ----------
+    Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415 (gelu, silu).
+
     Examples
     --------
     >>> import numpy as np
     >>> import convpp
     >>> convpp.activate(np.array([-2.0, 0.5, 9.0]), ("clip", 0, 6))
     array([0. , 0.5, 6. ])
-
-    References
-    ----------
-    Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415 (gelu, silu).
     """
     checked = check_activation(activation)
     z = as_float(z, "z")
@@ -70,6 +85,26 @@ def activate(
     return delivered(target, copy_to)
 
 
+@overload
+def activation_grad(
+    dy: npt.NDArray[F],
+    activation: Activation | None,
+    *,
+    y: npt.NDArray[F] | None = None,
+    z: npt.NDArray[F] | None = None,
+    out: npt.NDArray[F] | None = None,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def activation_grad(
+    dy: npt.ArrayLike,
+    activation: Activation | None,
+    *,
+    y: npt.ArrayLike | None = None,
+    z: npt.ArrayLike | None = None,
+    out: Array | None = None,
+    threads: int | None = None,
+) -> Array: ...
 def activation_grad(
     dy: npt.ArrayLike,
     activation: Activation | None,

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from convpp._call.arguments import Algorithm
+
 try:
     import autograd.numpy as anp
     from autograd.extend import Box, defjvp, defvjp, primitive
-except ImportError as error:
-    raise ImportError("convpp.autograd needs autograd: pip install autograd") from error
+except ImportError as _error:
+    raise ImportError("convpp.autograd needs autograd: pip install autograd") from _error
 
 from convpp import forward, transposed
 from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, Shape, check_activation, entries
@@ -28,8 +30,7 @@ from convpp._products import OPERANDS, Layer, Plain, Product, layer, transposed_
 from convpp.activation import activate, activation_grad
 from convpp.errors import DTypeError
 from convpp.plain import forward as plain
-from convpp.plain.arguments import Boundary, Method, Mode, is_number
-from convpp.plain.forward import Axes
+from convpp.plain.arguments import Axes, Boundary, Method, Mode, Nan, is_number
 from convpp.plain.prepare import Options, prepare
 from convpp.prepared import PreparedWeights
 
@@ -51,7 +52,7 @@ def conv(
     activation: Activation | None = None,
     add: Any = None,
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     out: Array | None = None,
     threads: int | None = None,
 ) -> Any:
@@ -94,7 +95,7 @@ def conv_transpose(
     activation: Activation | None = None,
     add: Any = None,
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     out: Array | None = None,
     threads: int | None = None,
 ) -> Any:
@@ -133,7 +134,7 @@ def convolve(
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
     method: Method = "auto",
-    nan: str = "propagate",
+    nan: Nan = "propagate",
     mask: Any = None,
     min_weight: float = 0.0,
     fill_value: complex = np.nan,
@@ -173,7 +174,7 @@ def correlate(
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
     method: Method = "auto",
-    nan: str = "propagate",
+    nan: Nan = "propagate",
     mask: Any = None,
     min_weight: float = 0.0,
     fill_value: complex = np.nan,
@@ -244,9 +245,7 @@ def _plain(a: Any, kernel: Any, kernels: Any, mask: Any, dtype: Any, out: Any, o
     a, w = (v if _traced(v) else as_array(v, name) for v, name in ((a, "a"), (w, "kernel")))
     if not options.turned and anp.iscomplexobj(w):
         w = anp.conj(w)
-    if normalised:
-        return _normalised(a, w, mask, product, options)
-    return _product("y", a, w, product, None, None)
+    return _normalised(a, w, mask, product, options) if normalised else _product("y", a, w, product, None, None)
 
 
 def _computed(a: Any, options: Options, **given: Any) -> Array:

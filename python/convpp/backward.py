@@ -1,34 +1,44 @@
 """All gradients of a convolution, or of a transposed one, in one call.
 
 In: dy, x, w, the geometry, which gradients are wanted, and arrays for them.   Out: (dx, dw, db).
-Next: ``functional.py`` and ``transposed.py``, which say what each gradient is.
+Next: ``_gradients.py``, which computes them; ``functional.py`` and ``transposed.py``, which say what each gradient is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Unpack, overload
 
-import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, entries, flag, shown
-from convpp._call.geometry import geometry_of, wrong_dy
-from convpp._call.options import Options, conv_options, transpose_options
-from convpp._call.run import Passes
-from convpp._call.validation import Array, as_float, check_out, common_dtype
-from convpp.errors import ShapeError
-from convpp.functional import CONV, conv_bias_grad
+from convpp._call.arguments import Algorithm, Layout, Padding, PaddingMode, PerAxis
+from convpp._call.keywords import (
+    All,
+    F,
+    GradHow,
+    Needs,
+    NotB,
+    NotW,
+    NotX,
+    OnlyB,
+    OnlyW,
+    OnlyX,
+    Outs,
+    TransposeGradHow,
+    Unsaid,
+)
+from convpp._call.options import conv_options, transpose_options
+from convpp._call.validation import Array
+from convpp._gradients import NEEDS, backward
+from convpp.functional import CONV
 from convpp.transposed import TRANSPOSE
 
-NEEDS = ("x", "w", "bias")
 
-
+@overload
 def conv_backward(
-    dy: npt.ArrayLike,
-    x: npt.ArrayLike,
-    w: npt.ArrayLike,
+    dy: NDArray[F],
+    x: NDArray[F],
+    w: NDArray[F],
     *,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -38,8 +48,93 @@ def conv_backward(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    needs: Iterable[str] = NEEDS,
-    algorithm: str = "auto",
+    needs: All = NEEDS,
+    algorithm: Algorithm = "auto",
+    out: Outs[F] = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> tuple[NDArray[F], NDArray[F], NDArray[F]]: ...
+@overload
+def conv_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: OnlyX, out: Outs[F] = None, **how: Unpack[GradHow]
+) -> tuple[NDArray[F], None, None]: ...
+@overload
+def conv_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: OnlyW, out: Outs[F] = None, **how: Unpack[GradHow]
+) -> tuple[None, NDArray[F], None]: ...
+@overload
+def conv_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: OnlyB, out: Outs[F] = None, **how: Unpack[GradHow]
+) -> tuple[None, None, NDArray[F]]: ...
+@overload
+def conv_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: NotB, out: Outs[F] = None, **how: Unpack[GradHow]
+) -> tuple[NDArray[F], NDArray[F], None]: ...
+@overload
+def conv_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: NotW, out: Outs[F] = None, **how: Unpack[GradHow]
+) -> tuple[NDArray[F], None, NDArray[F]]: ...
+@overload
+def conv_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: NotX, out: Outs[F] = None, **how: Unpack[GradHow]
+) -> tuple[None, NDArray[F], NDArray[F]]: ...
+@overload
+def conv_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: Unsaid, out: Outs[F] = None, **how: Unpack[GradHow]
+) -> tuple[NDArray[F] | None, NDArray[F] | None, NDArray[F] | None]: ...
+@overload
+def conv_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
+    *,
+    needs: All = NEEDS,
+    out: Outs[Any] = None,
+    **how: Unpack[GradHow],
+) -> tuple[Array, Array, Array]: ...
+@overload
+def conv_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: OnlyX, out: Outs[Any] = None, **how: Unpack[GradHow]
+) -> tuple[Array, None, None]: ...
+@overload
+def conv_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: OnlyW, out: Outs[Any] = None, **how: Unpack[GradHow]
+) -> tuple[None, Array, None]: ...
+@overload
+def conv_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: OnlyB, out: Outs[Any] = None, **how: Unpack[GradHow]
+) -> tuple[None, None, Array]: ...
+@overload
+def conv_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: NotB, out: Outs[Any] = None, **how: Unpack[GradHow]
+) -> tuple[Array, Array, None]: ...
+@overload
+def conv_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: NotW, out: Outs[Any] = None, **how: Unpack[GradHow]
+) -> tuple[Array, None, Array]: ...
+@overload
+def conv_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: NotX, out: Outs[Any] = None, **how: Unpack[GradHow]
+) -> tuple[None, Array, Array]: ...
+@overload
+def conv_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: Unsaid, out: Outs[Any] = None, **how: Unpack[GradHow]
+) -> tuple[Array | None, Array | None, Array | None]: ...
+def conv_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: PaddingMode = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    needs: Needs = NEEDS,
+    algorithm: Algorithm = "auto",
     out: Sequence[Array | None] | None = None,
     accumulate: bool = False,
     threads: int | None = None,
@@ -86,13 +181,14 @@ def conv_backward(
     ((2, 3, 8, 8), None, array([72., 72., 72., 72.]))
     """
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
-    return _backward(CONV, options, (dy, x, w), needs, out, accumulate, threads)
+    return backward(CONV, options, (dy, x, w), needs, out, accumulate, threads)
 
 
+@overload
 def conv_transpose_backward(
-    dy: npt.ArrayLike,
-    x: npt.ArrayLike,
-    w: npt.ArrayLike,
+    dy: NDArray[F],
+    x: NDArray[F],
+    w: NDArray[F],
     *,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -104,8 +200,113 @@ def conv_transpose_backward(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    needs: Iterable[str] = NEEDS,
-    algorithm: str = "auto",
+    needs: All = NEEDS,
+    algorithm: Algorithm = "auto",
+    out: Outs[F] = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> tuple[NDArray[F], NDArray[F], NDArray[F]]: ...
+@overload
+def conv_transpose_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: OnlyX, out: Outs[F] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[NDArray[F], None, None]: ...
+@overload
+def conv_transpose_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: OnlyW, out: Outs[F] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[None, NDArray[F], None]: ...
+@overload
+def conv_transpose_backward(
+    dy: NDArray[F],
+    x: NDArray[F],
+    w: NDArray[F],
+    *,
+    needs: OnlyB,
+    out: Outs[F] = None,
+    **how: Unpack[TransposeGradHow],
+) -> tuple[None, None, NDArray[F]]: ...
+@overload
+def conv_transpose_backward(
+    dy: NDArray[F],
+    x: NDArray[F],
+    w: NDArray[F],
+    *,
+    needs: NotB,
+    out: Outs[F] = None,
+    **how: Unpack[TransposeGradHow],
+) -> tuple[NDArray[F], NDArray[F], None]: ...
+@overload
+def conv_transpose_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: NotW, out: Outs[F] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[NDArray[F], None, NDArray[F]]: ...
+@overload
+def conv_transpose_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: NotX, out: Outs[F] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[None, NDArray[F], NDArray[F]]: ...
+@overload
+def conv_transpose_backward(
+    dy: NDArray[F], x: NDArray[F], w: NDArray[F], *, needs: Unsaid, out: Outs[F] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[NDArray[F] | None, NDArray[F] | None, NDArray[F] | None]: ...
+@overload
+def conv_transpose_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
+    *,
+    needs: All = NEEDS,
+    out: Outs[Any] = None,
+    **how: Unpack[TransposeGradHow],
+) -> tuple[Array, Array, Array]: ...
+@overload
+def conv_transpose_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: OnlyX, out: Outs[Any] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[Array, None, None]: ...
+@overload
+def conv_transpose_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: OnlyW, out: Outs[Any] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[None, Array, None]: ...
+@overload
+def conv_transpose_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
+    *,
+    needs: OnlyB,
+    out: Outs[Any] = None,
+    **how: Unpack[TransposeGradHow],
+) -> tuple[None, None, Array]: ...
+@overload
+def conv_transpose_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: NotB, out: Outs[Any] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[Array, Array, None]: ...
+@overload
+def conv_transpose_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: NotW, out: Outs[Any] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[Array, None, Array]: ...
+@overload
+def conv_transpose_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: NotX, out: Outs[Any] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[None, Array, Array]: ...
+@overload
+def conv_transpose_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, needs: Unsaid, out: Outs[Any] = None, **how: Unpack[TransposeGradHow]
+) -> tuple[Array | None, Array | None, Array | None]: ...
+def conv_transpose_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: PaddingMode = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    needs: Needs = NEEDS,
+    algorithm: Algorithm = "auto",
     out: Sequence[Array | None] | None = None,
     accumulate: bool = False,
     threads: int | None = None,
@@ -153,93 +354,4 @@ def conv_transpose_backward(
     """
     shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     options = transpose_options(shared, output_padding, output_size)
-    return _backward(TRANSPOSE, options, (dy, x, w), needs, out, accumulate, threads)
-
-
-#: (shape, operands that decide the dtype, function of ``out`` and ``accumulate``) of one gradient.
-Gradient = tuple[tuple[int, ...], tuple[Array, ...], Callable[..., Array]]
-
-
-def _backward(
-    passes: Passes,
-    options: Options,
-    given: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike],
-    needs: Any,
-    out: Any,
-    accumulate: Any,
-    threads: int | None,
-) -> tuple[Array | None, Array | None, Array | None]:
-    """What both functions do; ``given`` is dy, x and w."""
-    wanted = wanted_of(needs)
-    dy, x, w = (as_float(array, name) for array, name in zip(given, ("dy", "x", "w"), strict=True))
-    own_filters = options.conv.per_sample and w.ndim > x.ndim  # filters for each sample; the bias is shared
-    geometry = geometry_of(x.shape, w.shape, options.with_per_sample(own_filters))
-    if dy.shape != geometry.result_shape:
-        raise wrong_dy(dy.shape, geometry.result_shape, x.shape, w.shape, geometry.options)
-    batched = geometry.batch is not None
-    apart = options.conv.per_sample and not own_filters  # dw and db are not summed over the samples
-    if apart and not batched:
-        raise ShapeError("x has no N axis, expected one: per_sample is True")
-    samples = x.shape[:1] if apart else ()
-    how = options.keywords() | {"threads": threads}
-    bias_grad = partial(conv_bias_grad, dy, layout=how["layout"], batched=batched, per_sample=apart, threads=threads)
-    gradients: dict[str, Gradient] = {
-        "x": (x.shape, (dy, w), partial(passes.input_grad, dy, w, x.shape, **how | {"per_sample": own_filters})),
-        "w": ((*samples, *w.shape), (dy, x), partial(passes.weight_grad, dy, x, w.shape, **how)),
-        "bias": ((*samples, geometry.result_channels), (dy,), bias_grad),
-    }
-    return _gradients(wanted, out, accumulate, (dy, x, w), gradients)
-
-
-def _gradients(
-    wanted: tuple[Any, ...], out: Any, accumulate: bool, inputs: tuple[Array, ...], gradients: dict[str, Gradient]
-) -> tuple[Array | None, Array | None, Array | None]:
-    """Several gradients: all arrays of ``out`` are checked first; those that overlap an input are written last."""
-    accumulate = flag(accumulate, "accumulate")
-    if out is None and accumulate:
-        raise ValueError("out is None, expected arrays to add to: accumulate is True")
-    if out is None:
-        out = (None, None, None)
-    if not isinstance(out, Sequence) or len(out) != len(NEEDS):
-        raise ValueError(f"out is a {type(out).__name__}, expected (dx, dw, db), each an array or None")
-    given: dict[str, Any] = dict(zip(NEEDS, out, strict=True))
-    for name, array in given.items():
-        if array is not None:
-            if name not in wanted:
-                raise ValueError(f"out has an array for {name!r}, expected None there: needs is {wanted}")
-            shape, operands, _ = gradients[name]
-            check_out(array, shape, common_dtype(*(a.dtype for a in operands)), f"out[{NEEDS.index(name)}]")
-    results: dict[str, Array | None] = dict.fromkeys(NEEDS)
-    last: list[tuple[Array, Array]] = []
-    for name in NEEDS:
-        if name not in wanted:
-            continue
-        array, compute = given[name], gradients[name][2]
-        if array is None:
-            results[name] = compute()
-            continue
-        results[name] = array
-        others = (*inputs, *(a for other, a in given.items() if a is not None and other != name))
-        if any(np.may_share_memory(array, other) for other in others):
-            last.append((array, compute()))
-        else:
-            compute(out=array, accumulate=accumulate)
-    for array, values in last:
-        if accumulate:
-            array += values
-        else:
-            array[...] = values
-    return results["x"], results["w"], results["bias"]
-
-
-def wanted_of(needs: Any) -> tuple[str, ...]:
-    """``needs`` as names that are known."""
-    listed = entries(needs, "needs")
-    wanted = (needs,) if listed is None else listed
-    for name in wanted:
-        if not isinstance(name, str) or name not in NEEDS:
-            from convpp._call.guesses import words
-
-            meant = words.of_name(name, "needs", NEEDS)
-            raise ValueError(f"needs is {shown(needs)}, expected any of {', '.join(NEEDS)}{meant}")
-    return wanted
+    return backward(TRANSPOSE, options, (dy, x, w), needs, out, accumulate, threads)

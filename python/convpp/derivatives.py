@@ -8,13 +8,14 @@ In: NumPy arrays.   Out: NumPy arrays.   Next: ``functional.py`` and ``transpose
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, check_shape
+from convpp._call.arguments import Algorithm, Layout, Padding, PaddingMode, PerAxis, check_shape
 from convpp._call.geometry import Geometry, geometry_of
+from convpp._call.keywords import F, GeometryHow, TransposeGeometryHow
 from convpp._call.options import Options, conv_options, transpose_options
 from convpp._call.run import Passes
 from convpp._call.validation import FLOAT32, HALVES, Array, as_float, common_dtype
@@ -22,6 +23,26 @@ from convpp.functional import CONV
 from convpp.transposed import TRANSPOSE
 
 
+@overload
+def conv_double_backward(
+    ddx: npt.NDArray[F] | None,
+    ddw: npt.NDArray[F] | None,
+    ddb: npt.NDArray[F] | None,
+    dy: npt.NDArray[F],
+    x: npt.NDArray[F],
+    w: npt.NDArray[F],
+    **how: Unpack[GeometryHow],
+) -> tuple[npt.NDArray[F], npt.NDArray[F], npt.NDArray[F]]: ...
+@overload
+def conv_double_backward(
+    ddx: npt.ArrayLike | None,
+    ddw: npt.ArrayLike | None,
+    ddb: npt.ArrayLike | None,
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    **how: Unpack[GeometryHow],
+) -> tuple[Array, Array, Array]: ...
 def conv_double_backward(
     ddx: npt.ArrayLike | None,
     ddw: npt.ArrayLike | None,
@@ -38,7 +59,7 @@ def conv_double_backward(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     threads: int | None = None,
 ) -> tuple[Array, Array, Array]:
     """Backward pass of the backward pass.
@@ -82,6 +103,26 @@ def conv_double_backward(
     return _double_backward(CONV, (ddx, ddw, ddb), (dy, x, w), options, threads)
 
 
+@overload
+def conv_transpose_double_backward(
+    ddx: npt.NDArray[F] | None,
+    ddw: npt.NDArray[F] | None,
+    ddb: npt.NDArray[F] | None,
+    dy: npt.NDArray[F],
+    x: npt.NDArray[F],
+    w: npt.NDArray[F],
+    **how: Unpack[TransposeGeometryHow],
+) -> tuple[npt.NDArray[F], npt.NDArray[F], npt.NDArray[F]]: ...
+@overload
+def conv_transpose_double_backward(
+    ddx: npt.ArrayLike | None,
+    ddw: npt.ArrayLike | None,
+    ddb: npt.ArrayLike | None,
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    **how: Unpack[TransposeGeometryHow],
+) -> tuple[Array, Array, Array]: ...
 def conv_transpose_double_backward(
     ddx: npt.ArrayLike | None,
     ddw: npt.ArrayLike | None,
@@ -100,7 +141,7 @@ def conv_transpose_double_backward(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     threads: int | None = None,
 ) -> tuple[Array, Array, Array]:
     """Backward pass of the backward pass of ``conv_transpose``.
@@ -143,6 +184,18 @@ def conv_transpose_double_backward(
     return _double_backward(TRANSPOSE, (ddx, ddw, ddb), (dy, x, w), options, threads)
 
 
+@overload
+def conv_jvp(
+    primals: tuple[npt.NDArray[F], npt.NDArray[F], npt.NDArray[F] | None],
+    tangents: tuple[npt.NDArray[F] | None, npt.NDArray[F] | None, npt.NDArray[F] | None],
+    **how: Unpack[GeometryHow],
+) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
+@overload
+def conv_jvp(
+    primals: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None],
+    tangents: tuple[npt.ArrayLike | None, npt.ArrayLike | None, npt.ArrayLike | None],
+    **how: Unpack[GeometryHow],
+) -> tuple[Array, Array]: ...
 def conv_jvp(
     primals: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None],
     tangents: tuple[npt.ArrayLike | None, npt.ArrayLike | None, npt.ArrayLike | None],
@@ -155,7 +208,7 @@ def conv_jvp(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     threads: int | None = None,
 ) -> tuple[Array, Array]:
     """The result of ``conv`` and its directional derivative (forward mode).
@@ -192,6 +245,18 @@ def conv_jvp(
     return _jvp(CONV, primals, tangents, options, threads)
 
 
+@overload
+def conv_transpose_jvp(
+    primals: tuple[npt.NDArray[F], npt.NDArray[F], npt.NDArray[F] | None],
+    tangents: tuple[npt.NDArray[F] | None, npt.NDArray[F] | None, npt.NDArray[F] | None],
+    **how: Unpack[TransposeGeometryHow],
+) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
+@overload
+def conv_transpose_jvp(
+    primals: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None],
+    tangents: tuple[npt.ArrayLike | None, npt.ArrayLike | None, npt.ArrayLike | None],
+    **how: Unpack[TransposeGeometryHow],
+) -> tuple[Array, Array]: ...
 def conv_transpose_jvp(
     primals: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None],
     tangents: tuple[npt.ArrayLike | None, npt.ArrayLike | None, npt.ArrayLike | None],
@@ -206,7 +271,7 @@ def conv_transpose_jvp(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     threads: int | None = None,
 ) -> tuple[Array, Array]:
     """The result of ``conv_transpose`` and its directional derivative (forward mode).

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, choice, shape
+from convpp._call.arguments import Algorithm, Layout, Padding, PaddingMode, PerAxis, choice, shape
 from convpp._call.options import conv_options
-from convpp._call.planning import PASSES, PLANS
+from convpp._call.planning import PASSES, PLANS, Pass
 from convpp._call.validation import dtype_name
 from convpp.runtime import threads_of_call
 
@@ -39,8 +39,8 @@ class Explanation:
     ('weight_grad', 'direct', (16, 8, 3, 3))
     """
 
-    op: str
-    algorithm: str
+    op: Pass
+    algorithm: Algorithm
     strategy: str
     isa: str
     threads: int
@@ -80,7 +80,7 @@ def explain(
     x_shape: Iterable[int],
     w_shape: Iterable[int],
     *,
-    op: str = "forward",
+    op: Pass = "forward",
     dtype: npt.DTypeLike = "float32",
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -90,7 +90,7 @@ def explain(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     threads: int | None = None,
 ) -> Explanation:
     """How a pass on arrays of these shapes would be carried out.
@@ -106,7 +106,7 @@ def explain(
     Returns
     -------
     Explanation
-        with ``algorithm, op, isa, threads, flops, workspace_bytes, output_shape`` and more; ``print`` it.
+        With ``algorithm, op, isa, threads, flops, workspace_bytes, output_shape`` and more; ``print`` it.
 
     Raises
     ------

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from convpp import _core
 from convpp._call.arguments import (
     LAYOUTS,
+    Algorithm,
     Layout,
     Padding,
     PaddingMode,
@@ -35,6 +37,7 @@ from convpp._call.arguments import (
     shape_of_weights,
 )
 from convpp._call.geometry import wrong_dy
+from convpp._call.keywords import F, GradHow, Scalar
 from convpp._call.options import conv_options
 from convpp._call.planning import PLANS
 from convpp._call.run import Passes, run
@@ -44,6 +47,34 @@ from convpp.forward import conv
 from convpp.runtime import threads_of_call
 
 
+@overload
+def conv_input_grad(
+    dy: npt.NDArray[F],
+    w: npt.NDArray[F],
+    x_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: PaddingMode = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: Algorithm = "auto",
+    out: npt.NDArray[F] | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def conv_input_grad(
+    dy: npt.ArrayLike,
+    w: npt.ArrayLike,
+    x_shape: Iterable[int],
+    *,
+    out: Array | None = None,
+    **how: Unpack[GradHow],
+) -> Array: ...
 def conv_input_grad(
     dy: npt.ArrayLike,
     w: npt.ArrayLike,
@@ -57,7 +88,7 @@ def conv_input_grad(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     out: Array | None = None,
     accumulate: bool = False,
     threads: int | None = None,
@@ -110,6 +141,34 @@ def conv_input_grad(
     return run(planned, dy, w, None, planned.x_shape, out, accumulate, threads)
 
 
+@overload
+def conv_weight_grad(
+    dy: npt.NDArray[F],
+    x: npt.NDArray[F],
+    w_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: PaddingMode = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: Algorithm = "auto",
+    out: npt.NDArray[F] | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def conv_weight_grad(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    w_shape: Iterable[int],
+    *,
+    out: Array | None = None,
+    **how: Unpack[GradHow],
+) -> Array: ...
 def conv_weight_grad(
     dy: npt.ArrayLike,
     x: npt.ArrayLike,
@@ -123,7 +182,7 @@ def conv_weight_grad(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     out: Array | None = None,
     accumulate: bool = False,
     threads: int | None = None,
@@ -172,6 +231,28 @@ def conv_weight_grad(
     return run(planned, dy, x, None, planned.w_shape, out, accumulate, threads)
 
 
+@overload
+def conv_bias_grad(
+    dy: npt.NDArray[F],
+    *,
+    layout: Layout = "channels_first",
+    batched: bool = True,
+    per_sample: bool = False,
+    out: npt.NDArray[F] | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def conv_bias_grad(
+    dy: npt.ArrayLike,
+    *,
+    layout: Layout = "channels_first",
+    batched: bool = True,
+    per_sample: bool = False,
+    out: Array | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> Array: ...
 def conv_bias_grad(
     dy: npt.ArrayLike,
     *,
@@ -231,6 +312,10 @@ def conv_bias_grad(
     return delivered(target, copy_to)
 
 
+@overload
+def adjoint_kernel(w: npt.NDArray[Scalar], groups: int = 1) -> npt.NDArray[Scalar]: ...
+@overload
+def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array: ...
 def adjoint_kernel(w: npt.ArrayLike, groups: int = 1) -> Array:
     """The filters of the backward pass: rotated by 180 degrees, depth and number swapped.
 

@@ -20,8 +20,8 @@ import numpy as np
 try:
     from onnx.defs import has as has_operator
     from onnx.reference.op_run import OpRun
-except ImportError as error:
-    raise ImportError("convpp.onnx needs onnx: pip install onnx") from error
+except ImportError as _error:
+    raise ImportError("convpp.onnx needs onnx: pip install onnx") from _error
 
 from convpp._call.arguments import Shape, choice
 from convpp._call.default_algorithm import default_algorithm

@@ -17,17 +17,17 @@ import numpy.typing as npt
 
 try:
     from scipy.sparse.linalg import LinearOperator
-except ImportError as error:
-    raise ImportError("convpp.operators needs SciPy: pip install scipy") from error
+except ImportError as _error:
+    raise ImportError("convpp.operators needs SciPy: pip install scipy") from _error
 
 from convpp._call.arguments import ALGORITHMS, Shape, as_int, check_shape, choice, entries, flag, shape, shown
 from convpp._call.validation import FLOAT32, FLOAT64, Array, as_float
 from convpp.errors import DTypeError
 from convpp.forward import conv
 from convpp.functional import conv_input_grad
-from convpp.plain.arguments import Boundary, Method, Mode, PerAxis, is_number
+from convpp.plain.arguments import Axes, Boundary, Method, Mode, PerAxis, is_number
 from convpp.plain.backward import convolve_backward
-from convpp.plain.forward import Axes, convolve, correlate
+from convpp.plain.forward import convolve, correlate
 from convpp.plain.operands import as_operand, check_numbers
 from convpp.plain.prepare import Options, prepare
 from convpp.runtime import threads_of_call

@@ -7,13 +7,14 @@ Next: ``_call/pooling.py`` (extents and checks); the core (cpp/include/convpp/po
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, overload
+from typing import Literal, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from convpp._call.arguments import Layout, Padding, PerAxis, as_int, check_shape, flag, shape
 from convpp._call.geometry import LARGEST
+from convpp._call.keywords import AvgPoolGradHow, AvgPoolHow, F, MaxPoolGradHow, MaxPoolHow
 from convpp._call.pooling import pool_options, pooling_of
 from convpp._call.validation import Array, as_float, delivered, operands, plain, result
 from convpp.runtime import threads_of_call
@@ -23,7 +24,7 @@ Indices = npt.NDArray[np.int64]
 
 @overload
 def max_pool(
-    x: npt.ArrayLike,
+    x: npt.NDArray[F],
     kernel_size: PerAxis,
     *,
     stride: PerAxis | None = None,
@@ -32,27 +33,36 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: Literal[False] = False,
     layout: Layout = "channels_first",
-    out: Array | None = None,
+    out: npt.NDArray[F] | None = None,
     threads: int | None = None,
-) -> Array: ...
-
-
+) -> npt.NDArray[F]: ...
+@overload
+def max_pool(
+    x: npt.NDArray[F],
+    kernel_size: PerAxis,
+    *,
+    return_indices: Literal[True],
+    out: npt.NDArray[F] | None = None,
+    **how: Unpack[MaxPoolHow],
+) -> tuple[npt.NDArray[F], Indices]: ...
 @overload
 def max_pool(
     x: npt.ArrayLike,
     kernel_size: PerAxis,
     *,
-    stride: PerAxis | None = None,
-    padding: Padding = 0,
-    dilation: PerAxis = 1,
-    ceil_mode: bool = False,
-    return_indices: Literal[True],
-    layout: Layout = "channels_first",
+    return_indices: Literal[False] = False,
     out: Array | None = None,
-    threads: int | None = None,
+    **how: Unpack[MaxPoolHow],
+) -> Array: ...
+@overload
+def max_pool(
+    x: npt.ArrayLike,
+    kernel_size: PerAxis,
+    *,
+    return_indices: Literal[True],
+    out: Array | None = None,
+    **how: Unpack[MaxPoolHow],
 ) -> tuple[Array, Indices]: ...
-
-
 def max_pool(
     x: npt.ArrayLike,
     kernel_size: PerAxis,
@@ -73,7 +83,7 @@ def max_pool(
     Parameters
     ----------
     x : (N, C, \\*spatial)
-        float32, float64, float16 or bfloat16; with ``layout="channels_last"``: (N, \\*spatial, C).
+        Float32, float64, float16 or bfloat16; with ``layout="channels_last"``: (N, \\*spatial, C).
     kernel_size : int, or one for each spatial axis
         An int is for all of the ``x.ndim - 2`` spatial axes.  One for each axis says how many there are: x may then be
         one sample, without N.
@@ -128,6 +138,30 @@ def max_pool(
     return y if indices is None else (y, indices)
 
 
+@overload
+def max_pool_input_grad(
+    dy: npt.NDArray[F],
+    x: npt.NDArray[F],
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    layout: Layout = "channels_first",
+    out: npt.NDArray[F] | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def max_pool_input_grad(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    kernel_size: PerAxis,
+    *,
+    out: Array | None = None,
+    **how: Unpack[MaxPoolGradHow],
+) -> Array: ...
 def max_pool_input_grad(
     dy: npt.ArrayLike,
     x: npt.ArrayLike,
@@ -185,6 +219,24 @@ def max_pool_input_grad(
     return delivered(target, copy_to)
 
 
+@overload
+def avg_pool(
+    x: npt.NDArray[F],
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    layout: Layout = "channels_first",
+    out: npt.NDArray[F] | None = None,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def avg_pool(
+    x: npt.ArrayLike, kernel_size: PerAxis, *, out: Array | None = None, **how: Unpack[AvgPoolHow]
+) -> Array: ...
 def avg_pool(
     x: npt.ArrayLike,
     kernel_size: PerAxis,
@@ -246,6 +298,31 @@ def avg_pool(
     return delivered(target, copy_to)
 
 
+@overload
+def avg_pool_input_grad(
+    dy: npt.NDArray[F],
+    x_shape: Iterable[int],
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    layout: Layout = "channels_first",
+    out: npt.NDArray[F] | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def avg_pool_input_grad(
+    dy: npt.ArrayLike,
+    x_shape: Iterable[int],
+    kernel_size: PerAxis,
+    *,
+    out: Array | None = None,
+    **how: Unpack[AvgPoolGradHow],
+) -> Array: ...
 def avg_pool_input_grad(
     dy: npt.ArrayLike,
     x_shape: Iterable[int],
@@ -303,38 +380,6 @@ def avg_pool_input_grad(
     target, copy_to = result(out, pooling.x_shape, dy.dtype, accumulate, (dy,))
     pooling.core.avg_pool_input_grad(dy, target, include, divisor, accumulate, count)
     return delivered(target, copy_to)
-
-
-def pool_output_shape(
-    x_shape: Iterable[int],
-    kernel_size: PerAxis,
-    *,
-    stride: PerAxis | None = None,
-    padding: Padding = 0,
-    dilation: PerAxis = 1,
-    ceil_mode: bool = False,
-    layout: Layout = "channels_first",
-) -> tuple[int, ...]:
-    """Shape of the result of ``max_pool`` and ``avg_pool``, without computing it.
-
-    Parameters are those of ``max_pool``, with a shape for x.
-
-    Returns
-    -------
-    (N, C, \\*out), without N if x has none
-
-    Raises
-    ------
-    ShapeError, ValueError
-
-    Examples
-    --------
-    >>> import convpp
-    >>> convpp.pool_output_shape((8, 64, 112, 112), 3, stride=2, padding=1)
-    (8, 64, 56, 56)
-    """
-    options = pool_options(kernel_size, stride, padding, dilation, ceil_mode, layout)
-    return pooling_of(shape(x_shape, "x_shape"), options).y_shape
 
 
 def check_divisor(divisor_override: int | None) -> int:

@@ -10,9 +10,20 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, Shape, check_shape, shape
+from convpp._call.arguments import (
+    Activation,
+    Algorithm,
+    Layout,
+    Padding,
+    PaddingMode,
+    PerAxis,
+    Shape,
+    check_shape,
+    shape,
+)
 from convpp._call.options import ConvOptions, conv_options
 from convpp._call.planning import PLANS
 from convpp._call.run import run
@@ -43,11 +54,11 @@ class PreparedWeights:
     """
 
     def __init__(self, w: Array, x_shape: Shape, options: ConvOptions) -> None:
-        self.dtype = w.dtype
+        self.dtype: np.dtype[Any] = w.dtype
         self._w = w.copy()  # for pickling, when the caller's may have changed
         self._options = options
-        *geometry, self.algorithm = options
-        self.geometry = tuple(geometry)
+        self.algorithm: Algorithm = options.algorithm
+        self.geometry: tuple[Any, ...] = tuple(options)[:-1]
         self._planned = PLANS["forward", w.dtype.name, x_shape, w.shape, options]
         self._prepared = self._planned.convolution.prepare(self._w, threads_of_call(None))
 
@@ -135,7 +146,7 @@ def prepare_weights(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
 ) -> PreparedWeights:
     """Packs or transforms the weights of ``conv`` once, for repeated calls: ``conv(x, prepared)``.
 

@@ -16,14 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from convpp._call.arguments import Algorithm
+
 try:
     import pytensor.tensor as pt
     from pytensor.gradient import DisconnectedType, disconnected_type
     from pytensor.graph.basic import Apply
     from pytensor.graph.op import Op
     from pytensor.tensor.basic import infer_static_shape
-except ImportError as error:
-    raise ImportError("convpp.pytensor needs PyTensor: pip install pytensor") from error
+except ImportError as _error:
+    raise ImportError("convpp.pytensor needs PyTensor: pip install pytensor") from _error
 if not hasattr(Op, "pullback"):
     raise ImportError('convpp.pytensor needs PyTensor 3, whose Op has pullback: pip install "pytensor>=3"')
 
@@ -32,8 +34,7 @@ from convpp._call.geometry import axes_of, explicit_pads, geometry_of
 from convpp._call.options import TransposeOptions
 from convpp._products import OPERANDS, Layer, Plain, Product, layer, transposed_layer
 from convpp.errors import DTypeError, ShapeError
-from convpp.plain.arguments import Boundary, Method, Mode, one_for_each
-from convpp.plain.forward import Axes
+from convpp.plain.arguments import Axes, Boundary, Method, Mode, one_for_each
 from convpp.plain.problem import axes_of as convolved_axes
 from convpp.plain.problem import make_problem
 from convpp.runtime import threads_of_call
@@ -56,7 +57,7 @@ def conv(
     activation: Activation | None = None,
     add: Any = None,
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     threads: int | None = None,
 ) -> Any:
     """``convpp.conv`` of variables: its arguments, meanings and errors.
@@ -93,7 +94,7 @@ def conv_transpose(
     activation: Activation | None = None,
     add: Any = None,
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     threads: int | None = None,
 ) -> Any:
     """``convpp.conv_transpose`` of variables: its arguments, meanings and errors.
@@ -222,7 +223,7 @@ class Pass(Op):
     Inputs: the two operands, and of gradients the extents of the result.
     """
 
-    __props__ = ("role", "product")
+    __props__: tuple[str, ...] = ("role", "product")
 
     def __init__(self, role: str, product: Product) -> None:
         self.role = role

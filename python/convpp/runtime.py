@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from convpp import _core
-from convpp._call.arguments import ALGORITHMS, as_int, choice, shown
+from convpp._call.arguments import ALGORITHMS, Algorithm, as_int, choice, shown
 from convpp._call.default_algorithm import algorithm_of_context, default_algorithm, set_default_algorithm
 from convpp._call.planning import forget_plans
 
@@ -97,7 +97,7 @@ def threads(n: int) -> Iterator[None]:
         limit_of_context.reset(token)
 
 
-def get_algorithm() -> str:
+def get_algorithm() -> Algorithm:
     """The algorithm of calls with ``algorithm="auto"``: "auto", if nothing else was set.
 
     Raises
@@ -114,7 +114,7 @@ def get_algorithm() -> str:
     return default_algorithm()
 
 
-def set_algorithm(name: str) -> None:
+def set_algorithm(name: Algorithm) -> None:
     """Sets the algorithm of calls with ``algorithm="auto"``, which is their default, for the whole process.
 
     They behave as if each of them said ``algorithm=name``.  Before this is called, the environment variable
@@ -139,7 +139,7 @@ def set_algorithm(name: str) -> None:
 
 
 @contextlib.contextmanager
-def algorithm(name: str) -> Iterator[None]:
+def algorithm(name: Algorithm) -> Iterator[None]:
     """Within ``with convpp.algorithm(name):`` calls of this Python thread with ``algorithm="auto"`` take that one.
 
     Other threads, and tasks of ``asyncio`` that are begun before, are not touched. ``with convpp.algorithm("auto"):``
@@ -173,6 +173,9 @@ def algorithm(name: str) -> Iterator[None]:
 def runtime_info() -> dict[str, Any]:
     """What this build and this machine are: version, isa, isas_available, num_threads, algorithm, openmp, compiler.
 
+    ``openmp`` says that calls can compute with the threads of an OpenMP library, as ``convpp.torch`` lets them: they
+    can in every build, and none needs such a library.
+
     Examples
     --------
     >>> import convpp
@@ -185,7 +188,7 @@ def runtime_info() -> dict[str, Any]:
         "isas_available": _core.isas_available(),
         "num_threads": get_num_threads(),
         "algorithm": get_algorithm(),
-        "openmp": _core.openmp,
+        "openmp": True,
         "compiler": _core.compiler,
     }
 

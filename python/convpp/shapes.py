@@ -1,7 +1,7 @@
 """Shapes of results, without computing them.
 
 In: shapes and the geometry.   Out: a tuple, or the error that the operation itself would raise.
-Next: ``_call/geometry.py``, which computes all extents.
+Next: ``_call/geometry.py`` and ``_call/pooling.py``, which compute all extents.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, shape
 from convpp._call.geometry import geometry_of
 from convpp._call.options import conv_options, transpose_options
+from convpp._call.pooling import pool_options, pooling_of
 
 
 def conv_output_shape(
@@ -88,3 +89,35 @@ def conv_transpose_output_shape(
     shared = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample)
     options = transpose_options(shared, output_padding, output_size)
     return geometry_of(shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options).result_shape
+
+
+def pool_output_shape(
+    x_shape: Iterable[int],
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    layout: Layout = "channels_first",
+) -> tuple[int, ...]:
+    """Shape of the result of ``max_pool`` and ``avg_pool``, without computing it.
+
+    Parameters are those of ``max_pool``, with a shape for x.
+
+    Returns
+    -------
+    (N, C, \\*out), without N if x has none
+
+    Raises
+    ------
+    ShapeError, ValueError
+
+    Examples
+    --------
+    >>> import convpp
+    >>> convpp.pool_output_shape((8, 64, 112, 112), 3, stride=2, padding=1)
+    (8, 64, 56, 56)
+    """
+    options = pool_options(kernel_size, stride, padding, dilation, ceil_mode, layout)
+    return pooling_of(shape(x_shape, "x_shape"), options).y_shape

@@ -15,11 +15,13 @@ so all three run on the same planned passes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Unpack, overload
 
 import numpy.typing as npt
 
 from convpp._call.arguments import (
     Activation,
+    Algorithm,
     Layout,
     Padding,
     PaddingMode,
@@ -29,12 +31,45 @@ from convpp._call.arguments import (
     shape_of_weights,
 )
 from convpp._call.geometry import wrong_dy
+from convpp._call.keywords import F, TransposeGradHow, TransposeHow
 from convpp._call.options import conv_options, transpose_options
 from convpp._call.planning import PLANS
 from convpp._call.run import Passes, run
 from convpp._call.validation import Array, operands, with_residual
 
 
+@overload
+def conv_transpose(
+    x: npt.NDArray[F],
+    w: npt.NDArray[F],
+    bias: npt.NDArray[F] | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: PaddingMode = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    activation: Activation | None = None,
+    add: npt.NDArray[F] | None = None,
+    per_sample: bool = False,
+    algorithm: Algorithm = "auto",
+    out: npt.NDArray[F] | None = None,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def conv_transpose(
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    *,
+    add: npt.ArrayLike | None = None,
+    out: Array | None = None,
+    **how: Unpack[TransposeHow],
+) -> Array: ...
 def conv_transpose(
     x: npt.ArrayLike,
     w: npt.ArrayLike,
@@ -52,7 +87,7 @@ def conv_transpose(
     activation: Activation | None = None,
     add: npt.ArrayLike | None = None,
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     out: Array | None = None,
     threads: int | None = None,
 ) -> Array:
@@ -63,7 +98,7 @@ def conv_transpose(
     Parameters
     ----------
     x : (N, C_in, \\*spatial), or without N for one sample
-        of the types of ``conv``; with ``layout="channels_last"``: (N, \\*spatial, C_in).
+        Of the types of ``conv``; with ``layout="channels_last"``: (N, \\*spatial, C_in).
     w : (C_in, C_out/groups, \\*kernel)
         With ``per_sample=True``: (N, C_in, C_out/groups, \\*kernel), a set of filters for each sample.
     bias : (C_out,), optional
@@ -89,6 +124,10 @@ def conv_transpose(
     ShapeError, DTypeError, ValueError, MemoryError
         Each names the argument; ``out`` is then untouched.
 
+    References
+    ----------
+    Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285, chapter 4.
+
     Examples
     --------
     >>> import numpy as np
@@ -98,10 +137,6 @@ def conv_transpose(
     array([[1., 2., 1.],
            [2., 4., 2.],
            [1., 2., 1.]])
-
-    References
-    ----------
-    Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285, chapter 4.
     """
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:
@@ -114,6 +149,36 @@ def conv_transpose(
     return run(planned, x, w, bias, planned.x_shape, out, False, threads, activation, add)
 
 
+@overload
+def conv_transpose_input_grad(
+    dy: npt.NDArray[F],
+    w: npt.NDArray[F],
+    x_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: PaddingMode = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: Algorithm = "auto",
+    out: npt.NDArray[F] | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def conv_transpose_input_grad(
+    dy: npt.ArrayLike,
+    w: npt.ArrayLike,
+    x_shape: Iterable[int],
+    *,
+    out: Array | None = None,
+    **how: Unpack[TransposeGradHow],
+) -> Array: ...
 def conv_transpose_input_grad(
     dy: npt.ArrayLike,
     w: npt.ArrayLike,
@@ -129,7 +194,7 @@ def conv_transpose_input_grad(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     out: Array | None = None,
     accumulate: bool = False,
     threads: int | None = None,
@@ -175,6 +240,36 @@ def conv_transpose_input_grad(
     return run(planned, dy, w, None, planned.y_shape, out, accumulate, threads)
 
 
+@overload
+def conv_transpose_weight_grad(
+    dy: npt.NDArray[F],
+    x: npt.NDArray[F],
+    w_shape: Iterable[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: Iterable[int] | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: PaddingMode = "zeros",
+    flip: bool = False,
+    layout: Layout = "channels_first",
+    per_sample: bool = False,
+    algorithm: Algorithm = "auto",
+    out: npt.NDArray[F] | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def conv_transpose_weight_grad(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    w_shape: Iterable[int],
+    *,
+    out: Array | None = None,
+    **how: Unpack[TransposeGradHow],
+) -> Array: ...
 def conv_transpose_weight_grad(
     dy: npt.ArrayLike,
     x: npt.ArrayLike,
@@ -190,7 +285,7 @@ def conv_transpose_weight_grad(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     out: Array | None = None,
     accumulate: bool = False,
     threads: int | None = None,

@@ -24,11 +24,12 @@ void allow_bf16_pairs(bool allowed);
 
 int num_threads();           // threads a call may use
 void set_num_threads(int n);  // n >= 1
-// Whether calls from now on use the OpenMP threads of the thread that calls, and not helpers of the library's own: for
-// programs whose other parts keep such threads busy (PyTorch).  Children that such a process forks use helpers again.
-// It does nothing where the library was compiled without OpenMP.
-void borrow_openmp_threads(bool borrowed);
-bool has_openmp() noexcept;
+// Calls from now on use the OpenMP threads of the thread that calls, and not helpers of the library's own: for programs
+// whose other parts keep such threads busy (PyTorch).  They are had by that OpenMP library's GOMP_parallel (LLVM's and
+// Intel's libraries have it, too); null: by nobody any more.  Children that such a process forks use helpers again.
+using EnterRegion = void (*)(void (*body)(void*), void* argument, unsigned threads, unsigned flags);
+void borrow_threads(EnterRegion enter);
+bool borrows_threads() noexcept;
 const char* version() noexcept;
 std::string compiler();
 

@@ -8,10 +8,15 @@
 #include <fstream>
 #include <limits>
 #include <string>
-#include <thread>
 
+#ifndef CONVPP_NO_THREADS
+#include <thread>
+#endif
 #ifdef __linux__
 #include <sched.h>
+#include <unistd.h>
+#elif defined(_WIN32)
+#include <windows.h>
 #endif
 
 namespace convpp {
@@ -71,13 +76,26 @@ double read_quota(const std::string& group_file, const std::string& root) {
 int cores_of_affinity() {
     cpu_set_t cores;
     if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
-    return static_cast<int>(std::thread::hardware_concurrency());  // more cores than the set has room for
+    return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));  // more cores than the set has room for
 }
 
 #else
 
 double read_quota(const std::string&, const std::string&) { return unlimited; }
-int cores_of_affinity() { return static_cast<int>(std::thread::hardware_concurrency()); }
+
+int cores_of_affinity() {
+#ifdef _WIN32
+    // (Of a process that runs on several groups of 64 cores the masks are empty.)
+    DWORD_PTR of_process = 0, of_system = 0;
+    if (GetProcessAffinityMask(GetCurrentProcess(), &of_process, &of_system) && of_process != 0)
+        return __builtin_popcountll(of_process);
+    return static_cast<int>(GetActiveProcessorCount(ALL_PROCESSOR_GROUPS));
+#elif defined(CONVPP_NO_THREADS)
+    return 1;
+#else
+    return static_cast<int>(std::thread::hardware_concurrency());
+#endif
+}
 
 #endif
 

@@ -8,6 +8,7 @@
 
 #include "machine/cores.hpp"
 #include "machine/runtime_state.hpp"
+#include "machine/team.hpp"
 
 namespace convpp {
 namespace {
@@ -84,13 +85,7 @@ int usable_threads(int requested) {
     return requested != 0 ? requested : num_threads();
 }
 
-bool has_openmp() noexcept {
-#ifdef _OPENMP
-    return true;
-#else
-    return false;
-#endif
-}
+bool borrows_threads() noexcept { return Team::borrows(); }
 
 const char* version() noexcept { return CONVPP_VERSION; }
 

@@ -5,11 +5,13 @@
 // still hold a task.  So a helper that comes late, or that another process keeps from its core, costs nothing; and
 // where there are no helpers the caller does all by itself.
 //
-// The helpers are one team for all callers, made when they are first asked for.  They are the threads of an OpenMP
-// region that never ends (where the compiler has OpenMP; else of the C++ library), and sleep soon when idle.
+// The helpers are one team for all callers, made when they are first asked for, and sleep soon when idle.  They are no
+// threads of an OpenMP library: that would count them as its own, and let the threads of other users of it (PyTorch's)
+// wait asleep from then on, as if cores were scarce, which makes their small operators twice as slow.
 //
 // In:  a job: a number of independent tasks.   Out: each task done once.
 // Next: event.hpp; team.cpp (work), team_helpers.cpp (how helpers are made), team_borrowed.cpp (how to do without);
+// team_alone.cpp (where a program has one thread);
 // parallel.hpp (how all this is used).
 #pragma once
 
@@ -17,9 +19,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+
+#ifndef CONVPP_NO_THREADS
 #include <mutex>
 
 #include "machine/event.hpp"
+#endif
 
 namespace convpp {
 
@@ -46,6 +51,8 @@ public:
     static int helpers();  // how many there are now
     static uint64_t forks();  // how often this process was forked, its parents' forks included
     static bool borrows();  // whether the caller's OpenMP threads do its jobs, in place of helpers
+
+#ifndef CONVPP_NO_THREADS
 
 private:
     // A job and who is at it.  Slots are never freed, so that a helper that comes too late looks at a slot still.
@@ -83,6 +90,8 @@ private:
     std::atomic<int> asked_for_{0}, helpers_{0};
     std::atomic<int64_t> next_try_{0};  // to make helpers, after it failed
     std::mutex making_;
+
+#endif
 };
 
 }  // namespace convpp

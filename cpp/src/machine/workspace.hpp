@@ -8,19 +8,17 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
 
+#include "machine/aligned.hpp"
 #include "machine/fences.hpp"
 #include "problem/checked.hpp"
 
 namespace convpp {
-
-inline constexpr int64_t cache_line = 64;
 
 // Carves typed arrays out of a block.  With a null block it only measures, so that the same code that lays a workspace
 // out also says how large it is.  Sizes that 64 bits do not hold are a ShapeError, while it measures.
@@ -83,19 +81,18 @@ public:
     AlignedBlock() = default;
     // Throws std::bad_alloc.
     explicit AlignedBlock(int64_t bytes) {
-        if (bytes > std::numeric_limits<int64_t>::max() - cache_line) throw std::bad_alloc();
+        if (bytes > std::numeric_limits<std::ptrdiff_t>::max() - cache_line) throw std::bad_alloc();
         bytes_ = (bytes / cache_line + 1) * cache_line;
-        block_.reset(
-            static_cast<std::byte*>(std::aligned_alloc(static_cast<size_t>(cache_line), static_cast<size_t>(bytes_))));
+        block_.reset(static_cast<std::byte*>(take_aligned(static_cast<size_t>(bytes_))));
         if (block_ == nullptr) throw std::bad_alloc();
     }
     std::byte* data() const { return block_.get(); }
     int64_t bytes() const { return block_ ? bytes_ : 0; }
-    std::byte* release() { return block_.release(); }  // to be given to std::free
+    std::byte* release() { return block_.release(); }  // to be given to give_aligned()
 
 private:
     struct Free {
-        void operator()(std::byte* block) const { std::free(block); }
+        void operator()(std::byte* block) const { give_aligned(block); }
     };
     std::unique_ptr<std::byte, Free> block_;
     int64_t bytes_ = 0;
@@ -118,7 +115,7 @@ public:
         if (block == nullptr) return nullptr;
         in_all_.fetch_sub(size_of(block), std::memory_order_relaxed);
         if (size_of(block) >= bytes) return block;
-        std::free(block);  // the larger one that is taken now comes here
+        give_aligned(block);  // the larger one that is taken now comes here
         return nullptr;
     }
     // A block of a call that is over.
@@ -129,14 +126,14 @@ public:
             if (block == nullptr) return;
         }
         if (size_of(block) <= largest_kept) in_all_.fetch_sub(size_of(block), std::memory_order_relaxed);
-        std::free(block);
+        give_aligned(block);
     }
     static int64_t bytes() { return in_all_.load(std::memory_order_relaxed); }
     static void drop_all() {
         for (std::atomic<std::byte*>& each : places_)
             if (std::byte* const block = each.exchange(nullptr, std::memory_order_acq_rel)) {
                 in_all_.fetch_sub(size_of(block), std::memory_order_relaxed);
-                std::free(block);
+                give_aligned(block);
             }
     }
     // Throws std::bad_alloc.

@@ -12,33 +12,40 @@ import math
 import operator
 import reprlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal, SupportsIndex, TypeVar
 
 from convpp.errors import ShapeError
 
 #: One number for all spatial axes, or one for each.
 PerAxis = SupportsIndex | Sequence[SupportsIndex]
+PaddingName = Literal["valid", "same", "same_lower", "full", "causal"]
 #: A number, one for each axis, a (lo, hi) pair for each axis, or a name.
-Padding = str | SupportsIndex | Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]]
+Padding = PaddingName | SupportsIndex | Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]]
 Layout = Literal["channels_first", "channels_last"]
-#: A name of PADDING_MODES, or one for each axis.
-PaddingMode = str | Sequence[str]
+PaddingModeName = Literal["zeros", "reflect", "replicate", "circular", "symmetric"]
+#: A name, or one for each axis.
+PaddingMode = PaddingModeName | Sequence[PaddingModeName]
+Algorithm = Literal["auto", "direct", "winograd", "fft", "reference", "stream"]
 Shape = tuple[int, ...]
-#: A name, or a name with its numbers: ("leaky_relu", slope), ("clip", lo, hi).
-Activation = str | tuple[Any, ...]
+ActivationName = Literal["relu", "leaky_relu", "silu", "gelu"]
+#: A name, or a name with its numbers: the slope; lo and hi.
+Activation = ActivationName | tuple[Literal["leaky_relu"], float] | tuple[Literal["clip"], float, float]
 #: What the normalised forms look like: hashable, ints only.
 Ints = int | Shape
-Modes = str | tuple[str, ...]
-Pads = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
+Modes = PaddingModeName | tuple[PaddingModeName, ...]
+Pads = PaddingName | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 
-PADDINGS = ("valid", "same", "same_lower", "full", "causal")
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
-LAYOUTS = ("channels_first", "channels_last")
-ALGORITHMS = ("auto", "direct", "winograd", "fft", "reference", "stream")
-ACTIVATIONS = ("relu", "leaky_relu", "silu", "gelu")
+#: The same names for those who ask at run time.
+PADDINGS: tuple[PaddingName, ...] = ("valid", "same", "same_lower", "full", "causal")
+PADDING_MODES: tuple[PaddingModeName, ...] = ("zeros", "reflect", "replicate", "circular", "symmetric")
+LAYOUTS: tuple[Layout, ...] = ("channels_first", "channels_last")
+ALGORITHMS: tuple[Algorithm, ...] = ("auto", "direct", "winograd", "fft", "reference", "stream")
+ACTIVATIONS: tuple[ActivationName, ...] = ("relu", "leaky_relu", "silu", "gelu")
 LEAKY_SLOPE = 0.01
 #: As many axes as an array may have: nothing that is given for each axis is longer.
 MOST_ENTRIES = 64
+
+Name = TypeVar("Name", bound=str)
 
 _REPR = reprlib.Repr()
 _REPR.maxlist = _REPR.maxtuple = 2 * MOST_ENTRIES
@@ -117,7 +124,7 @@ def pads(value: Any) -> Pads:
 
             meant = words.of_padding(value, PADDINGS)
             raise ValueError(f"padding is {shown(value)}, expected an integer or one of {', '.join(PADDINGS)}{meant}")
-        return str(value)
+        return PADDINGS[PADDINGS.index(value)]
     listed = entries(value, "padding")
     if listed is None:
         return as_int(value, "padding")
@@ -160,10 +167,10 @@ def flag(value: Any, argument: str) -> bool:
     raise ValueError(f"{argument} is {shown(value)}, expected True or False{words.of_flag(value, argument)}")
 
 
-def choice(value: Any, argument: str, choices: tuple[str, ...]) -> str:
+def choice(value: Any, argument: str, choices: tuple[Name, ...]) -> Name:
     """One of some names."""
     if isinstance(value, str) and value in choices:
-        return str(value)
+        return choices[choices.index(value)]
     from convpp._call.guesses import words
 
     meant = words.of_name(value, argument, choices)

@@ -7,7 +7,7 @@ Next: ``planning.py``, which remembers it with its plan; ``../streaming.py``.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from convpp._call.arguments import Shape, shown
 from convpp._call.geometry import axes_of, geometry_of
@@ -15,7 +15,7 @@ from convpp._call.options import ConvOptions
 from convpp.errors import ShapeError
 
 #: Direct sums, whose order does not look at the length of x.
-ALGORITHM = "stream"
+ALGORITHM: Final = "stream"
 
 #: Chunks that are remembered: some hundred bytes each.
 KEPT = 1024

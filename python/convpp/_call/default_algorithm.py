@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
-from convpp._call.arguments import ALGORITHMS, choice
+from convpp._call.arguments import ALGORITHMS, Algorithm, choice
 
 #: What ``with algorithm(name)`` sets, for this Python thread (or task) only; empty: not set.
-algorithm_of_context: ContextVar[str] = ContextVar("convpp_algorithm", default="")
-_of_process = ""  # empty: nobody has asked yet
+algorithm_of_context: ContextVar[Algorithm | Literal[""]] = ContextVar("convpp_algorithm", default="")
+_of_process: Algorithm | Literal[""] = ""  # empty: nobody has asked yet
 
 
-def default_algorithm() -> str:
+def default_algorithm() -> Algorithm:
     """The algorithm of calls that leave it open."""
     return algorithm_of_context.get() or _of_process or _from_environment()
 
@@ -28,7 +28,7 @@ def set_default_algorithm(name: Any) -> None:
     _of_process = choice(name, "algorithm", ALGORITHMS)
 
 
-def _from_environment() -> str:
-    name = os.environ.get("CONVPP_ALGORITHM", "") or "auto"
-    set_default_algorithm(choice(name, "CONVPP_ALGORITHM", ALGORITHMS))
+def _from_environment() -> Algorithm:
+    name = choice(os.environ.get("CONVPP_ALGORITHM", "") or "auto", "CONVPP_ALGORITHM", ALGORITHMS)
+    set_default_algorithm(name)
     return name

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from convpp._call.arguments import Ints, Modes, Pads, Shape, check_bits
+from convpp._call.arguments import Ints, Modes, PaddingModeName, Pads, Shape, check_bits
 from convpp._call.options import ConvOptions, Options, TransposeOptions
 from convpp.errors import ShapeError
 
@@ -49,7 +49,7 @@ class Geometry:
     stride: Shape
     dilation: Shape
     padding: Pairs
-    padding_mode: tuple[str, ...]
+    padding_mode: tuple[PaddingModeName, ...]
     options: Options
     #: Shapes of x and dx, of y and dy, of w and dw.
     x_shape: Shape = field(init=False)
@@ -326,7 +326,7 @@ def axes_of(value: Ints, rank: int, argument: str, lowest: int) -> Shape:
     return values
 
 
-def modes_of_axes(value: Modes, rank: int) -> tuple[str, ...]:
+def modes_of_axes(value: Modes, rank: int) -> tuple[PaddingModeName, ...]:
     """A padding mode for each axis."""
     return _for_axes(value, rank, "padding_mode", f"a name or {rank} names")
 

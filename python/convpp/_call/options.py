@@ -9,17 +9,18 @@ dataclass takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from convpp._call.arguments import (
     ALGORITHMS,
     LAYOUTS,
     PADDINGS,
+    Algorithm,
     Ints,
+    Layout,
     Modes,
     Padding,
-    PaddingMode,
     Pads,
     PerAxis,
     Shape,
@@ -42,10 +43,10 @@ class ConvOptions(NamedTuple):
     dilation: Ints = 1
     groups: int = 1
     flip: bool = False
-    layout: str = "channels_first"
+    layout: Layout = "channels_first"
     per_sample: bool = False
     padding_mode: Modes = "zeros"
-    algorithm: str = "auto"
+    algorithm: Algorithm = "auto"
 
     @property
     def conv(self) -> ConvOptions:
@@ -87,10 +88,10 @@ Options = ConvOptions | TransposeOptions
 
 def conv_options(
     stride: PerAxis,
-    padding: Padding,
+    padding: str | Padding,
     dilation: PerAxis,
     groups: int,
-    padding_mode: PaddingMode,
+    padding_mode: str | Sequence[str],
     flip: bool,
     layout: str,
     per_sample: bool,

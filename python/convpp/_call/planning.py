@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Literal
 
 from convpp import _core
 from convpp._call.arguments import Shape
@@ -23,7 +24,8 @@ PYTHON_BYTES = 4096
 
 #: A forward pass of a chunk with the state in front of it; its key has the shape of the chunk alone.
 CHUNK = "chunk"
-PASSES = ("forward", "input_grad", "weight_grad")
+Pass = Literal["forward", "input_grad", "weight_grad"]
+PASSES: tuple[Pass, ...] = ("forward", "input_grad", "weight_grad")
 
 Key = tuple[str, str, Shape, Shape, Options]
 

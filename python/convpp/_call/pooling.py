@@ -15,6 +15,7 @@ from convpp import _core
 from convpp._call.arguments import (
     LAYOUTS,
     Ints,
+    Layout,
     Padding,
     Pads,
     PerAxis,
@@ -37,7 +38,7 @@ class PoolOptions(NamedTuple):
     padding: Pads = 0
     dilation: Ints = 1
     ceil_mode: bool = False
-    layout: str = "channels_first"
+    layout: Layout = "channels_first"
 
     @property
     def channels_last(self) -> bool:
@@ -66,7 +67,7 @@ def pool_options(
     padding: Padding,
     dilation: PerAxis,
     ceil_mode: bool,
-    layout: str,
+    layout: Layout,
 ) -> PoolOptions:
     """The options, or an error that names the wrong one."""
     return PoolOptions(

@@ -9,8 +9,8 @@ JAX is imported here, and nowhere else in the package: ``pip install "convpp[jax
 
 try:
     import jax as _jax  # noqa: F401  (asked for here, so that what is missing is named)
-except ImportError as error:
-    raise ImportError('convpp.jax needs JAX: pip install "convpp[jax]"') from error
+except ImportError as _error:
+    raise ImportError('convpp.jax needs JAX: pip install "convpp[jax]"') from _error
 
 from convpp.jax.functional import conv, conv_transpose
 from convpp.jax.lax import conv_general_dilated

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, attribute, check_shape
+from convpp._call.arguments import Algorithm, Layout, Padding, PaddingMode, PerAxis, attribute, check_shape
 from convpp._call.geometry import Geometry, geometry_of
 from convpp._call.options import conv_options, transpose_options
 from convpp._call.validation import NAMES, common_dtype
@@ -39,7 +39,7 @@ def conv(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
 ) -> Array:
     """``convpp.conv`` for JAX arrays: differentiable in x, w and bias, to any order, in both modes.
 
@@ -95,7 +95,7 @@ def conv_transpose(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
 ) -> Array:
     """``convpp.conv_transpose`` for JAX arrays: differentiable in x, w and bias, to any order, in both modes.
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from convpp._call.arguments import as_int, entries, pads, per_axis, shown
+from convpp._call.arguments import Layout, as_int, entries, pads, per_axis, shown
 from convpp._call.geometry import axes_of, explicit_pads, geometry_of
 from convpp._call.options import ConvOptions, Options, transpose_options
 from convpp._call.validation import common_dtype, dtype_from, dtype_name
@@ -116,7 +116,7 @@ def conv_general_dilated(
     lhs = _transpose(lhs, [numbers.lhs_spec[order.index(axis)] for axis in range(rank + 2)])
     rhs = _transpose(rhs, numbers.rhs_spec)
     groups = as_int(feature_group_count, "feature_group_count")
-    layout = "channels_last" if order == last else "channels_first"
+    layout: Layout = "channels_last" if order == last else "channels_first"
     plain = ConvOptions(strides, _pads(padding), dilation, groups, False, layout, False, "zeros", "auto")
     if spread == (1,) * rank:
         result = _convolved("y", lhs, rhs, plain, dtype)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,11 @@ import numpy.typing as npt
 from convpp._call.arguments import (
     ALGORITHMS,
     LAYOUTS,
+    Activation,
+    Algorithm,
+    Layout,
     Padding,
+    Pads,
     PerAxis,
     as_int,
     check_activation,
@@ -29,17 +32,20 @@ from convpp._call.arguments import (
     shown,
 )
 from convpp._call.geometry import explicit_pads
+from convpp._call.keywords import Needs, WithX
 from convpp._call.run import Passes
 from convpp._call.validation import Array, as_float, common_dtype
+from convpp._gradients import NEEDS, wanted_of
 from convpp.activation import activate, activation_grad, needs_only_result
-from convpp.backward import NEEDS, conv_backward, conv_transpose_backward, wanted_of
+from convpp.backward import conv_backward, conv_transpose_backward
 from convpp.errors import ShapeError
 from convpp.functional import conv_bias_grad
 from convpp.nn.parameters import Rng, WeightAndBias
 from convpp.runtime import threads_of_call
 
 #: What ``keep`` may be: how a layer keeps the last x, and y with an activation, for ``backward``.
-KEEP = ("reference", "copy")
+Keep = Literal["reference", "copy"]
+KEEP: tuple[Keep, ...] = ("reference", "copy")
 
 
 class Layer(WeightAndBias, ABC):
@@ -63,28 +69,30 @@ class Layer(WeightAndBias, ABC):
         dtype: npt.DTypeLike,
         rng: Rng,
     ) -> None:
-        self.in_channels = in_channels = as_int(in_channels, "in_channels")
-        self.out_channels = out_channels = as_int(out_channels, "out_channels")
-        self.groups = groups = as_int(groups, "groups")
+        in_channels, out_channels = as_int(in_channels, "in_channels"), as_int(out_channels, "out_channels")
+        self.in_channels: int = in_channels
+        self.out_channels: int = out_channels
+        self.groups: int = as_int(groups, "groups")
+        groups = self.groups
         if groups < 1 or min(in_channels, out_channels) < 0 or in_channels % groups or out_channels % groups:
             raise ShapeError(
                 f"in_channels={in_channels} and out_channels={out_channels} with groups={groups}: expected "
                 "a positive groups that divides both"
             )
-        self.kernel_size = self._per_axis(kernel_size, "kernel_size", least=1)
-        self.stride = self._per_axis(stride, "stride", least=1)
-        self.dilation = self._per_axis(dilation, "dilation", least=1)
-        padding = pads(padding)
-        if not isinstance(padding, str):
-            explicit_pads(padding, self._rank)  # only to fail here and not at the first forward
-        self.padding = (padding,) * self._rank if isinstance(padding, int) else padding
-        self.flip = flag(options["flip"], "flip")
-        self.layout = choice(options["layout"], "layout", LAYOUTS)
-        self.algorithm = choice(options["algorithm"], "algorithm", ALGORITHMS)
-        self.threads = options["threads"]
+        self.kernel_size: tuple[int, ...] = self._per_axis(kernel_size, "kernel_size", least=1)
+        self.stride: tuple[int, ...] = self._per_axis(stride, "stride", least=1)
+        self.dilation: tuple[int, ...] = self._per_axis(dilation, "dilation", least=1)
+        given = pads(padding)
+        if not isinstance(given, str):
+            explicit_pads(given, self._rank)  # only to fail here and not at the first forward
+        self.padding: Pads = (given,) * self._rank if isinstance(given, int) else given
+        self.flip: bool = flag(options["flip"], "flip")
+        self.layout: Layout = choice(options["layout"], "layout", LAYOUTS)
+        self.algorithm: Algorithm = choice(options["algorithm"], "algorithm", ALGORITHMS)
+        self.threads: int | None = options["threads"]
         threads_of_call(self.threads)  # only to fail here and not at the first forward
-        self.keep = choice(options["keep"], "keep", KEEP)
-        self.activation = options["activation"]
+        self.keep: Keep = choice(options["keep"], "keep", KEEP)
+        self.activation: Activation | None = options["activation"]
         check_activation(self.activation)
         self._said = False  # that an argument is rounded
         self._forget_batch()
@@ -134,12 +142,12 @@ class Layer(WeightAndBias, ABC):
         return bare.__dict__
 
     @overload
-    def backward(self, dy: npt.ArrayLike) -> Array: ...
+    def backward(self, dy: npt.ArrayLike, *, needs: WithX = NEEDS) -> Array: ...
 
     @overload
-    def backward(self, dy: npt.ArrayLike, *, needs: Iterable[str]) -> Array | None: ...
+    def backward(self, dy: npt.ArrayLike, *, needs: Needs) -> Array | None: ...
 
-    def backward(self, dy: npt.ArrayLike, *, needs: Iterable[str] = NEEDS) -> Array | None:
+    def backward(self, dy: npt.ArrayLike, *, needs: Needs = NEEDS) -> Array | None:
         """Return ``dx`` and add to ``weight_grad`` and ``bias_grad``, all for the last ``forward(x)``.
 
         They are computed from ``weight`` as it is now, and from x as it is now (with an activation from y, too), unless
@@ -147,7 +155,7 @@ class Layer(WeightAndBias, ABC):
 
         Parameters
         ----------
-        dy : the gradient of a scalar loss with respect to ``forward(x)``, of its shape.
+        dy : the gradient of a scalar loss with respect to ``forward(x)``, of its shape
         needs : any of "x", "w", "bias"
             What is left out is not computed, and costs nothing: a first layer needs no "x", one that is not trained no
             "w" and "bias".
@@ -169,7 +177,7 @@ class Layer(WeightAndBias, ABC):
         if "w" in wanted:
             self._add_weight_grad(dy, self._x)
         if self._bias_grad is not None and "bias" in wanted:
-            how = {"batched": dy.ndim == self._rank + 2, "layout": self.layout, "threads": self.threads}
+            how: dict[str, Any] = {"batched": dy.ndim == self._rank + 2, "layout": self.layout, "threads": self.threads}
             conv_bias_grad(dy, out=self._bias_grad, accumulate=True, **how)
         owned = self.activation is not None  # else it is the caller's
         self.add_grad = None if not self._added else dy if owned or self.keep == "reference" else dy.copy()
@@ -183,7 +191,7 @@ class Layer(WeightAndBias, ABC):
 
         Parameters
         ----------
-        dy : as in ``backward``; with an N axis.
+        dy : as in ``backward``; with an N axis
 
         Returns
         -------

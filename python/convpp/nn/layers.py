@@ -10,16 +10,16 @@ Next: ``layer.py``; ``_cli/demo.py`` (a network made of these); ``testing/gradch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, padding_modes
+from convpp._call.arguments import Activation, Algorithm, Layout, Modes, Padding, PaddingMode, PerAxis, padding_modes
 from convpp._call.geometry import modes_of_axes
 from convpp._call.validation import Array
 from convpp.functional import CONV
-from convpp.nn.layer import Layer
+from convpp.nn.layer import Keep, Layer
 from convpp.nn.parameters import Rng
 from convpp.nn.streaming import Streaming, streaming_of
 from convpp.transposed import TRANSPOSE
@@ -48,9 +48,9 @@ class _Conv(Layer):
         flip: bool = False,
         layout: Layout = "channels_first",
         activation: Activation | None = None,
-        algorithm: str = "auto",
+        algorithm: Algorithm = "auto",
         threads: int | None = None,
-        keep: Literal["reference", "copy"] = "reference",
+        keep: Keep = "reference",
         streaming: bool = False,
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
@@ -87,9 +87,9 @@ class _Conv(Layer):
         DTypeError : another dtype.
         ValueError : an unknown padding or padding mode.
         """
-        self.streaming = streaming_of(streaming, self._rank, padding, padding_mode, stride, algorithm)
+        self.streaming: bool = streaming_of(streaming, self._rank, padding, padding_mode, stride, algorithm)
         padding = "causal" if self.streaming else padding
-        self.padding_mode = padding_modes(padding_mode)
+        self.padding_mode: Modes = padding_modes(padding_mode)
         modes_of_axes(self.padding_mode, self._rank)  # only to fail here and not at the first forward
         options: dict[str, Any] = {
             "flip": flip,
@@ -136,9 +136,9 @@ class _ConvTranspose(Layer):
         flip: bool = False,
         layout: Layout = "channels_first",
         activation: Activation | None = None,
-        algorithm: str = "auto",
+        algorithm: Algorithm = "auto",
         threads: int | None = None,
-        keep: Literal["reference", "copy"] = "reference",
+        keep: Keep = "reference",
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
@@ -168,9 +168,9 @@ class _ConvTranspose(Layer):
         DTypeError : another dtype.
         ValueError : another padding mode.
         """
-        self.padding_mode = padding_modes(padding_mode)
+        self.padding_mode: Modes = padding_modes(padding_mode)
         modes_of_axes(self.padding_mode, self._rank)  # only to fail here and not at the first forward
-        self.output_padding = self._per_axis(output_padding, "output_padding", least=0)
+        self.output_padding: tuple[int, ...] = self._per_axis(output_padding, "output_padding", least=0)
         options: dict[str, Any] = {
             "flip": flip,
             "layout": layout,

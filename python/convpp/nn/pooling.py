@@ -9,17 +9,18 @@ Next: ``layers.py`` (convolutions); ``_cli/demo.py`` (a network made of both).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal, overload
+from collections.abc import Mapping
+from typing import Any, ClassVar, overload
 
 import numpy.typing as npt
 
-from convpp._call.arguments import LAYOUTS, Layout, Padding, PerAxis, choice, flag, pads, per_axis, shown
+from convpp._call.arguments import LAYOUTS, Layout, Padding, Pads, PerAxis, choice, flag, pads, per_axis, shown
+from convpp._call.keywords import Needs, WithX
 from convpp._call.pooling import pool_options, pooling_of
 from convpp._call.validation import Array, as_float
-from convpp.backward import NEEDS, wanted_of
+from convpp._gradients import NEEDS, wanted_of
 from convpp.errors import ShapeError
-from convpp.nn.layer import KEEP
+from convpp.nn.layer import KEEP, Keep
 from convpp.pooling import avg_pool, avg_pool_input_grad, check_divisor, max_pool, max_pool_input_grad
 from convpp.runtime import threads_of_call
 
@@ -41,13 +42,13 @@ class _Pool(ABC):
         layout: Layout,
         threads: int | None,
     ) -> None:
-        self.kernel_size = self._per_axis(kernel_size, "kernel_size")
-        self.stride = self.kernel_size if stride is None else self._per_axis(stride, "stride")
-        self.dilation = self._per_axis(dilation, "dilation")
-        self.padding = pads(padding)
-        self.ceil_mode = flag(ceil_mode, "ceil_mode")
-        self.layout = choice(layout, "layout", LAYOUTS)
-        self.threads = threads
+        self.kernel_size: tuple[int, ...] = self._per_axis(kernel_size, "kernel_size")
+        self.stride: tuple[int, ...] = self.kernel_size if stride is None else self._per_axis(stride, "stride")
+        self.dilation: tuple[int, ...] = self._per_axis(dilation, "dilation")
+        self.padding: Pads = pads(padding)
+        self.ceil_mode: bool = flag(ceil_mode, "ceil_mode")
+        self.layout: Layout = choice(layout, "layout", LAYOUTS)
+        self.threads: int | None = threads
         threads_of_call(threads)  # only to fail here and not at the first forward
         # So is this: of an x that is as large as the kernel.
         span = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True))
@@ -68,18 +69,18 @@ class _Pool(ABC):
         """Return y, and keep what ``backward`` needs."""
 
     @overload
-    def backward(self, dy: npt.ArrayLike) -> Array: ...
+    def backward(self, dy: npt.ArrayLike, *, needs: WithX = NEEDS) -> Array: ...
 
     @overload
-    def backward(self, dy: npt.ArrayLike, *, needs: Iterable[str]) -> Array | None: ...
+    def backward(self, dy: npt.ArrayLike, *, needs: Needs) -> Array | None: ...
 
-    def backward(self, dy: npt.ArrayLike, *, needs: Iterable[str] = NEEDS) -> Array | None:
+    def backward(self, dy: npt.ArrayLike, *, needs: Needs = NEEDS) -> Array | None:
         """Return dx, the gradient of a scalar loss with respect to the x of the last ``forward``.
 
         Parameters
         ----------
-        dy : the gradient with respect to ``forward(x)``, of its shape.
-        needs : None is returned, and nothing computed, if "x" is not among them.
+        dy : the gradient with respect to ``forward(x)``, of its shape
+        needs : None is returned, and nothing computed, if "x" is not among them
 
         Raises
         ------
@@ -191,14 +192,14 @@ class _MaxPool(_Pool):
         *,
         layout: Layout = "channels_first",
         threads: int | None = None,
-        keep: Literal["reference", "copy"] = "reference",
+        keep: Keep = "reference",
     ) -> None:
         """Take the arguments of PyTorch's layer of the same name, and options of ``max_pool``.
 
         Parameters
         ----------
-        kernel_size, stride, padding, dilation, return_indices, ceil_mode, layout, threads : as in `convpp.max_pool`.
-        keep : how x is kept for ``backward``: "reference", the array itself, or "copy".
+        kernel_size, stride, padding, dilation, return_indices, ceil_mode, layout, threads : as in `convpp.max_pool`
+        keep : how x is kept for ``backward``: "reference", the array itself, or "copy"
 
         Raises
         ------
@@ -206,8 +207,8 @@ class _MaxPool(_Pool):
         ValueError : another value that cannot be.
         """
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode, layout, threads)
-        self.return_indices = flag(return_indices, "return_indices")
-        self.keep = choice(keep, "keep", KEEP)
+        self.return_indices: bool = flag(return_indices, "return_indices")
+        self.keep: Keep = choice(keep, "keep", KEEP)
 
     def forward(self, x: npt.ArrayLike, *, keep: bool = True) -> Any:
         """Return the largest elements, with ``return_indices`` a pair, and keep x for ``backward``.
@@ -257,8 +258,8 @@ class _AvgPool(_Pool):
         ValueError : another value that cannot be.
         """
         super().__init__(kernel_size, stride, padding, 1, ceil_mode, layout, threads)
-        self.count_include_pad = flag(count_include_pad, "count_include_pad")
-        self.divisor_override = divisor_override
+        self.count_include_pad: bool = flag(count_include_pad, "count_include_pad")
+        self.divisor_override: int | None = divisor_override
         check_divisor(divisor_override)  # only to fail here and not at the first forward
 
     def forward(self, x: npt.ArrayLike, *, keep: bool = True) -> Array:

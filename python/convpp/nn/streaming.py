@@ -6,7 +6,6 @@ Next: ``layers.py``; ``../streaming.py``, what a state is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, overload
 
 import numpy as np
@@ -14,9 +13,10 @@ import numpy.typing as npt
 
 from convpp._call.arguments import Padding, PaddingMode, PerAxis, flag, per_axis, shown
 from convpp._call.chunks import ALGORITHM, Chunk, chunk_of
+from convpp._call.keywords import Needs, WithX
 from convpp._call.options import conv_options
 from convpp._call.validation import Array
-from convpp.backward import NEEDS
+from convpp._gradients import NEEDS
 from convpp.forward import conv
 from convpp.nn.layer import Layer
 from convpp.streaming import FIRST, LAST, given_state
@@ -101,12 +101,12 @@ class Streaming(Layer):
         return y
 
     @overload
-    def backward(self, dy: npt.ArrayLike) -> Array: ...
+    def backward(self, dy: npt.ArrayLike, *, needs: WithX = NEEDS) -> Array: ...
 
     @overload
-    def backward(self, dy: npt.ArrayLike, *, needs: Iterable[str]) -> Array | None: ...
+    def backward(self, dy: npt.ArrayLike, *, needs: Needs) -> Array | None: ...
 
-    def backward(self, dy: npt.ArrayLike, *, needs: Iterable[str] = NEEDS) -> Array | None:
+    def backward(self, dy: npt.ArrayLike, *, needs: Needs = NEEDS) -> Array | None:
         """As of any layer.  With ``streaming=True``, for the last chunk: what was before it counts as given.
 
         So dx is the gradient with respect to the chunk, and that of the weights counts all the terms of the chunk's

@@ -8,22 +8,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal, SupportsIndex, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
-from convpp._call.arguments import as_int, attribute, entries, shown
+from convpp._call.arguments import Name, as_int, attribute, entries, shown
 
 Mode = Literal["full", "same", "valid", "causal"]
-#: A name of BOUNDARIES, or the number that lies beyond the ends.
-Boundary = str | float | complex
+BoundaryName = Literal["zeros", "reflect", "symmetric", "replicate", "circular"]
+#: A name, or the number that lies beyond the ends.
+Boundary = BoundaryName | float | complex
 Method = Literal["auto", "direct", "fft", "winograd", "separable"]
+Nan = Literal["propagate", "ignore"]
 PerAxis = SupportsIndex | Sequence[SupportsIndex]
+Axes = SupportsIndex | Sequence[SupportsIndex]
 
-MODES = ("full", "same", "valid", "causal")
-BOUNDARIES = ("zeros", "reflect", "symmetric", "replicate", "circular")
-METHODS = ("auto", "direct", "fft", "winograd", "separable")
-NANS = ("propagate", "ignore")
+MODES: tuple[Mode, ...] = ("full", "same", "valid", "causal")
+BOUNDARIES: tuple[BoundaryName, ...] = ("zeros", "reflect", "symmetric", "replicate", "circular")
+METHODS: tuple[Method, ...] = ("auto", "direct", "fft", "winograd", "separable")
+NANS: tuple[Nan, ...] = ("propagate", "ignore")
+
+
+class ConvolveHow(TypedDict, total=False):
+    """Of ``convolve`` and its gradients, but for arrays: for overloads, as in ``_call/keywords.py``."""
+
+    axes: Axes | None
+    mode: Mode
+    boundary: Boundary | Sequence[Boundary]
+    origin: PerAxis
+    stride: PerAxis
+    dilation: PerAxis
+    method: Method
+    nan: Nan
+    mask: npt.ArrayLike | None
+    min_weight: float
+    fill_value: complex
+    threads: int | None
+
 
 #: What other libraries call it, where the name is no name here.
 _MEANT = {
@@ -70,11 +92,11 @@ _MEANT = {
 }
 
 
-def name_of(value: Any, argument: str, names: tuple[str, ...]) -> str:
+def name_of(value: Any, argument: str, names: tuple[Name, ...]) -> Name:
     """One of some names; of another, what it is called here."""
     if isinstance(value, str):
         if value in names:
-            return str(value)
+            return names[names.index(value)]
         lower = value.strip().lower()
         meant = _MEANT[argument].get(lower, lower if lower in names else None)
         if meant is not None:

@@ -6,33 +6,42 @@ Next: ``prepare.py``, ``blocks.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence, Set
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from convpp._call.arguments import check_shape, entries, flag, shown
+from convpp._call.keywords import F
 from convpp._call.validation import FLOAT32, FLOAT64, Array, is_masked
 from convpp.errors import DTypeError
-from convpp.plain.arguments import Boundary, Method, Mode, PerAxis
+from convpp.plain.arguments import Axes, Boundary, ConvolveHow, Method, Mode, Nan, PerAxis
 from convpp.plain.blocks import differentiate, kernel_gradients
-from convpp.plain.forward import Axes
 from convpp.plain.operands import as_operand
 from convpp.plain.prepare import Call, Options, prepare
 from convpp.plain.separable import of_lines
 
-NEEDS = ("a", "kernel")
+NEEDS: Both = ("a", "kernel")
+
+#: Which gradients are wanted, and what then comes back: see the overloads.
+Need = Literal["a", "kernel"]
+Needs = Need | Iterable[Need]
+Unsaid = list[Need] | Set[Need]
+OnlyA = Literal["a"] | tuple[Literal["a"]]
+OnlyKernel = Literal["kernel"] | tuple[Literal["kernel"]]
+Both = tuple[Literal["a"], Literal["kernel"]] | tuple[Literal["kernel"], Literal["a"]]
 
 
+@overload
 def convolve_backward(
-    dy: npt.ArrayLike,
-    a: npt.ArrayLike,
-    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    dy: npt.NDArray[F],
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | None = None,
     *,
-    kernels: npt.ArrayLike | None = None,
+    kernels: npt.NDArray[F] | None = None,
     flip: bool = True,
-    needs: Iterable[str] = NEEDS,
+    needs: Both = NEEDS,
     axes: Axes | None = None,
     mode: Mode = "full",
     boundary: Boundary | Sequence[Boundary] = "zeros",
@@ -40,7 +49,105 @@ def convolve_backward(
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
     method: Method = "auto",
-    nan: str = "propagate",
+    nan: Nan = "propagate",
+    mask: npt.ArrayLike | None = None,
+    min_weight: float = 0.0,
+    fill_value: complex = np.nan,
+    threads: int | None = None,
+) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
+@overload
+def convolve_backward(
+    dy: npt.NDArray[F],
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | None = None,
+    *,
+    kernels: npt.NDArray[F] | None = None,
+    flip: bool = True,
+    needs: OnlyA,
+    **how: Unpack[ConvolveHow],
+) -> tuple[npt.NDArray[F], None]: ...
+@overload
+def convolve_backward(
+    dy: npt.NDArray[F],
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | None = None,
+    *,
+    kernels: npt.NDArray[F] | None = None,
+    flip: bool = True,
+    needs: OnlyKernel,
+    **how: Unpack[ConvolveHow],
+) -> tuple[None, npt.NDArray[F]]: ...
+@overload
+def convolve_backward(
+    dy: npt.NDArray[F],
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | None = None,
+    *,
+    kernels: npt.NDArray[F] | None = None,
+    flip: bool = True,
+    needs: Unsaid,
+    **how: Unpack[ConvolveHow],
+) -> tuple[npt.NDArray[F] | None, npt.NDArray[F] | None]: ...
+@overload
+def convolve_backward(
+    dy: npt.ArrayLike,
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    flip: bool = True,
+    needs: Both = NEEDS,
+    **how: Unpack[ConvolveHow],
+) -> tuple[Array, Array | list[Array]]: ...
+@overload
+def convolve_backward(
+    dy: npt.ArrayLike,
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    flip: bool = True,
+    needs: OnlyA,
+    **how: Unpack[ConvolveHow],
+) -> tuple[Array, None]: ...
+@overload
+def convolve_backward(
+    dy: npt.ArrayLike,
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    flip: bool = True,
+    needs: OnlyKernel,
+    **how: Unpack[ConvolveHow],
+) -> tuple[None, Array | list[Array]]: ...
+@overload
+def convolve_backward(
+    dy: npt.ArrayLike,
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    flip: bool = True,
+    needs: Unsaid,
+    **how: Unpack[ConvolveHow],
+) -> tuple[Array | None, Array | list[Array] | None]: ...
+def convolve_backward(
+    dy: npt.ArrayLike,
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    flip: bool = True,
+    needs: Needs = NEEDS,
+    axes: Axes | None = None,
+    mode: Mode = "full",
+    boundary: Boundary | Sequence[Boundary] = "zeros",
+    origin: PerAxis = 0,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    method: Method = "auto",
+    nan: Nan = "propagate",
     mask: npt.ArrayLike | None = None,
     min_weight: float = 0.0,
     fill_value: complex = np.nan,

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -39,7 +39,7 @@ LARGE = 1 << 17
 #: They are few if they are one in so many.
 BORDER = 8
 
-Everything = slice(None)
+Everything: Final = slice(None)
 #: Ranges of results along the convolved axes.
 Region = tuple[range, ...]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from convpp._call.arguments import Shape
+from convpp._call.arguments import Algorithm, Shape
 from convpp._call.options import ConvOptions, conv_options
 from convpp._call.validation import Array
 from convpp.explain import explain
@@ -43,7 +43,7 @@ class Engine:
     #: For each axis, and what it holds; none for blocks that were gathered with it.
     padding: tuple[tuple[int, int], ...] = ()
     modes: tuple[str, ...] = ()
-    algorithm: str = "auto"
+    algorithm: Algorithm = "auto"
     threads: int | None = None
 
     @property

@@ -8,13 +8,14 @@ chunks); ``backward.py``, the gradients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, SupportsIndex, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from convpp._call.keywords import Complex, F, Scalar
 from convpp._call.validation import Array, delivered, result
-from convpp.plain.arguments import Boundary, Method, Mode, PerAxis
+from convpp.plain.arguments import Axes, Boundary, ConvolveHow, Method, Mode, Nan, PerAxis
 from convpp.plain.blocks import compute
 from convpp.plain.prepare import Options, prepare
 from convpp.plain.seen import key_of, remember, seen
@@ -22,57 +23,84 @@ from convpp.plain.stream import run_chunk
 from convpp.plain.whole import Whole
 from convpp.streaming import State
 
-Axes = SupportsIndex | Sequence[SupportsIndex]
-
 
 @overload
 def convolve(
-    a: npt.ArrayLike,
-    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | Sequence[npt.NDArray[F]] | None = None,
     *,
-    kernels: npt.ArrayLike | None = ...,
-    axes: Axes | None = ...,
-    mode: Mode = ...,
-    boundary: Boundary | Sequence[Boundary] = ...,
-    origin: PerAxis = ...,
-    stride: PerAxis = ...,
-    dilation: PerAxis = ...,
-    method: Method = ...,
-    nan: str = ...,
-    mask: npt.ArrayLike | None = ...,
-    min_weight: float = ...,
-    fill_value: complex = ...,
-    dtype: npt.DTypeLike | None = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
-    state: None = ...,
+    kernels: npt.NDArray[F] | None = None,
+    axes: Axes | None = None,
+    mode: Mode = "full",
+    boundary: Boundary | Sequence[Boundary] = "zeros",
+    origin: PerAxis = 0,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    method: Method = "auto",
+    nan: Nan = "propagate",
+    mask: npt.ArrayLike | None = None,
+    min_weight: float = 0.0,
+    fill_value: complex = np.nan,
+    dtype: None = None,
+    out: npt.NDArray[F] | None = None,
+    threads: int | None = None,
+    state: None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def convolve(
+    a: npt.NDArray[Complex],
+    kernel: npt.NDArray[Complex] | Sequence[npt.NDArray[Complex]] | None = None,
+    *,
+    kernels: npt.NDArray[Complex] | None = None,
+    dtype: None = None,
+    out: npt.NDArray[Complex] | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> npt.NDArray[Complex]: ...
+@overload
+def convolve(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    dtype: type[Scalar] | np.dtype[Scalar],
+    out: npt.NDArray[Scalar] | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> npt.NDArray[Scalar]: ...
+@overload
+def convolve(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    out: Array | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
 ) -> Array: ...
-
-
+@overload
+def convolve(
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | Sequence[npt.NDArray[F]] | None = None,
+    *,
+    kernels: npt.NDArray[F] | None = None,
+    dtype: None = None,
+    out: npt.NDArray[F] | None = None,
+    state: str | npt.NDArray[F],
+    **how: Unpack[ConvolveHow],
+) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
 @overload
 def convolve(
     a: npt.ArrayLike,
-    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
     *,
-    kernels: npt.ArrayLike | None = ...,
-    axes: Axes | None = ...,
-    mode: Mode = ...,
-    boundary: Boundary | Sequence[Boundary] = ...,
-    origin: PerAxis = ...,
-    stride: PerAxis = ...,
-    dilation: PerAxis = ...,
-    method: Method = ...,
-    nan: str = ...,
-    mask: npt.ArrayLike | None = ...,
-    min_weight: float = ...,
-    fill_value: complex = ...,
-    dtype: npt.DTypeLike | None = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
+    kernels: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    out: Array | None = None,
     state: State,
+    **how: Unpack[ConvolveHow],
 ) -> tuple[Array, Array]: ...
-
-
 def convolve(
     a: npt.ArrayLike,
     kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
@@ -85,7 +113,7 @@ def convolve(
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
     method: Method = "auto",
-    nan: str = "propagate",
+    nan: Nan = "propagate",
     mask: npt.ArrayLike | None = None,
     min_weight: float = 0.0,
     fill_value: complex = np.nan,
@@ -142,20 +170,25 @@ def convolve(
     threads : int, optional
         At most so many threads.
     state : "zeros", or the state that the call before returned, optional
-        a is a chunk of a signal, or of a batch of them, along one axis, with ``mode="causal"``.  "zeros" begins one.
+        Of a signal, or a batch of them, whose chunk is a, along one axis, with ``mode="causal"``.  "zeros" begins one.
         The state is an array, the last ``dilation*(k-1)`` elements along that axis.  Chunks may have any lengths, and y
         has the same bits however a signal is cut.  The result is then (y, state).
 
     Returns
     -------
-    array of a's shape, but for the convolved axes: full n + d*(k-1), same and causal n, valid n - d*(k-1), divided by
-        stride (rounded up).  A masked array if a is one: masked where too little was there.  Beside the result a call
-        takes at most 16 MiB, however large a is; where kernels of thousands of taps are transformed, up to 40.
+    array of a's shape, but for the convolved axes
+        Full n + d*(k-1), same and causal n, valid n - d*(k-1), divided by stride (rounded up).  A masked
+        array if a is one: masked where too little was there.  Beside the result a call takes at most 16 MiB, however
+        large a is; where kernels of thousands of taps are transformed, up to 40.
 
     Raises
     ------
     ShapeError, DTypeError, ValueError, MemoryError
         Each names the argument.
+
+    References
+    ----------
+    Knutsson and Westin, Normalized and differential convolution, CVPR 1993 (``nan``, ``mask``).
 
     Examples
     --------
@@ -168,10 +201,6 @@ def convolve(
     (480, 640, 3)
     >>> convpp.convolve([1.0, np.nan, 3.0], [1.0, 1.0, 1.0], mode="same", nan="ignore", boundary="replicate")
     array([1., 2., 3.])
-
-    References
-    ----------
-    Knutsson and Westin, Normalized and differential convolution, CVPR 1993 (``nan``, ``mask``).
     """
     options = Options(
         axes, mode, boundary, origin, stride, dilation, method, nan, min_weight, fill_value, True, threads
@@ -183,52 +212,81 @@ def convolve(
 
 @overload
 def correlate(
-    a: npt.ArrayLike,
-    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | Sequence[npt.NDArray[F]] | None = None,
     *,
-    kernels: npt.ArrayLike | None = ...,
-    axes: Axes | None = ...,
-    mode: Mode = ...,
-    boundary: Boundary | Sequence[Boundary] = ...,
-    origin: PerAxis = ...,
-    stride: PerAxis = ...,
-    dilation: PerAxis = ...,
-    method: Method = ...,
-    nan: str = ...,
-    mask: npt.ArrayLike | None = ...,
-    min_weight: float = ...,
-    fill_value: complex = ...,
-    dtype: npt.DTypeLike | None = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
-    state: None = ...,
-) -> Array: ...
-
-
+    kernels: npt.NDArray[F] | None = None,
+    axes: Axes | None = None,
+    mode: Mode = "full",
+    boundary: Boundary | Sequence[Boundary] = "zeros",
+    origin: PerAxis = 0,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    method: Method = "auto",
+    nan: Nan = "propagate",
+    mask: npt.ArrayLike | None = None,
+    min_weight: float = 0.0,
+    fill_value: complex = np.nan,
+    dtype: None = None,
+    out: npt.NDArray[F] | None = None,
+    threads: int | None = None,
+    state: None = None,
+) -> npt.NDArray[F]: ...
+@overload
+def correlate(
+    a: npt.NDArray[Complex],
+    kernel: npt.NDArray[Complex] | Sequence[npt.NDArray[Complex]] | None = None,
+    *,
+    kernels: npt.NDArray[Complex] | None = None,
+    dtype: None = None,
+    out: npt.NDArray[Complex] | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> npt.NDArray[Complex]: ...
 @overload
 def correlate(
     a: npt.ArrayLike,
-    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = ...,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
     *,
-    kernels: npt.ArrayLike | None = ...,
-    axes: Axes | None = ...,
-    mode: Mode = ...,
-    boundary: Boundary | Sequence[Boundary] = ...,
-    origin: PerAxis = ...,
-    stride: PerAxis = ...,
-    dilation: PerAxis = ...,
-    method: Method = ...,
-    nan: str = ...,
-    mask: npt.ArrayLike | None = ...,
-    min_weight: float = ...,
-    fill_value: complex = ...,
-    dtype: npt.DTypeLike | None = ...,
-    out: Array | None = ...,
-    threads: int | None = ...,
+    kernels: npt.ArrayLike | None = None,
+    dtype: type[Scalar] | np.dtype[Scalar],
+    out: npt.NDArray[Scalar] | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> npt.NDArray[Scalar]: ...
+@overload
+def correlate(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    out: Array | None = None,
+    state: None = None,
+    **how: Unpack[ConvolveHow],
+) -> Array: ...
+@overload
+def correlate(
+    a: npt.NDArray[F],
+    kernel: npt.NDArray[F] | Sequence[npt.NDArray[F]] | None = None,
+    *,
+    kernels: npt.NDArray[F] | None = None,
+    dtype: None = None,
+    out: npt.NDArray[F] | None = None,
+    state: str | npt.NDArray[F],
+    **how: Unpack[ConvolveHow],
+) -> tuple[npt.NDArray[F], npt.NDArray[F]]: ...
+@overload
+def correlate(
+    a: npt.ArrayLike,
+    kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    *,
+    kernels: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike | None = None,
+    out: Array | None = None,
     state: State,
+    **how: Unpack[ConvolveHow],
 ) -> tuple[Array, Array]: ...
-
-
 def correlate(
     a: npt.ArrayLike,
     kernel: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
@@ -241,7 +299,7 @@ def correlate(
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
     method: Method = "auto",
-    nan: str = "propagate",
+    nan: Nan = "propagate",
     mask: npt.ArrayLike | None = None,
     min_weight: float = 0.0,
     fill_value: complex = np.nan,

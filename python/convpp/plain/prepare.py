@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from convpp._call.arguments import shown
+from convpp._call.arguments import Algorithm, shown
 from convpp._call.default_algorithm import default_algorithm
 from convpp._call.validation import FLOAT32, HALVES, Array
 from convpp.errors import DTypeError, ShapeError
@@ -120,7 +120,7 @@ def prepare(
     kernel_axes, own = len(problem.axes), problem.own_kernels
     weights = problem.weights if options.turned or w.dtype.kind != "c" else np.conj(problem.weights)
     arithmetic: Arithmetic
-    algorithm = {"auto": "auto", "separable": "auto"}.get(method, method)
+    algorithm: Algorithm = "auto" if method == "separable" else method
     if types.whole:
         if method in ("fft", "winograd"):
             raise ValueError(

@@ -47,10 +47,10 @@ class Whole:
         axes = tuple(range(weights.ndim - kernel_axes, weights.ndim))
         most_w = largest(weights)
         #: No sum is larger, in size.
-        self.bound = most_a * largest_sum(weights, axes)
+        self.bound: int = most_a * largest_sum(weights, axes)
         taps = int(np.prod([weights.shape[i] for i in axes]))
         self._a, self._constant = a, constant
-        self.real = FLOAT32 if self.bound <= 1 << _BITS[FLOAT32] else FLOAT64
+        self.real: np.dtype[Any] = FLOAT32 if self.bound <= 1 << _BITS[FLOAT32] else FLOAT64
         if self.bound <= 1 << _BITS[FLOAT64]:
             self._of_a, self._of_w = Digits(1, _WORD), Digits(1, _WORD)
         else:

@@ -58,12 +58,14 @@ class Tiles(Sequence[Block]):
         self.op = op
         self.geometry = geometry
         self.transposed = transposed
-        self.core = OF_TRANSPOSED[op] if transposed else op
+        self.core: str = OF_TRANSPOSED[op] if transposed else op
         self.chunks = chunks
-        self.numblocks = tuple(map(len, chunks))
+        self.numblocks: tuple[int, ...] = tuple(map(len, chunks))
+        self.grid_shape: Shape
+        self.names: tuple[str, ...]
         self.grid_shape, self.names = grid_of(geometry, self.core)
         shapes = {"forward": geometry.y_shape, "input_grad": geometry.x_shape, "weight_grad": geometry.w_shape}
-        self.result_shape = shapes[self.core]
+        self.result_shape: Shape = shapes[self.core]
         self._ends = tuple(tuple(itertools.accumulate(extents, initial=0)) for extents in chunks)
         self._axes = tuple(
             Axis(n, out, k, s, d, lo, mode)
@@ -79,6 +81,7 @@ class Tiles(Sequence[Block]):
             )
         )
         self._found: dict[tuple[int, int], Any] = {}
+        self._spatial_axes = [axis for axis, name in enumerate(self.names) if name not in ("N", "C", "K")]
         self._channel_axis = self.names.index("K" if "K" in self.names else "C")
         for number in range(self.numblocks[self._channel_axis]):
             self._channels(number)
@@ -145,8 +148,7 @@ class Tiles(Sequence[Block]):
 
     def _spatial(self, index: tuple[int, ...]) -> list[tuple[int, int, int]]:
         """Of each spatial axis: which one, that of the grid, and the block's number along it."""
-        axes = [axis for axis, name in enumerate(self.names) if name not in ("N", "C", "K")]
-        return [(a, axis, index[axis]) for a, axis in enumerate(axes)]
+        return [(a, axis, index[axis]) for a, axis in enumerate(self._spatial_axes)]
 
     def _stretch(self, a: int, axis: int, number: int) -> Stretch:
         key = (axis, number)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from convpp._call.arguments import Shape, check_activation, check_shape, flag
+from convpp._call.arguments import Algorithm, Shape, check_activation, check_shape, flag
 from convpp._call.geometry import geometry_of, wrong_dy
 from convpp._call.options import ConvOptions
 from convpp._call.validation import Array, common_dtype, plain
@@ -171,7 +171,7 @@ def _words(
     arrays: dict[str, Any],
     options: ConvOptions,
     made: Tiles,
-    algorithm: str,
+    algorithm: Algorithm,
     more: dict[str, Any],
 ) -> dict[str, str]:
     """What a call computes, in words that tell it from others; of arrays that lie elsewhere the shapes alone."""

@@ -69,7 +69,7 @@ class Store:
     def __init__(self, array: Any, path: Path | None = None, flush: Callable[[], None] | None = None) -> None:
         self.array = array
         self.path = path
-        self.flush = flush if flush is not None else lambda: None
+        self.flush: Callable[[], None] = flush if flush is not None else lambda: None
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -10,15 +10,15 @@ PyTorch is imported here, and nowhere else in the package: ``pip install "convpp
 
 try:
     import torch as _torch  # noqa: F401
-except ImportError as error:
-    raise ImportError('convpp.torch needs PyTorch: pip install "convpp[torch]"') from error
+except ImportError as _error:
+    raise ImportError('convpp.torch needs PyTorch: pip install "convpp[torch]"') from _error
 
 from convpp import _core
 from convpp.torch.functional import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from convpp.torch.models import Report, accelerate, use
-from convpp.torch.threads import one_openmp
+from convpp.torch.threads import enter_region
 
-_core.borrow_openmp_threads(one_openmp())
+_core.borrow_threads(enter_region())
 
 __all__ = [
     "Report",

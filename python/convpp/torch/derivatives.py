@@ -230,6 +230,6 @@ def _is_plain(argument: Any) -> bool:
 
 _is_mapped = torch._C._functorch.is_legacy_batchedtensor
 
-conv = _called(CONV, operators.compute_conv, _of_conv, _map_conv)
-input_grad = _called(INPUT_GRAD, operators.compute_input_grad, _of_input_grad, _map_input_grad)
-weight_grad = _called(WEIGHT_GRAD, operators.compute_weight_grad, _of_weight_grad, _map_weight_grad)
+conv: Callable[..., Any] = _called(CONV, operators.compute_conv, _of_conv, _map_conv)
+input_grad: Callable[..., Any] = _called(INPUT_GRAD, operators.compute_input_grad, _of_input_grad, _map_input_grad)
+weight_grad: Callable[..., Any] = _called(WEIGHT_GRAD, operators.compute_weight_grad, _of_weight_grad, _map_weight_grad)

@@ -1,22 +1,20 @@
-"""Whose threads compute: PyTorch's own, where both have the same OpenMP library.
+"""Whose threads compute: PyTorch's own, where it has an OpenMP library that says how.
 
-In: the libraries that this process has loaded.   Out: yes or no.   Next: cpp/src/machine/team_borrowed.cpp, which says
-what that is good for.
+In: PyTorch's module and the libraries that it was linked with.   Out: the address of a function.
+Next: cpp/src/machine/team_borrowed.cpp, which says what that is good for.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import ctypes
 
-#: Names of OpenMP libraries: of GCC, LLVM and Intel.
-_LIBRARIES = ("libgomp", "libomp", "libiomp5")
+import torch
 
 
-def one_openmp() -> bool:
-    """Whether this process has one OpenMP library and no more; False where the system does not say (not on Linux)."""
+def enter_region() -> int:
+    """Where PyTorch's OpenMP library is entered; 0 if it has none, or one of another kind (Windows)."""
     try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return False
-    files = {line.split(maxsplit=5)[5] for line in lines if "/" in line}
-    return sum(Path(file).name.startswith(_LIBRARIES) for file in files) == 1
+        function = ctypes.CDLL(torch._C.__file__).GOMP_parallel  # of the libraries behind it, the first that has one
+    except (OSError, AttributeError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0

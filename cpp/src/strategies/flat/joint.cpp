@@ -2,6 +2,7 @@
 #include "strategies/flat/joint.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <utility>
 
@@ -60,7 +61,8 @@ bool JointPlan::make_panels(const std::vector<const IndexMap*>& of_rows, int64_t
     const auto bits = [](int64_t number) { return static_cast<unsigned char>((1 << number) - 1); };
     if (alike_) {
         active_.assign(static_cast<size_t>(2 * taps), bits(panel_rows));
-        std::fill(active_.begin() + taps, active_.end(), bits(rows - (panels - 1) * panel_rows));
+        const auto of_last_panel = active_.begin() + static_cast<std::ptrdiff_t>(taps);
+        std::fill(of_last_panel, active_.end(), bits(rows - (panels - 1) * panel_rows));
         return true;
     }
     active_.assign(static_cast<size_t>(panels * taps), 0);

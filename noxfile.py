@@ -4,7 +4,8 @@ In:   a checkout. What the machine lacks is installed: Python packages into each
       system packages by apt-get, where this runs as root on Debian or Ubuntu, else an error names them.
 Out:  an exit code of 0 if every session passed.
 Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others);
-      tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock);
+      tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock),
+      tools/release_sessions.py (lint, wheel);
       cpp/stress/ and tools/ (asan, tsan, fuzz, faults, mutate, soak: those that try to break the library).
 """
 
@@ -33,6 +34,7 @@ from builds import (
     need_program,
 )
 from platforms import freethreaded, portable  # noqa: F401  (sessions)
+from release_sessions import lint, wheel  # noqa: F401
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"

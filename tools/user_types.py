@@ -35,8 +35,8 @@ PYRIGHT: dict[str, Any] = {
     **dict.fromkeys(("reportMissingImports", "reportMissingModuleSource", "reportWildcardImportFromLibrary"), False),
 }
 #: Modules of ours with classes of a library's.  Of some, pyright takes our module for the library of that name here.
-OF_LIBRARIES = ("convpp.onnx.", "convpp.operators.", "convpp.pytensor.", "convpp.torch.")
-BASES = ("Type of base class", "Type of metaclass", "Type argument")
+OF_LIBRARIES = ("convpp.dask.", "convpp.onnx.", "convpp.operators.", "convpp.pytensor.", "convpp.torch.")
+BASES = ("Type of base class", "Type of metaclass", "Type argument", "Return type is partially", "Type of parameter")
 
 
 def text_of(pieces: list[Block]) -> str:

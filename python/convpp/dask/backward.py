@@ -15,7 +15,7 @@ from dask.base import tokenize
 
 from convpp._call.arguments import LAYOUTS, Layout, Padding, PaddingMode, PerAxis, Shape, choice, flag
 from convpp._call.validation import FLOAT64, Array
-from convpp.backward import NEEDS, wanted_of
+from convpp._gradients import NEEDS, wanted_of
 from convpp.dask.arrays import any_array, chunked
 from convpp.dask.chunks import check_groups, ends_of
 from convpp.dask.functional import conv_input_grad, conv_weight_grad

@@ -24,8 +24,7 @@ from convpp.dask.chunks import Chunks, ends_of, following, given_chunks, shift_o
 from convpp.dask.layer import BlockLayer, array_on
 from convpp.dask.plan import Operand, Plan
 from convpp.errors import DTypeError, ShapeError
-from convpp.plain.arguments import METHODS, NANS, Boundary, Method, Mode, PerAxis, fraction, is_number, name_of
-from convpp.plain.forward import Axes
+from convpp.plain.arguments import METHODS, NANS, Axes, Boundary, Method, Mode, PerAxis, fraction, is_number, name_of
 from convpp.plain.forward import _run as run_whole
 from convpp.plain.operands import Types, as_operand, check_numbers, types_of
 from convpp.plain.prepare import Options

@@ -5,14 +5,13 @@ In:   a checkout. What the machine lacks is installed: Python packages into each
 Out:  an exit code of 0 if every session passed.
 Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others);
       tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock),
-      tools/release_sessions.py (lint, wheel);
+      tools/documents.py (pages, the site, a browser), tools/release_sessions.py (lint, wheel);
       cpp/stress/ and tools/ (asan, tsan, fuzz, faults, mutate, soak: those that try to break the library).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import shutil
 import sys
@@ -33,6 +32,7 @@ from builds import (
     need_compiler_for_python,
     need_program,
 )
+from documents import docs, site, widget  # noqa: F401  (sessions)
 from platforms import freethreaded, portable  # noqa: F401  (sessions)
 from release_sessions import lint, wheel  # noqa: F401
 
@@ -137,57 +137,6 @@ def aarch64(session: nox.Session) -> None:
     need_program(session, "aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")
     need_program(session, "qemu-aarch64", "qemu-user")
     build_and_ctest(session, "--toolchain", "cmake/aarch64-linux-gnu.cmake")
-
-
-def build_site(session: nox.Session) -> Path:
-    """Build the documentation, with warnings as errors; its links within itself lead somewhere."""
-    need_compiler_for_python(session)
-    session.install(".[test,autograd]", *nox.project.dependency_groups(PROJECT, "docs"))
-    site = Path("build").resolve() / "site"
-    command = ["python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "-b", "html"]
-    session.run(*command, "docs", str(site), env={"MPLBACKEND": "agg"})
-    session.run("python", "-m", "pytest", "tests/test_site.py", env={"CONVPP_SITE": str(site)})
-    return site
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Build the site (into build/site); check figures; run the code of the pages, the notebook and docstrings."""
-    build_site(session)
-    session.install(*nox.project.dependency_groups(PROJECT, "notebook"))
-    session.run("python", "-c", "import jupytext")  # which must not be skipped
-    tests = ("docs", "notebook", "reference_pages")
-    session.run("python", "-m", "pytest", *(f"tests/test_{name}.py" for name in tests))
-    session.run("jupyter", "execute", "docs/backpropagation.ipynb")
-    # (Modules whose framework is not installed have a session of their own.)
-    session.run("python", "-m", "pytest", "--doctest-modules", "--doctest-ignore-import-errors", "--pyargs", "convpp")
-
-
-def need_browser(session: nox.Session) -> None:
-    """Install Chromium, unless CONVPP_BROWSER names one."""
-    if "CONVPP_BROWSER" not in os.environ:
-        need_program(session, "chromium", "chromium", "fonts-dejavu-core")
-
-
-@nox.session
-def site(session: nox.Session) -> None:
-    """Build the site and look at it in a headless Chromium; ``build/shots`` has pictures of it to look at."""
-    need_browser(session)
-    folder = build_site(session)
-    session.install(*nox.project.dependency_groups(PROJECT, "browser"))
-    session.run("python", "-c", "import playwright.sync_api")  # which must not be skipped
-    env = {"CONVPP_SITE": str(folder), "CONVPP_SHOTS": str(folder.with_name("shots"))}
-    session.run("python", "-m", "pytest", "tests/test_site_looks.py", *session.posargs, env=env)
-
-
-@nox.session
-def widget(session: nox.Session) -> None:
-    """Hold what lights up in docs/widget to conv_input_grad, in a headless Chromium; and look for ugly places."""
-    need_compiler_for_python(session)
-    need_browser(session)
-    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "browser"))
-    session.run("python", "-c", "import playwright.sync_api")  # which must not be skipped
-    session.run("python", "-m", "pytest", "tests/test_widget.py", "tests/test_widget_looks.py", *session.posargs)
 
 
 @nox.session

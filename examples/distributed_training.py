@@ -1,4 +1,10 @@
-"""Two workers learn to read digits together, and every loss is that of one process, to the last bit.
+"""
+Two workers learn together
+==========================
+
+Two workers learn to read digits together, and every loss is that of one process, to the last bit.
+
+::
 
     pip install "convpp[dask]" scikit-learn
     python examples/distributed_training.py

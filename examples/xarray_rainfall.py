@@ -1,4 +1,10 @@
-"""Rain on a map, with names for its axes: smoothed over latitude and longitude, and over time, in memory and in chunks.
+"""
+Rain on a map with named axes
+=============================
+
+Rain on a map, with names for its axes: smoothed over latitude and longitude, and over time, in memory and in chunks.
+
+::
 
     pip install "convpp[dask]" xarray
     python examples/xarray_rainfall.py

@@ -38,7 +38,7 @@ def gradient_of_loss(x: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Of each sample's cross-entropy with respect to its scores: (N, 10, 1, 1)."""
     for layer in network:
         x = layer(x)
-    p = np.exp(x - x.max(axis=1, keepdims=True))
+    p: np.ndarray = np.exp(x - x.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     p[np.arange(len(right)), right] -= 1
     return p
@@ -62,7 +62,7 @@ for _ in range(8):
 
 dy = gradient_of_loss(images, labels)
 dx, of_second = network[1].backward_per_sample(dy)
-_, of_first = network[0].backward_per_sample(dx)
+_dx, of_first = network[0].backward_per_sample(dx)
 
 for layer in network:
     layer.zero_grad()

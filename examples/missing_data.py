@@ -13,13 +13,16 @@ sum is divided by the weights of what is there, so that nothing leaks over the c
 The map is the one that matplotlib brings: the strait between Vancouver Island and the mainland.
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import cbook
 
 import convpp
 
-heights = cbook.get_sample_data("topobathy.npz")["topo"]  # (91, 120), metres above the sea
+samples: Any = cbook.get_sample_data("topobathy.npz")
+heights = samples["topo"]  # (91, 120), metres above the sea
 land = heights >= 0
 sea = np.ma.masked_array(heights, mask=land)
 kernel = convpp.gaussian(3.0, ndim=2)
@@ -51,9 +54,9 @@ figure, axes = plt.subplots(1, 3, figsize=(8, 2.9), layout="constrained")
 pictures = {"depths": sea, "zeros for land": as_zeros, "a mask": as_mask}
 for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
     axis.set_facecolor("#d6cfbf")
-    image = axis.imshow(np.ma.masked_array(picture, land), origin="lower", cmap="viridis", vmin=-400, vmax=0)
+    axis.imshow(np.ma.masked_array(picture, land), origin="lower", cmap="viridis", vmin=-400, vmax=0)
     axis.set_title(title)
     axis.set_xticks([])
     axis.set_yticks([])
-figure.colorbar(image, ax=axes, label="metres", shrink=0.8)
+figure.colorbar(axes[-1].images[0], ax=axes, label="metres", shrink=0.8)
 plt.show()

@@ -4,14 +4,14 @@ In:   a checkout. What the machine lacks is installed: Python packages into each
       system packages by apt-get, where this runs as root on Debian or Ubuntu, else an error names them.
 Out:  an exit code of 0 if every session passed.
 Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others);
-      tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock);
+      tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock),
+      tools/documents.py (pages, the site, a browser), tools/release_sessions.py (lint, wheel);
       cpp/stress/ and tools/ (asan, tsan, fuzz, faults, mutate, soak: those that try to break the library).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import shutil
 import sys
@@ -32,11 +32,13 @@ from builds import (
     need_compiler_for_python,
     need_program,
 )
+from documents import docs, site, widget  # noqa: F401  (sessions)
 from platforms import freethreaded, portable  # noqa: F401  (sessions)
+from release_sessions import lint, wheel  # noqa: F401
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["cpp", "tests", "ruff", "mypy"]
+nox.options.sessions = ["cpp", "tests", "ruff", "mypy", "types"]
 
 # The kernels take minutes to compile.  Sessions cpp and tests, which want them alike, build in this folder in turn.
 KERNELS = Path(".nox").resolve() / "kernels"
@@ -60,6 +62,9 @@ def tests(session: nox.Session) -> None:
     settings = {"build-dir": KERNELS, "cmake.define.CONVPP_WERROR": "ON"}
     settings |= {f"cmake.define.CONVPP_{name}": "OFF" for name in ("BUILD_TESTS", "WORKSPACE_FENCES")}
     session.install(".[test]", *(f"--config-settings={key}={value}" for key, value in settings.items()))
+    session.install(*(tool for group in ("mypy", "numpydoc") for tool in nox.project.dependency_groups(PROJECT, group)))
+    stubtest = ["python", "-m", "mypy.stubtest", "convpp", "--allowlist", "tools/stubtest.txt"]
+    session.run(*stubtest, "--ignore-unused-allowlist", "--mypy-config-file", "pyproject.toml")
     pytest = ["python", "-m", "pytest", "-n", "2", *session.posargs]
     code = "import convpp; print(*convpp.runtime_info()['isas_available'])"
     isas = str(session.run("python", "-c", code, silent=True)).split()
@@ -85,14 +90,20 @@ def mypy(session: nox.Session) -> None:
 
 
 @nox.session
+def types(session: nox.Session) -> None:
+    """Check the code of pages and examples as a user's, by mypy and pyright; and that all public types are known."""
+    session.install(*nox.project.dependency_groups(PROJECT, "types"))
+    session.run("python", "tools/user_types.py", str(Path(session.create_tmp()) / "code"))
+
+
+@nox.session
 def guard(session: nox.Session) -> None:
     """Show where this checkout's plans, or the bits of its results, differ from another revision's.
 
     ``nox -s guard -- v1.2 --allow bytes`` compares with the revision v1.2, and lets the field ``bytes`` off; without
     a revision, with the commit at which this branch left ``main``.  Each of the two is built (on two cores about four
-    minutes) and dumped (half a minute).  The other revision's dump is kept until that revision, the program or its
-    tables change: the next run builds this checkout only.  Beside a build of one's own, ``tools/plan_guard.py`` does
-    the same by hand.
+    minutes) and dumped.  The other revision's dump is kept until that revision, the program or its tables change;
+    ``tools/plan_guard.py`` does the same by hand.
     """
     need_compiler_for_python(session)
     revision, allowed = "", session.posargs
@@ -129,29 +140,6 @@ def aarch64(session: nox.Session) -> None:
 
 
 @nox.session
-def docs(session: nox.Session) -> None:
-    """Check that the figures are what the script draws, and run the code of the pages, notebook and docstrings."""
-    need_compiler_for_python(session)
-    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "notebook"))
-    session.run("python", "-c", "import jupytext")  # which must not be skipped
-    session.run("python", "-m", "pytest", "tests/test_docs.py", "tests/test_notebook.py")
-    session.run("jupyter", "execute", "docs/backpropagation.ipynb")
-    # (Modules whose framework is not installed have a session of their own.)
-    session.run("python", "-m", "pytest", "--doctest-modules", "--doctest-ignore-import-errors", "--pyargs", "convpp")
-
-
-@nox.session
-def widget(session: nox.Session) -> None:
-    """Hold what lights up in docs/widget to conv_input_grad, in a headless Chromium; and look for ugly places."""
-    need_compiler_for_python(session)
-    if "CONVPP_BROWSER" not in os.environ:
-        need_program(session, "chromium", "chromium", "fonts-dejavu-core")
-    session.install(".[test]", *nox.project.dependency_groups(PROJECT, "browser"))
-    session.run("python", "-c", "import playwright.sync_api")  # which must not be skipped
-    session.run("python", "-m", "pytest", "tests/test_widget.py", "tests/test_widget_looks.py", *session.posargs)
-
-
-@nox.session
 def conventions(session: nox.Session) -> None:
     """Hold every call in docs/conventions.md to the libraries that it names; more of them may be given."""
     need_compiler_for_python(session)
@@ -165,23 +153,30 @@ def conventions(session: nox.Session) -> None:
 # ---------------------------------------------------------------- frameworks that convpp has a module for
 
 
-def framework(session: nox.Session, name: str, *tests: str) -> None:
+def framework(session: nox.Session, name: str, *tests: str, also: str = "frameworks") -> None:
     """Install a framework as a user would; run the tests of its module, its example, its page and its docstrings."""
     need_compiler_for_python(session)
     session.install(f".[test,{name}]")
     session.run("python", "-c", f"import convpp.{name}")  # what is missing must not be skipped
     files = [f"tests/test_{test}.py" for test in tests]
     session.run("python", "-m", "pytest", "-n", "2", *files, *session.posargs)
-    session.run("python", "-m", "pytest", "tests/test_examples.py", "tests/test_docs.py", "-k", f"{name} or frameworks")
+    session.run("python", "-m", "pytest", "tests/test_examples.py", "tests/test_docs.py", "-k", f"{name} or {also}")
     # (5: there are no examples in its docstrings, as in onnx, whose operators nobody calls by name.)
-    command = ["python", "-m", "pytest", "--doctest-modules", "--pyargs", f"convpp.{name}"]
-    session.run(*command, success_codes=[0, 5])
+    session.run("python", "-m", "pytest", "--doctest-modules", "--pyargs", f"convpp.{name}", success_codes=[0, 5])
 
 
 @nox.session
 def autograd(session: nox.Session) -> None:
     """Hold convpp.autograd to HIPS autograd's checks of derivatives."""
     framework(session, "autograd", "autograd")
+
+
+@nox.session
+def dask(session: nox.Session) -> None:
+    """Hold convpp.dask to whole arrays in any chunks, on threads, processes and workers, one of which is killed."""
+    session.install("xarray", "zarr")
+    names = ("dask", "dask_graph", "dask_plain", "dask_errors", "dask_distributed")
+    framework(session, "dask", *names, also="distributed or xarray")
 
 
 @nox.session

@@ -1,7 +1,13 @@
-"""Which blur made this picture?  Found in one step of Newton's method, with the Hessian from HIPS autograd.
+"""
+A blur, found by one step of Newton's method
+============================================
+
+Which blur made this picture?  Found in one step of Newton's method, with the Hessian from HIPS autograd.
 
 The sum of squares ``|convolve(picture, kernel) - blurred|^2`` is quadratic in the kernel: from anywhere, one step with
 the exact Hessian ends at the answer.  It takes derivatives of derivatives of the convolution: autograd asks convpp.
+
+::
 
     pip install "convpp[autograd]"
 """

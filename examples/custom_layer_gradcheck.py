@@ -1,4 +1,10 @@
-"""Write a layer of your own and have its gradients checked.
+"""
+A layer of one's own, with its gradients checked
+================================================
+
+Write a layer of your own and have its gradients checked.
+
+::
 
     python examples/custom_layer_gradcheck.py
 

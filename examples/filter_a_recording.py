@@ -1,8 +1,15 @@
-"""Filter a WAV file as a stream: chunk by chunk, in memory that does not grow with the recording.
+"""
+Filter a recording in a stream
+==============================
+
+Filter a WAV file as a stream: chunk by chunk, in memory that does not grow with the recording.
+
+::
 
     python examples/filter_a_recording.py                      # makes a recording of 10 s, and filters it
     python examples/filter_a_recording.py IN.wav OUT.wav
 
+(The recording is made because no package ships one; give your own.)
 A low-pass filter of 1,023 taps leaves what is below 1 kHz.  The state that one call returns is what the next one takes:
 what the filter still reads of the chunks before.  So the result has the bits of the whole recording's.
 """
@@ -12,6 +19,7 @@ import tempfile
 import wave
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import convpp
@@ -63,12 +71,28 @@ def filter_file(source: Path, target: Path) -> None:
     print()
 
 
+def first_channel(path: Path) -> tuple[np.ndarray, int]:
+    """Its samples, of 1, and their rate."""
+    with wave.open(str(path), "rb") as file:
+        frames = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
+        return frames[:, 0] / WHOLE.max, file.getframerate()
+
+
 def loudness(path: Path, frequency: float) -> float:
     """The amplitude of a frequency in the file's first channel, of 1."""
-    with wave.open(str(path), "rb") as file:
-        x = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())[:, 0]
-        t = np.arange(len(x)) / file.getframerate()
-    return float(abs(np.mean(x * np.exp(-2j * np.pi * frequency * t))) * 2 / WHOLE.max)
+    x, rate = first_channel(path)
+    return float(abs(np.mean(x * np.exp(-2j * np.pi * frequency * np.arange(len(x)) / rate))) * 2)
+
+
+def plot(**recordings: Path) -> None:
+    """Which frequencies there are, second by second."""
+    _, axes = plt.subplots(1, len(recordings), figsize=(8, 3), sharey=True, layout="constrained")
+    for axis, (name, path) in zip(axes, recordings.items(), strict=True):
+        x, rate = first_channel(path)
+        axis.specgram(x + 1e-6, NFFT=2048, Fs=rate, noverlap=0, vmin=-140, vmax=-40)
+        axis.set(title=name, xlabel="seconds", ylim=(0, 8000))
+    axes[0].set_ylabel("hertz")
+    plt.show()
 
 
 def main() -> None:
@@ -83,6 +107,7 @@ def main() -> None:
         for frequency in (440.0, 6000.0):
             before, after = loudness(source, frequency), loudness(target, frequency)
             print(f"{frequency:.0f} Hz: {before:.2f} before, {after:.2f} after")
+        plot(before=source, after=target)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,10 @@
-"""Train a small network in JAX whose convolutions are convpp's: grad, jit and vmap as ever.
+"""
+A network in JAX
+================
+
+Train a small network in JAX whose convolutions are convpp's: grad, jit and vmap as ever.
+
+::
 
     pip install "convpp[jax]"
     python examples/jax_training.py

@@ -1,4 +1,8 @@
-"""A small network in ONNX's reference evaluator, with its own operators and with convpp's: the same results, sooner.
+"""
+A model in ONNX's reference evaluator
+=====================================
+
+A small network in ONNX's reference evaluator, with its own operators and with convpp's: the same results, sooner.
 
 pip install "convpp[onnx]"
 """

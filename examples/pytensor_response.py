@@ -1,7 +1,13 @@
-"""What an instrument measured is the truth, convolved with its response, and noise: PyTensor finds both.
+"""
+Events and a response, in PyTensor
+==================================
+
+What an instrument measured is the truth, convolved with its response, and noise: PyTensor finds both.
 
 The truth is some events, of which a penalty on their sum keeps few; the response decays, and how fast is not known.
 The convolution is convpp's, in a graph that PyTensor differentiates and compiles.
+
+::
 
     pip install "convpp[pytensor]"
 """

@@ -1,4 +1,10 @@
-"""A small residual network learns to read digits, is saved and loaded, and says which images it learned most from.
+"""
+A residual network, saved and loaded
+====================================
+
+A small residual network learns to read digits, is saved and loaded, and says which images it learned most from.
+
+::
 
     pip install scikit-learn
     python examples/resnet_digits.py

@@ -1,4 +1,10 @@
-"""A PyTorch model is trained on digits, with its convolutions by convpp.
+"""
+A network in PyTorch
+====================
+
+A PyTorch model is trained on digits, with its convolutions by convpp.
+
+::
 
     pip install "convpp[torch]" scikit-learn
     python examples/torch_training.py

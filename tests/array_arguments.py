@@ -114,6 +114,11 @@ PLACES: dict[str, Place] = {
         masked=("a",),
         complex_numbers=("a", "kernels"),
     ),
+    "convolve_tiled": Place(
+        lambda a: convpp.convolve_tiled(a["a"], a["kernel"], mask=a["mask"]),
+        {"a": X, "kernel": W, "mask": X > 7},
+        complex_numbers=("a",),
+    ),
     "convolve_backward": Place(
         lambda a: convpp.convolve_backward(a["dy"], a["a"], a["kernel"]),
         {"dy": filled(4, 3, 6, 6), "a": X, "kernel": W},

@@ -1,6 +1,7 @@
 """The project's pages: their blocks of Python, and tables whose rows are two ways to compute the same.
 
-In: README.md, the other pages beside it, and every page of docs/.  Out: `Block`s and `Row`s, and what they evaluate to.
+In: README.md, the other pages beside it, and every page of docs/ and docs/tour/.
+Out: `Block`s and `Row`s, and what they evaluate to.
 
 A block under a line ``<!-- needs: PACKAGE -->`` runs where that package is installed.  A table under a line
 ``<!-- rows: PACKAGE -->`` holds calls of that library beside convpp's and the error that is allowed between them,
@@ -19,6 +20,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "tour").glob("*.md")),
 ]
 BLOCK = re.compile(r"^(?:<!-- needs: (?P<needs>\w+) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 TABLE = re.compile(r"^<!-- rows: (?P<packages>[\w, ]+) -->\n(?P<rows>(?:\|.*\n)+)", re.MULTILINE)

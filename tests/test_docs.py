@@ -1,7 +1,7 @@
 """What the pages say is true: their code runs, the script draws their figures, their links and names exist.
 
-In: README.md, the other pages beside it, and every page of docs/.  The blocks of one page run in order and
-share their names, as a reader would type them.  A block under a line `<!-- needs: PACKAGE -->` runs where
+In: README.md, the other pages beside it, and every page of docs/ and docs/tour/.  The blocks of one page run in order
+and share their names, as a reader would type them.  A block under a line `<!-- needs: PACKAGE -->` runs where
 that package is installed, after the blocks above it that need nothing, or the same.
 """
 
@@ -144,7 +144,9 @@ def test_readme_holds_the_two_commands() -> None:
 
 
 def test_contributing_lists_every_session_of_nox() -> None:
-    sessions = re.findall(r"^@nox\.session.*\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+    files = (ROOT / "noxfile.py", *(ROOT / "tools").glob("*.py"))
+    pattern = re.compile(r"^@nox\.session.*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+    sessions = [name for file in files for name in pattern.findall(file.read_text(encoding="utf-8"))]
     listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(sessions) == set(listed)
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,15 @@ def test_arrays_that_are_computed_when_they_are_looked_at(module: str, message: 
         convpp.conv(lazy, W)
     with pytest.raises(convpp.DTypeError, match=message.format("a")):
         convpp.convolve(lazy, W[0, 0])
+
+
+@pytest.mark.parametrize("module", ["dask", "torch"])
+def test_a_module_whose_library_is_missing_says_what_to_install(module: str) -> None:
+    code = f"import sys; sys.modules['{module}'] = None; import convpp; convpp.{module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"convpp.{module} needs" in done.stderr
+    assert "pip install" in done.stderr
 
 
 def test_names_that_only_begin_like_them() -> None:

@@ -19,7 +19,7 @@ FUNCTIONS = [
     "convolve", "correlate", "convolve_backward", "gaussian", "box", "sobel", "laplace",
     "max_pool", "max_pool_input_grad", "avg_pool", "avg_pool_input_grad", "pool_output_shape",
     "conv_output_shape", "conv_transpose_output_shape", "adjoint_kernel", "explain",
-    "tiles", "conv_tiled", "conv_input_grad_tiled", "conv_weight_grad_tiled",
+    "tiles", "conv_tiled", "conv_input_grad_tiled", "conv_weight_grad_tiled", "convolve_tiled",
     "get_num_threads", "set_num_threads", "threads", "get_algorithm", "set_algorithm", "algorithm",
     "runtime_info", "show_config", "get_include", "get_cmake_dir",
 ]  # fmt: skip

@@ -150,6 +150,35 @@ def three_passes() -> Canvas:
     return canvas
 
 
+def one_pixel() -> Canvas:
+    """A pixel of dX[1], the windows of dO that it is made of, and the rotated kernels over them."""
+    canvas = Canvas(900, 322, "One pixel of the input gradient, and what it is made of in each of the five maps")
+    heading(
+        canvas, 40, "One pixel of dX", "dX[1,6,8] = Σ|k|rot180(w[k,1]) · window of dO[k]",
+        "All five maps have a part in it: 5 windows of 3 × 3, 45 products. Its channel c = 1 chooses the kernels.",
+    )  # fmt: skip
+    cell, row, column, top = 5.0, 6, 8, 104.0
+    for c in (0, 2, 1):  # the chosen channel in front
+        shift = {1: 0, 2: 9, 0: 18}[c]
+        side = 20 * cell
+        canvas.rect(34 + shift, top + 22 - shift, side, side, mix(INPUT_COLOURS[c], 0.72), mix(INPUT_COLOURS[c], 1.0))
+    canvas.rect(34 + column * cell, top + 22 + row * cell, cell, cell, ACCENT, ACCENT)
+    canvas.label(84, 278, "dX[1]", "20 × 20")
+    canvas.equals(190, 180)
+    for k, colour in enumerate(OUTPUT_COLOURS):
+        x = 222 + 132 * k
+        canvas.rect(x, top, 22 * cell, 22 * cell, "none", MUTED, stroke_dasharray="4 3")
+        canvas.rect(x + 2 * cell, top + 2 * cell, 18 * cell, 18 * cell, mix(colour, 0.3), mix(colour, 1.0), rx="2")
+        window = (x + column * cell, top + row * cell, 3 * cell, 3 * cell)
+        canvas.rect(*window, mix(colour, 1.0), ACCENT, stroke_width="1.8")
+        kernel(canvas, x + 11 * cell - KERNEL / 2, top + 22 * cell + 16, colour, rotated=True)
+        canvas.label(x + 11 * cell, 278, f"dO[{k}]")
+        canvas.text(x + 11 * cell, 298, f"w[{k},1] rotated", 13, "middle", MUTED)
+        if k:
+            canvas.text(x - 11, 186, "+", 20, "middle")
+    return canvas
+
+
 def matrix_product() -> Canvas:
     """The three passes as one matrix product with different operands, extents drawn by their square root."""
     passes = (
@@ -276,6 +305,7 @@ def rooms() -> Canvas:
 
 FIGURES: dict[str, Callable[[], Canvas]] = {
     "three_passes.svg": three_passes,
+    "one_pixel.svg": one_pixel,
     "matrix_product.svg": matrix_product,
     "stride.svg": stride,
     "rooms.svg": rooms,

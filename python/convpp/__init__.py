@@ -36,6 +36,7 @@ from convpp.runtime import (
     threads,
 )
 from convpp.shapes import conv_output_shape, conv_transpose_output_shape, pool_output_shape
+from convpp.tiling.convolve import convolve_tiled
 from convpp.tiling.tiled import conv_input_grad_tiled, conv_tiled, conv_weight_grad_tiled
 from convpp.tiling.tiles import tiles
 from convpp.transposed import conv_transpose, conv_transpose_input_grad, conv_transpose_weight_grad
@@ -86,6 +87,7 @@ __all__ = [
     "conv_weight_grad_tiled",
     "convolve",
     "convolve_backward",
+    "convolve_tiled",
     "correlate",
     "explain",
     "gaussian",
@@ -112,12 +114,13 @@ _threadpoolctl.register_when_imported()
 
 #: Modules that are part of the public API, imported when they are first asked for.  (Most need a package of their own:
 #: a star import must not ask for them.)
-_MODULES = ("autograd", "conventions", "jax", "onnx", "operators", "pytensor", "testing", "torch")
+_MODULES = ("autograd", "conventions", "dask", "jax", "onnx", "operators", "pytensor", "testing", "torch")
 __all__ += ["conventions", "testing"]
 
 if TYPE_CHECKING:  # who checks types sees what dir lists, and no more
     from convpp import autograd as autograd
     from convpp import conventions as conventions
+    from convpp import dask as dask
     from convpp import jax as jax
     from convpp import onnx as onnx
     from convpp import operators as operators

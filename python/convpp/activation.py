@@ -65,16 +65,16 @@ def activate(
     ShapeError, DTypeError, ValueError
         Each names the argument; ``out`` is then untouched.
 
+    References
+    ----------
+    Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415 (gelu, silu).
+
     Examples
     --------
     >>> import numpy as np
     >>> import convpp
     >>> convpp.activate(np.array([-2.0, 0.5, 9.0]), ("clip", 0, 6))
     array([0. , 0.5, 6. ])
-
-    References
-    ----------
-    Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415 (gelu, silu).
     """
     checked = check_activation(activation)
     z = as_float(z, "z")

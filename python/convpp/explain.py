@@ -106,7 +106,7 @@ def explain(
     Returns
     -------
     Explanation
-        with ``algorithm, op, isa, threads, flops, workspace_bytes, output_shape`` and more; ``print`` it.
+        With ``algorithm, op, isa, threads, flops, workspace_bytes, output_shape`` and more; ``print`` it.
 
     Raises
     ------

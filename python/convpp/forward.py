@@ -102,7 +102,7 @@ def conv(
     Parameters
     ----------
     x : (N, C, \\*spatial), or (C, \\*spatial) for one sample
-        float32, float64, float16 or bfloat16 (of ``ml_dtypes``); with ``layout="channels_last"``: (N, \\*spatial, C).
+        Float32, float64, float16 or bfloat16 (of ``ml_dtypes``); with ``layout="channels_last"``: (N, \\*spatial, C).
         Any strides, alignment and byte order are right; a C-contiguous array is not copied.
     w : (K, C/groups, \\*kernel)
         The filters, in either layout.  The number of spatial axes is ``w.ndim - 2``.
@@ -143,14 +143,14 @@ def conv(
     threads : int, optional
         At most so many threads for this call.  The result does not depend on it.
     state : "zeros", or the state that the call before returned, optional
-        x is a chunk of a signal, with ``padding="causal"``, 1-D, at stride 1.  "zeros" begins one.  The state is an
+        Of a signal whose chunk is x, with ``padding="causal"``, 1-D, at stride 1.  "zeros" begins one.  The state is an
         array in the layout of x, its last ``dilation*(k-1)`` elements: (N, C, dilation*(k-1)), as in ONNX's
         CausalConvWithState.  Chunks may have any lengths, and y has the same bits however a signal is cut.
 
     Returns
     -------
     (N, K, \\*out), with ``out = floor((in + lo + hi - dilation*(k-1) - 1) / stride) + 1``
-        in ``np.result_type`` of the inputs; without N if x has none.  float16 and bfloat16 are computed in float32
+        In ``np.result_type`` of the inputs; without N if x has none.  float16 and bfloat16 are computed in float32
         and rounded once, to the nearest; together with any other type they count as float32.  (bfloat16 on CPUs that
         multiply two channels at once: in another order of the sum, and numbers below 1.2e-38 count as 0.)
 
@@ -160,6 +160,10 @@ def conv(
     ------
     ShapeError, DTypeError, ValueError, MemoryError
         Each names the argument; ``out`` is then untouched.
+
+    References
+    ----------
+    Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285.
 
     Examples
     --------
@@ -173,10 +177,6 @@ def conv(
     >>> y, state = convpp.conv(np.ones((1, 3)), np.ones((1, 1, 3)), padding="causal", state="zeros")
     >>> convpp.conv(np.ones((1, 2)), np.ones((1, 1, 3)), padding="causal", state=state)[0]
     array([[3., 3.]])
-
-    References
-    ----------
-    Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285.
     """
     options = conv_options(stride, padding, dilation, groups, padding_mode, flip, layout, per_sample, algorithm)
     if state is not None:

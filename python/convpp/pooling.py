@@ -83,7 +83,7 @@ def max_pool(
     Parameters
     ----------
     x : (N, C, \\*spatial)
-        float32, float64, float16 or bfloat16; with ``layout="channels_last"``: (N, \\*spatial, C).
+        Float32, float64, float16 or bfloat16; with ``layout="channels_last"``: (N, \\*spatial, C).
     kernel_size : int, or one for each spatial axis
         An int is for all of the ``x.ndim - 2`` spatial axes.  One for each axis says how many there are: x may then be
         one sample, without N.

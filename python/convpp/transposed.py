@@ -98,7 +98,7 @@ def conv_transpose(
     Parameters
     ----------
     x : (N, C_in, \\*spatial), or without N for one sample
-        of the types of ``conv``; with ``layout="channels_last"``: (N, \\*spatial, C_in).
+        Of the types of ``conv``; with ``layout="channels_last"``: (N, \\*spatial, C_in).
     w : (C_in, C_out/groups, \\*kernel)
         With ``per_sample=True``: (N, C_in, C_out/groups, \\*kernel), a set of filters for each sample.
     bias : (C_out,), optional
@@ -124,6 +124,10 @@ def conv_transpose(
     ShapeError, DTypeError, ValueError, MemoryError
         Each names the argument; ``out`` is then untouched.
 
+    References
+    ----------
+    Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285, chapter 4.
+
     Examples
     --------
     >>> import numpy as np
@@ -133,10 +137,6 @@ def conv_transpose(
     array([[1., 2., 1.],
            [2., 4., 2.],
            [1., 2., 1.]])
-
-    References
-    ----------
-    Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv:1603.07285, chapter 4.
     """
     x, w, bias, dtype = operands(x, w, bias, ("x", "w"))
     if add is not None:

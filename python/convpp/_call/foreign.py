@@ -18,9 +18,10 @@ from convpp.errors import DTypeError
 
 #: Libraries whose arrays are computed or read when NumPy asks for them, and how to ask on purpose.
 _LAZY = {
-    "dask": "a dask array, expected one in memory: {0}.compute(), or dask.array.map_overlap with a function that calls "
-    "convpp for each block",
-    "xarray": "an xarray object, expected an array: {0}.values, or xarray.apply_ufunc with a function of convpp",
+    "dask": "a dask array, expected one in memory: {0}.compute(), or the function of the same name in convpp.dask, "
+    "which takes dask arrays",
+    "xarray": "an xarray object, expected an array: {0}.values, or xarray.apply_ufunc with a function of convpp "
+    "(of convpp.dask where {0} is chunked)",
 }
 #: How an object shows its memory to NumPy; DLPack is asked for only where it has none of these.
 _SHOWN = ("__array__", "__array_interface__", "__array_struct__", "__buffer__")

@@ -155,7 +155,7 @@ class Layer(WeightAndBias, ABC):
 
         Parameters
         ----------
-        dy : the gradient of a scalar loss with respect to ``forward(x)``, of its shape.
+        dy : the gradient of a scalar loss with respect to ``forward(x)``, of its shape
         needs : any of "x", "w", "bias"
             What is left out is not computed, and costs nothing: a first layer needs no "x", one that is not trained no
             "w" and "bias".
@@ -191,7 +191,7 @@ class Layer(WeightAndBias, ABC):
 
         Parameters
         ----------
-        dy : as in ``backward``; with an N axis.
+        dy : as in ``backward``; with an N axis
 
         Returns
         -------

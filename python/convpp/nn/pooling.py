@@ -79,8 +79,8 @@ class _Pool(ABC):
 
         Parameters
         ----------
-        dy : the gradient with respect to ``forward(x)``, of its shape.
-        needs : None is returned, and nothing computed, if "x" is not among them.
+        dy : the gradient with respect to ``forward(x)``, of its shape
+        needs : None is returned, and nothing computed, if "x" is not among them
 
         Raises
         ------
@@ -198,8 +198,8 @@ class _MaxPool(_Pool):
 
         Parameters
         ----------
-        kernel_size, stride, padding, dilation, return_indices, ceil_mode, layout, threads : as in `convpp.max_pool`.
-        keep : how x is kept for ``backward``: "reference", the array itself, or "copy".
+        kernel_size, stride, padding, dilation, return_indices, ceil_mode, layout, threads : as in `convpp.max_pool`
+        keep : how x is kept for ``backward``: "reference", the array itself, or "copy"
 
         Raises
         ------

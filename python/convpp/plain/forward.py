@@ -170,20 +170,25 @@ def convolve(
     threads : int, optional
         At most so many threads.
     state : "zeros", or the state that the call before returned, optional
-        a is a chunk of a signal, or of a batch of them, along one axis, with ``mode="causal"``.  "zeros" begins one.
+        Of a signal, or a batch of them, whose chunk is a, along one axis, with ``mode="causal"``.  "zeros" begins one.
         The state is an array, the last ``dilation*(k-1)`` elements along that axis.  Chunks may have any lengths, and y
         has the same bits however a signal is cut.  The result is then (y, state).
 
     Returns
     -------
-    array of a's shape, but for the convolved axes: full n + d*(k-1), same and causal n, valid n - d*(k-1), divided by
-        stride (rounded up).  A masked array if a is one: masked where too little was there.  Beside the result a call
-        takes at most 16 MiB, however large a is; where kernels of thousands of taps are transformed, up to 40.
+    array of a's shape, but for the convolved axes
+        Full n + d*(k-1), same and causal n, valid n - d*(k-1), divided by stride (rounded up).  A masked
+        array if a is one: masked where too little was there.  Beside the result a call takes at most 16 MiB, however
+        large a is; where kernels of thousands of taps are transformed, up to 40.
 
     Raises
     ------
     ShapeError, DTypeError, ValueError, MemoryError
         Each names the argument.
+
+    References
+    ----------
+    Knutsson and Westin, Normalized and differential convolution, CVPR 1993 (``nan``, ``mask``).
 
     Examples
     --------
@@ -196,10 +201,6 @@ def convolve(
     (480, 640, 3)
     >>> convpp.convolve([1.0, np.nan, 3.0], [1.0, 1.0, 1.0], mode="same", nan="ignore", boundary="replicate")
     array([1., 2., 3.])
-
-    References
-    ----------
-    Knutsson and Westin, Normalized and differential convolution, CVPR 1993 (``nan``, ``mask``).
     """
     options = Options(
         axes, mode, boundary, origin, stride, dilation, method, nan, min_weight, fill_value, True, threads

@@ -32,10 +32,10 @@ def adjoint_test(
 
     Parameters
     ----------
-    forward : maps an array like ``x`` to one like ``y``; linear (no bias).
-    adjoint : maps an array like ``y`` to one like ``x``.
-    x, y : random arrays; ``y`` has the shape of ``forward(x)``.
-    rtol : by default 64 times the machine epsilon of the least precise of the four arrays.
+    forward : maps an array like ``x`` to one like ``y``; linear (no bias)
+    adjoint : maps an array like ``y`` to one like ``x``
+    x, y : random arrays; ``y`` has the shape of ``forward(x)``
+    rtol : by default 64 times the machine epsilon of the least precise of the four arrays
 
     Returns
     -------

@@ -111,16 +111,23 @@ def gradcheck(
           each array in order: a tuple or list, or for a single array just the gradient.  ``None`` in the
           place of a gradient leaves that array unchecked.
 
-    *arrays : the inputs: real numbers of any dtype.  They are copied to float64, and never changed.
-    step : half the width of a difference; by default ``6e-6 * max(1, |v|)``, where the error of the differences
+    *arrays : real numbers of any dtype
+        The inputs.  They are copied to float64, and never changed.
+    step : float, optional
+        Half the width of a difference; by default ``6e-6 * max(1, |v|)``, where the error of the differences
         (``step**2`` times a third derivative) and the rounding of y (1e-16 of y, divided by ``step``) are balanced.
-    rtol, atol : the bounds above.  Both are 0 or more, and one is positive.
-    samples : check at most this many entries of each array, chosen at random; by default all.  The others are then
+    rtol, atol : float
+        The bounds above.  Both are 0 or more, and one is positive.
+    samples : int, optional
+        Check at most this many entries of each array, chosen at random; by default all.  The others are then
         checked together, by the difference along one random direction.
-    jacobian : True checks every entry of y by itself in place of a random sum: one backward for each entry of y.
+    jacobian : bool
+        True checks every entry of y by itself in place of a random sum: one backward for each entry of y.
         Slower; the message then names the entry of y, too.
-    accumulates : False for layers whose backward overwrites the gradients of the parameters.
-    rng : seed or Generator for ``dy``, the chosen entries and the direction.  The same seed repeats the same check.
+    accumulates : bool
+        False for layers whose backward overwrites the gradients of the parameters.
+    rng : seed or Generator
+        For ``dy``, the chosen entries and the direction.  The same seed repeats the same check.
 
     Returns
     -------

@@ -67,20 +67,20 @@ def reference_conv(
 
     Parameters
     ----------
-    x : (N, C, *spatial), or (N, *spatial, C) for ``layout="channels_last"``; without N: one sample.
-    w : (K, C/groups, *kernel) with 1, 2 or 3 kernel axes.
-    bias : (K,) or None.
-    stride, dilation : int, or one per axis.
+    x : (N, C, \\*spatial), or (N, \\*spatial, C) for ``layout="channels_last"``; without N: one sample
+    w : (K, C/groups, \\*kernel) with 1, 2 or 3 kernel axes
+    bias : (K,) or None
+    stride, dilation : int, or one per axis
     padding : int, one per axis, one ``(lo, hi)`` pair per axis, or "valid", "same", "same_lower",
         "full" or "causal".
-    groups : number of groups; both C and K are multiples of it.
-    padding_mode : "zeros", "reflect", "replicate", "circular" or "symmetric", or one per axis.
-    flip : True for true convolution (kernel rotated), False for cross-correlation.
-    layout : of ``x`` and ``y``.
+    groups : number of groups; both C and K are multiples of it
+    padding_mode : "zeros", "reflect", "replicate", "circular" or "symmetric", or one per axis
+    flip : True for true convolution (kernel rotated), False for cross-correlation
+    layout : of ``x`` and ``y``
 
     Returns
     -------
-    y : float64, (N, K, *out) in the layout of ``x``.
+    y : float64, (N, K, \\*out) in the layout of ``x``.
 
     Raises
     ------
@@ -129,11 +129,10 @@ def reference_input_grad(
 
     Parameters
     ----------
-    dy : (N, K, *out) in ``layout``: exactly the shape of ``reference_conv``'s result.
-    w : (K, C/groups, *kernel).
-    x_shape : the full shape of ``x``.
-
-    The other parameters are those of `reference_conv`.
+    dy : (N, K, \\*out) in ``layout``: exactly the shape of ``reference_conv``'s result
+    w : (K, C/groups, \\*kernel)
+    x_shape : the full shape of ``x``
+    stride, padding, dilation, groups, padding_mode, flip, layout : as in `reference_conv`
 
     Returns
     -------
@@ -178,11 +177,10 @@ def reference_weight_grad(
 
     Parameters
     ----------
-    dy : (N, K, *out) in ``layout``: exactly the shape of ``reference_conv``'s result.
-    x : (N, C, *spatial) in ``layout``.
-    w_shape : the full shape (K, C/groups, *kernel).
-
-    The other parameters are those of `reference_conv`.
+    dy : (N, K, \\*out) in ``layout``: exactly the shape of ``reference_conv``'s result
+    x : (N, C, \\*spatial) in ``layout``
+    w_shape : the full shape (K, C/groups, \\*kernel)
+    stride, padding, dilation, groups, padding_mode, flip, layout : as in `reference_conv`
 
     Returns
     -------

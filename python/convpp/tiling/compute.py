@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from convpp._call.arguments import Algorithm
 from convpp._call.planning import PLANS
 from convpp._call.run import run
 from convpp._call.validation import FLOAT32, Array, dtype_from, plain
@@ -21,7 +22,7 @@ from convpp.tiling.blocks import Block, Part, Source
 #: Reads a part of an array, by its name.
 Fetch = Callable[[str, Source], Array]
 #: Sums of blocks: in an order that does not look at their extents.
-ALGORITHM = "stream"
+ALGORITHM: Final = "stream"
 
 
 def read(array: Any, source: Source) -> Array:
@@ -55,7 +56,7 @@ def compute(
     fetch: Fetch,
     dtype: str,
     *,
-    algorithm: str = ALGORITHM,
+    algorithm: Algorithm = ALGORITHM,
     threads: int | None = None,
     bias: Array | None = None,
     activation: Any = None,
@@ -95,7 +96,7 @@ def _call(
     number: int,
     fetch: Fetch,
     dtype: str,
-    algorithm: str,
+    algorithm: Algorithm,
     threads: int | None,
     out: Array | None,
     bias: Array | None,

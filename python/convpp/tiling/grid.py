@@ -58,12 +58,14 @@ class Tiles(Sequence[Block]):
         self.op = op
         self.geometry = geometry
         self.transposed = transposed
-        self.core = OF_TRANSPOSED[op] if transposed else op
+        self.core: str = OF_TRANSPOSED[op] if transposed else op
         self.chunks = chunks
-        self.numblocks = tuple(map(len, chunks))
+        self.numblocks: tuple[int, ...] = tuple(map(len, chunks))
+        self.grid_shape: Shape
+        self.names: tuple[str, ...]
         self.grid_shape, self.names = grid_of(geometry, self.core)
         shapes = {"forward": geometry.y_shape, "input_grad": geometry.x_shape, "weight_grad": geometry.w_shape}
-        self.result_shape = shapes[self.core]
+        self.result_shape: Shape = shapes[self.core]
         self._ends = tuple(tuple(itertools.accumulate(extents, initial=0)) for extents in chunks)
         self._axes = tuple(
             Axis(n, out, k, s, d, lo, mode)
@@ -105,11 +107,6 @@ class Tiles(Sequence[Block]):
             number, at = divmod(number, count)
             index.append(at)
         return self.block(tuple(reversed(index)))
-
-    def result_of(self, number: int) -> Index:
-        """Where the block of this number belongs in the result."""
-        result: Index = self[number].result
-        return result
 
     @cached_property
     def tree(self) -> Tree:

@@ -1,6 +1,7 @@
 """All blocks of a result, one after the other: read ahead, computed, written, and listed as finished.
 
-In: a ``Job``.   Out: the result, in its store.   Next: ``compute.py`` (one block), ``record.py`` (what is finished).
+In: a ``Work``: blocks, and how one is read and computed.   Out: the result, in its store.
+Next: ``work.py`` and ``plain.py``, which read and compute; ``record.py``, what is finished.
 
 While a block is computed, a thread reads what the next one needs; so two blocks' parts of the arrays are in memory, and
 one block's result.
@@ -9,62 +10,59 @@ one block's result.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from convpp._call.validation import Array, as_float
-from convpp.tiling.axes import run_of
-from convpp.tiling.blocks import Block, Source
-from convpp.tiling.compute import compute, read
-from convpp.tiling.grid import Tiles
+from convpp.tiling.blocks import Index, Source
+from convpp.tiling.compute import read
 from convpp.tiling.record import Record
-from convpp.tiling.stores import Store, release
+from convpp.tiling.stores import Store
 from convpp.tiling.tree import TreeSum
 
 #: Seconds of work that an interrupted call may lose, about; and how many times as long as saving takes, at least.
 SAVED_EVERY, SAVED_AFTER = 2.0, 10.0
 
 
-@dataclass(frozen=True)
-class Job:
-    """A pass in blocks, and where its arrays are."""
+class Piece(Protocol):
+    """A block of a result, whatever else it is."""
 
-    tiles: Tiles
-    arrays: dict[str, Any]
-    dtype: str
-    algorithm: str
+    @property
+    def index(self) -> tuple[int, ...]:
+        """Its place in the grid of blocks."""
+
+    @property
+    def result(self) -> Index:
+        """Its place in the result."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A result in blocks; ``sums``: blocks of the same place are added, in the order of their tree."""
+
+    blocks: Sequence[Any]
+    read: Callable[[Any], Any]
+    compute: Callable[[Any, Any], Array]
     store: Store
     record: Record | None
-    bias: Array | None = None
-    activation: Any = None
-    add: Any = None
-    threads: int | None = None
+    sums: bool = False
 
 
-@dataclass(frozen=True)
-class Read:
-    """What a block reads, in the order in which it is used."""
-
-    block: Block
-    sources: list[Array]
-    add: Array | None
-
-
-def run_job(job: Job, count: Callable[[int], Any]) -> Any:
+def run_work(work: Work, count: Callable[[int], Any]) -> Any:
     """The result; ``count`` is told of each block that is finished."""
-    saving = _Saving(job.record)
+    saving = _Saving(work.record)
     try:
-        if job.tiles.core == "weight_grad":
-            _add_blocks(job, count, saving)
+        if work.sums:
+            _add_blocks(work, count, saving)
         else:
-            for number, blocks_read in _read_ahead(job, _not_done(job)):
-                values = _computed(job, blocks_read)
-                _write(job.store, blocks_read.block, values)
+            for number, values in _computed(work, _not_done(work)):
+                _write(work, work.blocks[number], values)
+                del values  # before the next block's are made
                 saving.finished(number)
                 count(1)
         saving.save()
@@ -72,12 +70,12 @@ def run_job(job: Job, count: Callable[[int], Any]) -> Any:
         with suppress(Exception):  # what stopped the work is what is told
             saving.save()
         raise
-    return job.store.array
+    return work.store.array
 
 
-def _not_done(job: Job) -> list[int]:
-    done = job.record.done if job.record is not None else set()
-    return [number for number in range(len(job.tiles)) if number not in done]
+def _not_done(work: Work) -> list[int]:
+    done = work.record.done if work.record is not None else set()
+    return [number for number in range(len(work.blocks)) if number not in done]
 
 
 class _Saving:
@@ -110,15 +108,15 @@ class _Saving:
 # ------------------------------------------------------------ weight gradients
 
 
-def _add_blocks(job: Job, count: Callable[[int], Any], saving: _Saving) -> None:
+def _add_blocks(work: Work, count: Callable[[int], Any], saving: _Saving) -> None:
     """Results one after the other, each the sum of its blocks in the order of the tree."""
     results: dict[tuple[tuple[int, int], ...], list[int]] = {}
-    for number in range(len(job.tiles)):
-        place = tuple((part.start, part.stop) for part in job.tiles.result_of(number))
+    for number in range(len(work.blocks)):
+        place = tuple((part.start, part.stop) for part in work.blocks[number].result)
         results.setdefault(place, []).append(number)
-    done = job.record.done if job.record is not None else set()
-    saved = job.record.load_sums() if job.record is not None else None
-    for index, (place, numbers) in enumerate(results.items()):
+    done = work.record.done if work.record is not None else set()
+    saved = work.record.load_sums() if work.record is not None else None
+    for index, numbers in enumerate(results.values()):
         if numbers[0] in done:
             continue
         total, first = TreeSum(), 0
@@ -127,107 +125,81 @@ def _add_blocks(job: Job, count: Callable[[int], Any], saving: _Saving) -> None:
             count(first)
 
         def save(index: int = index, total: TreeSum = total, added: int = 0) -> None:
-            assert job.record is not None
-            job.record.save_sums(index, added, total.sums)
+            assert work.record is not None
+            work.record.save_sums(index, added, total.sums)
 
         added = first
         try:
-            for _, blocks_read in _read_ahead(job, numbers[first:]):
-                total.add(_computed(job, blocks_read))
+            for _, partial in _computed(work, numbers[first:]):
+                total.add(partial)
+                del partial
                 added += 1
                 count(1)
                 if saving.due():
                     saving.save(lambda: save(added=added))  # noqa: B023
         except BaseException:
-            if job.record is not None and added > first:
+            if work.record is not None and added > first:
                 with suppress(Exception):
                     save(added=added)
             raise
-        whole = total.result().astype(job.store.dtype, copy=False)
-        _write(job.store, job.tiles[numbers[0]], whole, tuple(slice(*ends) for ends in place))
+        whole = total.result().astype(work.store.dtype, copy=False)
+        _write(work, work.blocks[numbers[0]], whole)
         saving.finished(numbers[0])
 
 
 # ------------------------------------------------------------ one block
 
 
-def _computed(job: Job, blocks_read: Read) -> Array:
-    block = blocks_read.block
-    sources = iter(blocks_read.sources)
-    bias = None if job.bias is None else job.bias[block.result[block.channel_axis]]
-    return compute(
-        block,
-        lambda _name, _source: next(sources),
-        job.dtype,
-        algorithm=job.algorithm,
-        threads=job.threads,
-        bias=bias,
-        activation=job.activation,
-        add=blocks_read.add,
-        rounded=job.store.dtype.name == job.dtype and job.tiles.core != "weight_grad",
-    )
-
-
-def _write(store: Store, block: Block, values: Array, place: tuple[slice, ...] | None = None) -> None:
-    try:
-        store.write(block.result if place is None else place, values)
-    except (MemoryError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise _failure(error, f"out cannot be written {_at(block)}") from error
-
-
-def _read_ahead(job: Job, numbers: list[int]) -> Iterator[tuple[int, Read]]:
-    """Each block with what it reads; the next one's is read meanwhile."""
+def _computed(work: Work, numbers: list[int]) -> Iterator[tuple[int, Array]]:
+    """The values of each block; what the next one needs is read meanwhile."""
     with ThreadPoolExecutor(1, "convpp-read-ahead") as reader:
-        following: Future[Read] | None = None
+        following: Future[Any] | None = None
         try:
             for at, number in enumerate(numbers):
-                current = following if following is not None else reader.submit(_read, job, number)
-                blocks_read = current.result()
+                current = following if following is not None else reader.submit(work.read, work.blocks[number])
+                sources = current.result()
+                del current
                 more = at + 1 < len(numbers)
-                following = reader.submit(_read, job, numbers[at + 1]) if more else None
-                yield number, blocks_read
+                following = reader.submit(work.read, work.blocks[numbers[at + 1]]) if more else None
+                values = work.compute(work.blocks[number], sources)
+                del sources
+                yield number, values
+                del values
         finally:
             if following is not None:
                 following.cancel()
 
 
-def _read(job: Job, number: int) -> Read:
-    block = job.tiles[number]
-    sources = [
-        _part(job.arrays[name], name, source, block)
-        for part in block.parts
-        for call in part.calls
-        for name, source in call.sources.items()
-    ]
-    add = None
-    if job.add is not None:
-        add = _part(job.add, "add", tuple(run_of(part.start, part.stop) for part in block.result), block)
-    for array in (*job.arrays.values(), job.add):
-        release(array)
-    return Read(block, sources, add)
+def _write(work: Work, block: Piece, values: Array) -> None:
+    try:
+        work.store.write(block.result, values)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise failure(error, f"out cannot be written {_at(block)}") from error
 
 
-def _part(array: Any, name: str, source: Source, block: Block) -> Array:
+def part_of(
+    array: Any, name: str, source: Source, block: Piece, convert: Callable[[Any, str], Array] = as_float
+) -> Array:
     """A part of an array that lies elsewhere as an array of its own; of one in memory a view."""
     try:
         values = read(array, source)
         if type(array) is np.ndarray:
             return values
-        return np.array(as_float(values, name), order="C")
+        return np.array(convert(values, name), order="C")
     except MemoryError:
         raise
     except Exception as error:
-        raise _failure(error, f"{name} cannot be read {_at(block)}") from error
+        raise failure(error, f"{name} cannot be read {_at(block)}") from error
 
 
-def _at(block: Block) -> str:
+def _at(block: Piece) -> str:
     places = ", ".join(f"{part.start}:{part.stop}" for part in block.result)
     return f"for block {block.index} of the result (result[{places}])"
 
 
-def _failure(error: Exception, what: str) -> OSError:
+def failure(error: Exception, what: str) -> OSError:
     """An OSError, with the number of one: so what stores raise is caught in one way."""
     number = error.errno if isinstance(error, OSError) else None
     told = f"{what}: {type(error).__name__}: {error}"

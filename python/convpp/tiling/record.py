@@ -29,7 +29,7 @@ class Record:
     """Finished blocks, by their numbers; ``flush`` makes all that was written to the output safe."""
 
     def __init__(self, out: Path, words: dict[str, str], flush: Callable[[], None]) -> None:
-        self.path = out.with_name(out.name + SUFFIX)
+        self.path: Path = out.with_name(out.name + SUFFIX)
         self.done: set[int] = set()
         self._words = words
         self.flush = flush

@@ -1,26 +1,30 @@
-"""Arguments of the tiled functions become a job: checked, with its output made or opened, and its record.
+"""Arguments of the tiled functions become work: checked, with its output made or opened, and its record.
 
-In: arrays, geometry, options.   Out: the result.   Next: ``loop.py``.
+In: arrays, geometry, options.   Out: the result.   Next: ``loop.py``; ``compute.py``, one block.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from convpp._call.arguments import Shape, check_activation, check_shape, flag
+from convpp._call.arguments import Algorithm, Shape, check_activation, check_shape, flag
 from convpp._call.geometry import geometry_of, wrong_dy
 from convpp._call.options import ConvOptions
-from convpp._call.validation import Array, common_dtype, dtype_from, plain
+from convpp._call.validation import Array, common_dtype, plain
 from convpp.runtime import threads_of_call
-from convpp.tiling.compute import ALGORITHM
+from convpp.tiling.axes import run_of
+from convpp.tiling.blocks import Block
+from convpp.tiling.chunks import Chunks
+from convpp.tiling.compute import ALGORITHM, compute
 from convpp.tiling.grid import Tiles
-from convpp.tiling.loop import Job, run_job
+from convpp.tiling.loop import Work, part_of, run_work
 from convpp.tiling.record import Record
-from convpp.tiling.stores import native, open_store, path_of, same_file, shape_of_array
+from convpp.tiling.stores import Store, native, open_store, path_of, release, same_file, shape_of_array
 from convpp.tiling.tiles import tiles_of
 
 
@@ -53,7 +57,7 @@ def start(
     activation: Any = None,
     add: Any = None,
 ) -> Any:
-    """The result."""
+    """The result of a pass of ``conv``."""
     threads_of_call(how.threads)
     check_activation(activation)
     given = [array for array in (*arrays.values(), bias, add) if array is not None]
@@ -68,16 +72,62 @@ def start(
         bias = plain(bias, dtype)
     if add is not None:
         check_shape(shape_of_array(add), made.result_shape, "add", "the shape of the result")
+    words = _words(op, arrays, options, made, algorithm, {"bias": bias, "activation": activation, "add": add})
+
+    def read(block: Block) -> tuple[list[Array], Array | None]:
+        """In the order in which they are used; and what is added."""
+        sources = [
+            part_of(arrays[name], name, source, block)
+            for part in block.parts
+            for call in part.calls
+            for name, source in call.sources.items()
+        ]
+        added = None
+        if add is not None:
+            place = tuple(run_of(part.start, part.stop) for part in block.result)
+            added = part_of(add, "add", place, block)
+        for array in (*arrays.values(), add):
+            release(array)
+        return sources, added
+
+    def work_into(store: Store, record: Record | None) -> Work:
+        def computed(block: Block, found: tuple[list[Array], Array | None]) -> Array:
+            sources = iter(found[0])
+            return compute(
+                block,
+                lambda _name, _source: next(sources),
+                dtype.name,
+                algorithm=algorithm,
+                threads=how.threads,
+                bias=None if bias is None else bias[block.result[block.channel_axis]],
+                activation=activation,
+                add=found[1],
+                rounded=store.dtype.name == dtype.name and op != "weight_grad",
+            )
+
+        return Work(made, read, computed, store, record, op == "weight_grad")
+
+    return carry_out(how, {**arrays, "add": add}, made, made.result_shape, dtype, words, work_into)
+
+
+def carry_out(
+    how: How,
+    arrays: dict[str, Any],
+    blocks: Sequence[Any],
+    shape: Shape,
+    dtype: np.dtype[Any],
+    words: dict[str, str],
+    work_into: Callable[[Store, Record | None], Work],
+) -> Any:
+    """The output is made or opened, and the blocks that are not finished are computed."""
     path = path_of(how.out)
     resume = flag(how.resume, "resume")
     if resume and path is None:
         raise ValueError("resume is True, expected out to be a path that ends in .npy or .zarr")
-    bar = _bar(made) if flag(how.progress, "progress") else None
-    for name, array in (*arrays.items(), ("add", add)):
+    bar = _bar(len(blocks)) if flag(how.progress, "progress") else None
+    for name, array in arrays.items():
         if (path is not None and same_file(array, path)) or _overlap(how.out, array):
             raise ValueError(f"out overlaps {name}, expected another place: {name} is read while out is written")
-    words = _words(op, arrays, options, made, algorithm, {"bias": bias, "activation": activation, "add": add})
-    block = made[0].shape
     begun = False
     record = None
     if path is not None:
@@ -87,18 +137,19 @@ def start(
             record.resume()
         else:
             record.forget()
-    store = open_store(how.out, path, made.result_shape, dtype_from(dtype.name).name, block, begun)
+    block = tuple(part.stop - part.start for part in blocks[0].result)
+    store = open_store(how.out, path, shape, dtype, block, begun)
     if record is not None:
         record.flush = store.flush
         if not begun:
             record.begin()
-    job = Job(made, arrays, dtype.name, algorithm, store, record, bias, activation, add, how.threads)
+    work = work_into(store, record)
     if bar is None:
-        return run_job(job, lambda _: None)
+        return run_work(work, lambda _: None)
     with bar:
-        if record is not None and made.core != "weight_grad":
+        if record is not None and not work.sums:
             bar.update(len(record.done))
-        return run_job(job, bar.update)
+        return run_work(work, bar.update)
 
 
 def _overlap(out: Any, array: Any) -> bool:
@@ -107,12 +158,12 @@ def _overlap(out: Any, array: Any) -> bool:
     return bool(np.may_share_memory(out, array))
 
 
-def _bar(made: Tiles) -> Any:
+def _bar(blocks: int) -> Any:
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
         raise ImportError("progress is True, which needs tqdm: pip install tqdm") from error
-    return tqdm(total=len(made), unit="block")
+    return tqdm(total=blocks, unit="block")
 
 
 def _words(
@@ -120,22 +171,34 @@ def _words(
     arrays: dict[str, Any],
     options: ConvOptions,
     made: Tiles,
-    algorithm: str,
+    algorithm: Algorithm,
     more: dict[str, Any],
 ) -> dict[str, str]:
     """What a call computes, in words that tell it from others; of arrays that lie elsewhere the shapes alone."""
     words = {"pass": op}
     for name, value in {**arrays, **more}.items():
-        if value is None or name == "activation":
-            words[name] = str(value)
-        else:
-            words[name] = f"{native(value.dtype).name} {shape_of_array(value)}"
-            if name in ("w", "bias"):
-                words[name] += f" {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]}"
+        words[name] = str(value) if name == "activation" else words_of(value, name in ("w", "bias"))
     names = ("stride", "padding", "dilation", "groups", "flip", "layout", "per_sample", "padding_mode")
     words |= {name: str(getattr(options, name)) for name in names}
     words["algorithm"] = algorithm
-    chunks = repr(made.chunks)
-    words["chunks"] = chunks if len(chunks) < 200 else f"{made.numblocks} {hashlib.sha256(chunks.encode()).hexdigest()}"
+    words["chunks"] = words_of_chunks(made.chunks)
     words["result"] = str(made.result_shape)
     return words
+
+
+def words_of(array: Any, small: bool) -> str:
+    """Type and shape of an array; of a small one, a hash of its numbers, too."""
+    if array is None:
+        return "None"
+    words = f"{native(array.dtype).name} {shape_of_array(array)}"
+    return f"{words} {_hash(np.ascontiguousarray(array).tobytes())}" if small else words
+
+
+def words_of_chunks(chunks: Chunks) -> str:
+    """All of them, or their numbers and a hash."""
+    words = repr(chunks)
+    return words if len(words) < 200 else f"{tuple(map(len, chunks))} blocks, {_hash(words.encode())}"
+
+
+def _hash(numbers: bytes) -> str:
+    return hashlib.sha256(numbers).hexdigest()[:16]

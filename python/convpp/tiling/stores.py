@@ -20,19 +20,19 @@ import numpy as np
 
 from convpp._call.arguments import Shape, attribute, shown
 from convpp._call.foreign import from_other_library
-from convpp._call.validation import FLOAT32, Array, as_array, as_float, check_out, dtype_from, is_masked
+from convpp._call.validation import FLOAT32, Array, as_array, as_float, check_out, is_masked
 from convpp.errors import DTypeError, ShapeError
 from convpp.tiling.blocks import Index
 
 
-def sliceable(value: Any, argument: str) -> Any:
+def sliceable(value: Any, argument: str, convert: Callable[[Any, str], Array] = as_float) -> Any:
     """An array that is read in parts, or what NumPy makes of it; DTypeError for what is none, or of a wrong type."""
     if not is_sliced(value):
-        return as_float(value, argument)
+        return convert(value, argument)
     value = from_other_library(value, argument)  # those that are lazy are refused there
     if isinstance(value, np.ndarray):
         as_array(value, argument)
-    as_float(np.empty(0, np.dtype(value.dtype)), argument)  # (each part is converted when it is read)
+    convert(np.empty(0, np.dtype(value.dtype)), argument)  # (each part is converted when it is read)
     return value
 
 
@@ -69,7 +69,7 @@ class Store:
     def __init__(self, array: Any, path: Path | None = None, flush: Callable[[], None] | None = None) -> None:
         self.array = array
         self.path = path
-        self.flush = flush if flush is not None else lambda: None
+        self.flush: Callable[[], None] = flush if flush is not None else lambda: None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -110,19 +110,18 @@ def check_store(out: Any, shape: Shape, dtype: np.dtype[Any]) -> None:
     return None
 
 
-def open_store(out: Any, path: Path | None, shape: Shape, dtype: str, block: Shape, begun: bool) -> Store:
+def open_store(out: Any, path: Path | None, shape: Shape, dtype: np.dtype[Any], block: Shape, begun: bool) -> Store:
     """The store of a result: new, or the one that was ``begun``."""
-    of = dtype_from(dtype)
     if path is None:
         if out is None:
-            return Store(np.empty(shape, of))
-        check_store(out, shape, of)
+            return Store(np.empty(shape, dtype))
+        check_store(out, shape, dtype)
         return Store(out)
-    if of.name == "bfloat16":
+    if dtype.name == "bfloat16":
         raise DTypeError(f"out is {path}, expected an array: neither .npy nor .zarr files have bfloat16")
     if path.suffix == ".zarr":
-        return _zarr(path, shape, of, block, begun)
-    return _npy(path, shape, of, begun)
+        return _zarr(path, shape, dtype, block, begun)
+    return _npy(path, shape, dtype, begun)
 
 
 def _npy(path: Path, shape: Shape, dtype: np.dtype[Any], begun: bool) -> Store:

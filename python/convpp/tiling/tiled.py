@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from convpp._call.arguments import Activation, Layout, Padding, PaddingMode, PerAxis, shape, shape_of_weights
+from convpp._call.arguments import Activation, Algorithm, Layout, Padding, PaddingMode, PerAxis, shape, shape_of_weights
 from convpp._call.options import conv_options
 from convpp._call.validation import as_float
 from convpp.tiling.start import How, given_dy, start
@@ -37,7 +37,7 @@ def conv_tiled(
     activation: Activation | None = None,
     add: Any = None,
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     chunks: Any = "64 MiB",
     out: Out | str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -116,7 +116,7 @@ def conv_input_grad_tiled(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     chunks: Any = "64 MiB",
     out: Out | str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -179,7 +179,7 @@ def conv_weight_grad_tiled(
     flip: bool = False,
     layout: Layout = "channels_first",
     per_sample: bool = False,
-    algorithm: str = "auto",
+    algorithm: Algorithm = "auto",
     chunks: Any = "64 MiB",
     out: Out | str | os.PathLike[str] | None = None,
     resume: bool = False,

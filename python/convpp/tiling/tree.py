@@ -38,7 +38,7 @@ class Tree:
 
     def children(self, level: int, number: int) -> tuple[int, ...]:
         """Of a sum, those of the level below that it adds: two, the first one first, or the one that was left over."""
-        below = self.levels[level - 1]
+        below = -(-self.count // 2 ** (level - 1))
         return tuple(i for i in (2 * number, 2 * number + 1) if i < below)
 
 

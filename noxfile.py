@@ -12,7 +12,6 @@ Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64)
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import shutil
 import sys

@@ -43,7 +43,7 @@ coast = ~land & (share < 0.5)
 print(f"near the coast {share[coast].mean():.0%} of the kernel lies in the sea; the mean depth there is")
 for name, depths in {"measured": sea, "zeros for land": as_zeros, "a mask": as_mask}.items():
     print(f"{name:>15}: {-depths[coast].mean():.0f} m")
-np.testing.assert_allclose(as_mask[~land], (as_zeros / share)[~land], rtol=1e-6)
+np.testing.assert_allclose(as_mask[~land], as_zeros[~land] / share[~land], rtol=1e-6)
 
 # %%
 

@@ -19,7 +19,9 @@ from matplotlib import cbook
 
 import convpp
 
-heights = cbook.get_sample_data("topobathy.npz")["topo"]  # (91, 120), metres above the sea
+heights = np.load(str(cbook.get_sample_data("topobathy.npz", asfileobj=False)))[
+    "topo"
+]  # (91, 120), metres above the sea
 land = heights >= 0
 sea = np.ma.masked_array(heights, mask=land)
 kernel = convpp.gaussian(3.0, ndim=2)

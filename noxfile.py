@@ -5,7 +5,7 @@ In:   a checkout. What the machine lacks is installed: Python packages into each
 Out:  an exit code of 0 if every session passed.
 Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64), pyproject.toml (the others);
       tools/builds.py (what builds have in common), tools/platforms.py (other systems, Python without its lock),
-      tools/documents.py (pages, the site, a browser);
+      tools/documents.py (pages, the site, a browser), tools/release_sessions.py (lint, wheel);
       cpp/stress/ and tools/ (asan, tsan, fuzz, faults, mutate, soak: those that try to break the library).
 """
 
@@ -34,10 +34,11 @@ from builds import (
 )
 from documents import docs, site, widget  # noqa: F401  (sessions)
 from platforms import freethreaded, portable  # noqa: F401  (sessions)
+from release_sessions import lint, wheel  # noqa: F401
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["cpp", "tests", "ruff", "mypy"]
+nox.options.sessions = ["cpp", "tests", "ruff", "mypy", "types"]
 
 # The kernels take minutes to compile.  Sessions cpp and tests, which want them alike, build in this folder in turn.
 KERNELS = Path(".nox").resolve() / "kernels"
@@ -61,6 +62,9 @@ def tests(session: nox.Session) -> None:
     settings = {"build-dir": KERNELS, "cmake.define.CONVPP_WERROR": "ON"}
     settings |= {f"cmake.define.CONVPP_{name}": "OFF" for name in ("BUILD_TESTS", "WORKSPACE_FENCES")}
     session.install(".[test]", *(f"--config-settings={key}={value}" for key, value in settings.items()))
+    session.install(*(tool for group in ("mypy", "numpydoc") for tool in nox.project.dependency_groups(PROJECT, group)))
+    stubtest = ["python", "-m", "mypy.stubtest", "convpp", "--allowlist", "tools/stubtest.txt"]
+    session.run(*stubtest, "--ignore-unused-allowlist", "--mypy-config-file", "pyproject.toml")
     pytest = ["python", "-m", "pytest", "-n", "2", *session.posargs]
     code = "import convpp; print(*convpp.runtime_info()['isas_available'])"
     isas = str(session.run("python", "-c", code, silent=True)).split()
@@ -83,6 +87,13 @@ def mypy(session: nox.Session) -> None:
     """Check the types of the package and of this file."""
     session.install(*nox.project.dependency_groups(PROJECT, "mypy"))
     session.run("mypy")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the code of pages and examples as a user's, by mypy and pyright; and that all public types are known."""
+    session.install(*nox.project.dependency_groups(PROJECT, "types"))
+    session.run("python", "tools/user_types.py", str(Path(session.create_tmp()) / "code"))
 
 
 @nox.session

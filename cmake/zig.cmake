@@ -47,6 +47,10 @@ else()
 endif()
 
 set(CMAKE_CXX_COMPILER "${CONVPP_ZIG};c++;-target;${CONVPP_ZIG_TARGET}")
+if(convpp_zig_system STREQUAL "wasi")  # exceptions are no part of the first version of WebAssembly
+  list(APPEND CMAKE_CXX_COMPILER
+    -mcpu=generic+exception_handling -fwasm-exceptions -mllvm -wasm-use-legacy-eh=false)
+endif()
 # zig is one program for all tools: its name in front, which CMake's own rules have no room for.
 set(CMAKE_AR "${CONVPP_ZIG}" CACHE FILEPATH "" FORCE)
 set(CMAKE_CXX_ARCHIVE_CREATE "<CMAKE_AR> ar qc <TARGET> <OBJECTS>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 import convpp
 from convpp import runtime
-from convpp._cli import check, cli
+from convpp._cli import check, cli, machine
 
 
 def failing(*words: str) -> int:
@@ -38,7 +39,8 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert info["isa"] in printed
 
 
-def test_info_peak(capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_peak(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(machine, "REPEATS", 1)
     with convpp.threads(2):
         assert cli.main(["info", "--peak"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("peak")]
@@ -185,6 +187,42 @@ def test_explain_filters_for_each_sample(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == f"{expected}\n"
 
 
+def test_the_example_of_explain_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main(["explain", "--help"])
+    assert done.value.code == 0
+    example = re.search(r"python -m convpp (explain .*)", capsys.readouterr().out)
+    assert example
+    assert cli.main(example[1].split()) == 0
+    assert "8 x 64 x 56 x 56" in capsys.readouterr().out
+
+
+# --------------------------------------------------------------------------------------- interrupted
+
+
+def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(seed: int) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "main", interrupted)
+    assert cli.main(["check"]) == 130
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
+def test_ctrl_c_ends_the_program_quietly() -> None:
+    pytest.importorskip("tqdm")
+    command = [sys.executable, "-u", "-m", "convpp", "bench", "--network", "lenet", "--seconds", "100"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        assert "convpp" in process.stdout.readline()  # it has begun
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait() == 130
+
+
 # --------------------------------------------------------------------------------------- wrong calls
 
 
@@ -207,6 +245,8 @@ def test_explain_filters_for_each_sample(capsys: pytest.CaptureFixture[str]) -> 
         ("bench --seconds 0", "--seconds: must be above 0, got 0"),
         ("bench --seconds soon", "--seconds: expected a number, got 'soon'"),
         ("bench --threads 0", "--threads: must be at least 1"),
+        ("demo --plot digits.gif", "--plot: expected a name that ends in .png, .pdf, .svg, got 'digits.gif'"),
+        ("demo --plot digits", "--plot: expected a name that ends in"),
         ("bench --dtype float16", "--dtype: invalid choice: 'float16'"),
     ],
 )
@@ -262,6 +302,26 @@ def test_demo_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found
     assert float(found[1]) > 0.9  # after 3 of 20 epochs; one digit in ten is chance
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.PDF", b"%PDF"), ("a.svg", b"<?xml")])
+def test_the_picture_is_what_its_name_says(name: str, start: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from convpp._cli import demo
+
+    rng = np.random.default_rng(0)
+    file = tmp_path / cli._picture(name)
+    demo.plot(file, demo.make_network(rng), rng.random((1, 8, 8), dtype=np.float32), [2.0, 1.0])
+    assert file.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 49, 50, 51, 120])
+def test_the_mean_of_a_straight_line_lies_on_it(steps: int) -> None:
+    from convpp._cli import demo
+
+    at, mean = demo.running_mean([3 - 0.01 * step for step in range(steps)])
+    assert len(at) == max(steps - 49, 1)
+    np.testing.assert_allclose(mean, 3 - 0.01 * at, rtol=1e-12)
 
 
 def test_demo_is_the_same_for_the_same_seed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,3 +151,16 @@ def test_errors(error: type[Exception], message: str, changed: dict[str, Any]) -
     call: dict[str, Any] = {"a": np.ones(9), "kernel": np.ones(3), "mode": "same"} | changed
     with pytest.raises(error, match=message):
         convpp.convolve_tiled(**call)
+
+
+@pytest.mark.parametrize("options", [{"boundary": 2.5, "nan": "ignore"}, {"boundary": np.nan, "nan": "ignore"}])
+def test_numbers_beyond_the_ends_that_the_type_of_a_does_not_hold(options: dict[str, Any]) -> None:
+    a, kernel = np.arange(12, dtype=np.int8).reshape(3, 4), np.ones((3, 3), int)
+    want = convpp.convolve(a, kernel, mode="same", **options)
+    np.testing.assert_array_equal(convpp.convolve_tiled(a, kernel, mode="same", chunks=(2, 2), **options), want)
+    want = convpp.convolve(a, kernel, mode="same", boundary=2.5, dtype=float)
+    got = convpp.convolve_tiled(a, kernel, mode="same", boundary=2.5, dtype=float, chunks=(2, 2))
+    np.testing.assert_array_equal(got, want)
+    for boundary in (2.5, 1 + 2j):
+        with pytest.raises(convpp.DTypeError, match="boundary is"):
+            convpp.convolve_tiled(a, kernel, mode="same", boundary=boundary, chunks=(2, 2))

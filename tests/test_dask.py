@@ -6,6 +6,7 @@ them dies: test_dask_distributed.py; arrays without channels: test_dask_plain.py
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -85,14 +86,15 @@ def test_dw_is_the_tree_over_the_chunks_of_dy() -> None:
         assert lazy.compute(scheduler=scheduler, num_workers=workers).tobytes() == want.tobytes()
 
 
-def test_halves_are_added_in_float32() -> None:
-    ones = da.ones((1, 1, 4096), chunks=(1, 1, 64), dtype=np.float16)
-    dw = convpp.dask.conv_weight_grad(ones, ones + np.float16(2**-10), (1, 1, 1))
-    assert dw.dtype == np.float16
-    assert dw.compute()[0, 0, 0] == np.float16(4096 * (1 + 2**-10))
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_halves_are_added_in_float32(half: str) -> None:
+    of = dtype_from(half)
+    ones = da.ones((1, 1, 4096), chunks=(1, 1, 64)).astype(of)
+    dw = convpp.dask.conv_weight_grad(ones, ones, (1, 1, 1))
     db = convpp.dask.conv_bias_grad(ones)
-    assert db.dtype == np.float16
-    assert db.compute()[0] == 4096
+    for got in (dw, db):
+        assert got.dtype == of
+        assert float(got.compute().ravel()[0]) == 4096
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -117,6 +119,17 @@ def test_gradients_are_adjoint(layout: str, mode: str) -> None:
         of_y, of_x, of_w = dask.compute((dy * y).sum(), (dx * x).sum(), (dw * w).sum())
         assert of_y == of_x == of_w
         assert_exact(db.compute(), dy.sum(axis=tuple(a for a in range(dy.ndim) if a != axis)).compute())
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 2, 2), (4, 5, 3, 2, 2)])
+def test_gradients_of_samples(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(47)
+    x, w = rng.integers(-3, 4, (4, 3, 7, 6)).astype(float), rng.integers(-3, 4, shape).astype(float)
+    dy = rng.integers(-3, 4, (4, 5, 6, 5)).astype(float)
+    want = convpp.conv_backward(dy, x, w, per_sample=True)
+    got = convpp.dask.conv_backward(randomly_chunked(rng, dy), randomly_chunked(rng, x), w, per_sample=True)
+    for ours, theirs in zip(dask.compute(*got), want, strict=True):
+        assert_exact(ours, theirs)
 
 
 def test_transposed_gradients_are_adjoint() -> None:
@@ -183,5 +196,24 @@ def test_one_sample_without_n_and_empty_arrays() -> None:
     empty = da.ones((0, 2, 5, 5), chunks=(1, 1, 2, 2))
     assert convpp.dask.conv(empty, w).compute().shape == (0, 3, 4, 4)
     assert_exact(convpp.dask.conv(empty[:0], w, np.ones(3)).compute(), np.empty((0, 3, 4, 4)))
+    gaps = da.ones((2, 2, 5, 5), chunks=((0, 1, 0, 1), (2, 0), (0, 2, 0, 3), (5, 0)))
+    y = convpp.dask.conv(gaps, w)
+    assert_exact(y.compute(), np.full((2, 3, 4, 4), 8.0))
+    dy = da.ones(y.shape, chunks=((1, 0, 1), (3,), (0, 4), (4,)))
+    assert_exact(convpp.dask.conv_weight_grad(dy, gaps, w.shape).compute(), np.full(w.shape, 32.0))
+    assert_exact(convpp.dask.conv_bias_grad(dy).compute(), np.full(3, 32.0))
     dw = convpp.dask.conv_weight_grad(da.ones((0, 3, 4, 4)), empty, w.shape)
     assert_exact(dw.compute(), np.zeros(w.shape))
+
+
+#: Arrays that are written into, and signals in a stream, are no matter of dask's.
+NOT_LAZY = {"out", "accumulate", "state"}
+
+
+@pytest.mark.parametrize("name", convpp.dask.__all__)
+def test_options_are_those_of_arrays_in_memory(name: str) -> None:
+    ours, theirs = (inspect.signature(getattr(module, name)).parameters for module in (convpp.dask, convpp))
+    own = {"chunks"} if "chunks" in ours else set()
+    less = {"threads"} if name == "conv_bias_grad" else set()
+    assert set(ours) - own == set(theirs) - NOT_LAZY - less
+    assert [p for p in ours if p not in own] == [p for p in theirs if p in ours]

@@ -133,6 +133,16 @@ def test_tasks_are_made_when_they_are_needed() -> None:
     assert y[0, 0, :2, :2].compute().tolist() == [[0, 0], [0, 0]]
 
 
+def test_graphs_are_shown_and_checked() -> None:
+    x = da.ones((1, 1, 9, 9), chunks=(1, 1, 4, 5))
+    for y in (convpp.dask.conv(x, W, padding=1), convpp.dask.conv_weight_grad(x, x, (1, 1, 3, 3), padding=1)):
+        y.dask.validate()
+        assert "BlockLayer" in y.dask._repr_html_() or "SumLayer" in y.dask._repr_html_()
+        assert "chunks" in repr(y.dask.layers[y.name])
+        assert y.persist().compute().sum() == y.sum().compute()
+        assert dask.optimize(y)[0].compute().sum() == y.sum().compute()
+
+
 def test_the_same_call_has_the_same_name() -> None:
     x = da.ones((1, 1, 9, 9), chunks=3)
     y = convpp.dask.conv(x, W, padding=1)

@@ -95,13 +95,13 @@ def test_what_is_missing_is_left_out(boundary: Any) -> None:
             options["mask"] = randomly_chunked(rng, mask)
             assert_exact(convpp.dask.convolve(lazy, kernel, **options).compute(), want)
     whole = rng.integers(1, 5, (17, 23))
-    for given in (mask, mask[3]):  # broadcast
-        want = (
-            convpp.convolve(whole, kernel, mask=given, mode="same", boundary=boundary) if boundary == boundary else None
-        )
-        if want is not None:
-            got = convpp.dask.convolve(randomly_chunked(rng, whole), kernel, mask=given, mode="same", boundary=boundary)
-            assert_exact(got.compute(), want)
+    for given in (mask, mask[3]):  # broadcast; and of whole numbers, beside a boundary that is none
+        want = convpp.convolve(whole, kernel, mask=given, mode="same", boundary=boundary)
+        got = convpp.dask.convolve(randomly_chunked(rng, whole), kernel, mask=given, mode="same", boundary=boundary)
+        assert_exact(got.compute(), want)
+    want = convpp.convolve(whole, kernel, nan="ignore", mode="same", boundary=boundary)
+    got = convpp.dask.convolve(randomly_chunked(rng, whole), kernel, nan="ignore", mode="same", boundary=boundary)
+    assert_exact(got.compute(), want)
 
 
 def test_direct_sums_have_the_same_bits_in_any_chunks() -> None:

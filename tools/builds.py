@@ -51,7 +51,9 @@ def build(
     """Configure and build, with warnings as errors, in the session's own build folder unless another is given."""
     session.install("cmake", "ninja")
     folder = folder or Path(session.create_tmp()).resolve() / "build"
-    session.run("cmake", "-S", source, "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args)
+    session.run(
+        "cmake", "-S", source, "-B", str(folder), "-G", "Ninja", "--fresh", "-D", "CONVPP_WERROR=ON", *cmake_args
+    )
     session.run("cmake", "--build", str(folder), "--target", target)
     return folder
 

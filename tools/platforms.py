@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import nox
-from builds import CORES, PROJECT, build_tests, ctest, may_use_apt, need_compiler_for_python, need_program
+from builds import CORES, PROJECT, apt_install, build_tests, ctest, may_use_apt, need_compiler_for_python, need_program
 
 TARGETS = {
     "musl": "x86_64-linux-musl",
@@ -45,7 +45,7 @@ def portable(session: nox.Session, system: str) -> None:
     settings = [f"CONVPP_ZIG={zig}", f"CONVPP_ZIG_TARGET={TARGETS[system]}"]
     env: dict[str, str] = {}
     here = platform.system(), platform.machine()
-    runs = system == "musl" and here == ("Linux", "x86_64") or system.startswith("macos") and here[0] == "Darwin"
+    runs = here == ("Linux", "x86_64") if system == "musl" else system.startswith("macos") and here[0] == "Darwin"
     if system == "windows":
         need_program(session, "wine", "wine64", "wine")
         env = {"WINEDEBUG": "-all", "WINEPREFIX": str(Path(session.create_tmp()).resolve() / "wine")}
@@ -82,21 +82,25 @@ def built_python(session: nox.Session) -> Path | None:
     shutil.rmtree(work, ignore_errors=True)
     for folder in ("lists/partial", "cache/archives/partial"):
         (work / folder).mkdir(parents=True)
+    # The archive that this machine installs from has other releases of Debian, too.
+    asked = str(session.run("apt-get", "indextargets", "--format", "$(REPO_URI)", external=True, silent=True))
+    archives = [line for line in asked.split() if line.endswith("/debian/")]
+    if not archives:
+        return None
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-    (work / "sources.list").write_text(f"deb-src [signed-by={keyring}] http://deb.debian.org/debian {SUITE} main\n")
-    options = [
-        f"Dir::Etc::sourcelist={work}/sources.list", "Dir::Etc::sourceparts=/dev/null", f"Dir::State::lists={work}/lists",
-        f"Dir::Cache={work}/cache",
-    ]  # fmt: skip
-    apt = ["apt-get", "-qq", *(word for option in options for word in ("-o", option))]
-    need_program(session, "c++", "g++", "make", "libssl-dev", "zlib1g-dev", "libffi-dev")
+    (work / "sources.list").write_text(f"deb-src [signed-by={keyring}] {archives[0]} {SUITE} main\n")
+    places = {"Etc::sourcelist": work / "sources.list", "Etc::sourceparts": "/dev/null", "State::lists": work / "lists"}
+    places["Cache"] = work / "cache"
+    apt = ["apt-get", "-qq", *(word for name, path in places.items() for word in ("-o", f"Dir::{name}={path}"))]
+    need_program(session, "c++", "g++")
+    apt_install(session, "make", "libssl-dev", "zlib1g-dev", "libffi-dev")
     with session.chdir(work):
         session.run(*apt, "update", external=True)
         session.run(*apt, "source", "--download-only", PACKAGE, external=True, success_codes=[0, 100])
-        archives = sorted(work.glob("*.orig.tar.*"))
-        if not archives:
+        sources = sorted(work.glob("*.orig.tar.*"))
+        if not sources:
             return None
-        session.run("tar", "-xf", str(archives[0]), "--strip-components=1", external=True)
+        session.run("tar", "-xf", str(sources[0]), "--strip-components=1", external=True)
         configure = ["./configure", "--disable-gil", "--disable-test-modules", f"--prefix={prefix}"]
         session.run(*configure, "CFLAGS=-O1", external=True, silent=True)
         session.run("make", "-s", "-j", CORES, external=True, silent=True)
@@ -115,10 +119,7 @@ def python_without_lock(session: nox.Session) -> str | None:
 
 @nox.session
 def freethreaded(session: nox.Session) -> None:
-    """Run pytest in a Python without its global lock: each test in eight threads at once, where it may be.
-
-    What warnings, monkeypatching, interrupts and other programs have to do with is the process's, and runs in one thread.
-    """
+    """Run tests of calls in a Python without its global lock: each of them in eight threads at once."""
     python = python_without_lock(session)
     if python is None:
         session.skip("there is no python3.14t or python3.13t on the path, and none can be built from Debian's source")

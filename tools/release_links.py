@@ -45,7 +45,7 @@ def absolute(text: str, repository: str, revision: str, root: Path = ROOT) -> st
 
 def with_urls(pyproject: str, repository: str, revision: str) -> str:
     """The text of pyproject.toml, with ``[project.urls]`` before its next table."""
-    if "[project.urls]" in pyproject:
+    if re.search(r"^\[project\.urls\]$", pyproject, re.MULTILINE):
         raise SystemExit("pyproject.toml has [project.urls] already")
     urls = {
         "Source": repository,

@@ -32,7 +32,7 @@ def run(path: str, arguments: list[str]) -> int:
     try:
         start(store)
     except wasmtime.ExitTrap as end:
-        return end.code
+        return int(end.code)
     return 0
 
 

@@ -6,9 +6,9 @@ In: a checkout; the Python that runs this, with the packages of pyproject.toml's
 Out: ``folder/wheelhouse``, where the repaired wheel is; how long it took to install; an exit code of 0 if all that is
 tried was right: that no library outside of the system's own is needed, the wheel's tests, a program of C++.
 
-The wheel is made from the sdist, with the settings and the tests that ``[tool.cibuildwheel]`` has.  It is installed into
-an environment whose PATH has nothing but its own programs, and no package there is built.  On Linux the wheel gets the
-newest tag that this machine's C library asks for: the older ones of releases are reached in their containers alone.
+The wheel is made from the sdist, and must pass the tests that ``[tool.cibuildwheel]`` has.  It is installed into an
+environment whose PATH has nothing but its own programs, and no package there is built.  On Linux the wheel gets the tag
+that this machine's C library asks for: the older ones of releases are reached in their containers alone.
 Next: ``wheel_licences.py``; ``.github/workflows/wheels.yml``, which does this for all systems; ``cpp/tests/consumer/``.
 """
 
@@ -39,7 +39,7 @@ def run(*command: str | Path, **options: Any) -> None:
 def settings() -> dict[str, Any]:
     """``[tool.cibuildwheel]``, and the dependency groups."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    found = project["tool"]["cibuildwheel"]
+    found: dict[str, Any] = project["tool"]["cibuildwheel"]
     requirements = [name for group in found["test-groups"] for name in project["dependency-groups"][group]]
     return found | {"test-requirements": requirements}
 
@@ -50,11 +50,10 @@ def only(folder: Path, pattern: str) -> Path:
     return file
 
 
-def build(folder: Path, config: dict[str, str]) -> Path:
+def build(folder: Path) -> Path:
     """The wheel, made from the sdist."""
     dist = folder / "dist"
-    chosen = [f"-C{key}={value}" for key, value in config.items()]
-    run(sys.executable, "-m", "build", "--outdir", dist, *chosen, ROOT)
+    run(sys.executable, "-m", "build", "--outdir", dist, ROOT)
     run(sys.executable, "-m", "twine", "check", "--strict", *sorted(map(str, dist.iterdir())))
     return only(dist, "*.whl")
 
@@ -117,7 +116,7 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     chosen = settings()
-    wheel = given.wheel or build(folder, chosen["config-settings"])
+    wheel = given.wheel or build(folder)
     python, env = install(repair(wheel.resolve(), folder), chosen["test-requirements"], folder)
     for command in chosen["test-command"]:
         words = shlex.split(command.replace("{project}", ROOT.as_posix()))

@@ -3,8 +3,8 @@
     python tools/wheel_licences.py wheelhouse
 
 In: wheels in a folder.  Those into which ``auditwheel repair`` has put nothing are left as they are.
-Out: the same files, with texts in their ``.dist-info/licenses`` and a note that says which library is under which.  It is
-an error if a library is there whose licence is not known.
+Out: the same files, with texts in their ``.dist-info/licenses`` and a note that says which library is under which.  It
+is an error if a library is there whose licence is not known.
 Next: ``packaging/licences/`` (the texts), ``[tool.cibuildwheel]`` of pyproject.toml (who calls this), ``try_wheel.py``.
 """
 
@@ -28,8 +28,8 @@ This wheel has copies of libraries of GCC, the GNU Compiler Collection, as they 
 
 {libraries}
 
-They are Copyright (C) the Free Software Foundation, Inc., and under the GNU General Public License, version 3 or later, with
-the GCC Runtime Library Exception, version 3.1 (GPL-3.0-or-later WITH GCC-exception-3.1): GPL-3.0.txt and
+They are Copyright (C) the Free Software Foundation, Inc., and under the GNU General Public License, version 3 or later,
+with the GCC Runtime Library Exception, version 3.1 (GPL-3.0-or-later WITH GCC-exception-3.1): GPL-3.0.txt and
 GCC-exception-3.1.txt beside this file.  Their sources are at https://gcc.gnu.org/.
 """
 

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,14 @@ jax_handler: object
 
 @final
 class PreparedWeights:
+    def __init__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # ``prepare`` makes them
     @property
     def bytes(self) -> int: ...
 
 @final
 class Convolution:
-    def __new__(
-        cls,
+    def __init__(
+        self,
         pass_: str,
         dtype: str,
         algorithm: str,
@@ -40,7 +41,7 @@ class Convolution:
         channels_last: bool,
         padding_mode: tuple[str, ...],
         /,
-    ) -> Convolution: ...
+    ) -> None: ...
     @property
     def plan_bytes(self) -> int: ...
     def execute(
@@ -62,8 +63,8 @@ class Convolution:
 
 @final
 class Pooling:
-    def __new__(
-        cls,
+    def __init__(
+        self,
         rank: int,
         batch: int,
         channels: int,
@@ -76,7 +77,7 @@ class Pooling:
         ceil_mode: bool,
         channels_last: bool,
         /,
-    ) -> Pooling: ...
+    ) -> None: ...
     def max_pool(self, x: _Array, y: _Array, indices: npt.NDArray[np.int64] | None, threads: int, /) -> None: ...
     def max_pool_input_grad(self, dy: _Array, x: _Array, dx: _Array, accumulate: bool, threads: int, /) -> None: ...
     def avg_pool(self, x: _Array, y: _Array, count_include_pad: bool, divisor: int, threads: int, /) -> None: ...

@@ -18,8 +18,8 @@ from convpp.errors import DTypeError
 
 #: Libraries whose arrays are computed or read when NumPy asks for them, and how to ask on purpose.
 _LAZY = {
-    "dask": "a dask array, expected one in memory: {0}.compute(), or the function of the same name in convpp.dask, which "
-    "takes dask arrays",
+    "dask": "a dask array, expected one in memory: {0}.compute(), or the function of the same name in convpp.dask, "
+    "which takes dask arrays",
     "xarray": "an xarray object, expected an array: {0}.values, or xarray.apply_ufunc with a function of convpp "
     "(of convpp.dask where {0} is chunked)",
 }

@@ -11,6 +11,7 @@ Next: ``suite.py`` (the layers).  Beside other libraries, the same is measured b
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from convpp import runtime
 from convpp._call.arguments import Layout
 from convpp._call.options import ConvOptions
 from convpp._call.planning import PLANS, Pass
+from convpp._cli.machine import Peak, measure_peaks, warn, warnings_of
 from convpp._cli.optional import require
 from convpp._cli.suite import PASSES, Array, Layer, read_layers
 from convpp.explain import Explanation, explain
@@ -30,6 +32,10 @@ Run = Callable[[], Array]
 
 #: Longer than another OpenMP library's threads spin behind a call (GCC's about 5 ms), so that each finds idle cores.
 PAUSE_SECONDS = 0.008
+
+#: Where the middle turn of a pass takes longer than the best by such a part, and that of so many passes, the machine is
+#: busy: a pass alone may meet an interruption.
+SLOWER, OFTEN = 0.25, 0.2
 
 #: The algorithms that do all the operations of the definition, which is what rates count.
 DIRECT_SUMS = ("direct", "reference")
@@ -43,35 +49,90 @@ class Measured:
     op: Pass
     algorithm: str
     seconds: float
+    #: How much longer the middle turn took than the best, as a part of it.
+    spread: float = 0.0
 
     @property
     def rate(self) -> float:
         """GFLOP/s, by the operations of the direct sum."""
         return self.layer.flops / self.seconds / 1e9
 
+    @property
+    def effective(self) -> bool:
+        """Whether the rate counts more operations than were done."""
+        return is_effective(self.algorithm)
 
-def main(network: str, dtype: str, layout: Layout, threads: int | None, seconds: float) -> list[Measured]:
-    """Measure, print, and return what was measured."""
+
+@dataclass(frozen=True)
+class Total:
+    """The sum over a network, each layer counted as often as the network has it; ``op``: of a pass, or "all passes"."""
+
+    network: str
+    layers: int
+    op: str
+    seconds: float
+    rate: float
+    effective: bool
+
+
+@dataclass
+class Bench:
+    """What is asked for, and what was measured."""
+
+    network: str
+    dtype: str
+    layout: Layout
+    threads: int
+    seconds: float
+    peaks: list[Peak]
+    measured: list[Measured]
+
+    @property
+    def peak(self) -> float:
+        """GFLOP/s of multiply-adds, of all threads."""
+        return self.peaks[-1].rate
+
+    def totals(self) -> list[Total]:
+        """Of each network, each pass, and all passes."""
+        return totals_of(self.measured)
+
+    def warnings(self) -> list[str]:
+        """Why times are not to be trusted."""
+        slow = sum(m.spread > SLOWER for m in self.measured)
+        found = warnings_of(self.peaks)
+        if slow > OFTEN * len(self.measured):
+            found.append(
+                f"this machine is busy with something else: in {slow} of {len(self.measured)} passes the middle turn "
+                f"took over {SLOWER:.0%} longer than the best one, whose time is given"
+            )
+        return found
+
+
+def main(network: str, dtype: str, layout: Layout, threads: int | None, seconds: float, quiet: bool = False) -> Bench:
+    """Measure, print unless it is to be ``quiet``, and return what was measured."""
     layers = layers_of(network)
     require("the bench", "tqdm", install="tqdm")
     from tqdm import tqdm
 
     count = threads or runtime.get_num_threads()
-    peak = max(runtime._measure_peak(dtype, count) for _ in range(3))  # too low where something else was running
-    info = runtime.runtime_info()
-    print(f"convpp {info['version']}, {info['isa']}, {count} thread{'s'[: count > 1]}, {dtype}, {layout}")
-    print(f"peak of multiply-adds: {peak:.0f} GFLOP/s\n")
-    print(HEADER)
-    measured = []
+    bench = Bench(network, dtype, layout, count, seconds, measure_peaks([dtype], count), [])
+    if not quiet:
+        info = runtime.runtime_info()
+        print(f"convpp {info['version']}, {info['isa']}, {count} thread{'s'[: count > 1]}, {dtype}, {layout}")
+        print(f"peak of multiply-adds: {bench.peak:.0f} GFLOP/s\n")
+        print(HEADER)
     cases = [(layer, op) for layer in layers for op in PASSES]
     with tqdm(total=len(cases), desc=network, unit="pass", leave=False) as bar:
         for layer, op in cases:
-            measured.append(measure(layer, op, dtype, layout, count, seconds))
-            bar.write(line(measured[-1], peak))
+            bench.measured.append(measure(layer, op, dtype, layout, count, seconds))
+            if not quiet:
+                bar.write(line(bench.measured[-1], bench.peak))
             bar.update()
-    print("\n".join(total_lines(measured, peak)))
-    print("".join(f"\n{words}\n" for words in legend(m.algorithm for m in measured)), end="")
-    return measured
+    if not quiet:
+        print("\n".join(total_lines(bench.measured, bench.peak)))
+        print("".join(f"\n{words}\n" for words in legend(m.algorithm for m in bench.measured)), end="")
+        warn(bench.warnings())
+    return bench
 
 
 def layers_of(network: str) -> list[Layer]:
@@ -88,7 +149,9 @@ def measure(layer: Layer, op: Pass, dtype: str, layout: Layout, threads: int, se
     arrays = layer.arrays(dtype, layout)
     how = explain_pass(layer, op, dtype, layout, threads, "auto")
     run = layer_pass(layer, op, layout, threads, arrays, "auto")
-    return Measured(layer, op, how.algorithm, best_times({"convpp": run}, seconds)["convpp"])
+    times = times_of({"convpp": run}, seconds)["convpp"]
+    best = min(times)
+    return Measured(layer, op, how.algorithm, best, statistics.median(times) / best - 1)
 
 
 def explain_pass(layer: Layer, op: Pass, dtype: str, layout: Layout, threads: int, algorithm: str) -> Explanation:
@@ -122,12 +185,18 @@ def layer_pass(
 
 
 def best_times(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
-    """The best time of each over turns that take about ``seconds`` in all.
+    """The best time of each over turns that take about ``seconds`` in all."""
+    return {name: min(times) for name, times in times_of(runs, seconds).items()}
+
+
+def times_of(runs: Mapping[str, Run], seconds: float) -> dict[str, list[float]]:
+    """The time of each in each turn; turns take about ``seconds`` in all.
 
     A turn is preceded by a pause, where there are several, and an untimed call: so another library's waiting threads
     do not take the cores, and pages and caches are warm for all.
     """
     best = dict.fromkeys(runs, math.inf)
+    times: dict[str, list[float]] = {name: [] for name in runs}
     end = time.perf_counter() + seconds
     turns = 0
     while turns < 3 or time.perf_counter() < end:
@@ -140,8 +209,9 @@ def best_times(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
             start = time.perf_counter()
             for _ in range(calls):
                 run()
-            best[name] = min(best[name], (time.perf_counter() - start) / calls)
-    return best
+            times[name].append((time.perf_counter() - start) / calls)
+            best[name] = min(best[name], times[name][-1])
+    return times
 
 
 EFFECTIVE = "eff"
@@ -170,7 +240,7 @@ def legend(algorithms: Iterable[str]) -> list[str]:
 
 def line(measured: Measured, peak: float) -> str:
     """A row of the table."""
-    numbers = _numbers(measured.seconds, measured.rate, peak, is_effective(measured.algorithm))
+    numbers = _numbers(measured.seconds, measured.rate, peak, measured.effective)
     return f"{measured.layer.row_id:36} {measured.op:11} {numbers}"
 
 
@@ -179,20 +249,29 @@ def _numbers(seconds: float, rate: float, peak: float, effective: bool) -> str:
     return f"{1e3 * seconds:10.3f} {of_rate:13} {of_share}"
 
 
-def total_lines(measured: Iterable[Measured], peak: float) -> list[str]:
-    """The sums over each network, each layer counted as often as the network has it, and of all passes together."""
+def totals_of(measured: Iterable[Measured]) -> list[Total]:
+    """The sums over each network, and of all passes together."""
     networks: dict[str, list[Measured]] = {}
     for m in measured:
         networks.setdefault(m.layer.suite, []).append(m)
-    lines = []
+    totals = []
     for network, all_of_it in networks.items():
-        counts = {m.layer: m.layer.count for m in all_of_it}
-        batches = ", ".join(map(str, sorted({layer.n for layer in counts})))
-        lines += ["", f"total of {network}: {sum(counts.values())} layers, N = {batches}"]
+        layers = sum({m.layer: m.layer.count for m in all_of_it}.values())
         groups = {op: [m for m in all_of_it if m.op == op] for op in PASSES} | {"all passes": all_of_it}
-        for name, group in groups.items():
+        for op, group in groups.items():
             seconds = sum(m.layer.count * m.seconds for m in group)
             rate = sum(m.layer.count * m.layer.flops for m in group) / seconds / 1e9
-            effective = any(is_effective(m.algorithm) for m in group)
-            lines.append(f"{'':36} {name:11} {_numbers(seconds, rate, peak, effective)}")
+            totals.append(Total(network, layers, op, seconds, rate, any(m.effective for m in group)))
+    return totals
+
+
+def total_lines(measured: Iterable[Measured], peak: float) -> list[str]:
+    """The sums in words, below the name of each network."""
+    measured = list(measured)
+    lines = []
+    for total in totals_of(measured):
+        if total.op == PASSES[0]:
+            batches = sorted({m.layer.n for m in measured if m.layer.suite == total.network})
+            lines += ["", f"total of {total.network}: {total.layers} layers, N = {', '.join(map(str, batches))}"]
+        lines.append(f"{'':36} {total.op:11} {_numbers(total.seconds, total.rate, peak, total.effective)}")
     return lines

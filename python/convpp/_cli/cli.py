@@ -1,19 +1,34 @@
 """The command line: ``python -m convpp`` and the console script ``convpp``.
 
-In: words.  Out: text, and an exit code: 0 done, 1 a check or measure failed, 2 a wrong call.  Each command's
-work is elsewhere and imported only when the command runs.
+In: words.  Out: text, or with ``--json`` one JSON object; and an exit code: 0 done, 1 a check or measure failed, 2 a
+wrong call, 130 interrupted by Ctrl-C.  Each command's work is elsewhere and imported only when the command runs.
 
-Next: ``demo.py`` (demo), ``check.py`` (check), ``bench.py`` (bench); convpp's ``explain`` and ``show_config`` (info).
+Next: ``demo.py`` (demo), ``check.py`` (check), ``bench.py`` (bench); convpp's ``explain`` and ``show_config`` (info);
+``report.py`` (``--json``).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 __all__ = ["main"]
+
+#: What shells say of a program that Ctrl-C has ended: 128 and the number of the signal.
+INTERRUPTED = 130
+#: The kinds of pictures that are drawn, by the ends of their names.
+PICTURES = (".png", ".pdf", ".svg")
+
+EXPLAIN_EXAMPLE = """\
+example: the second layer of ResNet-50, forward, on eight images
+
+  python -m convpp explain --x 8,64,56,56 --w 64,64,3,3 --padding 1
+
+shapes are those of convpp.conv; a gradient is --op input_grad or weight_grad
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except arguments.expected as error:  # what a user can put right: a line, no traceback
         parser.exit(2, f"convpp {arguments.command}: {error}\n")
+    except KeyboardInterrupt:  # which the user knows of
+        print(file=sys.stderr)  # "^C" has a line of its own
+        return INTERRUPTED
     return code
 
 
@@ -39,18 +57,29 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=_positive, default=20, help="default: %(default)s")
     demo.add_argument("--batch-size", type=_positive, default=32, help="default: %(default)s")
     demo.add_argument("--seed", type=_natural, default=0, help="default: %(default)s")
-    demo.add_argument("--plot", metavar="FILE.png", help="draw filters, feature maps and the loss curve")
+    demo.add_argument(
+        "--plot",
+        type=_picture,
+        metavar="FILE",
+        help=f"draw filters, feature maps and the loss curve: {', '.join(PICTURES)}",
+    )
     demo.set_defaults(run=_demo, expected=(ImportError, FileNotFoundError))
 
     info = commands.add_parser("info", help="print version, instruction sets, threads, compiler")
     info.add_argument("--peak", action="store_true", help="measure the peak arithmetic rate, some seconds")
+    _add_json(info)
     info.set_defaults(run=_info)
 
     check = commands.add_parser("check", help="test every kernel and instruction set of this machine")
     check.add_argument("--seed", type=_natural, default=0, help="of the geometries; default: %(default)s")
     check.set_defaults(run=_check)
 
-    explain = commands.add_parser("explain", help="print how a convolution would be computed")
+    explain = commands.add_parser(
+        "explain",
+        help="print how a convolution would be computed",
+        epilog=EXPLAIN_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     explain.add_argument("--x", type=_ints, required=True, metavar="N,C,H,W", help="the shape of x")
     explain.add_argument("--w", type=_ints, required=True, metavar="K,C,R,S", help="the shape of w")
     explain.add_argument("--stride", type=_per_axis, default=1, metavar="INT[,INT]")
@@ -79,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "--algorithm", default="auto", help="auto, direct, winograd, fft or reference; default: %(default)s"
     )
     explain.add_argument("--threads", type=_positive)
+    _add_json(explain)
     explain.set_defaults(run=_explain, expected=(ValueError, TypeError))
 
     bench = commands.add_parser("bench", help="measure the layers of a network against this machine's peak")
@@ -92,8 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
     bench.add_argument("--threads", type=_positive)
     bench.add_argument("--seconds", type=_seconds, default=0.3, help="for each case; default: %(default)s")
+    _add_json(bench)
     bench.set_defaults(run=_bench, expected=(ImportError, ValueError))
     return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object: see docs/command_line.md")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -105,13 +140,19 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _info(arguments: argparse.Namespace) -> int:
     from convpp import runtime
+    from convpp._cli import machine
 
+    peaks = machine.measure_peaks(("float32", "float64"), runtime.get_num_threads()) if arguments.peak else []
+    warnings = machine.warnings_of(peaks)
+    if arguments.json:
+        from convpp._cli import report
+
+        report.show(report.info_report(peaks, warnings))
+        return 0
     runtime.show_config()
-    if arguments.peak:
-        for threads in sorted({1, runtime.get_num_threads()}):
-            for dtype in ("float32", "float64"):
-                rate = runtime._measure_peak(dtype, threads)
-                print(f"peak, {dtype}, {threads} thread{'s'[: threads > 1]}: {rate:.0f} GFLOP/s")
+    for peak in peaks:
+        print(f"peak, {peak.name}: {peak.rate:.0f} GFLOP/s")
+    machine.warn(warnings)
     return 0
 
 
@@ -124,16 +165,27 @@ def _check(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     import convpp
 
-    own = ("x", "w", "command", "run", "expected")
+    own = ("x", "w", "command", "run", "expected", "json")
     options: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name not in own}
-    print(convpp.explain(arguments.x, arguments.w, **options))
+    explanation = convpp.explain(arguments.x, arguments.w, **options)
+    if arguments.json:
+        from convpp._cli import report
+
+        report.show(report.explain_report(explanation, arguments.x, arguments.w))
+    else:
+        print(explanation)
     return 0
 
 
 def _bench(arguments: argparse.Namespace) -> int:
     from convpp._cli import bench
 
-    bench.main(arguments.network, arguments.dtype, arguments.layout, arguments.threads, arguments.seconds)
+    asked = (arguments.network, arguments.dtype, arguments.layout, arguments.threads, arguments.seconds)
+    measured = bench.main(*asked, quiet=arguments.json)
+    if arguments.json:
+        from convpp._cli import report
+
+        report.show(report.bench_report(measured))
     return 0
 
 
@@ -165,6 +217,12 @@ def _seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return value
+
+
+def _picture(text: str) -> str:
+    if not text.lower().endswith(PICTURES):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in {', '.join(PICTURES)}, got {text!r}")
+    return text
 
 
 def _per_axis(text: str) -> int | tuple[int, ...]:

@@ -283,9 +283,7 @@ def plot(file: Path, network: Network, image: Array, losses: list[float]) -> Non
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     curve, digit, filters, features = figure.subplots(1, 4, width_ratios=[1.4, 1, 1, 1])
     curve.semilogy(losses, color="0.8")
-    window = min(50, len(losses))
-    mean = np.convolve(losses, np.full(window, 1 / window), "valid")
-    curve.semilogy(np.arange(window - 1, len(losses)), mean, color="C0")
+    curve.semilogy(*running_mean(losses), color="C0")
     curve.set(title="loss", xlabel="step", ylabel="cross-entropy")
     weight = first.parameters()[0]
     limit = float(np.abs(weight).max())
@@ -297,7 +295,14 @@ def plot(file: Path, network: Network, image: Array, losses: list[float]) -> Non
     features.set_title("its feature maps")
     for axes in (digit, filters, features):
         axes.set_axis_off()
-    figure.savefig(file, format="png", dpi=120)
+    figure.savefig(file, dpi=120)  # of the kind that the name ends in
+
+
+def running_mean(losses: Sequence[float], window: int = 50) -> tuple[Array, Array]:
+    """The mean of each ``window`` steps in a row, and the step in the middle of them, where it belongs."""
+    window = min(window, len(losses))
+    means = np.convolve(losses, np.full(window, 1 / window), "valid")
+    return np.arange(len(means)) + (window - 1) / 2, means
 
 
 def _mosaic(images: Array, columns: int = 4) -> Array:

@@ -40,6 +40,7 @@ def conv_backward(
     padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
+    per_sample: bool = False,
     needs: Iterable[str] = NEEDS,
     algorithm: str = "auto",
     threads: int | None = 1,
@@ -54,6 +55,8 @@ def conv_backward(
         dx has its chunks.
     w : array (K, C/groups, \\*kernel)
         NumPy's or dask's.
+    per_sample : bool
+        As in ``convpp.conv_backward``: with a w of shape (K, C/groups, \\*kernel), dw and db of each sample.
     needs : any of "x", "w", "bias"
         What is left out comes back as None.
     stride, padding, dilation, groups, padding_mode, flip, layout, algorithm, threads
@@ -80,7 +83,7 @@ def conv_backward(
     """
     geometry = {
         "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "padding_mode": padding_mode,
-        "flip": flip, "layout": layout, "algorithm": algorithm, "threads": threads,
+        "flip": flip, "layout": layout, "per_sample": per_sample, "algorithm": algorithm, "threads": threads,
     }  # fmt: skip
     return _backward((conv_input_grad, conv_weight_grad), dy, x, w, needs, geometry)
 
@@ -99,6 +102,7 @@ def conv_transpose_backward(
     padding_mode: PaddingMode = "zeros",
     flip: bool = False,
     layout: Layout = "channels_first",
+    per_sample: bool = False,
     needs: Iterable[str] = NEEDS,
     algorithm: str = "auto",
     threads: int | None = 1,
@@ -114,6 +118,8 @@ def conv_transpose_backward(
     x : dask array (N, C_in, \\*spatial)
         dx has its chunks.
     w : array (C_in, C_out/groups, \\*kernel)
+    per_sample : bool
+        As in ``convpp.conv_transpose_backward``.
     needs : any of "x", "w", "bias"
     stride, padding, output_padding, output_size, dilation, groups, padding_mode, flip, layout, algorithm, threads
         As in ``convpp.dask.conv_transpose``.
@@ -139,7 +145,7 @@ def conv_transpose_backward(
     geometry = {
         "stride": stride, "padding": padding, "output_padding": output_padding, "output_size": output_size,
         "dilation": dilation, "groups": groups, "padding_mode": padding_mode, "flip": flip, "layout": layout,
-        "algorithm": algorithm, "threads": threads,
+        "per_sample": per_sample, "algorithm": algorithm, "threads": threads,
     }  # fmt: skip
     return _backward((conv_transpose_input_grad, conv_transpose_weight_grad), dy, x, w, needs, geometry)
 
@@ -150,17 +156,22 @@ def _backward(functions: Any, dy: DaskArray, x: DaskArray, w: Any, needs: Any, g
     input_grad, weight_grad = functions
     shape = chunked(x, "x").shape
     weights = any_array(w, "w")
-    batched = len(shape) == len(weights.shape)
+    per_sample = flag(geometry.pop("per_sample"), "per_sample")
+    own = per_sample and len(weights.shape) > len(shape)  # filters for each sample; the bias is shared
+    batched = own or len(shape) == len(weights.shape)
+    apart = per_sample and not own  # dw and db are not summed over the samples
+    if apart and not batched:
+        raise ShapeError("x has no N axis, expected one: per_sample is True")
     dx = dw = db = None
     if "x" in wanted:
         axis = len(shape) - 1 if geometry["layout"] == "channels_last" else int(batched)
         if isinstance(groups := geometry["groups"], int) and groups > 0 and axis < len(shape):
             check_groups(x.chunks[axis], max(shape[axis] // groups, 1), "x", axis)
-        dx = input_grad(dy, w, shape, chunks=x.chunks, **geometry)
+        dx = input_grad(dy, w, shape, chunks=x.chunks, per_sample=own, **geometry)
     if "w" in wanted:
-        dw = weight_grad(dy, x, weights.shape, **geometry)
+        dw = weight_grad(dy, x, weights.shape, per_sample=per_sample, **geometry)
     if "bias" in wanted:
-        db = conv_bias_grad(dy, layout=geometry["layout"], batched=batched)
+        db = conv_bias_grad(dy, layout=geometry["layout"], batched=batched, per_sample=apart)
     return dx, dw, db
 
 

@@ -86,12 +86,12 @@ def check_groups(extents: Shape, own: int, array: str, axis: int) -> None:
             )
 
 
-def given_chunks(value: Any, shape: Shape) -> Chunks:
-    """What the argument ``chunks`` says, as dask reads it."""
+def given_chunks(value: Any, shape: Shape, dtype: Any) -> Chunks:
+    """What the argument ``chunks`` says, as dask reads it; ``dtype``: of the result, for "auto"."""
     from dask.array.core import normalize_chunks
 
     try:
-        found = normalize_chunks(value, shape)
+        found = normalize_chunks(value, shape, dtype=dtype)
     except (ValueError, TypeError) as error:
         raise ShapeError(f"chunks is {shown(value)}, expected chunks of shape {shape}: {error}") from None
     chunks = tuple(tuple(int(extent) for extent in axis) for axis in found)

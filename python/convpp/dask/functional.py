@@ -23,7 +23,18 @@ from convpp._call.arguments import (
 )
 from convpp._call.geometry import Geometry, geometry_of, wrong_dy
 from convpp._call.options import Options, conv_options
-from convpp.dask.arrays import Given, any_array, array_of, channel_axis, check_cuts, chunked, joined, residual, split
+from convpp.dask.arrays import (
+    Given,
+    any_array,
+    array_of,
+    channel_axis,
+    check_cuts,
+    chunked,
+    dtype_of,
+    joined,
+    residual,
+    split,
+)
 from convpp.dask.chunks import Chunks, channel_chunks, check_groups, given_chunks, spatial_chunks
 from convpp.tiling.grid import Tiles
 
@@ -235,7 +246,11 @@ def product(
     if source.shape != wanted:
         raise wrong_dy(source.shape, wanted, x_shape or source.shape, weights.shape, options)
     result = geometry.x_shape if of_dx else geometry.y_shape
-    cut = result_chunks(geometry, source, weights, of_dx) if chunks is None else given_chunks(chunks, result)
+    cut = (
+        result_chunks(geometry, source, weights, of_dx)
+        if chunks is None
+        else given_chunks(chunks, result, dtype_of(source, weights))
+    )
     axis, own = channel_axis(geometry), (geometry.in_channels if of_dx else geometry.out_channels)
     check_groups(cut[axis], max(own // geometry.options.conv.groups, 1), "chunks", axis)
     tiles = Tiles(op, geometry, cut, transposed)

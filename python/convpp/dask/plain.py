@@ -1,7 +1,7 @@
 """``convolve`` and ``correlate`` of dask arrays, along any axes.
 
 In: a dask array, a kernel, options.   Out: a dask array, not computed yet.   Next: ``plan.py``, ``layer.py``;
-``convpp/plain/problem.py``, which says what is convolved.
+``convpp/tiling/plain.py``, which says what blocks read, and computes them.
 
 A block of the result is one call of ``convpp.convolve`` with ``mode="valid"`` on what it reads; where that lies beyond
 the ends of the array, elements (or numbers) are put there as the boundary says.
@@ -11,29 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from dask.array import Array as DaskArray
 from dask.base import tokenize
 
-from convpp._call.arguments import Shape, shown
+from convpp._call.arguments import Shape
 from convpp._call.validation import Array
 from convpp.dask.arrays import Given, any_array, chunked, threads_of_task
 from convpp.dask.chunks import Chunks, ends_of, following, given_chunks, shift_of
 from convpp.dask.layer import BlockLayer, array_on
 from convpp.dask.plan import Operand, Plan
 from convpp.errors import DTypeError, ShapeError
-from convpp.plain.arguments import METHODS, NANS, Boundary, Method, Mode, PerAxis, fraction, is_number, name_of
+from convpp.plain.arguments import Boundary, Method, Mode, PerAxis
 from convpp.plain.forward import Axes
-from convpp.plain.forward import _run as run_whole
-from convpp.plain.operands import Types, as_operand, check_numbers, types_of
+from convpp.plain.operands import check_numbers
 from convpp.plain.prepare import Options
-from convpp.plain.prepare import _lines as lines_of
-from convpp.plain.problem import Problem, axes_of, make_problem
-from convpp.plain.separable import outer
-from convpp.tiling.axes import Axis, Stretch, forward_stretch, run_of
 from convpp.tiling.compute import read
+from convpp.tiling.plain import PlainCall
 
 
 def convolve(
@@ -70,8 +66,8 @@ def convolve(
     mask : bool array, optional
         A dask array of a's shape, or an array in memory, which is broadcast to it.
     method : "auto", "direct", "fft", "winograd" or "separable"
-        "direct" adds in an order that looks at no extent: y has the same bits however a is chunked.  "auto" takes what
-        is fastest for a block: equal to rounding, and exact for integers.
+        "auto" is "direct", in an order of the sums that looks at no extent: y has the same bits however a is chunked.
+        By "fft" (for kernels of hundreds of taps), "winograd" and "separable", last bits depend on the chunks.
     chunks : chunks of y, optional
         By default those of a: a result belongs to the chunk that its kernel is centred in.
     threads : int, optional
@@ -157,48 +153,36 @@ dtype, chunks, threads
 
 def _convolved(a: Any, kernel: Any, kernels: Any, mask: Any, dtype: Any, options: Options, chunks: Any) -> DaskArray:
     source = _source(a)
-    several = kernels is not None
-    if several == (kernel is not None):
-        raise ValueError(f"kernel and kernels are {'both' if several else 'not'} given, expected one of them")
-    given = kernels if several else kernel
-    name = "kernels" if several else "kernel"
-    if isinstance(given, DaskArray):
-        raise DTypeError(f"{name} is a dask array, expected one in memory: {name}.compute()")
-    separable = name_of(options.method, "method", METHODS) == "separable"
-    listed = separable and not several and isinstance(given, (list, tuple))
-    lines = lines_of(given) if listed else None
-    w = outer(lines) if lines is not None else as_operand(given, name)
-    normalised = mask is not None or name_of(options.nan, "nan", NANS) == "ignore"
-    if not is_number(options.fill_value):
-        raise ValueError(f"fill_value is {shown(options.fill_value)}, expected a number")
-    if fraction(options.min_weight, "min_weight") and not normalised:
-        raise ValueError(f"min_weight is {options.min_weight}, expected it with nan='ignore' or a mask")
-    # An array of this shape without memory: nothing of it is read.
-    shadow = np.broadcast_to(np.zeros((), source.dtype), source.shape)
-    problem = make_problem(
-        shadow, w, several, options.turned, options.axes, options.mode, options.boundary, options.origin,
-        options.stride, options.dilation,
-    )  # fmt: skip
-    types = types_of(source.dtype, w.dtype, dtype, normalised)
+    for name, given in (("kernel", kernel), ("kernels", kernels)):
+        if isinstance(given, DaskArray):
+            raise DTypeError(f"{name} is a dask array, expected one in memory: {name}.compute()")
     hidden = None if mask is None else _mask(mask, source.shape)
-    shape = problem.result_shape
+    # Arrays of these shapes without memory: nothing of them is read.
+    shadow, of_mask = _Shadow(source.shape, source.dtype), None if hidden is None else np.zeros((), bool)
+    call = PlainCall(
+        shadow, kernel, kernels, of_mask, dtype, replace(options, threads=threads_of_task(options.threads))
+    )
+    call.a = call.mask = None
     assert source.chunks is not None
-    numbers, _ = axes_of(shadow, w, several, options.axes)
-    cut = _chunks(problem, source.chunks, numbers) if chunks is None else given_chunks(chunks, shape)
-    lead = int(several)
+    cut = _chunks(call, source.chunks) if chunks is None else given_chunks(chunks, call.result_shape, call.dtype)
     operands, constants = [], {}
     for operand in (source, *(() if hidden is None else (hidden,))):
         if operand.chunks is None:
             constants[operand.name] = operand.array
         else:
-            by = tuple(axis + lead for axis in range(len(source.shape)))
+            by = tuple(axis + call.several for axis in range(len(source.shape)))
             operands.append(Operand(operand.name, operand.array.name, operand.chunks, by, operand.dtype, halos=True))
-    how = (lines if lines is not None else w, several, dtype, options, threads_of_task(options.threads))
-    plan = _PlainPlan(tuple(operands), constants, problem, numbers, cut, types, how)
-    token = tokenize(operands, constants, cut, *how[:3], repr(options), str(source.dtype))
-    layer = BlockLayer(f"convpp-{'convolve' if options.turned else 'correlate'}-{token}", plan)
+    token = tokenize(operands, constants, cut, call.kernel, call.several, str(dtype), repr(options), str(source.dtype))
+    name = f"convpp-{'convolve' if options.turned else 'correlate'}-{token}"
     dependencies = [operand.array for operand in (source, hidden) if operand is not None and operand.chunks is not None]
-    return array_on(layer, cut, types.result, dependencies)
+    return array_on(BlockLayer(name, _PlainPlan(tuple(operands), constants, call, cut)), cut, call.dtype, dependencies)
+
+
+class _Shadow(NamedTuple):
+    """What is known of an array before it is computed."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
 
 
 def _source(a: Any) -> Given:
@@ -225,89 +209,40 @@ def _mask(mask: Any, shape: Shape) -> Given:
     return given
 
 
-def _chunks(problem: Problem, source: Chunks, numbers: tuple[int, ...]) -> Chunks:
+def _chunks(call: PlainCall, source: Chunks) -> Chunks:
     """Of the result, those of a; along axes that the kernel broadcasts, and of several kernels, one."""
-    shape = problem.result_shape[int(problem.several) :]
+    shape = call.result_shape[int(call.several) :]
     cut = [of if sum(of) == extent else (extent,) for of, extent in zip(source, shape, strict=True)]
-    for number, axis in zip(numbers, problem.axes, strict=True):
-        shift, stride = shift_of(axis.reach, axis.lo, axis.hi), axis.stride
-        cut[number] = following(source[number], axis.count, lambda h, s=stride, t=shift: -((t - h) // s))  # type: ignore[misc]
-    return ((problem.kernels,), *cut) if problem.several else tuple(cut)
+    for number, axis in call.axes.items():
+        hi = axis.reach + 1 + (axis.output - 1) * axis.stride - axis.input - axis.lo
+        shift, stride = shift_of(axis.reach, axis.lo, hi), axis.stride
+        cut[number] = following(source[number], axis.output, lambda h, s=stride, t=shift: -((t - h) // s))  # type: ignore[misc]
+    return (call.result_shape[:1], *cut) if call.several else tuple(cut)
 
 
 class _PlainPlan(Plan):
-    """Blocks are calls of ``convolve`` or ``correlate`` on what they read."""
+    """Blocks are those of ``convolve_tiled``."""
 
     def __init__(
-        self,
-        operands: tuple[Operand, ...],
-        constants: Mapping[str, Any],
-        problem: Problem,
-        numbers: tuple[int, ...],
-        cut: Chunks,
-        types: Types,
-        how: tuple[Any, bool, Any, Options, int | None],
+        self, operands: tuple[Operand, ...], constants: Mapping[str, Any], call: PlainCall, cut: Chunks
     ) -> None:
         super().__init__(tuple(map(len, cut)), operands, constants)
-        self.kernel, self.several, self.asked, self.options, self.threads = how
-        self.dtype = operands[0].dtype
-        self.shape = tuple(sum(extents) for extents in operands[0].chunks)
+        self.call = call
         self._ends = tuple(ends_of(extents) for extents in cut)
-        self.real = None if types.whole else types.real
-        self.constant = problem.constant
-        self.kernel_shape = problem.kernel_shape
-        self.axes = {
-            number: Axis(
-                axis.extent, axis.count, axis.kernel, axis.stride, axis.dilation, axis.lo,
-                "zeros" if axis.boundary == "constant" else axis.boundary,
-            )
-            for number, axis in zip(numbers, problem.axes, strict=True)
-        }  # fmt: skip
-
-    def _span(self, axis: int, number: int) -> tuple[int, int]:
-        """Of an axis of a, the results of blocks with this number."""
-        ends = self._ends[axis + self.several]
-        return ends[number], ends[number + 1]
-
-    def _stretch(self, axis: int, number: int) -> Stretch:
-        start, stop = self._span(axis, number)
-        if axis in self.axes:
-            return forward_stretch(self.axes[axis], start, stop)
-        broadcast = self.shape[axis] == 1 and stop > start
-        return Stretch(run_of(0, 1) if broadcast else run_of(start, stop), (0, 0))
 
     def reads(self, name: str, axis: int, number: int) -> list[slice]:
         """Of a and of its mask the same."""
-        return [part for part in self._stretch(axis, number).read.slices if part.start < part.stop]
+        start, stop = self._ends[axis + self.call.several][number : number + 2]
+        return [part for part in self.call.stretch(axis, start, stop).read.slices if part.start < part.stop]
 
     def compute(self, index: Shape, sources: Mapping[str, Any]) -> Array:
         """The boundary is put around what is read of a; it is never masked."""
-        stretches = [self._stretch(axis, index[axis + self.several]) for axis in range(len(self.shape))]
-        source = tuple(stretch.read for stretch in stretches)
-        pads = [stretch.padding for stretch in stretches]
-        constant = self.constant if self.dtype.kind == "c" else self.constant.real
-        if constant and self.dtype.kind in "biu" and self.real is not None and any(map(any, pads)):
-            a = np.pad(sources["a"].read(source).astype(self.real), pads, constant_values=constant)
-        else:
-            a = sources["a"].read(source, pads, constant)
+        spans = [(ends[at], ends[at + 1]) for ends, at in zip(self._ends, index, strict=True)]
+        block = self.call.block(index, spans)
+        a = sources["a"].read(block.source, block.around, self.call.number, self.call.filled)
         mask = None
         if (given := sources.get("mask")) is not None:
-            around = np.broadcast_to(given, self.shape) if isinstance(given, np.ndarray) else None
-            mask = given.read(source, pads) if around is None else np.pad(read(around, source), pads)
-        options = replace(self.options, mode="valid", boundary="zeros", origin=0, threads=self.threads)
-        if options.method == "direct":
-            options = replace(options, stream=True)
-        kernel, kernels = (None, self._kernel(index)) if self.several else (self._kernel(index), None)
-        return run_whole(a, kernel, kernels, mask, self.asked, None, options)
-
-    def _kernel(self, index: Shape) -> Any:
-        """Several kernels, and one for each element of a batch, are cut as the result is."""
-        if self.several:
-            return self.kernel[slice(*self._ends[0][index[0] : index[0] + 2])]
-        if not isinstance(self.kernel, np.ndarray) or self.kernel.ndim != len(self.shape):
-            return self.kernel
-        cut = [
-            slice(None) if axis in self.axes or extent == 1 else slice(*self._span(axis, index[axis]))
-            for axis, extent in enumerate(self.kernel.shape)
-        ]
-        return self.kernel[tuple(cut)]
+            whole = np.broadcast_to(given, self.call.shape) if isinstance(given, np.ndarray) else None
+            parts = given.read(block.source, block.around) if whole is None else read(whole, block.source)
+            mask = parts if whole is None else np.pad(parts, block.around)
+        return self.call.convolved(block, a, mask)

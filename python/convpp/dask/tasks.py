@@ -49,8 +49,13 @@ class Patchwork:
         """Slices, each with its start and its stop."""
         return self.read(tuple(run_of(part.start, part.stop) for part in index))
 
-    def read(self, source: Source, pads: Sequence[Pair] = (), constant: complex = 0) -> Array:
-        """What a block reads, in its order, with a number around it; a view, if it all lies in one part as it is."""
+    def read(
+        self, source: Source, pads: Sequence[Pair] = (), constant: complex = 0, dtype: np.dtype[Any] | None = None
+    ) -> Array:
+        """What a block reads, in its order, with a number around it; a view, if it all lies in one part as it is.
+
+        What is put together is of ``dtype``, by default the array's.
+        """
         pads = pads or [(0, 0)] * len(source)
         each = [
             list(_segments(axis, pieces, lo)) for axis, pieces, (lo, _) in zip(source, self._pieces, pads, strict=True)
@@ -59,7 +64,8 @@ class Patchwork:
         alone = all(len(found) == 1 and found[0].within.step == 1 for found in each) and not padded
         if alone and all(_length(found.within) == _length(found.place) for [found] in each):
             return self._parts[tuple(found.part for [found] in each)][tuple(found.within for [found] in each)]
-        result = np.empty([lo + axis.extent + hi for axis, (lo, hi) in zip(source, pads, strict=True)], self.dtype)
+        shape = [lo + axis.extent + hi for axis, (lo, hi) in zip(source, pads, strict=True)]
+        result = np.empty(shape, self.dtype if dtype is None else dtype)
         for axis, (lo, hi) in enumerate(pads):
             around = (slice(None),) * axis
             result[(*around, slice(0, lo))] = constant

@@ -20,8 +20,8 @@ from convpp._call.arguments import Shape
 from convpp._call.validation import Array, as_array
 from convpp.errors import DTypeError
 from convpp.plain.forward import _run
-from convpp.plain.operands import as_operand, as_source
-from convpp.plain.prepare import Options
+from convpp.plain.operands import as_operand, as_source, types_of
+from convpp.plain.prepare import Options, _constant
 from convpp.plain.problem import make_problem
 from convpp.plain.separable import outer
 from convpp.tiling.axes import Axis, Pair, Stretch, forward_stretch, run_of
@@ -76,8 +76,14 @@ class PlainCall:
         }
         stream = options.method in ("auto", "direct")
         self.options = replace(options, mode="valid", boundary="zeros", origin=0, stream=stream)
-        self.constant = problem.constant
-        self.filled = _type_with(np.dtype(a.dtype), problem.constant)
+        quotient = mask is not None or options.nan == "ignore"
+        types = types_of(np.dtype(a.dtype), w.dtype, dtype, quotient)
+        self.constant = _constant(problem, unread, types)
+        self.filled = _type_with(np.dtype(a.dtype), self.constant, types.real)
+        #: Whole numbers that become floats for the number beyond their ends: no NaN is one of theirs, to be left out.
+        self.masked = self.filled.kind == "f" and np.dtype(a.dtype).kind in "biu" and quotient
+        if self.masked:
+            self.options = replace(self.options, nan="propagate")
         self._stretches: dict[tuple[int, int, int], Stretch] = {}
         one = [1] * len(self.shape)
         for axis in self.own:
@@ -94,6 +100,8 @@ class PlainCall:
 
     def _convolved(self, a: Array, kernel: Any, mask: Array | None, dtype: Any) -> Array:
         single, several = (None, kernel) if self.several else (kernel, None)
+        if self.masked and mask is None:
+            mask = np.zeros(a.shape, bool)
         return _run(a, single, several, mask, dtype, None, self.options)
 
     # ------------------------------------------------------------ blocks
@@ -111,20 +119,22 @@ class PlainCall:
         kernels = result[:1] if self.several else ()
         source, around = [], []
         for axis, (start, stop) in enumerate(spans[self.several :]):
-            if axis in self.axes:
-                key = (axis, start, stop)
-                if key not in self._stretches:
-                    self._stretches[key] = forward_stretch(self.axes[axis], start, stop)
-                stretch = self._stretches[key]
-                source.append(stretch.read)
-                around.append(stretch.padding)
-            else:
-                source.append(run_of(0, 1) if self.shape[axis] == 1 else run_of(start, stop))
-                around.append((0, 0))
+            stretch = self.stretch(axis, start, stop)
+            source.append(stretch.read)
+            around.append(stretch.padding)
         own: Index = ()
         if self.own:
             own = tuple(result[axis] if axis in self.own else slice(None) for axis in range(len(self.shape)))
         return PlainBlock(index, result, tuple(source), tuple(around), kernels if self.several else own)
+
+    def stretch(self, axis: int, start: int, stop: int) -> Stretch:
+        """What a stretch of results reads along an axis of a, and how much lies beyond its ends."""
+        if axis not in self.axes:
+            return Stretch(run_of(0, 1) if self.shape[axis] == 1 and stop > start else run_of(start, stop), (0, 0))
+        key = (axis, start, stop)
+        if key not in self._stretches:
+            self._stretches[key] = forward_stretch(self.axes[axis], start, stop)
+        return self._stretches[key]
 
     def _block_of_memory(self, limit: int) -> Shape:
         """Batches are cut first, then convolved axes, the outermost first; what trails, and kernels, last."""
@@ -166,14 +176,22 @@ class PlainCall:
         if any(max(pads) for pads in block.around):
             a = self._surrounded(a, block.around)
             mask = None if mask is None else np.pad(mask, block.around)
+        return self.convolved(block, a, mask)
+
+    def convolved(self, block: PlainBlock, a: Array, mask: Array | None) -> Array:
+        """The block's results, of what it reads with all that lies around."""
         kernel = self.kernel[block.kernel] if isinstance(self.kernel, np.ndarray) and block.kernel else self.kernel
         return self._convolved(a, kernel, mask, self.dtype)
+
+    @property
+    def number(self) -> complex:
+        """What lies beyond the ends, if it is no element."""
+        return self.constant if self.filled.kind == "c" else self.constant.real
 
     def _surrounded(self, a: Array, around: tuple[Pair, ...]) -> Array:
         """With the number that lies beyond its ends."""
         shape = tuple(lo + extent + hi for (lo, hi), extent in zip(around, a.shape, strict=True))
-        number = self.constant if self.filled.kind == "c" else self.constant.real
-        padded = np.full(shape, number, self.filled)
+        padded = np.full(shape, self.number, self.filled)
         padded[tuple(slice(lo, lo + extent) for (lo, _), extent in zip(around, a.shape, strict=True))] = a
         return padded
 
@@ -210,12 +228,14 @@ def _as_mask(values: Any, argument: str) -> Array:
     return mask
 
 
-def _type_with(dtype: np.dtype[Any], constant: complex) -> np.dtype[Any]:
-    """a's type, or one that holds its numbers and the one beyond its ends."""
+def _type_with(dtype: np.dtype[Any], constant: complex, real: np.dtype[Any]) -> np.dtype[Any]:
+    """a's type, or one that holds its numbers and the one beyond its ends: that of the sums if this is not whole."""
     native: np.dtype[Any] = dtype if dtype.kind == "V" or dtype.isnative else dtype.newbyteorder("=")
     number = constant.real
-    if native.kind not in "biu" or constant.imag or not (math.isfinite(number) and number.is_integer()):
+    if native.kind not in "biu":
         return native
+    if not (math.isfinite(number) and number.is_integer()):
+        return real
     wide: np.dtype[Any] = np.result_type(native, np.min_scalar_type(int(number)))
     if wide.kind not in "biu":
         raise DTypeError(f"boundary is {number:.0f}, expected a number that {native} holds: a has that dtype")

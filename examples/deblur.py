@@ -16,8 +16,6 @@ portrait of Grace Hopper that matplotlib brings (James S. Davis, US Navy, public
 LSQR: Paige and Saunders 1982, doi:10.1145/355984.355989.  LSMR: Fong and Saunders 2011, doi:10.1137/10079687X.
 """
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import cbook
@@ -29,9 +27,7 @@ NOISE = 0.002  # of a range of 1
 WEIGHT = 0.05  # smaller: sharper, and more of the noise
 ITERATIONS = 100
 
-file: Any = cbook.get_sample_data("grace_hopper.jpg")
-with file:
-    photograph = plt.imread(file, format="jpg") / 255
+photograph = plt.imread(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))) / 255
 sharp = photograph[20:300, 130:410] @ [0.299, 0.587, 0.114]
 
 # %%

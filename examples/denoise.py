@@ -34,8 +34,8 @@ def gray(name: str) -> np.ndarray:
 
 def noisy(picture: np.ndarray) -> np.ndarray:
     """With noise of its own for each pixel."""
-    after: np.ndarray = picture + NOISE * rng.standard_normal(picture.shape, dtype=np.float32)
-    return after
+    with_noise: np.ndarray = picture + NOISE * rng.standard_normal(picture.shape, dtype=np.float32)
+    return with_noise
 
 
 def decibels(found: np.ndarray, truth: np.ndarray) -> float:

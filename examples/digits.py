@@ -92,8 +92,8 @@ assert right > 0.96
 # The filters of the first layer, and digits that it got wrong:
 
 figure = plt.figure(figsize=(8, 3.2), layout="constrained")
-halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.2))
-left, wrong = halves
+parts: Any = figure.subfigures(1, 2, width_ratios=(1, 1.2))
+left, wrong = parts
 left.suptitle("16 filters")
 for axis, kernel in zip(left.subplots(4, 4).flat, network[0].weight[:, 0], strict=True):
     axis.imshow(kernel, cmap="RdBu", vmin=-0.8, vmax=0.8)

@@ -31,9 +31,8 @@ WHOLE = np.iinfo(np.int16)
 def low_pass(cutoff: float, rate: int) -> np.ndarray:
     """A windowed sinc: linear phase, a delay of (TAPS - 1) / 2 samples."""
     at = np.arange(TAPS) - (TAPS - 1) / 2
-    taps = np.sinc(2 * cutoff / rate * at) * np.hamming(TAPS)
-    whole: np.ndarray = (taps / taps.sum()).astype(np.float32)
-    return whole
+    taps: np.ndarray = np.sinc(2 * cutoff / rate * at) * np.hamming(TAPS)
+    return np.asarray(taps / taps.sum(), np.float32)
 
 
 def make_recording(path: Path, rate: int = 44100, seconds: int = 10) -> None:

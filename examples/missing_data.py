@@ -13,16 +13,15 @@ sum is divided by the weights of what is there, so that nothing leaks over the c
 The map is the one that matplotlib brings: the strait between Vancouver Island and the mainland.
 """
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import cbook
 
 import convpp
 
-samples: Any = cbook.get_sample_data("topobathy.npz")
-heights = samples["topo"]  # (91, 120), metres above the sea
+heights = np.load(str(cbook.get_sample_data("topobathy.npz", asfileobj=False)))[
+    "topo"
+]  # (91, 120), metres above the sea
 land = heights >= 0
 sea = np.ma.masked_array(heights, mask=land)
 kernel = convpp.gaussian(3.0, ndim=2)
@@ -46,7 +45,7 @@ coast = ~land & (share < 0.5)
 print(f"near the coast {share[coast].mean():.0%} of the kernel lies in the sea; the mean depth there is")
 for name, depths in {"measured": sea, "zeros for land": as_zeros, "a mask": as_mask}.items():
     print(f"{name:>15}: {-depths[coast].mean():.0f} m")
-np.testing.assert_allclose(as_mask[~land], (as_zeros / share)[~land], rtol=1e-6)
+np.testing.assert_allclose(as_mask[~land], as_zeros[~land] / share[~land], rtol=1e-6)
 
 # %%
 
@@ -54,9 +53,9 @@ figure, axes = plt.subplots(1, 3, figsize=(8, 2.9), layout="constrained")
 pictures = {"depths": sea, "zeros for land": as_zeros, "a mask": as_mask}
 for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
     axis.set_facecolor("#d6cfbf")
-    axis.imshow(np.ma.masked_array(picture, land), origin="lower", cmap="viridis", vmin=-400, vmax=0)
+    image = axis.imshow(np.ma.masked_array(picture, land), origin="lower", cmap="viridis", vmin=-400, vmax=0)
     axis.set_title(title)
     axis.set_xticks([])
     axis.set_yticks([])
-figure.colorbar(axes[-1].images[0], ax=axes, label="metres", shrink=0.8)
+figure.colorbar(image, ax=axes, label="metres", shrink=0.8)
 plt.show()

@@ -27,8 +27,7 @@ NOISE = 0.002  # of a range of 1
 WEIGHT = 0.05  # smaller: sharper, and more of the noise
 ITERATIONS = 100
 
-with cbook.get_sample_data("grace_hopper.jpg") as file:
-    photograph = plt.imread(file, format="jpg") / 255
+photograph = plt.imread(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))) / 255
 sharp = photograph[20:300, 130:410] @ [0.299, 0.587, 0.114]
 
 # %%

@@ -14,6 +14,8 @@ The network finds the noise, and not the picture, as in Zhang, Zuo, Chen, Meng a
 optimiser is Adam, Kingma and Ba 2014, arXiv:1412.6980.
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_sample_image
@@ -26,12 +28,14 @@ rng = np.random.default_rng(0)
 
 def gray(name: str) -> np.ndarray:
     """One of scikit-learn's photographs, (H, W) of float32, 0 to 1."""
-    return load_sample_image(name) @ np.float32([0.299, 0.587, 0.114]) / np.float32(255)
+    picture: np.ndarray = load_sample_image(name) @ np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
+    return picture
 
 
 def noisy(picture: np.ndarray) -> np.ndarray:
     """With noise of its own for each pixel."""
-    return picture + NOISE * rng.standard_normal(picture.shape, dtype=np.float32)
+    with_noise: np.ndarray = picture + NOISE * rng.standard_normal(picture.shape, dtype=np.float32)
+    return with_noise
 
 
 def decibels(found: np.ndarray, truth: np.ndarray) -> float:
@@ -44,7 +48,7 @@ def decibels(found: np.ndarray, truth: np.ndarray) -> float:
 # -----------
 # 16 channels between the first convolution and the last.  Where the picture ends, it goes on as in a mirror.
 
-geometry = {"padding": 1, "padding_mode": "reflect", "rng": rng}
+geometry: dict[str, Any] = {"padding": 1, "padding_mode": "reflect", "rng": rng}
 network = [
     convpp.Conv2d(1, 16, 3, activation=("leaky_relu", 0.1), **geometry),
     convpp.Conv2d(16, 16, 3, activation=("leaky_relu", 0.1), **geometry),

@@ -11,6 +11,8 @@ A network of three convolutions learns to read handwritten digits, in plain NumP
     python examples/digits.py
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
@@ -29,7 +31,7 @@ seen, unseen = slice(360, None), slice(360)
 # Layers have PyTorch's names and arguments.  A ReLU is part of a layer, and so is its derivative.  The last convolution
 # is as large as what is left of the picture: it is a linear layer with ten results.
 
-network = [
+network: list[Any] = [
     convpp.Conv2d(1, 16, 3, padding=1, activation="relu", rng=rng),
     convpp.Conv2d(16, 32, 3, padding=1, activation="relu", rng=rng),
     convpp.MaxPool2d(2),
@@ -90,7 +92,8 @@ assert right > 0.96
 # The filters of the first layer, and digits that it got wrong:
 
 figure = plt.figure(figsize=(8, 3.2), layout="constrained")
-left, wrong = figure.subfigures(1, 2, width_ratios=(1, 1.2))
+parts: Any = figure.subfigures(1, 2, width_ratios=(1, 1.2))
+left, wrong = parts
 left.suptitle("16 filters")
 for axis, kernel in zip(left.subplots(4, 4).flat, network[0].weight[:, 0], strict=True):
     axis.imshow(kernel, cmap="RdBu", vmin=-0.8, vmax=0.8)

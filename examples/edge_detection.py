@@ -33,7 +33,7 @@ blurred = convpp.convolve(photograph, convpp.gaussian(4.0, ndim=2), axes=(0, 1),
 # Two filters over one channel are weights of shape (K, C, R, S) = (2, 1, 3, 3).  They are applied to the gray picture,
 # a little blurred: edges of single pixels are noise.
 
-gray = photograph @ np.float32([0.299, 0.587, 0.114])
+gray = photograph @ np.array([0.299, 0.587, 0.114], np.float32)
 smooth = convpp.convolve(gray, convpp.gaussian(1.0, ndim=2), mode="same", boundary="reflect")
 filters = np.stack([convpp.sobel(0), convpp.sobel(1)])[:, None].astype(np.float32)
 slopes = convpp.conv(smooth[None], filters, padding="same", padding_mode="reflect")  # (2, H, W)

@@ -31,8 +31,8 @@ WHOLE = np.iinfo(np.int16)
 def low_pass(cutoff: float, rate: int) -> np.ndarray:
     """A windowed sinc: linear phase, a delay of (TAPS - 1) / 2 samples."""
     at = np.arange(TAPS) - (TAPS - 1) / 2
-    taps = np.sinc(2 * cutoff / rate * at) * np.hamming(TAPS)
-    return (taps / taps.sum()).astype(np.float32)
+    taps: np.ndarray = np.sinc(2 * cutoff / rate * at) * np.hamming(TAPS)
+    return np.asarray(taps / taps.sum(), np.float32)
 
 
 def make_recording(path: Path, rate: int = 44100, seconds: int = 10) -> None:
@@ -61,7 +61,8 @@ def filter_file(source: Path, target: Path) -> None:
             raise SystemExit(f"{source} has samples of {8 * recording.getsampwidth()} bits, expected 16")
         filtered.setparams(recording.getparams())
         channels, total = recording.getnchannels(), recording.getnframes()
-        kernel, state, done = low_pass(CUTOFF, recording.getframerate()), "zeros", 0
+        kernel, done = low_pass(CUTOFF, recording.getframerate()), 0
+        state: str | np.ndarray = "zeros"
         while frames := recording.readframes(CHUNK):
             x = np.frombuffer(frames, "<i2").reshape(-1, channels).astype(np.float32)  # (frames, channels)
             y, state = convpp.convolve(x, kernel, axes=0, mode="causal", state=state)

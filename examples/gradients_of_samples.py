@@ -38,7 +38,7 @@ def gradient_of_loss(x: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Of each sample's cross-entropy with respect to its scores: (N, 10, 1, 1)."""
     for layer in network:
         x = layer(x)
-    p = np.exp(x - x.max(axis=1, keepdims=True))
+    p: np.ndarray = np.exp(x - x.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     p[np.arange(len(right)), right] -= 1
     return p
@@ -62,7 +62,7 @@ for _ in range(8):
 
 dy = gradient_of_loss(images, labels)
 dx, of_second = network[1].backward_per_sample(dy)
-_, of_first = network[0].backward_per_sample(dx)
+dx, of_first = network[0].backward_per_sample(dx)
 
 for layer in network:
     layer.zero_grad()
@@ -70,7 +70,8 @@ network[0].backward(network[1].backward(dy), needs=("w", "bias"))
 for each, whole in zip([*of_first, *of_second], [g for layer in network for g in layer.gradients()], strict=True):
     assert np.abs(each.sum(axis=0) - whole).max() <= 1e-4 * np.abs(each).sum(axis=0).max()
 
-lengths = np.sqrt(sum((each.reshape(len(each), -1) ** 2).sum(axis=1) for each in [*of_first, *of_second]))
+squares = [(each.reshape(len(each), -1) ** 2).sum(axis=1) for each in (*of_first, *of_second)]
+lengths = np.sqrt(np.sum(squares, axis=0))
 longest = lengths.argsort()[::-1]
 found = np.isin(longest[:40], spoiled).sum()
 print(f"of the 40 images with the longest gradients, {found} have one of the 40 wrong labels")

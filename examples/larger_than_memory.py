@@ -13,6 +13,7 @@ memory, while the next one is being read.  The result has the bits of the whole 
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,7 +45,7 @@ print(f"{mosaic.shape[2]} x {mosaic.shape[3]} pixels, {mosaic.nbytes / 2**20:.0f
 line = convpp.gaussian(1.0)
 slope = np.gradient(line)
 w = np.stack([np.outer(slope, line), np.outer(line, slope)])[:, None].astype(np.float32)
-how = {"padding": "same", "padding_mode": "reflect"}
+how: dict[str, Any] = {"padding": "same", "padding_mode": "reflect"}
 edges = convpp.conv_tiled(mosaic, w, **how, chunks="16 MiB", out=Path(folder.name, "edges.npy"))
 blocks = convpp.tiles("forward", mosaic.shape, w.shape, "16 MiB", **how)
 print(f"{len(blocks)} blocks; the result has {edges.nbytes / 2**20:.0f} MiB")

@@ -69,9 +69,9 @@ def test_the_overview_lists_what_the_pages_describe() -> None:
 def test_names_of_other_libraries_exist(library: str) -> None:
     pytest.importorskip(library)
     lines = (ROOT / "docs" / "inventories" / f"{library}.txt").read_text(encoding="utf-8").splitlines()[4:]
-    gone = []
+    gone, missing = [], object()
     for name in (line.split()[0] for line in lines):
-        parts, value = name.split("."), None
+        parts, value = name.split("."), missing
         for end in range(len(parts), 0, -1):
             try:
                 value = importlib.import_module(".".join(parts[:end]))
@@ -83,9 +83,9 @@ def test_names_of_other_libraries_exist(library: str) -> None:
                     for part in parts[end:]:
                         value = getattr(value, part)
                 except AttributeError:
-                    value = None
+                    value = missing
             break
-        if value is None:
+        if value is missing:
             gone.append(name)
     assert gone == []
 

@@ -169,7 +169,7 @@ class SumLayer(BlockLayer):
     def __init__(self, name: str, plan: Plan, kept: tuple[int | None, ...], dtype: Any) -> None:
         super().__init__(name, plan)
         self.kept = kept
-        self.dtype = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self._summed = [axis for axis in range(len(plan.numblocks)) if axis not in kept]
         self._counts = [math.prod(plan.numblocks[axis] for axis in self._summed)]
         while self._counts[-1] > 1:

@@ -51,11 +51,8 @@ if(convpp_zig_system STREQUAL "wasi")  # exceptions are no part of the first ver
   list(APPEND CMAKE_CXX_COMPILER
     -mcpu=generic+exception_handling -fwasm-exceptions -mllvm -wasm-use-legacy-eh=false)
 endif()
-# zig is one program for all tools: its name in front, which CMake's own rules have no room for.
 set(CMAKE_AR "${CONVPP_ZIG}" CACHE FILEPATH "" FORCE)
-set(CMAKE_CXX_ARCHIVE_CREATE "<CMAKE_AR> ar qc <TARGET> <OBJECTS>")
-set(CMAKE_CXX_ARCHIVE_APPEND "<CMAKE_AR> ar q <TARGET> <OBJECTS>")
-set(CMAKE_CXX_ARCHIVE_FINISH "<CMAKE_AR> ranlib <TARGET>")
+set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX "${CMAKE_CURRENT_LIST_DIR}/zig-archives.cmake")
 find_program(CMAKE_NM NAMES llvm-nm llvm-nm-20 llvm-nm-19 llvm-nm-18 llvm-nm-14 nm)
 
 if(convpp_zig_emulator AND NOT CMAKE_CROSSCOMPILING_EMULATOR)

@@ -9,6 +9,8 @@
 
 #if defined(_WIN32)
 #include <windows.h>
+#undef far  // macros, for compilers of the 1980s
+#undef near
 #elif defined(__wasi__)
 #include <cstdlib>
 #else

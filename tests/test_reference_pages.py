@@ -65,6 +65,15 @@ def test_the_overview_lists_what_the_pages_describe() -> None:
     assert names == listed()
 
 
+def test_every_page_is_in_the_contents() -> None:
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    trees = "".join(re.findall(r"^```\{toctree\}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    entries = {re.sub(r".*<(.*)>", r"\1", line) for line in trees.splitlines()}
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("tour/*.md"), *(ROOT / "docs").glob("project/*.md")]
+    names = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in pages}
+    assert names - entries == {"index"}
+
+
 @pytest.mark.parametrize("library", ["numpy", "scipy"])
 def test_names_of_other_libraries_exist(library: str) -> None:
     pytest.importorskip(library)

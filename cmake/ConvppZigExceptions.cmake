@@ -43,3 +43,8 @@ endforeach()
 target_include_directories(convpp_exceptions PRIVATE
   "${convpp_zig_lib}/libcxx/src" "${convpp_zig_lib}/libcxxabi/src" "${convpp_zig_lib}/libcxxabi/include"
   "${convpp_zig_lib}/libunwind/include" "${convpp_zig_lib}/libunwind/src")
+
+# doctest takes it for granted that WASI has no exceptions.
+file(READ "${convpp_doctest_header}" convpp_doctest_text)
+string(REPLACE "|| defined(__wasi__)" "" convpp_doctest_text "${convpp_doctest_text}")
+file(WRITE "${convpp_doctest_header}" "${convpp_doctest_text}")

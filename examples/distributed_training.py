@@ -38,7 +38,7 @@ class Network:
 
     def __init__(self, rng: np.random.Generator | None = None) -> None:
         how: dict[str, Any] = {"rng": rng}
-        self.layers = [
+        self.layers: list[Any] = [
             convpp.Conv2d(1, 16, 3, padding="same", activation="relu", **how),  # 16 x 8 x 8
             convpp.Conv2d(16, 32, 3, padding="same", activation="relu", **how),  # 32 x 8 x 8
             convpp.MaxPool2d(2),  # 32 x 4 x 4
@@ -96,7 +96,7 @@ def batches(count: int, size: int, rng: np.random.Generator) -> Iterator[np.ndar
 def train(shards: Shards, count: int, epochs: int) -> tuple[Network, list[float]]:
     """Adam (Kingma and Ba 2014); returns the network and the loss of every step."""
     rng = np.random.default_rng(0)
-    network, size, losses = Network(rng), 64, []
+    network, size, losses = Network(rng), 128, []
     means = [np.zeros_like(p) for p in network.parameters]
     squares = [np.zeros_like(p) for p in network.parameters]
     steps = epochs * (count // size)
@@ -105,7 +105,7 @@ def train(shards: Shards, count: int, epochs: int) -> tuple[Network, list[float]
             loss, *gradients = tree(shards(network.parameters, np.split(chosen, SHARDS)))
             losses.append(float(loss) / size)
             step = len(losses)
-            rate = 0.004 * (1 - (step - 1) / steps) * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            rate = 0.006 * (1 - (step - 1) / steps) * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
             for p, g, mean, square in zip(network.parameters, gradients, means, squares, strict=True):
                 g = g / np.float32(size)
                 mean += np.float32(0.1) * (g - mean)
@@ -121,16 +121,13 @@ def main() -> None:
     order = np.random.default_rng(1).permutation(len(labels))
     seen, unseen = order[360:], order[:360]
     data = images[seen], labels[seen]
-    epochs = 3
+    epochs = 4
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-        [everywhere] = client.scatter([data], broadcast=True)  # once; a step sends numbers of images and parameters
+        [everywhere] = client.scatter([data], broadcast=True)  # once; a step sends parameters, and which images
 
         def on_workers(parameters: list[np.ndarray], chosen: list[np.ndarray]) -> list[Any]:
-            sent = client.scatter(
-                [p.copy() for p in parameters], hash=False
-            )  # (lists are scattered element by element)
-            futures = [client.submit(shard, part, sent, everywhere, pure=False) for part in chosen]
+            futures = [client.submit(shard, part, parameters, everywhere, pure=False) for part in chosen]
             return client.gather(futures)  # type: ignore[no-any-return]
 
         network, losses = train(on_workers, len(seen), epochs)

@@ -107,7 +107,7 @@ class Block:
         """Keep where the two rectifiers let something pass."""
         part = self.layers
         self.inner = np.maximum(part["bn1"].forward(part["conv1"](x), training), 0)
-        y = part["bn2"].forward(part["conv2"](self.inner), training)
+        y: np.ndarray = part["bn2"].forward(part["conv2"](self.inner), training)
         y += part["bn3"].forward(part["conv3"](x), training) if "conv3" in part else x
         self.outer = np.maximum(y, 0, out=y)
         return y

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,17 @@ def test_a_weight_gradient_is_taken_up_in_the_middle_of_a_sum(out: Path) -> None
     again = Sliced(x)
     convpp.conv_weight_grad_tiled(dy, again, (4, 3, 7), **how, out=out, resume=True)
     assert len(again.read) == 4 + 16  # of 16 blocks of each of two results
+    assert not out.with_name(out.name + RECORD + ".npz").exists()
     assert read_back(out).tobytes() == want.tobytes()
+
+
+def test_where_no_thread_can_be_started_blocks_are_read_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    x, w, want = signal_of()
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", no_thread)
+    assert_exact(convpp.conv_tiled(x, w, padding="same", chunks=(1, 4, 50)), want)
 
 
 def test_resume_begins_anew_where_there_is_nothing(out: Path) -> None:

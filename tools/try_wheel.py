@@ -41,7 +41,8 @@ def settings() -> dict[str, Any]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     found: dict[str, Any] = project["tool"]["cibuildwheel"]
     requirements = [name for group in found["test-groups"] for name in project["dependency-groups"][group]]
-    return found | {"test-requirements": requirements}
+    every: dict[str, Any] = found | {"test-requirements": requirements}
+    return every
 
 
 def only(folder: Path, pattern: str) -> Path:

@@ -35,8 +35,8 @@ PYRIGHT: dict[str, Any] = {
     **dict.fromkeys(("reportMissingImports", "reportMissingModuleSource", "reportWildcardImportFromLibrary"), False),
 }
 #: Modules of ours with classes of a library's.  Of some, pyright takes our module for the library of that name here.
-OF_LIBRARIES = ("convpp.onnx.", "convpp.operators.", "convpp.pytensor.", "convpp.torch.")
-BASES = ("Type of base class", "Type of metaclass", "Type argument")
+OF_LIBRARIES = ("convpp.dask.", "convpp.onnx.", "convpp.operators.", "convpp.pytensor.", "convpp.torch.")
+BASES = ("Type of base class", "Type of metaclass", "Type argument", "Return type is partially", "Type of parameter")
 
 
 def text_of(pieces: list[Block]) -> str:
@@ -50,6 +50,8 @@ def text_of(pieces: list[Block]) -> str:
 def files_of(page: Path) -> dict[str, str]:
     """Names of files, without their ending, and what they hold."""
     found, name = blocks(page), page.stem.lower()
+    if page.parent.name == "tour":  # which has a page of the name of another
+        name = f"tour_{name}"
     files = {name: text_of([block for block in found if block.needs is None])} if found else {}
     for package in sorted({block.needs for block in found if block.needs is not None}):
         last = max(block.line for block in found if block.needs == package)

@@ -10,8 +10,8 @@ Dask is imported here and below, and nowhere else in the package.
 
 try:
     import dask.array as _dask_array
-except ImportError as error:
-    raise ImportError('convpp.dask needs Dask: pip install "dask[array]"') from error
+except ImportError as _error:
+    raise ImportError('convpp.dask needs Dask: pip install "dask[array]"') from _error
 if getattr(_dask_array, "ARRAY_EXPR_ENABLED", False):  # an experiment of Dask's, whose arrays are not made of graphs
     raise ImportError(
         'convpp.dask needs arrays of graphs: dask.config.set({"array.query-planning": False}) before all imports of it'

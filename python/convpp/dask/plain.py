@@ -24,8 +24,7 @@ from convpp.dask.chunks import Chunks, ends_of, following, given_chunks, shift_o
 from convpp.dask.layer import BlockLayer, array_on
 from convpp.dask.plan import Operand, Plan
 from convpp.errors import DTypeError, ShapeError
-from convpp.plain.arguments import Boundary, Method, Mode, PerAxis
-from convpp.plain.forward import Axes
+from convpp.plain.arguments import Axes, Boundary, Method, Mode, PerAxis
 from convpp.plain.operands import check_numbers
 from convpp.plain.prepare import Options
 from convpp.tiling.compute import read

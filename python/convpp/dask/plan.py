@@ -67,7 +67,7 @@ class Plan:
     def __init__(self, numblocks: Shape, operands: tuple[Operand, ...], constants: Mapping[str, Any]) -> None:
         self.numblocks = numblocks
         self.operands = operands
-        self.constants = dict(constants)
+        self.constants: dict[str, Any] = dict(constants)
         self._forget()
 
     def _forget(self) -> None:
@@ -186,7 +186,7 @@ class ConvPlan(Plan):
         super().__init__(tiles.numblocks, operands, constants)
         self.tiles = tiles
         self.dtype = dtype
-        self.how = dict(how)
+        self.how: dict[str, Any] = dict(how)
 
     @property
     def geometry(self) -> Geometry:

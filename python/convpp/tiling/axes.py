@@ -31,6 +31,8 @@ class AxisRead(NamedTuple):
     @property
     def joined(self) -> int:
         """Elements in the slices."""
+        if len(self.slices) == 1:  # mostly
+            return int(self.slices[0].stop - self.slices[0].start)
         return sum(part.stop - part.start for part in self.slices)
 
     @property

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from convpp._call.validation import is_masked
 from convpp.errors import DTypeError
-from convpp.plain.arguments import Boundary, Method, Mode, PerAxis
-from convpp.plain.forward import Axes
+from convpp.plain.arguments import Axes, Boundary, Method, Mode, PerAxis
 from convpp.plain.operands import as_operand
 from convpp.plain.prepare import Options
 from convpp.runtime import threads_of_call

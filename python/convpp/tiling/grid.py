@@ -81,6 +81,7 @@ class Tiles(Sequence[Block]):
             )
         )
         self._found: dict[tuple[int, int], Any] = {}
+        self._spatial_axes = [axis for axis, name in enumerate(self.names) if name not in ("N", "C", "K")]
         self._channel_axis = self.names.index("K" if "K" in self.names else "C")
         for number in range(self.numblocks[self._channel_axis]):
             self._channels(number)
@@ -147,8 +148,7 @@ class Tiles(Sequence[Block]):
 
     def _spatial(self, index: tuple[int, ...]) -> list[tuple[int, int, int]]:
         """Of each spatial axis: which one, that of the grid, and the block's number along it."""
-        axes = [axis for axis, name in enumerate(self.names) if name not in ("N", "C", "K")]
-        return [(a, axis, index[axis]) for a, axis in enumerate(axes)]
+        return [(a, axis, index[axis]) for a, axis in enumerate(self._spatial_axes)]
 
     def _stretch(self, a: int, axis: int, number: int) -> Stretch:
         key = (axis, number)

@@ -66,6 +66,8 @@ def run_work(work: Work, count: Callable[[int], Any]) -> Any:
                 saving.finished(number)
                 count(1)
         saving.save()
+        if work.sums and work.record is not None:
+            work.record.sums_path.unlink(missing_ok=True)
     except BaseException:
         with suppress(Exception):  # what stopped the work is what is told
             saving.save()
@@ -156,11 +158,10 @@ def _computed(work: Work, numbers: list[int]) -> Iterator[tuple[int, Array]]:
         following: Future[Any] | None = None
         try:
             for at, number in enumerate(numbers):
-                current = following if following is not None else reader.submit(work.read, work.blocks[number])
+                current = following if following is not None else _submitted(reader, work, number)
                 sources = current.result()
                 del current
-                more = at + 1 < len(numbers)
-                following = reader.submit(work.read, work.blocks[numbers[at + 1]]) if more else None
+                following = _submitted(reader, work, numbers[at + 1]) if at + 1 < len(numbers) else None
                 values = work.compute(work.blocks[number], sources)
                 del sources
                 yield number, values
@@ -168,6 +169,17 @@ def _computed(work: Work, numbers: list[int]) -> Iterator[tuple[int, Array]]:
         finally:
             if following is not None:
                 following.cancel()
+
+
+def _submitted(reader: ThreadPoolExecutor, work: Work, number: int) -> Future[Any]:
+    """What a block reads, soon; where no thread can be started, now."""
+    block = work.blocks[number]
+    try:
+        return reader.submit(work.read, block)
+    except RuntimeError:
+        found: Future[Any] = Future()
+        found.set_result(work.read(block))
+        return found
 
 
 def _write(work: Work, block: Piece, values: Array) -> None:

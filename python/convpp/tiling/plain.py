@@ -47,41 +47,41 @@ class PlainCall:
     """A call of ``convolve`` or ``correlate``, checked without a look at a's elements."""
 
     def __init__(self, a: Any, kernel: Any, kernels: Any, mask: Any, dtype: Any, options: Options) -> None:
-        self.a = a
-        self.shape = shape_of_array(a)
-        self.several = kernels is not None
+        self.a: Any = a
+        self.shape: Shape = shape_of_array(a)
+        self.several: bool = kernels is not None
         given = kernels if self.several else kernel
         lines = options.method == "separable" and isinstance(given, (list, tuple)) and not self.several
         unread: Array = np.broadcast_to(np.empty((), np.dtype(a.dtype)), self.shape)
         mask = None if mask is None else sliceable(mask, "mask", _as_mask)
-        self.mask = mask if mask is None or shape_of_array(mask) == self.shape else as_source(unread, mask)[1]
+        self.mask: Any = mask if mask is None or shape_of_array(mask) == self.shape else as_source(unread, mask)[1]
         if given is None or (self.several and kernel is not None):
             _run(np.zeros(1), kernel, kernels, None, dtype, None, options)  # says what is wrong with that
         w = outer(tuple(as_operand(line, "kernel") for line in given)) if lines else as_operand(given, "kernel")
         geometry = (options.axes, options.mode, options.boundary, options.origin, options.stride, options.dilation)
         problem = make_problem(unread, w, self.several, options.turned, *geometry)
-        self.kernel = given if lines else w
-        self.result_shape = problem.result_shape
+        self.kernel: Any = given if lines else w
+        self.result_shape: Shape = problem.result_shape
         lead = len(problem.batch)
         numbers = problem.order[lead : lead + len(problem.axes)]
-        self.axes = {
+        self.axes: dict[int, Axis] = {
             number: Axis(of.extent, of.count, of.kernel, of.stride, of.dilation, of.lo, _mode(of.boundary))
             for number, of in zip(numbers, problem.axes, strict=True)
         }
         #: Axes of a along which each element has a kernel of its own.
-        self.own = {
+        self.own: set[int] = {
             axis
             for axis in range(len(self.shape))
             if not lines and w.ndim == len(self.shape) and axis not in self.axes and w.shape[axis] > 1
         }
         stream = options.method in ("auto", "direct")
-        self.options = replace(options, mode="valid", boundary="zeros", origin=0, stream=stream)
+        self.options: Options = replace(options, mode="valid", boundary="zeros", origin=0, stream=stream)
         quotient = mask is not None or options.nan == "ignore"
         types = types_of(np.dtype(a.dtype), w.dtype, dtype, quotient)
-        self.constant = _constant(problem, unread, types)
-        self.filled = _type_with(np.dtype(a.dtype), self.constant, types.real)
+        self.constant: complex = _constant(problem, unread, types)
+        self.filled: np.dtype[Any] = _type_with(np.dtype(a.dtype), self.constant, types.real)
         #: Whole numbers that become floats for the number beyond their ends: no NaN is one of theirs, to be left out.
-        self.masked = self.filled.kind == "f" and np.dtype(a.dtype).kind in "biu" and quotient
+        self.masked: bool = self.filled.kind == "f" and np.dtype(a.dtype).kind in "biu" and quotient
         if self.masked:
             self.options = replace(self.options, nan="propagate")
         self._stretches: dict[tuple[int, int, int], Stretch] = {}
@@ -93,7 +93,7 @@ class PlainCall:
         nothing = None if self.mask is None else np.zeros(one, bool)
         found = self._convolved(np.zeros(one, self.filled), self._whole_kernel(), nothing, dtype)
         #: Of results.
-        self.dtype = found.dtype
+        self.dtype: np.dtype[Any] = found.dtype
 
     def _whole_kernel(self) -> Any:
         return self.kernel[:1] if self.several else self.kernel

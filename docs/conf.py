@@ -48,6 +48,8 @@ _MockObject.__setitem__ = lambda self, key, value: None  # JAX's tables, in whic
 _MockObject.__or__ = lambda self, other: self  # types of arguments
 _MockObject.__fspath__ = lambda self: "nowhere"  # PyTorch's own library
 autodoc_typehints = "none"  # docstrings say it in words
+autodoc_preserve_defaults = True
+autoclass_content = "both"  # layers say their parameters where they take them
 autodoc_member_order = "bysource"
 autosummary_generate = False
 numpydoc_show_class_members = False
@@ -83,6 +85,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
 }
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
+warnings.filterwarnings("ignore", message="convpp was built without XLA")
 
 # ---------------------------------------------------------------- HTML
 

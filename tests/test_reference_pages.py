@@ -111,7 +111,7 @@ def test_the_programs_of_the_tour_of_cpp(program: str, tmp_path: Path) -> None:
         pytest.skip("a C++ compiler, and convpp installed with its C++ library")
     (tmp_path / "main.cpp").write_text(program, encoding="utf-8")
     command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{convpp.get_include()}", "main.cpp"]
-    subprocess.run([*command, str(library), "-fopenmp", "-pthread", "-o", "main"], cwd=tmp_path, check=True)
+    subprocess.run([*command, str(library), "-pthread", "-o", "main"], cwd=tmp_path, check=True)
     subprocess.run([str(tmp_path / "main")], check=True)
 
 

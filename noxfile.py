@@ -59,8 +59,9 @@ def tests(session: nox.Session) -> None:
     What does not depend on the kernels (``one_isa``) runs on the best set alone.
     """
     need_compiler_for_python(session)
-    settings = {"build-dir": KERNELS, "cmake.define.CONVPP_WERROR": "ON"}
+    settings = {"build-dir": str(KERNELS), "cmake.define.CONVPP_WERROR": "ON"}
     settings |= {f"cmake.define.CONVPP_{name}": "OFF" for name in ("BUILD_TESTS", "WORKSPACE_FENCES")}
+    settings["cmake.define.CONVPP_BUILD_PYTHON"] = "ON"  # which session cpp has left out
     session.install(".[test]", *(f"--config-settings={key}={value}" for key, value in settings.items()))
     session.install(*(tool for group in ("mypy", "numpydoc") for tool in nox.project.dependency_groups(PROJECT, group)))
     stubtest = ["python", "-m", "mypy.stubtest", "convpp", "--allowlist", "tools/stubtest.txt"]

@@ -12,6 +12,7 @@ Next: CMakeLists.txt and cpp/tests/CMakeLists.txt (sessions cpp, clang, aarch64)
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shutil
 import sys
@@ -62,7 +63,8 @@ def tests(session: nox.Session) -> None:
     settings = {"build-dir": str(KERNELS), "cmake.define.CONVPP_WERROR": "ON"}
     settings |= {f"cmake.define.CONVPP_{name}": "OFF" for name in ("BUILD_TESTS", "WORKSPACE_FENCES")}
     settings["cmake.define.CONVPP_BUILD_PYTHON"] = "ON"  # which session cpp has left out
-    session.install(".[test]", *(f"--config-settings={key}={value}" for key, value in settings.items()))
+    compiler = {"CXX": os.environ.get("CXX", "c++")}  # as in session cpp; the build would take the one that Python had
+    session.install(".[test]", *(f"--config-settings={key}={value}" for key, value in settings.items()), env=compiler)
     session.install(*(tool for group in ("mypy", "numpydoc") for tool in nox.project.dependency_groups(PROJECT, group)))
     stubtest = ["python", "-m", "mypy.stubtest", "convpp", "--allowlist", "tools/stubtest.txt"]
     session.run(*stubtest, "--ignore-unused-allowlist", "--mypy-config-file", "pyproject.toml")

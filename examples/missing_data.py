@@ -19,9 +19,8 @@ from matplotlib import cbook
 
 import convpp
 
-heights = np.load(str(cbook.get_sample_data("topobathy.npz", asfileobj=False)))[
-    "topo"
-]  # (91, 120), metres above the sea
+file = str(cbook.get_sample_data("topobathy.npz", asfileobj=False))
+heights = np.load(file)["topo"]  # (91, 120), metres above the sea
 land = heights >= 0
 sea = np.ma.masked_array(heights, mask=land)
 kernel = convpp.gaussian(3.0, ndim=2)
@@ -50,12 +49,14 @@ np.testing.assert_allclose(as_mask[~land], as_zeros[~land] / share[~land], rtol=
 # %%
 
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.9), layout="constrained")
+images = []
 pictures = {"depths": sea, "zeros for land": as_zeros, "a mask": as_mask}
 for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
     axis.set_facecolor("#d6cfbf")
-    image = axis.imshow(np.ma.masked_array(picture, land), origin="lower", cmap="viridis", vmin=-400, vmax=0)
+    sea_alone = np.ma.masked_array(picture, land)
+    images.append(axis.imshow(sea_alone, origin="lower", cmap="viridis", vmin=-400, vmax=0))
     axis.set_title(title)
     axis.set_xticks([])
     axis.set_yticks([])
-figure.colorbar(image, ax=axes, label="metres", shrink=0.8)
+figure.colorbar(images[-1], ax=axes, label="metres", shrink=0.8)
 plt.show()

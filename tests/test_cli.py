@@ -213,14 +213,19 @@ def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
 def test_ctrl_c_ends_the_program_quietly() -> None:
     pytest.importorskip("tqdm")
-    command = [sys.executable, "-u", "-m", "convpp", "bench", "--network", "lenet", "--seconds", "100"]
+    listens = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job is born deaf
+    code = f"{listens}; import sys; from convpp._cli.cli import main; sys.exit(main())"
+    command = [sys.executable, "-u", "-c", code, "bench", "--network", "lenet", "--seconds", "100"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stderr
-        assert "convpp" in process.stdout.readline()  # it has begun
-        process.send_signal(signal.SIGINT)
-        assert "Traceback" not in process.stderr.read()
-        assert process.wait() == 130
+        try:
+            assert process.stdout
+            assert "convpp" in process.stdout.readline()  # it has begun
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert "Traceback" not in errors
+        assert process.returncode == 130
 
 
 # --------------------------------------------------------------------------------------- wrong calls

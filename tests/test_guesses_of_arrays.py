@@ -300,7 +300,7 @@ def test_convolve_takes_the_picture() -> None:
 
 
 #: What may be left out, or is what it is by being left out.
-OPTIONAL = ("bias", "add", "x_dot", "w_dot", "bias_dot", "ddx", "ddw", "ddb", "y", "z", "kernel", "kernels")
+OPTIONAL = ("bias", "add", "x_dot", "w_dot", "bias_dot", "ddx", "ddw", "ddb", "y", "z", "kernel", "kernels", "mask")
 
 
 @pytest.mark.parametrize(("name", "argument"), [(n, a) for n, p in PLACES.items() for a in p.arrays])

@@ -177,8 +177,9 @@ def test_a_line_that_is_torn_is_not_read(out: Path) -> None:
 
 def script(out: Path, source: Path) -> str:
     return f"""
-import numpy as np, convpp, time
+import numpy as np, convpp, signal, time
 from convpp.tiling import loop
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
 loop.SAVED_EVERY = loop.SAVED_AFTER = 0.0
 x = np.load({str(source)!r}, mmap_mode="r")
 w = np.load({str(source.with_name("w.npy"))!r})

@@ -32,7 +32,12 @@ def sliceable(value: Any, argument: str, convert: Callable[[Any, str], Array] = 
     value = from_other_library(value, argument)  # those that are lazy are refused there
     if isinstance(value, np.ndarray):
         as_array(value, argument)
-    convert(np.empty(0, np.dtype(value.dtype)), argument)  # (each part is converted when it is read)
+    # (Each part is converted when it is read.  What is wrong with a type is said of all that is in memory, or else of
+    # a number that has an imaginary part if the type has.)
+    dtype = np.dtype(value.dtype)
+    in_memory = isinstance(value, np.ndarray) and not isinstance(value, np.memmap)
+    sample = np.full(1, 1j, dtype) if dtype.kind == "c" else np.empty(0, dtype)
+    convert(value if in_memory and dtype.kind == "c" else sample, argument)
     return value
 
 

@@ -56,6 +56,7 @@ ONE_ISA = frozenset(
         "onnx_peers",
         "onnx_pooling",
         "package",
+        "packaging",
         "plain_benchmark",
         "plan_cache",
         "plan_guard",

@@ -201,7 +201,8 @@ def torch(session: nox.Session) -> None:
     """Hold convpp.torch to PyTorch, and to its own checks and sample inputs of operators."""
     need_compiler_for_python(session)  # which torch.compile needs, too
     session.install(".[test,torch]", "expecttest", *nox.project.dependency_groups(PROJECT, "torch"))
-    session.run("python", "-m", "pytest", "tests/test_torch.py", "tests/test_torch_models.py", *session.posargs)
+    files = [f"tests/test_{name}.py" for name in ("torch", "torch_models", "torch_threads")]
+    session.run("python", "-m", "pytest", *files, *session.posargs)
 
 
 @nox.session

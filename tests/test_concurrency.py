@@ -367,6 +367,17 @@ def test_openmps_environment_counts() -> None:
     assert succeed(SHOW, OMP_NUM_THREADS="3", CONVPP_NUM_THREADS="4").split()[0] == "4"
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list a process's libraries")
+def test_no_openmp_library_is_loaded() -> None:
+    """Nor are there threads that one counts as its own: those of others (PyTorch's) would wait asleep from then on."""
+    libraries = "len([l for l in open('/proc/self/maps') if 'libgomp' in l or 'libomp' in l or 'libiomp' in l])"
+    call = "convpp.conv(np.ones((8, 16, 40, 40)), np.ones((16, 16, 3, 3)), threads=2)"
+    before, after = succeed(
+        f"import numpy as np\nbefore = {libraries}\nimport convpp\n{call}\nprint(before, {libraries})"
+    ).split()
+    assert before == after
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 def test_a_process_on_one_core_has_one_thread() -> None:
     bind = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]); "

@@ -52,9 +52,9 @@ void chunk_sums(Plan& plan, const Setting& setting, int64_t channel_panel, bool 
     Tasks& tasks = plan.tasks;
     int64_t products = products_of(plan);
     if (tasks.parallel) {
+        const int64_t elems = sum_elems(plan, panel_width(plan, tile_shape(plan, setting), true));
         int64_t sums = 0;  // (more than 64 bits count are not affordable)
-        if (__builtin_mul_overflow(products, sum_elems(plan, panel_width(plan, tile_shape(plan, setting), true)), &sums))
-            sums = std::numeric_limits<int64_t>::max();
+        if (__builtin_mul_overflow(products, elems, &sums)) sums = std::numeric_limits<int64_t>::max();
         const int64_t affordable = partial_bytes_most / setting.elem_bytes / std::max<int64_t>(sums, 1);
         tasks.chunks =
             std::max<int64_t>(1, std::min({ceil_div(setting.chunks_wanted, products), m.boxes.count(), affordable}));

@@ -257,7 +257,8 @@ bool same_before(const FourierAxis& a, const FourierAxis& b) {
 
 // Whether the numbers of tiles, and of elements of all spectra, fit.
 bool numbers_fit(const FourierMap& m, const FourierSize& size, double batch) {
-    double items = std::max(batch, 1.0) * f(size.groups), spectra = 16 * f(size.lanes) * f(m.source_channels), points = 1;
+    double items = std::max(batch, 1.0) * f(size.groups), points = 1;
+    double spectra = 16 * f(size.lanes) * f(m.source_channels);
     for (const FourierAxis& axis : m.axis) {
         items *= f(axis.items());
         spectra *= f(axis.parts);

@@ -7,24 +7,31 @@
 #endif
 
 #include "machine/dispatch.hpp"
+#include "pool/kernels/contract.hpp"
 #include "problem/names.hpp"
 
-// One declaration for each ISA that CMake compiles kernels.cpp for (avx512_bf16: kernels/tile/bf16_pairs.cpp).
+// What CMake compiles once for each ISA: kernels.cpp and pool/kernels/kernels.cpp (avx512_bf16: tile/bf16_pairs.cpp).
 namespace convpp::kernels {
 namespace scalar {
 KernelTable<float> table_float32();
 KernelTable<double> table_float64();
+PoolKernels<float> pool_float32();
+PoolKernels<double> pool_float64();
 }  // namespace scalar
 #if CONVPP_HAVE_AVX2
 namespace avx2 {
 KernelTable<float> table_float32();
 KernelTable<double> table_float64();
+PoolKernels<float> pool_float32();
+PoolKernels<double> pool_float64();
 }  // namespace avx2
 #endif
 #if CONVPP_HAVE_AVX512
 namespace avx512 {
 KernelTable<float> table_float32();
 KernelTable<double> table_float64();
+PoolKernels<float> pool_float32();
+PoolKernels<double> pool_float64();
 }  // namespace avx512
 #endif
 #if CONVPP_HAVE_AVX512_BF16
@@ -36,6 +43,8 @@ void add_bf16_pairs(KernelTable<float>& table);
 namespace neon {
 KernelTable<float> table_float32();
 KernelTable<double> table_float64();
+PoolKernels<float> pool_float32();
+PoolKernels<double> pool_float64();
 }  // namespace neon
 #endif
 }  // namespace convpp::kernels
@@ -46,12 +55,14 @@ namespace {
 struct Tables {
     kernels::KernelTable<float> float32;
     kernels::KernelTable<double> float64;
+    kernels::PoolKernels<float> pool_float32;
+    kernels::PoolKernels<double> pool_float64;
 };
 
 // Made when they are first asked for.
-template <kernels::KernelTable<float> (*Float32)(), kernels::KernelTable<double> (*Float64)()>
+template <auto Float32, auto Float64, auto Pool32, auto Pool64>
 const Tables& tables_of() {
-    static const Tables made{Float32(), Float64()};
+    static const Tables made{Float32(), Float64(), Pool32(), Pool64()};
     return made;
 }
 
@@ -80,10 +91,13 @@ struct Compiled {
     const Tables& (*tables)();
 };
 const Compiled compiled[] = {
-    {Isa::scalar, [] { return true; }, &tables_of<&kernels::scalar::table_float32, &kernels::scalar::table_float64>},
+    {Isa::scalar, [] { return true; },
+     &tables_of<&kernels::scalar::table_float32, &kernels::scalar::table_float64, &kernels::scalar::pool_float32,
+                &kernels::scalar::pool_float64>},
 #if CONVPP_HAVE_AVX2
     {Isa::avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && converts_float16(); },
-     &tables_of<&kernels::avx2::table_float32, &kernels::avx2::table_float64>},
+     &tables_of<&kernels::avx2::table_float32, &kernels::avx2::table_float64, &kernels::avx2::pool_float32,
+                &kernels::avx2::pool_float64>},
 #endif
 #if CONVPP_HAVE_AVX512
     {Isa::avx512,
@@ -92,10 +106,13 @@ const Compiled compiled[] = {
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("fma") && converts_float16();
      },
-     &tables_of<&avx512_float32, &kernels::avx512::table_float64>},
+     &tables_of<&avx512_float32, &kernels::avx512::table_float64, &kernels::avx512::pool_float32,
+                &kernels::avx512::pool_float64>},
 #endif
 #if CONVPP_HAVE_NEON  // part of every AArch64 CPU
-    {Isa::neon, [] { return true; }, &tables_of<&kernels::neon::table_float32, &kernels::neon::table_float64>},
+    {Isa::neon, [] { return true; },
+     &tables_of<&kernels::neon::table_float32, &kernels::neon::table_float64, &kernels::neon::pool_float32,
+                &kernels::neon::pool_float64>},
 #endif
 };
 
@@ -124,6 +141,16 @@ const kernels::KernelTable<float>& kernel_table<float>(Isa isa) {
 template <>
 const kernels::KernelTable<double>& kernel_table<double>(Isa isa) {
     return tables(isa).float64;
+}
+
+template <>
+const kernels::PoolKernels<float>& kernels::pool_kernels<float>(Isa isa) {
+    return tables(isa).pool_float32;
+}
+
+template <>
+const kernels::PoolKernels<double>& kernels::pool_kernels<double>(Isa isa) {
+    return tables(isa).pool_float64;
 }
 
 namespace {

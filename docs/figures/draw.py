@@ -102,7 +102,7 @@ def three_passes() -> Canvas:
     top, middle = 40.0, 204.0
     heading(
         canvas, top, "Forward", "O[k] = b[k] + Σ|c|w[k,c] ⋆ X[c]",
-        "Each filter is as deep as X; summed over c it gives one map. Five filters, five maps.",
+        "Each filter is as deep as X, and gives one map. w ⋆ X: the kernel slides over the channel, as it is.",
     )  # fmt: skip
     volume(canvas, left, middle - 50, 20, INPUT_COLOURS, "X", "3 × 20 × 20")
     prism(canvas, left + 4 * CELL, middle - 50 + 7 * CELL, 3 * CELL, 2 * DEPTH_STEP)
@@ -115,13 +115,13 @@ def three_passes() -> Canvas:
     top, middle = top + panel, middle + panel
     heading(
         canvas, top, "Input gradient", "dX[c] = Σ|k|rot180(w[k,c]) ⋆ pad(dO[k], 2)",
-        "The same 135 numbers as three filters, as deep as dO: depth and number swapped, kernels rotated.",
+        "The same 135 weights as three filters, as deep as dO: 5 × 3 kernels become 3 × 5, each one rotated.",
     )  # fmt: skip
     volume(canvas, left, middle - 36, 18, OUTPUT_COLOURS, "dO", "5 × 18 × 18, padded by 2")
     canvas.rect(left - 2 * CELL, middle - 36 - 2 * CELL, 22 * CELL, 22 * CELL, "none", MUTED, stroke_dasharray="4 3")
     prism(canvas, left - 2 * CELL, middle - 36 - 2 * CELL, 3 * CELL, 4 * DEPTH_STEP)
     canvas.star(star_x, middle)
-    kernels(canvas, 390, middle, True, "adjoint", "three of 5 × 3 × 3")
+    kernels(canvas, 390, middle, True, "w", "three of 5 × 3 × 3, rotated")
     canvas.equals(equals_x, middle)
     volume(canvas, right, middle - 50, 20, INPUT_COLOURS, "dX", "3 × 20 × 20")
     canvas.rect(right, middle - 50, CELL, CELL, ACCENT, ACCENT)
@@ -151,11 +151,11 @@ def three_passes() -> Canvas:
 
 
 def one_pixel() -> Canvas:
-    """A pixel of dX[1], the windows of dO that it is made of, and the rotated kernels over them."""
+    """A pixel of dX[1], the boxes of dO that it is made of, and the rotated kernels over them."""
     canvas = Canvas(900, 322, "One pixel of the input gradient, and what it is made of in each of the five maps")
     heading(
-        canvas, 40, "One pixel of dX", "dX[1,6,8] = Σ|k|rot180(w[k,1]) · window of dO[k]",
-        "All five maps have a part in it: 5 windows of 3 × 3, 45 products. Its channel c = 1 chooses the kernels.",
+        canvas, 40, "One pixel of dX", "dX[1,6,8] = Σ|k|rot180(w[k,1]) · box of dO[k]",
+        "All five maps have a part in it: 5 boxes of 3 × 3, 45 products. Its channel c = 1 chooses the kernels.",
     )  # fmt: skip
     cell, row, column, top = 5.0, 6, 8, 104.0
     for c in (0, 2, 1):  # the chosen channel in front
@@ -163,14 +163,14 @@ def one_pixel() -> Canvas:
         side = 20 * cell
         canvas.rect(34 + shift, top + 22 - shift, side, side, mix(INPUT_COLOURS[c], 0.72), mix(INPUT_COLOURS[c], 1.0))
     canvas.rect(34 + column * cell, top + 22 + row * cell, cell, cell, ACCENT, ACCENT)
-    canvas.label(84, 278, "dX[1]", "20 × 20")
+    canvas.label(84, 278, "dX[1]", "in front")
     canvas.equals(190, 180)
     for k, colour in enumerate(OUTPUT_COLOURS):
         x = 222 + 132 * k
         canvas.rect(x, top, 22 * cell, 22 * cell, "none", MUTED, stroke_dasharray="4 3")
         canvas.rect(x + 2 * cell, top + 2 * cell, 18 * cell, 18 * cell, mix(colour, 0.3), mix(colour, 1.0), rx="2")
-        window = (x + column * cell, top + row * cell, 3 * cell, 3 * cell)
-        canvas.rect(*window, mix(colour, 1.0), ACCENT, stroke_width="1.8")
+        box = (x + column * cell, top + row * cell, 3 * cell, 3 * cell)
+        canvas.rect(*box, mix(colour, 1.0), ACCENT, stroke_width="1.8")
         kernel(canvas, x + 11 * cell - KERNEL / 2, top + 22 * cell + 16, colour, rotated=True)
         canvas.label(x + 11 * cell, 278, f"dO[{k}]")
         canvas.text(x + 11 * cell, 298, f"w[{k},1] rotated", 13, "middle", MUTED)
@@ -239,15 +239,15 @@ def stride() -> Canvas:
     canvas.lines([(314, 28), (314, 320)], HAIRLINE)
 
     colours = {(0, 0): "#4e79a7", (0, 1): "#f28e2b", (1, 0): "#59a14f", (1, 1): "#e15759"}
-    canvas.text(336, 40, "Residue classes: the kernel split, no zeros", 17, font_weight="bold")
-    canvas.text(336, 64, "4, 2, 2 or 1 products for a pixel: 16·4 + 12·2 + 12·2 + 9·1 = 121", 15, fill=MUTED)
+    canvas.text(336, 40, "Residue classes: the kernel split, no zeros inserted", 17, font_weight="bold")
+    canvas.text(336, 64, "4, 2, 2 or 1 products for a pixel: 16·4 + 12·2 + 12·2 + 9·1 = 121 in all", 15, fill=MUTED)
     fills = {place: mix(colour, 0.8) for place, colour in colours.items()}
     grid(canvas, 352, 146, 30, [[fills[r % 2, s % 2] for s in range(3)] for r in range(3)])
     canvas.label(397, 324, "w", "3 × 3")
     arrow(canvas, [(458, 191), (488, 191)])
     for (r, s), fill in fills.items():
         grid(canvas, 506 + 76 * s, 136 + 76 * r, 30, [[fill] * (2 - s)] * (2 - r))
-    canvas.label(562, 324, "", "four unit-stride kernels")
+    canvas.label(562, 324, "", "four kernels, each with stride 1")
     arrow(canvas, [(628, 191), (658, 191)])
     grid(canvas, 676, 100, 26, [[fills[i % 2, j % 2] for j in range(7)] for i in range(7)])
     canvas.label(767, 324, "dX", "7 × 7")

@@ -1,11 +1,14 @@
 """Every function has every option that makes sense for it: one that is missing needs a reason (ABSENT).
 
-What each option does: test_options.py.
+Its overloads, most of which name options by a ``TypedDict``, have the same ones.   What each does: test_options.py.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, get_args, get_overloads
 
 import pytest
 
@@ -105,3 +108,49 @@ def test_layers_take_every_option(name: str) -> None:
     for option in set(ABSENT) - set(NOT_OF_LAYERS):
         if transposed or option not in ("output_padding", "output_size"):
             assert option in arguments, f"{name} and {option}"
+
+
+def options_of(function: Callable[..., Any], names: dict[str, Any]) -> set[str]:
+    """Keywords alone, and those of ``**how: Unpack[...]``, whose annotation is text."""
+    found: set[str] = set()
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            found.add(parameter.name)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            (how,) = get_args(eval(parameter.annotation, names))
+            found |= how.__annotations__.keys()  # inherited ones are among them
+    return found
+
+
+OVERLOADED = [name for name in convpp.__all__ if inspect.isfunction(f := getattr(convpp, name)) and get_overloads(f)]
+
+
+@pytest.mark.parametrize("name", OVERLOADED)
+def test_no_overload_lacks_an_option(name: str) -> None:
+    function = getattr(convpp, name)
+    names = vars(sys.modules[function.__module__])
+    for overload in get_overloads(function):
+        assert options_of(overload, names) == options_of(function, names)
+
+
+#: Options that have two defaults, and the functions with the second one.
+TWO_DEFAULTS = {
+    "stride": {name for name in convpp.__all__ if "pool" in name},  # None: the window's extent
+    "flip": {"convolve_backward"},  # of convolve, which turns the kernel
+    "needs": {"convolve_backward"},  # its operands have other names
+    "dtype": {"explain"},  # which sees no array
+}
+
+
+def test_an_option_has_one_default() -> None:
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in convpp.__all__:
+        if inspect.isfunction(function := getattr(convpp, name)):
+            for option in keywords_of(name):
+                default = repr(inspect.signature(function).parameters[option].default)
+                found.setdefault(option, {}).setdefault(default, []).append(name)
+    several = {option: list(map(set, names.values())) for option, names in found.items() if len(names) > 1}
+    assert several.keys() == TWO_DEFAULTS.keys()
+    for option, (one, other) in several.items():
+        second = TWO_DEFAULTS[option]
+        assert one <= second or other <= second, f"{option}: {one} differ from {other}"

@@ -31,8 +31,9 @@ seen, unseen = slice(360, None), slice(360)
 # Layers have PyTorch's names and arguments.  A ReLU is part of a layer, and so is its derivative.  The last convolution
 # is as large as what is left of the picture: it is a linear layer with ten results.
 
-network: list[Any] = [
-    convpp.Conv2d(1, 16, 3, padding=1, activation="relu", rng=rng),
+first = convpp.Conv2d(1, 16, 3, padding=1, activation="relu", rng=rng)
+network = [
+    first,
     convpp.Conv2d(16, 32, 3, padding=1, activation="relu", rng=rng),
     convpp.MaxPool2d(2),
     convpp.Conv2d(32, 10, 4, rng=rng),
@@ -95,7 +96,7 @@ figure = plt.figure(figsize=(8, 3.2), layout="constrained")
 parts: Any = figure.subfigures(1, 2, width_ratios=(1, 1.2))
 left, wrong = parts
 left.suptitle("16 filters")
-for axis, kernel in zip(left.subplots(4, 4).flat, network[0].weight[:, 0], strict=True):
+for axis, kernel in zip(left.subplots(4, 4).flat, first.weight[:, 0], strict=True):
     axis.imshow(kernel, cmap="RdBu", vmin=-0.8, vmax=0.8)
     axis.set_axis_off()
 wrong.suptitle("mistakes")

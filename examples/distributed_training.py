@@ -38,7 +38,7 @@ class Network:
 
     def __init__(self, rng: np.random.Generator | None = None) -> None:
         how: dict[str, Any] = {"rng": rng}
-        self.layers: list[Any] = [
+        self.layers = [
             convpp.Conv2d(1, 16, 3, padding="same", activation="relu", **how),  # 16 x 8 x 8
             convpp.Conv2d(16, 32, 3, padding="same", activation="relu", **how),  # 32 x 8 x 8
             convpp.MaxPool2d(2),  # 32 x 4 x 4

@@ -4,6 +4,9 @@ In: calls.   `assert_type` is read by mypy and pyright (session `types`), and do
 come back are looked at here.   Read next: `_call/keywords.py`, which says why there are overloads.
 """
 
+# pyright: strictListInference=true
+# (Else it has lists of different classes as lists of anything.)
+
 from __future__ import annotations
 
 from typing import Any, assert_type, get_args
@@ -100,6 +103,18 @@ def test_what_needs_leaves_out_is_none() -> None:
     assert_type(layer.backward(DY), Anything)
     assert_type(layer.backward(DY, needs=("x", "w")), Anything)
     assert_type(layer.backward(DY, needs="w"), Anything | None)
+
+
+def test_a_list_of_different_layers_is_one_of_layers() -> None:
+    layers = [convpp.Conv1d(1, 2, 3), convpp.ConvTranspose1d(2, 1, 3), convpp.MaxPool1d(2), convpp.AvgPool1d(2)]
+    y = np.ones((1, 1, 8), np.float32)
+    for layer in layers:
+        y = layer(y, keep=True)
+        assert_type(layer.parameters(), list[Anything])
+    for layer in reversed(layers):
+        assert_type(layer.backward(y), Anything)
+        y = layer.backward(y)
+    assert y.shape == (1, 1, 8)
 
 
 def test_derivatives() -> None:

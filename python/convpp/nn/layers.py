@@ -19,7 +19,8 @@ from convpp._call.arguments import Activation, Algorithm, Layout, Modes, Padding
 from convpp._call.geometry import modes_of_axes
 from convpp._call.validation import Array
 from convpp.functional import CONV
-from convpp.nn.layer import Keep, Layer
+from convpp.nn.base import Keep
+from convpp.nn.conv_layer import ConvLayer
 from convpp.nn.parameters import Rng
 from convpp.nn.streaming import Streaming, streaming_of
 from convpp.transposed import TRANSPOSE
@@ -27,7 +28,7 @@ from convpp.transposed import TRANSPOSE
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
 
-class _Conv(Layer):
+class _Conv(ConvLayer):
     """``y = conv(x, weight, bias)``."""
 
     _transposed = False
@@ -114,7 +115,7 @@ class _Conv(Layer):
         return self._forward(x, add, keep, {"padding_mode": self.padding_mode})
 
 
-class _ConvTranspose(Layer):
+class _ConvTranspose(ConvLayer):
     """``y = conv_transpose(x, weight, bias)``."""
 
     _transposed = True

@@ -8,29 +8,26 @@ Next: ``layers.py`` (convolutions); ``_cli/demo.py`` (a network made of both).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, overload
+from typing import Any, overload
 
 import numpy.typing as npt
 
-from convpp._call.arguments import LAYOUTS, Layout, Padding, Pads, PerAxis, choice, flag, pads, per_axis, shown
+from convpp._call.arguments import LAYOUTS, Layout, Padding, Pads, PerAxis, choice, flag, pads
 from convpp._call.keywords import Needs, WithX
 from convpp._call.pooling import pool_options, pooling_of
 from convpp._call.validation import Array, as_float
 from convpp._gradients import NEEDS, wanted_of
-from convpp.errors import ShapeError
-from convpp.nn.layer import KEEP, Keep
+from convpp.nn.base import KEEP, Keep, Layer
 from convpp.pooling import avg_pool, avg_pool_input_grad, check_divisor, max_pool, max_pool_input_grad
 from convpp.runtime import threads_of_call
 
 __all__ = ["AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d"]
 
 
-class _Pool(ABC):
+class _Pool(Layer):
     """What all six layers share: geometry, the shape of the last x, and that there are no parameters."""
-
-    _rank: ClassVar[int]
 
     def __init__(
         self,
@@ -98,13 +95,6 @@ class _Pool(ABC):
         names = ("kernel_size", "stride", "padding", "ceil_mode", "layout", "threads")
         return {name: getattr(self, name) for name in names}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: the options, but not the last batch."""
-        bare = object.__new__(type(self))
-        bare.__dict__.update(self.__dict__)
-        bare._forget_batch()
-        return bare.__dict__
-
     def parameters(self) -> list[Array]:
         """Nothing is learned: an empty list, as a network asks for one of each layer.
 
@@ -123,7 +113,7 @@ class _Pool(ABC):
         """
         return []
 
-    def zero_grad(self) -> None:  # noqa: B027
+    def zero_grad(self) -> None:
         """Do nothing: there are no gradients of parameters.
 
         >>> import convpp
@@ -158,24 +148,7 @@ class _Pool(ABC):
             "threads": None,
             "keep": "reference",
         }
-        for name, default in usual.items():
-            value = getattr(self, name, default)
-            if value not in (default, (default,) * self._rank):
-                parts.append(f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-    @classmethod
-    def _per_axis(cls, value: PerAxis, argument: str) -> tuple[int, ...]:
-        """One int for each spatial axis."""
-        given = per_axis(value, argument)
-        values = (given,) * cls._rank if isinstance(given, int) else given
-        if len(values) != cls._rank or min(values) < 1:
-            from convpp._call.guesses import words
-
-            meant = words.of_layer(values, cls.__name__, argument) or words.of_entries(values, cls._rank, argument)
-            expected = f"an integer or {cls._rank} integers, each 1 or more"
-            raise ShapeError(f"{argument} is {shown(value)}, expected {expected}{meant}")
-        return values
+        return f"{type(self).__name__}({', '.join(parts + self._unusual(usual))})"
 
 
 class _MaxPool(_Pool):

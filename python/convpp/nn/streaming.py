@@ -18,7 +18,7 @@ from convpp._call.options import conv_options
 from convpp._call.validation import Array
 from convpp._gradients import NEEDS
 from convpp.forward import conv
-from convpp.nn.layer import Layer
+from convpp.nn.conv_layer import ConvLayer
 from convpp.streaming import FIRST, LAST, given_state
 
 
@@ -52,7 +52,7 @@ def streaming_of(
     return True
 
 
-class Streaming(Layer):
+class Streaming(ConvLayer):
     """Of a layer with ``streaming=True``, what it keeps from chunk to chunk, and how that is passed on.
 
     Attributes

@@ -1,6 +1,6 @@
 """Where in the user's code a call came from: a warning belongs there, and not in a file of the package.
 
-In: the stack.   Out: the files of the package that lead to here.   Next: ``plain.py``, ``../../nn/layer.py``.
+In: the stack.   Out: the files of the package that lead to here.   Next: ``plain.py``, ``../../nn/conv_layer.py``.
 """
 
 from __future__ import annotations

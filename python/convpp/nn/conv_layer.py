@@ -1,15 +1,15 @@
-"""What all layers share: arguments, ``backward``, per-sample gradients, ``repr``.
+"""What all convolution layers share: arguments, ``backward``, per-sample gradients, ``repr``.
 
 In: a layer's arguments.  Out: the base class of the layers in ``layers.py``, which say how to compute.
 
-Next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients).
+Next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients); ``base.py`` (what poolings have, too).
 """
 
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, overload
+from abc import abstractmethod
+from typing import Any, ClassVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,6 @@ from convpp._call.arguments import (
     choice,
     flag,
     pads,
-    per_axis,
-    shown,
 )
 from convpp._call.geometry import explicit_pads
 from convpp._call.keywords import Needs, WithX
@@ -40,18 +38,14 @@ from convpp.activation import activate, activation_grad, needs_only_result
 from convpp.backward import conv_backward, conv_transpose_backward
 from convpp.errors import ShapeError
 from convpp.functional import conv_bias_grad
+from convpp.nn.base import KEEP, Keep, Layer
 from convpp.nn.parameters import Rng, WeightAndBias
 from convpp.runtime import threads_of_call
 
-#: What ``keep`` may be: how a layer keeps the last x, and y with an activation, for ``backward``.
-Keep = Literal["reference", "copy"]
-KEEP: tuple[Keep, ...] = ("reference", "copy")
 
-
-class Layer(WeightAndBias, ABC):
+class ConvLayer(WeightAndBias, Layer):
     """What all six layers share beside parameters: geometry, ``backward`` and ``repr``."""
 
-    _rank: ClassVar[int]
     _transposed: ClassVar[bool]
     _passes: ClassVar[Passes]
 
@@ -79,9 +73,9 @@ class Layer(WeightAndBias, ABC):
                 f"in_channels={in_channels} and out_channels={out_channels} with groups={groups}: expected "
                 "a positive groups that divides both"
             )
-        self.kernel_size: tuple[int, ...] = self._per_axis(kernel_size, "kernel_size", least=1)
-        self.stride: tuple[int, ...] = self._per_axis(stride, "stride", least=1)
-        self.dilation: tuple[int, ...] = self._per_axis(dilation, "dilation", least=1)
+        self.kernel_size: tuple[int, ...] = self._per_axis(kernel_size, "kernel_size")
+        self.stride: tuple[int, ...] = self._per_axis(stride, "stride")
+        self.dilation: tuple[int, ...] = self._per_axis(dilation, "dilation")
         given = pads(padding)
         if not isinstance(given, str):
             explicit_pads(given, self._rank)  # only to fail here and not at the first forward
@@ -133,13 +127,6 @@ class Layer(WeightAndBias, ABC):
                 stacklevel=len(files_of_package()) + 1,
             )
         return array.astype(dtype)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: arguments, parameters and their gradients, but not the last batch."""
-        bare = object.__new__(type(self))
-        bare.__dict__.update(self.__dict__)
-        bare._forget_batch()
-        return bare.__dict__
 
     @overload
     def backward(self, dy: npt.ArrayLike, *, needs: WithX = NEEDS) -> Array: ...
@@ -265,25 +252,9 @@ class Layer(WeightAndBias, ABC):
         usual = {"padding": 0, "dilation": 1, "output_padding": 0, "groups": 1, "padding_mode": "zeros"}
         usual |= {"flip": False, "layout": "channels_first", "activation": None, "algorithm": "auto", "threads": None}
         usual |= {"keep": "reference"}
-        for name, default in usual.items():
-            value = getattr(self, name, default)
-            if value not in (default, (default,) * self._rank):
-                parts.append(f"{name}={value!r}")
+        parts += self._unusual(usual)
         if self.bias is None:
             parts.append("bias=False")
         if self.weight.dtype != np.float32:
             parts.append(f"dtype={self.weight.dtype}")
         return f"{type(self).__name__}({', '.join(parts)})"
-
-    @classmethod
-    def _per_axis(cls, value: PerAxis, argument: str, least: int) -> tuple[int, ...]:
-        """One int for each spatial axis."""
-        given = per_axis(value, argument)
-        values = (given,) * cls._rank if isinstance(given, int) else given
-        if len(values) != cls._rank or min(values) < least:
-            from convpp._call.guesses import words
-
-            meant = words.of_layer(values, cls.__name__, argument) or words.of_entries(values, cls._rank, argument)
-            expected = f"an integer or {cls._rank} integers, each {least} or more"
-            raise ShapeError(f"{argument} is {shown(value)}, expected {expected}{meant}")
-        return values

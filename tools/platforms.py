@@ -127,19 +127,10 @@ def freethreaded(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve() / "venv"
     session.run(python, "-m", "venv", "--clear", str(folder), external=True)
     inside = str(folder / ("Scripts" if sys.platform == "win32" else "bin") / "python")
-    session.run(
-        inside,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        ".",
-        "pytest",
-        "hypothesis",
-        "ml_dtypes",
-        "pytest-run-parallel",
-        external=True,
-    )
+    # (The newest hypothesis has no wheel for this Python: an older one is better than a build of it.)
+    wheels = ["numpy", "pytest", "hypothesis", "ml_dtypes", "pytest-run-parallel"]
+    pip = [inside, "-m", "pip", "install", "-q", f"--only-binary={','.join(wheels)}"]
+    session.run(*pip, ".", *wheels, external=True)
     code = "import sys, convpp; assert not sys._is_gil_enabled(), 'convpp turned the lock on'"
     session.run(inside, "-W", "error", "-c", code, external=True)
     # Not those that make threads, processes or warnings themselves: these are the whole process's.

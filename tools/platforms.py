@@ -24,20 +24,13 @@ TARGETS = {
     "macos-x86-64": "x86_64-macos",
 }
 
-# The tests that look at what differs between systems (memory, threads, files, the environment) and once at each kind
-# of kernel: all that run on a developer's machine under an emulator in some minutes.  `-- all` runs the others, too.
-USUAL = (
-    "runtime", "cores", "team", "kept_blocks", "call_memory", "faults", "plan_bounds", "problem", "tile_kernels",
-    "convolution", "same_bits", "half", "pool", "find_package", "isa_symbols.*",
-)  # fmt: skip
-
 
 @nox.session
 @nox.parametrize("system", list(TARGETS), ids=list(TARGETS))
 def portable(session: nox.Session, system: str) -> None:
     """Build the library and its tests for another system, without warnings; run the tests where they run here.
 
-    ``nox -s "portable(windows)"`` takes one of them; ``-- all`` runs all of its tests.
+    ``nox -s "portable(windows)"`` takes one of them.
     """
     session.install(*nox.project.dependency_groups(PROJECT, "platforms"))
     find = "import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).with_name('zig'))"
@@ -59,8 +52,7 @@ def portable(session: nox.Session, system: str) -> None:
     if not runs:
         session.log(f"compiled; programs for {TARGETS[system]} do not run on {' '.join(here)}")
         return
-    chosen = [] if "all" in session.posargs else ["-R", f"^({'|'.join(USUAL)})$"]
-    ctest(session, folder, *chosen, env=env)
+    ctest(session, folder, *session.posargs, env=env)
 
 
 # ---------------------------------------------------------------- Python without its global lock

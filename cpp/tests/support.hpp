@@ -153,11 +153,11 @@ inline constexpr std::initializer_list<Layout> both_layouts{Layout::channels_fir
 
 // Whether the instruction set has fused multiply-adds: all but a baseline without them do.
 inline bool is_fused(Isa isa) {
-#if defined(__x86_64__) && !defined(__FMA__)
-    return isa != Isa::scalar;
-#else
+#if defined(__FMA__) || defined(__FP_FAST_FMA) || defined(__aarch64__)
     static_cast<void>(isa);
     return true;
+#else
+    return isa != Isa::scalar;
 #endif
 }
 

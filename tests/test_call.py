@@ -60,6 +60,7 @@ def test_a_geometry_is_computed_once() -> None:
     assert geometry_of((1, 4, 7, 9), (4, 2, 3, 3), TransposeOptions(ConvOptions())).result_shape == shapes[0]
 
 
+@pytest.mark.thread_unsafe
 @pytest.mark.parametrize("transposed", [False, True])
 def test_backward_plans_only_the_passes_it_needs(transposed: bool) -> None:
     backward = convpp.conv_transpose_backward if transposed else convpp.conv_backward

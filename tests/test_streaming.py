@@ -223,6 +223,7 @@ def test_errors(error: type[Exception], message: str, changed: dict[str, Any], l
         convpp.conv(**call)
 
 
+@pytest.mark.thread_unsafe
 def test_a_stream_takes_no_more_memory_as_it_goes_on() -> None:
     rng = np.random.default_rng(7)
     x, w = rng.standard_normal((1, 2, 256)), rng.standard_normal((2, 1, 512))

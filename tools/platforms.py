@@ -126,5 +126,7 @@ def freethreaded(session: nox.Session) -> None:
     code = "import sys, convpp; assert not sys._is_gil_enabled(), 'convpp turned the lock on'"
     session.run(inside, "-W", "error", "-c", code, external=True)
     # Not those that make threads, processes or warnings themselves: these are the whole process's.
-    there = [f"tests/test_{name}.py" for name in ("bits", "call", "prepared", "pooling", "shapes")]
+    of_calls = ("bits", "call", "prepared", "pooling", "shapes", "convolve", "streaming", "tiles", "layers")
+    of_values = ("transposed", "activation", "derivatives", "identities", "out", "errors")
+    there = [f"tests/test_{name}.py" for name in of_calls + of_values]
     session.run(inside, "-m", "pytest", "--parallel-threads=8", *there, *session.posargs, external=True)

@@ -138,3 +138,25 @@ def test_whole_numbers_and_their_boundaries() -> None:
         convpp.convolve(a, [1, 1], boundary=0.5)
     with pytest.raises(ValueError, match="transforms round"):
         convpp.convolve(a, [1, 1], method="fft")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "boundary"),
+    [(np.int64, 2**53 + 1), (np.int64, 2**63 - 1), (np.int64, -(2**63)), (np.uint64, 2**62 + 1), (np.int8, 2**53 + 1)],
+)
+def test_a_whole_number_beyond_the_ends_is_exact(dtype: Any, boundary: int) -> None:
+    a = np.zeros(2, dtype)
+    for number in (boundary, np.int64(boundary), np.array(boundary)):
+        got = convpp.correlate(a, [1, 0, 0], mode="same", boundary=number)
+        assert got.tolist() == [boundary, 0]
+    wide = np.zeros(2, np.result_type(dtype, np.int64) if dtype is not np.uint64 else dtype)
+    assert convpp.convolve_tiled(wide, [0, 0, 1], mode="same", boundary=boundary).tolist() == [boundary, 0]
+
+
+def test_a_number_beyond_the_ends_that_does_not_fit() -> None:
+    for dtype, boundary in ((np.int64, 2**63), (np.int64, 2**70), (np.uint64, -(2**63)), (np.int8, 2**64)):
+        with pytest.raises(ValueError, match=rf"boundary is {boundary}, expected -?\d+ to \d+, the numbers of u?int64"):
+            convpp.correlate(np.zeros(2, dtype), [1, 0, 0], mode="same", boundary=boundary)
+    for kind, number in (("float32", 1e39), ("float16", 1e5)):
+        with pytest.raises(ValueError, match=f"expected a number that {kind} holds"):
+            convpp.convolve(np.zeros(2, kind), np.ones(3, kind), mode="same", boundary=number)

@@ -46,6 +46,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("gaussian", {"sigma": "1"}, "sigma is '1'"),
     ("gaussian", {"sigma": (1, 2), "ndim": 3}, "sigma is .1, 2., expected a number or 3"),
     ("gaussian", {"sigma": 1, "truncate": -1}, "truncate is -1"),
+    ("gaussian", {"sigma": []}, "sigma is .., expected a number or 1, one for each axis"),
     ("box", {"size": 0}, "size is 0, expected 1 or more"),
     ("box", {"size": (2, 3), "ndim": 3}, "one for each convolved axis"),
     ("sobel", {"axis": 2}, "axis is 2, expected -2 to 1"),

@@ -187,6 +187,11 @@ def test_wrong_calls() -> None:
     for bounds in ({"rtol": -1.0}, {"atol": np.nan}, {"rtol": 0.0, "atol": 0.0}):
         with pytest.raises(ValueError, match=r"rtol is .* and atol is"):
             gradcheck(lambda x: (x, lambda dy: dy), np.ones(1), **bounds)
+    for returned in (np.ones(2), np.ones((1, 2)), (np.ones(2), 3), None, ()):
+        with pytest.raises(ValueError, match=r"the function returned .*, expected \(y, backward\)"):
+            gradcheck(lambda x, y=returned: y, np.ones(2))
+    with pytest.raises(ValueError, match="is given 5, expected a layer or a function"):
+        gradcheck(5, np.ones(2))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="step is 1e-17, expected one that changes x"):
         gradcheck(lambda x: (x, lambda dy: dy), np.ones(1), step=1e-17)
 

@@ -248,3 +248,15 @@ def test_every_form_of_padding_reaches_the_function(padding: Any) -> None:
     layer = make("Conv2d", padding=padding, stride=2)
     x = an_input("Conv2d")
     np.testing.assert_array_equal(layer(x), convpp.conv(x, layer.weight, layer.bias, padding=padding, stride=2))
+
+
+@pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
+def test_wrong_channels_are_told_in_the_words_of_a_layer(name: str) -> None:
+    layer = getattr(convpp, name)(8, 3, 2)
+    for shape in ((1, 3, 4, 4), (3, 4, 4)):
+        with pytest.raises(convpp.ShapeError, match=rf"C = 3, expected 8, in_channels of this {name}$"):
+            layer(np.ones(shape, np.float32))
+    with pytest.raises(convpp.ShapeError, match=r'C = 4, expected 8, .* Did you mean layout="channels_last"\?$'):
+        layer(np.ones((1, 4, 4, 8), np.float32))
+    with pytest.raises(convpp.DTypeError, match=r"x has dtype int64, expected float32, .*: use x.astype\('float32'\)$"):
+        layer(np.ones((1, 8, 4, 4), np.int64))

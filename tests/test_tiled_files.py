@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import convpp
-from convpp.tiling import loop
+from convpp.tiling import loop, start
 from geometry import Array, assert_exact
 from test_tiled import Sliced
 
@@ -27,6 +27,12 @@ def saved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The record is saved after each block."""
     monkeypatch.setattr(loop, "SAVED_EVERY", 0.0)
     monkeypatch.setattr(loop, "SAVED_AFTER", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def only_blocks_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No samples for the record, which have a test of their own."""
+    monkeypatch.setattr(start, "SAMPLED_LINES", 0)
 
 
 def signal_of(length: int = 400) -> tuple[Array, Array, Array]:
@@ -147,6 +153,33 @@ def test_another_call_is_not_taken_up(out: Path, changed: dict[str, Any], told: 
     assert_exact(read_back(out), before)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 400), (1, 3, 30_000), (3, 5)])
+def test_other_numbers_are_not_taken_up(out: Path, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is looked at of x: its first and its last element are."""
+    monkeypatch.undo()
+    x, w = np.zeros(shape, np.float32), np.ones((1, shape[-2], 3), np.float32)
+    convpp.conv_tiled(x, w, out=out)
+    convpp.conv_tiled(x, w, out=out, resume=True)
+    for place in (0, -1):
+        other = x.copy()
+        other.flat[place] = 1
+        with pytest.raises(ValueError, match=r"another call: x was float32 .* \w+, now float32 .* \w+$"):
+            convpp.conv_tiled(other, w, out=out, resume=True)
+    one = np.zeros((1, 1, *shape[-1:]), np.float32)
+    convpp.convolve_tiled(x, one[0, 0, :3], axes=-1, out=out)
+    with pytest.raises(ValueError, match="another call: a was float32"):
+        convpp.convolve_tiled(x + 1, one[0, 0, :3], axes=-1, out=out, resume=True)
+
+
+def test_who_interrupts_is_told_how_it_goes_on(out: Path) -> None:
+    x, w, _ = signal_of()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        convpp.conv_tiled(Interrupted(x, 210, KeyboardInterrupt()), w, padding="same", chunks=(1, 4, 50), out=out)
+    (note,) = caught.value.__notes__
+    assert note.startswith("12 blocks are finished, and listed in ")
+    assert note.endswith("resume=True goes on with the others")
+
+
 def test_a_file_without_a_record_is_not_taken_up(out: Path) -> None:
     x, w, _ = signal_of()
     how: dict[str, Any] = {"padding": "same", "chunks": (1, 4, 50), "out": out}
@@ -178,9 +211,9 @@ def test_a_line_that_is_torn_is_not_read(out: Path) -> None:
 def script(out: Path, source: Path) -> str:
     return f"""
 import numpy as np, convpp, signal, time
-from convpp.tiling import loop
+from convpp.tiling import loop, start
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
-loop.SAVED_EVERY = loop.SAVED_AFTER = 0.0
+loop.SAVED_EVERY = loop.SAVED_AFTER = start.SAMPLED_LINES = 0
 x = np.load({str(source)!r}, mmap_mode="r")
 w = np.load({str(source.with_name("w.npy"))!r})
 class Slow:

@@ -7,6 +7,7 @@ Next: ``layers.py``; ``parameters.py`` (weights, biases, and their gradients); `
 
 from __future__ import annotations
 
+import re
 import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar, overload
@@ -36,7 +37,7 @@ from convpp._call.validation import Array, as_float, common_dtype
 from convpp._gradients import NEEDS, wanted_of
 from convpp.activation import activate, activation_grad, needs_only_result
 from convpp.backward import conv_backward, conv_transpose_backward
-from convpp.errors import ShapeError
+from convpp.errors import DTypeError, ShapeError
 from convpp.functional import conv_bias_grad
 from convpp.nn.base import KEEP, Keep, Layer
 from convpp.nn.parameters import Rng, WeightAndBias
@@ -113,7 +114,16 @@ class ConvLayer(WeightAndBias, Layer):
 
     def _own_type(self, value: npt.ArrayLike, argument: str) -> Array:
         """``value`` in the dtype of the layer, which is the one it computes in; where that rounds, it is said once."""
-        array, dtype = as_float(value, argument), self._weight.dtype
+        dtype = self._weight.dtype
+        try:
+            array = as_float(value, argument)
+        except DTypeError:
+            if (given := np.asarray(value).dtype).kind not in "biu":
+                raise
+            raise DTypeError(
+                f"{argument} has dtype {given}, expected {dtype}, the dtype of this {type(self).__name__}: use "
+                f"{argument}.astype({dtype.name!r})"
+            ) from None
         if array.dtype == dtype:
             return array
         if not self._said and common_dtype(array.dtype, dtype) != dtype:
@@ -214,6 +224,7 @@ class ConvLayer(WeightAndBias, Layer):
         """``forward`` with these options of the subclass, keeping what ``backward`` needs; only if it succeeds."""
         x = self._own_type(x, "x")
         how = self._geometry(own) | {"add": None if add is None else self._own_type(add, "add")}
+        self._check_channels(x, how)
         if not flag(keep, "keep"):
             y = self._passes.forward(x, self._weight, self._bias, activation=self.activation, **how)
             self._forget_batch()
@@ -229,6 +240,24 @@ class ConvLayer(WeightAndBias, Layer):
             y = activate(z, self.activation, threads=self.threads)
         self._x, self._own, self._kept, self._added = x, own, kept, add is not None
         return y
+
+    def _check_channels(self, x: Array, how: dict[str, Any]) -> None:
+        """In the words of the layer, whose user has given no w; what may have been meant, the call itself knows."""
+        if x.ndim not in (self._rank + 1, self._rank + 2):
+            return
+        channels = x.shape[-1 if self.layout == "channels_last" else -self._rank - 1]
+        if channels == self.in_channels:
+            return
+        meant = ""
+        try:
+            self._passes.forward(x, self._weight, self._bias, **how)
+        except ShapeError as error:
+            _, asks, guess = str(error).rpartition(". Did you mean ")
+            meant = asks + guess if asks and not re.search(r"\bw\b", guess) else ""
+        raise ShapeError(
+            f"x has shape {x.shape}: C = {channels}, expected {self.in_channels}, in_channels of this "
+            f"{type(self).__name__}{meant}"
+        )
 
     def _geometry(self, own: dict[str, Any] | None = None) -> dict[str, Any]:
         """Arguments of the passes: with these options of the subclass, or with those of the last forward."""

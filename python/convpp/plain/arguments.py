@@ -68,8 +68,9 @@ _MEANT = {
         "same": "mode='same'",
         "valid": "mode='valid'",
     },
-    "mode": {name: f"boundary={name!r}" for name in BOUNDARIES}
+    "mode": {name: f"boundary={name!r} with mode='same'" for name in BOUNDARIES}
     | {
+        "reflect": "mode='same' with boundary='symmetric', scipy.ndimage's 'reflect', or with 'reflect', np.pad's",
         "constant": "boundary='zeros' with mode='same'",
         "nearest": "boundary='replicate' with mode='same'",
         "edge": "boundary='replicate' with mode='same'",
@@ -119,27 +120,30 @@ def one_for_each(value: Any, argument: str, axes: int, lowest: int | None) -> tu
 
 
 def boundaries_of(value: Any, axes: int) -> tuple[tuple[str, ...], complex]:
-    """The name of each axis's boundary, and the number beyond those called "constant" (0 if there is none)."""
+    """The name of each axis's boundary, and the number beyond those called "constant" (0 if there is none).
+
+    A whole number stays one (an int), which floats may not hold.
+    """
     listed = entries(value, "boundary")
     given = (value,) * axes if listed is None else listed
     if len(given) != axes:
         raise ValueError(
             f"boundary is {shown(value)}, expected a name, a number, or one for each of the {axes} convolved axes"
         )
-    names, numbers = [], set()
+    names: list[str] = []
+    numbers: set[complex | str] = set()
     for entry in given:
         if is_number(entry):
             names.append("constant")
-            number = complex(entry)
+            number = exact_number(entry, "boundary")
         else:
             names.append(name_of(entry, "boundary", BOUNDARIES))
-            number = 0j
+            number = 0
         if names[-1] in ("zeros", "constant"):
-            numbers.add(repr(number))
+            numbers.add(number if number == number else "NaN")
     if len(numbers) > 1:
         raise ValueError(f"boundary is {shown(value)}, expected one number for all axes: corners lie beyond several")
-    numbers_given = [complex(entry) for entry in given if is_number(entry)]
-    constant = numbers_given[0] if numbers_given else 0j
+    constant = next((exact_number(entry, "boundary") for entry in given if is_number(entry)), 0)
     if constant == 0:
         names = ["zeros" if name == "constant" else name for name in names]
     return tuple(names), constant
@@ -152,6 +156,17 @@ def is_number(value: Any) -> bool:
     if isinstance(value, (int, float, complex, np.number)):
         return True
     return isinstance(value, np.ndarray) and attribute(value, "ndim") == 0 and value.dtype.kind in "iufc"
+
+
+def exact_number(value: Any, argument: str) -> complex:
+    """An int of up to 64 bits, or what floats hold of another number."""
+    whole = isinstance(value, (int, np.integer)) or (isinstance(value, np.ndarray) and value.dtype.kind in "iu")
+    if whole and -(1 << 63) <= int(value) < 1 << 64:
+        return int(value)
+    try:
+        return complex(value)
+    except OverflowError:
+        raise ValueError(f"{argument} is {shown(value)}, expected a number that float64 holds") from None
 
 
 def number_of(value: Any, argument: str) -> float:

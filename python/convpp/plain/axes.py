@@ -78,6 +78,8 @@ def make_axis(
         lo = hi = 0
     elif mode == "causal":
         lo, hi = reach, 0
+    elif kernel < 1:
+        lo = hi = 0  # an error: see check_axes
     else:  # the centre of "full": its results from reach // 2 on
         lo = reach - reach // 2 + (-origin if turned else origin)
         hi = reach - lo

@@ -53,7 +53,7 @@ def gaussian(sigma: SupportsFloat | Sequence[SupportsFloat], ndim: int = 1, trun
     listed = entries(sigma, "sigma")
     count = _axes(ndim)
     given: tuple[Any, ...] = (sigma,) * count if listed is None else listed
-    if listed is not None and ndim not in (1, len(given)):
+    if not given or (listed is not None and ndim not in (1, len(given))):
         raise ValueError(f"sigma is {shown(sigma)}, expected a number or {ndim}, one for each axis")
     widths = [_at_least_0(value, "sigma") for value in given]
     reach = _at_least_0(truncate, "truncate")

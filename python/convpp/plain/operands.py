@@ -18,6 +18,7 @@ integers or bool, with any float           as NumPy: ``np.result_type``        t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +46,22 @@ def as_operand(value: Any, argument: str) -> Array:
     """``value`` as an array of numbers, in any byte order."""
     if value is None:
         raise DTypeError(f"{argument} is None, expected an array")
+    if argument == "kernel" and isinstance(value, (list, tuple)):
+        _check_no_lines(value)
     array = as_array(value, argument)
     check_numbers(array.dtype, argument)
     return array
+
+
+def _check_no_lines(kernel: Sequence[Any]) -> None:
+    """That a list is no list of 1-D arrays, which may be meant in two ways."""
+    lines = [line for line in kernel if isinstance(line, np.ndarray) and line.ndim == 1]
+    if lines:
+        raise ShapeError(
+            f"kernel is a {type(kernel).__name__} of 1-D arrays ({', '.join(str(line.size) for line in lines)} "
+            "elements), expected an array: for a kernel along each axis use method='separable', for one kernel whose "
+            "rows they are np.stack(kernel)"
+        )
 
 
 def as_source(value: Any, mask: Any) -> tuple[Array, Array | None, bool]:

@@ -181,10 +181,16 @@ def _constant(problem: Problem, a: Array, types: Types) -> complex:
     constant = problem.constant
     if constant.imag and a.dtype.kind != "c":
         raise DTypeError(f"boundary is {constant}, expected a real number: a has dtype {a.dtype}")
-    if types.whole and not (math.isfinite(constant.real) and constant.real.is_integer()):
+    if types.whole and constant.real != constant.real // 1:  # NaN and Inf are none, either
         raise DTypeError(
             f"boundary is {constant.real}, expected a whole number: a has dtype {a.dtype}; use a.astype(np.float64)"
         )
+    if not types.whole:
+        with np.errstate(over="ignore"):
+            held = np.array([constant.real, constant.imag], np.float64).astype(types.real).astype(np.float64)
+        if np.isinf(held).any() and math.isfinite(constant.real) and math.isfinite(constant.imag):
+            number = constant if constant.imag else constant.real
+            raise ValueError(f"boundary is {number}, expected a number that {types.real.name} holds")
     return constant
 
 

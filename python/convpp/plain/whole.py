@@ -50,11 +50,19 @@ class Whole:
         self.bound: int = most_a * largest_sum(weights, axes)
         taps = int(np.prod([weights.shape[i] for i in axes]))
         self._a, self._constant = a, constant
+        #: What holds all elements.
+        self._integers: np.dtype[Any] = np.dtype(np.uint64 if a.dtype == np.uint64 else np.int64)
         self.real: np.dtype[Any] = FLOAT32 if self.bound <= 1 << _BITS[FLOAT32] else FLOAT64
         if self.bound <= 1 << _BITS[FLOAT64]:
             self._of_a, self._of_w = Digits(1, _WORD), Digits(1, _WORD)
         else:
             self._of_a, self._of_w = cut(most_a, most_w, taps)
+            low, high = limits(self._integers)
+            if not low <= constant <= high:
+                raise ValueError(
+                    f"boundary is {constant}, expected {low} to {high}, the numbers of {self._integers}: a has dtype "
+                    f"{a.dtype}"
+                )
         parts = self._of_w.of(_wide(weights)) if self._of_w.number > 1 else [weights]
         self.matrix: Matrix = [[[part] for part in parts]] * self._of_a.number
 
@@ -63,7 +71,7 @@ class Whole:
         if len(planes) == 1:
             get(self._a, planes[0], self._constant)
             return
-        values = np.empty(planes[0].shape, np.uint64 if self._a.dtype == np.uint64 else np.int64)
+        values = np.empty(planes[0].shape, self._integers)
         get(self._a, values, self._constant)
         for plane, digit in zip(planes, self._of_a.of(values), strict=True):
             plane[...] = digit

@@ -62,14 +62,25 @@ class Differentiable:
 
     def forward(self) -> FloatArray:
         """y, as an array of its own."""
-        y = self._layer.forward(*self._inputs) if self._layer is not None else self._function(*self._inputs)[0]
-        return _result(y)
+        return _result(self._layer.forward(*self._inputs) if self._layer is not None else self._call()[0])
+
+    def _call(self) -> tuple[Any, Callable[[Any], Any]]:
+        """What the function returns, which must be y and its backward."""
+        if not callable(self._function):
+            raise ValueError(f"gradcheck is given {shown(self._function)}, expected a layer or a function")
+        returned = self._function(*self._inputs)
+        if not (isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1])):
+            raise ValueError(
+                f"the function returned {shown(returned)}, expected (y, backward), where backward(dy) returns a "
+                "gradient for each array"
+            )
+        return returned
 
     def gradients(self, dy: FloatArray) -> list[Array | None]:
         """The gradient of each target, in their order; those that the layer keeps are left as they were."""
         before = [array.copy() for array in self.targets.values()]
         if self._layer is None:
-            found = self._backward(self._function(*self._inputs)[1], dy)
+            found = self._backward(self._call()[1], dy)
         else:
             with _Kept(self._layer, self._parameters) as kept:
                 kept.fill(0)

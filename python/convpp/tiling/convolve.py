@@ -98,19 +98,23 @@ def convolve_tiled(
     )
     call = PlainCall(a, kernel, kernels, mask, dtype, options)
     blocks = call.tiles(chunks)
-    words = {
-        "function": "convolve",
-        "a": words_of(a, False),
-        "kernel": words_of(np.concatenate([np.ravel(line) for line in call.kernel]), True)
-        if isinstance(call.kernel, (list, tuple))
-        else words_of(call.kernel, True),
-        "kernels": str(call.several),
-        "mask": words_of(call.mask, False),
-        **{name: str(getattr(options, name)) for name in ("axes", "mode", "boundary", "origin", "stride", "dilation")},
-        **{name: str(getattr(options, name)) for name in ("method", "nan", "min_weight", "fill_value")},
-        "chunks": words_of_chunks(blocks.chunks),
-        "result": str(call.result_shape),
-    }
+
+    def words() -> dict[str, str]:
+        lines = isinstance(call.kernel, (list, tuple))
+        numbers = np.concatenate([np.ravel(line) for line in call.kernel]) if lines else call.kernel
+        geometry = ("axes", "mode", "boundary", "origin", "stride", "dilation")
+        names = (*geometry, "method", "nan", "min_weight", "fill_value")
+        return {
+            "function": "convolve",
+            "a": words_of(a, "a", small=False),
+            "kernel": words_of(numbers, "kernel", small=True),
+            "kernels": str(call.several),
+            "mask": words_of(call.mask, "mask", small=False),
+            **{name: str(getattr(options, name)) for name in names},
+            "chunks": words_of_chunks(blocks.chunks),
+            "result": str(call.result_shape),
+        }
+
     return carry_out(
         how,
         {"a": a, "mask": call.mask},

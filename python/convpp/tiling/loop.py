@@ -68,9 +68,11 @@ def run_work(work: Work, count: Callable[[int], Any]) -> Any:
         saving.save()
         if work.sums and work.record is not None:
             work.record.sums_path.unlink(missing_ok=True)
-    except BaseException:
+    except BaseException as error:
         with suppress(Exception):  # what stopped the work is what is told
             saving.save()
+        if work.record is not None and (note := work.record.note()) not in getattr(error, "__notes__", ()):
+            error.add_note(note)
         raise
     return work.store.array
 

@@ -20,10 +20,11 @@ from convpp._call.arguments import Shape
 from convpp._call.validation import Array, as_array
 from convpp.errors import DTypeError
 from convpp.plain.forward import _run
-from convpp.plain.operands import as_operand, as_source, types_of
+from convpp.plain.operands import as_operand, as_source, common, types_of
 from convpp.plain.prepare import Options, _constant
 from convpp.plain.problem import make_problem
 from convpp.plain.separable import outer
+from convpp.plain.whole import limits
 from convpp.tiling.axes import Axis, Pair, Stretch, forward_stretch, run_of
 from convpp.tiling.blocks import Index, Source
 from convpp.tiling.chunks import Chunks, block_that_fits, bytes_of, chunks_of
@@ -233,10 +234,10 @@ def _type_with(dtype: np.dtype[Any], constant: complex, real: np.dtype[Any]) -> 
     native: np.dtype[Any] = dtype if dtype.kind == "V" or dtype.isnative else dtype.newbyteorder("=")
     number = constant.real
     if native.kind not in "biu":
-        return native
-    if not (math.isfinite(number) and number.is_integer()):
+        return native if constant == 0 else common(native, real)
+    if number != number // 1:  # nor are NaN and Inf whole
         return real
-    wide: np.dtype[Any] = np.result_type(native, np.min_scalar_type(int(number)))
-    if wide.kind not in "biu":
-        raise DTypeError(f"boundary is {number:.0f}, expected a number that {native} holds: a has that dtype")
-    return wide
+    for wide in (native, *(np.result_type(native, signed) for signed in (np.int8, np.int16, np.int32, np.int64))):
+        if wide.kind in "biu" and limits(wide)[0] <= number <= limits(wide)[1]:
+            return wide
+    raise DTypeError(f"boundary is {int(number)}, expected a number that {native} holds: a has that dtype")

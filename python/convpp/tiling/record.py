@@ -84,6 +84,10 @@ class Record:
         self.done.update(self._pending)
         self._pending = []
 
+    def note(self) -> str:
+        """For who interrupted the work."""
+        return f"{len(self.done)} blocks are finished, and listed in {self.path}: resume=True goes on with the others"
+
     # ------------------------------------------------------------ sums that are not finished
 
     @property

@@ -6,7 +6,8 @@ In: arrays, geometry, options.   Out: the result.   Next: ``loop.py``; ``compute
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,13 @@ from convpp.tiling.blocks import Block
 from convpp.tiling.chunks import Chunks
 from convpp.tiling.compute import ALGORITHM, compute
 from convpp.tiling.grid import Tiles
-from convpp.tiling.loop import Work, part_of, run_work
+from convpp.tiling.loop import Work, failure, part_of, run_work
 from convpp.tiling.record import Record
 from convpp.tiling.stores import Store, native, open_store, path_of, release, same_file, shape_of_array
 from convpp.tiling.tiles import tiles_of
+
+#: What of a large array a record knows, to tell it from another of its shape: so many stretches of so many elements.
+SAMPLED_LINES, SAMPLED_ELEMENTS = 16, 256
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ def start(
         bias = plain(bias, dtype)
     if add is not None:
         check_shape(shape_of_array(add), made.result_shape, "add", "the shape of the result")
-    words = _words(op, arrays, options, made, algorithm, {"bias": bias, "activation": activation, "add": add})
+
+    def words() -> dict[str, str]:
+        return _words(op, arrays, options, made, algorithm, {"bias": bias, "activation": activation, "add": add})
 
     def read(block: Block) -> tuple[list[Array], Array | None]:
         """In the order in which they are used; and what is added."""
@@ -116,7 +122,7 @@ def carry_out(
     blocks: Sequence[Any],
     shape: Shape,
     dtype: np.dtype[Any],
-    words: dict[str, str],
+    words: Callable[[], dict[str, str]],
     work_into: Callable[[Store, Record | None], Work],
 ) -> Any:
     """The output is made or opened, and the blocks that are not finished are computed."""
@@ -131,7 +137,7 @@ def carry_out(
     begun = False
     record = None
     if path is not None:
-        record = Record(path, {**words, "dtype": dtype.name}, lambda: None)
+        record = Record(path, {**words(), "dtype": dtype.name}, lambda: None)
         begun = resume and path.exists()
         if begun:
             record.resume()
@@ -174,10 +180,10 @@ def _words(
     algorithm: Algorithm,
     more: dict[str, Any],
 ) -> dict[str, str]:
-    """What a call computes, in words that tell it from others; of arrays that lie elsewhere the shapes alone."""
+    """What a call computes, in words that tell it from others."""
     words = {"pass": op}
     for name, value in {**arrays, **more}.items():
-        words[name] = str(value) if name == "activation" else words_of(value, name in ("w", "bias"))
+        words[name] = str(value) if name == "activation" else words_of(value, name, small=name in ("w", "bias"))
     names = ("stride", "padding", "dilation", "groups", "flip", "layout", "per_sample", "padding_mode")
     words |= {name: str(getattr(options, name)) for name in names}
     words["algorithm"] = algorithm
@@ -186,12 +192,32 @@ def _words(
     return words
 
 
-def words_of(array: Any, small: bool) -> str:
-    """Type and shape of an array; of a small one, a hash of its numbers, too."""
+def words_of(array: Any, name: str, *, small: bool) -> str:
+    """Type and shape of an array, and a hash of its numbers; of one that may be large, of some of them."""
     if array is None:
         return "None"
     words = f"{native(array.dtype).name} {shape_of_array(array)}"
-    return f"{words} {_hash(np.ascontiguousarray(array).tobytes())}" if small else words
+    if small:
+        return f"{words} {_hash(np.ascontiguousarray(array).tobytes())}"
+    try:
+        return f"{words} {_hash(b''.join(_samples(array)))}"
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise failure(error, f"{name} cannot be read") from error
+
+
+def _samples(array: Any) -> Iterator[bytes]:
+    """Some stretches of an array, evenly from its first to its last element: a few reads, however large it is."""
+    shape = shape_of_array(array)
+    if 0 in shape or not shape:
+        return
+    lines, room = math.prod(shape[:-1]), max(shape[-1] - SAMPLED_ELEMENTS, 0)
+    parts = [i / max(SAMPLED_LINES - 1, 1) for i in range(SAMPLED_LINES)]
+    for line, start in dict.fromkeys((int(part * (lines - 1)), int(part * room)) for part in parts):
+        at = np.unravel_index(line, shape[:-1]) if len(shape) > 1 else ()
+        place = (*(slice(int(i), int(i) + 1) for i in at), slice(start, min(start + SAMPLED_ELEMENTS, shape[-1])))
+        yield np.ascontiguousarray(array[place]).tobytes()
 
 
 def words_of_chunks(chunks: Chunks) -> str:

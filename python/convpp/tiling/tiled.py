@@ -69,8 +69,9 @@ def conv_tiled(
         By default a new array in memory.
     resume : bool
         True goes on with the blocks that an interrupted call with the same arguments did not finish, if ``out`` is a
-        path.  A file beside it, ``out`` with ``.convpp-record`` added, lists what is finished and safe on disk; without
-        it, the call begins anew.
+        path: with all of them, if there is no such file.  Beside it, ``out`` with ``.convpp-record`` added lists what
+        is finished and safe on disk, and of which call: its arguments, w and bias, and samples of x and ``add`` (so
+        numbers between these may change unnoticed).  Without ``resume`` the file is made anew.
     progress : bool
         True shows a bar (tqdm).
 

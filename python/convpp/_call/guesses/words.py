@@ -95,6 +95,35 @@ _FUNCTIONS = {
     **{f"conv{rank}d_transpose": "conv_transpose" for rank in (1, 2, 3)},
     **_all("convolve1d convolve2d fftconvolve oaconvolve", "convolve"),
     **_all("correlate1d correlate2d", "correlate"),
+    **_all("max_pool1d max_pool2d max_pool3d max_pooling max_pooling2d", "max_pool"),
+    **_all("avg_pool1d avg_pool2d avg_pool3d average_pool average_pooling", "avg_pool"),
+    **_all("relu gelu silu swish leaky_relu", "activate"),
+    **_all("gaussian_filter gaussian_filter1d gaussian_blur gaussian_kernel", "gaussian"),
+    **_all("uniform_filter uniform_filter1d uniform box_filter boxcar", "box"),
+    **_all("lfilter fir firfilter", "convolve"),
+    **_all("correlate_backward", "convolve_backward"),
+    **_all("correlate_tiled", "convolve_tiled"),
+    **_all("gradcheck", "testing.gradcheck"),
+    **_all("convolution linearoperator", "operators.Convolution"),
+}
+#: Keras's, whose names differ from ours by a letter.
+_LAYERS = {f"Conv{rank}D": f"Conv{rank}d" for rank in (1, 2, 3)}
+_LAYERS |= {f"Conv{rank}DTranspose": f"ConvTranspose{rank}d" for rank in (1, 2, 3)}
+_LAYERS |= {f"MaxPooling{rank}D": f"MaxPool{rank}d" for rank in (1, 2, 3)}
+_LAYERS |= {f"AveragePooling{rank}D": f"AvgPool{rank}d" for rank in (1, 2, 3)}
+#: What there is to say of them beside their names.
+_HOW = {
+    "conv": ": w says how many axes there are",
+    "conv_transpose": ": w says how many axes there are",
+    "convolve": " (for arrays without channels): the kernel says how many axes there are",
+    "correlate": " (for arrays without channels): the kernel says how many axes there are",
+    "max_pool": ": kernel_size and x say how many axes there are",
+    "avg_pool": ": kernel_size and x say how many axes there are",
+    "activate": ", or activation= of conv and of layers",
+    "gaussian": ", a kernel for convpp.convolve",
+    "box": ", a kernel for convpp.convolve",
+    "convolve_backward": " with flip=False",
+    "convolve_tiled": " of the kernel turned around, np.flip(kernel)",
 }
 
 
@@ -216,16 +245,10 @@ def of_entries(value: tuple[Any, ...], rank: int, argument: str) -> str:
 
 def of_attribute(name: str) -> str:
     """The function that another library calls so."""
-    meant = _FUNCTIONS.get(_plain(name))
+    meant = _LAYERS.get(name) or _FUNCTIONS.get(_plain(name))
     if meant is None:
         return ""
-    axes = {
-        "conv": ": w says how many axes there are",
-        "conv_transpose": ": w says how many axes there are",
-        "convolve": " (for arrays without channels): the kernel says how many axes there are",
-        "correlate": " (for arrays without channels): the kernel says how many axes there are",
-    }
-    return f": did you mean convpp.{meant}{axes[meant]}?"
+    return f": did you mean convpp.{meant}{_HOW.get(meant, '')}?"
 
 
 def of_layer(values: tuple[int, ...], layer: str, argument: str) -> str:

@@ -108,7 +108,7 @@ TEST_CASE("the residue classes of an input gradient read the same taps, each fro
 TEST_CASE("rows of a joint product add up what their class does, in its order") {
     Random random(52);
     int unequal = 0, joined = 0;
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < 500; ++i) {
         Geometry g = random_strided(random);
         g.layout = i % 2 == 0 ? Layout::channels_first : Layout::channels_last;
         const Plan plan =

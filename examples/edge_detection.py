@@ -38,7 +38,7 @@ smooth = convpp.convolve(gray, convpp.gaussian(1.0, ndim=2), mode="same", bounda
 filters = np.stack([convpp.sobel(0), convpp.sobel(1)])[:, None].astype(np.float32)
 slopes = convpp.conv(smooth[None], filters, padding="same", padding_mode="reflect")  # (2, H, W)
 edges = np.hypot(slopes[0], slopes[1])
-print(f"slopes: {slopes.shape}, the steepest at {np.unravel_index(edges.argmax(), edges.shape)}")
+print(f"slopes: {slopes.shape}, the steepest at {divmod(int(edges.argmax()), edges.shape[1])}")
 
 # %%
 # The direction of a slope is known, too: it is shown as a colour, and how steep it is as the brightness.

@@ -1,10 +1,10 @@
 """Convolution layers with PyTorch's names, arguments and initial values, over NumPy arrays.
 
 In: NumPy arrays.  Out: NumPy arrays, and gradients added to ``weight_grad`` and ``bias_grad``.  A layer holds
-parameters (``parameters.py``) and a geometry (``layer.py``); all arithmetic is in ``functional.py`` (`Conv1d`,
+parameters (``parameters.py``) and a geometry (``conv_layer.py``); all arithmetic is in ``functional.py`` (`Conv1d`,
 `Conv2d`, `Conv3d`) and ``transposed.py`` (`ConvTranspose1d`, `ConvTranspose2d`, `ConvTranspose3d`).
 
-Next: ``layer.py``; ``_cli/demo.py`` (a network made of these); ``testing/gradcheck.py`` (checking gradients).
+Next: ``conv_layer.py``; ``_cli/demo.py`` (a network made of these); ``testing/gradcheck.py`` (checking gradients).
 """
 
 from __future__ import annotations
@@ -220,7 +220,8 @@ class Conv1d(Streaming, _Conv):
     ``y[n, k, p] = bias[k] + sum over c, l of weight[k, c, l] * x[n, c, p * stride + l * dilation - lo]``.
     See `convpp.conv`.
 
-    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
+    ``backward`` reads the x of the last ``forward`` again, and its y if there is an activation: leave them as they are
+    till then, or give ``keep="copy"``.
 
     Examples
     --------
@@ -247,7 +248,8 @@ class Conv2d(_Conv):
     ``y[n, k, p, q] = bias[k] + sum over c, r, s of weight[k, c, r, s] * x[n, c, p + r - lo, q + s - lo]`` at
     stride and dilation 1.  See `convpp.conv`.
 
-    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
+    ``backward`` reads the x of the last ``forward`` again, and its y if there is an activation: leave them as they are
+    till then, or give ``keep="copy"``.
 
     Examples
     --------
@@ -271,7 +273,8 @@ class Conv3d(_Conv):
 
     The equation of `Conv2d` with one more axis; weight (K, C/groups, T, R, S).  See `convpp.conv`.
 
-    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
+    ``backward`` reads the x of the last ``forward`` again, and its y if there is an activation: leave them as they are
+    till then, or give ``keep="copy"``.
 
     Examples
     --------
@@ -291,7 +294,8 @@ class ConvTranspose1d(_ConvTranspose):
     ``y[n, k, p * stride + l * dilation - lo] += weight[c, k, l] * x[n, c, p]`` for all c, p, l, plus the
     bias; weight (C_in, C_out/groups, taps).  See `convpp.conv_transpose`.
 
-    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
+    ``backward`` reads the x of the last ``forward`` again, and its y if there is an activation: leave them as they are
+    till then, or give ``keep="copy"``.
 
     Examples
     --------
@@ -311,7 +315,8 @@ class ConvTranspose2d(_ConvTranspose):
     The equation of `ConvTranspose1d` with one more axis; weight (C_in, C_out/groups, R, S).  See
     `convpp.conv_transpose`.
 
-    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
+    ``backward`` reads the x of the last ``forward`` again, and its y if there is an activation: leave them as they are
+    till then, or give ``keep="copy"``.
 
     Examples
     --------
@@ -331,7 +336,8 @@ class ConvTranspose3d(_ConvTranspose):
     The equation of `ConvTranspose1d` with two more axes; weight (C_in, C_out/groups, T, R, S).  See
     `convpp.conv_transpose`.
 
-    ``backward`` reads the x of the last ``forward`` again: leave it as it is till then, or give ``keep="copy"``.
+    ``backward`` reads the x of the last ``forward`` again, and its y if there is an activation: leave them as they are
+    till then, or give ``keep="copy"``.
 
     Examples
     --------

@@ -144,13 +144,17 @@ def convolve(
         What lies beyond the ends: "zeros", the number, or a as it goes on: "reflect" (mirrored at its last element,
         which is not repeated; ndimage's mirror), "symmetric" (repeated; ndimage's reflect), "replicate", "circular".
     origin : int, or one for each convolved axis
-        With ``mode="same"``: moves the kernel, as in ``scipy.ndimage``.
+        With ``mode="same"``: moves the kernel, as in ``scipy.ndimage`` (whose ``convolve`` has the centre of a kernel
+        of even extent one further: its origin 0 is 1 here).
     stride : int, or one for each convolved axis
         Only every so many results: ``y[::stride]``.
     dilation : int, or one for each convolved axis
         From tap to tap in a.
     method : "auto", "direct", "fft", "winograd" or "separable"
-        "auto" is the fastest.  "separable" goes axis by axis; it is for kernels that are products of 1-D kernels,
+        "auto" is the fastest.  It takes the FFT for large kernels that are no products: its errors are those of the
+        largest elements nearby, so a fill value of 1e20 spoils what is far from it, and sums of zeros may be slightly
+        negative.  Where that matters, mask the elements, or take "direct".
+        "separable" goes axis by axis; it is for kernels that are products of 1-D kernels,
         within ``8 eps max|kernel|``, which "auto" finds out, too.  "direct" has the least error; sums of whole numbers
         are exact by it.
     nan : "propagate" or "ignore"

@@ -59,8 +59,9 @@ def convolve_tiled(
     axes, mode, boundary, origin, stride, dilation, nan, min_weight, fill_value, dtype, threads
         As in ``convolve``.
     method : as in ``convolve``
-        "auto" is "direct", in an order of the sums that looks at no extent: the bits do not depend on the chunks.
-        By "fft", "winograd" and "separable", last bits do.
+        "auto" goes axis by axis where ``convolve`` does so (large kernels that are products), and is "direct"
+        elsewhere, in an order of the sums that looks at no extent: the bits do not depend on the chunks.  By other
+        methods, last bits may.
     mask : as a, of its shape; or an array in memory that is broadcast to it
     chunks : int or str; tuple of ints; or tuple of tuples of ints
         Memory of a block's parts of all arrays, in bytes or as "64 MiB"; or the shape of a block of the result, or the

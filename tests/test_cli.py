@@ -174,6 +174,18 @@ def test_explain_prints_what_the_function_returns(
     assert capsys.readouterr().out == f"{expected}\n"
 
 
+def test_the_strategy_that_is_taken_is_marked() -> None:
+    lines = str(convpp.explain((8, 64, 56, 56), (64, 64, 3, 3), padding=1)).splitlines()
+    (taken,) = (line.split()[0] for line in lines if line.endswith(", taken"))
+    assert taken == convpp.explain((8, 64, 56, 56), (64, 64, 3, 3), padding=1).strategy
+    assert sum(" no: " in line for line in lines) > 1
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "explain" in capsys.readouterr().err
+
+
 def test_explain_channels_last_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
     words = "explain --x 1,9,9,6 --w 6,1,3,3 --groups 6 --layout channels_last"
     assert cli.main(words.split()) == 0
@@ -262,8 +274,7 @@ def test_errors(words: str, message: str, capsys: pytest.CaptureFixture[str]) ->
     assert captured.out == ""
 
 
-def test_no_command_and_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert failing() == 2
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert failing("train") == 2
     assert "invalid choice: 'train'" in capsys.readouterr().err
 

@@ -153,8 +153,8 @@ def test_printing(op: str) -> None:
     said = convpp.explain(*WIDE, op=op, padding=1)
     lines = dict(line.split(maxsplit=1) for line in str(said).splitlines())
     assert lines["strategy"] == said.strategy
-    assert {name: lines[name] for name in STRATEGIES} == {
-        name: fit if isinstance(fit, str) else f"{fit:.3g} slots" for name, fit in said.candidates.items()
+    assert {name: lines[name].removesuffix(", taken") for name in STRATEGIES} == {
+        name: f"no: {fit}" if isinstance(fit, str) else f"{fit:.3g}" for name, fit in said.candidates.items()
     }
     assert ("weights" in lines) == (op == "forward")
     assert all(line.startswith("  ") for line in str(said).splitlines()[-len(STRATEGIES) :])

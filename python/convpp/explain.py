@@ -71,8 +71,10 @@ class Explanation:
         }
         if self.op != "forward":
             del rows["weights"]
-        texts = [fit if isinstance(fit, str) else f"{fit:.3g} slots" for fit in self.candidates.values()]
-        rows |= {f"  {name}": text for name, text in zip(self.candidates, texts, strict=True)}
+        rows["strategies"] = "the estimated cost of each, in slots of a multiply-add unit; or why it does not fit"
+        for name, fit in self.candidates.items():
+            cost = f"no: {fit}" if isinstance(fit, str) else f"{fit:.3g}"
+            rows[f"  {name}"] = f"{cost}, taken" if name == self.strategy else cost
         return "\n".join(f"{key:13} {value}" for key, value in rows.items())
 
 

@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; ``argv`` is by default that of the process."""
     parser = _parser()
     arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return 2
     try:
         code: int = arguments.run(arguments)
     except arguments.expected as error:  # what a user can put right: a line, no traceback
@@ -51,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="convpp", description="Convolution and its gradients for NumPy.")
     parser.set_defaults(expected=())
     parser.add_argument("--version", action="version", version=f"convpp {convpp.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands = parser.add_subparsers(dest="command", metavar="command")
 
     demo = commands.add_parser("demo", help="train a small network on handwritten digits")
     demo.add_argument("--epochs", type=_positive, default=20, help="default: %(default)s")
@@ -105,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--dtype", default="float32", help="default: %(default)s")
     explain.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
     explain.add_argument(
-        "--algorithm", default="auto", help="auto, direct, winograd, fft or reference; default: %(default)s"
+        "--algorithm", default="auto", help="auto, direct, stream, winograd, fft or reference; default: %(default)s"
     )
     explain.add_argument("--threads", type=_positive)
     _add_json(explain)
@@ -116,7 +119,8 @@ def _parser() -> argparse.ArgumentParser:
         "--network",
         default="resnet50",
         metavar="NAME",
-        help="resnet50, vgg16, mobilenet_v1, another suite of layers.csv, or all; default: %(default)s",
+        help="resnet50, vgg16, mobilenet_v1, or all; layers of other kinds: resnext, lenet, conv1d, conv3d, dilated, "
+        "odd, largekernel, deepbench; default: %(default)s",
     )
     bench.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: %(default)s")
     bench.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")

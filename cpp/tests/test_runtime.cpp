@@ -2,6 +2,9 @@
 #include <array>
 #include <cstdlib>
 
+#if defined(__x86_64__)
+#include "machine/x86_features.hpp"
+#endif
 #include "forks.hpp"
 #include "geometries.hpp"
 #include "support.hpp"
@@ -53,6 +56,21 @@ const std::vector<Seen> seen_empty = seen_with_each("CONVPP_MAX_ISA", {""});
 #endif
 
 }  // namespace
+
+#if defined(__x86_64__)
+
+TEST_CASE("what an x86 CPU has is what the compiler's library says, if it says anything") {
+    const X86Features found = x86_features();
+    if (__builtin_cpu_supports("sse2") == 0) return;
+    CHECK(found.avx2 == (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0));
+    CHECK(found.avx512 ==
+          (found.avx2 && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+           __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0));
+    CHECK(found.avx512_bf16 == (found.avx512 && __builtin_cpu_supports("avx512bf16") != 0));
+    CHECK(found.amd_family_19 == (__builtin_cpu_is("amdfam19h") != 0));
+}
+
+#endif
 
 #if CONVPP_TESTS_FORK
 

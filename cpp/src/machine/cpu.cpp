@@ -2,11 +2,10 @@
 #include <atomic>
 #include <stdexcept>
 
-#if CONVPP_HAVE_AVX2 || CONVPP_HAVE_AVX512
-#include <cpuid.h>
-#endif
-
 #include "machine/dispatch.hpp"
+#if CONVPP_HAVE_AVX2 || CONVPP_HAVE_AVX512
+#include "machine/x86_features.hpp"
+#endif
 #include "pool/kernels/contract.hpp"
 #include "problem/names.hpp"
 
@@ -66,21 +65,20 @@ const Tables& tables_of() {
     return made;
 }
 
+#if CONVPP_HAVE_AVX2 || CONVPP_HAVE_AVX512
+const X86Features& this_x86() {
+    static const X86Features found = x86_features();
+    return found;
+}
+#endif
+
 #if CONVPP_HAVE_AVX512
 kernels::KernelTable<float> avx512_float32() {
     kernels::KernelTable<float> table = kernels::avx512::table_float32();
 #if CONVPP_HAVE_AVX512_BF16
-    if (__builtin_cpu_supports("avx512bf16")) kernels::avx512_bf16::add_bf16_pairs(table);
+    if (this_x86().avx512_bf16) kernels::avx512_bf16::add_bf16_pairs(table);
 #endif
     return table;
-}
-#endif
-
-#if CONVPP_HAVE_AVX2 || CONVPP_HAVE_AVX512
-// The instructions between float16 and float32, which came before AVX2.  (Not all compilers know their name.)
-bool converts_float16() {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
 #endif
 
@@ -95,17 +93,12 @@ const Compiled compiled[] = {
      &tables_of<&kernels::scalar::table_float32, &kernels::scalar::table_float64, &kernels::scalar::pool_float32,
                 &kernels::scalar::pool_float64>},
 #if CONVPP_HAVE_AVX2
-    {Isa::avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && converts_float16(); },
+    {Isa::avx2, [] { return this_x86().avx2; },
      &tables_of<&kernels::avx2::table_float32, &kernels::avx2::table_float64, &kernels::avx2::pool_float32,
                 &kernels::avx2::pool_float64>},
 #endif
 #if CONVPP_HAVE_AVX512
-    {Isa::avx512,
-     [] {
-         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                __builtin_cpu_supports("fma") && converts_float16();
-     },
+    {Isa::avx512, [] { return this_x86().avx512; },
      &tables_of<&avx512_float32, &kernels::avx512::table_float64, &kernels::avx512::pool_float32,
                 &kernels::avx512::pool_float64>},
 #endif
@@ -175,7 +168,7 @@ void allow_bf16_pairs(bool allowed) { bf16_pairs_allowed.store(allowed, std::mem
 std::optional<NarrowVectors> narrow_vectors(Isa isa) {
 #if CONVPP_HAVE_AVX2 && CONVPP_HAVE_AVX512
     // Zen 4 carries out an instruction of 64 bytes as two of 32.
-    static const double cost = __builtin_cpu_is("amdfam19h") ? 0.5 : 1.0;
+    static const double cost = this_x86().amd_family_19 ? 0.5 : 1.0;
     if (isa == Isa::avx512) return NarrowVectors{Isa::avx2, cost};
 #else
     static_cast<void>(isa);

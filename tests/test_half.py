@@ -9,6 +9,7 @@ import itertools
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -263,3 +264,26 @@ def test_no_copy_of_a_batch_in_float32(half: str, layout: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1.1 * y.nbytes
+
+
+@pytest.mark.parametrize("call", ["conv", "conv_input_grad", "max_pool", "activate", "convolve", "layer"])
+def test_float16_may_spell_the_byte_order_of_this_machine(call: str) -> None:
+    """As that of Zarr and h5py does: NumPy says that it is native, and equal."""
+    spelled = np.dtype(np.float16).newbyteorder("<" if sys.byteorder == "little" else ">")
+    assert spelled.isnative
+    assert spelled == np.float16
+    x, w = np.ones((1, 1, 6)), np.ones((1, 1, 2))
+
+    def result(dtype: Any) -> Any:
+        a, b = x.astype(dtype), w.astype(dtype)
+        calls: dict[str, Callable[[], Any]] = {
+            "conv": lambda: convpp.conv(a, b, b[0, 0, :1], add=a[..., 1:].copy(), out=np.empty((1, 1, 5), dtype)),
+            "conv_input_grad": lambda: convpp.conv_input_grad(a, b, (1, 1, 7)),
+            "max_pool": lambda: convpp.max_pool(a, 2),
+            "activate": lambda: convpp.activate(a, "relu"),
+            "convolve": lambda: convpp.convolve(a[0, 0], b[0, 0]),
+            "layer": lambda: convpp.Conv1d(1, 1, 2, dtype=np.float16, rng=0)(a),
+        }
+        return calls[call]()
+
+    np.testing.assert_array_equal(result(spelled), result(np.float16))

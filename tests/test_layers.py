@@ -260,3 +260,13 @@ def test_wrong_channels_are_told_in_the_words_of_a_layer(name: str) -> None:
         layer(np.ones((1, 4, 4, 8), np.float32))
     with pytest.raises(convpp.DTypeError, match=r"x has dtype int64, expected float32, .*: use x.astype\('float32'\)$"):
         layer(np.ones((1, 8, 4, 4), np.int64))
+
+
+def test_the_gradient_of_a_bias_alone_wants_the_shape_of_y() -> None:
+    layer = convpp.Conv1d(2, 2, 3, rng=0)
+    layer(np.ones((1, 2, 10), np.float32))
+    for needs in (("bias",), ()):
+        with pytest.raises(convpp.ShapeError, match=r"dy has shape \(2, 2, 9\), expected \(1, 2, 8\)"):
+            layer.backward(np.ones((2, 2, 9), np.float32), needs=needs)
+    assert layer.bias_grad is not None
+    assert not layer.bias_grad.any()

@@ -140,3 +140,14 @@ def test_errors() -> None:
         layer(drawn(1, 3, 4, 20))
     with pytest.warns(UserWarning, match="x has dtype float64 and is rounded to float32"):
         assert layer(drawn(1, 2, 4, 20, dtype=float)).dtype == np.float32
+
+
+def test_an_empty_chunk_is_checked_as_others_are() -> None:
+    empty = np.ones((1, 2, 0), np.float32)
+    with pytest.raises(ValueError, match="threads is -5"):
+        convpp.conv(empty, np.ones((2, 2, 3), np.float32), padding="causal", state="zeros", threads=-5)
+    layer = convpp.Conv1d(2, 2, 3, streaming=True, rng=0)
+    with pytest.raises(ValueError, match="keep is 7"):
+        layer(empty, keep=7)
+    with pytest.warns(UserWarning, match="add has dtype float64 and is rounded to float32"):
+        assert layer(empty, add=np.ones((1, 2, 0))).dtype == np.float32

@@ -183,3 +183,17 @@ def test_errors(error: type[Exception], message: str, changed: dict[str, Any]) -
         with pytest.raises(error, match=message):
             convpp.convolve(**call)
         convpp.convolve(A, K, mode="causal", state="zeros")
+
+
+def test_several_kernels_of_one_signal() -> None:
+    """Whose axis is not the kernels' first one."""
+    rng = np.random.default_rng(8)
+    a = rng.integers(-9, 9, 20).astype(float)
+    for count, taps in ((2, 3), (5, 2), (3, 7)):
+        kernels = rng.integers(-9, 9, (count, taps)).astype(float)
+        whole = convpp.convolve(a, kernels=kernels, mode="causal")
+        state, parts = "zeros", []
+        for chunk in np.split(a, [1, 2, 9]):
+            y, state = convpp.convolve(chunk, kernels=kernels, axes=0, mode="causal", state=state)
+            parts.append(y)
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)

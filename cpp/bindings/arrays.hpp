@@ -24,8 +24,10 @@ inline constexpr int float16_number = 23;  // NumPy's NPY_HALF
 
 template <>
 inline bool holds<convpp::float16>(const pybind11::array& array) {
-    return array.dtype().num() == float16_number && array.dtype().byteorder() != '>' &&
-           array.dtype().byteorder() != '<';
+    const pybind11::dtype dtype = array.dtype();
+    const char order = dtype.byteorder();  // "=" is this machine's, which other libraries spell out
+    constexpr char foreign = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '>' : '<';
+    return dtype.num() == float16_number && order != foreign;
 }
 
 // NumPy does not know it: a package registers it, under a number that holds while Python runs.

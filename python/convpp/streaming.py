@@ -23,6 +23,7 @@ from convpp._call.run import run
 from convpp._call.validation import Array, as_array, delivered, operands, result, with_residual
 from convpp.errors import DTypeError
 from convpp.prepared import PreparedWeights
+from convpp.runtime import threads_of_call
 
 #: "zeros" where a signal begins, or what the call before returned.
 State = str | npt.ArrayLike
@@ -63,6 +64,7 @@ def conv_chunk(
     joined[chunk.before] = front
     joined[chunk.chunk] = x
     if chunk.empty_shape is not None:
+        threads_of_call(threads)  # only to fail as with other chunks
         return _nothing(joined, bias, chunk.empty_shape, activation, add, out), joined[chunk.last].copy()
     if bias is not None:
         check_shape(bias.shape, (planned.geometry.out_channels,), "bias", "(K,), one for each filter")

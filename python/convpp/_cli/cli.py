@@ -10,6 +10,7 @@ Next: ``demo.py`` (demo), ``check.py`` (check), ``bench.py`` (bench); convpp's `
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +20,8 @@ __all__ = ["main"]
 
 #: What shells say of a program that Ctrl-C has ended: 128 and the number of the signal.
 INTERRUPTED = 130
+#: And of one whose reader has gone: 128 and the number of SIGPIPE.
+CUT_OFF = 141
 #: The kinds of pictures that are drawn, by the ends of their names.
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -42,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except arguments.expected as error:  # what a user can put right: a line, no traceback
         parser.exit(2, f"convpp {arguments.command}: {error}\n")
+    except BrokenPipeError:  # whoever reads this has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not written at the end, either
+        return CUT_OFF
     except KeyboardInterrupt:  # which the user knows of
         print(file=sys.stderr)  # "^C" has a line of its own
         return INTERRUPTED

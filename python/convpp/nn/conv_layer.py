@@ -26,6 +26,7 @@ from convpp._call.arguments import (
     PerAxis,
     as_int,
     check_activation,
+    check_shape,
     choice,
     flag,
     pads,
@@ -109,6 +110,7 @@ class ConvLayer(WeightAndBias, Layer):
         self.add_grad: Array | None = None
         self._x: Array | None = None  # of the last forward, as are the next three
         self._own: dict[str, Any] = {}
+        self._y_shape: tuple[int, ...] = ()
         self._kept: dict[str, Array] = {}  # y or z, for the derivative of the activation
         self._added = False
 
@@ -170,6 +172,8 @@ class ConvLayer(WeightAndBias, Layer):
             raise RuntimeError(f"{type(self).__name__}.backward(dy) needs a forward(x) before it")
         wanted = wanted_of(needs)
         dy = self._before_activation(dy)
+        if not {"x", "w"} & set(wanted):  # whose passes look at it
+            check_shape(dy.shape, self._y_shape, "dy", "the shape of the result")
         dx = self._passes.input_grad(dy, self._weight, self._x.shape, **self._geometry()) if "x" in wanted else None
         if "w" in wanted:
             self._add_weight_grad(dy, self._x)
@@ -239,6 +243,7 @@ class ConvLayer(WeightAndBias, Layer):
             kept = {"z": z}
             y = activate(z, self.activation, threads=self.threads)
         self._x, self._own, self._kept, self._added = x, own, kept, add is not None
+        self._y_shape = y.shape
         return y
 
     def _check_channels(self, x: Array, how: dict[str, Any]) -> None:

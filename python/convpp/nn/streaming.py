@@ -92,6 +92,8 @@ class Streaming(ConvLayer):
         joined[chunk.before] = front
         joined[chunk.chunk] = x
         if chunk.empty_shape is not None:
+            flag(keep, "keep")
+            add = None if add is None else self._own_type(add, "add")
             arguments: dict[str, Any] = how | {"algorithm": "auto", "threads": threads, "add": add}
             y, _ = conv(x, self.weight, self.bias, activation=self.activation, state="zeros", **arguments)
             self._forget_batch()

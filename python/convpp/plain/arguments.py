@@ -173,7 +173,7 @@ def number_of(value: Any, argument: str) -> float:
     """A real number."""
     if not is_number(value) or isinstance(value, (complex, np.complexfloating)):
         raise ValueError(f"{argument} is {shown(value)}, expected a number")
-    return float(value)
+    return exact_number(value, argument).real
 
 
 def fraction(value: Any, argument: str) -> float:

@@ -17,7 +17,7 @@ from convpp._call.arguments import Algorithm, shown
 from convpp._call.default_algorithm import default_algorithm
 from convpp._call.validation import FLOAT32, HALVES, Array
 from convpp.errors import DTypeError, ShapeError
-from convpp.plain.arguments import METHODS, NANS, fraction, is_number, name_of
+from convpp.plain.arguments import METHODS, NANS, exact_number, fraction, is_number, name_of
 from convpp.plain.blocks import Work, weights_of
 from convpp.plain.engine import Engine
 from convpp.plain.fields import Arithmetic, Complex, Real
@@ -108,6 +108,7 @@ def prepare(
     min_weight = fraction(options.min_weight, "min_weight")
     if not is_number(options.fill_value):
         raise ValueError(f"fill_value is {shown(options.fill_value)}, expected a number")
+    exact_number(options.fill_value, "fill_value")  # only to fail here
     if min_weight and not normalised:
         raise ValueError(
             f"min_weight is {min_weight}, expected it with nan='ignore' or a mask: else nothing is missing"

@@ -124,7 +124,7 @@ def _chunk_of(array: Array, kernel: Any, kernels: Any, options: Options) -> Chun
             "chunk ends"
         )
     axis, length = numbers[0], array.shape[numbers[0]]
-    taps = w.shape[axis] if w.ndim - several == array.ndim else w.shape[-1]
+    taps = w.shape[several + axis] if w.ndim - several == array.ndim else w.shape[-1]
     reach = one_for_each(options.dilation, "dilation", 1, 1)[0] * max(taps - 1, 0)
     along = (slice(None),) * axis
 

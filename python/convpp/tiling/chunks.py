@@ -6,6 +6,7 @@ has them.   Next: ``tiles.py``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ def bytes_of(value: Any) -> int | None:
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kKmMgGtT]?i?[bB]?)\s*", value)
         unit = _UNITS.get(match[2].lower()) if match else None
-        if match is None or unit is None:
+        if match is None or unit is None or math.isinf(float(match[1]) * unit):
             raise ValueError(f"chunks is {shown(value)}, {_EXPECTED}")
         count = int(float(match[1]) * unit)
     elif entries(value, "chunks") is None:

@@ -15,8 +15,9 @@ import numpy as np
 from convpp._call.arguments import Algorithm
 from convpp._call.planning import PLANS
 from convpp._call.run import run
-from convpp._call.validation import FLOAT32, Array, dtype_from, plain
+from convpp._call.validation import FLOAT32, Array, dtype_from, is_masked, plain
 from convpp.activation import activate
+from convpp.errors import DTypeError
 from convpp.tiling.blocks import Block, Part, Source
 
 #: Reads a part of an array, by its name.
@@ -29,12 +30,21 @@ def read(array: Any, source: Source) -> Array:
     """What a block reads of an array, of which only slices are taken."""
     each = [axis.slices for axis in source]
     if all(len(slices) == 1 for slices in each):
-        joined = np.asarray(array[tuple(slices[0] for slices in each)])
+        joined = _numbers(array[tuple(slices[0] for slices in each)])
     else:
         joined = np.empty(tuple(axis.joined for axis in source), array.dtype)
         for place, there in zip(itertools.product(*map(_places, each)), itertools.product(*each), strict=True):
-            joined[place] = array[there]
+            joined[place] = _numbers(array[there])
     return in_order(joined, source)
+
+
+def _numbers(values: Any) -> Array:
+    """What a source gave; a mask is not lost on the way, as netCDF's are that hide fill values."""
+    if is_masked(values):
+        if np.ma.is_masked(values):
+            raise DTypeError("it gives masked arrays, expected numbers: fill what is masked, or hand on data and mask")
+        values = values.data
+    return np.asarray(values)
 
 
 def _places(slices: tuple[slice, ...]) -> list[slice]:

@@ -101,14 +101,12 @@ def convolve_tiled(
     blocks = call.tiles(chunks)
 
     def words() -> dict[str, str]:
-        lines = isinstance(call.kernel, (list, tuple))
-        numbers = np.concatenate([np.ravel(line) for line in call.kernel]) if lines else call.kernel
         geometry = ("axes", "mode", "boundary", "origin", "stride", "dilation")
         names = (*geometry, "method", "nan", "min_weight", "fill_value")
         return {
             "function": "convolve",
             "a": words_of(a, "a", small=False),
-            "kernel": words_of(numbers, "kernel", small=True),
+            **{name: words_of(kernel, name, small=True) for name, kernel in call.kernels.items()},
             "kernels": str(call.several),
             "mask": words_of(call.mask, "mask", small=False),
             **{name: str(getattr(options, name)) for name in names},
@@ -118,7 +116,7 @@ def convolve_tiled(
 
     return carry_out(
         how,
-        {"a": a, "mask": call.mask},
+        {"a": a, "mask": call.mask, **call.kernels},
         blocks,
         call.result_shape,
         call.dtype,

@@ -128,23 +128,21 @@ def _add_blocks(work: Work, count: Callable[[int], Any], saving: _Saving) -> Non
             _, first, total.sums = saved
             count(first)
 
-        def save(index: int = index, total: TreeSum = total, added: int = 0) -> None:
+        def save(index: int = index, total: TreeSum = total) -> None:
             assert work.record is not None
-            work.record.save_sums(index, added, total.sums)
+            work.record.save_sums(index, total.added, total.sums)
 
-        added = first
         try:
             for _, partial in _computed(work, numbers[first:]):
                 total.add(partial)
                 del partial
-                added += 1
                 count(1)
                 if saving.due():
-                    saving.save(lambda: save(added=added))  # noqa: B023
+                    saving.save(save)
         except BaseException:
-            if work.record is not None and added > first:
+            if work.record is not None and total.whole and total.added > first:
                 with suppress(Exception):
-                    save(added=added)
+                    save()
             raise
         whole = total.result().astype(work.store.dtype, copy=False)
         _write(work, work.blocks[numbers[0]], whole)

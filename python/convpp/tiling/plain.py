@@ -96,6 +96,13 @@ class PlainCall:
         #: Of results.
         self.dtype: np.dtype[Any] = found.dtype
 
+    @property
+    def kernels(self) -> dict[str, Array]:
+        """All arrays of the kernel, by names."""
+        if isinstance(self.kernel, (list, tuple)):
+            return {f"kernel[{i}]": np.asarray(line) for i, line in enumerate(self.kernel)}
+        return {"kernel": self.kernel}
+
     def _whole_kernel(self) -> Any:
         return self.kernel[:1] if self.several else self.kernel
 

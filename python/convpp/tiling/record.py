@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Record:
     def resume(self) -> None:
         """Reads what is finished; ValueError where that is of another call."""
         try:
-            lines = self.path.read_text(encoding="utf-8").split("\n")
+            lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
         except FileNotFoundError:
             raise ValueError(
                 f"resume is True, but {self.path} does not exist, the record of what is finished: expected resume=False"
@@ -63,8 +64,14 @@ class Record:
             names = [name for name in {**words, **self._words} if words.get(name) != self._words.get(name)]
             told = "; ".join(f"{name} was {words.get(name)}, now {self._words.get(name)}" for name in names)
             raise ValueError(f"resume is True, but the output was begun by another call: {told}")
-        for line in lines[1:-1]:  # the last line is empty, or torn
-            self.done.update(json.loads(line))
+        for number, line in enumerate(lines[1:-1], 2):  # the last line is empty, or torn
+            try:
+                blocks = json.loads(line)
+            except ValueError:
+                blocks = None
+            if not isinstance(blocks, list) or not all(type(block) is int for block in blocks):
+                raise self._damaged(f"line {number} of {self.path}")
+            self.done.update(blocks)
         if lines[-1]:  # so that what follows is a line of its own
             _write_safely(self.path, "\n".join(lines[:-1]) + "\n")
 
@@ -111,9 +118,18 @@ class Record:
         """What was saved last: the result, how many of its blocks were added, the sums."""
         if not self.sums_path.exists():
             return None
-        with np.load(self.sums_path) as saved:
-            result, blocks, *counts = (int(count) for count in saved["counts"])
-            return result, blocks, [(count, saved[f"sum{i}"]) for i, count in enumerate(counts)]
+        try:
+            with self.sums_path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+                result, blocks, *counts = (int(count) for count in saved["counts"])
+                sums = [(count, saved[f"sum{i}"]) for i, count in enumerate(counts)]
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise self._damaged(str(self.sums_path)) from error
+        if sum(counts) != blocks:
+            raise self._damaged(str(self.sums_path))
+        return result, blocks, sums
+
+    def _damaged(self, what: str) -> ValueError:
+        return ValueError(f"resume is True, but {what} is damaged: expected resume=False, which begins anew")
 
 
 def _write_safely(path: Path, text: str) -> None:

@@ -24,8 +24,9 @@ from convpp.tiling.chunks import Chunks
 from convpp.tiling.compute import ALGORITHM, compute
 from convpp.tiling.grid import Tiles
 from convpp.tiling.loop import Work, failure, part_of, run_work
+from convpp.tiling.places import overlap
 from convpp.tiling.record import Record
-from convpp.tiling.stores import Store, native, open_store, path_of, release, same_file, shape_of_array
+from convpp.tiling.stores import Store, native, open_store, path_of, release, shape_of_array
 from convpp.tiling.tiles import tiles_of
 
 #: What of a large array a record knows, to tell it from another of its shape: so many stretches of so many elements.
@@ -113,7 +114,7 @@ def start(
 
         return Work(made, read, computed, store, record, op == "weight_grad")
 
-    return carry_out(how, {**arrays, "add": add}, made, made.result_shape, dtype, words, work_into)
+    return carry_out(how, {**arrays, "bias": bias, "add": add}, made, made.result_shape, dtype, words, work_into)
 
 
 def carry_out(
@@ -132,7 +133,7 @@ def carry_out(
         raise ValueError("resume is True, expected out to be a path that ends in .npy or .zarr")
     bar = _bar(len(blocks)) if flag(how.progress, "progress") else None
     for name, array in arrays.items():
-        if (path is not None and same_file(array, path)) or _overlap(how.out, array):
+        if overlap(how.out, path, array):
             raise ValueError(f"out overlaps {name}, expected another place: {name} is read while out is written")
     begun = False
     record = None
@@ -156,12 +157,6 @@ def carry_out(
         if record is not None and not work.sums:
             bar.update(len(record.done))
         return run_work(work, bar.update)
-
-
-def _overlap(out: Any, array: Any) -> bool:
-    if not isinstance(out, np.ndarray) or not isinstance(array, np.ndarray):
-        return out is not None and out is array
-    return bool(np.may_share_memory(out, array))
 
 
 def _bar(blocks: int) -> Any:

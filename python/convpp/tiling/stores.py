@@ -108,6 +108,8 @@ def check_store(out: Any, shape: Shape, dtype: np.dtype[Any]) -> None:
     half = dtype.itemsize < FLOAT32.itemsize
     if is_masked(out):
         raise DTypeError("out is a masked array, expected a plain one")
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
+        raise ValueError("out is read-only, expected an array that can be written")
     if np.dtype(out.dtype) != dtype and not (half and np.dtype(out.dtype) == FLOAT32):
         raise DTypeError(f"out has dtype {out.dtype}, expected {dtype.name}{' or float32' if half else ''}")
     if shape_of_array(out) != shape:
@@ -131,6 +133,10 @@ def open_store(out: Any, path: Path | None, shape: Shape, dtype: np.dtype[Any], 
 
 def _npy(path: Path, shape: Shape, dtype: np.dtype[Any], begun: bool) -> Store:
     if begun:
+        try:
+            np.lib.format.open_memmap(path, mode="r")  # which does not make a file longer, as "r+" does
+        except ValueError as error:
+            raise ValueError(f"resume is True, but {path} is damaged ({error}): expected resume=False") from error
         mapped = np.lib.format.open_memmap(path, mode="r+")
         if mapped.shape != shape or mapped.dtype != dtype:
             raise ValueError(f"resume is True, but {path} has shape {mapped.shape} and dtype {mapped.dtype}")
@@ -175,12 +181,3 @@ def _zarr(path: Path, shape: Shape, dtype: np.dtype[Any], block: Shape, begun: b
             os.sync()
 
     return Store(array, path, flush)
-
-
-def same_file(array: Any, path: Path) -> bool:
-    """Whether an array is a map of this file."""
-    name = attribute(array, "filename")
-    try:
-        return name is not None and path.exists() and path.samefile(name)
-    except (OSError, TypeError):  # whatever a user's class calls filename
-        return False

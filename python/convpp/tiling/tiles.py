@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, as_int, choice, flag, shape
+from convpp._call.arguments import Layout, Padding, PaddingMode, PerAxis, as_int, choice, flag, per_axis, shape
 from convpp._call.geometry import Geometry, geometry_of
 from convpp._call.options import Options, conv_options, transpose_options
 from convpp._call.planning import PASSES
@@ -84,7 +84,7 @@ def tiles(
     options: Options = shared
     if flag(transposed, "transposed"):
         options = transpose_options(shared, output_padding, output_size)
-    elif output_size is not None or output_padding != 0:
+    elif output_size is not None or per_axis(output_padding, "output_padding") != 0:
         raise ValueError("output_padding or output_size is given, expected transposed=True with it")
     geometry = geometry_of(shape(x_shape, "x_shape"), shape(w_shape, "w_shape"), options)
     return tiles_of(pass_, geometry, chunks, transposed, itemsize)

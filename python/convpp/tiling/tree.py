@@ -48,16 +48,26 @@ class TreeSum:
     def __init__(self) -> None:
         #: How many were added, and their sum; the largest first.
         self.sums: list[tuple[int, Array]] = []
+        #: Not while one is added: whoever interrupts that leaves half a sum.
+        self.whole: bool = True
+
+    @property
+    def added(self) -> int:
+        """How many."""
+        return sum(count for count, _ in self.sums)
 
     def add(self, partial: Array) -> None:
         """The next one; it may be written over."""
-        count = 1
-        while self.sums and self.sums[-1][0] == count:
-            before = self.sums.pop()[1]
+        self.whole = False
+        sums, count = list(self.sums), 1
+        while sums and sums[-1][0] == count:
+            before = sums.pop()[1]
             before += partial
             partial = before
             count *= 2
-        self.sums.append((count, partial))
+        sums.append((count, partial))
+        self.sums = sums
+        self.whole = True
 
     def result(self) -> Array:
         """The sum of all."""

@@ -120,6 +120,8 @@ def _layouts(options: Options) -> tuple[Change, Change]:
 def _of_x(x: Shape, rank: int, last: bool) -> Iterator[Change]:
     """x as it is, and with axes or channels that it may lack or have too many of."""
     yield Change(0, "", x)
+    if rank < 1:  # of a w that is none
+        return
     if len(x) == rank:
         yield Change(2, "x[..., None]", (*x, 1)) if last else Change(2, "x[None]", (1, *x))
     elif len(x) == rank + 1:
@@ -174,7 +176,7 @@ def _options_of(x: Shape, w: Shape, options: Options) -> Iterator[Change]:
     if conv.per_sample:
         yield Change(2, "per_sample=False", (), {"per_sample": False})
         return
-    if len(w) == len(x) + 1 and w[0] == x[0]:
+    if len(w) == len(x) + 1 > 1 and w[0] == x[0]:
         yield Change(2, "per_sample=True", (), {"per_sample": True})
     rank = len(w) - 2
     if rank < 1 or len(x) not in (rank + 1, rank + 2) or isinstance(options, TransposeOptions):

@@ -100,6 +100,28 @@ def test_bias_activation_and_residual(dtype: str, layout: Any) -> None:
         assert_exact(got, want)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("op", ["forward", "input_grad"])
+def test_sums_of_bfloat16_are_in_the_same_order_for_any_groups_and_filters_of_a_block(op: Any, layout: Any) -> None:
+    """A result of float32 shows it; whether channels are added in pairs must look at no extent that chunks cut."""
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    rng = np.random.default_rng(46)
+    for _ in range(40):
+        groups, of_c, of_k = (int(pick(rng, (1, 2, 3, 4, 6, 8))) for _ in range(3))
+        x_shape = (2, groups * of_c, 13, 7) if layout == "channels_first" else (2, 13, 7, groups * of_c)
+        w = rng.standard_normal((groups * of_k, of_c, 3, int(pick(rng, (1, 2))))).astype(bfloat16)
+        options: dict[str, Any] = {"stride": (int(pick(rng, (1, 3))), 1), "groups": groups, "layout": layout}
+        y_shape = convpp.conv_output_shape(x_shape, w.shape, **options)
+        source = rng.standard_normal(x_shape if op == "forward" else y_shape).astype(bfloat16)
+        given = arguments(op, source, w, source, (x_shape, w.shape))
+        result = y_shape if op == "forward" else x_shape
+        want = CONV[op](*given, **options, algorithm="stream", out=np.empty(result, np.float32))
+        for channels in (1, -1):
+            chunks = (1, channels, 2, -1) if layout == "channels_first" else (1, 2, -1, channels)
+            got = TILED[op](*given, **options, chunks=chunks, out=np.empty(result, np.float32))
+            assert_exact(got, want)
+
+
 @pytest.mark.parametrize("op", PASSES)
 def test_samples_with_weights_of_their_own(op: str) -> None:
     rng = np.random.default_rng(42)

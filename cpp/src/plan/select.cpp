@@ -71,7 +71,8 @@ Choice choose(const Plan& draft, const Setting& setting) {
 }
 
 // One sample in channels first, or last: what a choice may depend on where bits must depend on neither batch nor
-// layout.  Where they must not depend on extents either, a sample of so many pixels.
+// layout.  Where they must not depend on extents either (a block of a result has some of its pixels, groups and channels),
+// a sample of so many pixels, and one group with so many result channels.
 Setting one_sample(const Setting& setting, Layout layout) {
     Setting sample = setting;
     Geometry g = setting.problem.geometry();
@@ -83,6 +84,13 @@ Setting one_sample(const Setting& setting, Layout layout) {
             g.pad_lo[a] = g.pad_hi[a] = 0;
             g.input[a] = g.dilation[a] * (g.kernel[a] - 1) + g.stride[a] * (pixels - 1) + 1;
         }
+        g.in_channels /= g.groups;
+        g.out_channels /= g.groups;
+        g.groups = 1;
+        int64_t& source = setting.pass == Pass::forward ? g.in_channels : g.out_channels;
+        int64_t& result = setting.pass == Pass::forward ? g.out_channels : g.in_channels;
+        constexpr int64_t result_channels = 32, most_source = 1 << 20;  // with more, the weights might be too large
+        result = source <= most_source ? result_channels : 1;
         constexpr int64_t most_classes = 4;  // of an axis: there may be thousands
         if (setting.pass == Pass::input_grad) sample.classes = all_classes(ConvProblem(g));
         for (Span& classes : sample.classes) classes.hi = std::min(classes.hi, most_classes);

@@ -1,10 +1,14 @@
-// Children of a test program, which run a part of it; on systems that have fork() (CONVPP_TESTS_FORK).
+// Children of a test program, which run a part of it; on systems that have fork() (CONVPP_TESTS_FORK), unless a toolchain
+// file says 0: an emulator may not bear a child with threads of its own.
 //
 // In:  what a child does.   Out: its exit status, or what it says.  One that hangs is ended after a while.
 #pragma once
 
-#if defined(__unix__) || defined(__APPLE__)
+#if !defined(CONVPP_TESTS_FORK) && (defined(__unix__) || defined(__APPLE__))
 #define CONVPP_TESTS_FORK 1
+#endif
+
+#if CONVPP_TESTS_FORK
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -25,6 +25,7 @@ from convpp._call.arguments import (
     Pads,
     PerAxis,
     as_int,
+    attribute,
     check_activation,
     check_shape,
     choice,
@@ -120,7 +121,8 @@ class ConvLayer(WeightAndBias, Layer):
         try:
             array = as_float(value, argument)
         except DTypeError:
-            if (given := np.asarray(value).dtype).kind not in "biu":
+            given = attribute(value, "dtype")
+            if not isinstance(given, np.dtype) or given.kind not in "biu":
                 raise
             raise DTypeError(
                 f"{argument} has dtype {given}, expected {dtype}, the dtype of this {type(self).__name__}: use "

@@ -85,19 +85,20 @@ def max_pool(
     x : (N, C, \\*spatial)
         Float32, float64, float16 or bfloat16; with ``layout="channels_last"``: (N, \\*spatial, C).
     kernel_size : int, or one for each spatial axis
-        An int is for all of the ``x.ndim - 2`` spatial axes.  One for each axis says how many there are: x may then be
-        one sample, without N.
+        An int is for all of the ``x.ndim - 2`` spatial axes, so a picture (C, H, W) without N wants ``(2, 2)``, not 2.
+        One for each axis says how many there are: x may then be one sample, without N.
     stride : int, or one for each spatial axis, optional
         ``kernel_size`` where it is left out: windows lie side by side.
     padding : int, one for each axis, a (lo, hi) pair for each axis, "valid", "same" or "same_lower"
-        At most half of the kernel size, as in PyTorch.  What lies outside x is never the largest.
+        At most half of the kernel size, as in PyTorch.  What lies outside x is never the largest (but -inf, where a
+        dilated window has nothing else).
     dilation : int, or one for each spatial axis
     ceil_mode : bool
         True: the output's extent is rounded up, so that the last window may reach beyond x and its padding; one that
         would begin behind x (and the padding in front) is left out.
     return_indices : bool
         True: ``(y, indices)``, where each element of y lies in its plane of x, counted as in PyTorch:
-        ``(d*H + h)*W + w``.
+        ``(d*H + h)*W + w``; -1 for a window that lies beside x altogether, which needs a dilation.
     layout : "channels_first" or "channels_last"
     out : array of y's shape and dtype, C-contiguous, optional
         It may overlap x.

@@ -1,6 +1,9 @@
 // The team of helpers: each task once, late helpers, many callers, forks, threads that cannot be had, interrupts.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <string>
@@ -10,6 +13,7 @@
 #include "convpp/error.hpp"
 #include "convpp/runtime.hpp"
 #include "forks.hpp"
+#include "machine/cores.hpp"
 #include "machine/interrupt.hpp"
 #include "machine/parallel.hpp"
 #include "support.hpp"
@@ -56,12 +60,18 @@ bool helped(int threads = 2) {
     });
 }
 
+// What the system says of a process or a thread, in a line of its own; "" where it does not.
+std::string field_of(const std::string& folder, const std::string& name) {
+    std::ifstream status(folder + "/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.rfind(name, 0) == 0) return line.substr(name.size());
+    return "";
+}
+
 // Of this process; 0 where the system does not say.
 int os_threads() {
-    std::ifstream status("/proc/self/status");
-    for (std::string line; std::getline(status, line);)
-        if (line.rfind("Threads:", 0) == 0) return std::stoi(line.substr(8));
-    return 0;
+    const std::string threads = field_of("/proc/self", "Threads:");
+    return threads.empty() ? 0 : std::stoi(threads);
 }
 
 }  // namespace
@@ -179,6 +189,18 @@ TEST_CASE("threads that cannot be created are done without") {
                   if (!each_once(100, 8)) return false;
               return true;
           }) == 0);
+    // Those that could not be had are made later.
+    CHECK(in_child([] {
+              if (geteuid() != 0 || setuid(65534) != 0 || os_threads() == 0) return true;
+              rlimit usual{};
+              getrlimit(RLIMIT_NPROC, &usual);
+              const rlimit three{std::min<rlim_t>(3, usual.rlim_max), usual.rlim_max};
+              setrlimit(RLIMIT_NPROC, &three);
+              each_once(100, 8);
+              std::this_thread::sleep_for(milliseconds(200));
+              setrlimit(RLIMIT_NPROC, &usual);
+              return becomes_true([] { return each_once(100, 8) && os_threads() == 8; });
+          }) == 0);
     // Room for one stack, not for eight.  (A sanitizer needs more address space than that.)
     if (sanitized) return;
     CHECK(in_child([] {
@@ -191,6 +213,51 @@ TEST_CASE("threads that cannot be created are done without") {
           }) == 0);
 }
 
+#if defined(__linux__)
+
+// What the system says of each thread but for the first one.
+std::vector<std::string> of_helpers(const std::string& field) {
+    std::vector<std::string> found;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task"))
+        if (thread.path().filename() != std::to_string(getpid())) found.push_back(field_of(thread.path(), field));
+    return found;
+}
+
+TEST_CASE("helpers leave signals to the program's own threads, but for faults of their own") {
+    CHECK(in_child([] {
+              if (!helped(3)) return false;
+              const auto blocks = [](const std::string& mask, int signal) {
+                  return (std::stoull(mask, nullptr, 16) >> (signal - 1) & 1) != 0;
+              };
+              for (const std::string& mask : of_helpers("SigBlk:"))
+                  if (!blocks(mask, SIGINT) || !blocks(mask, SIGTERM) || !blocks(mask, SIGUSR1) ||
+                      blocks(mask, SIGSEGV))
+                      return false;
+              return !of_helpers("SigBlk:").empty();
+          }) == 0);
+}
+
+TEST_CASE("helpers run on the process's cores, whichever one their first caller has bound itself to") {
+    if (usable_cores() < 2) return;
+    CHECK(in_child([] {
+              std::string of_caller;
+              std::thread([&of_caller] {
+                  cpu_set_t one, cores;
+                  CPU_ZERO(&one);
+                  sched_getaffinity(0, sizeof cores, &cores);
+                  for (int core = 0; core < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++core)
+                      if (CPU_ISSET(core, &cores)) CPU_SET(core, &one);
+                  if (sched_setaffinity(0, sizeof one, &one) == 0 && helped(3))
+                      of_caller = field_of("/proc/thread-self", "Cpus_allowed:");
+              }).join();
+              return !of_caller.empty() && becomes_true([&] {  // a thread that has ended is listed for a moment
+                  const std::vector<std::string> cores = of_helpers("Cpus_allowed:");
+                  return cores.size() == 2 && std::count(cores.begin(), cores.end(), of_caller) == 0;
+              });
+          }) == 0);
+}
+
+#endif
 #endif
 
 // A region as an OpenMP library has it, of new threads.

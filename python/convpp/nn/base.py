@@ -36,9 +36,11 @@ class Layer(ABC):
         """Return y, and keep what ``backward`` needs."""
 
     @overload
+    @abstractmethod
     def backward(self, dy: npt.ArrayLike, *, needs: WithX = NEEDS) -> Array: ...
 
     @overload
+    @abstractmethod
     def backward(self, dy: npt.ArrayLike, *, needs: Needs) -> Array | None: ...
 
     @abstractmethod

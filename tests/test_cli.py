@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import signal
 import subprocess
@@ -381,3 +382,14 @@ def test_demo_refuses_a_picture_nowhere_before_training(tmp_path: Path, capsys: 
     captured = capsys.readouterr()
     assert "no directory" in captured.err
     assert captured.out == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are those of POSIX")
+@pytest.mark.parametrize("words", ["info", "explain --x 1,3,5,5 --w 2,3,3,3"])
+def test_a_reader_that_has_enough_is_no_error(words: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "convpp", *words.split()]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -250,3 +250,17 @@ def test_many_lengths_keep_a_bounded_number_of_plans() -> None:
         _, state = convpp.conv(np.ones((1, 1, length)), w, padding="causal", state=state)
     assert len(PLANS) <= PLANS.most
     assert PLANS.nbytes <= PLANS.most_bytes
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("step", [2**10, 2**20, 2**40])
+def test_steps_of_any_size_have_a_plan(dtype: str, step: int) -> None:
+    """Whether bfloat16's channels are added in pairs is tried on a sample, which was too large."""
+    of = dtype_from(dtype)
+    x, w = np.ones((1, 2, 5, 5), of), np.ones((2, 2, 3, 3), of)
+    y = convpp.conv(x, w, stride=step, algorithm="stream")
+    np.testing.assert_array_equal(y.astype(float), np.full((1, 2, 1, 1), 18.0))
+    dx = convpp.conv_input_grad(y, w, x.shape, stride=step, algorithm="stream")
+    assert dx.astype(float)[0, 0].tolist() == [[36.0] * 3 + [0.0] * 2] * 3 + [[0.0] * 5] * 2
+    far = convpp.conv(x, w, dilation=step, padding=step, algorithm="stream")
+    np.testing.assert_array_equal(far.astype(float), np.full((1, 2, 5, 5), 2.0))

@@ -70,6 +70,22 @@ Choice choose(const Plan& draft, const Setting& setting) {
     return best;
 }
 
+// A sample of any extents: some tiles wide and high, and steps beyond which nothing is nearer in memory.
+constexpr int64_t sample_pixels = 64, sample_channels = 32, most_step = 64;
+
+// The channels of a group that are summed.
+int64_t summed_channels(const Geometry& g, Pass pass) {
+    return (pass == Pass::forward ? g.in_channels : g.out_channels) / g.groups;
+}
+
+// Whether 64 bits count the elements of such a sample, whatever its pass.
+bool has_sample(const Geometry& g, Pass pass) {
+    int64_t elems = saturated_mul(sample_channels, summed_channels(g, pass));
+    for (size_t a = 3 - static_cast<size_t>(g.rank); a < 3; ++a)
+        elems = saturated_mul(elems, most_step * (g.kernel[a] - 1 + sample_pixels));
+    return elems < int64_t(1) << 58;  // with room for what plans add
+}
+
 // One sample in channels first, or last: what a choice may depend on where bits must depend on neither batch nor
 // layout.  Where they must not depend on extents either (a block of a result has some of its pixels, groups and channels),
 // a sample of so many pixels, and one group with so many result channels.
@@ -80,17 +96,15 @@ Setting one_sample(const Setting& setting, Layout layout) {
     g.batch = 1;
     if (setting.any_extent) {
         for (size_t a = 3 - static_cast<size_t>(g.rank); a < 3; ++a) {
-            constexpr int64_t pixels = 64;
             g.pad_lo[a] = g.pad_hi[a] = 0;
-            g.input[a] = g.dilation[a] * (g.kernel[a] - 1) + g.stride[a] * (pixels - 1) + 1;
+            g.stride[a] = std::min(g.stride[a], most_step);
+            g.dilation[a] = std::min(g.dilation[a], most_step);
+            g.input[a] = g.dilation[a] * (g.kernel[a] - 1) + g.stride[a] * (sample_pixels - 1) + 1;
         }
-        g.in_channels /= g.groups;
-        g.out_channels /= g.groups;
+        const int64_t summed = summed_channels(g, setting.pass);
+        g.in_channels = setting.pass == Pass::forward ? summed : sample_channels;
+        g.out_channels = setting.pass == Pass::forward ? sample_channels : summed;
         g.groups = 1;
-        int64_t& source = setting.pass == Pass::forward ? g.in_channels : g.out_channels;
-        int64_t& result = setting.pass == Pass::forward ? g.out_channels : g.in_channels;
-        constexpr int64_t result_channels = 32, most_source = 1 << 20;  // with more, the weights might be too large
-        result = source <= most_source ? result_channels : 1;
         constexpr int64_t most_classes = 4;  // of an axis: there may be thousands
         if (setting.pass == Pass::input_grad) sample.classes = all_classes(ConvProblem(g));
         for (Span& classes : sample.classes) classes.hi = std::min(classes.hi, most_classes);
@@ -108,6 +122,7 @@ Setting one_sample(const Setting& setting, Layout layout) {
 // Pairs are added in another order than single channels.
 bool pairs_are_faster(const Setting& setting, const Plan& plan) {
     if (!setting.kernels.bf16_pairs || plan.pass == Pass::weight_grad || plan.source.channels % 2 != 0) return false;
+    if (setting.any_extent && !has_sample(setting.problem.geometry(), setting.pass)) return false;
     const Setting last = one_sample(setting, Layout::channels_last),
                   first = one_sample(setting, Layout::channels_first);
     Plan by_rule(last), sample(first);

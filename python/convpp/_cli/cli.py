@@ -1,7 +1,8 @@
 """The command line: ``python -m convpp`` and the console script ``convpp``.
 
 In: words.  Out: text, or with ``--json`` one JSON object; and an exit code: 0 done, 1 a check or measure failed, 2 a
-wrong call, 130 interrupted by Ctrl-C.  Each command's work is elsewhere and imported only when the command runs.
+wrong call, 130 interrupted by Ctrl-C, 141 cut off by its reader (``| head``).  Each command's work is elsewhere and
+imported only when the command runs.
 
 Next: ``demo.py`` (demo), ``check.py`` (check), ``bench.py`` (bench); convpp's ``explain`` and ``show_config`` (info);
 ``report.py`` (``--json``).
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()  # so that a reader that has gone is noticed here
     except arguments.expected as error:  # what a user can put right: a line, no traceback
         parser.exit(2, f"convpp {arguments.command}: {error}\n")
     except BrokenPipeError:  # whoever reads this has read enough

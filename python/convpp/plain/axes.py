@@ -78,8 +78,6 @@ def make_axis(
         lo = hi = 0
     elif mode == "causal":
         lo, hi = reach, 0
-    elif kernel < 1:
-        lo = hi = 0  # an error: see check_axes
     else:  # the centre of "full": its results from reach // 2 on
         lo = reach - reach // 2 + (-origin if turned else origin)
         hi = reach - lo
@@ -94,8 +92,6 @@ def make_axis(
 def check_axes(axes: tuple[Axis, ...], a: Shape, kernel: Shape, numbers: tuple[int, ...]) -> None:
     """That there is something to sum along each axis; ``numbers`` are the axes of a."""
     for axis, number in zip(axes, numbers, strict=True):
-        if axis.kernel < 1:
-            raise ShapeError(f"kernel has shape {kernel}, expected extents of 1 or more")
         if axis.extent < 1:
             raise ShapeError(f"a has shape {a}, expected 1 or more elements along axis {number}, which is convolved")
         span = axis.extent + axis.lo + axis.hi

@@ -126,6 +126,8 @@ def make_problem(
         trailing = ()  # nothing of the engine's serves it in place: one more batch
     batch_axes = tuple(i for i in batch_axes if i not in trailing)
     kernel_axes = tuple(numbers) if own else given_order  # of the kernel without its leading axis
+    if min(kernel.shape[several + from_] for from_ in kernel_axes) < 1:
+        raise ShapeError(f"kernel has shape {kernel.shape[several:]}, expected extents of 1 or more")
     made = tuple(
         make_axis(
             a.shape[number],

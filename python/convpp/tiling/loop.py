@@ -71,8 +71,8 @@ def run_work(work: Work, count: Callable[[int], Any]) -> Any:
     except BaseException as error:
         with suppress(Exception):  # what stopped the work is what is told
             saving.save()
-        if work.record is not None and (note := work.record.note()) not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+        if work.record is not None and isinstance(error, (KeyboardInterrupt, OSError, MemoryError)):
+            error.add_note(work.record.note())
         raise
     return work.store.array
 

@@ -30,6 +30,7 @@ from convpp.tiling.stores import Store, native, open_store, path_of, release, sh
 from convpp.tiling.tiles import tiles_of
 
 #: What of a large array a record knows, to tell it from another of its shape: so many stretches of so many elements.
+#: They are few, since each may read a whole chunk of a compressed array; and no longer than what a disk reads anyway.
 SAMPLED_LINES, SAMPLED_ELEMENTS = 16, 256
 
 
